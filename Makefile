@@ -1,0 +1,47 @@
+# `make demo` and `make test` each work as the first command in a fresh clone.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check generate format types lint clean
+
+help:
+	@echo "make demo      a live scenario against the embedded daemon, or against \$$DIGITORN_DAEMON_URL"
+	@echo "make test      every check and every test"
+	@echo "make check     lint, format, both type checkers, drift of the generated code"
+	@echo "make generate  write the generated code anew from schema/"
+	@echo "make format    format the handwritten code"
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/python docs/examples/demo.py
+
+test: check
+	$(BIN)/python -m pytest -n 2 -q
+
+check: lint types
+	$(BIN)/digitorn-codegen check
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+	$(BIN)/basedpyright --level error
+
+generate: $(STAMP)
+	$(BIN)/digitorn-codegen generate
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
