@@ -1,0 +1,85 @@
+"""Emits the pydantic classes; datamodel-code-generator does the work."""
+
+import json
+import re
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+from datamodel_code_generator import DataModelType, InputFileType, PythonVersion, generate
+from datamodel_code_generator.parser import LiteralType
+
+from . import _ir as ir
+from ._documents import JsonObject
+from ._errors import ContractError
+
+DOCSTRINGS = {
+    "models": "Shapes of the REST interface.",
+    "payloads": "Event payloads: one class an event type.",
+    "messages": "Socket commands: their requests and acknowledgements.",
+}
+
+# The base class sets this for all; the generator repeats it in each.
+_REPEATED_CONFIG = re.compile(r"    model_config = ConfigDict\(\n        use_attribute_docstrings=True,\n    \)\n")
+_REPEATED_ITEM = re.compile(r"        use_attribute_docstrings=True,\n")
+
+
+def emit(contract: ir.Contract, package: str) -> dict[str, str]:
+    """The source of each module of classes, by module name."""
+    schemas: JsonObject = {}
+    for definition in contract.definitions:
+        schema = dict(definition.schema)
+        base = "EventPayload" if definition.key in contract.payload_bases else None
+        if base is not None:
+            schema["customBasePath"] = f"{package}._runtime.{base}"
+        schema.pop("title", None)
+        schemas[definition.key] = schema
+    if not schemas:
+        return {}
+    document = {
+        "openapi": "3.1.0",
+        "info": {"title": contract.title, "version": contract.version},
+        "paths": {},
+        "components": {"schemas": schemas},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        try:
+            generate(
+                json.dumps(document),
+                input_file_type=InputFileType.OpenAPI,
+                output=out,
+                output_model_type=DataModelType.PydanticV2BaseModel,
+                target_python_version=PythonVersion.PY_311,
+                base_class=f"{package}._runtime.Model",
+                enum_field_as_literal=LiteralType.All,
+                use_annotated=True,
+                use_standard_collections=True,
+                use_union_operator=True,
+                use_schema_description=True,
+                use_field_description=True,
+                use_attribute_docstrings=True,
+                use_double_quotes=True,
+                use_type_alias=True,
+                use_one_literal_as_default=False,
+                use_single_line_docstring=True,
+                strict_nullable=True,
+                snake_case_field=True,
+                disable_timestamp=True,
+                field_constraints=True,
+                formatters=[],
+            )
+        except Exception as error:
+            raise ContractError(Path(contract.title), "", f"no classes can be made of it: {error}") from error
+        found: defaultdict[str, str] = defaultdict(str)
+        for file in sorted(out.glob("*.py")):
+            if file.stem != "__init__":
+                found[file.stem] = _clean(file.read_text(encoding="utf-8"), package)
+    return dict(found)
+
+
+def _clean(source: str, package: str) -> str:
+    source = re.sub(r"\A(?:#[^\n]*\n|\n)+", "", source)
+    source = _REPEATED_ITEM.sub("", _REPEATED_CONFIG.sub("", source))
+    source = source.replace("    model_config = ConfigDict()\n", "").replace("    model_config = ConfigDict(\n    )\n", "")
+    return source.replace(f"from {package}._runtime import", "from ._runtime import")

@@ -1,0 +1,150 @@
+"""Emits everything but the classes, from Jinja templates."""
+
+import re
+import textwrap
+from dataclasses import dataclass
+from importlib import resources
+
+import jinja2
+
+from . import _ir as ir
+from ._names import attribute, constant, pascal
+
+_WIDTH = 110
+
+
+@dataclass(frozen=True)
+class _Keyword:
+    argument: str
+    type: str
+    required: bool
+    description: str
+
+
+def emit(contract: ir.Contract) -> dict[str, str]:
+    """The source of each module, by module name."""
+    environment = _environment()
+    envelopes = list(
+        dict.fromkeys(o.result.envelope for t in contract.tags for o in t.operations if o.result.envelope)
+    )
+    modules = {
+        "__init__": environment.get_template("init.py.jinja").render(contract=contract),
+        "operations": environment.get_template("operations.py.jinja").render(contract=contract, envelopes=envelopes),
+    }
+    for module, prefix, is_async in (("rest", "", False), ("rest_async", "Async", True)):
+        modules[module] = environment.get_template("rest.py.jinja").render(
+            contract=contract, prefix=prefix, is_async=is_async
+        )
+    if contract.envelope is not None:
+        wires = dict.fromkeys(event.wire for event in contract.events if not event.wire.endswith("*"))
+        modules["events"] = environment.get_template("events.py.jinja").render(
+            contract=contract, envelope=contract.envelope, wires=list(wires)
+        )
+    if contract.commands:
+        keys = [key for command in contract.commands for key in (command.request, command.ack)]
+        keys += [key for key in (contract.command_error, contract.connect) if key is not None]
+        names = list(dict.fromkeys(_bare(key) for key in keys))
+        modules["commands"] = environment.get_template("commands.py.jinja").render(contract=contract, names=names)
+    return modules
+
+
+def runtime() -> str:
+    """The source of the module that generated code runs on."""
+    return (resources.files(__package__) / "runtime" / "_runtime.py").read_text(encoding="utf-8")
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(str(__package__)),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701 - the output is Python
+    )
+    environment.filters.update(
+        pascal=pascal,
+        attribute=attribute,
+        constant=constant,
+        literal=_literal,
+        docstring=_docstring,
+        bare=_bare,
+        positional=_positional,
+        keywords=_keywords,
+        at=_at,
+        docs=_docs,
+    )
+    return environment
+
+
+def _literal(value: object) -> str:
+    return repr(value)
+
+
+def _bare(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _docstring(text: str, indent: int) -> str:
+    return _wrap(_safe(text), indent).strip()
+
+
+def _safe(text: str) -> str:
+    """Text that can stand in a docstring."""
+    return re.sub(r"\s+", " ", text.replace("\\", "\\\\").replace('"""', "'''")).strip()
+
+
+def _wrap(text: str, indent: int, hanging: int = 0) -> str:
+    return textwrap.fill(
+        text,
+        width=_WIDTH - 4,
+        initial_indent=" " * indent,
+        subsequent_indent=" " * (indent + hanging),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _positional(operation: ir.Operation) -> list[ir.Parameter]:
+    return [p for p in operation.parameters if p.location == "path"]
+
+
+def _at(operation: ir.Operation, location: str) -> list[ir.Parameter]:
+    return [p for p in operation.parameters if p.location == location]
+
+
+def _keywords(operation: ir.Operation) -> list[_Keyword]:
+    found: list[_Keyword] = []
+    body = operation.body
+    if body is not None and body.whole is not None:
+        found.append(_Keyword("body", body.whole, body.required, "The request body."))
+    for field in body.fields if body else ():
+        found.append(_Keyword(field.argument, _argument_type(field), field.required, field.description))
+    for p in operation.parameters:
+        if p.location != "path":
+            found.append(_Keyword(p.argument, p.type, p.required, p.description))
+    if body is not None and body.extra:
+        found.append(
+            _Keyword("extra_body", "Mapping[str, object] | None", False, "Further members of the body, by wire name.")
+        )
+    return sorted(found, key=lambda k: not k.required)
+
+
+def _argument_type(field: ir.BodyField) -> str:
+    return field.type.replace("bytes", "FileContent") if field.is_file else field.type
+
+
+def _docs(operation: ir.Operation) -> str:
+    """The docstring of a stub, without its quotes."""
+    sentence = _safe(operation.summary or operation.id.replace("_", " "))
+    lines = [sentence if sentence.endswith(".") else f"{sentence}."]
+    described = _safe(operation.description)
+    if described and described.rstrip(".") != sentence.rstrip("."):
+        lines += ["", _wrap(described, 8)]
+    arguments = [(p.argument, p.description) for p in _positional(operation)]
+    arguments += [(k.argument, k.description) for k in _keywords(operation)]
+    if any(text for _, text in arguments):
+        lines += ["", "        Args:"]
+        lines += [_wrap(f"{name}: {_safe(text)}", 12, 4) for name, text in arguments if text]
+    lines += ["", f"        Contract: `{operation.method} {operation.path}`"]
+    return "\n".join(lines)

@@ -1,0 +1,27 @@
+"""What is wrong with a contract, and where."""
+
+from pathlib import Path
+
+
+class ContractError(Exception):
+    """A contract that cannot be generated from.
+
+    Attributes:
+        file: The document that is at fault.
+        pointer: JSON pointer into it; empty for the document as a whole.
+        reason: What is wrong, and where it helps, what to do.
+    """
+
+    def __init__(self, file: Path, pointer: str, reason: str) -> None:
+        super().__init__(f"{file}#{pointer}: {reason}")
+        self.file = file
+        self.pointer = pointer
+        self.reason = reason
+
+
+class SettingsError(Exception):
+    """The generator was not told where its input and output are, or was told wrongly."""
+
+
+class OutputError(Exception):
+    """Code was generated that is not Python; the fault is the generator's, not the contract's."""

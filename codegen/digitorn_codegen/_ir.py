@@ -1,0 +1,171 @@
+"""The typed intermediate form of a contract: what the emitters read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ._documents import JsonObject
+
+Module = Literal["models", "payloads", "messages"]
+Location = Literal["path", "query", "header", "cookie"]
+Media = Literal["json", "multipart", "form", "binary", "text"]
+Reading = Literal["json", "text", "bytes", "none"]
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One named schema; its references are rewritten to `#/components/schemas/<module>.<name>`."""
+
+    module: Module
+    name: str
+    schema: JsonObject
+
+    @property
+    def key(self) -> str:
+        """The name under which references reach it."""
+        return f"{self.module}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One argument of an operation that does not travel in the body."""
+
+    name: str
+    argument: str
+    location: Location
+    type: str
+    required: bool
+    description: str
+
+
+@dataclass(frozen=True)
+class BodyField:
+    """One member of a request body, passed as a keyword argument."""
+
+    name: str
+    argument: str
+    type: str
+    required: bool
+    description: str
+    is_file: bool
+
+
+@dataclass(frozen=True)
+class Body:
+    """A request body.
+
+    Attributes:
+        whole: Type of the body when it is no object and so travels as one argument, `body`.
+        extra: Whether members that the contract does not name may be sent too.
+    """
+
+    media: Media
+    fields: tuple[BodyField, ...]
+    whole: str | None
+    required: bool
+    extra: bool
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """The members of the object that wraps every result of an API."""
+
+    data: str
+    success: str | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an operation answers when it succeeds."""
+
+    reading: Reading
+    type: str
+    envelope: Envelope | None
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method on one path."""
+
+    id: str
+    method: str
+    path: str
+    tag: str
+    summary: str
+    description: str
+    parameters: tuple[Parameter, ...]
+    body: Body | None
+    result: Result
+    authenticated: bool
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A group of operations."""
+
+    name: str
+    description: str
+    operations: tuple[Operation, ...]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event type, or one variant of it.
+
+    Attributes:
+        wire: The wire name; with a trailing `*` it stands for every name with that beginning.
+        name: The payload class.
+        variant_key: Payload key whose presence selects this class among those of one wire name.
+        enveloped: Whether it travels inside the event envelope.
+    """
+
+    wire: str
+    name: str
+    summary: str
+    variant_key: str | None
+    enveloped: bool
+
+
+@dataclass(frozen=True)
+class EventEnvelope:
+    """The envelope that every event travels in.
+
+    Attributes:
+        lifted: Payload keys that stand in for envelope keys in copies which lack those.
+    """
+
+    name: str
+    namespace: str
+    push: str
+    lifted: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One message that a client sends over the socket, and its acknowledgement."""
+
+    wire: str
+    namespace: str
+    name: str
+    summary: str
+    request: str
+    ack: str
+
+
+@dataclass(frozen=True)
+class Contract:
+    """Everything the emitters need, in the order in which it is emitted."""
+
+    title: str
+    version: str
+    digest: str
+    definitions: tuple[Definition, ...]
+    tags: tuple[Tag, ...]
+    events: tuple[Event, ...]
+    envelope: EventEnvelope | None
+    commands: tuple[Command, ...]
+    command_error: str | None
+    connect: str | None
+    constants: Mapping[str, tuple[str, ...]]
+    payload_bases: frozenset[str]

@@ -1,0 +1,49 @@
+"""Names of the contract as Python names."""
+
+import builtins
+import keyword
+import re
+
+_SOFT = {"match", "case", "type", "_"}
+
+
+def words(name: str) -> list[str]:
+    """The words of a wire name: `preview:state_changed`, `getHTTPStatus` and `X-Request-Id` alike."""
+    spaced = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1 \2", name))
+    return [word for word in re.split(r"[^A-Za-z0-9]+", spaced) if word]
+
+
+def pascal(name: str) -> str:
+    """`tool_call` as `ToolCall`."""
+    joined = "".join(word[:1].upper() + word[1:] for word in words(name)) or "Model"
+    return f"_{joined}" if joined[0].isdigit() else joined
+
+
+def snake(name: str) -> str:
+    """`getStatus` as `get_status`, safe as an identifier."""
+    return identifier("_".join(word.lower() for word in words(name)))
+
+
+def identifier(name: str) -> str:
+    """A wire name that keeps its case as an argument or attribute name."""
+    name = re.sub(r"\W", "_", name) or "_"
+    if name[0].isdigit():
+        name = f"_{name}"
+    return f"{name}_" if keyword.iskeyword(name) else name
+
+
+def argument(name: str) -> str:
+    """A parameter name that shadows neither a keyword nor `self`."""
+    found = snake(name)
+    return f"{found}_" if found in {"self", "cls"} else found
+
+
+def constant(name: str) -> str:
+    """`get_session` as `GET_SESSION`."""
+    return "_".join(word.upper() for word in words(name))
+
+
+def attribute(name: str) -> str:
+    """A tag as the attribute that holds its operations."""
+    found = snake(name)
+    return f"{found}_" if found in dir(builtins) and found in {"print", "type", "id"} else found
