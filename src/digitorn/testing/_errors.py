@@ -1,0 +1,176 @@
+"""Every error that the library raises on purpose."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._event import LiveEvent
+    from ._generated.events import EventPayload
+    from ._generated.payloads import ApprovalPayload
+
+
+class DigitornError(Exception):
+    """Base of every error of this library."""
+
+
+class DaemonUnreachable(DigitornError):
+    """No daemon answered: nothing listens there, the connection broke, or the answer came too late.
+
+    Attributes:
+        url: Where it was looked for.
+    """
+
+    def __init__(self, url: str, what: str) -> None:
+        super().__init__(
+            f"no daemon answered at {url}: {what}. Start one, or pass daemon_url= or set $DIGITORN_DAEMON_URL"
+        )
+        self.url = url
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Which call an error is about.
+
+    Attributes:
+        operation: The operation's id in the contract.
+        method: HTTP method.
+        path: Path as it was sent.
+        status: HTTP status of the answer.
+    """
+
+    operation: str
+    method: str
+    path: str
+    status: int
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path} ({self.operation}) answered {self.status}"
+
+
+class ApiError(DigitornError):
+    """The daemon refused a call. Under HTTP 200 this is the envelope's `success: false`.
+
+    Attributes:
+        exchange: The call.
+        reason: The daemon's own words; empty if it gave none.
+        data: What the daemon sent with its refusal.
+    """
+
+    hint = ""
+
+    def __init__(self, exchange: Exchange, reason: str, data: object = None, hint: str | None = None) -> None:
+        said = f": {reason}" if reason else " and gave no reason"
+        advice = self.hint if hint is None else hint
+        super().__init__(f"{exchange}{said}" + (f". {advice}" if advice else ""))
+        self.exchange = exchange
+        self.reason = reason
+        self.data = data
+
+    @property
+    def status(self) -> int:
+        """HTTP status of the answer."""
+        return self.exchange.status
+
+
+class Unauthorized(ApiError):
+    """401: there is no token, or it is wrong or expired."""
+
+    hint = "Log in again, or pass a fresh token"
+
+
+class Forbidden(ApiError):
+    """403: this user may not do that."""
+
+    hint = "The user of this token lacks the permission"
+
+
+class NotFound(ApiError):
+    """404: the thing does not exist, or belongs to another user; the daemon does not tell which."""
+
+    hint = "Check the ids; an app must be deployed, and a session belongs to the user who made it"
+
+
+class Conflict(ApiError):
+    """409: it clashes with what is there."""
+
+
+class InvalidRequest(ApiError):
+    """400, 413, 415 or 422: the daemon does not accept what was sent."""
+
+
+class RateLimited(ApiError):
+    """429: too many requests, or the session's queue is full.
+
+    Attributes:
+        retry_after: Seconds to wait before the next try, if the daemon said so.
+    """
+
+    hint = "Wait and send again"
+    retry_after: float | None = None
+
+
+class ServerError(ApiError):
+    """5xx: the daemon failed, or is not ready yet.
+
+    Attributes:
+        retry_after: Seconds to wait before the next try, if the daemon said so.
+    """
+
+    retry_after: float | None = None
+
+
+class ContractViolation(DigitornError):
+    """Something arrived that is not what the contract says.
+
+    Attributes:
+        reasons: What does not fit, each with its place.
+    """
+
+    def __init__(self, what: str, reasons: Sequence[str]) -> None:
+        super().__init__(f"{what} breaks the contract: " + "; ".join(reasons))
+        self.reasons = tuple(reasons)
+
+
+class EventTimeout(DigitornError, TimeoutError):
+    """What was waited for did not come in time.
+
+    Attributes:
+        events: What did arrive, in order.
+        pending_approvals: Approvals that were asked for and not resolved.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        events: "Sequence[LiveEvent[EventPayload]]" = (),
+        pending_approvals: "Sequence[ApprovalPayload]" = (),
+    ) -> None:
+        super().__init__(message)
+        self.events = tuple(events)
+        self.pending_approvals = tuple(pending_approvals)
+
+
+class JoinRefused(DigitornError):
+    """The daemon did not let the socket into the session.
+
+    Attributes:
+        session_id: The session.
+        reason: The daemon's own words.
+    """
+
+    def __init__(self, session_id: str, reason: str) -> None:
+        super().__init__(
+            f"the daemon refused to join session {session_id!r}: {reason}. A session exists from its first "
+            "message on, and only for the user who sent it"
+        )
+        self.session_id = session_id
+        self.reason = reason
+
+
+class StreamClosed(DigitornError):
+    """The stream is not open: it was stopped, never started, or lost its connection for good."""
+
+
+class CallbackFailed(DigitornError):
+    """A callback that was registered with `on` raised; the cause is its exception."""
