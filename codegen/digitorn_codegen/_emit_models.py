@@ -6,8 +6,9 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-from datamodel_code_generator import DataModelType, InputFileType, PythonVersion, generate
-from datamodel_code_generator.parser import LiteralType
+from datamodel_code_generator import InputFileType, LiteralType, generate
+from datamodel_code_generator.enums import DataModelType
+from datamodel_code_generator.format import PythonVersion
 
 from . import _ir as ir
 from ._documents import JsonObject
@@ -75,7 +76,18 @@ def emit(contract: ir.Contract, package: str) -> dict[str, str]:
         for file in sorted(out.glob("*.py")):
             if file.stem != "__init__":
                 found[file.stem] = _clean(file.read_text(encoding="utf-8"), package)
+    if "payloads" in found:
+        found["payloads"] = _based(found["payloads"], contract)
     return dict(found)
+
+
+def _based(source: str, contract: ir.Contract) -> str:
+    """The payload classes, also those that extend a REST shape, as event payloads."""
+    models = "|".join(d.name for d in contract.definitions if d.module == "models")
+    for event in contract.events:
+        extends = re.compile(rf"^class {event.name}\(((?:models\.)?(?:{models}))\):", re.MULTILINE)
+        source = extends.sub(rf"class {event.name}(\1, EventPayload):", source)
+    return source.replace("from ._runtime import", "from ._runtime import EventPayload,", 1)
 
 
 def _clean(source: str, package: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ._event import LiveEvent
     from ._generated.events import EventPayload
-    from ._generated.payloads import ApprovalPayload
+    from ._generated.models import PendingApproval
 
 
 class DigitornError(Exception):
@@ -144,7 +144,7 @@ class EventTimeout(DigitornError, TimeoutError):
         self,
         message: str,
         events: "Sequence[LiveEvent[EventPayload]]" = (),
-        pending_approvals: "Sequence[ApprovalPayload]" = (),
+        pending_approvals: "Sequence[PendingApproval]" = (),
     ) -> None:
         super().__init__(message)
         self.events = tuple(events)

@@ -4,7 +4,7 @@ import threading
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar, cast, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
 from ._errors import ContractViolation
 from ._event import InvalidPayload, LiveEvent, UnknownPayload, decode
@@ -287,6 +287,3 @@ def _refuse(event: AnyEvent) -> None:
             raise ContractViolation(f"event {event.type!r} (seq {event.seq})", ("the contract has no such type",))
         case _:
             pass
-
-
-__all__ = ["AnyEvent", "EventLog", "Sink", "Subscription", "cast"]

@@ -1,0 +1,81 @@
+"""A typed client for live integration tests against a Digitorn daemon.
+
+The client and its streams are here, with the errors they raise. Payload classes are in
+`digitorn.testing.events`, REST shapes in `digitorn.testing.models`, the embedded daemon in
+`digitorn.testing.fakes`.
+"""
+
+from . import assertions as assertions
+from ._async.client import AsyncDevClient as AsyncDevClient
+from ._errors import (
+    ApiError,
+    CallbackFailed,
+    Conflict,
+    ContractViolation,
+    DaemonUnreachable,
+    DigitornError,
+    EventTimeout,
+    Exchange,
+    Forbidden,
+    InvalidRequest,
+    JoinRefused,
+    NotFound,
+    RateLimited,
+    ServerError,
+    StreamClosed,
+    Unauthorized,
+)
+from ._event import InvalidPayload, LiveEvent, UnknownPayload
+from ._generated import CONTRACT_VERSION
+from ._generated._runtime import NOT_GIVEN, NotGiven
+from ._generated.events import EventPayload, EventType
+from ._handles import AppHandle, SessionHandle
+from ._log import EventLog
+from ._stream import AsyncLiveEventStream, LiveEventStream
+from ._sync.client import DevClient
+from ._turn_result import TurnResult
+from ._version import __version__
+from .assertions import Check
+
+__all__ = [
+    # the client
+    "AppHandle",
+    "AsyncDevClient",
+    "DevClient",
+    "SessionHandle",
+    "TurnResult",
+    # events
+    "AsyncLiveEventStream",
+    "EventLog",
+    "EventPayload",
+    "EventType",
+    "InvalidPayload",
+    "LiveEvent",
+    "LiveEventStream",
+    "UnknownPayload",
+    # assertions
+    "Check",
+    "assertions",
+    # errors
+    "ApiError",
+    "CallbackFailed",
+    "Conflict",
+    "ContractViolation",
+    "DaemonUnreachable",
+    "DigitornError",
+    "EventTimeout",
+    "Exchange",
+    "Forbidden",
+    "InvalidRequest",
+    "JoinRefused",
+    "NotFound",
+    "RateLimited",
+    "ServerError",
+    "StreamClosed",
+    "Unauthorized",
+    # the rest
+    "CONTRACT_VERSION",
+    "NOT_GIVEN",
+    "NotGiven",
+    "__version__",
+]

@@ -1,0 +1,144 @@
+"""Turns an HTTP answer into a typed result or a typed error, without any IO."""
+
+import json
+from collections.abc import Mapping
+from typing import TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from ._credentials import Credentials
+from ._errors import (
+    ApiError,
+    Conflict,
+    ContractViolation,
+    Exchange,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+    ServerError,
+    Unauthorized,
+)
+from ._generated._runtime import Call, Model, Refused, Undecodable
+from ._generated.models import AppResponse, ErrorResponse, HTTPValidationError, Problem
+
+T = TypeVar("T")
+
+_BY_STATUS: Mapping[int, type[ApiError]] = {
+    400: InvalidRequest,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    413: InvalidRequest,
+    415: InvalidRequest,
+    422: InvalidRequest,
+    429: RateLimited,
+}
+_LONGEST_REASON = 500
+
+
+def read_answer(
+    call: Call[T],
+    *,
+    daemon_url: str,
+    status: int,
+    headers: Mapping[str, str],
+    content: bytes,
+    credentials: Credentials,
+) -> T:
+    """The result in an answer.
+
+    Args:
+        call: What was asked.
+        daemon_url: Whom; named in errors.
+        status: HTTP status.
+        headers: Header fields with lower-case names.
+        content: The body.
+        credentials: Their tokens are kept out of messages.
+
+    Raises:
+        ApiError: The daemon refused, by status or by the envelope.
+        ContractViolation: The body is not what the contract says.
+    """
+    exchange = Exchange(call.operation.id, call.operation.method, call.path, status)
+    if not 200 <= status < 300:
+        raise _refusal(exchange, headers, content, daemon_url, credentials)
+    try:
+        return call.operation.read(content)
+    except Refused as refused:
+        raise ApiError(exchange, credentials.redact(refused.reason), refused.data) from None
+    except Undecodable as error:
+        what = f"the answer to {exchange}"
+        if not _is_json(content):
+            what += f" ({_shown(content, credentials)!r}; is {daemon_url} a Digitorn daemon?)"
+        raise ContractViolation(what, error.reasons) from None
+
+
+def _refusal(
+    exchange: Exchange, headers: Mapping[str, str], content: bytes, daemon_url: str, credentials: Credentials
+) -> ApiError:
+    kind = _BY_STATUS.get(exchange.status, ServerError if exchange.status >= 500 else ApiError)
+    data: object = None
+    hint: str | None = None
+    if _is_json(content):
+        data = from_json(content)
+        reason = _reason(data)
+    elif content.strip():
+        reason = _shown(content, credentials)
+        hint = f"The answer is not the daemon's; is a Digitorn daemon at {daemon_url}?"
+    else:
+        reason = ""
+    error = kind(exchange, credentials.redact(reason), data, hint)
+    if isinstance(error, RateLimited | ServerError):
+        error.retry_after = _seconds(headers.get("retry-after"))
+    return error
+
+
+def _reason(document: object) -> str:
+    """The daemon's own words in any of its error bodies (contract: rest, Conventions)."""
+    validation = _as(HTTPValidationError, document)
+    if validation is not None:
+        return "; ".join(f"{'.'.join(str(step) for step in one.loc)}: {one.msg}" for one in validation.detail)
+    problem = _as(Problem, document)
+    if problem is not None:
+        return problem.detail if isinstance(problem.detail, str) else json.dumps(problem.detail)
+    plain = _as(ErrorResponse, document)
+    if plain is not None:
+        return plain.error
+    envelope = _as(AppResponse, document)
+    if envelope is not None:
+        return envelope.error or ""
+    return json.dumps(document)[:_LONGEST_REASON]
+
+
+M = TypeVar("M", bound=Model)
+
+
+def _as(model: type[M], document: object) -> M | None:
+    try:
+        return model.read(document)
+    except ValidationError:
+        return None
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        from_json(content)
+    except ValueError:
+        return False
+    return True
+
+
+def _shown(content: bytes, credentials: Credentials) -> str:
+    text = " ".join(content[:_LONGEST_REASON].decode("utf-8", errors="replace").split())
+    return credentials.redact(text[:120])
+
+
+def _seconds(value: str | None) -> float | None:
+    try:
+        return float(value) if value is not None else None
+    except ValueError:
+        # The other form is a date; nobody here sends it.
+        return None

@@ -1,0 +1,34 @@
+"""Which daemon to talk to, and how to trust it."""
+
+import os
+import ssl
+from functools import lru_cache
+
+DEFAULT_DAEMON_URL = "http://127.0.0.1:8000"
+
+
+def resolve_daemon_url(daemon_url: str | None) -> str:
+    """The daemon's base URL, without a trailing slash.
+
+    Args:
+        daemon_url: An explicit URL; else `$DIGITORN_DEV_DAEMON_URL`, else `$DIGITORN_DAEMON_URL`, else
+            the local default.
+
+    Raises:
+        ValueError: The URL is not an http or https URL.
+    """
+    found = (
+        daemon_url
+        or os.environ.get("DIGITORN_DEV_DAEMON_URL")
+        or os.environ.get("DIGITORN_DAEMON_URL")
+        or DEFAULT_DAEMON_URL
+    )
+    if not found.startswith(("http://", "https://")):
+        raise ValueError(f"the daemon URL {found!r} must start with http:// or https://")
+    return found.rstrip("/")
+
+
+@lru_cache(maxsize=1)
+def tls_context() -> ssl.SSLContext:
+    """The process's TLS settings; loading the certificates takes longer than a call."""
+    return ssl.create_default_context()

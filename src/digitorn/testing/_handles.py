@@ -1,0 +1,33 @@
+"""Values that name an app or a session; made locally, without asking the daemon."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppHandle:
+    """Names an app of a daemon.
+
+    Attributes:
+        app_id: The app.
+        daemon_url: The daemon.
+    """
+
+    app_id: str
+    daemon_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionHandle:
+    """Names a session of an app. One that the daemon does not know yet comes to exist by its first message.
+
+    Attributes:
+        session_id: The session.
+        app_id: Its app.
+        daemon_url: The daemon.
+        workspace: Working folder on the daemon's machine, sent with each message; empty for none.
+    """
+
+    session_id: str
+    app_id: str
+    daemon_url: str
+    workspace: str = ""

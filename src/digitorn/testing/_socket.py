@@ -1,0 +1,139 @@
+"""One Socket.IO connection to a daemon: the only place that touches python-socketio, which has no types."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import engineio  # pyright: ignore[reportMissingTypeStubs] - the package has none
+import socketio  # pyright: ignore[reportMissingTypeStubs] - the package has none
+from pydantic import ValidationError
+
+from ._errors import ContractViolation, DaemonUnreachable
+from ._generated._runtime import Command, Model, reasons
+from ._generated.commands import CommandError, ConnectAuth
+from ._generated.events import EVENT_NAMESPACE, EVENT_PUSH, EventEnvelope
+
+Request = TypeVar("Request", bound=Model)
+Ack = TypeVar("Ack", bound=Model)
+
+
+class HandshakeRefused(Exception):
+    """The daemon answered and refused the connection; it does not say why (contract: events, section 1)."""
+
+
+class EventSocket:
+    """A connection that hands over frames as they arrive, on the event loop's thread.
+
+    Args:
+        daemon_url: Base URL of the daemon.
+        on_frame: Takes each pushed envelope, still raw. Must not raise.
+        on_lost: Called with a reason when the connection ends without `close`.
+    """
+
+    def __init__(
+        self, daemon_url: str, on_frame: Callable[[object], None], on_lost: Callable[[str], None]
+    ) -> None:
+        self.daemon_url = daemon_url
+        self._on_frame = on_frame
+        self._on_lost = on_lost
+        self._closing = False
+        self._client: Any = None
+
+    async def connect(self, token: str | None, timeout: float) -> None:
+        """Connects and authenticates.
+
+        Args:
+            token: The access token.
+            timeout: Seconds for the whole handshake.
+
+        Raises:
+            HandshakeRefused: The daemon refused the connection.
+            DaemonUnreachable: There is no daemon, or it does not speak Socket.IO.
+        """
+        client: Any = _SocketClient(reconnection=False, handle_sigint=False, request_timeout=timeout)
+        client.on("*", self._pushed, namespace=EVENT_NAMESPACE)
+        client.on("disconnect", self._disconnected, namespace=EVENT_NAMESPACE)
+        self._client, self._closing = client, False
+        auth = ConnectAuth(token=token).wire() if token else None
+        try:
+            await client.connect(
+                self.daemon_url,
+                auth=auth,
+                transports=["websocket"],
+                namespaces=[EVENT_NAMESPACE],
+                wait_timeout=timeout,
+            )
+        except socketio.exceptions.ConnectionError as error:
+            refused = bool(client.failed_namespaces)
+            await self.close()
+            if refused:
+                raise HandshakeRefused(str(error)) from None
+            raise DaemonUnreachable(self.daemon_url, f"Socket.IO: {error}") from None
+
+    async def call(self, command: Command[Request, Ack], request: Request, timeout: float) -> Ack | CommandError:
+        """Sends a command and waits for its acknowledgement.
+
+        Args:
+            command: Which command.
+            request: Its argument.
+            timeout: Seconds to wait for the acknowledgement.
+
+        Raises:
+            DaemonUnreachable: The connection is gone or no acknowledgement came.
+            ContractViolation: The acknowledgement is not what the contract says.
+        """
+        try:
+            raw: object = await self._client.call(
+                command.name, request.wire(), namespace=command.namespace, timeout=timeout
+            )
+        except (socketio.exceptions.SocketIOError, AttributeError) as error:
+            said = str(error) or f"no acknowledgement within {timeout:g} s"
+            raise DaemonUnreachable(self.daemon_url, f"{command.name}: {said}") from None
+        try:
+            return command.ack.read(raw)
+        except ValidationError as error:
+            try:
+                return CommandError.read(raw)
+            except ValidationError:
+                raise ContractViolation(f"the acknowledgement of {command.name!r}", reasons(error)) from None
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection stands."""
+        return self._client is not None and bool(self._client.connected)
+
+    async def close(self) -> None:
+        """Ends the connection. May be called again."""
+        self._closing = True
+        client, self._client = self._client, None
+        if client is not None:
+            await client.disconnect()
+            http = client.eio.http
+            if http is not None and not http.closed:
+                await http.close()
+
+    def _pushed(self, name: str, *arguments: object) -> None:
+        # Builds may append arguments; the first is the event.
+        first = arguments[0] if arguments else None
+        if name == EVENT_PUSH:
+            self._on_frame(first)
+        else:
+            payload = cast("dict[str, Any]", first) if isinstance(first, dict) else {"data": first}
+            self._on_frame(EventEnvelope(type=name, payload=payload).wire())
+
+    def _disconnected(self, *reason: object) -> None:
+        if not self._closing:
+            self._on_lost(" ".join(str(part) for part in reason) or "the connection was lost")
+
+
+class _EngineClient(engineio.AsyncClient):  # type: ignore[misc] # the package has no types
+    """Handles messages in the reading task itself: a task for each would cost more than the event."""
+
+    async def _trigger_event(self, event: str, *args: object, **kwargs: object) -> object:
+        if event == "message":
+            kwargs["run_async"] = False
+        return await super()._trigger_event(event, *args, **kwargs)
+
+
+class _SocketClient(socketio.AsyncClient):  # type: ignore[misc] # the package has no types
+    def _engineio_client_class(self) -> type[engineio.AsyncClient]:
+        return _EngineClient

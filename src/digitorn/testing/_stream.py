@@ -1,0 +1,842 @@
+"""A session's live events: the asynchronous stream, and its blocking face."""
+
+import asyncio
+import inspect
+import logging
+import queue
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+from typing_extensions import Self
+
+from . import _session_protocol as protocol
+from ._async.transport import AsyncTransport
+from ._connect import resolve_daemon_url
+from ._credentials import Credentials
+from ._errors import (
+    ApiError,
+    CallbackFailed,
+    ContractViolation,
+    DaemonUnreachable,
+    DigitornError,
+    EventTimeout,
+    JoinRefused,
+    StreamClosed,
+)
+from ._event import LiveEvent
+from ._generated.commands import JOIN_SESSION, CommandError, JoinSessionRequest
+from ._generated.events import (
+    QUESTION_TOOLS,
+    ApprovalRequest,
+    ApprovalsSnapshot,
+    EventPayload,
+    EventType,
+)
+from ._generated.models import PendingApproval
+from ._generated.rest_async import AsyncApi
+from ._log import AnyEvent, EventLog
+from ._loop import BACKGROUND
+from ._select import Selector, Where
+from ._socket import EventSocket, HandshakeRefused
+
+P = TypeVar("P", bound=EventPayload)
+T = TypeVar("T")
+CallbackT = TypeVar("CallbackT", bound=Callable[[AnyEvent], object])
+
+DEFAULT_TIMEOUT = 60.0
+_CONNECT_SECONDS = 10.0
+_RECONNECT_FIRST, _RECONNECT_MOST = 0.05, 2.0
+_CHECK_FIRST, _CHECK_MOST = 0.5, 5.0
+_EVENTS_SHOWN = 8
+_logger = logging.getLogger("digitorn.testing")
+
+
+class StreamBase:
+    """What both faces of a stream share: its log and everything that is read from it.
+
+    Attributes:
+        app_id: The app.
+        session_id: The session.
+        daemon_url: The daemon.
+        log: Every event so far; may be read from any thread.
+    """
+
+    app_id: str
+    session_id: str
+    daemon_url: str
+    log: EventLog
+
+    def events(self) -> list[AnyEvent]:
+        """Every event so far, in `seq` order."""
+        return self.log.events()
+
+    @overload
+    def events_of(self, *types: type[P]) -> list[LiveEvent[P]]: ...
+    @overload
+    def events_of(self, *types: type[EventPayload] | EventType) -> list[AnyEvent]: ...
+    def events_of(self, *types: type[EventPayload] | EventType) -> list[Any]:
+        """The events of some types so far, in `seq` order.
+
+        Args:
+            types: Payload classes or wire names.
+        """
+        return list(self.log.events_of(*types))
+
+    def __repr__(self) -> str:
+        state = "closed" if self.log.closed is not None else "open"
+        return f"<{type(self).__name__} {self.app_id}/{self.session_id}, {state}, {len(self.log)} events>"
+
+    def _first(self, found: list[AnyEvent], selector: Selector, where: Where | None) -> AnyEvent | None:
+        return next((event for event in found if _fits(event, selector, where)), None)
+
+    def _timeout(self, selector: Selector, timeout: float, matched: str = "") -> EventTimeout:
+        """What to raise when nothing came: it says what did come."""
+        events = self.events()
+        pending = self.log.pending_approvals()
+        lines = [f"no {selector.label}{matched} within {timeout:g} s on session {self.session_id!r}"]
+        if hint := selector.misspelt():
+            lines.append(hint)
+        if pending:
+            asked = ", ".join(f"{one.tool_name} (request {one.request_id})" for one in pending)
+            lines.append(f"waiting for approval: {asked}")
+        shown = ", ".join(f"{event.seq} {event.type}" for event in events[-_EVENTS_SHOWN:])
+        lines.append(f"{len(events)} events arrived, the last: {shown}" if events else "no event arrived")
+        return EventTimeout("; ".join(lines), events, pending)
+
+    def _closed(self) -> BaseException:
+        """What to raise when the stream ends under a waiter: a new exception, the reason its cause."""
+        reason = self.log.closed
+        if isinstance(reason, ContractViolation):
+            return reason
+        error = StreamClosed(f"the stream of session {self.session_id!r} is closed: {reason}")
+        error.__cause__ = reason
+        return error
+
+
+class AsyncLiveEventStream(StreamBase):
+    """A session's live events, typed, in order, each once.
+
+    Args:
+        daemon_url: Base URL of the daemon; found as `DevClient` finds it when left out.
+        token: Access token.
+        app_id: The app.
+        session_id: The session. The daemon must know it when the stream starts.
+        since: Bring what has a higher `seq`; 0 brings the whole history.
+        auto_approve: Approve tool calls as they ask; questions to the user are left alone.
+        strict: Close with `ContractViolation` on an event that is unknown or breaks the contract.
+        timeout: Seconds that a wait without a timeout of its own takes, and that iteration waits for
+            the next event.
+    """
+
+    def __init__(
+        self,
+        *,
+        daemon_url: str | None = None,
+        token: str | Credentials | None = None,
+        app_id: str,
+        session_id: str,
+        since: int = 0,
+        auto_approve: bool = False,
+        strict: bool = False,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        self.daemon_url = resolve_daemon_url(daemon_url)
+        self.app_id = app_id
+        self.session_id = session_id
+        self.timeout = timeout
+        self.log = EventLog(session_id=session_id, strict=strict)
+        self.callback_errors: list[CallbackFailed] = []
+        """Callbacks that raised; the first is raised again by `stop`."""
+        self._credentials = token if isinstance(token, Credentials) else Credentials(token)
+        self._transport = AsyncTransport(self.daemon_url, self._credentials, timeout=_CONNECT_SECONDS)
+        self._api = AsyncApi(self._transport)
+        self._socket = EventSocket(self.daemon_url, self._received, self._lost)
+        self._since = since
+        self._newest_logged = since
+        self._auto_approve = auto_approve
+        self._decided: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._started = False
+        self._stopped = False
+
+    # --- life
+
+    async def start(self) -> Self:
+        """Connects and joins the session.
+
+        Returns:
+            The stream itself.
+
+        Raises:
+            JoinRefused: The daemon does not let this user into the session.
+            Unauthorized: The token is missing, wrong or expired.
+            DaemonUnreachable: No daemon answered.
+            StreamClosed: It was started before.
+        """
+        await self.connect()
+        await self.join()
+        return self
+
+    async def connect(self) -> None:
+        """The first half of `start`: an authenticated connection, no session yet."""
+        if self._started:
+            raise StreamClosed(f"the stream of session {self.session_id!r} was started before; make a new one")
+        self._started = True
+        try:
+            await self._handshake()
+        except BaseException:
+            await self._shut(StreamClosed("it could not connect"))
+            raise
+
+    async def join(self, *, from_now: bool = False) -> None:
+        """The second half of `start`: enters the session's room.
+
+        Args:
+            from_now: Bring nothing of what was before.
+
+        Raises:
+            JoinRefused: The daemon does not let this user into the session.
+        """
+        since = protocol.FROM_NOW if from_now else self._since
+        request = JoinSessionRequest(app_id=self.app_id, session_id=self.session_id, since=since)
+        ack = await self._socket.call(JOIN_SESSION, request, _CONNECT_SECONDS)
+        if isinstance(ack, CommandError):
+            raise JoinRefused(self.session_id, ack.error)
+        if from_now:
+            # Snapshots take numbers too: what the session does from here on comes behind them.
+            self._since = self._newest_logged = self.log.last_seq
+        self._spawn(self._settle())
+
+    async def stop(self, timeout: float = 5.0) -> None:
+        """Closes the connection; the log stays. May be called again.
+
+        Args:
+            timeout: Seconds to wait for a clean end.
+
+        Raises:
+            CallbackFailed: A callback had raised; only the first call of `stop` tells.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await self._shut(StreamClosed("it was stopped"))
+        except TimeoutError:
+            _logger.warning("the stream of session %s did not close within %g s", self.session_id, timeout)
+        if self.callback_errors and not self._stopped:
+            self._stopped = True
+            raise self.callback_errors[0]
+        self._stopped = True
+
+    async def _shut(self, reason: DigitornError) -> None:
+        self.log.close(reason)
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._socket.close()
+        await self._transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self if self._started else await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self.stop()
+        except CallbackFailed:
+            # A failure of the test itself matters more than one of its callbacks.
+            if error is None:
+                raise
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.log.close(error)
+
+    # --- the connection
+
+    async def _handshake(self) -> None:
+        token = self._credentials.access_token
+        try:
+            await self._socket.connect(token, _CONNECT_SECONDS)
+        except HandshakeRefused:
+            # The refusal says nothing; the same token over HTTP does, and is renewed there if it expired.
+            await self._api.auth.get_me()
+            if self._credentials.access_token == token:
+                raise JoinRefused(self.session_id, "the connection was refused, the token is good") from None
+            try:
+                await self._socket.connect(self._credentials.access_token, _CONNECT_SECONDS)
+            except HandshakeRefused as error:
+                raise JoinRefused(self.session_id, f"the connection was refused: {error}") from None
+
+    def _lost(self, reason: str) -> None:
+        if self.log.closed is None:
+            self._spawn(self._reconnect(reason))
+
+    async def _reconnect(self, reason: str) -> None:
+        delay = _RECONNECT_FIRST
+        while self.log.closed is None:
+            try:
+                await self._handshake()
+                self._since = max(self._since, self._newest_logged - protocol.REPLAY_MARGIN)
+                await self.join()
+                return
+            except DaemonUnreachable as error:
+                _logger.info("session %s: %s; %s", self.session_id, reason, error)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, _RECONNECT_MOST)
+
+    def _received(self, frame: object) -> None:
+        try:
+            event = self.log.feed(frame)
+        except ContractViolation as error:
+            self.log.close(error)
+            return
+        if event is None:
+            return
+        if event.seq > self._newest_logged and protocol.is_logged(event):
+            self._newest_logged = event.seq
+        if self._auto_approve and isinstance(event.payload, ApprovalRequest | ApprovalsSnapshot):
+            self._approve(event.payload)
+
+    # --- gaps
+
+    async def _settle(self) -> None:
+        passed = 0.0
+        for moment in protocol.SETTLE_SECONDS:
+            await asyncio.sleep(moment - passed)
+            passed = moment
+            try:
+                await self.fill_gaps()
+            except (ApiError, DaemonUnreachable) as error:
+                _logger.info("session %s: gaps could not be filled: %s", self.session_id, error)
+
+    async def fill_gaps(self) -> int:
+        """Reads the daemon's durable log and takes over what is missing here.
+
+        Returns:
+            How many events were missing.
+
+        Raises:
+            ApiError: The daemon refused.
+            DaemonUnreachable: No daemon answered.
+        """
+        since, missing = self._since, 0
+        while True:
+            page = await self._api.sessions.list_session_events(
+                self.app_id, self.session_id, since_seq=since, limit=protocol.PAGE
+            )
+            before = len(self.log)
+            for row in page.events:
+                self._received(row.wire())
+            missing += len(self.log) - before
+            if len(page.events) < protocol.PAGE:
+                return missing
+            since = page.events[-1].seq
+
+    # --- waiting
+
+    @overload
+    async def wait_for(
+        self, type: type[P], *, where: Callable[[LiveEvent[P]], bool] | None = None, timeout: float | None = None
+    ) -> LiveEvent[P]: ...
+    @overload
+    async def wait_for(
+        self, type: EventType, *, where: Where | None = None, timeout: float | None = None
+    ) -> AnyEvent: ...
+    async def wait_for(self, type: Any, *, where: Any = None, timeout: float | None = None) -> Any:
+        """The first event of a type, of those that arrived and those to come.
+
+        Args:
+            type: Payload class or wire name.
+            where: What else it must be like.
+            timeout: Seconds to wait; the stream's own `timeout` when left out.
+
+        Raises:
+            EventTimeout: None came in time. The error says what did come.
+            StreamClosed: The stream ended, or was never started.
+        """
+        limit = self.timeout if timeout is None else timeout
+        selector = Selector((type,))
+        arrived: asyncio.Queue[AnyEvent | None] = asyncio.Queue()
+        subscription = self.log.subscribe(arrived.put_nowait, (type,))
+        try:
+            if (found := self._first(subscription.existing, selector, where)) is not None:
+                return found
+            self._check_started()
+            async with asyncio.timeout(limit):
+                while True:
+                    event = await arrived.get()
+                    if event is None:
+                        raise self._closed()
+                    if _fits(event, selector, where):
+                        return event
+        except TimeoutError as error:
+            if isinstance(error, EventTimeout):
+                raise
+            raise self._timeout(selector, limit) from None
+        finally:
+            subscription.cancel()
+
+    @overload
+    async def poll_for(
+        self, type: type[P], *, where: Callable[[LiveEvent[P]], bool] | None = None, timeout: float = 0.0
+    ) -> LiveEvent[P] | None: ...
+    @overload
+    async def poll_for(
+        self, type: EventType, *, where: Where | None = None, timeout: float = 0.0
+    ) -> AnyEvent | None: ...
+    async def poll_for(self, type: Any, *, where: Any = None, timeout: float = 0.0) -> Any:
+        """Like `wait_for`, but None when none came in time."""
+        try:
+            return await self.wait_for(type, where=where, timeout=timeout)
+        except EventTimeout:
+            return None
+
+    def __aiter__(self) -> AsyncIterator[AnyEvent]:
+        return self._iterate()
+
+    async def _iterate(self) -> AsyncIterator[AnyEvent]:
+        self._check_started()
+        arrived: asyncio.Queue[AnyEvent | None] = asyncio.Queue()
+        subscription = self.log.subscribe(arrived.put_nowait)
+        try:
+            for existing in subscription.existing:
+                yield existing
+            while True:
+                try:
+                    async with asyncio.timeout(self.timeout):
+                        event = await arrived.get()
+                except TimeoutError:
+                    raise self._timeout(Selector(()), self.timeout) from None
+                if event is None:
+                    return
+                yield event
+        finally:
+            subscription.cancel()
+
+    async def wait_for_turn(self, correlation_id: str, *, timeout: float) -> None:
+        """Waits for the end of a turn and makes its events complete.
+
+        The end is the turn's done or cancelled event. When nothing comes for a while the daemon is asked
+        over HTTP, since some turns end without one and a live copy may be dropped (contract: events,
+        sections 1 and 5.1).
+
+        Args:
+            correlation_id: The turn.
+            timeout: Seconds to wait.
+
+        Raises:
+            EventTimeout: It did not end in time.
+            StreamClosed: The stream ended.
+        """
+        arrived: asyncio.Queue[AnyEvent | None] = asyncio.Queue()
+        types = (*protocol.TURN_END_TYPES, *protocol.TURN_END_HINTS)
+        subscription = self.log.subscribe(arrived.put_nowait, types)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._until_turn_end(correlation_id, subscription.existing, arrived)
+        except TimeoutError:
+            matched = f" of turn {correlation_id}"
+            raise self._timeout(Selector(protocol.TURN_END_TYPES), timeout, matched) from None
+        finally:
+            subscription.cancel()
+
+    async def _until_turn_end(
+        self, correlation_id: str, existing: list[AnyEvent], arrived: "asyncio.Queue[AnyEvent | None]"
+    ) -> None:
+        ended = any(protocol.ends_turn(event, correlation_id) for event in existing)
+        patience = _CHECK_FIRST
+        while not ended:
+            try:
+                async with asyncio.timeout(patience):
+                    event = await arrived.get()
+            except TimeoutError:
+                patience = min(patience * 2, _CHECK_MOST)
+                ended = await self._ended_by_http(correlation_id)
+                continue
+            if event is None:
+                raise self._closed()
+            ended = protocol.ends_turn(event, correlation_id)
+            if not ended and protocol.may_end_turn(event):
+                patience = _CHECK_FIRST
+        await self.fill_gaps()
+
+    async def _ended_by_http(self, correlation_id: str) -> bool:
+        """Whether the daemon, asked over HTTP, says that a turn is over."""
+        try:
+            await self.fill_gaps()
+            if any(protocol.ends_turn(event, correlation_id) for event in self.log.turn(correlation_id)):
+                return True
+            view = await self._api.queue.list_session_queue(
+                self.app_id, self.session_id, include_finished=True
+            )
+        except DaemonUnreachable as error:
+            _logger.info("session %s: %s", self.session_id, error)
+            return False
+        return any(
+            entry.correlation_id == correlation_id and protocol.status_of_entry(entry) is not None
+            for entry in view.entries
+        )
+
+    def _check_started(self) -> None:
+        if not self._started:
+            raise StreamClosed(f"the stream of session {self.session_id!r} was not started; call start()")
+
+    # --- callbacks
+
+    def on(self, type: type[EventPayload] | EventType) -> Callable[[CallbackT], CallbackT]:
+        """Registers a callback for the events of a type that arrive from now on.
+
+        Callbacks run one after the other in a task of their own; they may be coroutine functions. One that
+        raises is reported: logged at once, and raised by `stop`.
+
+        Args:
+            type: Payload class or wire name.
+
+        Returns:
+            A decorator; it gives the callback back unchanged.
+        """
+
+        def register(callback: CallbackT) -> CallbackT:
+            selector = Selector((type,))
+            arrived: asyncio.Queue[AnyEvent | None] = asyncio.Queue()
+            self.log.subscribe(arrived.put_nowait, (type,))
+            self._spawn(self._deliver(arrived, selector, callback))
+            return callback
+
+        return register
+
+    async def _deliver(
+        self,
+        arrived: "asyncio.Queue[AnyEvent | None]",
+        selector: Selector,
+        callback: Callable[[AnyEvent], object],
+    ) -> None:
+        while (event := await arrived.get()) is not None:
+            if not selector.matches(event):
+                continue
+            try:
+                result = callback(event)
+                if inspect.isawaitable(result):
+                    await _awaited(result)
+            except Exception as error:  # noqa: BLE001 - a callback may raise anything; it is reported
+                self.report(callback, error)
+
+    def report(self, callback: object, error: Exception) -> None:
+        """Reports a callback that raised."""
+        name = getattr(callback, "__qualname__", repr(callback))
+        failed = CallbackFailed(f"callback {name} raised {type(error).__name__}: {error}")
+        failed.__cause__ = error
+        self.callback_errors.append(failed)
+        _logger.error("session %s: %s", self.session_id, failed, exc_info=error)
+
+    # --- approvals
+
+    def _approve(self, payload: ApprovalRequest | ApprovalsSnapshot) -> None:
+        requests = payload.pending if isinstance(payload, ApprovalsSnapshot) else (payload,)
+        for request in requests:
+            if request.request_id not in self._decided and request.tool_name not in QUESTION_TOOLS:
+                self._decided.add(request.request_id)
+                self._spawn(self._resolve(request))
+
+    async def _resolve(self, request: ApprovalRequest | PendingApproval) -> None:
+        try:
+            await self._api.approvals.resolve_approval(
+                request.app_id, request_id=request.request_id, approved=True
+            )
+        except ApiError as error:
+            # Somebody else was faster, or the turn was aborted meanwhile.
+            _logger.info("approval %s was not resolved: %s", request.request_id, error)
+
+
+class LiveEventStream(StreamBase):
+    """The blocking face of `AsyncLiveEventStream`: the same arguments, the same methods.
+
+    Connections of all blocking streams live on one background thread of the process. Predicates run on
+    the calling thread, callbacks on a thread of the stream's own.
+    """
+
+    def __init__(
+        self,
+        *,
+        daemon_url: str | None = None,
+        token: str | Credentials | None = None,
+        app_id: str,
+        session_id: str,
+        since: int = 0,
+        auto_approve: bool = False,
+        strict: bool = False,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        self._inner = AsyncLiveEventStream(
+            daemon_url=daemon_url,
+            token=token,
+            app_id=app_id,
+            session_id=session_id,
+            since=since,
+            auto_approve=auto_approve,
+            strict=strict,
+            timeout=timeout,
+        )
+        self.daemon_url = self._inner.daemon_url
+        self.app_id = app_id
+        self.session_id = session_id
+        self.timeout = timeout
+        self.log = self._inner.log
+        self.callback_errors = self._inner.callback_errors
+        """Callbacks that raised; the first is raised again by `stop`."""
+        self._holds_loop = False
+        self._started = False
+        self._callbacks: list[tuple[Selector, Callable[[AnyEvent], object]]] = []
+        self._deliveries: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
+        self._delivery: threading.Thread | None = None
+
+    # --- life
+
+    def start(self) -> Self:
+        """Connects and joins the session.
+
+        Returns:
+            The stream itself.
+
+        Raises:
+            JoinRefused: The daemon does not let this user into the session.
+            Unauthorized: The token is missing, wrong or expired.
+            DaemonUnreachable: No daemon answered.
+            StreamClosed: It was started before.
+        """
+        self.connect()
+        try:
+            self.join()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def connect(self) -> None:
+        """The first half of `start`: an authenticated connection, no session yet."""
+        if self._started:
+            raise StreamClosed(f"the stream of session {self.session_id!r} was started before; make a new one")
+        self._started = self._holds_loop = True
+        BACKGROUND.acquire()
+        try:
+            BACKGROUND.run(self._inner.connect())
+        except BaseException:
+            self._release()
+            raise
+
+    def join(self, *, from_now: bool = False) -> None:
+        """The second half of `start`: enters the session's room.
+
+        Args:
+            from_now: Bring nothing of what was before.
+
+        Raises:
+            JoinRefused: The daemon does not let this user into the session.
+        """
+        self._run(self._inner.join(from_now=from_now))
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Closes the connection; the log stays. May be called again.
+
+        Args:
+            timeout: Seconds to wait for a clean end.
+
+        Raises:
+            CallbackFailed: A callback had raised; only the first call of `stop` tells.
+        """
+        if not self._holds_loop:
+            self.log.close(StreamClosed("it was stopped"))
+            return
+        delivery, self._delivery = self._delivery, None
+        if delivery is not None:
+            # What has arrived is still delivered.
+            self._deliveries.put(None)
+            if delivery is not threading.current_thread():
+                delivery.join(timeout)
+        try:
+            BACKGROUND.run(self._inner.stop(timeout), timeout + 1.0)
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        if self._holds_loop:
+            self._holds_loop = False
+            BACKGROUND.release()
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        if not self._holds_loop:
+            coroutine.close()
+            raise self._not_open()
+        return BACKGROUND.run(coroutine)
+
+    def _not_open(self) -> BaseException:
+        if self.log.closed is not None:
+            return self._closed()
+        return StreamClosed(f"the stream of session {self.session_id!r} was not started; call start()")
+
+    def __enter__(self) -> Self:
+        return self if self._started else self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self.stop()
+        except CallbackFailed:
+            # A failure of the test itself matters more than one of its callbacks.
+            if error is None:
+                raise
+
+    # --- gaps
+
+    def fill_gaps(self) -> int:
+        """Reads the daemon's durable log and takes over what is missing here.
+
+        Returns:
+            How many events were missing.
+
+        Raises:
+            ApiError: The daemon refused.
+            DaemonUnreachable: No daemon answered.
+        """
+        return self._run(self._inner.fill_gaps())
+
+    # --- waiting
+
+    @overload
+    def wait_for(
+        self, type: type[P], *, where: Callable[[LiveEvent[P]], bool] | None = None, timeout: float | None = None
+    ) -> LiveEvent[P]: ...
+    @overload
+    def wait_for(
+        self, type: EventType, *, where: Where | None = None, timeout: float | None = None
+    ) -> AnyEvent: ...
+    def wait_for(self, type: Any, *, where: Any = None, timeout: float | None = None) -> Any:
+        """The first event of a type, of those that arrived and those to come.
+
+        Args:
+            type: Payload class or wire name.
+            where: What else it must be like.
+            timeout: Seconds to wait; the stream's own `timeout` when left out.
+
+        Raises:
+            EventTimeout: None came in time. The error says what did come.
+            StreamClosed: The stream ended, or was never started.
+        """
+        limit = self.timeout if timeout is None else timeout
+        deadline = time.monotonic() + limit
+        selector = Selector((type,))
+        arrived: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
+        subscription = self.log.subscribe(arrived.put, (type,))
+        try:
+            if (found := self._first(subscription.existing, selector, where)) is not None:
+                return found
+            if not self._started:
+                raise self._not_open()
+            while True:
+                event = arrived.get(timeout=max(0.0, deadline - time.monotonic()))
+                if event is None:
+                    raise self._closed()
+                if _fits(event, selector, where):
+                    return event
+        except queue.Empty:
+            raise self._timeout(selector, limit) from None
+        finally:
+            subscription.cancel()
+
+    @overload
+    def poll_for(
+        self, type: type[P], *, where: Callable[[LiveEvent[P]], bool] | None = None, timeout: float = 0.0
+    ) -> LiveEvent[P] | None: ...
+    @overload
+    def poll_for(
+        self, type: EventType, *, where: Where | None = None, timeout: float = 0.0
+    ) -> AnyEvent | None: ...
+    def poll_for(self, type: Any, *, where: Any = None, timeout: float = 0.0) -> Any:
+        """Like `wait_for`, but None when none came in time."""
+        try:
+            return self.wait_for(type, where=where, timeout=timeout)
+        except EventTimeout:
+            return None
+
+    def __iter__(self) -> Iterator[AnyEvent]:
+        if not self._started:
+            raise self._not_open()
+        arrived: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
+        subscription = self.log.subscribe(arrived.put)
+        try:
+            yield from subscription.existing
+            while (event := arrived.get(timeout=self.timeout)) is not None:
+                yield event
+        except queue.Empty:
+            raise self._timeout(Selector(()), self.timeout) from None
+        finally:
+            subscription.cancel()
+
+    def wait_for_turn(self, correlation_id: str, *, timeout: float) -> None:
+        """Waits for the end of a turn and makes its events complete.
+
+        Args:
+            correlation_id: The turn.
+            timeout: Seconds to wait.
+
+        Raises:
+            EventTimeout: It did not end in time.
+            StreamClosed: The stream ended.
+        """
+        self._run(self._inner.wait_for_turn(correlation_id, timeout=timeout))
+
+    # --- callbacks
+
+    def on(self, type: type[EventPayload] | EventType) -> Callable[[CallbackT], CallbackT]:
+        """Registers a callback for the events of a type that arrive from now on.
+
+        Callbacks run one after the other on a thread of this stream. One that raises is reported: logged at
+        once, and raised by `stop`.
+
+        Args:
+            type: Payload class or wire name.
+
+        Returns:
+            A decorator; it gives the callback back unchanged.
+        """
+
+        def register(callback: CallbackT) -> CallbackT:
+            self._callbacks.append((Selector((type,)), callback))
+            if self._delivery is None:
+                self.log.subscribe(self._deliveries.put)
+                self._delivery = threading.Thread(
+                    target=self._deliver, name=f"digitorn-testing-callbacks-{self.session_id}", daemon=True
+                )
+                self._delivery.start()
+            return callback
+
+        return register
+
+    def _deliver(self) -> None:
+        while (event := self._deliveries.get()) is not None:
+            for selector, callback in list(self._callbacks):
+                if selector.matches(event):
+                    try:
+                        callback(event)
+                    except Exception as error:  # noqa: BLE001 - a callback may raise anything; it is reported
+                        self._inner.report(callback, error)
+
+
+def _fits(event: AnyEvent, selector: Selector, where: Where | None) -> bool:
+    return selector.matches(event) and (where is None or where(event))
+
+
+async def _awaited(result: Awaitable[object]) -> None:
+    await result

@@ -1,0 +1,118 @@
+"""The durable log of a session, and the ring buffer of a user."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from .._generated.events import EventEnvelope
+from .._generated.models import ActiveOp
+
+TERMINAL_STATES: Final = ("completed", "failed", "cancelled", "timeout")
+"""States that end an operation (contract: events, section 4.1)."""
+
+_RING_SIZE = 2000
+_HINTS: Final = ("name", "tool_name", "specialist", "description")
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    event: EventEnvelope
+    visible_at: float
+
+
+class SessionLog:
+    """The events of one session in order of their numbers, and the counter that these come from.
+
+    Args:
+        delay: Seconds until an event can be read back; a real daemon writes in batches
+            (contract: events, section 8, trap 12).
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, *, delay: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._delay = delay
+        self._clock = clock
+        self._rows: list[_Row] = []
+        self._last_seq = 0
+
+    def next_seq(self) -> int:
+        """Spends a number; every producer of the session and every snapshot takes one."""
+        self._last_seq += 1
+        return self._last_seq
+
+    @property
+    def last_seq(self) -> int:
+        """The number spent last; 0 before the first."""
+        return self._last_seq
+
+    def append(self, event: EventEnvelope) -> None:
+        """Writes an event; it can be read after the delay."""
+        self._rows.append(_Row(event, self._clock() + self._delay))
+
+    def events(self, since: int = 0) -> list[EventEnvelope]:
+        """The readable events with a greater number."""
+        return [event for event in self._readable() if (event.seq or 0) > since]
+
+    def active_ops(self) -> list[ActiveOp]:
+        """The operations that have not ended, oldest first."""
+        first: dict[str, EventEnvelope] = {}
+        last: dict[str, EventEnvelope] = {}
+        hints: dict[str, dict[str, str]] = {}
+        for event in self._readable():
+            op_id = event.op_id or ""
+            first.setdefault(op_id, event)
+            last[op_id] = event
+            found = {name: event.payload[name] for name in _HINTS if isinstance(event.payload.get(name), str)}
+            hints[op_id] = {**found, **hints.get(op_id, {})}
+        return [
+            _active_op(first[op_id], event, hints[op_id])
+            for op_id, event in last.items()
+            if event.op_state not in TERMINAL_STATES
+        ]
+
+    def _readable(self) -> Iterator[EventEnvelope]:
+        now = self._clock()
+        return (row.event for row in self._rows if row.visible_at <= now)
+
+
+def _active_op(first: EventEnvelope, last: EventEnvelope, hints: dict[str, str]) -> ActiveOp:
+    return ActiveOp.read(
+        {
+            "op_id": last.op_id,
+            "op_type": last.op_type,
+            "op_state": last.op_state,
+            "op_parent_id": last.op_parent_id,
+            "first_seq": first.seq,
+            "started_at": first.ts,
+            "last_seq": last.seq,
+            "last_ts": last.ts,
+            "last_type": last.type,
+            "correlation_id": last.correlation_id,
+            **hints,
+        }
+    )
+
+
+@dataclass(slots=True)
+class RingBuffer:
+    """The last events of one user, in memory (contract: events, section 3.2)."""
+
+    _events: deque[EventEnvelope] = field(default_factory=lambda: deque[EventEnvelope](maxlen=_RING_SIZE))
+
+    def append(self, event: EventEnvelope) -> None:
+        """Keeps an event; the oldest one gives way."""
+        self._events.append(event)
+
+    def events(
+        self, since: int = 0, *, app_id: str | None = None, session_id: str | None = None
+    ) -> list[EventEnvelope]:
+        """The events with a greater number, of an app or a session if one is given."""
+        return [
+            event
+            for event in self._events
+            if (event.seq or 0) > since
+            and (app_id is None or event.app_id == app_id)
+            and (session_id is None or event.session_id == session_id)
+        ]

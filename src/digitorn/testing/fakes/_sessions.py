@@ -1,0 +1,370 @@
+"""Sessions of the embedded daemon: their messages, queue, turns and counts."""
+
+import asyncio
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+
+from .._generated.models import CompactionState, PendingApproval, QueueEntry, QueueState, StateEnvelope, TurnState
+from ._apps import App
+from ._context import TokenCounts
+from ._envelopes import Owner, iso
+from ._log import SessionLog
+from ._model import ModelMessage
+from ._users import User
+
+OutcomeKind: TypeAlias = Literal["completed", "failed", "cancelled"]
+
+_LONGEST_TITLE: Final = 60
+_LONGEST_PREVIEW: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a message ended.
+
+    Attributes:
+        kind: Whether its turn completed, failed or was cut off.
+        error: Why it did not complete.
+        error_code: Code of that reason.
+    """
+
+    kind: OutcomeKind
+    error: str = ""
+    error_code: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Message:
+    """A message that a user sent.
+
+    Attributes:
+        text: The text.
+        client_message_id: The client's own id of it.
+        images: One id an image; None for one that could not be decoded.
+        correlation_id: Id of its turn.
+        ended: Set when its turn has ended.
+    """
+
+    text: str
+    client_message_id: str | None = None
+    images: tuple[str | None, ...] = ()
+    correlation_id: str = field(default_factory=lambda: f"fp-{uuid.uuid4().hex[:12]}")
+    ended: "asyncio.Future[Outcome]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    @property
+    def preview(self) -> str:
+        """Its beginning."""
+        return self.text[:_LONGEST_PREVIEW]
+
+    def end(self, outcome: Outcome) -> None:
+        """Tells those who wait for the end."""
+        if not self.ended.done():
+            self.ended.set_result(outcome)
+
+
+@dataclass(slots=True, eq=False)
+class QueuedMessage:
+    """A message in the queue.
+
+    Attributes:
+        message: The message.
+        position: Ticket number, counted up from 1 for the life of the session.
+        id: Id of the queue's row; not the correlation id.
+        status: Where it stands.
+        announced: Whether its own events are out, so that its turn may begin.
+        enqueued_at: When it was queued, seconds since the Unix epoch.
+        started_at: When its turn began.
+        finished_at: When its turn ended.
+        error_code: Why it failed.
+    """
+
+    message: Message
+    position: int
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    status: Literal["queued", "running", "completed", "failed", "cancelled"] = "queued"
+    announced: bool = False
+    enqueued_at: float = field(default_factory=time.time)
+    started_at: float | None = None
+    finished_at: float | None = None
+    error_code: str = ""
+
+    def start(self) -> None:
+        """Notes that its turn begins."""
+        self.status = "running"
+        self.started_at = time.time()
+
+    def finish(self, outcome: Outcome) -> None:
+        """Notes how it ended."""
+        self.status = outcome.kind
+        self.error_code = outcome.error_code
+        self.finished_at = time.time()
+        self.message.end(outcome)
+
+    def entry(self, owner: Owner) -> QueueEntry:
+        """It as the contract shows it."""
+        return QueueEntry(
+            id=self.id,
+            app_id=owner.app_id,
+            session_id=owner.session_id,
+            position=self.position,
+            message=self.message.text,
+            status=self.status,
+            correlation_id=self.message.correlation_id,
+            enqueued_at=self.enqueued_at,
+            started_at=self.started_at,
+            finished_at=self.finished_at,
+            error_code=self.error_code,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """One run of the agent for one message.
+
+    Attributes:
+        session: The session.
+        message: The message that it answers.
+        queued: The message's place in the queue; None when it started at once.
+        fast_path: What `message_started` says about it; None when it says nothing.
+        adds_message: Whether the message is new to the conversation; not so when a turn is resumed.
+        announces: Whether it begins with a `user_message` event.
+        body: The task that does the work; None before it starts.
+        aborted: Whether somebody asked to cut it off.
+        started_at: When it began, seconds since the Unix epoch.
+        last_activity_at: When it last did anything.
+        phase: What it does.
+        tool_calls: Number of tool calls so far.
+        model_calls: Number of requests to the model so far.
+        tokens_in: Tokens that the model read so far.
+        tokens_out: Tokens that the model wrote so far.
+    """
+
+    session: "Session"
+    message: Message
+    queued: QueuedMessage | None = None
+    fast_path: bool | None = None
+    adds_message: bool = True
+    announces: bool = False
+    body: "asyncio.Task[Any] | None" = None
+    aborted: bool = False
+    started_at: float = field(default_factory=time.time)
+    last_activity_at: float = field(default_factory=time.time)
+    phase: str = "requesting"
+    tool_calls: int = 0
+    model_calls: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+    @property
+    def correlation_id(self) -> str:
+        """Id of the turn."""
+        return self.message.correlation_id
+
+    @property
+    def position(self) -> int:
+        """The message's ticket number; 0 when it never was in the queue."""
+        return self.queued.position if self.queued is not None else 0
+
+    def touch(self, phase: str) -> None:
+        """Notes that it does something."""
+        self.phase = phase
+        self.last_activity_at = time.time()
+
+    def abort(self) -> None:
+        """Cuts it off."""
+        self.aborted = True
+        if self.body is not None:
+            self.body.cancel()
+
+    def state(self) -> TurnState:
+        """It as the contract shows it."""
+        now = time.time()
+        return TurnState(
+            correlation_id=self.correlation_id,
+            started_at=self.started_at,
+            last_activity_at=self.last_activity_at,
+            phase=self.phase,
+            tool_calls_count=self.tool_calls,
+            tokens_out=self.tokens_out,
+            tokens_in=self.tokens_in,
+            interrupted=self.aborted,
+            duration_ms=int((now - self.started_at) * 1000),
+            idle_ms=int((now - self.last_activity_at) * 1000),
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One conversation of one user with one app.
+
+    Attributes:
+        owner: Whom its events belong to.
+        log: Its events.
+        workspace: Directory that it works in; empty for none.
+        created_at: When it was created, seconds since the Unix epoch.
+        last_active: When it was last used.
+        conversation: The messages that the model sees.
+        thinking: Reasoning by the place in the conversation of the message that it led to.
+        queue: Every message that ever was in the queue, oldest first.
+        turn: The turn that runs.
+        accepted: Messages by the client's own id of them.
+        interrupted: Whether its last turn was cut off.
+        turns: Number of turns that have begun.
+        tokens: Tokens used so far.
+        tools_succeeded: Number of tool calls that succeeded.
+        tools_failed: Number of tool calls that failed.
+        errors: Errors of its turns.
+    """
+
+    owner: Owner
+    log: SessionLog
+    workspace: str = ""
+    created_at: float = field(default_factory=time.time)
+    last_active: float = field(default_factory=time.time)
+    conversation: list[ModelMessage] = field(default_factory=list[ModelMessage])
+    thinking: dict[int, str] = field(default_factory=dict[int, str])
+    queue: list[QueuedMessage] = field(default_factory=list[QueuedMessage])
+    turn: Turn | None = None
+    accepted: dict[str, Message] = field(default_factory=dict[str, Message])
+    interrupted: bool = False
+    turns: int = 0
+    tokens: TokenCounts = field(default_factory=TokenCounts)
+    tools_succeeded: int = 0
+    tools_failed: int = 0
+    errors: list[str] = field(default_factory=list[str])
+
+    @property
+    def id(self) -> str:
+        """Id of the session."""
+        return self.owner.session_id
+
+    @property
+    def title(self) -> str:
+        """The beginning of its first message."""
+        first = next((one.content for one in self.conversation if one.role == "user"), "")
+        return " ".join(first.split())[:_LONGEST_TITLE]
+
+    @property
+    def shown_messages(self) -> list[ModelMessage]:
+        """The messages of the user and the assistant."""
+        return [one for one in self.conversation if one.role != "tool"]
+
+    # --- queue
+
+    def enqueue(self, message: Message) -> QueuedMessage:
+        """Puts a message at the end of the queue."""
+        queued = QueuedMessage(message, position=len(self.queue) + 1)
+        self.queue.append(queued)
+        return queued
+
+    @property
+    def waiting(self) -> list[QueuedMessage]:
+        """The messages that wait for their turn, first come first."""
+        return [one for one in self.queue if one.status == "queued"]
+
+    def remove_waiting(self) -> list[QueuedMessage]:
+        """Takes every waiting message out of the queue."""
+        removed = self.waiting
+        for one in removed:
+            one.finish(Outcome("cancelled", "the message was removed from the queue", "turn_cancelled"))
+        return removed
+
+    def queue_state(self) -> QueueState:
+        """The queue as the contract shows it: what waits and what runs."""
+        entries = [one.entry(self.owner) for one in self.queue if one.status in ("queued", "running")]
+        return QueueState(
+            entries=entries,
+            depth=len(self.waiting),
+            is_active=self.turn is not None,
+            running_correlation_id=self.turn.correlation_id if self.turn is not None else None,
+        )
+
+    def state(self, seq: int) -> StateEnvelope:
+        """Everything that a client needs to draw the session.
+
+        Args:
+            seq: Number of the last event that the state covers.
+        """
+        return StateEnvelope(
+            schema_version=1,
+            app_id=self.owner.app_id,
+            session_id=self.id,
+            user_id=self.owner.user_id,
+            seq=seq,
+            turn=self.turn.state() if self.turn is not None else None,
+            queue=self.queue_state(),
+            compaction=CompactionState(had_compaction=False, last_at_seq=None),
+            server_time=iso(time.time()),
+        )
+
+
+class SessionMissing(Exception):
+    """There is no such session for this user; it may belong to somebody else."""
+
+
+class Sessions:
+    """The sessions of one daemon.
+
+    Args:
+        log_delay: Seconds until an event can be read back from a session's log.
+    """
+
+    def __init__(self, *, log_delay: float) -> None:
+        self._log_delay = log_delay
+        self._by_id: dict[str, Session] = {}
+
+    def create(self, app: App, user: User, session_id: str | None = None, *, workspace: str = "") -> Session:
+        """Creates a session.
+
+        Args:
+            app: Its app.
+            user: Its owner.
+            session_id: Its id; a new one if left out.
+            workspace: Directory that it works in.
+        """
+        found = session_id or f"s-{uuid.uuid4().hex[:16]}"
+        session = Session(
+            Owner(app.app_id, found, user.user_id), SessionLog(delay=self._log_delay), workspace=workspace
+        )
+        self._by_id[found] = session
+        return session
+
+    def get(self, app_id: str, session_id: str, user: User) -> Session:
+        """A session of a user.
+
+        Raises:
+            SessionMissing: It does not exist, or belongs to another user or app.
+        """
+        session = self._by_id.get(session_id)
+        if session is None or session.owner.app_id != app_id or session.owner.user_id != user.user_id:
+            raise SessionMissing(session_id)
+        return session
+
+    def get_or_create(self, app: App, session_id: str, user: User) -> Session:
+        """A session of a user, which its first message brings into being.
+
+        Raises:
+            SessionMissing: It belongs to another user or app.
+        """
+        if session_id not in self._by_id:
+            return self.create(app, user, session_id)
+        return self.get(app.app_id, session_id, user)
+
+    def of(self, app_id: str, user: User) -> list[Session]:
+        """A user's sessions of an app, the last used first."""
+        found = [
+            one
+            for one in self._by_id.values()
+            if one.owner.app_id == app_id and one.owner.user_id == user.user_id
+        ]
+        return sorted(found, key=lambda one: one.last_active, reverse=True)
+
+    def of_app(self, app_id: str) -> list[Session]:
+        """Every user's sessions of an app."""
+        return [one for one in self._by_id.values() if one.owner.app_id == app_id]
+
+    def remove(self, session: Session) -> None:
+        """Forgets a session."""
+        self._by_id.pop(session.id, None)
