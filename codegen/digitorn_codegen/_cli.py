@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import _settings
 from ._errors import ContractError, OutputError, SettingsError
 from ._generate import check, generate
+from ._settings import build, from_pyproject
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,14 +20,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     started = time.perf_counter()
     try:
-        given = {key: value for key, value in vars(arguments).items() if key != "command" and value is not None}
-        settings = _settings.build({**_settings.from_pyproject(Path.cwd()), **given} if not given else given)
+        given = {
+            key: value for key, value in vars(arguments).items() if key != "command" and value is not None
+        }
+        settings = build(given or from_pyproject(Path.cwd()))
         if arguments.command == "generate":
             changed = generate(settings)
             for path in changed:
                 print(f"{'wrote' if path.exists() else 'removed'} {_shown(path)}")
             took = time.perf_counter() - started
-            print(f"{len(changed)} files changed, {took:.1f} s" if changed else f"nothing to change, {took:.1f} s")
+            print(
+                f"{len(changed)} files changed, {took:.1f} s"
+                if changed
+                else f"nothing to change, {took:.1f} s"
+            )
             return 0
         diff = check(settings)
     except (ContractError, SettingsError, OutputError) as error:
@@ -35,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if diff:
         print(diff, end="")
-        print("digitorn-codegen: the generated code is stale; run `digitorn-codegen generate`", file=sys.stderr)
+        print(
+            "digitorn-codegen: the generated code is stale; run `digitorn-codegen generate`", file=sys.stderr
+        )
         return 1
     print(f"the generated code is current, {time.perf_counter() - started:.1f} s")
     return 0

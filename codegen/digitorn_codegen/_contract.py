@@ -11,7 +11,17 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV30SpecValidator, OpenAPIV31SpecValidator
 
 from . import _ir as ir
-from ._documents import Document, Documents, JsonObject, JsonValue, escape, pointer_of, text_of, unescape, walk
+from ._documents import (
+    Document,
+    Documents,
+    JsonObject,
+    JsonValue,
+    escape,
+    pointer_of,
+    text_of,
+    unescape,
+    walk,
+)
 from ._errors import ContractError
 from ._names import argument, identifier, pascal, snake
 from ._settings import Settings
@@ -50,7 +60,9 @@ class _Loader:
         self._check_operation_ids(api)
         self._check_openapi(api)
 
-        components = cast("JsonObject", cast("JsonObject", api.root.get("components") or {}).get("schemas") or {})
+        components = cast(
+            "JsonObject", cast("JsonObject", api.root.get("components") or {}).get("schemas") or {}
+        )
         for name in components:
             self._define(api, f"/components/schemas/{escape(name)}")
         tags = self._tags(api)
@@ -86,8 +98,10 @@ class _Loader:
         return documents
 
     def _check_schema(self, document: Document) -> None:
-        errors: Iterable[Any] = Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(document.root)
-        for error in sorted(errors, key=lambda e: (len(e.absolute_path), str(e.absolute_path))):
+        validator: Any = Draft202012Validator(Draft202012Validator.META_SCHEMA)
+        for error in sorted(
+            validator.iter_errors(document.root), key=lambda e: (len(e.absolute_path), str(e.absolute_path))
+        ):
             raise ContractError(
                 document.path, pointer_of(error.absolute_path), f"is not valid JSON Schema: {error.message}"
             )
@@ -108,7 +122,9 @@ class _Loader:
                 continue
             if found in seen:
                 raise ContractError(
-                    api.path, f"{pointer}/operationId", f"operationId {found!r} is already that of {seen[found]}"
+                    api.path,
+                    f"{pointer}/operationId",
+                    f"operationId {found!r} is already that of {seen[found]}",
                 )
             seen[found] = f"{method.upper()} {path}"
 
@@ -123,7 +139,9 @@ class _Loader:
         checker: Any = validator(cast("Any", api.root), base_uri=api.path.as_uri())
         for error in checker.iter_errors():
             raise ContractError(
-                api.path, pointer_of(getattr(error, "absolute_path", ())), f"is not valid OpenAPI: {_short(error)}"
+                api.path,
+                pointer_of(getattr(error, "absolute_path", ())),
+                f"is not valid OpenAPI: {_short(error)}",
             )
 
     def _digest(self, root: Path) -> str:
@@ -260,14 +278,18 @@ class _Loader:
                 )
         return tuple(merged.values())
 
-    def _follow(self, document: Document, pointer: str, value: JsonObject) -> tuple[Document, str, JsonObject]:
+    def _follow(
+        self, document: Document, pointer: str, value: JsonObject
+    ) -> tuple[Document, str, JsonObject]:
         """Where a value that may be a reference really stands."""
         while isinstance(ref := value.get("$ref"), str):
             target = self.documents.resolve(document, pointer, ref)
             document, pointer, value = target.document, target.pointer, cast("JsonObject", target.value)
         return document, pointer, value
 
-    def _body(self, api: Document, pointer: str, raw: JsonObject, id_: str, taken: set[str]) -> ir.Body | None:
+    def _body(
+        self, api: Document, pointer: str, raw: JsonObject, id_: str, taken: set[str]
+    ) -> ir.Body | None:
         found = raw.get("requestBody")
         if not isinstance(found, dict):
             return None
@@ -287,14 +309,23 @@ class _Loader:
             whole = self._type(document, here, schema, f"{pascal(id_)}Body")
             return ir.Body(media, (), whole, required, extra=False)
         fields = [
-            self._field(owner, where, name, member, name in flat.required, f"{pascal(id_)}{pascal(name)}", taken)
+            self._field(
+                owner, where, name, member, name in flat.required, f"{pascal(id_)}{pascal(name)}", taken
+            )
             for name, (owner, where, member) in flat.members.items()
         ]
         ordered = sorted(fields, key=lambda f: not f.required)
         return ir.Body(media, tuple(ordered), None, required, extra=flat.extra)
 
     def _field(
-        self, document: Document, pointer: str, name: str, schema: JsonValue, required: bool, hint: str, taken: set[str]
+        self,
+        document: Document,
+        pointer: str,
+        name: str,
+        schema: JsonValue,
+        required: bool,
+        hint: str,
+        taken: set[str],
     ) -> ir.BodyField:
         taken_name = argument(name)
         found = f"{taken_name}_" if taken_name in taken else taken_name
@@ -371,12 +402,14 @@ class _Loader:
                 return envelope, where, data
         if not isinstance(schema.get("$ref"), str):
             return None, pointer, schema
-        target, at, component = self._follow(document, pointer, schema)
+        _, at, component = self._follow(document, pointer, schema)
         declared = component.get("x-envelope")
         if not isinstance(declared, dict):
             return None, pointer, schema
         envelope = ir.Envelope(
-            text_of(declared, "data"), text_of(declared, "success") or None, text_of(declared, "error") or None
+            text_of(declared, "data"),
+            text_of(declared, "success") or None,
+            text_of(declared, "error") or None,
         )
         own = schema.get("properties")
         if isinstance(own, dict) and envelope.data in own:
@@ -400,19 +433,28 @@ class _Loader:
                 continue
             wire = root.get("x-event-type")
             if not isinstance(wire, str) or not wire:
-                if set(root) <= {"$schema", "$id", "$comment", "title", "description", "$defs"} and "$defs" in root:
+                if (
+                    set(root) <= {"$schema", "$id", "$comment", "title", "description", "$defs"}
+                    and "$defs" in root
+                ):
                     continue
                 raise ContractError(
-                    document.path, "", "names no event: 'x-event-type' is missing (a file of shared $defs needs none)"
+                    document.path,
+                    "",
+                    "names no event: 'x-event-type' is missing (a file of shared $defs needs none)",
                 )
             variant = root.get("x-event-variant")
             variant_key = text_of(variant, "requires") or None if isinstance(variant, dict) else None
             if (wire, variant_key) in seen:
                 other = seen[wire, variant_key].path.name
-                raise ContractError(document.path, "/x-event-type", f"event {wire!r} is already that of {other}")
+                raise ContractError(
+                    document.path, "/x-event-type", f"event {wire!r} is already that of {other}"
+                )
             seen[wire, variant_key] = document
             if root.get("type") != "object":
-                raise ContractError(document.path, "/type", "an event payload is an object: 'type' must be \"object\"")
+                raise ContractError(
+                    document.path, "/type", "an event payload is an object: 'type' must be \"object\""
+                )
             key = self._define(document, "")
             bases.add(key)
             bases |= {k for k in self._parents(key) if k.startswith("payloads.")}
@@ -422,7 +464,9 @@ class _Loader:
         ordered = sorted(events, key=lambda e: (e.wire, e.variant_key is None, e.variant_key or ""))
         if events and envelope is None:
             folder = documents[0].path.parent
-            raise ContractError(folder, "", "holds events but no envelope: mark one schema with 'x-event-envelope': true")
+            raise ContractError(
+                folder, "", "holds events but no envelope: mark one schema with 'x-event-envelope': true"
+            )
         return tuple(ordered), envelope, frozenset(bases)
 
     def _parents(self, key: str) -> Iterator[str]:
@@ -440,7 +484,9 @@ class _Loader:
         for payload_key, envelope_key in lifted.items():
             if envelope_key not in properties:
                 raise ContractError(
-                    document.path, f"/x-event-lifted/{escape(payload_key)}", f"the envelope has no {envelope_key!r}"
+                    document.path,
+                    f"/x-event-lifted/{escape(payload_key)}",
+                    f"the envelope has no {envelope_key!r}",
                 )
         return ir.EventEnvelope(
             name=key.partition(".")[2],
@@ -449,7 +495,9 @@ class _Loader:
             lifted=lifted,
         )
 
-    def _commands(self, documents: tuple[Document, ...]) -> tuple[tuple[ir.Command, ...], str | None, str | None]:
+    def _commands(
+        self, documents: tuple[Document, ...]
+    ) -> tuple[tuple[ir.Command, ...], str | None, str | None]:
         commands: list[ir.Command] = []
         error: str | None = None
         connect: str | None = None
@@ -470,7 +518,9 @@ class _Loader:
                 suffix: next((k for k in keys if k.endswith(suffix)), None) for suffix in ("Request", "Ack")
             }
             if named["Request"] is None or named["Ack"] is None:
-                raise ContractError(document.path, "/$defs", "a command has a …Request and an …Ack definition")
+                raise ContractError(
+                    document.path, "/$defs", "a command has a …Request and an …Ack definition"
+                )
             commands.append(
                 ir.Command(
                     wire=wire,
@@ -540,5 +590,3 @@ def _refuses(component: JsonObject, envelope: ir.Envelope) -> bool:
 def _short(error: object) -> str:
     message = str(getattr(error, "message", error)).splitlines()[0]
     return message if len(message) <= 200 else message[:197] + "..."
-
-

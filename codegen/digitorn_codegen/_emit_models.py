@@ -21,7 +21,9 @@ DOCSTRINGS = {
 }
 
 # The base class sets this for all; the generator repeats it in each.
-_REPEATED_CONFIG = re.compile(r"    model_config = ConfigDict\(\n        use_attribute_docstrings=True,\n    \)\n")
+_REPEATED_CONFIG = re.compile(
+    r"    model_config = ConfigDict\(\n        use_attribute_docstrings=True,\n    \)\n"
+)
 _REPEATED_ITEM = re.compile(r"        use_attribute_docstrings=True,\n")
 
 
@@ -93,5 +95,7 @@ def _based(source: str, contract: ir.Contract) -> str:
 def _clean(source: str, package: str) -> str:
     source = re.sub(r"\A(?:#[^\n]*\n|\n)+", "", source)
     source = _REPEATED_ITEM.sub("", _REPEATED_CONFIG.sub("", source))
-    source = source.replace("    model_config = ConfigDict()\n", "").replace("    model_config = ConfigDict(\n    )\n", "")
+    source = source.replace("    model_config = ConfigDict()\n", "").replace(
+        "    model_config = ConfigDict(\n    )\n", ""
+    )
     return source.replace(f"from {package}._runtime import", "from ._runtime import")

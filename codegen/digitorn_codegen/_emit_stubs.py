@@ -2,8 +2,10 @@
 
 import re
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
+from typing import cast
 
 import jinja2
 
@@ -29,7 +31,9 @@ def emit(contract: ir.Contract) -> dict[str, str]:
     )
     modules = {
         "__init__": environment.get_template("init.py.jinja").render(contract=contract),
-        "operations": environment.get_template("operations.py.jinja").render(contract=contract, envelopes=envelopes),
+        "operations": environment.get_template("operations.py.jinja").render(
+            contract=contract, envelopes=envelopes
+        ),
     }
     for module, prefix, is_async in (("rest", "", False), ("rest_async", "Async", True)):
         modules[module] = environment.get_template("rest.py.jinja").render(
@@ -44,29 +48,33 @@ def emit(contract: ir.Contract) -> dict[str, str]:
         keys = [key for command in contract.commands for key in (command.request, command.ack)]
         keys += [key for key in (contract.command_error, contract.connect) if key is not None]
         names = list(dict.fromkeys(_bare(key) for key in keys))
-        modules["commands"] = environment.get_template("commands.py.jinja").render(contract=contract, names=names)
+        modules["commands"] = environment.get_template("commands.py.jinja").render(
+            contract=contract, names=names
+        )
     return modules
 
 
 def runtime() -> str:
     """The source of the module that generated code runs on."""
-    return (resources.files(__package__) / "runtime" / "_runtime.py").read_text(encoding="utf-8")
+    return (resources.files("digitorn_codegen") / "runtime" / "_runtime.py").read_text(encoding="utf-8")
 
 
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader(str(__package__)),
+        loader=jinja2.PackageLoader("digitorn_codegen"),
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701 - the output is Python
+        autoescape=False,
     )
-    environment.filters.update(
+    # jinja2 types its table by the filters it ships.
+    filters = cast("dict[str, Callable[..., object]]", environment.filters)
+    filters.update(
         pascal=pascal,
         attribute=attribute,
         constant=constant,
-        literal=_literal,
+        literal=repr,
         docstring=_docstring,
         bare=_bare,
         positional=_positional,
@@ -75,10 +83,6 @@ def _environment() -> jinja2.Environment:
         docs=_docs,
     )
     return environment
-
-
-def _literal(value: object) -> str:
-    return repr(value)
 
 
 def _bare(key: str) -> str:
@@ -125,7 +129,12 @@ def _keywords(operation: ir.Operation) -> list[_Keyword]:
             found.append(_Keyword(p.argument, p.type, p.required, p.description))
     if body is not None and body.extra:
         found.append(
-            _Keyword("extra_body", "Mapping[str, object] | None", False, "Further members of the body, by wire name.")
+            _Keyword(
+                "extra_body",
+                "Mapping[str, object] | None",
+                False,
+                "Further members of the body, by wire name.",
+            )
         )
     return sorted(found, key=lambda k: not k.required)
 

@@ -16,8 +16,12 @@ def format_source(name: str, source: str) -> str:
     """
     fixes = ["check", *_RULES, "--select", "I,F401,UP,RUF022", "--fix-only", "--stdin-filename", name, "-"]
     for arguments in (fixes, ["format", *_RULES, "--stdin-filename", name, "-"]):
-        ran = subprocess.run(  # noqa: S603 - fixed arguments
-            [sys.executable, "-m", "ruff", *arguments], input=source, capture_output=True, text=True, check=False
+        ran = subprocess.run(
+            [sys.executable, "-m", "ruff", *arguments],
+            input=source,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if ran.returncode != 0:
             raise OutputError(f"{name}: {ran.stderr.strip()}")

@@ -89,7 +89,9 @@ def build(values: Mapping[str, object]) -> Settings:
             raise SettingsError(f"--{needed} is missing; pass it, or set {needed!r} in [tool.{TABLE}]")
     known = {"openapi", "package", "out", "events", "commands", "twin"}
     if unknown := sorted(set(values) - known):
-        raise SettingsError(f"unknown setting {unknown[0]!r} in [tool.{TABLE}]; known are {', '.join(sorted(known))}")
+        raise SettingsError(
+            f"unknown setting {unknown[0]!r} in [tool.{TABLE}]; known are {', '.join(sorted(known))}"
+        )
     twin = cast("Mapping[str, object] | None", values.get("twin"))
     return Settings(
         openapi=Path(str(values["openapi"])),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from digitorn_codegen import Settings
 
 TOY = Path(__file__).parent / "toy"

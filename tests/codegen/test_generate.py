@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from digitorn_codegen import ContractError, Settings, check, generate
 from digitorn_codegen._cli import main
 
@@ -50,8 +51,8 @@ def test_check_tells_a_hand_edit(toy: Settings) -> None:
     models = toy.out / "models.py"
     models.write_text(models.read_text().replace("A toy.", "A toy!"))
     diff = check(toy)
-    assert "-    \"\"\"A toy!\"\"\"" in diff
-    assert "+    \"\"\"A toy.\"\"\"" in diff
+    assert '-    """A toy!"""' in diff
+    assert '+    """A toy."""' in diff
 
 
 def test_check_tells_a_contract_that_was_edited_alone(toy: Settings, edit: Edit) -> None:
@@ -76,9 +77,7 @@ def test_generate_removes_what_is_no_longer_produced(toy: Settings) -> None:
     assert not left_over.exists()
 
 
-def test_the_command_answers_0_1_and_2(
-    toy: Settings, edit: Edit, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_answers_0_1_and_2(toy: Settings, edit: Edit, capsys: pytest.CaptureFixture[str]) -> None:
     options = [
         f"--openapi={toy.openapi}",
         f"--events={toy.events}",
@@ -118,7 +117,10 @@ def test_the_output_is_strictly_typed_and_importable(toy: Settings) -> None:
         check=False,
     )
     assert ran.returncode == 0, ran.stdout
-    code = "from toypkg.client import commands, events, rest, rest_async; print(events.EVENTS.payload_class('toy:moved', {}).__name__)"
+    code = """
+from toypkg.client import commands, events, rest, rest_async
+print(events.EVENTS.payload_class('toy:moved', {}).__name__)
+"""
     assert run_in_package(toy, code) == "ToyMoved"
 
 
@@ -198,14 +200,28 @@ BROKEN = {
     ),
     "invalid OpenAPI": (
         "openapi.yaml",
-        "info: {title: Toy, version: \"1\"}",
+        'info: {title: Toy, version: "1"}',
         "info: {title: Toy}",
         "openapi.yaml",
         "/info",
         "version",
     ),
-    "unsupported version": ("openapi.yaml", "openapi: 3.1.0", "openapi: 2.0.0", "openapi.yaml", "/openapi", "3.0 and 3.1"),
-    "a key twice": ("openapi.yaml", "tags: [toys]", "tags: [toys]\n      tags: [toys]", "openapi.yaml", "", "twice"),
+    "unsupported version": (
+        "openapi.yaml",
+        "openapi: 3.1.0",
+        "openapi: 2.0.0",
+        "openapi.yaml",
+        "/openapi",
+        "3.0 and 3.1",
+    ),
+    "a key twice": (
+        "openapi.yaml",
+        "tags: [toys]",
+        "tags: [toys]\n      tags: [toys]",
+        "openapi.yaml",
+        "",
+        "twice",
+    ),
     "no YAML": ("openapi.yaml", "openapi: 3.1.0", "openapi: [3.1.0", "openapi.yaml", "", "not valid YAML"),
     "event without a type": (
         "events/toy_moved.json",

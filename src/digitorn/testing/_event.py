@@ -157,7 +157,9 @@ def _lifted(envelope: EventEnvelope) -> EventEnvelope:
     found = {
         outer: inside[inner]
         for inner, outer in LIFTED
-        if inner in inside and isinstance(inside[inner], str) and (is_copy or getattr(envelope, outer) is None)
+        if inner in inside
+        and isinstance(inside[inner], str)
+        and (is_copy or getattr(envelope, outer) is None)
     }
     if not found:
         return envelope
@@ -172,9 +174,10 @@ def _broken(frame: dict[str, Any], error: ValidationError) -> LiveEvent[EventPay
     """An event whose envelope breaks the contract: what can be read of it is kept."""
     faulty = {str(one["loc"][0]) for one in error.errors() if one["loc"]}
     payload = InvalidPayload(raw=frame.get("payload"), errors=reasons(error))
-    readable = {key: value for key, value in frame.items() if key not in faulty}
-    readable = {"type": "", "payload": {}, **readable}
-    return _event(EventEnvelope.model_construct(**readable), payload, frame)
+    readable = EventEnvelope.model_construct(type="", payload={}).model_copy(
+        update={key: value for key, value in frame.items() if key not in faulty}
+    )
+    return _event(readable, payload, frame)
 
 
 def _kind_of(raw: object) -> str:

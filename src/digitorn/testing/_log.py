@@ -2,7 +2,7 @@
 
 import threading
 from bisect import insort
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar, overload
 
@@ -143,10 +143,10 @@ class EventLog:
             return [entry[2] for entry in self._ordered]
 
     @overload
-    def events_of(self, *types: type[P]) -> list[LiveEvent[P]]: ...
+    def events_of(self, *types: type[P]) -> Sequence[LiveEvent[P]]: ...
     @overload
-    def events_of(self, *types: type[EventPayload] | EventType) -> list[AnyEvent]: ...
-    def events_of(self, *types: type[EventPayload] | str) -> list[Any]:
+    def events_of(self, *types: type[EventPayload] | EventType) -> Sequence[AnyEvent]: ...
+    def events_of(self, *types: type[EventPayload] | str) -> Sequence[Any]:
         """The events of some types so far, in order.
 
         Args:
@@ -175,8 +175,6 @@ class EventLog:
                     pending[asked.request_id] = PendingApproval.read(asked.wire())
                 case ApprovalResolved(request_id=resolved):
                     pending.pop(resolved, None)
-                case _:
-                    pass
         return list(pending.values())
 
     @property
@@ -284,6 +282,8 @@ def _refuse(event: AnyEvent) -> None:
         case InvalidPayload(errors=errors):
             raise ContractViolation(f"event {event.type!r} (seq {event.seq})", errors)
         case UnknownPayload():
-            raise ContractViolation(f"event {event.type!r} (seq {event.seq})", ("the contract has no such type",))
+            raise ContractViolation(
+                f"event {event.type!r} (seq {event.seq})", ("the contract has no such type",)
+            )
         case _:
             pass

@@ -1,11 +1,16 @@
 """One Socket.IO connection to a daemon: the only place that touches python-socketio, which has no types."""
 
+# The packages have no types: what comes out of them is unknown here, and typed from here on.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-import engineio  # pyright: ignore[reportMissingTypeStubs] - the package has none
-import socketio  # pyright: ignore[reportMissingTypeStubs] - the package has none
+import engineio
+import socketio
 from pydantic import ValidationError
+from socketio.exceptions import ConnectionError as SocketConnectionError
+from socketio.exceptions import SocketIOError
 
 from ._errors import ContractViolation, DaemonUnreachable
 from ._generated._runtime import Command, Model, reasons
@@ -62,14 +67,16 @@ class EventSocket:
                 namespaces=[EVENT_NAMESPACE],
                 wait_timeout=timeout,
             )
-        except socketio.exceptions.ConnectionError as error:
+        except SocketConnectionError as error:
             refused = bool(client.failed_namespaces)
             await self.close()
             if refused:
                 raise HandshakeRefused(str(error)) from None
             raise DaemonUnreachable(self.daemon_url, f"Socket.IO: {error}") from None
 
-    async def call(self, command: Command[Request, Ack], request: Request, timeout: float) -> Ack | CommandError:
+    async def call(
+        self, command: Command[Request, Ack], request: Request, timeout: float
+    ) -> Ack | CommandError:
         """Sends a command and waits for its acknowledgement.
 
         Args:
@@ -85,7 +92,7 @@ class EventSocket:
             raw: object = await self._client.call(
                 command.name, request.wire(), namespace=command.namespace, timeout=timeout
             )
-        except (socketio.exceptions.SocketIOError, AttributeError) as error:
+        except (SocketIOError, AttributeError) as error:
             said = str(error) or f"no acknowledgement within {timeout:g} s"
             raise DaemonUnreachable(self.daemon_url, f"{command.name}: {said}") from None
         try:

@@ -6,11 +6,9 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from types import TracebackType
-from typing import Any, TypeVar, overload
-
-from typing_extensions import Self
+from typing import Any, Self, TypeVar, overload
 
 from . import _session_protocol as protocol
 from ._async.transport import AsyncTransport
@@ -74,16 +72,16 @@ class StreamBase:
         return self.log.events()
 
     @overload
-    def events_of(self, *types: type[P]) -> list[LiveEvent[P]]: ...
+    def events_of(self, *types: type[P]) -> Sequence[LiveEvent[P]]: ...
     @overload
-    def events_of(self, *types: type[EventPayload] | EventType) -> list[AnyEvent]: ...
-    def events_of(self, *types: type[EventPayload] | EventType) -> list[Any]:
+    def events_of(self, *types: type[EventPayload] | EventType) -> Sequence[AnyEvent]: ...
+    def events_of(self, *types: type[EventPayload] | EventType) -> Sequence[Any]:
         """The events of some types so far, in `seq` order.
 
         Args:
             types: Payload classes or wire names.
         """
-        return list(self.log.events_of(*types))
+        return self.log.events_of(*types)
 
     def __repr__(self) -> str:
         state = "closed" if self.log.closed is not None else "open"
@@ -183,7 +181,9 @@ class AsyncLiveEventStream(StreamBase):
     async def connect(self) -> None:
         """The first half of `start`: an authenticated connection, no session yet."""
         if self._started:
-            raise StreamClosed(f"the stream of session {self.session_id!r} was started before; make a new one")
+            raise StreamClosed(
+                f"the stream of session {self.session_id!r} was started before; make a new one"
+            )
         self._started = True
         try:
             await self._handshake()
@@ -347,7 +347,11 @@ class AsyncLiveEventStream(StreamBase):
 
     @overload
     async def wait_for(
-        self, type: type[P], *, where: Callable[[LiveEvent[P]], bool] | None = None, timeout: float | None = None
+        self,
+        type: type[P],
+        *,
+        where: Callable[[LiveEvent[P]], bool] | None = None,
+        timeout: float | None = None,
     ) -> LiveEvent[P]: ...
     @overload
     async def wait_for(
@@ -626,7 +630,9 @@ class LiveEventStream(StreamBase):
     def connect(self) -> None:
         """The first half of `start`: an authenticated connection, no session yet."""
         if self._started:
-            raise StreamClosed(f"the stream of session {self.session_id!r} was started before; make a new one")
+            raise StreamClosed(
+                f"the stream of session {self.session_id!r} was started before; make a new one"
+            )
         self._started = self._holds_loop = True
         BACKGROUND.acquire()
         try:
@@ -716,7 +722,11 @@ class LiveEventStream(StreamBase):
 
     @overload
     def wait_for(
-        self, type: type[P], *, where: Callable[[LiveEvent[P]], bool] | None = None, timeout: float | None = None
+        self,
+        type: type[P],
+        *,
+        where: Callable[[LiveEvent[P]], bool] | None = None,
+        timeout: float | None = None,
     ) -> LiveEvent[P]: ...
     @overload
     def wait_for(

@@ -1,7 +1,7 @@
 """Assertions over events. Each takes payload classes or wire names, and answers a `Check`.
 
-    ok, detail = assertions.event_order(events, [UserMessage, ToolCall, MessageDone])
-    assert assertions.no_errors(events)
+ok, detail = assertions.event_order(events, [UserMessage, ToolCall, MessageDone])
+assert assertions.no_errors(events)
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -105,15 +105,14 @@ def event_order(
             earlier = next((event for event in listed[:position] if selector.matches(event)), None)
             hint = f"; one came before, at {_place(earlier)}" if earlier is not None else ""
             return Check(
-                False, f"expected {expected}; no {selector.label}{after}{hint}; {_seen(listed)}{_typo(selector)}"
+                False,
+                f"expected {expected}; no {selector.label}{after}{hint}; {_seen(listed)}{_typo(selector)}",
             )
         position = found + 1
     return Check(True, f"{expected}, as expected")
 
 
-def _contiguous(
-    listed: list[LiveEvent[EventPayload]], wanted: Sequence[Selector], expected: str
-) -> Check:
+def _contiguous(listed: list[LiveEvent[EventPayload]], wanted: Sequence[Selector], expected: str) -> Check:
     best, parts = 0, ""
     for start in range(len(listed)):
         length = 0
@@ -258,7 +257,9 @@ def no_errors(events: Events) -> Check:
                 found.append(f"{_place(event)}: {event.type} {error}")
             case _:
                 pass
-    return Check(not found, "no errors" if not found else f"expected no errors, saw {'; '.join(found[:_SHOWN])}")
+    return Check(
+        not found, "no errors" if not found else f"expected no errors, saw {'; '.join(found[:_SHOWN])}"
+    )
 
 
 def seq_unique(events: Events) -> Check:
@@ -275,7 +276,10 @@ def seq_unique(events: Events) -> Check:
         other = seen.setdefault((event.session_id, event.seq), event)
         if other is not event:
             twice.append(f"seq {event.seq}: {other.type} and {event.type}")
-    return Check(not twice, "every seq once" if not twice else f"expected every seq once, saw {'; '.join(twice[:_SHOWN])}")
+    return Check(
+        not twice,
+        "every seq once" if not twice else f"expected every seq once, saw {'; '.join(twice[:_SHOWN])}",
+    )
 
 
 def correlation_thread(events: Events, correlation_id: str | None = None) -> Check:
@@ -303,8 +307,12 @@ def correlation_thread(events: Events, correlation_id: str | None = None) -> Che
         return Check(False, f"turn {correlation_id} begins with {thread[0].type} at {_place(thread[0])}")
     ends = [e for e in thread if isinstance(e.payload, MessageDone | MessageCancelled | TurnTerminal)]
     if not ends:
-        return Check(False, f"turn {correlation_id} has no end; its last is {thread[-1].type} at {_place(thread[-1])}")
-    return Check(True, f"turn {correlation_id}: {len(thread)} events from {thread[0].type} to {ends[-1].type}")
+        return Check(
+            False, f"turn {correlation_id} has no end; its last is {thread[-1].type} at {_place(thread[-1])}"
+        )
+    return Check(
+        True, f"turn {correlation_id}: {len(thread)} events from {thread[0].type} to {ends[-1].type}"
+    )
 
 
 def report(events: Events) -> str:

@@ -9,5 +9,12 @@ from ._log import EventLog as EventLog
 from ._stream import AsyncLiveEventStream as AsyncLiveEventStream
 from ._stream import LiveEventStream as LiveEventStream
 
-__all__ = ["AsyncLiveEventStream", "EventLog", "InvalidPayload", "LiveEvent", "LiveEventStream", "UnknownPayload"]
+__all__ = [
+    "AsyncLiveEventStream",
+    "EventLog",
+    "InvalidPayload",
+    "LiveEvent",
+    "LiveEventStream",
+    "UnknownPayload",
+]
 __all__ += _events.__all__

@@ -4,8 +4,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from types import TracebackType
-
-from typing_extensions import Self
+from typing import Self
 
 from .. import _session_protocol as protocol
 from .._clock import asleep
@@ -365,14 +364,21 @@ class AsyncDevClient:
             if not joined:
                 await self.wait_for_session(session, timeout=min(total_timeout, _NEW_SESSION_SECONDS))
                 await stream.join()
-            await stream.wait_for_turn(_correlation_id(accepted), timeout=max(0.0, deadline - time.monotonic()))
+            await stream.wait_for_turn(
+                _correlation_id(accepted), timeout=max(0.0, deadline - time.monotonic())
+            )
         except BaseException:
             await stream.stop()
             raise
         return stream
 
     async def open_event_stream(
-        self, session: SessionHandle, *, since: int = 0, auto_approve: bool | None = None, strict: bool = False
+        self,
+        session: SessionHandle,
+        *,
+        since: int = 0,
+        auto_approve: bool | None = None,
+        strict: bool = False,
     ) -> AsyncLiveEventStream:
         """Opens a session's stream.
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from .._generated.models import ContextSnapshot, TokenTriple
+from digitorn.testing._generated.models import ContextSnapshot, TokenTriple
+
 from ._model import ModelMessage, ToolDefinition
 
 MODEL_NAME: Final = "fake-model"
@@ -25,7 +26,9 @@ class TokenCounts:
 
     def triple(self) -> TokenTriple:
         """They as the contract shows them."""
-        return TokenTriple(prompt=self.prompt, completion=self.completion, total=self.prompt + self.completion)
+        return TokenTriple(
+            prompt=self.prompt, completion=self.completion, total=self.prompt + self.completion
+        )
 
 
 def estimate(text: str) -> int:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
-from .._generated._runtime import EventPayload
-from .._generated.events import (
+from digitorn.testing._generated._runtime import EventPayload
+from digitorn.testing._generated.events import (
     EVENTS,
     LIFTED,
     ApprovalProgress,
@@ -19,7 +19,7 @@ from .._generated.events import (
     EventEnvelope,
     Status,
 )
-from .._generated.payloads import EventKind, OpState, OpType
+from digitorn.testing._generated.payloads import EventKind, OpState, OpType
 
 Frame: TypeAlias = dict[str, Any]
 """An event as it goes over the wire."""
@@ -220,7 +220,5 @@ def _now() -> str:
 
 def _lifted(event: EventEnvelope, *, same_name: bool) -> dict[str, Any]:
     """What copies carry inside the payload: the envelope's fields, in log rows under their own name only."""
-    found = {
-        inner: getattr(event, outer) for inner, outer in LIFTED if not same_name or inner == outer
-    }
+    found = {inner: getattr(event, outer) for inner, outer in LIFTED if not same_name or inner == outer}
     return {name: value for name, value in found.items() if value is not None}

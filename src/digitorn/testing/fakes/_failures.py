@@ -48,8 +48,8 @@ CREDENTIAL_CODES: Final = frozenset({"credential_auth_required", "credential_req
 """Codes that end a turn with an event of their own (contract: events, section 5.6)."""
 
 
-class ModelFailed(Exception):
-    """The model gave no answer.
+class TurnFailed(Exception):
+    """A turn cannot go on; the model gave no answer, for example.
 
     Attributes:
         failure: How the daemon classifies it.

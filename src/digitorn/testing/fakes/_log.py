@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from .._generated.events import EventEnvelope
-from .._generated.models import ActiveOp
+from digitorn.testing._generated.events import EventEnvelope
+from digitorn.testing._generated.models import ActiveOp
 
 TERMINAL_STATES: Final = ("completed", "failed", "cancelled", "timeout")
 """States that end an operation (contract: events, section 4.1)."""

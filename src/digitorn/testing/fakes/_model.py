@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, TypeAlias
 
-from ._failures import FAILURES, INTERNAL_ERROR, ModelFailed
+from ._failures import FAILURES, INTERNAL_ERROR, TurnFailed
 
 ASK_USER = "ask_user"
 """Name of the tool by which an agent puts a question to the user."""
@@ -185,9 +185,7 @@ class FakeModel:
 
     # --- scripting
 
-    def will_respond_with_text(
-        self, text: str, *, usage: Usage | None = None, times: int | None = 1
-    ) -> Self:
+    def will_respond_with_text(self, text: str, *, usage: Usage | None = None, times: int | None = 1) -> Self:
         """Answers with a text in one piece.
 
         Args:
@@ -212,7 +210,8 @@ class FakeModel:
             times: How many requests get this answer; None means every further one.
 
         Raises:
-            ValueError: `delay` is negative, `times` is not positive, or the answer before this one never ends.
+            ValueError: `delay` is negative, `times` is not positive, or the answer before this one never
+                ends.
         """
         if isinstance(chunks, str):
             raise ValueError("chunks is one text; pass the pieces, for example a list")
@@ -345,12 +344,12 @@ class FakeModel:
             request: What the model is asked.
 
         Raises:
-            ModelFailed: The script is used up.
+            TurnFailed: The script is used up.
         """
         with self._lock:
             self._requests.append(request)
             if not self._lines:
-                raise ModelFailed(INTERNAL_ERROR, _used_up(request, len(self._requests)))
+                raise TurnFailed(INTERNAL_ERROR, _used_up(request, len(self._requests)))
             line = self._lines[0]
             if line.left is not None:
                 line.left -= 1

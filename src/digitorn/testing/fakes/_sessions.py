@@ -6,10 +6,18 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
-from .._generated.models import CompactionState, PendingApproval, QueueEntry, QueueState, StateEnvelope, TurnState
+from digitorn.testing._generated.models import (
+    CompactionState,
+    QueueEntry,
+    QueueState,
+    StateEnvelope,
+    TurnState,
+)
+from digitorn.testing._generated.payloads import OpState
+
 from ._apps import App
 from ._context import TokenCounts
-from ._envelopes import Owner, iso
+from ._envelopes import Op, Owner, iso
 from ._log import SessionLog
 from ._model import ModelMessage
 from ._users import User
@@ -51,7 +59,9 @@ class Message:
     client_message_id: str | None = None
     images: tuple[str | None, ...] = ()
     correlation_id: str = field(default_factory=lambda: f"fp-{uuid.uuid4().hex[:12]}")
-    ended: "asyncio.Future[Outcome]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    ended: "asyncio.Future[Outcome]" = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
 
     @property
     def preview(self) -> str:
@@ -74,6 +84,7 @@ class QueuedMessage:
         id: Id of the queue's row; not the correlation id.
         status: Where it stands.
         announced: Whether its own events are out, so that its turn may begin.
+        starts_at_once: Whether nothing ran or waited before it.
         enqueued_at: When it was queued, seconds since the Unix epoch.
         started_at: When its turn began.
         finished_at: When its turn ended.
@@ -85,6 +96,7 @@ class QueuedMessage:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     status: Literal["queued", "running", "completed", "failed", "cancelled"] = "queued"
     announced: bool = False
+    starts_at_once: bool = False
     enqueued_at: float = field(default_factory=time.time)
     started_at: float | None = None
     finished_at: float | None = None
@@ -119,12 +131,28 @@ class QueuedMessage:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a message that was sent.
+
+    Attributes:
+        message: The message.
+        queued: Its place in the queue; None when its turn started at once.
+        replaced: Whether it took the place of one that waited.
+    """
+
+    message: Message
+    queued: QueuedMessage | None = None
+    replaced: bool = False
+
+
 @dataclass(slots=True, eq=False)
 class Turn:
     """One run of the agent for one message.
 
     Attributes:
         session: The session.
+        app: The session's app.
         message: The message that it answers.
         queued: The message's place in the queue; None when it started at once.
         fast_path: What `message_started` says about it; None when it says nothing.
@@ -139,9 +167,11 @@ class Turn:
         model_calls: Number of requests to the model so far.
         tokens_in: Tokens that the model read so far.
         tokens_out: Tokens that the model wrote so far.
+        has_spoken: Whether any text was streamed.
     """
 
     session: "Session"
+    app: App
     message: Message
     queued: QueuedMessage | None = None
     fast_path: bool | None = None
@@ -156,6 +186,7 @@ class Turn:
     model_calls: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
+    has_spoken: bool = False
 
     @property
     def correlation_id(self) -> str:
@@ -166,6 +197,10 @@ class Turn:
     def position(self) -> int:
         """The message's ticket number; 0 when it never was in the queue."""
         return self.queued.position if self.queued is not None else 0
+
+    def op(self, state: OpState) -> Op:
+        """The operation that its events report on."""
+        return Op(self.correlation_id, "turn", state)
 
     def touch(self, phase: str) -> None:
         """Notes that it does something."""
@@ -200,6 +235,7 @@ class Session:
     """One conversation of one user with one app.
 
     Attributes:
+        app: Its app.
         owner: Whom its events belong to.
         log: Its events.
         workspace: Directory that it works in; empty for none.
@@ -209,7 +245,7 @@ class Session:
         thinking: Reasoning by the place in the conversation of the message that it led to.
         queue: Every message that ever was in the queue, oldest first.
         turn: The turn that runs.
-        accepted: Messages by the client's own id of them.
+        receipts: What became of messages, by the client's own id of them.
         interrupted: Whether its last turn was cut off.
         turns: Number of turns that have begun.
         tokens: Tokens used so far.
@@ -218,6 +254,7 @@ class Session:
         errors: Errors of its turns.
     """
 
+    app: App
     owner: Owner
     log: SessionLog
     workspace: str = ""
@@ -227,7 +264,7 @@ class Session:
     thinking: dict[int, str] = field(default_factory=dict[int, str])
     queue: list[QueuedMessage] = field(default_factory=list[QueuedMessage])
     turn: Turn | None = None
-    accepted: dict[str, Message] = field(default_factory=dict[str, Message])
+    receipts: dict[str, Receipt] = field(default_factory=dict[str, Receipt])
     interrupted: bool = False
     turns: int = 0
     tokens: TokenCounts = field(default_factory=TokenCounts)
@@ -250,6 +287,10 @@ class Session:
     def shown_messages(self) -> list[ModelMessage]:
         """The messages of the user and the assistant."""
         return [one for one in self.conversation if one.role != "tool"]
+
+    def touch(self) -> None:
+        """Notes that it is used."""
+        self.last_active = time.time()
 
     # --- queue
 
@@ -326,7 +367,10 @@ class Sessions:
         """
         found = session_id or f"s-{uuid.uuid4().hex[:16]}"
         session = Session(
-            Owner(app.app_id, found, user.user_id), SessionLog(delay=self._log_delay), workspace=workspace
+            app,
+            Owner(app.app_id, found, user.user_id),
+            SessionLog(delay=self._log_delay),
+            workspace=workspace,
         )
         self._by_id[found] = session
         return session
@@ -350,7 +394,10 @@ class Sessions:
         """
         if session_id not in self._by_id:
             return self.create(app, user, session_id)
-        return self.get(app.app_id, session_id, user)
+        session = self.get(app.app_id, session_id, user)
+        # The app may have been deployed anew since.
+        session.app = app
+        return session
 
     def of(self, app_id: str, user: User) -> list[Session]:
         """A user's sessions of an app, the last used first."""

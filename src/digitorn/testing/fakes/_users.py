@@ -171,7 +171,10 @@ class Users:
         try:
             # PyJWT cuts `exp` to whole seconds, which would end short-lived tokens at once.
             claims = jwt.decode(
-                token, self._secret, algorithms=[_ALGORITHM], options={"verify_exp": False, "require": ["exp"]}
+                token,
+                self._secret,
+                algorithms=[_ALGORITHM],
+                options={"verify_exp": False, "require": ["exp"]},
             )
         except jwt.PyJWTError as error:
             raise TokenRefused("Invalid token") from error

@@ -1,0 +1,338 @@
+"""The agent: turns a model's answers into the events of a turn."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from digitorn.testing._generated._runtime import EventPayload
+from digitorn.testing._generated.events import (
+    ApprovalProgress,
+    ApprovalRequest,
+    ApprovalResolved,
+    InToken,
+    OutToken,
+    StreamDone,
+    Thinking,
+    ThinkingDelta,
+    ThinkingStarted,
+    Token,
+    ToolCall,
+    ToolCallStreaming,
+    ToolStart,
+)
+from digitorn.testing._generated.payloads import OpState, ToolDisplay
+
+from ._approvals import Approval, Approvals, Decision
+from ._build import Build
+from ._bus import EventBus
+from ._context import estimate, estimate_messages
+from ._envelopes import Op
+from ._failures import TurnFailed
+from ._model import (
+    ASK_USER,
+    FailureAnswer,
+    ModelMessage,
+    ModelRequest,
+    ModelToolCall,
+    TextAnswer,
+    ToolCallAnswer,
+    Usage,
+)
+from ._sessions import Turn
+
+_SHORT_THINKING_LINES: Final = 2
+_SHORT_THINKING_CHARS: Final = 80
+_LONGEST_TOOL_DETAIL: Final = 120
+
+
+@dataclass(frozen=True, slots=True)
+class _ToolOutcome:
+    """What came of a tool call; `said` is what the model is told."""
+
+    result: dict[str, Any] | None
+    error: str
+    said: str
+
+
+class Agent:
+    """Runs turns (contract: events, sections 6.1 to 6.3).
+
+    Args:
+        bus: Where events are published.
+        approvals: Where calls wait for a decision.
+        build: How approvals are asked for.
+        approval_timeout: Seconds until an approval counts as denied.
+        approval_heartbeat: Seconds between two reminders of an open approval.
+    """
+
+    def __init__(
+        self,
+        bus: EventBus,
+        approvals: Approvals,
+        build: Build,
+        *,
+        approval_timeout: float,
+        approval_heartbeat: float,
+    ) -> None:
+        self._bus = bus
+        self._approvals = approvals
+        self._build = build
+        self._approval_timeout = approval_timeout
+        self._approval_heartbeat = approval_heartbeat
+
+    async def run(self, turn: Turn) -> str:
+        """Asks the model until it answers with a text.
+
+        Returns:
+            The text.
+
+        Raises:
+            TurnFailed: The model gave no answer.
+        """
+        while True:
+            request = _request(turn)
+            turn.touch("requesting")
+            turn.model_calls += 1
+            scripted = turn.app.model.take(request)
+            if scripted.wait:
+                await asyncio.sleep(scripted.wait)
+            match scripted.answer:
+                case TextAnswer() as answer:
+                    return await self._say(turn, request, answer)
+                case ToolCallAnswer() as answer:
+                    await self._use_tool(turn, request, answer)
+                case FailureAnswer(code=code, message=message):
+                    raise TurnFailed(code, message)
+
+    # --- text
+
+    async def _say(self, turn: Turn, request: ModelRequest, answer: TextAnswer) -> str:
+        if answer.thinking:
+            await self._think(turn, answer.thinking)
+        await self._stream(turn, answer.chunks, answer.delay)
+        await self._count(turn, answer.usage or _usage(request, answer.text + (answer.thinking or "")))
+        await self._publish(turn, StreamDone())
+        self._remember(turn, ModelMessage("assistant", answer.text), answer.thinking)
+        return answer.text
+
+    async def _stream(self, turn: Turn, chunks: tuple[str, ...], delay: float) -> None:
+        turn.touch("generating")
+        if turn.has_spoken and any(chunks):
+            # Two texts of one turn would run into each other.
+            await self._publish(turn, Token(delta="\n\n"))
+        written = 0
+        for place, chunk in enumerate(chunks):
+            if place and delay:
+                await asyncio.sleep(delay)
+            written += estimate(chunk)
+            turn.touch("generating")
+            turn.has_spoken = turn.has_spoken or bool(chunk)
+            await self._publish(turn, Token(delta=chunk, count=written) if written else Token(delta=chunk))
+
+    async def _think(self, turn: Turn, text: str) -> None:
+        turn.touch("thinking")
+        await self._publish(turn, ThinkingStarted())
+        counted = 0
+        for line in text.splitlines(keepends=True):
+            counted += estimate(line)
+            await self._publish(turn, ThinkingDelta(delta=line, count=counted))
+        is_short = len(text.splitlines()) <= _SHORT_THINKING_LINES and len(text) < _SHORT_THINKING_CHARS
+        if not is_short:
+            # The daemon keeps short reasoning to itself: then no event closes the deltas.
+            await self._publish(turn, Thinking(text=text, count=counted))
+
+    async def _count(self, turn: Turn, usage: Usage) -> None:
+        turn.tokens_in += usage.input_tokens
+        turn.tokens_out += usage.output_tokens
+        turn.session.tokens.prompt += usage.input_tokens
+        turn.session.tokens.completion += usage.output_tokens
+        await self._publish(turn, InToken(count=usage.input_tokens))
+        await self._publish(turn, OutToken(count=usage.output_tokens))
+
+    # --- tools
+
+    async def _use_tool(self, turn: Turn, request: ModelRequest, answer: ToolCallAnswer) -> None:
+        call = ModelToolCall(f"call_{uuid.uuid4().hex[:12]}", answer.name, answer.params)
+        if answer.text:
+            await self._stream(turn, (answer.text,), 0.0)
+        await self._write_call(turn, call)
+        arguments = json.dumps(dict(answer.params))
+        await self._count(turn, _usage(request, answer.text + answer.name + arguments))
+        self._remember(turn, ModelMessage("assistant", answer.text, (call,)))
+        turn.touch("tool_use")
+        turn.tool_calls += 1
+        display = _display(call)
+        await self._publish(
+            turn,
+            ToolStart(
+                id=call.id,
+                call_id=call.id,
+                name=call.name,
+                params=dict(call.params),
+                label=call.name,
+                detail=display.detail,
+                display=display,
+                correlation_id=turn.correlation_id,
+            ),
+            Op(call.id, "tool", "running"),
+        )
+        outcome = await self._outcome(turn, answer)
+        await self._end_call(turn, call, display, outcome)
+        self._remember(turn, ModelMessage("tool", outcome.said, tool_call_id=call.id))
+
+    async def _write_call(self, turn: Turn, call: ModelToolCall) -> None:
+        """Streams the arguments: the first event on the name, the last one forced at the end."""
+        turn.touch("generating")
+        await self._publish(turn, StreamDone())
+        await self._publish(turn, ToolCallStreaming(call_id=call.id, name=call.name))
+        written = estimate(json.dumps(dict(call.params)))
+        await self._publish(turn, ToolCallStreaming(call_id=call.id, name=call.name, count=written))
+
+    async def _outcome(self, turn: Turn, answer: ToolCallAnswer) -> _ToolOutcome:
+        if answer.requires_approval:
+            decision = await self._decision(turn, answer)
+            if not decision.approved:
+                reason = decision.message or "no reason given"
+                said = f"The user denied the call of {answer.name}: {reason}"
+                return _ToolOutcome(None, said, said)
+            if answer.name == ASK_USER:
+                return _ToolOutcome({"response": decision.message}, "", decision.message)
+        if answer.delay:
+            await asyncio.sleep(answer.delay)
+        if answer.error:
+            return _ToolOutcome(_copied(answer.result), answer.error, answer.error)
+        return _ToolOutcome(_copied(answer.result), "", _said(answer.result))
+
+    async def _end_call(
+        self, turn: Turn, call: ModelToolCall, display: ToolDisplay, outcome: _ToolOutcome
+    ) -> None:
+        if outcome.error:
+            turn.session.tools_failed += 1
+        else:
+            turn.session.tools_succeeded += 1
+        payload = ToolCall(
+            id=call.id,
+            name=call.name,
+            params=dict(call.params),
+            success=not outcome.error,
+            error=outcome.error,
+            label=call.name,
+            detail=display.detail,
+            display=display,
+            result=outcome.result,
+            op_id=call.id,
+            correlation_id=turn.correlation_id,
+        )
+        turn.touch("tool_use")
+        await self._publish(turn, payload, Op(call.id, "tool", "failed" if outcome.error else "completed"))
+
+    # --- approvals
+
+    async def _decision(self, turn: Turn, answer: ToolCallAnswer) -> Decision:
+        """Parks the turn until somebody decides."""
+        approval = self._approvals.open(turn.session, turn.app.definition.agents[0], answer)
+        try:
+            request = ApprovalRequest.read(_asked(approval))
+            await self._build.ask_approval(turn.session, request, _approval_op(approval, "waiting_approval"))
+            decision = await self._await_decision(turn, approval)
+        finally:
+            self._approvals.close(approval)
+        resolved = ApprovalResolved.read(
+            {**_asked(approval), "approved": decision.approved, "reason": decision.message}
+        )
+        await self._bus.publish(turn.session, resolved, _approval_op(approval, _resolved_state(decision)))
+        return decision
+
+    async def _await_decision(self, turn: Turn, approval: Approval) -> Decision:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._approval_timeout
+        while (left := deadline - loop.time()) > 0:
+            await asyncio.wait({approval.decision}, timeout=min(left, self._approval_heartbeat))
+            if approval.decision.done():
+                return approval.decision.result()
+            if (left := deadline - loop.time()) > 0:
+                await self._remind(turn, approval, left)
+        return Decision(
+            approved=False, message=f"Approval timed out after {self._approval_timeout:g}s", timed_out=True
+        )
+
+    async def _remind(self, turn: Turn, approval: Approval, left: float) -> None:
+        reminder = ApprovalProgress.read(
+            {
+                **_asked(approval),
+                "approved": False,
+                "reason": "pending_heartbeat",
+                "description": f"[{left:.0f}s left] {approval.request.description}",
+            }
+        )
+        await self._bus.publish(turn.session, reminder, _approval_op(approval, "waiting_approval"))
+
+    # --- both
+
+    async def _publish(self, turn: Turn, payload: EventPayload, op: Op | None = None) -> None:
+        await self._bus.publish(
+            turn.session, payload, op or turn.op("running"), correlation_id=turn.correlation_id
+        )
+
+    @staticmethod
+    def _remember(turn: Turn, message: ModelMessage, thinking: str | None = None) -> None:
+        if thinking:
+            turn.session.thinking[len(turn.session.conversation)] = thinking
+        turn.session.conversation.append(message)
+
+
+def _request(turn: Turn) -> ModelRequest:
+    definition = turn.app.definition
+    return ModelRequest(
+        system_prompt=definition.system_prompt,
+        messages=tuple(turn.session.conversation),
+        tools=definition.tools,
+        app_id=definition.app_id,
+        session_id=turn.session.id,
+    )
+
+
+def _usage(request: ModelRequest, written: str) -> Usage:
+    read = estimate(request.system_prompt) + estimate_messages(request.messages)
+    return Usage(input_tokens=max(1, read), output_tokens=max(1, estimate(written)))
+
+
+def _display(call: ModelToolCall) -> ToolDisplay:
+    first = next((str(value) for value in call.params.values()), "")
+    return ToolDisplay(
+        verb=call.name,
+        detail=first[:_LONGEST_TOOL_DETAIL],
+        icon="tool",
+        channel="chat",
+        hidden=False,
+        category="control_flow" if call.name == ASK_USER else "action",
+        group="",
+    )
+
+
+def _copied(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if result is None else dict(result)
+
+
+def _said(result: Mapping[str, Any] | None) -> str:
+    return "" if result is None else json.dumps(dict(result))
+
+
+def _asked(approval: Approval) -> dict[str, Any]:
+    request = approval.request
+    return {**request.wire(), "op_id": request.request_id}
+
+
+def _approval_op(approval: Approval, state: OpState) -> Op:
+    return Op(approval.request.request_id, "approval", state)
+
+
+def _resolved_state(decision: Decision) -> OpState:
+    if decision.approved:
+        return "completed"
+    # The daemon tells a time-out by the words of the reason, whoever wrote them.
+    reason = decision.message.lower()
+    return "timeout" if "time" in reason and "out" in reason else "cancelled"

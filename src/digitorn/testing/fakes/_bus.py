@@ -1,0 +1,80 @@
+"""The session bus: numbers events, logs them and sends them to their rooms."""
+
+from typing import Protocol
+
+from digitorn.testing._generated._runtime import EventPayload
+from digitorn.testing._generated.events import EventEnvelope
+
+from ._envelopes import Frame, Op, live, renumbered, ring_copy
+from ._log import RingBuffer
+from ._sessions import Session
+
+
+class Outlet(Protocol):
+    """Sends frames to sockets."""
+
+    async def push(self, frame: Frame, *, to: str) -> None:
+        """Sends a frame to a room, or to the one socket of an id."""
+        ...
+
+
+def session_room(session_id: str) -> str:
+    """The room that carries the events of a session."""
+    return f"session:{session_id}"
+
+
+def app_room(app_id: str) -> str:
+    """The room that carries the module events of an app."""
+    return f"app:{app_id}"
+
+
+def user_room(user_id: str) -> str:
+    """The room that carries a user's events that belong to no session."""
+    return f"user:{user_id}"
+
+
+class EventBus:
+    """Publishes the events of every session of one daemon.
+
+    A number is taken when an event is published, so numbers and the order of sending agree, except where
+    two tasks publish at once.
+
+    Args:
+        outlet: Where events go.
+    """
+
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+        self._rings: dict[str, RingBuffer] = {}
+
+    async def publish(
+        self, session: Session, payload: EventPayload, op: Op, *, correlation_id: str | None = None
+    ) -> EventEnvelope:
+        """Numbers an event, logs it, and sends it to the session's room.
+
+        Args:
+            session: Whose event it is.
+            payload: What happened.
+            op: The operation that it reports on.
+            correlation_id: The turn that it belongs to.
+
+        Returns:
+            The event as it was sent.
+        """
+        event = live(payload, op, session.owner, seq=session.log.next_seq(), correlation_id=correlation_id)
+        session.log.append(event)
+        self.ring(session.owner.user_id).append(ring_copy(event))
+        await self._outlet.push(event.wire(), to=session_room(session.id))
+        return event
+
+    async def copy(self, session: Session, event: EventEnvelope, *, to: str) -> None:
+        """Sends an event to one more room, under a number of its own that is not logged."""
+        await self._outlet.push(renumbered(event, session.log.next_seq()).wire(), to=to)
+
+    async def send(self, event: EventEnvelope, *, to: str) -> None:
+        """Sends an envelope as it is, unlogged."""
+        await self._outlet.push(event.wire(), to=to)
+
+    def ring(self, user_id: str) -> RingBuffer:
+        """The ring buffer of a user."""
+        return self._rings.setdefault(user_id, RingBuffer())
