@@ -63,7 +63,6 @@ class EventLog:
         self.strict = strict
         self._lock = threading.Lock()
         self._ordered: list[tuple[int, int, AnyEvent]] = []
-        self._is_sorted = True
         self._by_type: dict[str, list[AnyEvent]] = {}
         self._by_correlation: dict[str, list[AnyEvent]] = {}
         self._by_op: dict[str, list[AnyEvent]] = {}
@@ -127,7 +126,7 @@ class EventLog:
             self._ordered.append(entry)
             self._last_seq = place
         else:
-            # Late by a few places at most, as a rule: the search starts over the whole list, the move is short.
+            # Late by a few places, as a rule, so that little is moved.
             insort(self._ordered, entry, key=_order)
         self._by_type.setdefault(event.type, []).append(event)
         if event.correlation_id is not None:
@@ -240,8 +239,9 @@ class EventLog:
             if self._closed is not None:
                 return
             self._closed = reason
-            sinks = dict.fromkeys(sink for some in self._sinks.values() for sink in some)
-        for sink in sinks:
+            # A sink stands under each of its types.
+            sinks = {id(sink): sink for some in self._sinks.values() for sink in some}
+        for sink in sinks.values():
             sink(None)
 
     def reopen(self) -> None:

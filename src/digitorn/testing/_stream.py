@@ -42,7 +42,7 @@ from ._socket import EventSocket, HandshakeRefused
 
 P = TypeVar("P", bound=EventPayload)
 T = TypeVar("T")
-CallbackT = TypeVar("CallbackT", bound=Callable[[AnyEvent], object])
+R = TypeVar("R")
 
 DEFAULT_TIMEOUT = 60.0
 _CONNECT_SECONDS = 10.0
@@ -498,7 +498,11 @@ class AsyncLiveEventStream(StreamBase):
 
     # --- callbacks
 
-    def on(self, type: type[EventPayload] | EventType) -> Callable[[CallbackT], CallbackT]:
+    @overload
+    def on(self, type: type[P]) -> Callable[[Callable[[LiveEvent[P]], R]], Callable[[LiveEvent[P]], R]]: ...
+    @overload
+    def on(self, type: EventType) -> Callable[[Callable[[AnyEvent], R]], Callable[[AnyEvent], R]]: ...
+    def on(self, type: Any) -> Any:
         """Registers a callback for the events of a type that arrive from now on.
 
         Callbacks run one after the other in a task of their own; they may be coroutine functions. One that
@@ -511,7 +515,7 @@ class AsyncLiveEventStream(StreamBase):
             A decorator; it gives the callback back unchanged.
         """
 
-        def register(callback: CallbackT) -> CallbackT:
+        def register(callback: Callable[[Any], R]) -> Callable[[Any], R]:
             selector = Selector((type,))
             arrived: asyncio.Queue[AnyEvent | None] = asyncio.Queue()
             self.log.subscribe(arrived.put_nowait, (type,))
@@ -809,7 +813,11 @@ class LiveEventStream(StreamBase):
 
     # --- callbacks
 
-    def on(self, type: type[EventPayload] | EventType) -> Callable[[CallbackT], CallbackT]:
+    @overload
+    def on(self, type: type[P]) -> Callable[[Callable[[LiveEvent[P]], R]], Callable[[LiveEvent[P]], R]]: ...
+    @overload
+    def on(self, type: EventType) -> Callable[[Callable[[AnyEvent], R]], Callable[[AnyEvent], R]]: ...
+    def on(self, type: Any) -> Any:
         """Registers a callback for the events of a type that arrive from now on.
 
         Callbacks run one after the other on a thread of this stream. One that raises is reported: logged at
@@ -822,7 +830,7 @@ class LiveEventStream(StreamBase):
             A decorator; it gives the callback back unchanged.
         """
 
-        def register(callback: CallbackT) -> CallbackT:
+        def register(callback: Callable[[Any], R]) -> Callable[[Any], R]:
             self._callbacks.append((Selector((type,)), callback))
             if self._delivery is None:
                 self.log.subscribe(self._deliveries.put)

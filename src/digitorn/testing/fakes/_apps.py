@@ -84,7 +84,7 @@ class App:
 
     definition: AppDefinition
     model: FakeModel
-    status: RuntimeStatus
+    status: RuntimeStatus = "not_deployed"
     installed_at: float = field(default_factory=time.time)
     deployed_at: float | None = None
 
@@ -122,13 +122,11 @@ class Apps:
         self._installed: dict[str, App] = {}
         self._failures: dict[str, DeployFailure] = {}
 
-    def install(self, definition: AppDefinition, model: FakeModel) -> App:
-        """Installs an app without deploying it; one of the same id is replaced."""
-        app = App(definition, model, "not_deployed")
+    def put(self, app: App) -> None:
+        """Installs an app; one of the same id is replaced."""
         with self._lock:
             self._installed[app.app_id] = app
             self._failures.pop(app.app_id, None)
-        return app
 
     def remove(self, app_id: str) -> None:
         """Removes an app."""

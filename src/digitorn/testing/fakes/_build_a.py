@@ -21,7 +21,7 @@ from digitorn.testing._generated.messages import JoinSessionAck, JoinSessionRequ
 from digitorn.testing._generated.payloads import CredentialFieldSpec
 
 from ._approvals import Approvals
-from ._bus import EventBus, session_room, user_room
+from ._bus import USER_SEQ, EventBus, session_room, user_room
 from ._envelopes import Op, gap_fill, handshake, hydration, log_row, snapshot
 from ._failures import CREDENTIAL_CODES, TurnFailed
 from ._log import TERMINAL_STATES
@@ -30,10 +30,6 @@ from ._sessions import Session, Turn
 
 _REPLAY_LIMIT: Final = 50_000
 _GAP_FILL_LIMIT: Final = 1_000
-
-USER_SEQ: Final = 0
-"""The counter of a user's events without a session; nothing here publishes any."""
-
 
 class BuildA:
     """Build A: a join replays from the durable log, approvals go to two rooms, `message_done` ends a turn.

@@ -1,6 +1,6 @@
 """The session bus: numbers events, logs them and sends them to their rooms."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from digitorn.testing._generated._runtime import EventPayload
 from digitorn.testing._generated.events import EventEnvelope
@@ -8,6 +8,9 @@ from digitorn.testing._generated.events import EventEnvelope
 from ._envelopes import Frame, Op, live, renumbered, ring_copy
 from ._log import RingBuffer
 from ._sessions import Session
+
+USER_SEQ: Final = 0
+"""The counter of a user's events without a session; nothing here publishes any."""
 
 
 class Outlet(Protocol):

@@ -375,6 +375,9 @@ class Sessions:
         self._by_id[found] = session
         return session
 
+    def __contains__(self, session_id: str) -> bool:
+        return session_id in self._by_id
+
     def get(self, app_id: str, session_id: str, user: User) -> Session:
         """A session of a user.
 

@@ -1,0 +1,95 @@
+"""What handlers ask for: the daemon, the caller, an app, a session."""
+
+from typing import Annotated, TypeAlias, cast
+
+from fastapi import Depends, HTTPException, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from ._apps import App, is_valid_id
+from ._sessions import Session, SessionMissing
+from ._state import DaemonState
+from ._users import User
+
+_bearer = HTTPBearer(auto_error=False, scheme_name="bearerAuth")
+
+
+def daemon_of(request: Request) -> DaemonState:
+    """The daemon that serves a request."""
+    return cast("DaemonState", request.app.state.daemon)
+
+
+Daemon: TypeAlias = Annotated[DaemonState, Depends(daemon_of)]
+
+
+def caller(
+    daemon: Daemon, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> User:
+    """The user behind a request's token.
+
+    Raises:
+        TokenRefused: The token is missing, wrong or expired.
+    """
+    return daemon.users.authenticate(credentials.credentials if credentials is not None else None)
+
+
+Caller: TypeAlias = Annotated[User, Depends(caller)]
+
+
+def valid_app_id(app_id: str, user: Caller) -> str:
+    """An app id of the right form; the caller is known before it is looked at."""
+    return _valid("app_id", app_id)
+
+
+AppId: TypeAlias = Annotated[str, Depends(valid_app_id)]
+
+
+def deployed_app(app_id: AppId, daemon: Daemon) -> App:
+    """An app that can be used."""
+    app = daemon.apps.deployed(app_id)
+    if app is None:
+        raise HTTPException(404, f"App '{app_id}' is not deployed")
+    return app
+
+
+DeployedApp: TypeAlias = Annotated[App, Depends(deployed_app)]
+
+
+def installed_app(app_id: AppId, daemon: Daemon) -> App:
+    """An app in whatever state."""
+    app = daemon.apps.installed(app_id)
+    if app is None:
+        raise HTTPException(404, f"App '{app_id}' is not installed")
+    return app
+
+
+InstalledApp: TypeAlias = Annotated[App, Depends(installed_app)]
+
+
+def valid_session_id(session_id: str, user: Caller) -> str:
+    """A session id of the right form."""
+    return _valid("session_id", session_id)
+
+
+SessionId: TypeAlias = Annotated[str, Depends(valid_session_id)]
+
+
+def owned_session(app: DeployedApp, session_id: SessionId, user: Caller, daemon: Daemon) -> Session:
+    """A session of the caller; another user's looks as if it did not exist."""
+    try:
+        return daemon.sessions.get(app.app_id, session_id, user)
+    except SessionMissing:
+        raise session_not_found(session_id) from None
+
+
+OwnedSession: TypeAlias = Annotated[Session, Depends(owned_session)]
+
+
+def session_not_found(session_id: str) -> HTTPException:
+    """The answer for a session that is absent or somebody else's."""
+    return HTTPException(404, f"Session '{session_id}' not found")
+
+
+def _valid(name: str, value: str) -> str:
+    if not is_valid_id(value):
+        raise HTTPException(400, f"Malformed {name}: {value!r}")
+    return value

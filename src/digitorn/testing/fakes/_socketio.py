@@ -1,0 +1,177 @@
+"""The Socket.IO server, with types: the only place here that touches python-socketio, which has none."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from typing import Any, TypeAlias, TypeVar, cast
+from urllib.parse import parse_qs
+
+import socketio  # pyright: ignore[reportMissingTypeStubs] - the package has none
+from pydantic import ValidationError
+
+from digitorn.testing._generated._runtime import Command, Model
+from digitorn.testing._generated.commands import CommandError
+from digitorn.testing._generated.events import EVENT_NAMESPACE, EVENT_PUSH
+
+from ._envelopes import Frame
+
+Request = TypeVar("Request", bound=Model)
+Ack = TypeVar("Ack", bound=Model)
+
+Scope: TypeAlias = MutableMapping[str, Any]
+AsgiApp: TypeAlias = Callable[
+    [Scope, Callable[[], Awaitable[Scope]], Callable[[Scope], Awaitable[None]]], Awaitable[None]
+]
+
+# Engine.IO settings of build A (contract: events, section 1).
+_PING_INTERVAL = 25
+_PING_TIMEOUT = 10
+_MAX_MESSAGE = 1_000_000
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """What a client shows when it connects.
+
+    Attributes:
+        auth: What it sent as `auth`.
+        authorization: Its `Authorization` header; empty if there is none.
+        query: The parameters of its URL, the first value of each.
+        cookies: Its cookies.
+    """
+
+    auth: object
+    authorization: str
+    query: Mapping[str, str]
+    cookies: Mapping[str, str]
+
+
+class SocketServer:
+    """Connections on the namespace of the contract's events, their rooms and their commands."""
+
+    def __init__(self) -> None:
+        self._server: Any = socketio.AsyncServer(
+            async_mode="asgi",
+            ping_interval=_PING_INTERVAL,
+            ping_timeout=_PING_TIMEOUT,
+            max_http_buffer_size=_MAX_MESSAGE,
+        )
+        self._greetings: set[asyncio.Task[None]] = set()
+
+    def asgi(self, other: AsgiApp) -> AsgiApp:
+        """An application that serves the sockets, and everything else by another one."""
+        return cast("AsgiApp", socketio.ASGIApp(self._server, other_asgi_app=other))
+
+    def on_connection(
+        self,
+        admit: Callable[[str, Handshake], bool],
+        greet: Callable[[str], Awaitable[None]],
+        leave: Callable[[str], None],
+    ) -> None:
+        """Decides who may connect.
+
+        Args:
+            admit: Whether a socket is let in; a refusal is a connect error without a reason.
+            greet: Called once the socket is in and knows it.
+            leave: Called when the socket has gone.
+        """
+
+        async def connected(sid: str, environ: Mapping[str, Any], auth: object = None) -> bool:
+            if not admit(sid, _handshake(environ, auth)):
+                return False
+            # The client is told that it is in only when this returns; what is sent before would be lost.
+            greeting = asyncio.get_running_loop().create_task(_logged(greet, sid))
+            self._greetings.add(greeting)
+            greeting.add_done_callback(self._greetings.discard)
+            return True
+
+        async def disconnected(sid: str, *_: object) -> None:
+            leave(sid)
+
+        self._server.on("connect", connected, namespace=EVENT_NAMESPACE)
+        self._server.on("disconnect", disconnected, namespace=EVENT_NAMESPACE)
+
+    def on_command(
+        self,
+        command: Command[Request, Ack],
+        handle: Callable[[str, Request], Awaitable[Ack | CommandError]],
+        *,
+        incomplete: str,
+    ) -> None:
+        """Serves a command. A request with a number that is none gets no acknowledgement at all.
+
+        Args:
+            command: The command.
+            handle: Takes the socket and the request, and gives the acknowledgement.
+            incomplete: What a client is told whose request lacks something.
+        """
+
+        async def called(sid: str, *args: object) -> Any:
+            # Anything but an object counts as an empty one, and further arguments are let pass.
+            sent = cast("dict[str, Any]", args[0]) if args and isinstance(args[0], dict) else {}
+            try:
+                request = command.request.read(_with_numbers(command.request, sent))
+            except ValidationError:
+                return CommandError(ok=False, error=incomplete).wire()
+            except (ValueError, TypeError):
+                logger.warning("%s: a number in the request cannot be read", command.name)
+                return self._server.not_handled
+            try:
+                return (await handle(sid, request)).wire()
+            except Exception:
+                logger.exception("the handler of %s crashed", command.name)
+                return CommandError(ok=False, error="internal error").wire()
+
+        self._server.on(command.name, called, namespace=command.namespace)
+
+    async def push(self, frame: Frame, *, to: str) -> None:
+        """Sends a frame to a room, or to the one socket of an id."""
+        await self._server.emit(EVENT_PUSH, frame, room=to, namespace=EVENT_NAMESPACE)
+
+    async def enter(self, sid: str, room: str) -> None:
+        """Puts a socket into a room."""
+        await self._server.enter_room(sid, room, namespace=EVENT_NAMESPACE)
+
+    async def leave(self, sid: str, room: str) -> None:
+        """Takes a socket out of a room; it need not be in it."""
+        await self._server.leave_room(sid, room, namespace=EVENT_NAMESPACE)
+
+    async def stop(self) -> None:
+        """Ends the watch over idle connections."""
+        await self._server.shutdown()
+
+
+async def _logged(greet: Callable[[str], Awaitable[None]], sid: str) -> None:
+    try:
+        await greet(sid)
+    except Exception:
+        logger.exception("a socket could not be greeted")
+
+
+def _with_numbers(request: type[Model], sent: dict[str, Any]) -> dict[str, Any]:
+    """A request whose numbers may have come as text, as the daemon takes them."""
+    numbers = {name for name, field in request.model_fields.items() if field.annotation == int | None}
+    return {
+        name: int(value) if name in numbers and value is not None else value for name, value in sent.items()
+    }
+
+
+def _handshake(environ: Mapping[str, Any], auth: object) -> Handshake:
+    query = parse_qs(str(environ.get("QUERY_STRING", "")))
+    cookies = SimpleCookie[str]()
+    try:
+        cookies.load(str(environ.get("HTTP_COOKIE", "")))
+    except CookieError:
+        logger.warning("a client sent cookies that cannot be read")
+    return Handshake(
+        auth=auth,
+        authorization=str(environ.get("HTTP_AUTHORIZATION", "")),
+        query={name: values[0] for name, values in query.items()},
+        cookies={name: one.value for name, one in cookies.items()},
+    )
+
+

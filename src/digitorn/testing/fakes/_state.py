@@ -1,0 +1,98 @@
+"""Everything that one embedded daemon is made of, without its server."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from ._agent import Agent
+from ._approvals import Approvals
+from ._apps import App, Apps
+from ._build import Build
+from ._build_a import BuildA
+from ._bus import EventBus, Outlet
+from ._dispatcher import Dispatcher
+from ._model import FakeModel
+from ._sessions import Session, Sessions
+from ._users import Users
+
+_DEPLOY_SECONDS: Final = 0.02
+"""How long a deployment is under way; long enough to be seen, short enough not to be felt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a daemon behaves; times are in seconds.
+
+    Attributes:
+        approval_timeout: Until an approval counts as denied.
+        approval_heartbeat: Between two reminders of an open approval.
+        turn_heartbeat: Between two signs of life of a turn.
+        log_delay: Until an event can be read back.
+        queue_depth: Most messages that wait in one session.
+        access_token_lifetime: How long an access token is valid.
+    """
+
+    approval_timeout: float
+    approval_heartbeat: float
+    turn_heartbeat: float
+    log_delay: float
+    queue_depth: int
+    access_token_lifetime: float
+
+
+class DaemonState:
+    """The parts of a daemon, put together. Apart from `users` and `apps` it belongs to the daemon's thread.
+
+    Args:
+        settings: How it behaves.
+        model: Who answers for apps that are deployed over REST.
+        outlet: Where events go.
+    """
+
+    def __init__(self, settings: Settings, model: FakeModel, outlet: Outlet) -> None:
+        self.settings = settings
+        self.model = model
+        self.users = Users(access_token_lifetime=settings.access_token_lifetime)
+        self.apps = Apps()
+        self.sessions = Sessions(log_delay=settings.log_delay)
+        self.bus = EventBus(outlet)
+        self.approvals = Approvals()
+        self.build: Build = BuildA(self.bus, self.approvals)
+        agent = Agent(
+            self.bus,
+            self.approvals,
+            self.build,
+            approval_timeout=settings.approval_timeout,
+            approval_heartbeat=settings.approval_heartbeat,
+        )
+        self.dispatcher = Dispatcher(
+            self.bus,
+            agent,
+            self.build,
+            self.approvals,
+            queue_depth=settings.queue_depth,
+            turn_heartbeat=settings.turn_heartbeat,
+        )
+        self._deployments: set[asyncio.Task[None]] = set()
+
+    def begin_deployment(self, app: App) -> None:
+        """Deploys an app a moment later; one of the same id serves until then."""
+        task = asyncio.get_running_loop().create_task(self._deploy(app), name=f"deploy {app.app_id}")
+        self._deployments.add(task)
+        task.add_done_callback(self._deployments.discard)
+
+    async def _deploy(self, app: App) -> None:
+        await asyncio.sleep(_DEPLOY_SECONDS)
+        app.deploy()
+        self.apps.put(app)
+
+    def delete_session(self, session: Session) -> None:
+        """Cuts off what a session runs, and forgets it."""
+        self.dispatcher.discard(session)
+        self.sessions.remove(session)
+
+    async def stop(self) -> None:
+        """Cuts off everything that runs."""
+        for task in self._deployments:
+            task.cancel()
+        await self.dispatcher.stop()

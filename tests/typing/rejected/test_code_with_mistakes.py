@@ -1,0 +1,43 @@
+"""Mistakes that type checkers must find: each marked line, and no other. Never run."""
+
+from digitorn.testing import DevClient, LiveEvent, LiveEventStream, assertions
+from digitorn.testing.events import EventPayload, Token, ToolCall, ToolStart
+
+
+def misspelt_names(stream: LiveEventStream) -> None:
+    stream.wait_for("tool_cal")  # E: no such wire name
+    stream.poll_for("Token")  # E: a class name is no wire name
+    stream.events_of("message-done")  # E: no such wire name
+    assertions.no_event([], "erorr")  # E: no such wire name
+    assertions.event_order([], [ToolCall, "mesage_done"])  # E: no such wire name
+
+
+def wrong_classes(stream: LiveEventStream) -> None:
+    stream.wait_for(str)  # E: not a payload
+    start: LiveEvent[ToolStart] = stream.wait_for(ToolCall)  # E: another payload
+    print(start)
+
+
+def missing_members(event: LiveEvent[ToolCall], any_event: LiveEvent[EventPayload]) -> None:
+    print(event.payload.sucess)  # E: misspelt member
+    print(any_event.payload.name)  # E: not narrowed
+    print(event.payload.success + "x")  # E: a bool is no text
+    print(event.sequence)  # E: no such envelope field
+
+
+def wrong_predicates(stream: LiveEventStream) -> None:
+    stream.wait_for(Token, where=lambda e: e.payload.name == "x")  # E: no such member
+
+
+def wrong_stubs(client: DevClient) -> None:
+    client.api.sessions.get_session("a")  # E: an argument is missing
+    client.api.sessions.get_session("a", 5)  # E: an id is text
+    client.api.sessions.get_sesion("a", "s")  # E: no such operation
+    client.api.session.get_session("a", "s")  # E: no such group
+    client.api.messages.send_message("a", "s", mesage="hi")  # E: no such keyword
+    client.api.messages.send_message("a", "s", message="hi", queue_mode="later")  # E: no such value
+    client.api.approvals.resolve_approval("a", request_id="r", approved="yes")  # E: not a bool
+
+
+def frozen(event: LiveEvent[ToolCall]) -> None:
+    event.seq = 5  # E: events are frozen

@@ -1,0 +1,101 @@
+"""mypy and pyright accept what they must, and find each mistake."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ACCEPTED = Path("tests/typing/accepted")
+REJECTED = Path("tests/typing/rejected")
+Lines = set[tuple[str, int]]
+
+
+def mypy(folder: Path, cache: Path) -> Lines:
+    ran = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--cache-dir",
+            str(cache),
+            "--no-error-summary",
+            "--hide-error-context",
+        ]
+        + [str(file) for file in sorted(folder.glob("*.py"))],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert not ran.stderr, ran.stderr
+    found = re.findall(r"^(.+?):(\d+): error:", ran.stdout, re.MULTILINE)
+    return {(Path(file).name, int(line)) for file, line in found}
+
+
+def pyright(folder: Path, cache: Path) -> Lines:
+    settings = cache / "pyrightconfig.json"
+    cache.mkdir(parents=True, exist_ok=True)
+    settings.write_text(
+        json.dumps(
+            {
+                "include": [str(ROOT / folder)],
+                "extraPaths": [str(ROOT / "src")],
+                "typeCheckingMode": "strict",
+                "pythonVersion": "3.11",
+            }
+        )
+    )
+    ran = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "basedpyright",
+            "--outputjson",
+            "--pythonpath",
+            sys.executable,
+            "-p",
+            str(settings),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    report = json.loads(ran.stdout)
+    assert report["summary"]["filesAnalyzed"] > 0
+    return {
+        (Path(one["file"]).name, one["range"]["start"]["line"] + 1)
+        for one in report["generalDiagnostics"]
+        if one["severity"] == "error"
+    }
+
+
+CHECKERS = pytest.mark.parametrize("checker", [mypy, pyright])
+
+
+@CHECKERS
+@pytest.mark.timeout(240)
+def test_correct_test_code_is_accepted(checker: Callable[[Path, Path], Lines], tmp_path: Path) -> None:
+    assert checker(ACCEPTED, tmp_path / "cache") == set()
+
+
+@CHECKERS
+@pytest.mark.timeout(240)
+def test_each_mistake_is_found_and_nothing_else(
+    checker: Callable[[Path, Path], Lines], tmp_path: Path
+) -> None:
+    marked = {
+        (file.name, number)
+        for file in (ROOT / REJECTED).glob("*.py")
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+        if "# E: " in line
+    }
+    assert len(marked) > 15
+    assert checker(REJECTED, tmp_path / "cache") == marked
