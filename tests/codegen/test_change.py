@@ -12,7 +12,7 @@ from digitorn_codegen import Settings, generate
 
 ROOT = Path(__file__).parents[2]
 
-SAMPLE = '''
+SAMPLE = """
 from digitorn.testing import LiveEventStream
 from digitorn.testing.events import ToolCall
 
@@ -21,13 +21,20 @@ def test_tool(stream: LiveEventStream) -> None:
     call = stream.wait_for(ToolCall)
     assert call.payload.name == "Bash"
     assert call.payload.label == "list files"
-'''
+"""
 
 
 def mypy_errors(folder: Path) -> list[tuple[str, str]]:
     """The lines of code that mypy complains about, each with the complaint."""
     ran = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=cache", "test_sample.py"],
+        # The copy is named as source: an installed distribution would come before MYPYPATH.
+        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=cache"]
+        + [
+            "--explicit-package-bases",
+            "--follow-imports=silent",
+            "test_sample.py",
+            "src/digitorn/testing/_generated",
+        ],
         cwd=folder,
         env={"MYPYPATH": str(folder / "src"), "PATH": ""},
         capture_output=True,

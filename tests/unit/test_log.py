@@ -43,7 +43,13 @@ def test_order_is_by_seq_whatever_the_arrival() -> None:
 
 
 def test_an_unnumbered_event_stays_behind_what_it_followed() -> None:
-    beat: dict[str, Any] = {"type": "heartbeat", "kind": "system", "control": True, "session_id": SESSION, "payload": {}}
+    beat: dict[str, Any] = {
+        "type": "heartbeat",
+        "kind": "system",
+        "control": True,
+        "session_id": SESSION,
+        "payload": {},
+    }
     log = fed(token("a", seq=1), token("c", seq=5), beat, token("d", seq=6), token("b", seq=3))
     assert [event.type if event.seq == 0 else event.seq for event in log] == [1, 3, 5, "heartbeat", 6]
 
@@ -79,7 +85,13 @@ def test_hydration_ids_repeat_across_sessions() -> None:
 
 
 def test_events_without_a_number_are_never_duplicates_of_each_other() -> None:
-    connected: dict[str, Any] = {"type": "connected", "kind": "system", "seq": 7, "session_id": None, "payload": {}}
+    connected: dict[str, Any] = {
+        "type": "connected",
+        "kind": "system",
+        "seq": 7,
+        "session_id": None,
+        "payload": {},
+    }
     info = {"type": "info", "kind": "session", "seq": 0, "session_id": SESSION, "payload": {"topic": "t"}}
     assert len(fed(connected, connected, info, info)) == 4
 

@@ -31,6 +31,7 @@ from ._sessions import Session, Turn
 _REPLAY_LIMIT: Final = 50_000
 _GAP_FILL_LIMIT: Final = 1_000
 
+
 class BuildA:
     """Build A: a join replays from the durable log, approvals go to two rooms, `message_done` ends a turn.
 

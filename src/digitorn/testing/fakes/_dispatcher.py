@@ -187,7 +187,7 @@ class Dispatcher:
         fast_path = False if queued.starts_at_once else None
         self._start(session, Turn(session, session.app, queued.message, queued=queued, fast_path=fast_path))
 
-    async def resume(self, session: Session) -> bool:
+    def resume(self, session: Session) -> bool:
         """Runs the interrupted turn of a session again.
 
         Returns:

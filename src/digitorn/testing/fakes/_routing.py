@@ -82,7 +82,9 @@ def install_error_answers(app: FastAPI) -> None:
 
 
 def _answer(operation: Operation[Any], result: object) -> object:
-    wired = [one.wire() for one in cast("list[Model]", result)] if isinstance(result, list) else _wired(result)
+    wired = (
+        [one.wire() for one in cast("list[Model]", result)] if isinstance(result, list) else _wired(result)
+    )
     if operation.envelope is None:
         return wired
     return models.AppResponse(success=True, data=wired).wire()
@@ -97,8 +99,8 @@ def _documented(operation: Operation[Any]) -> Any:
     if operation.envelope is None:
         return operation.result
     name = "".join(part.title() for part in operation.id.split("_")) + "Response"
-    data = cast("type[Any]", operation.result)
-    return create_model(name, __base__=models.AppResponse, **{operation.envelope.data: (data, ...)})
+    fields: dict[str, Any] = {operation.envelope.data: (operation.result, ...)}
+    return create_model(name, __base__=models.AppResponse, **fields)
 
 
 async def _soft_failure(_: Request, error: Exception) -> JSONResponse:

@@ -162,7 +162,7 @@ def _with_numbers(request: type[Model], sent: dict[str, Any]) -> dict[str, Any]:
 
 def _handshake(environ: Mapping[str, Any], auth: object) -> Handshake:
     query = parse_qs(str(environ.get("QUERY_STRING", "")))
-    cookies = SimpleCookie[str]()
+    cookies = SimpleCookie()
     try:
         cookies.load(str(environ.get("HTTP_COOKIE", "")))
     except CookieError:
@@ -173,5 +173,3 @@ def _handshake(environ: Mapping[str, Any], auth: object) -> Handshake:
         query={name: values[0] for name, values in query.items()},
         cookies={name: one.value for name, one in cookies.items()},
     )
-
-

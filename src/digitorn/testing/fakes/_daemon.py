@@ -1,0 +1,225 @@
+"""The embedded daemon."""
+
+import secrets
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from digitorn.testing._handles import AppHandle
+
+from ._apps import App, AppDefinition, is_valid_id, tool_definitions
+from ._http import build_http
+from ._model import FakeModel, ToolDefinition
+from ._server import DaemonNotStarted, ServerThread
+from ._socketio import SocketServer
+from ._sockets import EventSockets
+from ._state import DaemonState, Settings
+from ._users import ADMIN, User
+
+if TYPE_CHECKING:
+    from digitorn.testing import DevClient
+
+DEFAULT_USER: Final = "dev"
+"""User name of the administrator that every embedded daemon has."""
+
+
+class FakeDaemon:
+    """A small working daemon on a free loopback port: real HTTP, real Socket.IO, a scripted model.
+
+    It speaks build A of the contract. Use it as a context manager, or call `start` and `stop`.
+
+        model = FakeModel().will_respond_with_text("Hello.")
+        with FakeDaemon() as daemon:
+            app = daemon.add_app("my-app", model=model)
+            with daemon.client() as client:
+                ...
+
+    Args:
+        model: Who answers for apps that are deployed over REST, or added without a model of their own.
+        host: Address to listen on.
+        approval_timeout: Seconds until an approval counts as denied.
+        turn_heartbeat: Seconds between two `turn:heartbeat` events of a turn.
+        approval_heartbeat: Seconds between two `approval_progress` events of an open approval.
+        log_delay: Seconds until an event can be read back by a join or over REST; a real daemon takes
+            about 0.05 (contract: events, section 8, trap 12).
+        queue_depth: Most messages that wait in one session.
+        access_token_lifetime: Seconds that an access token is valid.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: FakeModel | None = None,
+        host: str = "127.0.0.1",
+        approval_timeout: float = 300.0,
+        turn_heartbeat: float = 3.0,
+        approval_heartbeat: float = 15.0,
+        log_delay: float = 0.0,
+        queue_depth: int = 20,
+        access_token_lifetime: float = 3600.0,
+    ) -> None:
+        self.model = model if model is not None else FakeModel()
+        self._host = host
+        self._settings = Settings(
+            approval_timeout=approval_timeout,
+            approval_heartbeat=approval_heartbeat,
+            turn_heartbeat=turn_heartbeat,
+            log_delay=log_delay,
+            queue_depth=queue_depth,
+            access_token_lifetime=access_token_lifetime,
+        )
+        self._state: DaemonState | None = None
+        self._thread: ServerThread | None = None
+
+    # --- life
+
+    def start(self) -> Self:
+        """Starts the daemon, with nothing but its default user.
+
+        Raises:
+            DaemonNotStarted: It did not come up, or runs already.
+        """
+        if self._thread is not None:
+            raise DaemonNotStarted("the embedded daemon runs already")
+        sockets = SocketServer()
+        state = DaemonState(self._settings, self.model, sockets)
+        state.users.add(
+            DEFAULT_USER,
+            secrets.token_urlsafe(16),
+            email="dev@example.com",
+            roles=("admin",),
+            permissions=(ADMIN,),
+        )
+        EventSockets(state, sockets)
+
+        async def before_stop() -> None:
+            await state.stop()
+            await sockets.stop()
+
+        thread = ServerThread(sockets.asgi(build_http(state)), self._host, before_stop)
+        thread.start()
+        self._state, self._thread = state, thread
+        return self
+
+    def stop(self) -> None:
+        """Stops the daemon: cuts off every turn, closes every connection. May be called again."""
+        thread, self._thread, self._state = self._thread, None, None
+        if thread is not None:
+            thread.stop()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # --- where it is
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return self._running_thread().port
+
+    @property
+    def url(self) -> str:
+        """Its base URL."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self.port}"
+
+    # --- what it holds
+
+    def token(self, user: str | None = None, *, expires_in: float | None = None) -> str:
+        """A new access token.
+
+        Args:
+            user: User name, email address or id; the default user, an administrator, if left out.
+            expires_in: Seconds that it is valid, the daemon's default if left out. With 0 or less the
+                token has expired already.
+
+        Raises:
+            ValueError: There is no such user.
+        """
+        users = self._running().users
+        found = users.find(user if user is not None else DEFAULT_USER)
+        if found is None:
+            raise ValueError(f"the embedded daemon has no user {user!r}; add_user() makes one")
+        return users.access_token(found, expires_in=expires_in)
+
+    def client(self, **options: Any) -> "DevClient":
+        """A client of this daemon, signed in as the default user.
+
+        Args:
+            options: Further arguments of `DevClient`.
+        """
+        from digitorn.testing import DevClient
+
+        return DevClient(**{"daemon_url": self.url, "token": self.token(), **options})
+
+    def add_app(
+        self,
+        app_id: str,
+        *,
+        model: FakeModel | None = None,
+        name: str | None = None,
+        system_prompt: str = "",
+        tools: Iterable[str | ToolDefinition] = (),
+        greeting: str = "",
+    ) -> AppHandle:
+        """Deploys an app at once.
+
+        Args:
+            app_id: Its id; an app of the same id is replaced.
+            model: Who answers for its agent; the daemon's model if left out.
+            name: Its name; the id if left out.
+            system_prompt: System prompt of its agent.
+            tools: What its agent may call, as names or definitions.
+            greeting: Text that opens a session.
+
+        Raises:
+            ValueError: The id is malformed.
+        """
+        if not is_valid_id(app_id):
+            raise ValueError(f"malformed app id {app_id!r} (contract: rest, Conventions)")
+        definition = AppDefinition(
+            app_id=app_id,
+            name=name or app_id,
+            system_prompt=system_prompt,
+            greeting=greeting,
+            tools=tool_definitions(tools),
+        )
+        app = App(definition, model if model is not None else self.model)
+        app.deploy()
+        self._running().apps.put(app)
+        return AppHandle(app_id=app_id, daemon_url=self.url)
+
+    def add_user(
+        self, email: str, password: str, *, roles: Iterable[str] = (), permissions: Iterable[str] = ()
+    ) -> User:
+        """Creates a user, who logs in with the email address.
+
+        Args:
+            email: Email address, and user name.
+            password: Password in clear text.
+            roles: Roles of the user.
+            permissions: Permissions of the user; `*` stands for all of them.
+
+        Raises:
+            NameTaken: Somebody else has that address.
+        """
+        return self._running().users.add(email, password, email=email, roles=roles, permissions=permissions)
+
+    def drop_connections(self) -> None:
+        """Cuts every connection as if the network had failed; the daemon itself goes on."""
+        self._running_thread().drop_connections()
+
+    def _running(self) -> DaemonState:
+        if self._state is None:
+            raise DaemonNotStarted("the embedded daemon is not running; use it in a with statement")
+        return self._state
+
+    def _running_thread(self) -> ServerThread:
+        if self._thread is None:
+            raise DaemonNotStarted("the embedded daemon is not running; use it in a with statement")
+        return self._thread

@@ -1,0 +1,152 @@
+"""A uvicorn server on a thread of its own."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import uvicorn
+
+from ._socketio import AsgiApp
+
+_START_SECONDS: Final = 10.0
+_STOP_SECONDS: Final = 10.0
+_GRACE_SECONDS: Final = 1
+
+
+class DaemonNotStarted(RuntimeError):
+    """The embedded daemon did not come up, or is not running."""
+
+
+class _Server(uvicorn.Server):
+    """Tells when it is up, and ends when it is told to instead of looking ten times a second."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        stopping: asyncio.Event,
+        up: threading.Event,
+        before_stop: Callable[[], Awaitable[None]],
+    ) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+        self._up = up
+        self._before_stop = before_stop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._up.set()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self._stopping.wait()
+        await self._before_stop()
+
+
+class ServerThread:
+    """Serves an ASGI application on a free port, with an event loop on its own thread.
+
+    Args:
+        app: The application.
+        host: Address to listen on.
+        before_stop: Awaited in the loop before the connections are closed.
+    """
+
+    def __init__(self, app: AsgiApp, host: str, before_stop: Callable[[], Awaitable[None]]) -> None:
+        self._app = app
+        self._before_stop = before_stop
+        self._up = threading.Event()
+        self._failure: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self._server: _Server | None = None
+        self._socket = _listen(host)
+        self.port: int = self._socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._run, name=f"fake-daemon-{self.port}", daemon=True)
+
+    def start(self) -> None:
+        """Starts serving.
+
+        Raises:
+            DaemonNotStarted: The server did not come up.
+        """
+        self._thread.start()
+        self._up.wait(_START_SECONDS)
+        if self._failure is not None or self._server is None or not self._server.started:
+            self.stop()
+            raise DaemonNotStarted(
+                f"the embedded daemon did not come up on port {self.port} within {_START_SECONDS:g} s"
+            ) from self._failure
+
+    def stop(self) -> None:
+        """Stops serving, closes every connection and waits for the thread.
+
+        Raises:
+            RuntimeError: The thread does not end.
+        """
+        loop, stopping = self._loop, self._stopping
+        if loop is not None and stopping is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(stopping.set)
+        if self._thread.is_alive():
+            self._thread.join(_STOP_SECONDS)
+        self._socket.close()
+        if self._thread.is_alive():
+            raise RuntimeError(f"the embedded daemon did not stop within {_STOP_SECONDS:g} s")
+
+    def drop_connections(self) -> None:
+        """Cuts every connection as if the network had failed, and waits until that is done."""
+        self._call(self._abort_connections)
+
+    def _call(self, work: Callable[[], None]) -> None:
+        if self._loop is None or self._loop.is_closed():
+            raise DaemonNotStarted("the embedded daemon is not running")
+        done = threading.Event()
+
+        def run() -> None:
+            try:
+                work()
+            finally:
+                done.set()
+
+        self._loop.call_soon_threadsafe(run)
+        if not done.wait(_STOP_SECONDS):
+            raise RuntimeError("the embedded daemon does not answer")
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for the start
+            self._failure = error
+        finally:
+            self._up.set()
+
+    async def _serve(self) -> None:
+        self._stopping = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        config = uvicorn.Config(
+            self._app,
+            # The address goes into no log: uvicorn's own would name tokens given in a query.
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="websockets-sansio",
+            date_header=False,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+        self._server = server = _Server(config, self._stopping, self._up, self._before_stop)
+        await server.serve(sockets=[self._socket])
+
+    def _abort_connections(self) -> None:
+        if self._server is None:
+            return
+        for connection in list(self._server.server_state.connections):
+            transport: Any = connection.transport
+            transport.abort()
+
+
+def _listen(host: str) -> socket.socket:
+    listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setblocking(False)
+    return listener

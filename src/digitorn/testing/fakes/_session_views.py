@@ -1,0 +1,284 @@
+"""Sessions as the contract shows them."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from digitorn.testing._generated import models
+from digitorn.testing._generated.events import EventEnvelope
+
+from ._context import MODEL_NAME, context_snapshot
+from ._envelopes import iso, log_row
+from ._log import TERMINAL_STATES
+from ._model import ModelMessage, ModelToolCall
+from ._sessions import Session
+
+_LONGEST_PREVIEW: Final = 200
+_MOST_SNIPPETS: Final = 3
+_SNIPPET_MARGIN: Final = 40
+
+
+def session_list_item(session: Session) -> models.SessionListItem:
+    """A session as lists show it."""
+    return models.SessionListItem(**_summary(session), is_active=session.turn is not None)
+
+
+def session_detail(session: Session) -> models.SessionDetail:
+    """A session on its own, with its metrics once it has some."""
+    detail = models.SessionDetail(**_summary(session), is_active=session.turn is not None)
+    return detail.model_copy(update=_metrics(session)) if session.turns else detail
+
+
+def _summary(session: Session) -> dict[str, Any]:
+    shown = session.shown_messages
+    last = shown[-1] if shown else None
+    return {
+        "session_id": session.id,
+        "app_id": session.owner.app_id,
+        "user_id": session.owner.user_id,
+        "title": session.title,
+        "message_count": len(shown),
+        "turn_count": session.turns,
+        "created_at": session.created_at,
+        "last_active": session.last_active,
+        "workspace": session.workspace,
+        "interrupted": session.interrupted,
+        "last_message_preview": last.content[:_LONGEST_PREVIEW] if last is not None else "",
+        "last_message_role": last.role if last is not None else "",
+        "app_name": session.app.definition.name,
+        "app_icon": None,
+        "app_color": None,
+        "tokens": session.tokens.triple(),
+        "cost_usd": 0.0,
+        "last_error": session.errors[-1] if session.errors else None,
+    }
+
+
+def _metrics(session: Session) -> dict[str, Any]:
+    succeeded, failed = session.tools_succeeded, session.tools_failed
+    return {
+        "turn_number": session.turns,
+        "context": _context(session),
+        "tools": models.SessionToolCounts(total_calls=succeeded + failed, success=succeeded, failed=failed),
+        "errors": models.SessionErrors(
+            total=len(session.errors), last=session.errors[-1] if session.errors else None
+        ),
+        "model": MODEL_NAME,
+    }
+
+
+def _context(session: Session) -> models.ContextSnapshot:
+    definition = session.app.definition
+    return context_snapshot(definition.system_prompt, definition.tools, session.conversation)
+
+
+def created_session(
+    session: Session, first_message: models.FirstMessage | None = None
+) -> models.CreatedSession:
+    """A session that was just created."""
+    created = models.CreatedSession(
+        session_id=session.id,
+        app_id=session.owner.app_id,
+        title=session.title,
+        created_at=iso(session.created_at),
+        is_active=session.turn is not None,
+        message_count=len(session.shown_messages),
+        greeting=session.app.definition.greeting,
+        context=models.CreatedSessionContext.read({**_context(session).wire(), "model": MODEL_NAME}),
+        preview_url=None,
+        workspace=session.workspace,
+    )
+    if first_message is None:
+        return created
+    return created.model_copy(update={"first_message": first_message})
+
+
+def session_page(sessions: list[Session], limit: int, offset: int) -> models.SessionPage:
+    """One page of sessions; a limit of 0 means all."""
+    end = offset + limit if limit else None
+    return models.SessionPage(
+        sessions=[session_list_item(one) for one in sessions[offset:end]],
+        total=len(sessions),
+        limit=limit,
+        offset=offset,
+    )
+
+
+def search_page(sessions: Iterable[Session], query: str, limit: int, offset: int) -> models.SessionSearchPage:
+    """One page of the sessions in which a text occurs, the best match first."""
+    if not query:
+        return models.SessionSearchPage(sessions=[], total=0, query=query)
+    hits = [hit for one in sessions if (hit := _hit(one, query)) is not None]
+    hits.sort(key=lambda hit: hit.relevance, reverse=True)
+    return models.SessionSearchPage(
+        sessions=hits[offset : offset + limit], total=len(hits), query=query, limit=limit, offset=offset
+    )
+
+
+def _hit(session: Session, query: str) -> models.SessionSearchHit | None:
+    wanted = query.casefold()
+    found = [one.content for one in session.shown_messages if wanted in one.content.casefold()]
+    if not found:
+        return None
+    return models.SessionSearchHit(
+        **_summary(session),
+        is_active=session.turn is not None,
+        relevance=sum(text.casefold().count(wanted) for text in found),
+        snippets=[_snippet(text, wanted) for text in found[:_MOST_SNIPPETS]],
+    )
+
+
+def _snippet(text: str, wanted: str) -> str:
+    place = text.casefold().find(wanted)
+    return text[max(0, place - _SNIPPET_MARGIN) : place + len(wanted) + _SNIPPET_MARGIN]
+
+
+# --- events
+
+
+def event_page(
+    session: Session, since_seq: int, since: datetime | None, limit: int
+) -> models.SessionEventPage:
+    """One page of the session's log.
+
+    Args:
+        session: The session.
+        since_seq: Only events with a greater number.
+        since: Only events after this time.
+        limit: Most events on the page.
+    """
+    found = [one for one in session.log.events(since_seq) if since is None or _time(one) > since]
+    return models.SessionEventPage(
+        session_id=session.id,
+        count=len(found[:limit]),
+        total=len(found),
+        events=[models.SessionEvent.read(log_row(one).wire()) for one in found[:limit]],
+        note="Gaps between the numbers are normal.",
+    )
+
+
+def _time(event: EventEnvelope) -> datetime:
+    return datetime.fromisoformat(event.ts or "")
+
+
+def active_ops(session: Session) -> models.ActiveOpsView:
+    """The session's operations that have not ended."""
+    ops = session.log.active_ops()
+    return models.ActiveOpsView(
+        app_id=session.owner.app_id,
+        session_id=session.id,
+        active_ops=ops,
+        count=len(ops),
+        terminal_states=list(TERMINAL_STATES),
+        scanned_events=len(session.log.events()),
+    )
+
+
+# --- history
+
+
+def session_history(
+    session: Session, *, include_system: bool, since_seq: int, before_seq: int | None, limit: int
+) -> models.SessionHistory:
+    """The messages, events and queue of a session.
+
+    Args:
+        session: The session.
+        include_system: Whether to show the raw messages of the model context.
+        since_seq: Only events with a greater number.
+        before_seq: Only events with a smaller number; then those just before it.
+        limit: Most events.
+    """
+    logged = session.log.events()
+    found = [
+        one
+        for one in logged
+        if (one.seq or 0) > since_seq and (before_seq is None or (one.seq or 0) < before_seq)
+    ]
+    events = found[-limit:] if before_seq is not None and limit else found[:limit]
+    messages = _raw_messages(session) if include_system else _shown_messages(session)
+    first, last = (events[0].seq or 0, events[-1].seq or 0) if events else (since_seq + 1, since_seq)
+    summary = {**_summary(session), "message_count": len(messages), "is_active": session.turn is not None}
+    return models.SessionHistory(
+        **summary,
+        messages=messages,
+        events=[_history_event(place, one) for place, one in enumerate(events, 1)],
+        event_count=len(events),
+        events_total=len(logged),
+        events_next_seq=last,
+        events_has_more=any((one.seq or 0) > last for one in logged),
+        events_prev_seq=first,
+        events_has_more_back=any((one.seq or 0) < first for one in logged),
+        turn_active=session.turn is not None,
+        pending_queue=[one.entry(session.owner) for one in session.waiting],
+        memory_snapshot=None,
+    )
+
+
+def _history_event(place: int, event: EventEnvelope) -> models.HistoryEvent:
+    row = log_row(event)
+    return models.HistoryEvent(
+        id=place,
+        type=row.type,
+        kind=row.kind or "session",
+        seq=row.seq or 0,
+        payload=row.payload,
+        ts=row.ts,
+        session_id=row.session_id,
+        user_id=row.user_id,
+        correlation_id=row.correlation_id or "",
+        event_id=row.event_id or "",
+        op_id=row.op_id or "",
+        op_type=row.op_type or "",
+        op_state=row.op_state or "",
+    )
+
+
+def _shown_messages(session: Session) -> list[models.HistoryMessage]:
+    results = {one.tool_call_id: one.content for one in session.conversation if one.tool_call_id is not None}
+    return [
+        _shown_message(one, results, session.thinking.get(place))
+        for place, one in enumerate(session.conversation)
+        if one.role != "tool"
+    ]
+
+
+def _shown_message(
+    message: ModelMessage, results: Mapping[str, str], thinking: str | None
+) -> models.HistoryMessage:
+    shown = models.HistoryMessage(role=message.role, content=message.content)
+    update: dict[str, Any] = {}
+    if message.tool_calls:
+        calls = [_shown_call(call, results.get(call.id)) for call in message.tool_calls]
+        # The contract sends the same list under two names.
+        update = {"tool_calls": calls, "tool_calls_1": calls}
+    if thinking:
+        update["thinking"] = thinking
+    return shown.model_copy(update=update)
+
+
+def _shown_call(call: ModelToolCall, result: str | None) -> models.HistoryToolCall:
+    return models.HistoryToolCall(
+        id=call.id,
+        name=call.name,
+        label=call.name,
+        detail="",
+        params=dict(call.params),
+        result=result,
+        status="done",
+    )
+
+
+def _raw_messages(session: Session) -> list[models.HistoryMessage]:
+    prompt = models.HistoryMessage(role="system", content=session.app.definition.system_prompt)
+    return [prompt, *(_raw_message(one) for one in session.conversation)]
+
+
+def _raw_message(message: ModelMessage) -> models.HistoryMessage:
+    calls: list[models.HistoryToolCall | dict[str, Any]] = [
+        {"id": call.id, "name": call.name, "arguments": dict(call.params)} for call in message.tool_calls
+    ]
+    raw = models.HistoryMessage(role=message.role, content=message.content, tool_calls=calls)
+    if message.tool_call_id is None:
+        return raw
+    return raw.model_copy(update={"tool_call_id": message.tool_call_id})
