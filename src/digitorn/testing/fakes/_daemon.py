@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from digitorn.testing._handles import AppHandle
 
 from ._apps import App, AppDefinition, is_valid_id, tool_definitions
-from ._http import build_http
+from ._http import http_of
 from ._model import FakeModel, ToolDefinition
 from ._server import DaemonNotStarted, ServerThread
 from ._socketio import SocketServer
@@ -96,7 +96,7 @@ class FakeDaemon:
             await state.stop()
             await sockets.stop()
 
-        thread = ServerThread(sockets.asgi(build_http(state)), self._host, before_stop)
+        thread = ServerThread(sockets.asgi(http_of(state)), self._host, before_stop)
         thread.start()
         self._state, self._thread = state, thread
         return self

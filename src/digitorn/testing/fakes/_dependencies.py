@@ -1,6 +1,7 @@
 """What handlers ask for: the daemon, the caller, an app, a session."""
 
-from typing import Annotated, TypeAlias, cast
+from collections.abc import MutableMapping
+from typing import Annotated, Any, Final, TypeAlias, cast
 
 from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -10,12 +11,19 @@ from ._sessions import Session, SessionMissing
 from ._state import DaemonState
 from ._users import User
 
+_DAEMON: Final = "daemon"
+
 _bearer = HTTPBearer(auto_error=False, scheme_name="bearerAuth")
+
+
+def bind(scope: MutableMapping[str, Any], daemon: DaemonState) -> None:
+    """Notes in a request's scope which daemon serves it."""
+    scope.setdefault("state", {})[_DAEMON] = daemon
 
 
 def daemon_of(request: Request) -> DaemonState:
     """The daemon that serves a request."""
-    return cast("DaemonState", request.app.state.daemon)
+    return cast("DaemonState", getattr(request.state, _DAEMON))
 
 
 Daemon: TypeAlias = Annotated[DaemonState, Depends(daemon_of)]

@@ -1,23 +1,58 @@
 """The REST part of the embedded daemon."""
 
+import threading
+import warnings
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+
 from fastapi import FastAPI
+from pydantic.warnings import UnsupportedFieldAttributeWarning
 
 from . import _routes_apps, _routes_auth, _routes_sessions
+from ._dependencies import bind
 from ._routing import complete_models, install_error_answers
+from ._socketio import AsgiApp, Scope
 from ._state import DaemonState
 
+_BUILDING = threading.Lock()
 
-def build_http(daemon: DaemonState) -> FastAPI:
+
+def http_of(daemon: DaemonState) -> AsgiApp:
     """The application that serves the core of the REST contract.
 
     Args:
         daemon: What it acts on.
     """
+    with _BUILDING:
+        app = _application()
+
+    async def serve(
+        scope: Scope, receive: Callable[[], Awaitable[Scope]], send: Callable[[Scope], Awaitable[None]]
+    ) -> None:
+        bind(scope, daemon)
+        await app(scope, receive, send)
+
+    return serve
+
+
+@lru_cache(maxsize=1)
+def _application() -> FastAPI:
+    """One for all daemons of the process: it holds nothing of theirs, and takes longer to build than they."""
     complete_models()
     app = FastAPI(title="Embedded Digitorn daemon", docs_url=None, redoc_url=None)
-    app.state.daemon = daemon
     install_error_answers(app)
-    # Fixed paths come before those with a parameter in the same place.
     for router in (_routes_auth.router, _routes_apps.router, _routes_sessions.router):
         app.include_router(router)
+    _build_fields(app)
     return app
+
+
+def _build_fields(app: FastAPI) -> None:
+    """Makes FastAPI build what it reads requests with, by asking for its document.
+
+    FastAPI hides a warning that pydantic gives when these are built, but the contract's models put that off
+    until the first request, where the warning would come out.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
+        app.openapi()
