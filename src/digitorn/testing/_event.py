@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Generic, cast
 
 from pydantic import ConfigDict, ValidationError
@@ -89,6 +90,18 @@ class LiveEvent(Mapping[str, Any], Generic[P_co]):
 
     def __repr__(self) -> str:
         return f"LiveEvent(seq={self.seq}, type={self.type!r}, payload={self.payload!r})"
+
+    @property
+    def emitted_at(self) -> datetime | None:
+        """`ts` as a moment; None when it is missing or unreadable."""
+        if self.ts is None:
+            return None
+        try:
+            moment = datetime.fromisoformat(self.ts)
+        except ValueError:
+            return None
+        # The log's form of it may lack the zone; it is UTC all the same.
+        return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
     @property
     def is_numbered(self) -> bool:

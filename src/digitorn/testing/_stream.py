@@ -35,10 +35,12 @@ from ._generated.events import (
 )
 from ._generated.models import PendingApproval
 from ._generated.rest_async import AsyncApi
+from ._handles import SessionHandle
 from ._log import AnyEvent, EventLog
 from ._loop import BACKGROUND
 from ._select import Selector, Where
 from ._socket import EventSocket, HandshakeRefused
+from ._turn_result import TurnResult, collect
 
 P = TypeVar("P", bound=EventPayload)
 T = TypeVar("T")
@@ -60,8 +62,10 @@ class StreamBase:
         session_id: The session.
         daemon_url: The daemon.
         log: Every event so far; may be read from any thread.
+        correlation_id: The turn that was last waited for; with `send_live`, that of its message.
     """
 
+    correlation_id: str | None = None
     app_id: str
     session_id: str
     daemon_url: str
@@ -82,6 +86,22 @@ class StreamBase:
             types: Payload classes or wire names.
         """
         return self.log.events_of(*types)
+
+    def turn_result(self, correlation_id: str | None = None) -> TurnResult:
+        """What a turn's events so far add up to.
+
+        Args:
+            correlation_id: The turn; that of `send_live` when left out.
+
+        Raises:
+            ValueError: There is no such turn here, or none was named and none waited for.
+        """
+        turn = correlation_id or self.correlation_id
+        events = self.log.turn(turn) if turn is not None else []
+        if turn is None or not events:
+            raise ValueError(f"no turn {turn!r} on this stream; pass the correlation_id of one of its turns")
+        session = SessionHandle(session_id=self.session_id, app_id=self.app_id, daemon_url=self.daemon_url)
+        return collect(events, session=session, correlation_id=turn)
 
     def __repr__(self) -> str:
         state = "closed" if self.log.closed is not None else "open"
@@ -443,6 +463,7 @@ class AsyncLiveEventStream(StreamBase):
             EventTimeout: It did not end in time.
             StreamClosed: The stream ended.
         """
+        self.correlation_id = correlation_id
         arrived: asyncio.Queue[AnyEvent | None] = asyncio.Queue()
         types = (*protocol.TURN_END_TYPES, *protocol.TURN_END_HINTS)
         subscription = self.log.subscribe(arrived.put_nowait, types)
@@ -809,6 +830,7 @@ class LiveEventStream(StreamBase):
             EventTimeout: It did not end in time.
             StreamClosed: The stream ended.
         """
+        self.correlation_id = correlation_id
         self._run(self._inner.wait_for_turn(correlation_id, timeout=timeout))
 
     # --- callbacks

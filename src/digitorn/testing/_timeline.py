@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Iterable
-from datetime import datetime
 
 from ._event import InvalidPayload, LiveEvent
 from ._generated.events import (
+    LIFTED,
     ApprovalRequest,
     ApprovalResolved,
     Error,
@@ -21,6 +21,7 @@ from ._generated.events import (
 )
 
 _WIDTH = 100
+_REPEATED = frozenset(inner for inner, _ in LIFTED)
 
 
 def render(events: Iterable[LiveEvent[EventPayload]]) -> str:
@@ -32,11 +33,11 @@ def render(events: Iterable[LiveEvent[EventPayload]]) -> str:
     listed = list(events)
     if not listed:
         return "no events"
-    first = next((moment for event in listed if (moment := _moment(event)) is not None), None)
+    first = next((moment for event in listed if (moment := event.emitted_at) is not None), None)
     width = max(len(event.type) for event in listed)
     lines: list[str] = []
     for event in listed:
-        moment = _moment(event)
+        moment = event.emitted_at
         offset = f"{(moment - first).total_seconds():+9.3f}" if moment and first else " " * 9
         seq = str(event.seq) if event.is_numbered else "-"
         lines.append(f"{seq:>5} {offset}  {event.type:<{width}}  {summary(event.payload)}".rstrip())
@@ -69,7 +70,8 @@ def summary(payload: EventPayload) -> str:
         case InvalidPayload(errors=errors):
             text = "INVALID: " + "; ".join(errors)
         case _:
-            members = payload.wire()
+            # Copies from the daemon's log repeat the envelope inside the payload.
+            members = {name: value for name, value in payload.wire().items() if name not in _REPEATED}
             text = _json(members) if members else ""
     text = " ".join(text.split())
     return text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."
@@ -77,14 +79,3 @@ def summary(payload: EventPayload) -> str:
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _moment(event: LiveEvent[EventPayload]) -> datetime | None:
-    if event.ts is None:
-        return None
-    try:
-        found = datetime.fromisoformat(event.ts)
-    except ValueError:
-        return None
-    # The log's own form may lack the zone; it is UTC all the same.
-    return found if found.tzinfo is not None else found.astimezone()

@@ -32,7 +32,7 @@ class TurnResult:
         tool_calls: Tool calls that ended, in order.
         usage: Tokens and cost, if the daemon reported them.
         error: What went wrong; None when nothing did.
-        duration: Seconds from the send to the known end, on this machine's clock.
+        duration: Seconds from its first event to its last, on the daemon's clock.
         events: The turn's events, in order.
     """
 
@@ -53,7 +53,7 @@ class TurnResult:
 
 
 def collect(
-    events: Sequence[LiveEvent[EventPayload]], *, session: SessionHandle, correlation_id: str, duration: float
+    events: Sequence[LiveEvent[EventPayload]], *, session: SessionHandle, correlation_id: str
 ) -> TurnResult:
     """The result that a turn's events add up to.
 
@@ -61,7 +61,6 @@ def collect(
         events: The turn's events, in order.
         session: Where it ran.
         correlation_id: The turn.
-        duration: Seconds it took.
     """
     status: TurnOutcome = "completed"
     answer: str | None = None
@@ -95,6 +94,11 @@ def collect(
         tool_calls=tuple(tool_calls),
         usage=usage,
         error=error,
-        duration=duration,
+        duration=_duration(events),
         events=tuple(events),
     )
+
+
+def _duration(events: Sequence[LiveEvent[EventPayload]]) -> float:
+    moments = [moment for event in events if (moment := event.emitted_at) is not None]
+    return (max(moments) - min(moments)).total_seconds() if moments else 0.0

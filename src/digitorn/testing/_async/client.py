@@ -282,12 +282,7 @@ class AsyncDevClient:
         log = EventLog(session_id=session.session_id)
         correlation_id = _correlation_id(await self.post_message_raw(session, message))
         await self._poll_until_end(session, correlation_id, log, started + limit, approving)
-        return collect(
-            log.turn(correlation_id),
-            session=session,
-            correlation_id=correlation_id,
-            duration=time.monotonic() - started,
-        )
+        return collect(log.turn(correlation_id), session=session, correlation_id=correlation_id)
 
     async def _poll_until_end(
         self, session: SessionHandle, correlation_id: str, log: EventLog, deadline: float, approving: bool

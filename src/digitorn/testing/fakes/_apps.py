@@ -255,16 +255,14 @@ class _Compiler:
         if found is None:
             return []
         if isinstance(found, list):
-            items: list[Any] = found
-            return items
+            return _items(found)
         self._errors.append(f"{key}: expected a list, got {type(found).__name__}")
         return []
 
     def _names(self, key: str) -> tuple[str, ...]:
         found = self._value(key)
         if isinstance(found, dict):
-            keys: dict[Any, Any] = found
-            return tuple(str(name) for name in keys)
+            return tuple(str(name) for name in _items(found))
         return tuple(str(name) for name in self._list(key))
 
     def _tools(self) -> tuple[ToolDefinition, ...]:
@@ -279,6 +277,10 @@ class _Compiler:
             else:
                 self._errors.append(f"tools.{place}: expected a name or a mapping with a name")
         return tuple(tools)
+
+
+def _items(value: Any) -> list[Any]:
+    return list(value)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
 """Build A of the daemon, the one that the contract is written for."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from digitorn.testing._generated._runtime import EventPayload
 from digitorn.testing._generated.events import (
@@ -169,7 +169,7 @@ def _error_payload(turn: Turn, failure: TurnFailed) -> Error:
 def _credential_payload(turn: Turn, failure: TurnFailed) -> EventPayload:
     """What a turn lacks (contract: events, section 5.6): an event of its own, an error from the queue."""
     owner = turn.session.owner
-    members = {
+    members: dict[str, Any] = {
         "error": failure.message,
         "code": failure.failure.code,
         "category": failure.failure.category,

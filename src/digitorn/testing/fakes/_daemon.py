@@ -130,11 +130,12 @@ class FakeDaemon:
 
     # --- what it holds
 
-    def token(self, user: str | None = None, *, expires_in: float | None = None) -> str:
+    def token(self, user: User | str | None = None, *, expires_in: float | None = None) -> str:
         """A new access token.
 
         Args:
-            user: User name, email address or id; the default user, an administrator, if left out.
+            user: The user, or a user name, email address or id; the default user, an administrator, if left
+                out.
             expires_in: Seconds that it is valid, the daemon's default if left out. With 0 or less the
                 token has expired already.
 
@@ -142,9 +143,10 @@ class FakeDaemon:
             ValueError: There is no such user.
         """
         users = self._running().users
-        found = users.find(user if user is not None else DEFAULT_USER)
+        name = user.user_id if isinstance(user, User) else user
+        found = users.find(name if name is not None else DEFAULT_USER)
         if found is None:
-            raise ValueError(f"the embedded daemon has no user {user!r}; add_user() makes one")
+            raise ValueError(f"the embedded daemon has no user {name!r}; add_user() makes one")
         return users.access_token(found, expires_in=expires_in)
 
     def client(self, **options: Any) -> "DevClient":
@@ -155,7 +157,8 @@ class FakeDaemon:
         """
         from digitorn.testing import DevClient
 
-        return DevClient(**{"daemon_url": self.url, "token": self.token(), **options})
+        arguments: dict[str, Any] = {"daemon_url": self.url, "token": self.token(), **options}
+        return DevClient(**arguments)
 
     def add_app(
         self,

@@ -122,7 +122,6 @@ def _hit(session: Session, query: str) -> models.SessionSearchHit | None:
         return None
     return models.SessionSearchHit(
         **_summary(session),
-        is_active=session.turn is not None,
         relevance=sum(text.casefold().count(wanted) for text in found),
         snippets=[_snippet(text, wanted) for text in found[:_MOST_SNIPPETS]],
     )
@@ -198,7 +197,7 @@ def session_history(
     events = found[-limit:] if before_seq is not None and limit else found[:limit]
     messages = _raw_messages(session) if include_system else _shown_messages(session)
     first, last = (events[0].seq or 0, events[-1].seq or 0) if events else (since_seq + 1, since_seq)
-    summary = {**_summary(session), "message_count": len(messages), "is_active": session.turn is not None}
+    summary: dict[str, Any] = {**_summary(session), "message_count": len(messages)}
     return models.SessionHistory(
         **summary,
         messages=messages,

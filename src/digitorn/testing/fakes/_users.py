@@ -6,9 +6,9 @@ import secrets
 import threading
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, cast
 
 import jwt
 
@@ -158,7 +158,9 @@ class Users:
             "roles": list(user.roles),
             "permissions": list(user.permissions),
         }
-        return jwt.encode(claims, self._secret, algorithm=_ALGORITHM)
+        # PyJWT's types name those of a package that need not be there.
+        encode: Callable[..., str] = cast("Any", jwt).encode
+        return encode(claims, self._secret, algorithm=_ALGORITHM)
 
     def authenticate(self, token: str | None) -> User:
         """The user behind an access token.
@@ -170,7 +172,7 @@ class Users:
             raise TokenRefused("Authentication required")
         try:
             # PyJWT cuts `exp` to whole seconds, which would end short-lived tokens at once.
-            claims = jwt.decode(
+            claims: dict[str, Any] = cast("Any", jwt).decode(
                 token,
                 self._secret,
                 algorithms=[_ALGORITHM],

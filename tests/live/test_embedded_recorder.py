@@ -1,0 +1,212 @@
+"""A raw Socket.IO client that keeps what it is sent, and what it must find in it."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import httpx
+import pytest
+import socketio  # pyright: ignore[reportMissingTypeStubs] - the package has none
+from pydantic import ValidationError
+
+from digitorn.testing._generated.events import EVENT_NAMESPACE, EVENTS, EventEnvelope, EventPayload
+from digitorn.testing.fakes import FakeDaemon, FakeModel, User
+
+SECONDS = 5.0
+"""How long anything may take to arrive."""
+
+APP = "my-app"
+
+Frame = dict[str, Any]
+
+
+class Recorder:
+    """One socket, everything it was sent in order of arrival, and a check of each frame."""
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self.faults: list[str] = []
+        self.lost = asyncio.Event()
+        self._arrived = asyncio.Condition()
+        self.sio: Any = socketio.AsyncClient(reconnection=False)
+        self.sio.on("event", self._keep, namespace=EVENT_NAMESPACE)
+        self.sio.on("disconnect", self._disconnected, namespace=EVENT_NAMESPACE)
+
+    async def _disconnected(self, *_: object) -> None:
+        self.lost.set()
+
+    async def _keep(self, frame: Frame) -> None:
+        self.faults.extend(faults_of(frame))
+        async with self._arrived:
+            self.frames.append(frame)
+            self._arrived.notify_all()
+
+    async def until(self, is_enough: Callable[[list[Frame]], bool]) -> None:
+        """Waits until what has arrived is enough."""
+        async with asyncio.timeout(SECONDS):
+            async with self._arrived:
+                try:
+                    await self._arrived.wait_for(lambda: is_enough(self.frames))
+                except TimeoutError as error:
+                    raise AssertionError(f"arrived: {self.types()}") from error
+
+    async def wait_for(self, wire: str, count: int = 1) -> Frame:
+        """The count-th frame of a type."""
+        await self.until(lambda frames: sum(one["type"] == wire for one in frames) >= count)
+        return self.of(wire)[count - 1]
+
+    async def call(self, name: str, request: object, namespace: str = EVENT_NAMESPACE) -> Any:
+        """The acknowledgement of a command."""
+        return await self.sio.call(name, request, namespace=namespace, timeout=SECONDS)
+
+    async def join(self, session_id: str, **more: object) -> Any:
+        """Joins a session of the usual app."""
+        return await self.call("join_session", {"app_id": APP, "session_id": session_id, **more})
+
+    def of(self, wire: str) -> list[Frame]:
+        """The frames of a type."""
+        return [one for one in self.frames if one["type"] == wire]
+
+    def types(self, start: int = 0) -> list[str]:
+        """The types in order of arrival."""
+        return [one["type"] for one in self.frames[start:]]
+
+    def turn(self, correlation_id: str) -> list[str]:
+        """The types of one turn in order of arrival, counters and repeats folded."""
+        found = [one["type"] for one in self.frames if one.get("correlation_id") == correlation_id]
+        return folded(found)
+
+
+def folded(types: list[str]) -> list[str]:
+    """Types with runs of the same one written once, without the counters that may stand anywhere."""
+    counters = {"in_token", "out_token", "turn:heartbeat"}
+    return [key for key, _ in itertools.groupby(one for one in types if one not in counters)]
+
+
+def faults_of(frame: Frame) -> list[str]:
+    """What in a frame breaks the contract."""
+    try:
+        envelope = EventEnvelope.read(frame)
+    except ValidationError as error:
+        return [f"envelope: {error}"]
+    model: type[EventPayload] | None = EVENTS.payload_class(envelope.type, envelope.payload)
+    if model is None:
+        return [f"{envelope.type}: not in the contract"]
+    try:
+        payload = model.read(envelope.payload)
+    except ValidationError as error:
+        return [f"{envelope.type}: {error}"]
+    # Live frames carry nothing that the contract does not name; copies repeat the operation's ids.
+    if "event_id" in frame and "event_id" not in envelope.payload and payload.model_extra:
+        return [f"{envelope.type}: also has {sorted(payload.model_extra)}"]
+    return []
+
+
+@asynccontextmanager
+async def recording(daemon: FakeDaemon, user: User | None = None) -> AsyncIterator[Recorder]:
+    """A connected recorder; at the end every frame must have kept to the contract."""
+    recorder = Recorder()
+    token = daemon.token(user)
+    await recorder.sio.connect(
+        daemon.url, auth={"token": token}, namespaces=[EVENT_NAMESPACE, "/"], transports=["websocket"]
+    )
+    try:
+        yield recorder
+        assert recorder.faults == []
+    finally:
+        await recorder.sio.disconnect()
+
+
+@asynccontextmanager
+async def http(daemon: FakeDaemon, user: User | None = None) -> AsyncIterator[httpx.AsyncClient]:
+    """A signed-in HTTP client."""
+    headers = {"Authorization": f"Bearer {daemon.token(user)}"}
+    async with httpx.AsyncClient(base_url=daemon.url, headers=headers, timeout=SECONDS) as client:
+        yield client
+
+
+class Talk:
+    """One session with a recorder in it."""
+
+    def __init__(self, daemon: FakeDaemon, client: httpx.AsyncClient, recorder: Recorder, session_id: str):
+        self.daemon = daemon
+        self.client = client
+        self.recorder = recorder
+        self.session_id = session_id
+        self.path = f"/api/apps/{APP}/sessions/{session_id}"
+
+    async def post(self, message: str, **more: object) -> httpx.Response:
+        """Sends a message over HTTP."""
+        return await self.client.post(f"{self.path}/messages", json={"message": message, **more})
+
+    async def send(self, message: str, **more: object) -> Frame:
+        """Sends a message over HTTP; gives what the daemon took it for."""
+        response = await self.post(message, **more)
+        assert response.status_code == 200, response.text
+        assert response.json()["success"], response.text
+        return cast("Frame", response.json()["data"])
+
+    async def run(self, message: str) -> list[str]:
+        """Sends a message and waits for its end; gives the folded types of its turn."""
+        accepted = await self.send(message)
+        await self.end(accepted["correlation_id"])
+        return self.recorder.turn(accepted["correlation_id"])
+
+    async def end(self, correlation_id: str) -> None:
+        """Waits for the end of a turn."""
+        ends = {"message_done", "message_cancelled"}
+        await self.recorder.until(
+            lambda frames: any(
+                one["type"] in ends and one["correlation_id"] == correlation_id for one in frames
+            )
+        )
+
+    async def resolve(self, request_id: str, *, approved: bool, **more: object) -> httpx.Response:
+        """Decides an approval."""
+        body = {"request_id": request_id, "approved": approved, **more}
+        return await self.client.post(f"/api/apps/{APP}/approve", json=body)
+
+    async def log(self) -> list[Frame]:
+        """The logged events."""
+        response = await self.client.get(f"{self.path}/events", params={"limit": 5000})
+        return cast("list[Frame]", response.json()["data"]["events"])
+
+
+@asynccontextmanager
+async def talking(
+    model: FakeModel, *, daemon: FakeDaemon | None = None, session_id: str = "s-1"
+) -> AsyncIterator[Talk]:
+    """A session of an app with a model, joined."""
+    owned = daemon is None
+    running = FakeDaemon().start() if daemon is None else daemon
+    try:
+        running.add_app(APP, model=model, tools=["Bash"], system_prompt="You help.")
+        async with http(running) as client, recording(running) as recorder:
+            await recorder.wait_for("connected")
+            await make_session(client, session_id)
+            await recorder.join(session_id)
+            await recorder.wait_for("session:snapshot")
+            yield Talk(running, client, recorder, session_id)
+    finally:
+        if owned:
+            running.stop()
+
+
+async def make_session(client: httpx.AsyncClient, session_id: str) -> None:
+    """Brings a session with a chosen id into being without a turn: only sending would, so one is created."""
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("frame", "fault"),
+    [
+        ({"type": "no_such_type", "payload": {}}, "not in the contract"),
+        ({"type": "token", "payload": {"delta": 1}}, "token"),
+        ({"type": "token"}, "envelope"),
+        ({"type": "token", "event_id": "ev-1", "payload": {"delta": "a", "typo": 1}}, "typo"),
+    ],
+)
+def test_recorder_finds_what_breaks_the_contract(frame: Frame, fault: str) -> None:
+    assert fault in faults_of(frame)[0]
