@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from digitorn_codegen import Settings, generate
 
 ROOT = Path(__file__).parents[2]
@@ -28,12 +29,10 @@ def mypy_errors(folder: Path) -> list[tuple[str, str]]:
     """The lines of code that mypy complains about, each with the complaint."""
     ran = subprocess.run(
         # The copy is named as source: an installed distribution would come before MYPYPATH.
-        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=cache"]
-        + [
-            "--explicit-package-bases",
-            "--follow-imports=silent",
-            "test_sample.py",
-            "src/digitorn/testing/_generated",
+        [
+            *(sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=cache"),
+            *("--explicit-package-bases", "--follow-imports=silent"),
+            *("test_sample.py", "src/digitorn/testing/_generated"),
         ],
         cwd=folder,
         env={"MYPYPATH": str(folder / "src"), "PATH": ""},

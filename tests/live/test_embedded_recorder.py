@@ -175,28 +175,23 @@ class Talk:
 
 
 @asynccontextmanager
-async def talking(
-    model: FakeModel, *, daemon: FakeDaemon | None = None, session_id: str = "s-1"
-) -> AsyncIterator[Talk]:
-    """A session of an app with a model, joined."""
-    owned = daemon is None
-    running = FakeDaemon().start() if daemon is None else daemon
-    try:
-        running.add_app(APP, model=model, tools=["Bash"], system_prompt="You help.")
-        async with http(running) as client, recording(running) as recorder:
-            await recorder.wait_for("connected")
-            await make_session(client, session_id)
-            await recorder.join(session_id)
-            await recorder.wait_for("session:snapshot")
-            yield Talk(running, client, recorder, session_id)
-    finally:
-        if owned:
-            running.stop()
+async def talking(model: FakeModel, **options: Any) -> AsyncIterator[Talk]:
+    """A joined session of an app with a model, on a daemon of its own."""
+    with FakeDaemon(**options) as daemon:
+        daemon.add_app(APP, model=model, tools=["Bash"], system_prompt="You help.")
+        async with another(daemon) as talk:
+            yield talk
 
 
-async def make_session(client: httpx.AsyncClient, session_id: str) -> None:
-    """Brings a session with a chosen id into being without a turn: only sending would, so one is created."""
-    raise NotImplementedError
+@asynccontextmanager
+async def another(daemon: FakeDaemon, user: User | None = None) -> AsyncIterator[Talk]:
+    """One more joined session on a daemon that runs."""
+    async with http(daemon, user) as client, recording(daemon, user) as recorder:
+        created = await client.post(f"/api/apps/{APP}/sessions")
+        session_id = created.json()["data"]["session_id"]
+        assert (await recorder.join(session_id))["ok"]
+        await recorder.wait_for("session:snapshot")
+        yield Talk(daemon, client, recorder, session_id)
 
 
 @pytest.mark.parametrize(

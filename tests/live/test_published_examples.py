@@ -100,7 +100,9 @@ def test_manual_control(client: DevClient, model: FakeModel, session: SessionHan
 
 
 def test_assertions(client: DevClient, model: FakeModel, session: SessionHandle) -> None:
-    model.will_call_tool("Bash", {"command": "ls"}, result={"stdout": "a"}).will_respond_with_text("One file.")
+    model.will_call_tool("Bash", {"command": "ls"}, result={"stdout": "a"}).will_respond_with_text(
+        "One file."
+    )
     with client.send_live(session, "list the files") as stream:
         events = assertions.sort_by_seq(stream.events())
 
@@ -138,7 +140,9 @@ def test_auth(daemon: FakeDaemon, model: FakeModel) -> None:
     model.will_respond_with_text("hi", times=None)
     with DevClient.with_user(EMAIL, PASSWORD, daemon_url=daemon.url) as client:
         assert client.chat("my-app", "hi").content == "hi"
-    with DevClient.with_user("new@example.com", PASSWORD, register_if_missing=True, daemon_url=daemon.url) as client:
+    with DevClient.with_user(
+        "new@example.com", PASSWORD, register_if_missing=True, daemon_url=daemon.url
+    ) as client:
         assert client.chat("my-app", "hi").content == "hi"
     with DevClient.with_token(daemon.token(), daemon_url=daemon.url) as client:
         assert client.login(EMAIL, PASSWORD).access_token == client._get_auth_token()

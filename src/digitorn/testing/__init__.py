@@ -31,6 +31,7 @@ from ._generated._runtime import NOT_GIVEN, NotGiven
 from ._generated.events import EventPayload, EventType
 from ._handles import AppHandle, SessionHandle
 from ._log import EventLog
+from ._select import EventSelector
 from ._stream import AsyncLiveEventStream, LiveEventStream
 from ._sync.client import DevClient
 from ._turn_result import TurnResult
@@ -48,6 +49,7 @@ __all__ = [
     "AsyncLiveEventStream",
     "EventLog",
     "EventPayload",
+    "EventSelector",
     "EventType",
     "InvalidPayload",
     "LiveEvent",

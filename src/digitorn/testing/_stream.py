@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from . import _session_protocol as protocol
+from ._async.session_reads import ending_by_queue, read_log
 from ._async.transport import AsyncTransport
 from ._connect import resolve_daemon_url
 from ._credentials import Credentials
@@ -66,6 +67,7 @@ class StreamBase:
     """
 
     correlation_id: str | None = None
+    _endings: dict[str, protocol.TurnStatus]
     app_id: str
     session_id: str
     daemon_url: str
@@ -101,7 +103,7 @@ class StreamBase:
         if turn is None or not events:
             raise ValueError(f"no turn {turn!r} on this stream; pass the correlation_id of one of its turns")
         session = SessionHandle(session_id=self.session_id, app_id=self.app_id, daemon_url=self.daemon_url)
-        return collect(events, session=session, correlation_id=turn)
+        return collect(events, session=session, correlation_id=turn, ending=self._endings.get(turn))
 
     def __repr__(self) -> str:
         state = "closed" if self.log.closed is not None else "open"
@@ -166,6 +168,7 @@ class AsyncLiveEventStream(StreamBase):
         self.session_id = session_id
         self.timeout = timeout
         self.log = EventLog(session_id=session_id, strict=strict)
+        self._endings = {}
         self.callback_errors: list[CallbackFailed] = []
         """Callbacks that raised; the first is raised again by `stop`."""
         self._credentials = token if isinstance(token, Credentials) else Credentials(token)
@@ -350,18 +353,9 @@ class AsyncLiveEventStream(StreamBase):
             ApiError: The daemon refused.
             DaemonUnreachable: No daemon answered.
         """
-        since, missing = self._since, 0
-        while True:
-            page = await self._api.sessions.list_session_events(
-                self.app_id, self.session_id, since_seq=since, limit=protocol.PAGE
-            )
-            before = len(self.log)
-            for row in page.events:
-                self._received(row.wire())
-            missing += len(self.log) - before
-            if len(page.events) < protocol.PAGE:
-                return missing
-            since = page.events[-1].seq
+        before = len(self.log)
+        await read_log(self._api, self.app_id, self.session_id, since=self._since, take=self._received)
+        return len(self.log) - before
 
     # --- waiting
 
@@ -493,6 +487,7 @@ class AsyncLiveEventStream(StreamBase):
                 raise self._closed()
             ended = protocol.ends_turn(event, correlation_id)
             if not ended and protocol.may_end_turn(event):
+                ended = await self._ended_by_http(correlation_id)
                 patience = _CHECK_FIRST
         await self.fill_gaps()
 
@@ -502,16 +497,13 @@ class AsyncLiveEventStream(StreamBase):
             await self.fill_gaps()
             if any(protocol.ends_turn(event, correlation_id) for event in self.log.turn(correlation_id)):
                 return True
-            view = await self._api.queue.list_session_queue(
-                self.app_id, self.session_id, include_finished=True
-            )
+            ending = await ending_by_queue(self._api, self.app_id, self.session_id, correlation_id)
         except DaemonUnreachable as error:
             _logger.info("session %s: %s", self.session_id, error)
             return False
-        return any(
-            entry.correlation_id == correlation_id and protocol.status_of_entry(entry) is not None
-            for entry in view.entries
-        )
+        if ending is not None:
+            self._endings[correlation_id] = ending
+        return ending is not None
 
     def _check_started(self) -> None:
         if not self._started:
@@ -622,6 +614,7 @@ class LiveEventStream(StreamBase):
         self.session_id = session_id
         self.timeout = timeout
         self.log = self._inner.log
+        self._endings = self._inner._endings
         self.callback_errors = self._inner.callback_errors
         """Callbacks that raised; the first is raised again by `stop`."""
         self._holds_loop = False

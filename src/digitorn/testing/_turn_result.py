@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 from ._event import LiveEvent
 from ._generated.events import (
@@ -16,8 +15,7 @@ from ._generated.events import (
 )
 from ._generated.payloads import ResultUsage
 from ._handles import SessionHandle
-
-TurnOutcome: TypeAlias = Literal["completed", "failed", "cancelled"]
+from ._session_protocol import TurnStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +36,7 @@ class TurnResult:
 
     session: SessionHandle
     correlation_id: str
-    status: TurnOutcome
+    status: TurnStatus
     content: str
     tool_calls: tuple[ToolCall, ...]
     usage: ResultUsage | None
@@ -53,7 +51,11 @@ class TurnResult:
 
 
 def collect(
-    events: Sequence[LiveEvent[EventPayload]], *, session: SessionHandle, correlation_id: str
+    events: Sequence[LiveEvent[EventPayload]],
+    *,
+    session: SessionHandle,
+    correlation_id: str,
+    ending: TurnStatus | None = None,
 ) -> TurnResult:
     """The result that a turn's events add up to.
 
@@ -61,8 +63,9 @@ def collect(
         events: The turn's events, in order.
         session: Where it ran.
         correlation_id: The turn.
+        ending: How the turn ended where no event of it says so.
     """
-    status: TurnOutcome = "completed"
+    status: TurnStatus = ending or "completed"
     answer: str | None = None
     usage: ResultUsage | None = None
     error: str | None = None

@@ -24,13 +24,14 @@ from .._generated.models import (
 from .._generated.rest import Api
 from .._handles import AppHandle, SessionHandle
 from .._log import EventLog
+from .._session_protocol import TurnStatus
 from .._stream import LiveEventStream
 from .._turn_result import TurnResult, collect
+from .session_reads import ending_by_queue, read_log
 from .transport import Transport
 
 _POLL_FIRST, _POLL_MOST, _POLL_GROWTH = 0.02, 1.0, 1.5
 _NEW_SESSION_SECONDS = 10.0
-_SILENT_SECONDS = 10.0
 
 
 class DevClient:
@@ -282,47 +283,38 @@ class DevClient:
         started = time.monotonic()
         log = EventLog(session_id=session.session_id)
         correlation_id = _correlation_id(self.post_message_raw(session, message))
-        self._poll_until_end(session, correlation_id, log, started + limit, approving)
-        return collect(log.turn(correlation_id), session=session, correlation_id=correlation_id)
+        ending = self._poll_until_end(session, correlation_id, log, started + limit, approving)
+        return collect(
+            log.turn(correlation_id), session=session, correlation_id=correlation_id, ending=ending
+        )
 
     def _poll_until_end(
         self, session: SessionHandle, correlation_id: str, log: EventLog, deadline: float, approving: bool
-    ) -> None:
+    ) -> TurnStatus | None:
+        """How the turn ended, where no event of it says so."""
+        app_id, session_id = session.app_id, session.session_id
         interval = _POLL_FIRST
-        idle_since: float | None = None
         while True:
             if approving:
                 self._approve_pending(session)
-            detail = self.api.sessions.get_session(session.app_id, session.session_id)
-            now = time.monotonic()
-            idle_since = None if detail.is_active else idle_since or now
-            # A busy session may be busy with a later message: look into the log now and then all the same.
-            if idle_since is not None or interval >= _POLL_MOST:
-                self._read_log(session, log)
+            detail = self.api.sessions.get_session(app_id, session_id)
+            # A busy session may be busy with a later message: look closer now and then all the same.
+            if not detail.is_active or interval >= _POLL_MOST:
+                since = max(0, log.last_seq - protocol.REPLAY_MARGIN)
+                read_log(self.api, app_id, session_id, since=since, take=log.feed)
                 if any(protocol.ends_turn(event, correlation_id) for event in log.turn(correlation_id)):
-                    return
-                if idle_since is not None and now - idle_since >= _SILENT_SECONDS:
-                    return
-            if now > deadline:
+                    return None
+                ending = ending_by_queue(self.api, app_id, session_id, correlation_id)
+                if ending is not None:
+                    return ending
+            if time.monotonic() > deadline:
                 raise EventTimeout(
-                    f"turn {correlation_id} on session {session.session_id!r} did not end in time",
+                    f"turn {correlation_id} on session {session_id!r} did not end in time",
                     log.events(),
                     log.pending_approvals(),
                 )
             sleep(interval)
             interval = min(interval * _POLL_GROWTH, _POLL_MOST)
-
-    def _read_log(self, session: SessionHandle, log: EventLog) -> None:
-        since = max(0, log.last_seq - protocol.REPLAY_MARGIN)
-        while True:
-            page = self.api.sessions.list_session_events(
-                session.app_id, session.session_id, since_seq=since, limit=protocol.PAGE
-            )
-            for row in page.events:
-                log.feed(row.wire())
-            if len(page.events) < protocol.PAGE:
-                return
-            since = page.events[-1].seq
 
     def send_live(
         self,
