@@ -2,6 +2,8 @@
 
 from ._generated.models import TokenResponse
 
+_SHORTEST_SECRET = 8
+
 
 class Credentials:
     """An access token and what renews it. Never prints either.
@@ -30,7 +32,8 @@ class Credentials:
     def redact(self, text: str) -> str:
         """A text without the tokens."""
         for secret in (self.access_token, self.refresh_token):
-            if secret:
+            # What is shorter is no secret, and may be part of any word.
+            if secret and len(secret) >= _SHORTEST_SECRET:
                 text = text.replace(secret, "***")
         return text
 

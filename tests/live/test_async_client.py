@@ -1,0 +1,127 @@
+"""The asynchronous face over the wire, and its equality with the blocking one."""
+
+import asyncio
+import inspect
+
+import pytest
+
+from digitorn.testing import (
+    AsyncDevClient,
+    AsyncLiveEventStream,
+    CallbackFailed,
+    DevClient,
+    EventPayload,
+    EventTimeout,
+    LiveEvent,
+    LiveEventStream,
+    SessionHandle,
+    StreamClosed,
+    assertions,
+)
+from digitorn.testing.events import MessageDone, Token, ToolCall
+from digitorn.testing.fakes import FakeDaemon, FakeModel
+
+
+def async_client(daemon: FakeDaemon) -> AsyncDevClient:
+    return AsyncDevClient(daemon_url=daemon.url, token=daemon.token())
+
+
+async def test_chat_and_send_live(daemon: FakeDaemon, model: FakeModel, session: SessionHandle) -> None:
+    model.will_respond_with_text("one")
+    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_stream_text(["t", "wo"])
+    async with async_client(daemon) as client:
+        assert (await client.chat("my-app", "hi")).content == "one"
+        async with await client.send_live(session, "hi", total_timeout=10) as stream:
+            assert assertions.tool_called(stream.events(), "Bash", success=True)
+            assert stream.turn_result().content == "two"
+            with pytest.raises(EventTimeout):
+                await stream.wait_for("error", timeout=0.05)
+            assert await stream.poll_for(Token) is not None
+
+
+async def test_sends_side_by_side(daemon: FakeDaemon, model: FakeModel) -> None:
+    model.will_stream_text(["a", "b"], delay=0.01, times=None)
+    sessions = [SessionHandle(session_id=f"s{n}", app_id="my-app", daemon_url=daemon.url) for n in range(4)]
+    async with async_client(daemon) as client:
+        sends = [client.send_live(one, "go", total_timeout=30) for one in sessions for _ in range(3)]
+        for stream in await asyncio.gather(*sends):
+            async with stream:
+                assert {event.session_id for event in stream.events()} <= {stream.session_id, None}
+                assert stream.turn_result().content == "ab"
+
+
+async def test_iteration_and_cancelled_waits(
+    daemon: FakeDaemon, model: FakeModel, session: SessionHandle
+) -> None:
+    model.will_stream_text(["x"] * 3, delay=0.01)
+    async with async_client(daemon) as client:
+        await client.post_message_raw(session, "go")
+        stream = await client.open_event_stream(session)
+        waiting = asyncio.create_task(stream.wait_for(ToolCall, timeout=30))
+        await stream.wait_for(Token, timeout=10)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        seen: list[LiveEvent[EventPayload]] = []
+        async for event in stream:
+            seen.append(event)
+            if isinstance(event.payload, MessageDone):
+                await stream.stop()
+        assert assertions.event_count(seen, Token, 3)
+        with pytest.raises(StreamClosed):
+            await stream.wait_for(ToolCall, timeout=1)
+
+
+async def test_callbacks_may_be_coroutines(
+    daemon: FakeDaemon, model: FakeModel, session: SessionHandle
+) -> None:
+    model.will_stream_text(["a"]).will_stream_text(["b"])
+    heard: list[str] = []
+    async with async_client(daemon) as client:
+        async with await client.send_live(session, "go", total_timeout=10) as stream:
+            heard_b = asyncio.Event()
+
+            @stream.on(Token)
+            async def hear(event: LiveEvent[Token]) -> None:
+                heard.append(event.payload.delta)
+                heard_b.set()
+
+            await client.post_message_raw(session, "again")
+            await asyncio.wait_for(heard_b.wait(), 10)
+        assert heard == ["b"]
+
+        model.will_stream_text(["c"])
+        stream = await client.open_event_stream(session)
+
+        @stream.on("token")
+        def fail(event: LiveEvent[EventPayload]) -> None:
+            raise ValueError("no")
+
+        accepted = await client.post_message_raw(session, "and again")
+        await stream.wait_for(MessageDone, where=lambda e: e.correlation_id == accepted.correlation_id)
+        with pytest.raises(CallbackFailed, match="no"):
+            await stream.stop()
+
+
+def surface(kind: type) -> dict[str, object]:
+    """Public names with the parameters of what can be called."""
+    found: dict[str, object] = {}
+    for name, member in inspect.getmembers(kind):
+        if name.startswith("_") and name not in ("__init__", "_get_auth_token"):
+            continue
+        plain = {"aclose": "close"}.get(name, name)
+        if callable(member):
+            parameters = inspect.signature(member).parameters.values()
+            found[plain] = [(p.name, p.kind, p.default) for p in parameters]
+        else:
+            found[plain] = "attribute"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("blocking", "asynchronous"), [(DevClient, AsyncDevClient), (LiveEventStream, AsyncLiveEventStream)]
+)
+def test_both_faces_are_equal(blocking: type, asynchronous: type) -> None:
+    mine, theirs = surface(blocking), surface(asynchronous)
+    theirs.pop("report", None)
+    assert mine == theirs

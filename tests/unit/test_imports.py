@@ -1,0 +1,52 @@
+"""What importing the library brings along."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def imported_by(statement: str) -> set[str]:
+    """The top-level modules that a statement imports in a fresh interpreter."""
+    code = f"import sys; before = set(sys.modules); {statement}; print(*sorted(set(sys.modules) - before))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    return {name.partition(".")[0] for name in ran.stdout.split()}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import digitorn.testing",
+        "import digitorn.testing.events, digitorn.testing.models, digitorn.testing.assertions",
+    ],
+)
+def test_the_core_imports_no_extra(statement: str) -> None:
+    found = imported_by(statement)
+    assert "digitorn" in found
+    extras = {
+        "fastapi",
+        "uvicorn",
+        "jwt",
+        "pytest",
+        "_pytest",
+        "digitorn_codegen",
+        "yaml",
+        "jinja2",
+        "starlette",
+    }
+    assert found.isdisjoint(extras)
+
+
+def test_every_public_name_is_there() -> None:
+    import digitorn.testing
+    from digitorn.testing import events
+
+    for module in (digitorn.testing, events):
+        for name in module.__all__:
+            assert hasattr(module, name), name
+
+
+def test_digitorn_is_a_namespace_that_others_may_share() -> None:
+    import digitorn
+
+    assert getattr(digitorn, "__file__", None) is None
