@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -18,6 +18,9 @@ SECONDS = 5.0
 """How long anything may take to arrive."""
 
 APP = "my-app"
+
+SocketRefused = cast("type[Exception]", cast("Any", socketio).exceptions.ConnectionError)
+"""What a client raises whose connection is refused."""
 
 Frame = dict[str, Any]
 
@@ -39,8 +42,9 @@ class Recorder:
 
     async def _keep(self, frame: Frame) -> None:
         self.faults.extend(faults_of(frame))
+        # Before anything is awaited, so that an acknowledgement never overtakes what came before it.
+        self.frames.append(frame)
         async with self._arrived:
-            self.frames.append(frame)
             self._arrived.notify_all()
 
     async def until(self, is_enough: Callable[[list[Frame]], bool]) -> None:
@@ -105,7 +109,7 @@ def faults_of(frame: Frame) -> list[str]:
 
 
 @asynccontextmanager
-async def recording(daemon: FakeDaemon, user: User | None = None) -> AsyncIterator[Recorder]:
+async def recording(daemon: FakeDaemon, user: User | None = None) -> AsyncGenerator[Recorder, None]:
     """A connected recorder; at the end every frame must have kept to the contract."""
     recorder = Recorder()
     token = daemon.token(user)
@@ -120,7 +124,7 @@ async def recording(daemon: FakeDaemon, user: User | None = None) -> AsyncIterat
 
 
 @asynccontextmanager
-async def http(daemon: FakeDaemon, user: User | None = None) -> AsyncIterator[httpx.AsyncClient]:
+async def http(daemon: FakeDaemon, user: User | None = None) -> AsyncGenerator[httpx.AsyncClient, None]:
     """A signed-in HTTP client."""
     headers = {"Authorization": f"Bearer {daemon.token(user)}"}
     async with httpx.AsyncClient(base_url=daemon.url, headers=headers, timeout=SECONDS) as client:
@@ -175,7 +179,7 @@ class Talk:
 
 
 @asynccontextmanager
-async def talking(model: FakeModel, **options: Any) -> AsyncIterator[Talk]:
+async def talking(model: FakeModel, **options: Any) -> AsyncGenerator[Talk, None]:
     """A joined session of an app with a model, on a daemon of its own."""
     with FakeDaemon(**options) as daemon:
         daemon.add_app(APP, model=model, tools=["Bash"], system_prompt="You help.")
@@ -184,7 +188,7 @@ async def talking(model: FakeModel, **options: Any) -> AsyncIterator[Talk]:
 
 
 @asynccontextmanager
-async def another(daemon: FakeDaemon, user: User | None = None) -> AsyncIterator[Talk]:
+async def another(daemon: FakeDaemon, user: User | None = None) -> AsyncGenerator[Talk, None]:
     """One more joined session on a daemon that runs."""
     async with http(daemon, user) as client, recording(daemon, user) as recorder:
         created = await client.post(f"/api/apps/{APP}/sessions")

@@ -35,6 +35,9 @@ and log rows are written in batches (contract: events, sections 6.0 and 8, trap 
 SETTLE_SECONDS: Final = (0.1, 0.5)
 """When after a join the log is read again: a row becomes visible a batch after its event was emitted."""
 
+VISIBLE_SECONDS: Final = 1.0
+"""After this time an emitted event is in the durable log for sure; batches take a twentieth of it."""
+
 PAGE: Final = 5000
 """Most rows that one read of the durable log brings (contract: rest, list_session_events)."""
 

@@ -54,6 +54,7 @@ class EventSocket:
             HandshakeRefused: The daemon refused the connection.
             DaemonUnreachable: There is no daemon, or it does not speak Socket.IO.
         """
+        await self.close()
         client: Any = _SocketClient(reconnection=False, handle_sigint=False, request_timeout=timeout)
         client.on("*", self._pushed, namespace=EVENT_NAMESPACE)
         client.on("disconnect", self._disconnected, namespace=EVENT_NAMESPACE)

@@ -175,11 +175,15 @@ class AsyncLiveEventStream(StreamBase):
         self._transport = AsyncTransport(self.daemon_url, self._credentials, timeout=_CONNECT_SECONDS)
         self._api = AsyncApi(self._transport)
         self._socket = EventSocket(self.daemon_url, self._received, self._lost)
-        self._since = since
+        self._join_since = since
         self._newest_logged = since
+        # The durable log is read from `_complete` on: up to there nothing can be missing any more.
+        self._complete = since
+        self._mark: tuple[float, int] | None = None
         self._auto_approve = auto_approve
         self._decided: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._deliveries: set[asyncio.Task[None]] = set()
         self._started = False
         self._stopped = False
 
@@ -223,14 +227,14 @@ class AsyncLiveEventStream(StreamBase):
         Raises:
             JoinRefused: The daemon does not let this user into the session.
         """
-        since = protocol.FROM_NOW if from_now else self._since
+        since = protocol.FROM_NOW if from_now else self._join_since
         request = JoinSessionRequest(app_id=self.app_id, session_id=self.session_id, since=since)
         ack = await self._socket.call(JOIN_SESSION, request, _CONNECT_SECONDS)
         if isinstance(ack, CommandError):
             raise JoinRefused(self.session_id, ack.error)
         if from_now:
             # Snapshots take numbers too: what the session does from here on comes behind them.
-            self._since = self._newest_logged = self.log.last_seq
+            self._join_since = self._newest_logged = self._complete = self.log.last_seq
         self._spawn(self._settle())
 
     async def stop(self, timeout: float = 5.0) -> None:
@@ -254,7 +258,11 @@ class AsyncLiveEventStream(StreamBase):
 
     async def _shut(self, reason: DigitornError) -> None:
         self.log.close(reason)
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        current = asyncio.current_task()
+        # What has arrived is still given to the callbacks.
+        if deliveries := [task for task in self._deliveries if task is not current]:
+            await asyncio.wait(deliveries)
+        tasks = [task for task in self._tasks if task is not current]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -275,13 +283,15 @@ class AsyncLiveEventStream(StreamBase):
             if error is None:
                 raise
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
+        return task
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._deliveries.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.log.close(error)
 
@@ -310,7 +320,8 @@ class AsyncLiveEventStream(StreamBase):
         while self.log.closed is None:
             try:
                 await self._handshake()
-                self._since = max(self._since, self._newest_logged - protocol.REPLAY_MARGIN)
+                behind = self._newest_logged - protocol.REPLAY_MARGIN
+                self._join_since = max(self._join_since, behind)
                 await self.join()
                 return
             except DaemonUnreachable as error:
@@ -353,8 +364,13 @@ class AsyncLiveEventStream(StreamBase):
             ApiError: The daemon refused.
             DaemonUnreachable: No daemon answered.
         """
-        before = len(self.log)
-        await read_log(self._api, self.app_id, self.session_id, since=self._since, take=self._received)
+        before, started = len(self.log), time.monotonic()
+        mark, newest = self._mark, self._newest_logged
+        await read_log(self._api, self.app_id, self.session_id, since=self._complete, take=self._received)
+        if mark is not None and started - mark[0] >= protocol.VISIBLE_SECONDS:
+            # What was the newest then has been visible for long: this read has brought all up to it.
+            self._complete, mark = max(self._complete, mark[1]), None
+        self._mark = mark or (started, newest)
         return len(self.log) - before
 
     # --- waiting
@@ -532,7 +548,7 @@ class AsyncLiveEventStream(StreamBase):
             selector = Selector((type,))
             arrived: asyncio.Queue[AnyEvent | None] = asyncio.Queue()
             self.log.subscribe(arrived.put_nowait, (type,))
-            self._spawn(self._deliver(arrived, selector, callback))
+            self._deliveries.add(self._spawn(self._deliver(arrived, selector, callback)))
             return callback
 
         return register

@@ -114,14 +114,14 @@ class BuildA:
         if turn.queued is not None:
             await self._done(turn)
             return
-        payload = MessageCancelled(
-            session_id=turn.session.id, correlation_id=turn.correlation_id, fast_path=True
-        )
+        payload = MessageCancelled(session_id=turn.session.id, correlation_id=turn.correlation_id)
+        if turn.fast_path:
+            payload = payload.model_copy(update={"fast_path": True})
         await self._publish(turn, payload, turn.op("cancelled"))
 
     async def _done(self, turn: Turn) -> None:
         payload = MessageDone(correlation_id=turn.correlation_id, session_id=turn.session.id)
-        if turn.queued is None:
+        if turn.fast_path:
             payload = payload.model_copy(update={"fast_path": True})
         await self._publish(turn, payload, turn.op("completed"))
 

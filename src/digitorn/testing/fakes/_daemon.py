@@ -77,10 +77,11 @@ class FakeDaemon:
         """Starts the daemon, with nothing but its default user.
 
         Raises:
-            DaemonNotStarted: It did not come up, or runs already.
+            DaemonNotStarted: It did not come up.
+            RuntimeError: It runs already.
         """
         if self._thread is not None:
-            raise DaemonNotStarted("the embedded daemon runs already")
+            raise RuntimeError("the embedded daemon runs already")
         sockets = SocketServer()
         state = DaemonState(self._settings, self.model, sockets)
         state.users.add(

@@ -226,7 +226,7 @@ class Dispatcher:
             if turn.queued is not None:
                 turn.queued.finish(outcome)
             turn.message.end(outcome)
-        self._after(session, outcome)
+            self._after(session, outcome)
 
     def _after(self, session: Session, outcome: Outcome) -> None:
         if outcome.kind == "cancelled":

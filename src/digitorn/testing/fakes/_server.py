@@ -1,6 +1,7 @@
 """A uvicorn server on a thread of its own."""
 
 import asyncio
+import logging
 import socket
 import threading
 from collections.abc import Awaitable, Callable
@@ -8,15 +9,29 @@ from typing import Any, Final
 
 import uvicorn
 
+from digitorn.testing._errors import DigitornError
+
 from ._socketio import AsgiApp
 
 _START_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 10.0
 _GRACE_SECONDS: Final = 1.0
+_UVICORN_LOGGERS: Final = ("uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 
 
-class DaemonNotStarted(RuntimeError):
+class DaemonNotStarted(DigitornError, RuntimeError):
     """The embedded daemon did not come up, or is not running."""
+
+
+class _Silence(logging.Filter):
+    """Drops what uvicorn says from one thread below an error: it names addresses, and tokens with them."""
+
+    def __init__(self, thread: threading.Thread) -> None:
+        super().__init__()
+        self._thread = thread
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR or record.thread != self._thread.ident
 
 
 class _Server(uvicorn.Server):
@@ -85,6 +100,7 @@ class ServerThread:
         self._socket = _listen(host)
         self.port: int = self._socket.getsockname()[1]
         self._thread = threading.Thread(target=self._run, name=f"fake-daemon-{self.port}", daemon=True)
+        self._silence = _Silence(self._thread)
 
     def start(self) -> None:
         """Starts serving.
@@ -92,6 +108,8 @@ class ServerThread:
         Raises:
             DaemonNotStarted: The server did not come up.
         """
+        for name in _UVICORN_LOGGERS:
+            logging.getLogger(name).addFilter(self._silence)
         self._thread.start()
         self._up.wait(_START_SECONDS)
         if self._failure is not None or self._server is None or not self._server.started:
@@ -112,6 +130,8 @@ class ServerThread:
         if self._thread.is_alive():
             self._thread.join(_STOP_SECONDS)
         self._socket.close()
+        for name in _UVICORN_LOGGERS:
+            logging.getLogger(name).removeFilter(self._silence)
         if self._thread.is_alive():
             raise RuntimeError(f"the embedded daemon did not stop within {_STOP_SECONDS:g} s")
 
@@ -143,7 +163,6 @@ class ServerThread:
         self._loop = asyncio.get_running_loop()
         config = uvicorn.Config(
             self._app,
-            # The address goes into no log: uvicorn's own would name tokens given in a query.
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -411,6 +411,10 @@ class Sessions:
         ]
         return sorted(found, key=lambda one: one.last_active, reverse=True)
 
+    def all(self) -> list[Session]:
+        """Every user's sessions."""
+        return list(self._by_id.values())
+
     def of_app(self, app_id: str) -> list[Session]:
         """Every user's sessions of an app."""
         return [one for one in self._by_id.values() if one.owner.app_id == app_id]

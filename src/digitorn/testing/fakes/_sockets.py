@@ -89,7 +89,10 @@ class EventSockets:
         return True
 
     async def _greet(self, sid: str) -> None:
-        user = self._users[sid]
+        user = self._users.get(sid)
+        if user is None:
+            # It has gone in the meantime.
+            return
         await self._server.enter(sid, user_room(user.user_id))
         await self._daemon.bus.send(self._daemon.build.handshake(user.user_id), to=sid)
 

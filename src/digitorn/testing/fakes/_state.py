@@ -95,4 +95,7 @@ class DaemonState:
         """Cuts off everything that runs."""
         for task in self._deployments:
             task.cancel()
+        # Those who wait for a message that never got its turn are told.
+        for session in self.sessions.all():
+            session.remove_waiting()
         await self.dispatcher.stop()

@@ -12,6 +12,8 @@ from typing import Any, Final, cast
 
 import jwt
 
+from digitorn.testing._errors import DigitornError
+
 ADMIN: Final = "*"
 """The permission that stands for all of them."""
 
@@ -52,7 +54,7 @@ class TokenRefused(Exception):
     """A token is missing, wrong or expired; says which, never the token."""
 
 
-class NameTaken(Exception):
+class NameTaken(DigitornError, ValueError):
     """Somebody else has that user name or email address."""
 
 

@@ -1,0 +1,158 @@
+"""The daemon's own OpenAPI document against the contract's."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import pytest
+import yaml
+
+from digitorn.testing.fakes import FakeDaemon
+
+CONTRACT = Path(__file__).parents[2] / "schema" / "openapi.yaml"
+METHODS = ("get", "put", "post", "delete", "patch", "head", "options")
+
+Node = dict[str, Any]
+
+
+class Document:
+    """An OpenAPI document, read the same way whoever wrote it."""
+
+    def __init__(self, root: Node) -> None:
+        self.root = root
+
+    def operations(self) -> Iterator[tuple[tuple[str, str], Node, list[Node]]]:
+        """Each operation with its key and its parameters, those of its path included."""
+        for path, item in self.root["paths"].items():
+            for method in METHODS:
+                if method in item:
+                    operation = item[method]
+                    shared = [*item.get("parameters", ()), *operation.get("parameters", ())]
+                    yield (method, path), operation, [self.resolved(one) for one in shared]
+
+    def resolved(self, node: Node) -> Node:
+        """A node with its reference followed; what stands beside the reference wins."""
+        if "$ref" not in node:
+            return node
+        found: Any = self.root
+        for step in node["$ref"].removeprefix("#/").split("/"):
+            found = found[step]
+        beside = {key: value for key, value in node.items() if key != "$ref"}
+        base = self.resolved(found)
+        properties = {**base.get("properties", {}), **beside.pop("properties", {})}
+        return {**base, **beside, "properties": properties} if properties else {**base, **beside}
+
+    def properties(self, node: Node) -> dict[str, Node]:
+        """The members of a shape, those of its bases included."""
+        node = self.resolved(node)
+        found: dict[str, Node] = {}
+        for part in node.get("allOf", ()):
+            found.update(self.properties(part))
+        found.update(node.get("properties", {}))
+        return found
+
+    def required(self, node: Node) -> set[str]:
+        """The members that a shape must have."""
+        node = self.resolved(node)
+        found = set(node.get("required", ()))
+        for part in node.get("allOf", ()):
+            found |= self.required(part)
+        return found
+
+    def branches(self, node: Node) -> list[Node]:
+        """A shape's alternatives, null left out."""
+        node = self.resolved(node)
+        options = node.get("oneOf") or node.get("anyOf")
+        if not options:
+            return [node]
+        return [leaf for one in options for leaf in self.branches(one) if leaf.get("type") != "null"]
+
+    def shape(self, node: Node) -> object:
+        """The names in a shape, as deep as objects and lists go; None where anything may stand."""
+        shapes = [self._shape(one) for one in self.branches(node)]
+        named = [one for one in shapes if one is not None]
+        return named[0] if len(named) == 1 else (named or None)
+
+    def _shape(self, node: Node) -> object:
+        if node.get("type") == "array":
+            return [self.shape(node.get("items", {}))]
+        properties = self.properties(node)
+        return sorted(properties) if properties else None
+
+
+def parameters(found: list[Node]) -> set[tuple[str, str, bool]]:
+    return {(one["name"], one["in"], bool(one.get("required", False))) for one in found}
+
+
+def body(document: Document, operation: Node) -> tuple[object, ...] | None:
+    """Media type, members and needed members of a request body."""
+    if "requestBody" not in operation:
+        return None
+    request = document.resolved(operation["requestBody"])
+    ((media, content),) = request["content"].items()
+    (schema,) = document.branches(content["schema"])
+    members = sorted(document.properties(schema))
+    return bool(request.get("required", False)), media, members, sorted(document.required(schema))
+
+
+def result(document: Document, operation: Node) -> object:
+    """The shape of an answer; of `data` where there is an envelope."""
+    content = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    for branch in document.branches(content):
+        properties = document.properties(branch)
+        if "success" not in properties or "data" not in properties:
+            return document.shape(branch)
+        shape = document.shape(properties["data"])
+        if shape is not None:
+            return shape
+    return None
+
+
+@pytest.fixture(scope="module")
+def contract() -> Document:
+    return Document(cast("Node", yaml.safe_load(CONTRACT.read_text(encoding="utf-8"))))
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Document:
+    with FakeDaemon() as daemon:
+        return Document(httpx.get(f"{daemon.url}/openapi.json").json())
+
+
+def keys() -> list[tuple[str, str]]:
+    document = Document(yaml.safe_load(CONTRACT.read_text(encoding="utf-8")))
+    return [key for key, _, _ in document.operations()]
+
+
+def operation_of(document: Document, key: tuple[str, str]) -> tuple[Node, list[Node]]:
+    return next((operation, found) for one, operation, found in document.operations() if one == key)
+
+
+def test_the_operations_are_the_same(contract: Document, embedded: Document) -> None:
+    def ids(document: Document) -> dict[tuple[str, str], str]:
+        return {key: operation["operationId"] for key, operation, _ in document.operations()}
+
+    assert ids(embedded) == ids(contract)
+
+
+@pytest.mark.parametrize("key", keys(), ids=lambda key: "-".join(key))
+class TestOperation:
+    def test_parameters(self, contract: Document, embedded: Document, key: tuple[str, str]) -> None:
+        wanted, found = operation_of(contract, key)[1], operation_of(embedded, key)[1]
+        assert parameters(found) == parameters(wanted)
+
+    def test_request_body(self, contract: Document, embedded: Document, key: tuple[str, str]) -> None:
+        wanted, found = operation_of(contract, key)[0], operation_of(embedded, key)[0]
+        assert body(embedded, found) == body(contract, wanted)
+
+    def test_result(self, contract: Document, embedded: Document, key: tuple[str, str]) -> None:
+        wanted, found = operation_of(contract, key)[0], operation_of(embedded, key)[0]
+        shape = result(contract, wanted)
+        assert shape is not None
+        assert result(embedded, found) == shape
+
+    def test_security(self, contract: Document, embedded: Document, key: tuple[str, str]) -> None:
+        wanted, found = operation_of(contract, key)[0], operation_of(embedded, key)[0]
+        needs_token = wanted.get("security", contract.root["security"]) != []
+        assert bool(found.get("security")) == needs_token
