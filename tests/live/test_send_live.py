@@ -89,6 +89,17 @@ def test_a_turn_that_ends_before_the_join_is_complete(log_delay: float) -> None:
                 assert assertions.event_order(stream.events(), TEXT_TURN)
 
 
+def test_the_beginning_of_a_turn_that_is_joined_late_is_complete() -> None:
+    """Rows of the log that are not visible at the join are fetched when they are."""
+    model = FakeModel().will_stream_text([str(n) for n in range(10)], delay=0.01, times=None)
+    with FakeDaemon(log_delay=0.3) as daemon, daemon.client() as client:
+        daemon.add_app("my-app", model=model)
+        session = SessionHandle(session_id="late", app_id="my-app", daemon_url=daemon.url)
+        with client.send_live(session, "go", total_timeout=20) as stream:
+            assert assertions.event_order(stream.events(), TEXT_TURN), assertions.report(stream.events())
+            assert assertions.event_count(stream.events(), Token, 10)
+
+
 def test_tool_calls_are_approved_as_they_ask(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:

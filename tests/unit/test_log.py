@@ -225,3 +225,12 @@ def test_a_whole_turn() -> None:
         "message_done",
     ]
     assert not log.events_of(InvalidPayload)
+
+
+def test_a_gap_is_a_number_that_came_in_no_way() -> None:
+    log = fed(token("a", seq=1), approval_request("r", seq=2), token("b", seq=4))
+    assert log.has_gap(0)
+    assert not log.has_gap(3)
+    log.feed(approval_request("r", seq=3, event_id=f"ev-{2:012x}"))
+    assert not log.has_gap(0)
+    assert not EventLog().has_gap(0)

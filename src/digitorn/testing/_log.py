@@ -181,6 +181,18 @@ class EventLog:
         """The highest place in the session's order so far."""
         return self._last_seq
 
+    def has_gap(self, since: int) -> bool:
+        """Whether a number between `since` and the highest has not come; copies count as come.
+
+        A gap is normal and need not mean that an event is missing (contract: events, section 4.2).
+
+        Args:
+            since: The number below which nothing is asked.
+        """
+        with self._lock:
+            seen = sum(1 for _, seq in self._seen_seqs if seq > since)
+            return seen < self._last_seq - since
+
     @property
     def duplicates(self) -> int:
         """How many copies were dropped."""

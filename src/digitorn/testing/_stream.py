@@ -182,6 +182,7 @@ class AsyncLiveEventStream(StreamBase):
         self._mark: tuple[float, int] | None = None
         self._auto_approve = auto_approve
         self._decided: set[str] = set()
+        self._settling: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._deliveries: set[asyncio.Task[None]] = set()
         self._started = False
@@ -235,7 +236,8 @@ class AsyncLiveEventStream(StreamBase):
         if from_now:
             # Snapshots take numbers too: what the session does from here on comes behind them.
             self._join_since = self._newest_logged = self._complete = self.log.last_seq
-        self._spawn(self._settle())
+        else:
+            self._settling = self._spawn(self._settle())
 
     async def stop(self, timeout: float = 5.0) -> None:
         """Closes the connection; the log stays. May be called again.
@@ -505,7 +507,15 @@ class AsyncLiveEventStream(StreamBase):
             if not ended and protocol.may_end_turn(event):
                 ended = await self._ended_by_http(correlation_id)
                 patience = _CHECK_FIRST
-        await self.fill_gaps()
+        await self._complete_log()
+
+    async def _complete_log(self) -> None:
+        """Makes sure of what came before now. Without a gap there is nothing to ask the daemon for."""
+        if self.log.has_gap(self._complete):
+            await self.fill_gaps()
+        if self._settling is not None and self.log.has_gap(self._complete):
+            # A join right behind the message: its first rows may not be visible yet.
+            await asyncio.wait({self._settling})
 
     async def _ended_by_http(self, correlation_id: str) -> bool:
         """Whether the daemon, asked over HTTP, says that a turn is over."""
