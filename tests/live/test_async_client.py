@@ -125,3 +125,25 @@ def test_both_faces_are_equal(blocking: type, asynchronous: type) -> None:
     mine, theirs = surface(blocking), surface(asynchronous)
     theirs.pop("report", None)
     assert mine == theirs
+
+
+async def test_a_frame_that_the_daemon_dropped_is_read_from_its_log(
+    daemon: FakeDaemon, model: FakeModel, session: SessionHandle
+) -> None:
+    """A live copy may be dropped under pressure; its row stays (contract: events, section 1)."""
+    model.will_stream_text(["old"]).will_stream_text(["a", "b", "c"])
+    async with async_client(daemon) as client:
+        async with await client.send_live(session, "one", total_timeout=10) as stream:
+            deliver = stream._socket._on_frame
+
+            def lose_b(frame: object) -> None:
+                if "'delta': 'b'" not in repr(frame):
+                    deliver(frame)
+
+            stream._socket._on_frame = lose_b
+            await asyncio.wait_for(stream._settling or asyncio.sleep(0), 5)
+            accepted = await client.post_message_raw(session, "two")
+            assert accepted.correlation_id is not None
+            await stream.wait_for_turn(accepted.correlation_id, timeout=10)
+            assert stream.turn_result().content == "abc"
+            assert [e.payload.delta for e in stream.events_of(Token)] == ["old", "a", "b", "c"]
