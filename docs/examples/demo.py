@@ -81,7 +81,15 @@ def check(stream: LiveEventStream) -> bool:
     checks = {
         "order": assertions.event_order(
             events,
-            [UserMessage, MessageStarted, ToolStart, ApprovalRequest, ApprovalResolved, ToolCall, MessageDone],
+            [
+                UserMessage,
+                MessageStarted,
+                ToolStart,
+                ApprovalRequest,
+                ApprovalResolved,
+                ToolCall,
+                MessageDone,
+            ],
         ),
         "tool": assertions.tool_called(events, "Bash", success=True),
         "no errors": assertions.no_errors(events),

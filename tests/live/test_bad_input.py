@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import ClassVar
@@ -49,7 +49,7 @@ class Answer(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def server(body: bytes, *, status: int = 200, content_type: str = "application/json") -> Iterator[str]:
+def server(body: bytes, *, status: int = 200, content_type: str = "application/json") -> Generator[str]:
     """Something that is no daemon, at a URL."""
     handler = type("Fixed", (Answer,), {"status": status, "body": body, "content_type": content_type})
     with HTTPServer(("127.0.0.1", 0), handler) as http:
