@@ -170,6 +170,8 @@ def tool_definitions(tools: Iterable[str | ToolDefinition]) -> tuple[ToolDefinit
 def compile_definition(text: str) -> AppDefinition:
     """The app in a YAML text: its ids under `app` or at the top, its prompt there or at its first agent.
 
+    `tools` is either a list of tools or, as in the app language, a block with `modules` and `capabilities`.
+
     Raises:
         DefinitionInvalid: The text does not define an app.
     """
@@ -200,7 +202,8 @@ class _Compiler:
     def __init__(self, document: dict[str, Any]) -> None:
         self._document = document
         self._app = _mapping(document.get("app"))
-        self._security = _mapping(document.get("security"))
+        self._tool_block = _mapping(self._value("tools"))
+        self._security = _mapping(document.get("security")) or _mapping(self._tool_block.get("capabilities"))
         self._errors: list[str] = []
 
     @property
@@ -219,7 +222,7 @@ class _Compiler:
             system_prompt=self._text("system_prompt", str(first_prompt)),
             greeting=self._text("greeting"),
             tools=self._tools(),
-            modules=self._names("modules"),
+            modules=tuple(_mapping(self._tool_block.get("modules"))) or self._names("modules"),
             agents=tuple(str(one.get("id", f"agent-{n}")) for n, one in enumerate(agents, 1)) or ("main",),
             setup_steps=len(self._list("setup")),
             constrained_modules=self._names("constraints"),
@@ -266,6 +269,8 @@ class _Compiler:
         return tuple(str(name) for name in self._list(key))
 
     def _tools(self) -> tuple[ToolDefinition, ...]:
+        if self._tool_block:
+            return ()
         tools: list[ToolDefinition] = []
         for place, one in enumerate(self._list("tools")):
             tool = _mapping(one)
