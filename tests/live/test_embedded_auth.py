@@ -168,12 +168,13 @@ async def connect(daemon: FakeDaemon, *, query: str = "", **options: Any) -> Non
 @pytest.mark.parametrize("place", ["auth", "header", "query", "cookie"])
 async def test_a_socket_may_show_its_token_in_four_places(daemon: FakeDaemon, place: str) -> None:
     token = daemon.token()
-    options: dict[str, Any] = {
+    places: dict[str, dict[str, Any]] = {
         "auth": {"auth": {"token": token}},
         "header": {"headers": {"Authorization": f"Bearer {token}"}},
         "query": {"query": f"?token={token}"},
         "cookie": {"headers": {"Cookie": f"other=1; digitorn_preview_token={token}"}},
-    }[place]
+    }
+    options = places[place]
     await connect(daemon, **options)
 
 
