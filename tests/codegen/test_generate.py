@@ -158,11 +158,11 @@ def test_events_inherit_shared_shapes_and_keep_unknown_members(toy: Settings) ->
     (toy.out.parent / "__init__.py").touch()
     code = """
 from toypkg.client.events import EVENTS, LIFTED, WAYS, EventPayload, ToyMoved
-moved = ToyMoved.read({"x": 1, "toy": {"id": "a"}, "new": 2})
+moved = ToyMoved.from_wire({"x": 1, "toy": {"id": "a"}, "new": 2})
 print(moved.x, moved.toy.id, moved.new, isinstance(moved, EventPayload), WAYS, LIFTED)
 print(EVENTS.types_of(EventPayload))
 try:
-    ToyMoved.read({"x": "1", "toy": {"id": "a"}})
+    ToyMoved.from_wire({"x": "1", "toy": {"id": "a"}})
 except ValueError as error:
     print("refused")
 """

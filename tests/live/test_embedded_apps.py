@@ -64,10 +64,10 @@ async def test_an_app_is_deployed_a_moment_later(
         before = (await client.get("/api/apps/deployed/deploy-status")).json()["data"]
         assert before["deployed"] is False
         answer = await client.post("/api/apps/deploy", json={"yaml_path": written(tmp_path, YAML)})
-        accepted = models.FileDeployAccepted.read(answer.json()["data"])
+        accepted = models.FileDeployAccepted.from_wire(answer.json()["data"])
         assert (accepted.app_id, accepted.version, accepted.status) == ("deployed", "2.1.0", "deploying")
         assert (await deployed(client, "deployed"))["error"] is None
-        detail = models.AppDetail.read((await client.get("/api/apps/deployed")).json()["data"])
+        detail = models.AppDetail.from_wire((await client.get("/api/apps/deployed")).json()["data"])
         assert (detail.runtime_status, detail.total_tools, detail.greeting) == ("running", 2, "Hello!")
         assert detail.modules == ["shell", "files"]
         assert detail.agents == ["helper"]
@@ -85,7 +85,7 @@ async def test_an_app_is_uploaded(daemon: FakeDaemon) -> None:
     async with http(daemon) as client:
         form = {"assets": json.dumps({"a.txt": "x"}), "force": "false"}
         answer = await client.post("/api/apps/deploy/upload", files={"file": ("app.yaml", FLAT)}, data=form)
-        accepted = models.UploadDeployAccepted.read(answer.json()["data"])
+        accepted = models.UploadDeployAccepted.from_wire(answer.json()["data"])
         assert (accepted.app_id, accepted.asset_count) == ("flat", 1)
         assert (await deployed(client, "flat"))["deployed"] is True
         again = await client.post("/api/apps/deploy/upload", files={"file": ("app.yaml", FLAT)})
@@ -126,7 +126,9 @@ async def test_a_file_that_does_not_compile(
         assert answer["success"] is False
         assert error in answer["error"]
         if text.startswith("app_id: x"):
-            status = models.DeployStatus.read((await client.get("/api/apps/x/deploy-status")).json()["data"])
+            status = models.DeployStatus.from_wire(
+                (await client.get("/api/apps/x/deploy-status")).json()["data"]
+            )
             assert (status.deployed, status.yaml_path) == (False, path)
             assert error in (status.error or "")
 
@@ -134,7 +136,7 @@ async def test_a_file_that_does_not_compile(
 async def test_validating_tells_what_is_declared(daemon: FakeDaemon, tmp_path: Path) -> None:
     async with http(daemon) as client:
         answer = await client.post("/api/apps/validate", json={"yaml_path": written(tmp_path, YAML)})
-        summary = models.AppValidation.read(answer.json()["data"])
+        summary = models.AppValidation.from_wire(answer.json()["data"])
         assert (summary.app_id, summary.modules, summary.agents) == (
             "deployed",
             ["shell", "files"],
@@ -192,6 +194,6 @@ async def test_a_request_of_the_wrong_form(daemon: FakeDaemon) -> None:
     async with http(daemon) as client:
         wrong = await client.post(f"/api/apps/{APP}/sessions/s/messages", json={"message": 1})
         assert wrong.status_code == 422
-        assert models.HTTPValidationError.read(wrong.json()).detail[0].loc == ["body", "message"]
+        assert models.HTTPValidationError.from_wire(wrong.json()).detail[0].loc == ["body", "message"]
         page = await client.get(f"/api/apps/{APP}/sessions", params={"limit": 201})
         assert page.status_code == 422

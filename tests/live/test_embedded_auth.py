@@ -35,13 +35,13 @@ async def test_register_login_refresh_logout(daemon: FakeDaemon, name: str) -> N
     account = {"username": "ann", "email": "ann@example.com", "password": PASSWORD, "name": "Ann"}
     made = await anonymous(daemon, "POST", "/auth/register", json=account)
     assert made.status_code == 200
-    identity = models.TokenResponse.read(made.json())
+    identity = models.TokenResponse.from_wire(made.json())
     assert (identity.display_name, identity.email, identity.is_admin) == ("Ann", "ann@example.com", False)
 
     login = await anonymous(
         daemon, "POST", "/auth/login", json={name: account[name].upper(), "password": PASSWORD}
     )
-    tokens = models.TokenResponse.read(login.json())
+    tokens = models.TokenResponse.from_wire(login.json())
     assert tokens.user_id == identity.user_id
     assert tokens.expires_in == 3600
 
@@ -51,14 +51,14 @@ async def test_register_login_refresh_logout(daemon: FakeDaemon, name: str) -> N
 
     bearer = {"Authorization": f"Bearer {refreshed.json()['access_token']}"}
     me = await anonymous(daemon, "GET", "/auth/me", headers=bearer)
-    assert models.UserResponse.read(me.json()).user_id == identity.user_id
+    assert models.UserResponse.from_wire(me.json()).user_id == identity.user_id
     assert (await anonymous(daemon, "POST", "/auth/logout", headers=bearer)).json() == {"success": True}
     body = {"refresh_token": tokens.refresh_token}
     out = await anonymous(daemon, "POST", "/auth/logout", headers=bearer, json=body)
     assert out.json() == {"success": True}
     again = await anonymous(daemon, "POST", "/auth/refresh", json=body)
     assert again.status_code == 401
-    models.ErrorResponse.read(again.json())
+    models.ErrorResponse.from_wire(again.json())
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ async def test_registering_twice_or_with_a_short_password(daemon: FakeDaemon) ->
     assert taken.json().keys() == {"error"}
     short = await anonymous(daemon, "POST", "/auth/register", json={"username": "bob", "password": "short"})
     assert short.status_code == 422
-    faults = models.HTTPValidationError.read(short.json())
+    faults = models.HTTPValidationError.from_wire(short.json())
     assert faults.detail[0].loc == ["body", "password"]
 
 

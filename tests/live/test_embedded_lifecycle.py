@@ -128,6 +128,6 @@ def test_a_process_that_uses_it_ends_without_a_warning() -> None:
         "    httpx.post(daemon.url + '/api/apps/a/sessions/s/messages', json={'message': 'x'},\n"
         "               headers={'Authorization': 'Bearer ' + daemon.token()})\n"
     )
-    command = [sys.executable, "-W", "error", "-X", "dev", "-c", script]
+    command = [sys.executable, "-W", "error", "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -92,14 +92,14 @@ def folded(types: list[str]) -> list[str]:
 def faults_of(frame: Frame) -> list[str]:
     """What in a frame breaks the contract."""
     try:
-        envelope = EventEnvelope.read(frame)
+        envelope = EventEnvelope.from_wire(frame)
     except ValidationError as error:
         return [f"envelope: {error}"]
     model: type[EventPayload] | None = EVENTS.payload_class(envelope.type, envelope.payload)
     if model is None:
         return [f"{envelope.type}: not in the contract"]
     try:
-        payload = model.read(envelope.payload)
+        payload = model.from_wire(envelope.payload)
     except ValidationError as error:
         return [f"{envelope.type}: {error}"]
     # Live frames carry nothing that the contract does not name; copies repeat the operation's ids.

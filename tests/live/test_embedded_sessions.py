@@ -18,7 +18,7 @@ async def test_an_unknown_session_comes_to_exist_by_its_first_message() -> None:
             body = {"message": "hello there", "queue_mode": "wait", "workspace": "/tmp/w"}
             sent = await client.post(f"{path}/messages", json=body)
             assert sent.json()["data"]["session_id"] == "chosen-by-me"
-            detail = models.SessionDetail.read((await client.get(path)).json()["data"])
+            detail = models.SessionDetail.from_wire((await client.get(path)).json()["data"])
             assert (detail.title, detail.message_count, detail.turn_count) == ("hello there", 2, 1)
             assert (detail.last_message_preview, detail.last_message_role) == ("a", "assistant")
             assert detail.workspace == "/tmp/w"
@@ -29,13 +29,13 @@ async def test_an_unknown_session_comes_to_exist_by_its_first_message() -> None:
 async def test_what_an_accepted_message_is_answered_with() -> None:
     model = FakeModel().will_call_tool("Bash", requires_approval=True)
     async with talking(model) as talk:
-        accepted = models.MessageAccepted.read(await talk.send("x", client_message_id="m-1"))
+        accepted = models.MessageAccepted.from_wire(await talk.send("x", client_message_id="m-1"))
         assert (accepted.status, accepted.client_message_id) == ("accepted", "m-1")
         assert accepted.state is not None
         assert accepted.state.turn is not None
         assert accepted.state.turn.correlation_id == accepted.correlation_id
         assert accepted.state.queue.running_correlation_id == accepted.correlation_id
-        fetched = models.SessionDetail.read((await talk.client.get(talk.path)).json()["data"])
+        fetched = models.SessionDetail.from_wire((await talk.client.get(talk.path)).json()["data"])
         assert fetched.is_active is True
 
 
@@ -43,7 +43,7 @@ async def test_a_session_is_created_with_a_first_message() -> None:
     async with talking(FakeModel().will_respond_with_text("a")) as talk:
         path = f"/api/apps/{APP}/sessions"
         answer = await talk.client.post(path, json={"message": "hi", "workspace_path": "/tmp/w"})
-        created = models.CreatedSession.read(answer.json()["data"])
+        created = models.CreatedSession.from_wire(answer.json()["data"])
         assert created.workspace == "/tmp/w"
         assert created.first_message is not None
         assert created.first_message.status == "accepted"
@@ -55,7 +55,7 @@ async def test_sessions_are_listed_the_last_used_first() -> None:
         await other.run("newer")
         await talk.run("newest")
         path = f"/api/apps/{APP}/sessions"
-        page = models.SessionPage.read((await talk.client.get(path)).json()["data"])
+        page = models.SessionPage.from_wire((await talk.client.get(path)).json()["data"])
         assert [one.session_id for one in page.sessions] == [talk.session_id, other.session_id]
         second = await talk.client.get(path, params={"limit": 1, "offset": 1})
         assert [one["session_id"] for one in second.json()["data"]["sessions"]] == [other.session_id]
@@ -70,7 +70,7 @@ async def test_sessions_are_searched() -> None:
         await talk.run("where?")
         await other.run("what?")
         path = f"/api/apps/{APP}/sessions/search"
-        found = models.SessionSearchPage.read(
+        found = models.SessionSearchPage.from_wire(
             (await talk.client.get(path, params={"q": "needle"})).json()["data"]
         )
         assert [(one.session_id, one.relevance) for one in found.sessions] == [(talk.session_id, 2)]
@@ -89,7 +89,7 @@ async def test_the_history_shows_messages_with_their_tool_calls() -> None:
     async with talking(model) as talk:
         await talk.run("list")
         document = (await talk.client.get(f"{talk.path}/history")).json()["data"]
-        history = models.SessionHistory.read(document)
+        history = models.SessionHistory.from_wire(document)
         assert [(one.role, one.content) for one in history.messages] == [
             ("user", "list"),
             ("assistant", "Looking."),
@@ -117,7 +117,7 @@ async def test_the_history_is_paged_in_both_directions() -> None:
 
         async def page(**params: int) -> models.SessionHistory:
             response = await talk.client.get(f"{talk.path}/history", params=params)
-            return models.SessionHistory.read(response.json()["data"])
+            return models.SessionHistory.from_wire(response.json()["data"])
 
         first = await page(events_limit=3)
         assert [one.seq for one in first.events] == logged[:3]
@@ -136,7 +136,7 @@ async def test_the_log_is_paged_and_filtered_by_time() -> None:
 
         async def page(**params: Any) -> models.SessionEventPage:
             response = await talk.client.get(f"{talk.path}/events", params=params)
-            return models.SessionEventPage.read(response.json()["data"])
+            return models.SessionEventPage.from_wire(response.json()["data"])
 
         two = await page(since_seq=logged[1]["seq"], limit=2)
         assert [one.seq for one in two.events] == [one["seq"] for one in logged[2:4]]

@@ -48,7 +48,7 @@ def test_a_payload_is_frozen_and_keeps_unknown_members() -> None:
 def test_an_unknown_type_keeps_its_members() -> None:
     event = decode(frame("from_the_future", {"a": {"b": 1}}, seq=1))
     assert isinstance(event.payload, UnknownPayload)
-    assert event.payload.wire() == {"a": {"b": 1}}
+    assert event.payload.to_wire() == {"a": {"b": 1}}
     assert event["payload"] == {"a": {"b": 1}}
 
 

@@ -118,7 +118,7 @@ M = TypeVar("M", bound=Model)
 
 def _as(model: type[M], document: object) -> M | None:
     try:
-        return model.read(document)
+        return model.from_wire(document)
     except ValidationError:
         return None
 

@@ -124,7 +124,7 @@ def decode(raw: object) -> LiveEvent[EventPayload]:
         return _event(EventEnvelope.model_construct(type="", payload={}), payload, {"payload": raw})
     frame = cast("dict[str, Any]", raw)
     try:
-        envelope = EventEnvelope.read(frame)
+        envelope = EventEnvelope.from_wire(frame)
     except ValidationError as error:
         return _broken(frame, error)
     return _event(envelope, payload_of(envelope.type, envelope.payload), frame)
@@ -134,9 +134,9 @@ def payload_of(wire: str, payload: Mapping[str, Any]) -> EventPayload:
     """The typed payload for a wire name, by the contract's registry."""
     model = EVENTS.payload_class(wire, payload)
     if model is None:
-        return UnknownPayload.read(payload)
+        return UnknownPayload.from_wire(payload)
     try:
-        return model.read(payload)
+        return model.from_wire(payload)
     except ValidationError as error:
         return InvalidPayload(raw=payload, errors=reasons(error))
 
@@ -177,7 +177,7 @@ def _lifted(envelope: EventEnvelope) -> EventEnvelope:
     if not found:
         return envelope
     try:
-        return EventEnvelope.read({**envelope.wire(), **found})
+        return EventEnvelope.from_wire({**envelope.to_wire(), **found})
     except ValidationError:
         # A payload member of the same name that means something else.
         return envelope

@@ -171,7 +171,7 @@ class EventLog:
                 case ApprovalsSnapshot(pending=listed):
                     pending.update({one.request_id: one for one in listed})
                 case ApprovalRequest() as asked:
-                    pending[asked.request_id] = PendingApproval.read(asked.wire())
+                    pending[asked.request_id] = PendingApproval.from_wire(asked.to_wire())
                 case ApprovalResolved(request_id=resolved):
                     pending.pop(resolved, None)
         return list(pending.values())

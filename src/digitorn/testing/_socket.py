@@ -59,7 +59,7 @@ class EventSocket:
         client.on("*", self._pushed, namespace=EVENT_NAMESPACE)
         client.on("disconnect", self._disconnected, namespace=EVENT_NAMESPACE)
         self._client, self._closing = client, False
-        auth = ConnectAuth(token=token).wire() if token else None
+        auth = ConnectAuth(token=token).to_wire() if token else None
         try:
             await client.connect(
                 self.daemon_url,
@@ -91,16 +91,16 @@ class EventSocket:
         """
         try:
             raw: object = await self._client.call(
-                command.name, request.wire(), namespace=command.namespace, timeout=timeout
+                command.name, request.to_wire(), namespace=command.namespace, timeout=timeout
             )
         except (SocketIOError, AttributeError) as error:
             said = str(error) or f"no acknowledgement within {timeout:g} s"
             raise DaemonUnreachable(self.daemon_url, f"{command.name}: {said}") from None
         try:
-            return command.ack.read(raw)
+            return command.ack.from_wire(raw)
         except ValidationError as error:
             try:
-                return CommandError.read(raw)
+                return CommandError.from_wire(raw)
             except ValidationError:
                 raise ContractViolation(f"the acknowledgement of {command.name!r}", reasons(error)) from None
 
@@ -126,7 +126,7 @@ class EventSocket:
             self._on_frame(first)
         else:
             payload = cast("dict[str, Any]", first) if isinstance(first, dict) else {"data": first}
-            self._on_frame(EventEnvelope(type=name, payload=payload).wire())
+            self._on_frame(EventEnvelope(type=name, payload=payload).to_wire())
 
     def _disconnected(self, *reason: object) -> None:
         if not self._closing:

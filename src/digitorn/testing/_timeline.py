@@ -71,7 +71,7 @@ def summary(payload: EventPayload) -> str:
             text = "INVALID: " + "; ".join(errors)
         case _:
             # Copies from the daemon's log repeat the envelope inside the payload.
-            members = {name: value for name, value in payload.wire().items() if name not in _REPEATED}
+            members = {name: value for name, value in payload.to_wire().items() if name not in _REPEATED}
             text = _json(members) if members else ""
     text = " ".join(text.split())
     return text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."

@@ -24,7 +24,7 @@ async def read_log(
             app_id, session_id, since_seq=since, limit=protocol.PAGE
         )
         for row in page.events:
-            take(row.wire())
+            take(row.to_wire())
         if len(page.events) < protocol.PAGE:
             return
         since = page.events[-1].seq

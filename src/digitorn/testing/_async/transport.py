@@ -56,7 +56,7 @@ class AsyncTransport:
         refresh_token = self.credentials.refresh_token
         if refresh_token is None:
             return False
-        call = REFRESH_TOKEN.call(body=RefreshTokenRequest(refresh_token=refresh_token).wire())
+        call = REFRESH_TOKEN.call(body=RefreshTokenRequest(refresh_token=refresh_token).to_wire())
         try:
             self.credentials.store(self._read(call, await self._exchange(call, None)))
         except DigitornError:

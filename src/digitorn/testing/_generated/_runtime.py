@@ -62,7 +62,7 @@ class Model(BaseModel):
         return super().__new__(cls)
 
     @classmethod
-    def read(cls, value: object) -> Self:
+    def from_wire(cls, value: object) -> Self:
         """An instance from decoded JSON.
 
         Raises:
@@ -72,7 +72,7 @@ class Model(BaseModel):
             complete(cls)
         return cast("Self", cls.__pydantic_validator__.validate_python(value))
 
-    def wire(self) -> dict[str, Any]:
+    def to_wire(self) -> dict[str, Any]:
         """The members that were set, as JSON values under their wire names."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
@@ -288,7 +288,7 @@ def _given(values: Mapping[str, object]) -> dict[str, Any]:
 
 def _json(value: object) -> Any:
     if isinstance(value, Model):
-        return value.wire()
+        return value.to_wire()
     if isinstance(value, Mapping):
         return {name: _json(below) for name, below in cast("Mapping[str, object]", value).items()}
     if isinstance(value, list | tuple):

@@ -21,7 +21,7 @@ def read_log(api: Api, app_id: str, session_id: str, *, since: int, take: Callab
     while True:
         page = api.sessions.list_session_events(app_id, session_id, since_seq=since, limit=protocol.PAGE)
         for row in page.events:
-            take(row.wire())
+            take(row.to_wire())
         if len(page.events) < protocol.PAGE:
             return
         since = page.events[-1].seq

@@ -57,7 +57,7 @@ class Transport:
         refresh_token = self.credentials.refresh_token
         if refresh_token is None:
             return False
-        call = REFRESH_TOKEN.call(body=RefreshTokenRequest(refresh_token=refresh_token).wire())
+        call = REFRESH_TOKEN.call(body=RefreshTokenRequest(refresh_token=refresh_token).to_wire())
         try:
             self.credentials.store(self._read(call, self._exchange(call, None)))
         except DigitornError:

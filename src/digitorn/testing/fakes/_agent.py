@@ -235,12 +235,12 @@ class Agent:
         """Parks the turn until somebody decides."""
         approval = self._approvals.open(turn.session, turn.app.definition.agents[0], answer)
         try:
-            request = ApprovalRequest.read(_asked(approval))
+            request = ApprovalRequest.from_wire(_asked(approval))
             await self._build.ask_approval(turn.session, request, _approval_op(approval, "waiting_approval"))
             decision = await self._await_decision(turn, approval)
         finally:
             self._approvals.close(approval)
-        resolved = ApprovalResolved.read(
+        resolved = ApprovalResolved.from_wire(
             {**_asked(approval), "approved": decision.approved, "reason": decision.message}
         )
         await self._bus.publish(turn.session, resolved, _approval_op(approval, _resolved_state(decision)))
@@ -260,7 +260,7 @@ class Agent:
         )
 
     async def _remind(self, turn: Turn, approval: Approval, left: float) -> None:
-        reminder = ApprovalProgress.read(
+        reminder = ApprovalProgress.from_wire(
             {
                 **_asked(approval),
                 "approved": False,
@@ -323,7 +323,7 @@ def _said(result: Mapping[str, Any] | None) -> str:
 
 def _asked(approval: Approval) -> dict[str, Any]:
     request = approval.request
-    return {**request.wire(), "op_id": request.request_id}
+    return {**request.to_wire(), "op_id": request.request_id}
 
 
 def _approval_op(approval: Approval, state: OpState) -> Op:

@@ -60,7 +60,7 @@ class BuildA:
         ack = JoinSessionAck(ok=True, room=session_room(session.id), latest_seq=USER_SEQ)
         for event in session.log.events(since)[:_REPLAY_LIMIT]:
             await self._bus.send(log_row(event), to=sid)
-        await self._snapshot(sid, session, QueueSnapshot.read(session.queue_state().wire()))
+        await self._snapshot(sid, session, QueueSnapshot.from_wire(session.queue_state().to_wire()))
         drain(session)
         if flagged_since > 0:
             for event in session.log.events(flagged_since)[:_GAP_FILL_LIMIT]:
@@ -70,7 +70,7 @@ class BuildA:
 
     async def _hydrate(self, sid: str, session: Session) -> None:
         covered = session.log.last_seq
-        await self._snapshot(sid, session, StateSnapshot.read(session.state(covered).wire()))
+        await self._snapshot(sid, session, StateSnapshot.from_wire(session.state(covered).to_wire()))
         for payload in (_active_ops(session), _session_snapshot(session)):
             await self._hydration(sid, session, payload)
         pending = self._approvals.pending(session.owner.app_id, session.owner.user_id, session.id)
@@ -178,11 +178,13 @@ def _credential_payload(turn: Turn, failure: TurnFailed) -> EventPayload:
         "provider": _PROVIDER,
         "provider_type": "api_key",
         "candidates": [],
-        "field_spec": CredentialFieldSpec(name=_PROVIDER, label=_PROVIDER, type="api_key", fields=[]).wire(),
+        "field_spec": CredentialFieldSpec(
+            name=_PROVIDER, label=_PROVIDER, type="api_key", fields=[]
+        ).to_wire(),
         "app_id": owner.app_id,
         "user_id": owner.user_id,
     }
-    return (CredentialRequired if turn.queued is None else Error).read(members)
+    return (CredentialRequired if turn.queued is None else Error).from_wire(members)
 
 
 _PROVIDER: Final = "fake"

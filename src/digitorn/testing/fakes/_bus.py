@@ -67,16 +67,16 @@ class EventBus:
         event = live(payload, op, session.owner, seq=session.log.next_seq(), correlation_id=correlation_id)
         session.log.append(event)
         self.ring(session.owner.user_id).append(ring_copy(event))
-        await self._outlet.push(event.wire(), to=session_room(session.id))
+        await self._outlet.push(event.to_wire(), to=session_room(session.id))
         return event
 
     async def copy(self, session: Session, event: EventEnvelope, *, to: str) -> None:
         """Sends an event to one more room, under a number of its own that is not logged."""
-        await self._outlet.push(renumbered(event, session.log.next_seq()).wire(), to=to)
+        await self._outlet.push(renumbered(event, session.log.next_seq()).to_wire(), to=to)
 
     async def send(self, event: EventEnvelope, *, to: str) -> None:
         """Sends an envelope as it is, unlogged."""
-        await self._outlet.push(event.wire(), to=to)
+        await self._outlet.push(event.to_wire(), to=to)
 
     def ring(self, user_id: str) -> RingBuffer:
         """The ring buffer of a user."""

@@ -88,7 +88,7 @@ def live(
         op_type=op.type,
         op_state=op.state,
         op_parent_id=op.parent_id,
-        payload=payload.wire(),
+        payload=payload.to_wire(),
     )
 
 
@@ -113,7 +113,7 @@ def hydration(payload: EventPayload, owner: Owner, *, seq: int) -> EventEnvelope
         op_type="system",
         op_state="completed",
         op_parent_id=None,
-        payload=payload.wire(),
+        payload=payload.to_wire(),
     )
 
 
@@ -125,7 +125,7 @@ def snapshot(payload: EventPayload, owner: Owner, *, seq: int) -> EventEnvelope:
         kind="session",
         app_id=owner.app_id,
         session_id=owner.session_id,
-        payload=payload.wire(),
+        payload=payload.to_wire(),
         ts=_now(),
     )
 

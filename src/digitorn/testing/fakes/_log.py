@@ -78,7 +78,7 @@ class SessionLog:
 
 
 def _active_op(first: EventEnvelope, last: EventEnvelope, hints: dict[str, str]) -> ActiveOp:
-    return ActiveOp.read(
+    return ActiveOp.from_wire(
         {
             "op_id": last.op_id,
             "op_type": last.op_type,

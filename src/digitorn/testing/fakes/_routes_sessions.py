@@ -59,8 +59,12 @@ async def create_session(
         return created_session(session)
     message = _message(body.message, body.images, body.client_message_id)
     accepted = await _send(daemon, session, message, body.queue_mode or "async")
-    first = models.FirstMessage.read(
-        {name: accepted.wire()[name] for name in models.FirstMessage.model_fields if name in accepted.wire()}
+    first = models.FirstMessage.from_wire(
+        {
+            name: accepted.to_wire()[name]
+            for name in models.FirstMessage.model_fields
+            if name in accepted.to_wire()
+        }
     )
     return created_session(session, first)
 
@@ -160,7 +164,7 @@ async def cancel_queued_message(
 ) -> models.CancelledQueueEntry:
     if not await _cancel_queued(daemon, app_id, session_id, entry_id, user):
         outcome = models.CancelledQueueEntry(cancelled=False, entry_id=entry_id)
-        raise SoftFailed("the entry does not wait in the queue", outcome.wire())
+        raise SoftFailed("the entry does not wait in the queue", outcome.to_wire())
     return models.CancelledQueueEntry(cancelled=True, entry_id=entry_id)
 
 

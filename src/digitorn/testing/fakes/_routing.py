@@ -83,15 +83,15 @@ def install_error_answers(app: FastAPI) -> None:
 
 def _answer(operation: Operation[Any], result: object) -> object:
     wired = (
-        [one.wire() for one in cast("list[Model]", result)] if isinstance(result, list) else _wired(result)
+        [one.to_wire() for one in cast("list[Model]", result)] if isinstance(result, list) else _wired(result)
     )
     if operation.envelope is None:
         return wired
-    return models.AppResponse(success=True, data=wired).wire()
+    return models.AppResponse(success=True, data=wired).to_wire()
 
 
 def _wired(result: object) -> object:
-    return result.wire() if isinstance(result, Model) else result
+    return result.to_wire() if isinstance(result, Model) else result
 
 
 def _documented(operation: Operation[Any]) -> Any:
@@ -106,12 +106,12 @@ def _documented(operation: Operation[Any]) -> Any:
 async def _soft_failure(_: Request, error: Exception) -> JSONResponse:
     failed = cast("SoftFailed", error)
     body = models.SoftFailure(success=False, data=failed.data, error=failed.reason)
-    return JSONResponse(body.wire())
+    return JSONResponse(body.to_wire())
 
 
 async def _auth_failure(_: Request, error: Exception) -> JSONResponse:
     failed = cast("AuthFailed", error)
-    return JSONResponse(models.ErrorResponse(error=failed.reason).wire(), status_code=failed.status)
+    return JSONResponse(models.ErrorResponse(error=failed.reason).to_wire(), status_code=failed.status)
 
 
 async def _unauthorized(request: Request, error: Exception) -> JSONResponse:
@@ -120,7 +120,7 @@ async def _unauthorized(request: Request, error: Exception) -> JSONResponse:
         body = models.ErrorResponse(error=str(error))
     else:
         body = models.Problem(detail=str(error))
-    return JSONResponse(body.wire(), status_code=401, headers={"WWW-Authenticate": "Bearer"})
+    return JSONResponse(body.to_wire(), status_code=401, headers={"WWW-Authenticate": "Bearer"})
 
 
 def complete_models() -> None:

@@ -84,7 +84,7 @@ def created_session(
         is_active=session.turn is not None,
         message_count=len(session.shown_messages),
         greeting=session.app.definition.greeting,
-        context=models.CreatedSessionContext.read({**_context(session).wire(), "model": MODEL_NAME}),
+        context=models.CreatedSessionContext.from_wire({**_context(session).to_wire(), "model": MODEL_NAME}),
         preview_url=None,
         workspace=session.workspace,
     )
@@ -151,7 +151,7 @@ def event_page(
         session_id=session.id,
         count=len(found[:limit]),
         total=len(found),
-        events=[models.SessionEvent.read(log_row(one).wire()) for one in found[:limit]],
+        events=[models.SessionEvent.from_wire(log_row(one).to_wire()) for one in found[:limit]],
         note="Gaps between the numbers are normal.",
     )
 

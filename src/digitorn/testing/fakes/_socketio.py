@@ -114,17 +114,17 @@ class SocketServer:
             # Anything but an object counts as an empty one, and further arguments are let pass.
             sent = cast("dict[str, Any]", args[0]) if args and isinstance(args[0], dict) else {}
             try:
-                request = command.request.read(_with_numbers(command.request, sent))
+                request = command.request.from_wire(_with_numbers(command.request, sent))
             except ValidationError:
-                return CommandError(ok=False, error=incomplete).wire()
+                return CommandError(ok=False, error=incomplete).to_wire()
             except (ValueError, TypeError):
                 logger.warning("%s: a number in the request cannot be read", command.name)
                 return self._server.not_handled
             try:
-                return (await handle(sid, request)).wire()
+                return (await handle(sid, request)).to_wire()
             except Exception:
                 logger.exception("the handler of %s crashed", command.name)
-                return CommandError(ok=False, error="internal error").wire()
+                return CommandError(ok=False, error="internal error").to_wire()
 
         self._server.on(command.name, called, namespace=command.namespace)
 

@@ -191,7 +191,7 @@ def _token(handshake: Handshake) -> str | None:
 
 def _auth_token(auth: object) -> str | None:
     try:
-        return ConnectAuth.read(auth).token
+        return ConnectAuth.from_wire(auth).token
     except ValidationError:
         return None
 
