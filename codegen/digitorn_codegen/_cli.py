@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         }
         settings = build(given or from_pyproject(Path.cwd()))
         if arguments.command == "generate":
-            changed = generate(settings)
+            changed = generate(settings, _warn)
             for path in changed:
                 print(f"{'wrote' if path.exists() else 'removed'} {_shown(path)}")
             took = time.perf_counter() - started
@@ -47,6 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     print(f"the generated code is current, {time.perf_counter() - started:.1f} s")
     return 0
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def _shown(path: Path) -> Path:

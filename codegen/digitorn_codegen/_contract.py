@@ -1,6 +1,7 @@
 """Reads a contract into its intermediate form, or says what is wrong with it and where."""
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -23,9 +24,9 @@ from ._documents import (
     walk,
 )
 from ._errors import ContractError
-from ._names import argument, identifier, pascal, snake
+from ._names import free_argument, identifier, pascal, snake
 from ._settings import Settings
-from ._types import Name, expression, is_binary
+from ._types import Name, expression, is_binary, modern
 
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _REF = "#/components/schemas/"
@@ -47,7 +48,9 @@ class _Loader:
     documents: Documents = field(default_factory=Documents)
     definitions: dict[str, ir.Definition] = field(default_factory=dict[str, ir.Definition])
     origins: dict[str, tuple[Path, str]] = field(default_factory=dict[str, tuple[Path, str]])
+    names: dict[tuple[Path, str], str] = field(default_factory=dict[tuple[Path, str], str])
     modules: dict[Path, ir.Module] = field(default_factory=dict[Path, ir.Module])
+    warnings: list[ir.Warning] = field(default_factory=list[ir.Warning])
 
     def load(self) -> ir.Contract:
         api = self.documents.get(self.settings.openapi)
@@ -82,6 +85,7 @@ class _Loader:
             connect=connect,
             constants=self._constants(event_documents),
             payload_bases=bases,
+            warnings=tuple(self.warnings),
         )
 
     # --- reading and refusing
@@ -158,24 +162,33 @@ class _Loader:
 
     def _define(self, document: Document, pointer: str) -> str:
         """Makes what stands at a pointer a definition and answers its key, `module.Name`."""
-        schema = document.at(pointer)
-        last = unescape(pointer.rsplit("/", 1)[1]) if pointer else ""
-        title = text_of(schema, "title") if isinstance(schema, dict) else ""
-        name = pascal(last) if last else pascal(title or document.path.stem)
-        key = f"{self._module(document)}.{name}"
         origin = (document.path, pointer)
-        if key in self.origins:
-            if self.origins[key] != origin:
-                other, where = self.origins[key]
-                raise ContractError(
-                    document.path, pointer, f"the class name {name!r} is already that of {other.name}#{where}"
-                )
-            return key
-        self.origins[key] = origin
+        if origin in self.names:
+            return self.names[origin]
+        module = self._module(document)
+        schema = document.at(pointer)
+        key = self._free_key(document, pointer, f"{module}.{_class_name(document, pointer, schema)}")
+        self.origins[key], self.names[origin] = origin, key
         rewritten = self._rewrite(document, pointer, schema)
         body: JsonObject = rewritten if isinstance(rewritten, dict) else {}
-        self.definitions[key] = ir.Definition(self._module(document), name, body)
+        self.definitions[key] = ir.Definition(module, key.partition(".")[2], body)
         return key
+
+    def _free_key(self, document: Document, pointer: str, key: str) -> str:
+        if key not in self.origins:
+            return key
+        other, where = self.origins[key]
+        name = key.partition(".")[2]
+        if not key.startswith("models."):
+            raise ContractError(
+                document.path, pointer, f"the class name {name!r} is already that of {other.name}#{where}"
+            )
+        number = next(n for n in itertools.count(2) if f"{key}{n}" not in self.origins)
+        self._warn("name-collision", document, pointer, f"{name} is taken by #{where}; named {name}{number}")
+        return f"{key}{number}"
+
+    def _warn(self, name: str, document: Document, pointer: str, text: str) -> None:
+        self.warnings.append(ir.Warning(name, document.path, pointer, text))
 
     def _rewrite(self, document: Document, pointer: str, value: JsonValue) -> JsonValue:
         """A copy in which every reference names a definition."""
@@ -186,20 +199,20 @@ class _Loader:
         ref = value.get("$ref")
         if isinstance(ref, str):
             target = self.documents.resolve(document, pointer, ref)
-            key = self._define(target.document, target.pointer)
-            rest = {k: v for k, v in value.items() if k not in ("$ref", "description", "summary")}
-            copy: JsonObject = {"$ref": _REF + key}
-            described = {k: v for k, v in value.items() if k == "description"}
+            beside = {key: below for key, below in value.items() if key not in ("$ref", "summary")}
+            if _is_3_0(document):
+                # There, what stands beside a reference is ignored.
+                beside = {}
             return {
-                **copy,
-                **described,
-                **{k: self._rewrite(document, f"{pointer}/{escape(k)}", v) for k, v in rest.items()},
+                "$ref": _REF + self._define(target.document, target.pointer),
+                **{k: self._rewrite(document, f"{pointer}/{escape(k)}", v) for k, v in beside.items()},
             }
-        return {
+        rewritten = {
             key: self._rewrite(document, f"{pointer}/{escape(key)}", below)
             for key, below in value.items()
             if key != "$defs" and not (pointer == "" and key in ("$schema", "$id"))
         }
+        return modern(rewritten) if _is_3_0(document) else rewritten
 
     def _hoister(self, document: Document) -> Name:
         def name(schema: JsonObject, hint: str) -> str:
@@ -262,6 +275,7 @@ class _Loader:
     ) -> tuple[ir.Parameter, ...]:
         paths = cast("dict[str, JsonObject]", api.root["paths"])
         merged: dict[tuple[str, str], ir.Parameter] = {}
+        taken: set[str] = set()
         shared = ((f"/paths/{escape(path)}/parameters", paths[path].get("parameters")),)
         for where, listed in (*shared, (f"{pointer}/parameters", raw.get("parameters"))):
             for index, item in enumerate(cast("list[JsonObject]", listed or [])):
@@ -270,12 +284,14 @@ class _Loader:
                 schema = parameter.get("schema", {})
                 merged[name, location] = ir.Parameter(
                     name=name,
-                    argument=argument(name),
+                    argument=free_argument(name, location, taken),
                     location=cast("ir.Location", location),
                     type=self._type(document, f"{at}/schema", schema, f"{pascal(id_)}{pascal(name)}"),
                     required=location == "path" or parameter.get("required") is True,
                     description=text_of(parameter, "description") or _description(schema),
+                    spans_segments=parameter.get("x-path-segments") is True,
                 )
+                taken.add(merged[name, location].argument)
         return tuple(merged.values())
 
     def _follow(
@@ -327,8 +343,8 @@ class _Loader:
         hint: str,
         taken: set[str],
     ) -> ir.BodyField:
-        taken_name = argument(name)
-        found = f"{taken_name}_" if taken_name in taken else taken_name
+        found = free_argument(name, "body", taken)
+        taken.add(found)
         return ir.BodyField(
             name=name,
             argument=found,
@@ -539,6 +555,32 @@ class _Loader:
             for name, values in cast("dict[str, list[str]]", document.root.get("x-constants") or {}).items():
                 constants[identifier(name)] = tuple(values)
         return dict(sorted(constants.items()))
+
+
+def _is_3_0(document: Document) -> bool:
+    return text_of(document.root, "openapi").startswith("3.0")
+
+
+def _class_name(document: Document, pointer: str, schema: JsonValue) -> str:
+    """What the class of the schema at a pointer is called."""
+    steps = [unescape(step) for step in pointer.split("/")[1:]]
+    if not steps:
+        title = text_of(schema, "title") if isinstance(schema, dict) else ""
+        return pascal(title or document.path.stem)
+    if steps[:-1] in (["components", "schemas"], ["$defs"], ["definitions"]):
+        return pascal(steps[-1])
+    # Deep inside a document: the steps that people named, without those of the grammar.
+    named = [step for step in steps if step not in _GRAMMAR and not step.isdigit()]
+    return pascal("_".join(named)) if named else pascal("_".join(steps))
+
+
+_GRAMMAR = frozenset(
+    {
+        *("$defs", "definitions", "properties", "items", "allOf", "anyOf", "oneOf", "additionalProperties"),
+        *("components", "schemas", "paths", "responses", "requestBody", "requestBodies", "parameters"),
+        *("content", "schema", "application/json"),
+    }
+)
 
 
 @dataclass

@@ -5,13 +5,14 @@ import re
 import tempfile
 from collections import defaultdict
 from pathlib import Path
+from typing import cast
 
 from datamodel_code_generator import InputFileType, LiteralType, generate
 from datamodel_code_generator.enums import DataModelType
 from datamodel_code_generator.format import PythonVersion
 
 from . import _ir as ir
-from ._documents import JsonObject
+from ._documents import JsonObject, JsonValue
 from ._errors import ContractError
 
 DOCSTRINGS = {
@@ -21,17 +22,16 @@ DOCSTRINGS = {
 }
 
 # The base class sets this for all; the generator repeats it in each.
-_REPEATED_CONFIG = re.compile(
-    r"    model_config = ConfigDict\(\n        use_attribute_docstrings=True,\n    \)\n"
-)
 _REPEATED_ITEM = re.compile(r"        use_attribute_docstrings=True,\n")
+_EMPTY_CONFIG = re.compile(r"    model_config = ConfigDict\(\s*\)\n")
+_EMPTY_CLASS = re.compile(r"^(class [^\n]+:\n)(?=\n*(?:\S|\Z))", re.MULTILINE)
 
 
 def emit(contract: ir.Contract, package: str) -> dict[str, str]:
     """The source of each module of classes, by module name."""
     schemas: JsonObject = {}
     for definition in contract.definitions:
-        schema = dict(definition.schema)
+        schema = cast("JsonObject", _plain(definition.schema))
         base = "EventPayload" if definition.key in contract.payload_bases else None
         if base is not None:
             schema["customBasePath"] = f"{package}._runtime.{base}"
@@ -83,6 +83,19 @@ def emit(contract: ir.Contract, package: str) -> dict[str, str]:
     return dict(found)
 
 
+def _plain(value: JsonValue) -> JsonValue:
+    """A schema without formats: on the wire dates, addresses and identifiers are text, and stay text."""
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _plain(below)
+        for key, below in value.items()
+        if not (key in ("format", "contentMediaType", "contentEncoding") and isinstance(below, str))
+    }
+
+
 def _based(source: str, contract: ir.Contract) -> str:
     """The payload classes, also those that extend a REST shape, as event payloads."""
     models = "|".join(d.name for d in contract.definitions if d.module == "models")
@@ -94,8 +107,7 @@ def _based(source: str, contract: ir.Contract) -> str:
 
 def _clean(source: str, package: str) -> str:
     source = re.sub(r"\A(?:#[^\n]*\n|\n)+", "", source)
-    source = _REPEATED_ITEM.sub("", _REPEATED_CONFIG.sub("", source))
-    source = source.replace("    model_config = ConfigDict()\n", "").replace(
-        "    model_config = ConfigDict(\n    )\n", ""
-    )
+    source = _REPEATED_ITEM.sub("", source)
+    source = _EMPTY_CONFIG.sub("", source)
+    source = _EMPTY_CLASS.sub(r"\1    pass\n", source)
     return source.replace(f"from {package}._runtime import", "from ._runtime import")

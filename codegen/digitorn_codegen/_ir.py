@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from ._documents import JsonObject
@@ -28,7 +29,11 @@ class Definition:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One argument of an operation that does not travel in the body."""
+    """One argument of an operation that does not travel in the body.
+
+    Attributes:
+        spans_segments: Whether it may hold slashes that separate path segments.
+    """
 
     name: str
     argument: str
@@ -36,6 +41,7 @@ class Parameter:
     type: str
     required: bool
     description: str
+    spans_segments: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,6 +160,26 @@ class Command:
 
 
 @dataclass(frozen=True)
+class Warning:
+    """Something of the contract that the output cannot express as it stands.
+
+    Attributes:
+        name: What kind of thing, for people to look up.
+        file: The document.
+        pointer: JSON pointer into it.
+        text: What became of it.
+    """
+
+    name: str
+    file: Path
+    pointer: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.file}#{self.pointer}: {self.text}"
+
+
+@dataclass(frozen=True)
 class Contract:
     """Everything the emitters need, in the order in which it is emitted."""
 
@@ -169,3 +195,4 @@ class Contract:
     connect: str | None
     constants: Mapping[str, tuple[str, ...]]
     payload_bases: frozenset[str]
+    warnings: tuple[Warning, ...]

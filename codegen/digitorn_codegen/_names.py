@@ -4,8 +4,6 @@ import builtins
 import keyword
 import re
 
-_SOFT = {"match", "case", "type", "_"}
-
 
 def words(name: str) -> list[str]:
     """The words of a wire name: `preview:state_changed`, `getHTTPStatus` and `X-Request-Id` alike."""
@@ -32,10 +30,23 @@ def identifier(name: str) -> str:
     return f"{name}_" if keyword.iskeyword(name) else name
 
 
-def argument(name: str) -> str:
-    """A parameter name that shadows neither a keyword nor `self`."""
+def free_argument(name: str, location: str, taken: set[str]) -> str:
+    """A wire name as an argument that shadows no keyword, not `self`, and none of those taken.
+
+    Args:
+        name: The wire name.
+        location: Where it travels; tells arguments of one name apart.
+        taken: Arguments of the same operation.
+    """
     found = snake(name)
-    return f"{found}_" if found in {"self", "cls"} else found
+    if found in {"self", "cls"}:
+        found += "_"
+    if found in taken:
+        found = f"{found.rstrip('_')}_{location}"
+    number = 2
+    while found in taken:
+        found, number = f"{snake(name).rstrip('_')}_{location}{number}", number + 1
+    return found
 
 
 def constant(name: str) -> str:

@@ -18,6 +18,27 @@ def is_binary(schema: JsonObject) -> bool:
     return "contentMediaType" in schema and schema.get("contentEncoding") is None
 
 
+def modern(schema: JsonObject) -> JsonObject:
+    """A schema of OpenAPI 3.0, its parts already modern, as JSON Schema 2020-12 has it."""
+    found = {key: value for key, value in schema.items() if key not in ("nullable", "example", "xml")}
+    for bound in ("Minimum", "Maximum"):
+        exclusive = found.get(f"exclusive{bound}")
+        if isinstance(exclusive, bool):
+            del found[f"exclusive{bound}"]
+            limit = found.get(bound.lower())
+            if exclusive and limit is not None:
+                found[f"exclusive{bound}"] = found.pop(bound.lower())
+    if schema.get("nullable") is not True:
+        return found
+    kind = found.get("type")
+    if isinstance(kind, str):
+        values = found.get("enum")
+        if isinstance(values, list) and None not in values:
+            found["enum"] = [*values, None]
+        return {**found, "type": [kind, "null"]}
+    return {"anyOf": [found, {"type": "null"}]} if found else found
+
+
 def expression(schema: JsonValue, name: Name, hint: str) -> str:
     """The type of a schema whose references are already rewritten.
 
@@ -28,8 +49,7 @@ def expression(schema: JsonValue, name: Name, hint: str) -> str:
     """
     if not isinstance(schema, dict) or not schema:
         return "Any"
-    base = _base(schema, name, hint)
-    return union([base, "None"]) if schema.get("nullable") is True else base
+    return _base(schema, name, hint)
 
 
 def union(parts: list[str]) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 from digitorn.testing.fakes import FakeDaemon, FakeModel
 from live.test_embedded_queue import busy_model, occupy
-from live.test_embedded_recorder import APP, Talk, another, talking
+from recorder import APP, Talk, another, talking
 
 
 async def abort(talk: Talk, *, purge: bool = False) -> dict[str, Any]:

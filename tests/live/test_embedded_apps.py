@@ -10,7 +10,7 @@ import pytest
 
 from digitorn.testing._generated import models
 from digitorn.testing.fakes import FakeDaemon, FakeModel, ToolDefinition
-from live.test_embedded_recorder import APP, SECONDS, another, http
+from recorder import APP, SECONDS, another, http
 
 YAML = """
 app:

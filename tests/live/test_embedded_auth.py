@@ -10,7 +10,7 @@ import socketio  # pyright: ignore[reportMissingTypeStubs] - the package has non
 from digitorn.testing._generated import models
 from digitorn.testing._generated.operations import OPERATIONS
 from digitorn.testing.fakes import DEFAULT_USER, FakeDaemon, FakeModel, NameTaken
-from live.test_embedded_recorder import APP, SECONDS, SocketRefused, another, http, recording, talking
+from recorder import APP, SECONDS, SocketRefused, another, http, recording, talking
 
 PASSWORD = "a-long-password"
 

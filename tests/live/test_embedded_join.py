@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from digitorn.testing.fakes import FakeDaemon, FakeModel
-from live.test_embedded_recorder import APP, another, recording, talking
+from recorder import APP, another, recording, talking
 
 SNAPSHOTS = ["queue:snapshot", "state:snapshot", "active_ops:snapshot", "session:snapshot"]
 SEVEN = {"type", "seq", "kind", "app_id", "session_id", "payload", "ts"}

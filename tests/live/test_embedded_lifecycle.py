@@ -11,7 +11,7 @@ import pytest
 
 from digitorn.testing import AppHandle, DevClient
 from digitorn.testing.fakes import DaemonNotStarted, FakeDaemon, FakeModel
-from live.test_embedded_recorder import APP, another, recording, talking
+from recorder import APP, another, recording, talking
 
 
 def daemon_threads() -> list[threading.Thread]:

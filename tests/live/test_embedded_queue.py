@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from digitorn.testing.fakes import FakeModel
-from live.test_embedded_recorder import APP, Talk, talking
+from recorder import APP, Talk, talking
 
 
 def busy_model(*answers: str) -> FakeModel:

@@ -6,7 +6,7 @@ import pytest
 
 from digitorn.testing._generated import models
 from digitorn.testing.fakes import FakeDaemon, FakeModel
-from live.test_embedded_recorder import APP, another, http, recording, talking
+from recorder import APP, another, http, recording, talking
 
 
 async def test_an_unknown_session_comes_to_exist_by_its_first_message() -> None:

@@ -8,7 +8,7 @@ import pytest
 from digitorn.testing.fakes import FakeDaemon, FakeModel, ModelRequest, Usage
 from digitorn.testing.fakes._failures import FAILURES
 from digitorn.testing.fakes._model import Scripted
-from live.test_embedded_recorder import APP, another, recording, talking
+from recorder import APP, another, recording, talking
 
 TEXT = ["user_message", "message_started", "token", "stream_done", "result", "message_done"]
 TOOL = ["tool_start", "tool_call"]

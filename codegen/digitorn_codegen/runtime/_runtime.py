@@ -1,7 +1,7 @@
 """What the generated classes and stubs run on."""
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Generic, Literal, Protocol, Self, TypeAlias, TypeVar, cast
 from urllib.parse import quote
@@ -148,7 +148,8 @@ class Operation(Generic[T]):
     def call(
         self,
         *,
-        path: Mapping[str, str] | None = None,
+        path: Mapping[str, object] | None = None,
+        segments: Collection[str] = (),
         query: Mapping[str, object] | None = None,
         headers: Mapping[str, object] | None = None,
         cookies: Mapping[str, object] | None = None,
@@ -158,12 +159,22 @@ class Operation(Generic[T]):
     ) -> "Call[T]":
         """The operation with its arguments; what is `NOT_GIVEN` is left out.
 
+        Args:
+            path: Path parameters.
+            segments: Those of them whose slashes separate path segments.
+            query: Query parameters.
+            headers: Header parameters.
+            cookies: Cookie parameters.
+            body: Members of the request body.
+            files: Files to upload, by member.
+            content: A body that is no object.
+
         Raises:
             ValueError: A path parameter is empty.
         """
         return Call(
             operation=self,
-            path=self._path(path or {}),
+            path=self._path(path or {}, segments),
             query=tuple(_pairs(query or {})),
             headers=dict(_pairs(headers or {})),
             cookies=dict(_pairs(cookies or {})),
@@ -172,14 +183,14 @@ class Operation(Generic[T]):
             content=None if isinstance(content, NotGiven) else _json(content),
         )
 
-    def _path(self, values: Mapping[str, str]) -> str:
+    def _path(self, values: Mapping[str, object], segments: Collection[str]) -> str:
         filled = self.path
         for name, value in values.items():
-            if not value:
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            if not text:
                 raise ValueError(f"{self.id}: path parameter {name!r} is empty")
-            # A segment of dots alone would be resolved away by clients and proxies.
-            encoded = value.replace(".", "%2E") if value in {".", ".."} else quote(value, safe="")
-            filled = filled.replace("{" + name + "}", encoded)
+            parts = text.split("/") if name in segments else [text]
+            filled = filled.replace("{" + name + "}", "/".join(_segment(part) for part in parts))
         return filled
 
     def read(self, content: bytes, *, encoding: str = "utf-8") -> T:
@@ -279,6 +290,11 @@ def reasons(error: ValidationError, below: str = "") -> tuple[str, ...]:
         place = ".".join([below] * bool(below) + [str(step) for step in one["loc"]])
         found.append(f"{place}: {one['msg']}" if place else one["msg"])
     return tuple(found)
+
+
+def _segment(text: str) -> str:
+    """One path segment, percent-encoded; one of dots alone would be resolved away by clients and proxies."""
+    return text.replace(".", "%2E") if text in {".", ".."} else quote(text, safe="")
 
 
 def _given(values: Mapping[str, object]) -> dict[str, Any]:

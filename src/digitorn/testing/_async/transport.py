@@ -1,5 +1,6 @@
 """Sends the stubs' calls over HTTP."""
 
+import threading
 from types import TracebackType
 from typing import TypeVar
 
@@ -32,6 +33,8 @@ class AsyncTransport:
         self.credentials = credentials
         self.timeout = timeout
         self._http: httpx.AsyncClient | None = None
+        # Several threads may use one client, and must not each open their own connections.
+        self._opening = threading.Lock()
 
     async def send(self, call: Call[T], /) -> T:
         """The typed result of a call.
@@ -96,18 +99,21 @@ class AsyncTransport:
             raise DaemonUnreachable(self.daemon_url, f"{call.operation.method} {call.path}: {said}") from None
 
     def _client(self) -> httpx.AsyncClient:
-        if self._http is None:
-            self._http = httpx.AsyncClient(
-                verify=tls_context(),
-                timeout=httpx.Timeout(self.timeout, connect=min(self.timeout, 10.0)),
-                trust_env=False,
-            )
-        return self._http
+        with self._opening:
+            if self._http is None:
+                self._http = httpx.AsyncClient(
+                    verify=tls_context(),
+                    timeout=httpx.Timeout(self.timeout, connect=min(self.timeout, 10.0)),
+                    # Neither a proxy nor a .netrc of this machine comes between a test and its daemon.
+                    trust_env=False,
+                )
+            return self._http
 
     async def aclose(self) -> None:
         """Closes the connections. A later call opens new ones."""
-        if self._http is not None:
+        with self._opening:
             http, self._http = self._http, None
+        if http is not None:
             await http.aclose()
 
     async def __aenter__(self) -> "AsyncTransport":

@@ -409,7 +409,7 @@ class DeployAppRequest(Model):
 class DeployAppUploadRequest(Model):
     """The form of an uploaded deployment."""
 
-    file: Annotated[str, Field(json_schema_extra={"contentMediaType": "application/octet-stream"})]
+    file: str
     """The YAML file, 1 MB at most."""
     force: bool = False
     """Whether to replace an app that is deployed already."""
@@ -560,7 +560,7 @@ class ImageInput(Model):
     model_config = ConfigDict(
         extra="allow",
     )
-    data: Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})]
+    data: str
     """The image, base64."""
     mime: str = "image/png"
     """Media type of the image."""
