@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import httpx
-import pytest
 import socketio  # pyright: ignore[reportMissingTypeStubs] - the package has none
 from pydantic import ValidationError
 
@@ -196,16 +195,3 @@ async def another(daemon: FakeDaemon, user: User | None = None) -> AsyncGenerato
         assert (await recorder.join(session_id))["ok"]
         await recorder.wait_for("session:snapshot")
         yield Talk(daemon, client, recorder, session_id)
-
-
-@pytest.mark.parametrize(
-    ("frame", "fault"),
-    [
-        ({"type": "no_such_type", "payload": {}}, "not in the contract"),
-        ({"type": "token", "payload": {"delta": 1}}, "token"),
-        ({"type": "token"}, "envelope"),
-        ({"type": "token", "event_id": "ev-1", "payload": {"delta": "a", "typo": 1}}, "typo"),
-    ],
-)
-def test_recorder_finds_what_breaks_the_contract(frame: Frame, fault: str) -> None:
-    assert fault in faults_of(frame)[0]
