@@ -127,8 +127,7 @@ def test_approvals(daemon: FakeDaemon, model: FakeModel, session: SessionHandle)
             (request_id,) = [one.request_id for one in pending]
             client.resolve_approval(app_id, request_id, approved=True)
 
-            assert accepted.correlation_id is not None
-            stream.wait_for_turn(accepted.correlation_id, timeout=10)
+            stream.wait_for_turn(accepted, timeout=10)
             assert assertions.tool_called(stream.events(), "Bash", success=True)
 
 

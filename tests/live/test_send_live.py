@@ -110,7 +110,9 @@ def test_tool_calls_are_approved_as_they_ask(
         approved: list[EventSelector] = [ToolStart, ApprovalRequest, ApprovalResolved, ToolCall]
         assert assertions.event_order(stream.events(), [*approved, *approved, *approved, MessageDone])
         assert assertions.event_count(stream.events(), ApprovalRequest, 3)
-        assert [call.params for call in stream.turn_result().tool_calls] == [{"n": 0}, {"n": 1}, {"n": 2}]
+        result = stream.turn_result()
+        assert [call.params for call in result.tool_calls] == [{"n": 0}, {"n": 1}, {"n": 2}]
+        assert assertions.event_order(result.events, [*approved, *approved, *approved, MessageDone])
 
 
 def test_chat_approves_by_polling(client: DevClient, model: FakeModel) -> None:
@@ -241,15 +243,31 @@ def test_many_streams_cost_one_thread(client: DevClient, model: FakeModel, sessi
     assert background_threads() == 0
 
 
+def test_a_turn_that_began_before_the_stream_is_complete_when_it_is_waited_for(
+    client: DevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    model.will_stream_text(["slow "] * 10, delay=0.05).will_respond_with_text("second")
+    first = client.post_message_raw(session, "one")
+    client.wait_for_session(session)
+    with client.send_live(session, "two", total_timeout=20) as stream:
+        result = stream.wait_for_turn(first, timeout=10)
+        assert assertions.event_order(result.events, TEXT_TURN)
+        assert result.content == "slow " * 10
+        assert result.duration > 0.3
+
+
 def test_the_stream_stays_open_for_more_messages(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
     model.will_stream_text(["one"]).will_stream_text(["two"]).will_stream_text(["three"])
     with client.send_live(session, "1", total_timeout=10) as stream:
+        accepted = None
         for text in ("2", "3"):
             accepted = client.post_message_raw(session, text)
             stream.wait_for(MessageDone, where=partial(is_of, accepted), timeout=10)
         assert assertions.event_count(stream.events(), MessageDone, 3)
         assert stream.turn_result().content == "one"
+        assert accepted is not None
+        assert stream.wait_for_turn(accepted).content == "three"
     with pytest.raises(StreamClosed):
         stream.wait_for(ToolCall, timeout=5)

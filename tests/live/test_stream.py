@@ -61,7 +61,7 @@ def test_a_timeout_says_what_did_come(client: DevClient, known: SessionHandle) -
         assert "no ToolCall within 0.2 s on session" in str(caught.value)
         assert "message_done" in str(caught.value)
         assert assertions.event_count(caught.value.events, MessageDone, 1)
-        with pytest.raises(TimeoutError, match="did you mean 'message_done'"):
+        with pytest.raises(ValueError, match="did you mean 'message_done'"):
             stream.wait_for("mesage_done", timeout=0.01)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType] - a misspelt name
 
 

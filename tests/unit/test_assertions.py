@@ -60,9 +60,21 @@ def test_order_without_a_gap() -> None:
     assert assertions.event_order(events, [], strict_contiguous=True)
 
 
-def test_a_misspelt_name_is_pointed_out() -> None:
+def test_what_is_no_event_type_is_refused_at_once() -> None:
+    """Otherwise an assertion that something is absent would hold for the wrong reason."""
     name: Any = "tool_cal"
-    assert "did you mean 'tool_call'?" in assertions.event_order(turn(), [name]).detail
+    number: Any = int
+    with pytest.raises(ValueError, match="did you mean 'tool_call'"):
+        assertions.event_order(turn(), [name])
+    with pytest.raises(ValueError, match="no event type of the contract"):
+        assertions.no_event(turn(), name)
+    with pytest.raises(ValueError, match="no event type of the contract"):
+        assertions.event_count(turn(), name, 0)
+    with pytest.raises(TypeError, match="expected a payload class or a wire name"):
+        assertions.no_event(turn(), number)
+    text: Any = "user_message"
+    with pytest.raises(TypeError, match="takes a list of types"):
+        assertions.event_order(turn(), text)
 
 
 def test_count() -> None:

@@ -20,6 +20,7 @@ from frames import (
     text_turn,
     token,
     tool_call,
+    user_message,
 )
 
 
@@ -234,3 +235,18 @@ def test_a_gap_is_a_number_that_came_in_no_way() -> None:
     log.feed(approval_request("r", seq=3, event_id=f"ev-{2:012x}"))
     assert not log.has_gap(0)
     assert not EventLog().has_gap(0)
+
+
+def test_a_turn_has_the_events_that_name_no_turn_but_come_while_it_runs() -> None:
+    log = fed(
+        approval_request("before", seq=1),
+        user_message("hi", seq=2),
+        approval_request("while queued", seq=3),
+        message("message_started", seq=4),
+        approval_request("mine", seq=5),
+        frame("session:snapshot", seq=6, correlation_id=None),
+        approval_resolved("mine", seq=7),
+        message("message_done", seq=8),
+        approval_request("after", seq=9),
+    )
+    assert seqs(log.turn(TURN)) == [2, 4, 5, 7, 8]

@@ -4,16 +4,28 @@ import threading
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import Any, Final, TypeAlias, TypeVar, overload
 
-from ._errors import ContractViolation
+from ._errors import ContractViolation, EventTimeout
 from ._event import InvalidPayload, LiveEvent, UnknownPayload, decode
 from ._generated.events import (
+    EVENTS,
+    ActiveOpsSnapshot,
     ApprovalRequest,
     ApprovalResolved,
     ApprovalsSnapshot,
     EventPayload,
     EventType,
+    MemorySnapshot,
+    MessageMerged,
+    MessageQueued,
+    MessageReplaced,
+    PreviewSnapshot,
+    QueueSnapshot,
+    SessionSnapshot,
+    StateSnapshot,
+    StreamCatchup,
+    UserMessage,
 )
 from ._generated.models import PendingApproval
 from ._select import Selector
@@ -21,6 +33,23 @@ from ._select import Selector
 P = TypeVar("P", bound=EventPayload)
 AnyEvent: TypeAlias = LiveEvent[EventPayload]
 Sink: TypeAlias = Callable[[AnyEvent | None], object]
+
+
+_SNAPSHOTS: Final = (
+    ActiveOpsSnapshot,
+    ApprovalsSnapshot,
+    MemorySnapshot,
+    PreviewSnapshot,
+    QueueSnapshot,
+    SessionSnapshot,
+    StateSnapshot,
+    StreamCatchup,
+)
+"""Made for one socket when it joins; no part of what the session does (contract: events, section 5.11)."""
+
+_SNAPSHOT_WIRES: Final = frozenset(wire for one in _SNAPSHOTS for wire in EVENTS.types_of(one))
+
+_BEFORE_RUNNING: Final = (UserMessage, MessageQueued, MessageMerged, MessageReplaced)
 
 
 @dataclass(slots=True)
@@ -41,6 +70,7 @@ class Subscription:
         self._log._unsubscribe(self._sink, self._wires)  # pyright: ignore[reportPrivateUsage] - one module
 
 
+_EVENTS_SHOWN = 8
 _EVERY = ""
 """Key of the sinks that want every type; no wire name is empty."""
 
@@ -65,6 +95,7 @@ class EventLog:
         self._ordered: list[tuple[int, int, AnyEvent]] = []
         self._by_type: dict[str, list[AnyEvent]] = {}
         self._by_correlation: dict[str, list[AnyEvent]] = {}
+        self._nameless: list[AnyEvent] = []
         self._by_op: dict[str, list[AnyEvent]] = {}
         self._seen_ids: set[tuple[str | None, str]] = set()
         self._seen_seqs: set[tuple[str | None, int]] = set()
@@ -131,6 +162,8 @@ class EventLog:
         self._by_type.setdefault(event.type, []).append(event)
         if event.correlation_id is not None:
             self._by_correlation.setdefault(event.correlation_id, []).append(event)
+        elif event.is_numbered and not is_snapshot(event):
+            self._nameless.append(event)
         if event.op_id is not None:
             self._by_op.setdefault(event.op_id, []).append(event)
 
@@ -154,9 +187,19 @@ class EventLog:
         return self._existing(Selector(types))
 
     def turn(self, correlation_id: str) -> list[AnyEvent]:
-        """The events of one turn so far, in order."""
+        """The events of one turn so far, in order.
+
+        Approvals, sub-agents and other events that name no turn belong to the one that runs while they come;
+        a session runs one turn at a time (contract: events, section 4.1).
+        """
         with self._lock:
-            return _sorted(self._by_correlation.get(correlation_id, ()))
+            named = _sorted(self._by_correlation.get(correlation_id, ()))
+            running = [event.seq for event in named if not isinstance(event.payload, _BEFORE_RUNNING)]
+            if not running:
+                return named
+            first, last = running[0], running[-1]
+            nameless = [event for event in self._nameless if first < event.seq < last]
+        return _sorted([*named, *nameless])
 
     def operation(self, op_id: str) -> list[AnyEvent]:
         """The events of one operation so far, in order."""
@@ -266,6 +309,24 @@ class EventLog:
         """Why nothing more will come; None while something may."""
         return self._closed
 
+    def timeout(self, what: str, seconds: float) -> EventTimeout:
+        """The error for something that did not come in time: it says what did.
+
+        Args:
+            what: What was waited for.
+            seconds: How long.
+        """
+        events, pending = self.events(), self.pending_approvals()
+        lines = [
+            f"{what} within {seconds:g} s" + (f" on session {self.session_id!r}" if self.session_id else "")
+        ]
+        if pending:
+            asked = ", ".join(f"{one.tool_name} (request {one.request_id})" for one in pending)
+            lines.append(f"waiting for approval: {asked}")
+        shown = ", ".join(f"{event.seq} {event.type}" for event in events[-_EVENTS_SHOWN:])
+        lines.append(f"{len(events)} events arrived, the last: {shown}" if events else "no event arrived")
+        return EventTimeout("; ".join(lines), events, pending)
+
     def _existing(self, selector: Selector) -> list[AnyEvent]:
         with self._lock:
             return self._existing_unlocked(selector)
@@ -275,6 +336,11 @@ class EventLog:
             return [entry[2] for entry in self._ordered if selector.matches(entry[2])]
         lists = [found for wire in selector.wires if (found := self._by_type.get(wire))]
         return _sorted(event for events in lists for event in events if selector.matches(event))
+
+
+def is_snapshot(event: AnyEvent) -> bool:
+    """Whether an event was made for one socket when it joined (contract: events, section 5.11)."""
+    return event.type in _SNAPSHOT_WIRES
 
 
 def _order(entry: tuple[int, int, AnyEvent]) -> tuple[int, int]:

@@ -16,6 +16,14 @@ Where: TypeAlias = Callable[[LiveEvent[EventPayload]], bool]
 class Selector:
     """Matches events of any of some types.
 
+    Args:
+        types: Payload classes or wire names; none stands for every type.
+
+    Raises:
+        ValueError: A name is no event type of the contract. A check for it would hold, and a wait for it
+            would last, for the wrong reason.
+        TypeError: Something is neither a payload class nor a name.
+
     Attributes:
         wires: The wire names that can match; None when any can.
         label: How the selection is called in messages.
@@ -25,6 +33,8 @@ class Selector:
 
     def __init__(self, types: Iterable[type[EventPayload] | str]) -> None:
         chosen = tuple(types)
+        for one in chosen:
+            _check(one)
         self._names = frozenset(one for one in chosen if isinstance(one, str))
         self._classes = tuple(one for one in chosen if not isinstance(one, str))
         self.label = " or ".join(name_of(one) for one in chosen) or "event"
@@ -44,17 +54,20 @@ class Selector:
             return True
         return event.type in self._names or isinstance(event.payload, self._classes)
 
-    def misspelt(self) -> str:
-        """A hint for names that the contract does not have; empty when it has all."""
-        known = sorted({spec.wire for spec in EVENTS.specs})
-        for name in sorted(self._names):
-            if EVENTS.payload_class(name, {}) is None:
-                close = difflib.get_close_matches(name, known, 1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
-                return f"{name!r} is no event type of the contract{hint}"
-        return ""
-
 
 def name_of(selector: type[EventPayload] | str) -> str:
     """How a type is called in messages."""
     return selector if isinstance(selector, str) else selector.__name__
+
+
+def _check(selector: object) -> None:
+    if isinstance(selector, str):
+        if EVENTS.payload_class(selector, {}) is not None:
+            return
+        close = difflib.get_close_matches(selector, sorted({spec.wire for spec in EVENTS.specs}), 1)
+        hint = (
+            f"did you mean {close[0]!r}?" if close else "a type that it does not name has an UnknownPayload"
+        )
+        raise ValueError(f"{selector!r} is no event type of the contract; {hint}")
+    if not (isinstance(selector, type) and issubclass(selector, EventPayload)):
+        raise TypeError(f"expected a payload class or a wire name, got {selector!r}")

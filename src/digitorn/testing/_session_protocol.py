@@ -5,23 +5,19 @@ The builds differ in all three; what is decided here is decided by what arrives,
 
 from typing import Final, Literal, TypeAlias
 
+from ._errors import ContractViolation
 from ._generated.events import (
-    ActiveOpsSnapshot,
-    ApprovalsSnapshot,
     Error,
     EventPayload,
-    MemorySnapshot,
     MessageCancelled,
     MessageDone,
-    PreviewSnapshot,
-    QueueSnapshot,
-    SessionSnapshot,
-    StateSnapshot,
-    StreamCatchup,
+    MessageQueued,
+    MessageStarted,
     TurnTerminal,
+    UserMessage,
 )
-from ._generated.models import QueueEntry
-from ._log import AnyEvent
+from ._generated.models import MessageAccepted, QueueEntry
+from ._log import AnyEvent, is_snapshot
 
 TurnStatus: TypeAlias = Literal["completed", "failed", "cancelled"]
 
@@ -41,17 +37,6 @@ VISIBLE_SECONDS: Final = 1.0
 PAGE: Final = 5000
 """Most rows that one read of the durable log brings (contract: rest, list_session_events)."""
 
-_SNAPSHOTS: Final = (
-    ActiveOpsSnapshot,
-    ApprovalsSnapshot,
-    MemorySnapshot,
-    PreviewSnapshot,
-    QueueSnapshot,
-    SessionSnapshot,
-    StateSnapshot,
-    StreamCatchup,
-)
-
 TURN_END_TYPES: Final[tuple[type[EventPayload], ...]] = (MessageDone, MessageCancelled, TurnTerminal)
 
 TURN_END_HINTS: Final[tuple[type[EventPayload], ...]] = (MessageCancelled, Error)
@@ -60,7 +45,7 @@ TURN_END_HINTS: Final[tuple[type[EventPayload], ...]] = (MessageCancelled, Error
 
 def is_logged(event: AnyEvent) -> bool:
     """Whether an event is one of the session's own, as opposed to a snapshot made for one socket."""
-    return event.is_numbered and not isinstance(event.payload, _SNAPSHOTS)
+    return event.is_numbered and not is_snapshot(event)
 
 
 def belongs_to(event: AnyEvent, correlation_id: str) -> bool:
@@ -75,6 +60,11 @@ def ends_turn(event: AnyEvent, correlation_id: str) -> bool:
     those, so that the first of them is enough (contract: events, section 8, trap 4).
     """
     return belongs_to(event, correlation_id) and isinstance(event.payload, TURN_END_TYPES)
+
+
+def begins_turn(event: AnyEvent) -> bool:
+    """Whether this event may be the first of a turn."""
+    return isinstance(event.payload, UserMessage | MessageQueued | MessageStarted)
 
 
 def may_end_turn(event: AnyEvent) -> bool:
@@ -99,3 +89,22 @@ def status_of_entry(entry: QueueEntry) -> TurnStatus | None:
             return entry.status
         case _:
             return None
+
+
+def correlation_id_of(turn: MessageAccepted | str) -> str:
+    """The correlation id of a turn.
+
+    Args:
+        turn: What posting its message answered, or the id itself.
+
+    Raises:
+        ContractViolation: The answer names none.
+        ValueError: The id is empty.
+    """
+    if isinstance(turn, str):
+        if not turn:
+            raise ValueError("the correlation id of a turn is empty")
+        return turn
+    if turn.correlation_id is None:
+        raise ContractViolation("the answer to send_message", ("data.correlation_id: missing",))
+    return turn.correlation_id

@@ -34,7 +34,7 @@ from ._generated.events import (
     EventPayload,
     EventType,
 )
-from ._generated.models import PendingApproval
+from ._generated.models import MessageAccepted, PendingApproval
 from ._generated.rest_async import AsyncApi
 from ._handles import SessionHandle
 from ._log import AnyEvent, EventLog
@@ -51,7 +51,6 @@ DEFAULT_TIMEOUT = 60.0
 _CONNECT_SECONDS = 10.0
 _RECONNECT_FIRST, _RECONNECT_MOST = 0.05, 2.0
 _CHECK_FIRST, _CHECK_MOST = 0.5, 5.0
-_EVENTS_SHOWN = 8
 _logger = logging.getLogger("digitorn.testing")
 
 
@@ -112,19 +111,12 @@ class StreamBase:
     def _first(self, found: list[AnyEvent], selector: Selector, where: Where | None) -> AnyEvent | None:
         return next((event for event in found if _fits(event, selector, where)), None)
 
-    def _timeout(self, selector: Selector, timeout: float, matched: str = "") -> EventTimeout:
-        """What to raise when nothing came: it says what did come."""
-        events = self.events()
-        pending = self.log.pending_approvals()
-        lines = [f"no {selector.label}{matched} within {timeout:g} s on session {self.session_id!r}"]
-        if hint := selector.misspelt():
-            lines.append(hint)
-        if pending:
-            asked = ", ".join(f"{one.tool_name} (request {one.request_id})" for one in pending)
-            lines.append(f"waiting for approval: {asked}")
-        shown = ", ".join(f"{event.seq} {event.type}" for event in events[-_EVENTS_SHOWN:])
-        lines.append(f"{len(events)} events arrived, the last: {shown}" if events else "no event arrived")
-        return EventTimeout("; ".join(lines), events, pending)
+    def _timeout(self, selector: Selector, timeout: float) -> EventTimeout:
+        refused = [str(event.seq) for event in self.events() if selector.wires and selector.matches(event)]
+        unfit = (
+            f" that satisfies `where` ({len(refused)} came, seq {', '.join(refused[-3:])})" if refused else ""
+        )
+        return self.log.timeout(f"no {selector.label}{unfit}", timeout)
 
     def _closed(self) -> BaseException:
         """What to raise when the stream ends under a waiter: a new exception, the reason its cause."""
@@ -460,7 +452,7 @@ class AsyncLiveEventStream(StreamBase):
         finally:
             subscription.cancel()
 
-    async def wait_for_turn(self, correlation_id: str, *, timeout: float) -> None:
+    async def wait_for_turn(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> TurnResult:
         """Waits for the end of a turn and makes its events complete.
 
         The end is the turn's done or cancelled event. When nothing comes for a while the daemon is asked
@@ -468,25 +460,29 @@ class AsyncLiveEventStream(StreamBase):
         sections 1 and 5.1).
 
         Args:
-            correlation_id: The turn.
-            timeout: Seconds to wait.
+            turn: What posting its message answered, or its correlation id.
+            timeout: Seconds to wait; the stream's own `timeout` when left out.
+
+        Returns:
+            What the turn came to.
 
         Raises:
-            EventTimeout: It did not end in time.
+            EventTimeout: It did not end in time. The error says what did come.
             StreamClosed: The stream ended.
         """
-        self.correlation_id = correlation_id
+        limit = self.timeout if timeout is None else timeout
+        self.correlation_id = correlation_id = protocol.correlation_id_of(turn)
         arrived: asyncio.Queue[AnyEvent | None] = asyncio.Queue()
         types = (*protocol.TURN_END_TYPES, *protocol.TURN_END_HINTS)
         subscription = self.log.subscribe(arrived.put_nowait, types)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(limit):
                 await self._until_turn_end(correlation_id, subscription.existing, arrived)
         except TimeoutError:
-            matched = f" of turn {correlation_id}"
-            raise self._timeout(Selector(protocol.TURN_END_TYPES), timeout, matched) from None
+            raise self.log.timeout(f"turn {correlation_id} did not end", limit) from None
         finally:
             subscription.cancel()
+        return self.turn_result(correlation_id)
 
     async def _until_turn_end(
         self, correlation_id: str, existing: list[AnyEvent], arrived: "asyncio.Queue[AnyEvent | None]"
@@ -507,10 +503,14 @@ class AsyncLiveEventStream(StreamBase):
             if not ended and protocol.may_end_turn(event):
                 ended = await self._ended_by_http(correlation_id)
                 patience = _CHECK_FIRST
-        await self._complete_log()
+        await self._complete_log(correlation_id)
 
-    async def _complete_log(self) -> None:
+    async def _complete_log(self, correlation_id: str) -> None:
         """Makes sure of what came before now. Without a gap there is nothing to ask the daemon for."""
+        if not any(protocol.begins_turn(event) for event in self.log.turn(correlation_id)):
+            # It began before this stream did.
+            self._complete = 0
+            await self.fill_gaps()
         if self.log.has_gap(self._complete):
             await self.fill_gaps()
         if self._settling is not None and self.log.has_gap(self._complete):
@@ -838,19 +838,22 @@ class LiveEventStream(StreamBase):
         finally:
             subscription.cancel()
 
-    def wait_for_turn(self, correlation_id: str, *, timeout: float) -> None:
+    def wait_for_turn(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> TurnResult:
         """Waits for the end of a turn and makes its events complete.
 
         Args:
-            correlation_id: The turn.
-            timeout: Seconds to wait.
+            turn: What posting its message answered, or its correlation id.
+            timeout: Seconds to wait; the stream's own `timeout` when left out.
+
+        Returns:
+            What the turn came to.
 
         Raises:
-            EventTimeout: It did not end in time.
+            EventTimeout: It did not end in time. The error says what did come.
             StreamClosed: The stream ended.
         """
-        self.correlation_id = correlation_id
-        self._run(self._inner.wait_for_turn(correlation_id, timeout=timeout))
+        self.correlation_id = protocol.correlation_id_of(turn)
+        return self._run(self._inner.wait_for_turn(turn, timeout=timeout))
 
     # --- callbacks
 

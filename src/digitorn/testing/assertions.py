@@ -4,9 +4,8 @@ ok, detail = assertions.event_order(events, [UserMessage, ToolCall, MessageDone]
 assert assertions.no_errors(events)
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ._event import LiveEvent, decode
 from ._generated.events import (
@@ -48,8 +47,7 @@ Events = Iterable[Mapping[str, Any]]
 _SHOWN = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """The answer of an assertion. True if it holds; unpacks as `ok, detail`.
 
     Attributes:
@@ -60,12 +58,9 @@ class Check:
     ok: bool
     detail: str
 
+    # A plain tuple of two would always be true.
     def __bool__(self) -> bool:
         return self.ok
-
-    def __iter__(self) -> Iterator[Any]:
-        yield self.ok
-        yield self.detail
 
 
 def sort_by_seq(events: Events) -> list[LiveEvent[EventPayload]]:
@@ -91,7 +86,13 @@ def event_order(
         events: The events, in order.
         types: Payload classes or wire names, in the expected order.
         strict_contiguous: Nothing else may stand between the first and the last.
+
+    Raises:
+        ValueError: A name is no event type of the contract.
+        TypeError: `types` is no list of types.
     """
+    if isinstance(types, str):
+        raise TypeError(f"event_order takes a list of types, got the text {types!r}")
     listed = _typed(events)
     wanted = [Selector((one,)) for one in types]
     expected = " → ".join(name_of(one) for one in types)
@@ -106,7 +107,7 @@ def event_order(
             hint = f"; one came before, at {_place(earlier)}" if earlier is not None else ""
             return Check(
                 False,
-                f"expected {expected}; no {selector.label}{after}{hint}; {_seen(listed)}{_typo(selector)}",
+                f"expected {expected}; no {selector.label}{after}{hint}; {_seen(listed)}",
             )
         position = found + 1
     return Check(True, f"{expected}, as expected")
@@ -164,7 +165,7 @@ def event_count(
     wanted = " and ".join(f"{word} {bound}" for bound, _, word in bounds if bound is not None)
     ok = all(holds for bound, holds, _ in bounds if bound is not None)
     detail = f"expected {wanted} {selector.label}, saw {found}"
-    return Check(ok, detail if ok else f"{detail}; {_seen(listed)}{_typo(selector)}")
+    return Check(ok, detail if ok else f"{detail}; {_seen(listed)}")
 
 
 def no_event(events: Events, *types: "type[EventPayload] | EventType") -> Check:
@@ -349,8 +350,3 @@ def _seen(listed: Sequence[LiveEvent[EventPayload]]) -> str:
             types.append(event.type)
     shown = types if len(types) <= 2 * _SHOWN else [*types[:_SHOWN], "…", *types[-_SHOWN:]]
     return "saw " + ", ".join(shown)
-
-
-def _typo(selector: Selector) -> str:
-    hint = selector.misspelt()
-    return f"; {hint}" if hint else ""

@@ -92,4 +92,7 @@ def checking(stream: LiveEventStream) -> None:
     assert_type(check, Check)
     assert_type(check.ok, bool)
     ok, detail = check
+    assert_type(ok, bool)
+    assert_type(detail, str)
     assert ok, detail
+    assert_type(stream.wait_for_turn("fp-1"), TurnResult)

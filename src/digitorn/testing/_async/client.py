@@ -10,7 +10,7 @@ from .. import _session_protocol as protocol
 from .._clock import asleep
 from .._connect import resolve_daemon_url
 from .._credentials import Credentials
-from .._errors import ApiError, ContractViolation, EventTimeout, JoinRefused, NotFound, Unauthorized
+from .._errors import ApiError, EventTimeout, JoinRefused, NotFound, Unauthorized
 from .._generated._runtime import NOT_GIVEN
 from .._generated.events import QUESTION_TOOLS
 from .._generated.models import (
@@ -279,41 +279,43 @@ class AsyncDevClient:
         limit = self.timeout if timeout is None else timeout
         approving = self.auto_approve if auto_approve is None else auto_approve
         session = session or await self.new_session(app_id, workspace=workspace)
-        started = time.monotonic()
         log = EventLog(session_id=session.session_id)
-        correlation_id = _correlation_id(await self.post_message_raw(session, message))
-        ending = await self._poll_until_end(session, correlation_id, log, started + limit, approving)
+        correlation_id = protocol.correlation_id_of(await self.post_message_raw(session, message))
+        try:
+            ending = await self._poll_until_end(session, correlation_id, log, limit, approving)
+        except EventTimeout:
+            await self._read_on(session, log)
+            raise log.timeout(f"turn {correlation_id} did not end", limit) from None
         return collect(
             log.turn(correlation_id), session=session, correlation_id=correlation_id, ending=ending
         )
 
     async def _poll_until_end(
-        self, session: SessionHandle, correlation_id: str, log: EventLog, deadline: float, approving: bool
+        self, session: SessionHandle, correlation_id: str, log: EventLog, limit: float, approving: bool
     ) -> TurnStatus | None:
         """How the turn ended, where no event of it says so."""
         app_id, session_id = session.app_id, session.session_id
-        interval = _POLL_FIRST
+        deadline, interval = time.monotonic() + limit, _POLL_FIRST
         while True:
             if approving:
                 await self._approve_pending(session)
             detail = await self.api.sessions.get_session(app_id, session_id)
             # A busy session may be busy with a later message: look closer now and then all the same.
             if not detail.is_active or interval >= _POLL_MOST:
-                since = max(0, log.last_seq - protocol.REPLAY_MARGIN)
-                await read_log(self.api, app_id, session_id, since=since, take=log.feed)
+                await self._read_on(session, log)
                 if any(protocol.ends_turn(event, correlation_id) for event in log.turn(correlation_id)):
                     return None
                 ending = await ending_by_queue(self.api, app_id, session_id, correlation_id)
                 if ending is not None:
                     return ending
             if time.monotonic() > deadline:
-                raise EventTimeout(
-                    f"turn {correlation_id} on session {session_id!r} did not end in time",
-                    log.events(),
-                    log.pending_approvals(),
-                )
+                raise EventTimeout(f"turn {correlation_id} did not end")
             await asleep(interval)
             interval = min(interval * _POLL_GROWTH, _POLL_MOST)
+
+    async def _read_on(self, session: SessionHandle, log: EventLog) -> None:
+        since = max(0, log.last_seq - protocol.REPLAY_MARGIN)
+        await read_log(self.api, session.app_id, session.session_id, since=since, take=log.feed)
 
     async def send_live(
         self,
@@ -351,9 +353,10 @@ class AsyncDevClient:
             if not joined:
                 await self.wait_for_session(session, timeout=min(total_timeout, _NEW_SESSION_SECONDS))
                 await stream.join()
-            await stream.wait_for_turn(
-                _correlation_id(accepted), timeout=max(0.0, deadline - time.monotonic())
-            )
+            await stream.wait_for_turn(accepted, timeout=max(0.0, deadline - time.monotonic()))
+        except EventTimeout:
+            await stream.stop()
+            raise stream.log.timeout("the turn did not end", total_timeout) from None
         except BaseException:
             await stream.stop()
             raise
@@ -463,9 +466,3 @@ async def _joined(stream: AsyncLiveEventStream) -> bool:
     except JoinRefused:
         return False
     return True
-
-
-def _correlation_id(accepted: MessageAccepted) -> str:
-    if accepted.correlation_id is None:
-        raise ContractViolation("the answer to send_message", ("data.correlation_id: missing",))
-    return accepted.correlation_id

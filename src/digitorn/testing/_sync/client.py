@@ -11,7 +11,7 @@ from .. import _session_protocol as protocol
 from .._clock import sleep
 from .._connect import resolve_daemon_url
 from .._credentials import Credentials
-from .._errors import ApiError, ContractViolation, EventTimeout, JoinRefused, NotFound, Unauthorized
+from .._errors import ApiError, EventTimeout, JoinRefused, NotFound, Unauthorized
 from .._generated._runtime import NOT_GIVEN
 from .._generated.events import QUESTION_TOOLS
 from .._generated.models import (
@@ -280,41 +280,43 @@ class DevClient:
         limit = self.timeout if timeout is None else timeout
         approving = self.auto_approve if auto_approve is None else auto_approve
         session = session or self.new_session(app_id, workspace=workspace)
-        started = time.monotonic()
         log = EventLog(session_id=session.session_id)
-        correlation_id = _correlation_id(self.post_message_raw(session, message))
-        ending = self._poll_until_end(session, correlation_id, log, started + limit, approving)
+        correlation_id = protocol.correlation_id_of(self.post_message_raw(session, message))
+        try:
+            ending = self._poll_until_end(session, correlation_id, log, limit, approving)
+        except EventTimeout:
+            self._read_on(session, log)
+            raise log.timeout(f"turn {correlation_id} did not end", limit) from None
         return collect(
             log.turn(correlation_id), session=session, correlation_id=correlation_id, ending=ending
         )
 
     def _poll_until_end(
-        self, session: SessionHandle, correlation_id: str, log: EventLog, deadline: float, approving: bool
+        self, session: SessionHandle, correlation_id: str, log: EventLog, limit: float, approving: bool
     ) -> TurnStatus | None:
         """How the turn ended, where no event of it says so."""
         app_id, session_id = session.app_id, session.session_id
-        interval = _POLL_FIRST
+        deadline, interval = time.monotonic() + limit, _POLL_FIRST
         while True:
             if approving:
                 self._approve_pending(session)
             detail = self.api.sessions.get_session(app_id, session_id)
             # A busy session may be busy with a later message: look closer now and then all the same.
             if not detail.is_active or interval >= _POLL_MOST:
-                since = max(0, log.last_seq - protocol.REPLAY_MARGIN)
-                read_log(self.api, app_id, session_id, since=since, take=log.feed)
+                self._read_on(session, log)
                 if any(protocol.ends_turn(event, correlation_id) for event in log.turn(correlation_id)):
                     return None
                 ending = ending_by_queue(self.api, app_id, session_id, correlation_id)
                 if ending is not None:
                     return ending
             if time.monotonic() > deadline:
-                raise EventTimeout(
-                    f"turn {correlation_id} on session {session_id!r} did not end in time",
-                    log.events(),
-                    log.pending_approvals(),
-                )
+                raise EventTimeout(f"turn {correlation_id} did not end")
             sleep(interval)
             interval = min(interval * _POLL_GROWTH, _POLL_MOST)
+
+    def _read_on(self, session: SessionHandle, log: EventLog) -> None:
+        since = max(0, log.last_seq - protocol.REPLAY_MARGIN)
+        read_log(self.api, session.app_id, session.session_id, since=since, take=log.feed)
 
     def send_live(
         self,
@@ -352,7 +354,10 @@ class DevClient:
             if not joined:
                 self.wait_for_session(session, timeout=min(total_timeout, _NEW_SESSION_SECONDS))
                 stream.join()
-            stream.wait_for_turn(_correlation_id(accepted), timeout=max(0.0, deadline - time.monotonic()))
+            stream.wait_for_turn(accepted, timeout=max(0.0, deadline - time.monotonic()))
+        except EventTimeout:
+            stream.stop()
+            raise stream.log.timeout("the turn did not end", total_timeout) from None
         except BaseException:
             stream.stop()
             raise
@@ -462,9 +467,3 @@ def _joined(stream: LiveEventStream) -> bool:
     except JoinRefused:
         return False
     return True
-
-
-def _correlation_id(accepted: MessageAccepted) -> str:
-    if accepted.correlation_id is None:
-        raise ContractViolation("the answer to send_message", ("data.correlation_id: missing",))
-    return accepted.correlation_id
