@@ -59,6 +59,7 @@ def run(client: DevClient) -> bool:
     session = client.new_session(APP_ID)
     with client.send_live(session, QUESTION, total_timeout=60) as stream:
         print(assertions.report(stream.events()))
+        print(f"({stream.log.duplicates} copies of events dropped; gaps in the numbers are normal)")
         print()
         show(stream.turn_result())
         print()

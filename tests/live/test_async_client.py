@@ -10,8 +10,11 @@ from digitorn.testing import (
     AsyncLiveEventStream,
     CallbackFailed,
     DevClient,
+    EventLog,
     EventPayload,
     EventTimeout,
+    InvalidPayload,
+    JoinRefused,
     LiveEvent,
     LiveEventStream,
     SessionHandle,
@@ -145,3 +148,51 @@ async def test_a_frame_that_the_daemon_dropped_is_read_from_its_log(
             accepted = await client.post_message_raw(session, "two")
             assert (await stream.wait_for_turn(accepted, timeout=10)).content == "abc"
             assert [e.payload.delta for e in stream.events_of(Token)] == ["old", "a", "b", "c"]
+
+
+async def test_a_refused_join_leaves_nothing_open(daemon: FakeDaemon, session: SessionHandle) -> None:
+    async with async_client(daemon) as client:
+        before = len(asyncio.all_tasks())
+        for _ in range(3):
+            with pytest.raises(JoinRefused):
+                await client.open_event_stream(session)
+        assert len(asyncio.all_tasks()) == before
+
+
+async def test_a_callback_that_never_returns_is_cut_off(
+    daemon: FakeDaemon, model: FakeModel, session: SessionHandle
+) -> None:
+    model.will_stream_text(["a"]).will_stream_text(["b"])
+    async with async_client(daemon) as client:
+        stream = await client.send_live(session, "go", total_timeout=10)
+        entered = asyncio.Event()
+
+        @stream.on(Token)
+        async def stay(event: LiveEvent[Token]) -> None:
+            entered.set()
+            await asyncio.sleep(60)
+
+        await client.post_message_raw(session, "again")
+        await asyncio.wait_for(entered.wait(), 10)
+        await asyncio.wait_for(stream.stop(timeout=0.4), 5)
+        assert not stream._socket.connected
+        assert not stream._tasks
+
+
+async def test_a_row_of_the_log_that_breaks_the_contract_spoils_nothing(
+    daemon: FakeDaemon, model: FakeModel, session: SessionHandle
+) -> None:
+    model.will_stream_text(["a"])
+    async with async_client(daemon) as client:
+        async with await client.send_live(session, "go", total_timeout=10) as stream:
+            page = await client.api.sessions.list_session_events(session.app_id, session.session_id)
+            raw = page.to_wire()
+            raw["events"][0]["payload"] = ["no", "object"]
+            raw["events"][1]["seq"] = "two"
+            odd = type(page).from_wire(raw)
+            fresh = EventLog(session_id=session.session_id)
+            for row in odd.events:
+                fresh.feed(row if isinstance(row, dict) else row.to_wire())
+            assert len(fresh) == len(page.events)
+            assert len(fresh.events_of(InvalidPayload)) == 2
+            assert stream.log.closed is None

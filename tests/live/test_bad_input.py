@@ -1,7 +1,9 @@
 """Bad input gives one typed, readable error each; bad events are kept."""
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -241,3 +243,51 @@ def test_a_chat_that_does_not_end(client: DevClient, model: FakeModel) -> None:
     assert "waiting for approval: ask_user" in str(caught.value)
     assert [one.tool_name for one in caught.value.pending_approvals] == ["ask_user"]
     assert "approval_request" in {event.type for event in caught.value.events}
+
+
+@contextmanager
+def listener(answer: bytes | None) -> Generator[str]:
+    """Something that takes connections, and says one thing or nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0.05)
+        ending = threading.Event()
+        held: list[socket.socket] = []
+
+        def serve() -> None:
+            while not ending.is_set():
+                try:
+                    connection, _ = listening.accept()
+                except TimeoutError:
+                    continue
+                held.append(connection)
+                if answer is not None:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            ending.set()
+            thread.join()
+            for connection in held:
+                connection.close()
+
+
+@pytest.mark.parametrize("answer", [None, b"HTTP/1.1 101 Switching\r\n\r\n", b"nonsense\r\n\r\n"])
+def test_what_takes_connections_and_is_no_daemon_is_given_up_in_time(answer: bytes | None) -> None:
+    session = SessionHandle(session_id="s", app_id="a", daemon_url="http://x")
+    with listener(answer) as url, DevClient(url, token="t") as client:
+        started = time.monotonic()
+        with pytest.raises((EventTimeout, DaemonUnreachable)):
+            client.send_live(session, "hi", total_timeout=0.5)
+        with pytest.raises((EventTimeout, DaemonUnreachable)):
+            client.chat("a", "hi", session=session, timeout=0.5)
+        assert time.monotonic() - started < 8
+
+
+def test_a_body_that_cannot_be_decoded() -> None:
+    gzip = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\nnope"
+    with listener(gzip) as url, DevClient(url, token="t") as client, pytest.raises(DaemonUnreachable):
+        client.api.apps.list_apps()

@@ -271,3 +271,31 @@ def test_the_stream_stays_open_for_more_messages(
         assert stream.wait_for_turn(accepted).content == "three"
     with pytest.raises(StreamClosed):
         stream.wait_for(ToolCall, timeout=5)
+
+
+def test_a_queued_turn_is_complete_though_its_row_is_final_before_the_log_shows_it() -> None:
+    model = FakeModel().will_stream_text(["slow "] * 5, delay=0.05).will_respond_with_text("second")
+    with FakeDaemon(log_delay=0.3) as daemon, daemon.client() as client:
+        daemon.add_app("my-app", model=model)
+        session = SessionHandle(session_id="s", app_id="my-app", daemon_url=daemon.url)
+        client.post_message_raw(session, "one")
+        result = client.chat("my-app", "two", session=session, timeout=20)
+        assert (result.status, result.content) == ("completed", "second")
+        assert assertions.event_order(result.events, [UserMessage, MessageStarted, Result, MessageDone])
+
+
+def test_an_aborted_message_of_the_queue_is_cancelled_though_it_ends_as_done(
+    client: DevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    """Build A ends it with message_done; its queue row tells (contract: events, section 6.6)."""
+    model.will_respond_with_text("first").will_stream_text(["x"] * 200, delay=0.05)
+    first = client.post_message_raw(session, "one")
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(client.send_live, session, "two", 20.0)
+        client.wait_for_session(session)
+        with client.open_event_stream(session) as stream:
+            stream.wait_for(Token, where=lambda e: e.payload.delta == "x", timeout=10)
+            client.api.sessions.abort_session("my-app", session.session_id)
+        with sending.result(timeout=15) as aborted:
+            assert aborted.correlation_id != first.correlation_id
+            assert aborted.turn_result().status == "cancelled"

@@ -272,3 +272,54 @@ def test_an_unknown_type_is_kept_and_strict_refuses_it(known: SessionHandle, dae
         stream._inner._received(raw)
         with pytest.raises(ContractViolation, match="from_the_future"):
             stream.wait_for(ToolCall, timeout=5)
+
+
+def test_a_callback_may_fail_the_test_as_the_runner_does(
+    client: DevClient, model: FakeModel, known: SessionHandle
+) -> None:
+    model.will_stream_text(["x", "y"])
+    heard: list[str] = []
+    stream = client.open_event_stream(known, since=10_000)
+
+    @stream.on(Token)
+    def refuse(event: LiveEvent[Token]) -> None:
+        heard.append(event.payload.delta)
+        pytest.fail("not what I expected")
+
+    client.post_message_raw(known, "second")
+    stream.wait_for(MessageDone, timeout=10)
+    with pytest.raises(CallbackFailed, match="not what I expected"):
+        stream.stop()
+    assert heard == ["x", "y"]
+
+
+def test_a_callback_that_never_returns_does_not_keep_the_stream_open(
+    client: DevClient, model: FakeModel, known: SessionHandle
+) -> None:
+    model.will_stream_text(["x"])
+    release, entered = threading.Event(), threading.Event()
+    stream = client.open_event_stream(known, since=10_000)
+
+    @stream.on(Token)
+    def stay(event: LiveEvent[Token]) -> None:
+        entered.set()
+        release.wait(20)
+
+    client.post_message_raw(known, "second")
+    assert entered.wait(10)
+    started = time.monotonic()
+    stream.stop(timeout=0.5)
+    assert time.monotonic() - started < 5
+    assert not stream._inner._socket.connected
+    release.set()
+
+
+def test_two_threads_may_stop_a_stream(client: DevClient, known: SessionHandle) -> None:
+    other = client.open_event_stream(known)
+    stream = client.open_event_stream(known)
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(stream.stop) for _ in range(4)]:
+            done.result(timeout=10)
+    assert other.wait_for(Token, timeout=5)
+    other.fill_gaps()
+    other.stop()

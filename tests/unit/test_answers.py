@@ -154,3 +154,19 @@ def test_credentials_print_no_token() -> None:
     stored.store(TokenResponse(access_token="one", refresh_token="two"))
     stored.store(TokenResponse(access_token="three"))
     assert (stored.access_token, stored.refresh_token) == ("three", "two")
+
+
+def test_a_token_across_the_cut_of_a_long_body_is_not_shown() -> None:
+    for padding in range(60, 125):
+        with pytest.raises(DigitornError) as caught:
+            read(LIST, 502, b"x" * padding + b" " + SECRET.encode() * 3)
+        assert SECRET[:8] not in str(caught.value)
+
+
+def test_a_token_is_one_whole_printable_word() -> None:
+    assert Credentials(" abc.def \n").access_token == "abc.def"
+    assert Credentials("").access_token is None
+    for bad in ("two words-secret", "Ünicode-secret", "line\nbreak-secret"):
+        with pytest.raises(ValueError, match="no header can carry") as caught:
+            Credentials(bad)
+        assert "secret" not in str(caught.value)

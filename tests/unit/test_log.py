@@ -250,3 +250,12 @@ def test_a_turn_has_the_events_that_name_no_turn_but_come_while_it_runs() -> Non
         approval_request("after", seq=9),
     )
     assert seqs(log.turn(TURN)) == [2, 4, 5, 7, 8]
+
+
+def test_rows_without_a_session_belong_to_the_log_that_reads_them() -> None:
+    row = token("a", seq=4, session_id=None)
+    log = EventLog(session_id=SESSION)
+    assert log.feed(row) is not None
+    assert log.feed({key: value for key, value in row.items() if key != "event_id"}) is None
+    assert log.feed(token("a", seq=4)) is None
+    assert [event.session_id for event in log] == [SESSION]

@@ -37,6 +37,7 @@ _BY_STATUS: Mapping[int, type[ApiError]] = {
     429: RateLimited,
 }
 _LONGEST_REASON = 500
+_LONGEST_SHOWN = 120
 
 
 def read_answer(
@@ -84,13 +85,13 @@ def _refusal(
     hint: str | None = None
     if _is_json(content):
         data = from_json(content)
-        reason = _reason(data)
+        reason = credentials.redact(_reason(data))[:_LONGEST_REASON]
     elif content.strip():
         reason = _shown(content, credentials)
         hint = f"The answer is not the daemon's; is a Digitorn daemon at {daemon_url}?"
     else:
         reason = ""
-    error = kind(exchange, credentials.redact(reason), data, hint)
+    error = kind(exchange, reason, data, hint)
     if isinstance(error, RateLimited | ServerError):
         error.retry_after = _seconds(headers.get("retry-after"))
     return error
@@ -110,7 +111,7 @@ def _reason(document: object) -> str:
     envelope = _as(AppResponse, document)
     if envelope is not None:
         return envelope.error or ""
-    return json.dumps(document)[:_LONGEST_REASON]
+    return json.dumps(document)
 
 
 M = TypeVar("M", bound=Model)
@@ -132,8 +133,8 @@ def _is_json(content: bytes) -> bool:
 
 
 def _shown(content: bytes, credentials: Credentials) -> str:
-    text = " ".join(content[:_LONGEST_REASON].decode("utf-8", errors="replace").split())
-    return credentials.redact(text[:120])
+    text = credentials.redact(" ".join(content.decode("utf-8", errors="replace").split()))
+    return text[:_LONGEST_SHOWN]
 
 
 def _seconds(value: str | None) -> float | None:

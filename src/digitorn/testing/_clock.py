@@ -1,7 +1,12 @@
-"""Pauses between polls of what cannot be waited on."""
+"""Pauses between polls of what cannot be waited on, and deadlines that every call below them keeps."""
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_DEADLINE: ContextVar[float | None] = ContextVar("digitorn_testing_deadline", default=None)
 
 
 async def asleep(seconds: float) -> None:
@@ -12,3 +17,28 @@ async def asleep(seconds: float) -> None:
 def sleep(seconds: float) -> None:
     """Pauses the thread."""
     time.sleep(seconds)
+
+
+@contextmanager
+def until(deadline: float) -> Iterator[None]:
+    """Bounds every call inside, on this thread or task and on those it starts.
+
+    Args:
+        deadline: Moment on the monotonic clock, in seconds.
+    """
+    outer = _DEADLINE.get()
+    reset = _DEADLINE.set(deadline if outer is None else min(outer, deadline))
+    try:
+        yield
+    finally:
+        _DEADLINE.reset(reset)
+
+
+def remaining(limit: float) -> float:
+    """Seconds that a call may take: its own limit, or less when the deadline is nearer. Never negative.
+
+    Args:
+        limit: Seconds.
+    """
+    deadline = _DEADLINE.get()
+    return limit if deadline is None else max(0.0, min(limit, deadline - time.monotonic()))

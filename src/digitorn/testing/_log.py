@@ -3,7 +3,7 @@
 import threading
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias, TypeVar, overload
 
 from ._errors import ContractViolation, EventTimeout
@@ -120,6 +120,9 @@ class EventLog:
             ContractViolation: `strict` is set and the event is unknown or invalid; it is kept all the same.
         """
         event = decode(raw)
+        if event.session_id is None and self.session_id is not None and event.kind != "system":
+            # Rows of the durable log may lack it (contract: events, section 4.3).
+            event = replace(event, session_id=self.session_id)
         with self._lock:
             if self._is_foreign(event):
                 self._foreign.append(event)
@@ -298,11 +301,6 @@ class EventLog:
             sinks = {id(sink): sink for some in self._sinks.values() for sink in some}
         for sink in sinks.values():
             sink(None)
-
-    def reopen(self) -> None:
-        """Lets events in again after `close`."""
-        with self._lock:
-            self._closed = None
 
     @property
     def closed(self) -> BaseException | None:

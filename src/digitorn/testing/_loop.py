@@ -12,6 +12,10 @@ T = TypeVar("T")
 _STOP_SECONDS = 5.0
 
 
+class LoopStopped(Exception):
+    """The loop ended, and what ran on it with it."""
+
+
 class BackgroundLoop:
     """An event loop on a thread of its own, that lives while somebody uses it.
 
@@ -72,6 +76,7 @@ class BackgroundLoop:
 
         Raises:
             TimeoutError: The time is over.
+            LoopStopped: The loop ended meanwhile.
             RuntimeError: It was called on the loop's own thread, where waiting would block the loop.
         """
         loop, thread = self._loop, self._thread
@@ -84,6 +89,8 @@ class BackgroundLoop:
         future = asyncio.run_coroutine_threadsafe(coroutine, loop)
         try:
             return future.result(timeout)
+        except concurrent.futures.CancelledError:
+            raise LoopStopped from None
         except (KeyboardInterrupt, concurrent.futures.TimeoutError):
             future.cancel()
             raise

@@ -3,16 +3,20 @@
 The builds differ in all three; what is decided here is decided by what arrives, never by a version.
 """
 
+from collections.abc import Iterable
 from typing import Final, Literal, TypeAlias
 
 from ._errors import ContractViolation
 from ._generated.events import (
+    CredentialAuthRequired,
+    CredentialRequired,
     Error,
     EventPayload,
     MessageCancelled,
     MessageDone,
     MessageQueued,
     MessageStarted,
+    Result,
     TurnTerminal,
     UserMessage,
 )
@@ -38,6 +42,16 @@ PAGE: Final = 5000
 """Most rows that one read of the durable log brings (contract: rest, list_session_events)."""
 
 TURN_END_TYPES: Final[tuple[type[EventPayload], ...]] = (MessageDone, MessageCancelled, TurnTerminal)
+
+OUTCOME_TYPES: Final = (
+    CredentialAuthRequired,
+    CredentialRequired,
+    Error,
+    MessageCancelled,
+    Result,
+    TurnTerminal,
+)
+"""What says how a turn ended."""
 
 TURN_END_HINTS: Final[tuple[type[EventPayload], ...]] = (MessageCancelled, Error)
 """What may mean the end of a turn without naming it."""
@@ -65,6 +79,14 @@ def ends_turn(event: AnyEvent, correlation_id: str) -> bool:
 def begins_turn(event: AnyEvent) -> bool:
     """Whether this event may be the first of a turn."""
     return isinstance(event.payload, UserMessage | MessageQueued | MessageStarted)
+
+
+def tells_outcome(turn: Iterable[AnyEvent]) -> bool:
+    """Whether a turn's events say how it ended.
+
+    An aborted message of the queue ends as done, with neither result nor error (contract: events, 6.6).
+    """
+    return any(isinstance(event.payload, OUTCOME_TYPES) for event in turn)
 
 
 def may_end_turn(event: AnyEvent) -> bool:

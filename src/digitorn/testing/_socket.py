@@ -3,9 +3,11 @@
 # The packages have no types: what comes out of them is unknown here, and typed from here on.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+import aiohttp
 import engineio
 import socketio
 from pydantic import ValidationError
@@ -19,6 +21,18 @@ from ._generated.events import EVENT_NAMESPACE, EVENT_PUSH, EventEnvelope
 
 Request = TypeVar("Request", bound=Model)
 Ack = TypeVar("Ack", bound=Model)
+
+
+# What comes out of a handshake with something that is no daemon, or breaks off.
+_CONNECT_ERRORS = (
+    SocketConnectionError,
+    TimeoutError,
+    OSError,
+    aiohttp.ClientError,
+    ValueError,
+    TypeError,
+    KeyError,
+)
 
 
 class HandshakeRefused(Exception):
@@ -42,6 +56,7 @@ class EventSocket:
         self._on_lost = on_lost
         self._closing = False
         self._client: Any = None
+        self._gone = asyncio.Event()
 
     async def connect(self, token: str | None, timeout: float) -> None:
         """Connects and authenticates.
@@ -58,22 +73,27 @@ class EventSocket:
         client: Any = _SocketClient(reconnection=False, handle_sigint=False, request_timeout=timeout)
         client.on("*", self._pushed, namespace=EVENT_NAMESPACE)
         client.on("disconnect", self._disconnected, namespace=EVENT_NAMESPACE)
-        self._client, self._closing = client, False
+        self._client, self._closing, self._gone = client, False, asyncio.Event()
         auth = ConnectAuth(token=token).to_wire() if token else None
         try:
-            await client.connect(
-                self.daemon_url,
-                auth=auth,
-                transports=["websocket"],
-                namespaces=[EVENT_NAMESPACE],
-                wait_timeout=timeout,
-            )
-        except SocketConnectionError as error:
+            async with asyncio.timeout(timeout):
+                await client.connect(
+                    self.daemon_url,
+                    auth=auth,
+                    transports=["websocket"],
+                    namespaces=[EVENT_NAMESPACE],
+                    wait_timeout=timeout,
+                )
+        except _CONNECT_ERRORS as error:
             refused = bool(client.failed_namespaces)
             await self.close()
             if refused:
-                raise HandshakeRefused(str(error)) from None
-            raise DaemonUnreachable(self.daemon_url, f"Socket.IO: {error}") from None
+                raise HandshakeRefused from None
+            said = str(error) or f"no handshake within {timeout:g} s"
+            raise DaemonUnreachable(self.daemon_url, f"Socket.IO: {said}") from None
+        except BaseException:
+            await self.close()
+            raise
 
     async def call(
         self, command: Command[Request, Ack], request: Request, timeout: float
@@ -89,13 +109,25 @@ class EventSocket:
             DaemonUnreachable: The connection is gone or no acknowledgement came.
             ContractViolation: The acknowledgement is not what the contract says.
         """
+        if self._client is None:
+            raise DaemonUnreachable(self.daemon_url, f"{command.name}: the connection is closed")
+        asking = asyncio.ensure_future(
+            self._client.call(command.name, request.to_wire(), namespace=command.namespace, timeout=timeout)
+        )
+        # An acknowledgement never comes over a connection that is gone.
+        going = asyncio.ensure_future(self._gone.wait())
         try:
-            raw: object = await self._client.call(
-                command.name, request.to_wire(), namespace=command.namespace, timeout=timeout
-            )
-        except (SocketIOError, AttributeError) as error:
+            await asyncio.wait({asking, going}, return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                raise DaemonUnreachable(self.daemon_url, f"{command.name}: the connection was lost")
+            raw: object = asking.result()
+        except SocketIOError as error:
             said = str(error) or f"no acknowledgement within {timeout:g} s"
             raise DaemonUnreachable(self.daemon_url, f"{command.name}: {said}") from None
+        finally:
+            asking.cancel()
+            going.cancel()
+            await asyncio.wait({asking, going})
         try:
             return command.ack.from_wire(raw)
         except ValidationError as error:
@@ -113,8 +145,12 @@ class EventSocket:
         """Ends the connection. May be called again."""
         self._closing = True
         client, self._client = self._client, None
-        if client is not None:
+        if client is None:
+            return
+        try:
             await client.disconnect()
+        finally:
+            # A peer that does not answer, or a handshake that was broken off, leaves these.
             http = client.eio.http
             if http is not None and not http.closed:
                 await http.close()
@@ -129,6 +165,7 @@ class EventSocket:
             self._on_frame(EventEnvelope(type=name, payload=payload).to_wire())
 
     def _disconnected(self, *reason: object) -> None:
+        self._gone.set()
         if not self._closing:
             self._on_lost(" ".join(str(part) for part in reason) or "the connection was lost")
 

@@ -11,8 +11,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from . import _session_protocol as protocol
-from ._async.session_reads import ending_by_queue, read_log
+from ._async.session_reads import ended, read_log
 from ._async.transport import AsyncTransport
+from ._clock import remaining
 from ._connect import resolve_daemon_url
 from ._credentials import Credentials
 from ._errors import (
@@ -23,6 +24,8 @@ from ._errors import (
     DigitornError,
     EventTimeout,
     JoinRefused,
+    RateLimited,
+    ServerError,
     StreamClosed,
 )
 from ._event import LiveEvent
@@ -38,7 +41,7 @@ from ._generated.models import MessageAccepted, PendingApproval
 from ._generated.rest_async import AsyncApi
 from ._handles import SessionHandle
 from ._log import AnyEvent, EventLog
-from ._loop import BACKGROUND
+from ._loop import BACKGROUND, LoopStopped
 from ._select import Selector, Where
 from ._socket import EventSocket, HandshakeRefused
 from ._turn_result import TurnResult, collect
@@ -51,6 +54,8 @@ DEFAULT_TIMEOUT = 60.0
 _CONNECT_SECONDS = 10.0
 _RECONNECT_FIRST, _RECONNECT_MOST = 0.05, 2.0
 _CHECK_FIRST, _CHECK_MOST = 0.5, 5.0
+# What may be gone a moment later: the daemon starts, is busy, or cannot be reached.
+_PASSING = (DaemonUnreachable, ServerError, RateLimited)
 _logger = logging.getLogger("digitorn.testing")
 
 
@@ -107,9 +112,6 @@ class StreamBase:
     def __repr__(self) -> str:
         state = "closed" if self.log.closed is not None else "open"
         return f"<{type(self).__name__} {self.app_id}/{self.session_id}, {state}, {len(self.log)} events>"
-
-    def _first(self, found: list[AnyEvent], selector: Selector, where: Where | None) -> AnyEvent | None:
-        return next((event for event in found if _fits(event, selector, where)), None)
 
     def _timeout(self, selector: Selector, timeout: float) -> EventTimeout:
         refused = [str(event.seq) for event in self.events() if selector.wires and selector.matches(event)]
@@ -175,6 +177,7 @@ class AsyncLiveEventStream(StreamBase):
         self._auto_approve = auto_approve
         self._decided: set[str] = set()
         self._settling: asyncio.Task[None] | None = None
+        self._reconnecting: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._deliveries: set[asyncio.Task[None]] = set()
         self._started = False
@@ -195,7 +198,11 @@ class AsyncLiveEventStream(StreamBase):
             StreamClosed: It was started before.
         """
         await self.connect()
-        await self.join()
+        try:
+            await self.join()
+        except BaseException:
+            await self._shut(StreamClosed("it could not join"), 1.0)
+            raise
         return self
 
     async def connect(self) -> None:
@@ -208,7 +215,7 @@ class AsyncLiveEventStream(StreamBase):
         try:
             await self._handshake()
         except BaseException:
-            await self._shut(StreamClosed("it could not connect"))
+            await self._shut(StreamClosed("it could not connect"), 1.0)
             raise
 
     async def join(self, *, from_now: bool = False) -> None:
@@ -222,9 +229,9 @@ class AsyncLiveEventStream(StreamBase):
         """
         since = protocol.FROM_NOW if from_now else self._join_since
         request = JoinSessionRequest(app_id=self.app_id, session_id=self.session_id, since=since)
-        ack = await self._socket.call(JOIN_SESSION, request, _CONNECT_SECONDS)
+        ack = await self._socket.call(JOIN_SESSION, request, remaining(_CONNECT_SECONDS))
         if isinstance(ack, CommandError):
-            raise JoinRefused(self.session_id, ack.error)
+            raise JoinRefused(self.session_id, self._credentials.redact(ack.error))
         if from_now:
             # Snapshots take numbers too: what the session does from here on comes behind them.
             self._join_since = self._newest_logged = self._complete = self.log.last_seq
@@ -240,29 +247,35 @@ class AsyncLiveEventStream(StreamBase):
         Raises:
             CallbackFailed: A callback had raised; only the first call of `stop` tells.
         """
-        try:
-            async with asyncio.timeout(timeout):
-                await self._shut(StreamClosed("it was stopped"))
-        except TimeoutError:
-            _logger.warning("the stream of session %s did not close within %g s", self.session_id, timeout)
+        await self._shut(StreamClosed("it was stopped"), timeout)
         if self.callback_errors and not self._stopped:
             self._stopped = True
             raise self.callback_errors[0]
         self._stopped = True
 
-    async def _shut(self, reason: DigitornError) -> None:
+    async def _shut(self, reason: DigitornError, timeout: float) -> None:
+        """Ends everything within about the given seconds, whatever callbacks and peer do."""
         self.log.close(reason)
         current = asyncio.current_task()
-        # What has arrived is still given to the callbacks.
-        if deliveries := [task for task in self._deliveries if task is not current]:
-            await asyncio.wait(deliveries)
-        tasks = [task for task in self._tasks if task is not current]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        await self._socket.close()
-        await self._transport.aclose()
+        try:
+            # What has arrived is still given to the callbacks.
+            if deliveries := [task for task in self._deliveries if task is not current]:
+                await asyncio.wait(deliveries, timeout=timeout / 2)
+            tasks = [task for task in self._tasks if task is not current]
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks, timeout=timeout / 4)
+        finally:
+            for closing in (self._socket.close(), self._transport.aclose()):
+                await self._close_in_time(closing, max(timeout / 4, 0.1))
+
+    async def _close_in_time(self, closing: Coroutine[Any, Any, None], seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await closing
+        except TimeoutError:
+            _logger.warning("the stream of session %s was cut off: its peer did not answer", self.session_id)
 
     async def __aenter__(self) -> Self:
         return self if self._started else await self.start()
@@ -294,20 +307,21 @@ class AsyncLiveEventStream(StreamBase):
     async def _handshake(self) -> None:
         token = self._credentials.access_token
         try:
-            await self._socket.connect(token, _CONNECT_SECONDS)
+            await self._socket.connect(token, remaining(_CONNECT_SECONDS))
         except HandshakeRefused:
             # The refusal says nothing; the same token over HTTP does, and is renewed there if it expired.
             await self._api.auth.get_me()
             if self._credentials.access_token == token:
                 raise JoinRefused(self.session_id, "the connection was refused, the token is good") from None
             try:
-                await self._socket.connect(self._credentials.access_token, _CONNECT_SECONDS)
-            except HandshakeRefused as error:
-                raise JoinRefused(self.session_id, f"the connection was refused: {error}") from None
+                await self._socket.connect(self._credentials.access_token, remaining(_CONNECT_SECONDS))
+            except HandshakeRefused:
+                raise JoinRefused(self.session_id, "the connection was refused twice") from None
 
     def _lost(self, reason: str) -> None:
-        if self.log.closed is None:
-            self._spawn(self._reconnect(reason))
+        # A connection that is lost again while it is made again is the same loop's business.
+        if self.log.closed is None and (self._reconnecting is None or self._reconnecting.done()):
+            self._reconnecting = self._spawn(self._reconnect(reason))
 
     async def _reconnect(self, reason: str) -> None:
         delay = _RECONNECT_FIRST
@@ -317,8 +331,9 @@ class AsyncLiveEventStream(StreamBase):
                 behind = self._newest_logged - protocol.REPLAY_MARGIN
                 self._join_since = max(self._join_since, behind)
                 await self.join()
-                return
-            except DaemonUnreachable as error:
+                if self._socket.connected:
+                    return
+            except (*_PASSING, ContractViolation) as error:
                 _logger.info("session %s: %s; %s", self.session_id, reason, error)
             await asyncio.sleep(delay)
             delay = min(delay * 2, _RECONNECT_MOST)
@@ -345,7 +360,7 @@ class AsyncLiveEventStream(StreamBase):
             passed = moment
             try:
                 await self.fill_gaps()
-            except (ApiError, DaemonUnreachable) as error:
+            except (ApiError, ContractViolation, DaemonUnreachable) as error:
                 _logger.info("session %s: gaps could not be filled: %s", self.session_id, error)
 
     async def fill_gaps(self) -> int:
@@ -398,7 +413,7 @@ class AsyncLiveEventStream(StreamBase):
         arrived: asyncio.Queue[AnyEvent | None] = asyncio.Queue()
         subscription = self.log.subscribe(arrived.put_nowait, (type,))
         try:
-            if (found := self._first(subscription.existing, selector, where)) is not None:
+            if (found := _first(subscription.existing, selector, where)) is not None:
                 return found
             self._check_started()
             async with asyncio.timeout(limit):
@@ -504,6 +519,8 @@ class AsyncLiveEventStream(StreamBase):
                 ended = await self._ended_by_http(correlation_id)
                 patience = _CHECK_FIRST
         await self._complete_log(correlation_id)
+        if correlation_id not in self._endings and not protocol.tells_outcome(self.log.turn(correlation_id)):
+            await self._ended_by_http(correlation_id)
 
     async def _complete_log(self, correlation_id: str) -> None:
         """Makes sure of what came before now. Without a gap there is nothing to ask the daemon for."""
@@ -520,16 +537,21 @@ class AsyncLiveEventStream(StreamBase):
     async def _ended_by_http(self, correlation_id: str) -> bool:
         """Whether the daemon, asked over HTTP, says that a turn is over."""
         try:
-            await self.fill_gaps()
-            if any(protocol.ends_turn(event, correlation_id) for event in self.log.turn(correlation_id)):
-                return True
-            ending = await ending_by_queue(self._api, self.app_id, self.session_id, correlation_id)
-        except DaemonUnreachable as error:
+            over, ending = await ended(
+                self._api,
+                self.log,
+                self.app_id,
+                self.session_id,
+                correlation_id,
+                since=self._complete,
+                take=self._received,
+            )
+        except (*_PASSING, ContractViolation) as error:
             _logger.info("session %s: %s", self.session_id, error)
             return False
         if ending is not None:
             self._endings[correlation_id] = ending
-        return ending is not None
+        return over
 
     def _check_started(self) -> None:
         if not self._started:
@@ -576,10 +598,12 @@ class AsyncLiveEventStream(StreamBase):
                 result = callback(event)
                 if inspect.isawaitable(result):
                     await _awaited(result)
-            except Exception as error:  # noqa: BLE001 - a callback may raise anything; it is reported
+            except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # noqa: BLE001 - test runners fail a test with any of these
                 self.report(callback, error)
 
-    def report(self, callback: object, error: Exception) -> None:
+    def report(self, callback: object, error: BaseException) -> None:
         """Reports a callback that raised."""
         name = getattr(callback, "__qualname__", repr(callback))
         failed = CallbackFailed(f"callback {name} raised {type(error).__name__}: {error}")
@@ -597,13 +621,22 @@ class AsyncLiveEventStream(StreamBase):
                 self._spawn(self._resolve(request))
 
     async def _resolve(self, request: ApprovalRequest | PendingApproval) -> None:
-        try:
-            await self._api.approvals.resolve_approval(
-                request.app_id, request_id=request.request_id, approved=True
-            )
-        except ApiError as error:
-            # Somebody else was faster, or the turn was aborted meanwhile.
-            _logger.info("approval %s was not resolved: %s", request.request_id, error)
+        delay = _RECONNECT_FIRST
+        while self.log.closed is None:
+            try:
+                await self._api.approvals.resolve_approval(
+                    request.app_id, request_id=request.request_id, approved=True
+                )
+            except _PASSING as error:
+                _logger.info("approval %s: %s", request.request_id, error)
+            except (ApiError, ContractViolation) as error:
+                # Somebody else was faster, or the turn was aborted meanwhile.
+                _logger.info("approval %s was not resolved: %s", request.request_id, error)
+                return
+            else:
+                return
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, _RECONNECT_MOST)
 
 
 class LiveEventStream(StreamBase):
@@ -644,6 +677,7 @@ class LiveEventStream(StreamBase):
         self.callback_errors = self._inner.callback_errors
         """Callbacks that raised; the first is raised again by `stop`."""
         self._holds_loop = False
+        self._releasing = threading.Lock()
         self._started = False
         self._callbacks: list[tuple[Selector, Callable[[AnyEvent], object]]] = []
         self._deliveries: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
@@ -716,19 +750,25 @@ class LiveEventStream(StreamBase):
                 delivery.join(timeout)
         try:
             BACKGROUND.run(self._inner.stop(timeout), timeout + 1.0)
+        except LoopStopped:
+            _logger.info("session %s: stopped by another thread", self.session_id)
         finally:
             self._release()
 
     def _release(self) -> None:
-        if self._holds_loop:
-            self._holds_loop = False
+        with self._releasing:
+            held, self._holds_loop = self._holds_loop, False
+        if held:
             BACKGROUND.release()
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         if not self._holds_loop:
             coroutine.close()
             raise self._not_open()
-        return BACKGROUND.run(coroutine)
+        try:
+            return BACKGROUND.run(coroutine)
+        except LoopStopped:
+            raise self._not_open() from None
 
     def _not_open(self) -> BaseException:
         if self.log.closed is not None:
@@ -794,7 +834,7 @@ class LiveEventStream(StreamBase):
         arrived: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
         subscription = self.log.subscribe(arrived.put, (type,))
         try:
-            if (found := self._first(subscription.existing, selector, where)) is not None:
+            if (found := _first(subscription.existing, selector, where)) is not None:
                 return found
             if not self._started:
                 raise self._not_open()
@@ -892,12 +932,16 @@ class LiveEventStream(StreamBase):
                 if selector.matches(event):
                     try:
                         callback(event)
-                    except Exception as error:  # noqa: BLE001 - a callback may raise anything; it is reported
+                    except BaseException as error:  # noqa: BLE001 - test runners fail a test with any of these
                         self._inner.report(callback, error)
 
 
 def _fits(event: AnyEvent, selector: Selector, where: Where | None) -> bool:
     return selector.matches(event) and (where is None or where(event))
+
+
+def _first(found: list[AnyEvent], selector: Selector, where: Where | None) -> AnyEvent | None:
+    return next((event for event in found if _fits(event, selector, where)), None)
 
 
 async def _awaited(result: Awaitable[object]) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from ._event import LiveEvent
 from ._generated.events import (
+    CredentialAuthRequired,
+    CredentialRequired,
     Error,
     EventPayload,
     MessageCancelled,
@@ -81,10 +83,12 @@ def collect(
                 answer, usage = result.content, result.usage
                 # Provider failures end as done; the result's own error tells (contract: events, 8, trap 4).
                 error = result.error or error
-            case Error(error=said):
-                error = said or error
+            case Error() | CredentialRequired() | CredentialAuthRequired() as failure:
+                error = failure.error or failure.detail or failure.code or event.type
             case MessageCancelled() | TurnTerminal(status="cancelled" | "interrupted"):
                 status = "cancelled"
+            case TurnTerminal(status="failed") if error is None:
+                error = event.type
             case _:
                 pass
     if error is not None and status == "completed":

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from ._event import LiveEvent, decode
 from ._generated.events import (
     DISPATCHER_TOOLS,
+    CredentialAuthRequired,
+    CredentialRequired,
     Error,
     EventPayload,
     EventType,
@@ -244,7 +246,7 @@ def tool_called(
 
 
 def no_errors(events: Events) -> Check:
-    """Whether nothing reports an error: neither an error event nor a result with an error.
+    """Whether nothing reports an error: neither an error or missing credential, nor a result with an error.
 
     Args:
         events: The events.
@@ -252,7 +254,7 @@ def no_errors(events: Events) -> Check:
     found: list[str] = []
     for event in _typed(events):
         match event.payload:
-            case Error() | ModuleError():
+            case Error() | ModuleError() | CredentialRequired() | CredentialAuthRequired():
                 found.append(f"{_place(event)}: {event.type} {summary(event.payload)}")
             case Result(error=error) if error:
                 found.append(f"{_place(event)}: {event.type} {error}")

@@ -1,5 +1,6 @@
 """The client that tests talk to a daemon with."""
 
+import logging
 import time
 import uuid
 from collections.abc import Sequence
@@ -7,10 +8,18 @@ from types import TracebackType
 from typing import Self
 
 from .. import _session_protocol as protocol
-from .._clock import asleep
+from .._clock import asleep, remaining, until
 from .._connect import resolve_daemon_url
 from .._credentials import Credentials
-from .._errors import ApiError, EventTimeout, JoinRefused, NotFound, Unauthorized
+from .._errors import (
+    ApiError,
+    DaemonUnreachable,
+    DigitornError,
+    EventTimeout,
+    JoinRefused,
+    NotFound,
+    Unauthorized,
+)
 from .._generated._runtime import NOT_GIVEN
 from .._generated.events import QUESTION_TOOLS
 from .._generated.models import (
@@ -26,11 +35,13 @@ from .._log import EventLog
 from .._session_protocol import TurnStatus
 from .._stream import AsyncLiveEventStream
 from .._turn_result import TurnResult, collect
-from .session_reads import ending_by_queue, read_log
+from .session_reads import ended, read_log
 from .transport import AsyncTransport
 
 _POLL_FIRST, _POLL_MOST, _POLL_GROWTH = 0.02, 1.0, 1.5
 _NEW_SESSION_SECONDS = 10.0
+_LAST_LOOK_SECONDS = 1.0
+_logger = logging.getLogger("digitorn.testing")
 
 
 class AsyncDevClient:
@@ -278,44 +289,57 @@ class AsyncDevClient:
         """
         limit = self.timeout if timeout is None else timeout
         approving = self.auto_approve if auto_approve is None else auto_approve
-        session = session or await self.new_session(app_id, workspace=workspace)
-        log = EventLog(session_id=session.session_id)
-        correlation_id = protocol.correlation_id_of(await self.post_message_raw(session, message))
+        log = EventLog(session_id=session.session_id if session else None)
+        correlation_id = "of the message"
+        deadline = time.monotonic() + limit
         try:
-            ending = await self._poll_until_end(session, correlation_id, log, limit, approving)
-        except EventTimeout:
-            await self._read_on(session, log)
+            with until(deadline):
+                session = session or await self.new_session(app_id, workspace=workspace)
+                log.session_id = session.session_id
+                accepted = await self.post_message_raw(session, message)
+                correlation_id = protocol.correlation_id_of(accepted)
+                ending = await self._poll_until_end(session, correlation_id, log, approving)
+        except (DaemonUnreachable, EventTimeout):
+            if session is None or time.monotonic() < deadline:
+                raise
+            await self._look_once_more(session, log)
             raise log.timeout(f"turn {correlation_id} did not end", limit) from None
         return collect(
             log.turn(correlation_id), session=session, correlation_id=correlation_id, ending=ending
         )
 
     async def _poll_until_end(
-        self, session: SessionHandle, correlation_id: str, log: EventLog, limit: float, approving: bool
+        self, session: SessionHandle, correlation_id: str, log: EventLog, approving: bool
     ) -> TurnStatus | None:
-        """How the turn ended, where no event of it says so."""
+        """How the turn ended, where no event of it says so. Ends with the deadline at the latest."""
         app_id, session_id = session.app_id, session.session_id
-        deadline, interval = time.monotonic() + limit, _POLL_FIRST
+        interval = _POLL_FIRST
         while True:
             if approving:
                 await self._approve_pending(session)
             detail = await self.api.sessions.get_session(app_id, session_id)
             # A busy session may be busy with a later message: look closer now and then all the same.
+            left = remaining(_POLL_MOST)
             if not detail.is_active or interval >= _POLL_MOST:
-                await self._read_on(session, log)
-                if any(protocol.ends_turn(event, correlation_id) for event in log.turn(correlation_id)):
-                    return None
-                ending = await ending_by_queue(self.api, app_id, session_id, correlation_id)
-                if ending is not None:
+                over, ending = await ended(
+                    self.api, log, app_id, session_id, correlation_id, since=0, take=log.feed
+                )
+                if over:
                     return ending
-            if time.monotonic() > deadline:
+            if left <= 0:
                 raise EventTimeout(f"turn {correlation_id} did not end")
-            await asleep(interval)
+            await asleep(min(interval, left))
             interval = min(interval * _POLL_GROWTH, _POLL_MOST)
 
-    async def _read_on(self, session: SessionHandle, log: EventLog) -> None:
-        since = max(0, log.last_seq - protocol.REPLAY_MARGIN)
-        await read_log(self.api, session.app_id, session.session_id, since=since, take=log.feed)
+    async def _look_once_more(self, session: SessionHandle, log: EventLog) -> None:
+        """Takes in what there is, for the error to tell of; a daemon that hangs is not waited for."""
+        try:
+            with until(time.monotonic() + _LAST_LOOK_SECONDS):
+                await read_log(
+                    self.api, session.app_id, session.session_id, since=log.last_seq, take=log.feed
+                )
+        except DigitornError as error:
+            _logger.info("session %s: its log could not be read: %s", session.session_id, error)
 
     async def send_live(
         self,
@@ -346,16 +370,19 @@ class AsyncDevClient:
         """
         deadline = time.monotonic() + total_timeout
         stream = self._stream(session, auto_approve=auto_approve, strict=strict)
-        await stream.connect()
         try:
-            joined = await _joined(stream)
-            accepted = await self.post_message_raw(session, message)
-            if not joined:
-                await self.wait_for_session(session, timeout=min(total_timeout, _NEW_SESSION_SECONDS))
-                await stream.join()
-            await stream.wait_for_turn(accepted, timeout=max(0.0, deadline - time.monotonic()))
-        except EventTimeout:
+            with until(deadline):
+                await stream.connect()
+                joined = await _joined(stream)
+                accepted = await self.post_message_raw(session, message)
+                if not joined:
+                    await self.wait_for_session(session, timeout=remaining(_NEW_SESSION_SECONDS))
+                    await stream.join()
+                await stream.wait_for_turn(accepted, timeout=remaining(total_timeout))
+        except (DaemonUnreachable, EventTimeout):
             await stream.stop()
+            if time.monotonic() < deadline:
+                raise
             raise stream.log.timeout("the turn did not end", total_timeout) from None
         except BaseException:
             await stream.stop()

@@ -1,9 +1,13 @@
 """What is read of a session over HTTP when the events alone do not tell."""
 
+import time
 from collections.abc import Callable
 
 from .. import _session_protocol as protocol
+from .._clock import asleep
+from .._generated.models import SessionEvent
 from .._generated.rest_async import AsyncApi
+from .._log import EventLog
 from .._session_protocol import TurnStatus
 
 
@@ -23,11 +27,13 @@ async def read_log(
         page = await api.sessions.list_session_events(
             app_id, session_id, since_seq=since, limit=protocol.PAGE
         )
-        for row in page.events:
-            take(row.to_wire())
-        if len(page.events) < protocol.PAGE:
+        frames = [row.to_wire() if isinstance(row, SessionEvent) else row for row in page.events]
+        for frame in frames:
+            take(frame)
+        numbers = [row.seq for row in page.events if isinstance(row, SessionEvent)]
+        if len(page.events) < protocol.PAGE or not numbers:
             return
-        since = page.events[-1].seq
+        since = numbers[-1]
 
 
 async def ending_by_queue(
@@ -43,3 +49,45 @@ async def ending_by_queue(
         if entry.correlation_id == correlation_id:
             return protocol.status_of_entry(entry)
     return None
+
+
+async def ended(
+    api: AsyncApi,
+    log: EventLog,
+    app_id: str,
+    session_id: str,
+    correlation_id: str,
+    *,
+    since: int,
+    take: Callable[[object], object],
+) -> tuple[bool, TurnStatus | None]:
+    """Whether a turn is over according to the daemon, and how where no event says so.
+
+    What can be read of its events is in the log then.
+
+    Args:
+        api: The stubs.
+        log: What `take` fills.
+        app_id: The app.
+        session_id: The session.
+        correlation_id: The turn.
+        since: Number up to which the log is known to be complete.
+        take: Is given each row as a frame.
+    """
+    patience = time.monotonic() + protocol.VISIBLE_SECONDS
+    ending: TurnStatus | None = None
+    while True:
+        behind = max(since, log.last_seq - protocol.REPLAY_MARGIN)
+        await read_log(api, app_id, session_id, since=behind, take=take)
+        turn = log.turn(correlation_id)
+        if any(protocol.ends_turn(event, correlation_id) for event in turn):
+            if ending is None and not protocol.tells_outcome(turn):
+                ending = await ending_by_queue(api, app_id, session_id, correlation_id)
+            return True, ending
+        ending = ending or await ending_by_queue(api, app_id, session_id, correlation_id)
+        if ending is None:
+            return False, None
+        # The row is final before the last rows of the log are visible.
+        if time.monotonic() > patience:
+            return True, ending
+        await asleep(protocol.SETTLE_SECONDS[0])

@@ -7,6 +7,7 @@ from typing import TypeVar
 import httpx
 
 from .._answers import read_answer
+from .._clock import remaining
 from .._connect import tls_context
 from .._credentials import Credentials
 from .._errors import DaemonUnreachable, DigitornError
@@ -15,6 +16,8 @@ from .._generated.models import RefreshTokenRequest
 from .._generated.operations import REFRESH_TOKEN
 
 T = TypeVar("T")
+
+_CONNECT_SECONDS = 10.0
 
 
 class AsyncTransport:
@@ -25,7 +28,7 @@ class AsyncTransport:
     Args:
         daemon_url: Base URL of the daemon.
         credentials: The user's tokens; shared, so that a renewal serves all.
-        timeout: Seconds for one call.
+        timeout: Seconds for one call; a nearer deadline of the caller's shortens it.
     """
 
     def __init__(self, daemon_url: str, credentials: Credentials, *, timeout: float) -> None:
@@ -83,6 +86,7 @@ class AsyncTransport:
             headers["Authorization"] = f"Bearer {token}"
         files = {name: file if isinstance(file, tuple) else (name, file) for name, file in call.files.items()}
         is_json = call.operation.body == "json"
+        limit = remaining(self.timeout)
         try:
             return await self._client().request(
                 call.operation.method,
@@ -93,8 +97,9 @@ class AsyncTransport:
                 json=(call.content if call.content is not None else call.body) if is_json else None,
                 data=_form(call) if not is_json and call.body else None,
                 files=files or None,
+                timeout=httpx.Timeout(limit, connect=min(limit, _CONNECT_SECONDS)),
             )
-        except (httpx.TimeoutException, httpx.TransportError, httpx.InvalidURL) as error:
+        except (httpx.RequestError, httpx.InvalidURL) as error:
             said = self.credentials.redact(str(error) or type(error).__name__)
             raise DaemonUnreachable(self.daemon_url, f"{call.operation.method} {call.path}: {said}") from None
 
@@ -103,7 +108,6 @@ class AsyncTransport:
             if self._http is None:
                 self._http = httpx.AsyncClient(
                     verify=tls_context(),
-                    timeout=httpx.Timeout(self.timeout, connect=min(self.timeout, 10.0)),
                     # Neither a proxy nor a .netrc of this machine comes between a test and its daemon.
                     trust_env=False,
                 )
