@@ -3,54 +3,109 @@
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ._diff import as_json, compare, read_side
 from ._errors import ContractError, OutputError, SettingsError
 from ._generate import check, generate
-from ._settings import build, from_pyproject
+from ._learn import learn, write_drafts
+from ._pull import disagreements, fetched
+from ._settings import Settings, build, from_pyproject
+
+_SETTINGS = ("openapi", "events", "commands", "package", "out")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0 when all is well, 1 when `check` found stale code, 2 when the contract or the settings are wrong.
+        0 when all is well; 1 when `check` found stale code, `diff` a breaking change or `pull` a
+        disagreement; 2 when a contract or the settings are wrong.
     """
     arguments = _parser().parse_args(argv)
-    started = time.perf_counter()
+    run: Callable[[argparse.Namespace], int] = arguments.run
     try:
-        given = {
-            key: value for key, value in vars(arguments).items() if key != "command" and value is not None
-        }
-        settings = build(given or from_pyproject(Path.cwd()))
-        if arguments.command == "generate":
-            changed = generate(settings, _warn)
-            for path in changed:
-                print(f"{'wrote' if path.exists() else 'removed'} {_shown(path)}")
-            took = time.perf_counter() - started
-            print(
-                f"{len(changed)} files changed, {took:.1f} s"
-                if changed
-                else f"nothing to change, {took:.1f} s"
-            )
-            return 0
-        diff = check(settings)
+        return run(arguments)
     except (ContractError, SettingsError, OutputError) as error:
         print(f"digitorn-codegen: {error}", file=sys.stderr)
         return 2
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    given = {
+        name: getattr(arguments, name) for name in _SETTINGS if getattr(arguments, name, None) is not None
+    }
+    return build(given or from_pyproject(Path.cwd()))
+
+
+def _generate(arguments: argparse.Namespace) -> int:
+    started = time.perf_counter()
+    changed = generate(_settings(arguments), _warn)
+    for path in changed:
+        print(f"{'wrote' if path.exists() else 'removed'} {_shown(path)}")
+    what = f"{len(changed)} files changed" if changed else "nothing to change"
+    print(f"{what}, {time.perf_counter() - started:.1f} s")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    started = time.perf_counter()
+    diff = check(_settings(arguments))
     if diff:
         print(diff, end="")
-        print(
-            "digitorn-codegen: the generated code is stale; run `digitorn-codegen generate`", file=sys.stderr
-        )
+        _complain("the generated code is stale; run `digitorn-codegen generate`")
         return 1
     print(f"the generated code is current, {time.perf_counter() - started:.1f} s")
     return 0
 
 
+def _diff(arguments: argparse.Namespace) -> int:
+    with fetched(arguments.old) as old, fetched(arguments.new) as new:
+        changes = compare(read_side(old), read_side(new))
+    breaking = sum(change.breaking for change in changes)
+    if arguments.json:
+        print(as_json(changes))
+    else:
+        for change in sorted(changes, key=lambda one: not one.breaking):
+            print(change)
+        print(f"{len(changes)} changes, {breaking} of them breaking")
+    return 1 if breaking else 0
+
+
+def _pull(arguments: argparse.Namespace) -> int:
+    with fetched(arguments.url) as server:
+        lines = disagreements(read_side(_settings(arguments).openapi), read_side(server))
+    for line in lines:
+        print(line)
+    print(f"{len(lines)} disagreements with {arguments.url}; nothing was written")
+    return 1 if lines else 0
+
+
+def _learn(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments)
+    learned = learn(read_side(settings.openapi.parent), arguments.recordings)
+    folder: Path | None = arguments.drafts or settings.events
+    if folder is None:
+        raise SettingsError("--drafts is missing; pass the folder that drafts go to")
+    for wire, members in learned.undeclared.items():
+        print(f"{wire}: seen, not declared: {', '.join(members)}")
+    for wire, members in learned.unseen.items():
+        print(f"{wire}: declared, never seen: {', '.join(members)}")
+    for path in write_drafts(learned, folder):
+        print(f"drafted {_shown(path)}")
+    for line in learned.skipped:
+        _warn(line)
+    print(f"{learned.events} events read, {len(learned.drafts)} types that the contract lacks")
+    return 0
+
+
 def _warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr)
+
+
+def _complain(text: str) -> None:
+    print(f"digitorn-codegen: {text}", file=sys.stderr)
 
 
 def _shown(path: Path) -> Path:
@@ -63,15 +118,36 @@ def _parser() -> argparse.ArgumentParser:
         description="Generates a typed client package from an OpenAPI document and event JSON Schemas.",
         epilog="Without options, the settings are those of [tool.digitorn-codegen] in pyproject.toml.",
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (
-        ("generate", "write the generated code"),
-        ("check", "exit 1 with a diff when the committed code is not what the contract produces"),
+    commands = parser.add_subparsers(required=True)
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        return added
+
+    for name, run, text in (
+        ("generate", _generate, "write the generated code"),
+        ("check", _check, "exit 1 with a diff when the committed code is not what the contract produces"),
     ):
-        command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--openapi", type=Path, help="OpenAPI document, YAML or JSON")
-        command.add_argument("--events", type=Path, help="folder of event payload schemas")
-        command.add_argument("--commands", type=Path, help="folder of socket command schemas")
-        command.add_argument("--package", help="dotted name of the generated package")
-        command.add_argument("--out", type=Path, help="folder of the generated package")
+        added = command(name, run, text)
+        added.add_argument("--openapi", type=Path, help="OpenAPI document, YAML or JSON")
+        added.add_argument("--events", type=Path, help="folder of event payload schemas")
+        added.add_argument("--commands", type=Path, help="folder of socket command schemas")
+        added.add_argument("--package", help="dotted name of the generated package")
+        added.add_argument("--out", type=Path, help="folder of the generated package")
+    added = command(
+        "diff", _diff, "list what changed between two contracts; exit 1 when a change is breaking"
+    )
+    added.add_argument("--json", action="store_true", help="print the changes as JSON")
+    added.add_argument("old", help="folder, OpenAPI document, or URL of a server")
+    added.add_argument("new", help="folder, OpenAPI document, or URL of a server")
+    added = command(
+        "pull", _pull, "report how a running server and the contract disagree; nothing is written"
+    )
+    added.add_argument("url", help="URL of the server, or of its OpenAPI document")
+    added = command("learn", _learn, "draft schemas for events that the contract lacks, from recordings")
+    added.add_argument(
+        "--drafts", type=Path, help="folder that drafts go to; the contract's own when left out"
+    )
+    added.add_argument("recordings", nargs="+", type=Path, help="files with one raw event a line, as JSON")
     return parser

@@ -1,0 +1,292 @@
+"""Differences between two contracts: one pair of contracts for each rule."""
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from digitorn_codegen import ContractError
+from digitorn_codegen._diff import RULES, Change, as_json, compare, read_side
+
+Edit = Callable[[dict[str, Any]], None]
+
+OBJECT: dict[str, Any] = {
+    "type": "object",
+    "required": ["id"],
+    "properties": {
+        "id": {"type": "string"},
+        "size": {"type": "integer", "maximum": 9},
+        "kind": {"type": "string", "enum": ["a", "b"]},
+    },
+}
+
+
+def contract() -> dict[str, Any]:
+    """A contract with one operation, one event and one command; the three shapes are alike."""
+    ask = {
+        "operationId": "ask",
+        "tags": ["talk"],
+        "parameters": [{"name": "deep", "in": "query", "schema": {"type": "string"}}],
+        "requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Asked"}}}},
+        "responses": {
+            "200": {
+                "description": "ok",
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Answered"}}},
+            }
+        },
+    }
+    return {
+        "openapi": {
+            "openapi": "3.1.0",
+            "info": {"title": "T", "version": "1"},
+            "paths": {"/ask": {"post": ask}},
+            "components": {"schemas": {"Asked": copy.deepcopy(OBJECT), "Answered": copy.deepcopy(OBJECT)}},
+        },
+        "events": {"moved": {"title": "Moved", "x-event-type": "moved", **copy.deepcopy(OBJECT)}},
+        "commands": {
+            "join": {
+                "x-command": "join",
+                "$defs": {"JoinRequest": copy.deepcopy(OBJECT), "JoinAck": copy.deepcopy(OBJECT)},
+            }
+        },
+    }
+
+
+def write(folder: Path, found: dict[str, Any]) -> Path:
+    folder.mkdir()
+    (folder / "openapi.json").write_text(json.dumps(found["openapi"]))
+    for kind in ("events", "commands"):
+        (folder / kind).mkdir()
+        for name, schema in found[kind].items():
+            (folder / kind / f"{name}.json").write_text(json.dumps(schema))
+    return folder
+
+
+def differences(tmp_path: Path, edit: Edit, *, reverse: bool = False) -> list[Change]:
+    before, after = contract(), contract()
+    edit(after)
+    old = read_side(write(tmp_path / "old", before))
+    new = read_side(write(tmp_path / "new", after))
+    return compare(new, old) if reverse else compare(old, new)
+
+
+def operation(found: dict[str, Any]) -> dict[str, Any]:
+    ask: dict[str, Any] = found["openapi"]["paths"]["/ask"]["post"]
+    return ask
+
+
+def asked(found: dict[str, Any]) -> dict[str, Any]:
+    shape: dict[str, Any] = found["openapi"]["components"]["schemas"]["Asked"]
+    return shape
+
+
+def answered(found: dict[str, Any]) -> dict[str, Any]:
+    shape: dict[str, Any] = found["openapi"]["components"]["schemas"]["Answered"]
+    return shape
+
+
+def add_field(shape: Callable[[dict[str, Any]], dict[str, Any]], *, required: bool = False) -> Edit:
+    def edit(found: dict[str, Any]) -> None:
+        shape(found)["properties"]["extra"] = {"type": "string"}
+        if required:
+            shape(found)["required"].append("extra")
+
+    return edit
+
+
+def put(shape: Callable[[dict[str, Any]], dict[str, Any]], name: str, **members: Any) -> Edit:
+    return lambda found: shape(found)["properties"][name].update(members)
+
+
+def require(shape: Callable[[dict[str, Any]], dict[str, Any]]) -> Edit:
+    return lambda found: shape(found)["required"].append("size")
+
+
+def add_parameter(**members: Any) -> Edit:
+    added = {"name": "more", "in": "query", "schema": {"type": "string"}, **members}
+    return lambda found: operation(found)["parameters"].append(added)
+
+
+def add_event(found: dict[str, Any]) -> None:
+    found["events"]["extra"] = {**found["events"]["moved"], "x-event-type": "extra"}
+
+
+def add_command(found: dict[str, Any]) -> None:
+    found["commands"]["extra"] = {**found["commands"]["join"], "x-command": "extra"}
+
+
+def add_operation(found: dict[str, Any]) -> None:
+    found["openapi"]["paths"]["/more"] = {"get": {"operationId": "more", "responses": {}}}
+
+
+def require_body(found: dict[str, Any]) -> None:
+    operation(found)["requestBody"]["required"] = True
+
+
+def drop_body(found: dict[str, Any]) -> None:
+    del operation(found)["requestBody"]
+
+
+# Each rule with an edit that makes it, and whether it is the way back that does.
+PAIRS: dict[str, tuple[Edit, bool]] = {
+    "operation-added": (add_operation, False),
+    "operation-removed": (add_operation, True),
+    "operation-renamed": (lambda found: operation(found).update(operationId="inquire"), False),
+    "operation-moved": (lambda found: operation(found).update(tags=["other"]), False),
+    "parameter-added": (add_parameter(), False),
+    "parameter-removed": (add_parameter(), True),
+    "parameter-added-required": (add_parameter(required=True), False),
+    "parameter-required": (lambda found: operation(found)["parameters"][0].update(required=True), False),
+    "parameter-optional": (lambda found: operation(found)["parameters"][0].update(required=True), True),
+    "body-removed": (drop_body, False),
+    "body-added": (drop_body, True),
+    "body-media-changed": (
+        lambda found: operation(found)["requestBody"].update(
+            content={"multipart/form-data": {"schema": {"$ref": "#/components/schemas/Asked"}}}
+        ),
+        False,
+    ),
+    "request-field-added": (add_field(asked), False),
+    "request-field-removed": (add_field(asked), True),
+    "request-field-added-required": (add_field(asked, required=True), False),
+    "request-field-required": (require(asked), False),
+    "request-field-optional": (require(asked), True),
+    "request-type-widened": (put(asked, "id", type=["string", "null"]), False),
+    "request-type-narrowed": (put(asked, "id", type=["string", "null"]), True),
+    "request-value-added": (put(asked, "kind", enum=["a", "b", "c"]), False),
+    "request-value-removed": (put(asked, "kind", enum=["a", "b", "c"]), True),
+    "request-limit-tightened": (put(asked, "size", maximum=5), False),
+    "request-limit-loosened": (put(asked, "size", maximum=5), True),
+    "result-removed": (lambda found: operation(found).update(responses={"204": {"description": ""}}), False),
+    "result-added": (lambda found: operation(found).update(responses={"204": {"description": ""}}), True),
+    "response-field-added": (add_field(answered), False),
+    "response-field-removed": (add_field(answered), True),
+    "response-field-required": (require(answered), False),
+    "response-field-optional": (require(answered), True),
+    "response-type-widened": (put(answered, "id", type=["string", "null"]), False),
+    "response-type-narrowed": (put(answered, "id", type=["string", "null"]), True),
+    "response-value-added": (put(answered, "kind", enum=["a", "b", "c"]), False),
+    "response-value-removed": (put(answered, "kind", enum=["a", "b", "c"]), True),
+    "event-added": (add_event, False),
+    "event-removed": (add_event, True),
+    "event-renamed": (lambda found: found["events"]["moved"].update(title="Shifted"), False),
+    "command-added": (add_command, False),
+    "command-removed": (add_command, True),
+}
+
+
+@pytest.mark.parametrize("rule", PAIRS)
+def test_each_rule_has_a_pair(rule: str, tmp_path: Path) -> None:
+    edit, reverse = PAIRS[rule]
+    changes = differences(tmp_path, edit, reverse=reverse)
+    assert [change.rule for change in changes] == [rule]
+    assert changes[0].breaking is RULES[rule][0]
+    assert RULES[rule][1] in changes[0].reason
+
+
+def test_a_required_body_where_there_was_none(tmp_path: Path) -> None:
+    before, after = contract(), contract()
+    drop_body(before)
+    require_body(after)
+    old, new = write(tmp_path / "old", before), write(tmp_path / "new", after)
+    assert [change.rule for change in compare(read_side(old), read_side(new))] == ["body-added-required"]
+
+
+def test_every_rule_is_tested_and_documented() -> None:
+    assert set(PAIRS) | {"body-added-required"} == set(RULES)
+    documented = (Path(__file__).parents[2] / "docs" / "contract-changes.md").read_text(encoding="utf-8")
+    for rule, (breaking, why) in RULES.items():
+        assert f"| `{rule}` | {'breaking' if breaking else 'compatible'} | {why} |" in documented
+
+
+def test_nothing_changed(tmp_path: Path) -> None:
+    assert differences(tmp_path, lambda found: None) == []
+
+
+def test_texts_do_not_matter(tmp_path: Path) -> None:
+    def describe(found: dict[str, Any]) -> None:
+        asked(found)["description"] = "new words"
+        operation(found)["summary"] = "new words"
+
+    assert differences(tmp_path, describe) == []
+
+
+def test_a_shape_that_many_share_is_reported_once_for_each_way_it_travels(tmp_path: Path) -> None:
+    def share(found: dict[str, Any]) -> None:
+        content = operation(found)["requestBody"]["content"]["application/json"]
+        content["schema"] = {"$ref": "#/components/schemas/Answered"}
+
+    before, after = contract(), contract()
+    share(before)
+    share(after)
+    answered(after)["properties"]["kind"]["enum"] = ["a"]
+    old, new = write(tmp_path / "old", before), write(tmp_path / "new", after)
+    changes = compare(read_side(old), read_side(new))
+    assert [(change.rule, change.where) for change in changes] == [
+        ("request-value-removed", "POST /ask, Answered.kind"),
+        ("response-value-removed", "POST /ask, Answered.kind"),
+    ]
+
+
+def test_event_payloads_and_commands_are_compared_as_they_travel(tmp_path: Path) -> None:
+    def edit(found: dict[str, Any]) -> None:
+        del found["events"]["moved"]["properties"]["size"]
+        definitions = found["commands"]["join"]["$defs"]
+        definitions["JoinRequest"]["required"].append("size")
+        definitions["JoinAck"]["required"].append("size")
+
+    assert [(change.rule, change.where) for change in differences(tmp_path, edit)] == [
+        ("response-field-removed", "event moved.size"),
+        ("request-field-required", "command join, request.size"),
+        ("response-field-required", "command join, ack.size"),
+    ]
+
+
+def test_nested_shapes_arrays_and_unions(tmp_path: Path) -> None:
+    def nest(found: dict[str, Any], inner: dict[str, Any]) -> None:
+        answered(found)["properties"]["nested"] = {
+            "type": "array",
+            "items": {"anyOf": [{"type": "null"}, {"allOf": [{"type": "object", "properties": inner}]}]},
+        }
+
+    before, after = contract(), contract()
+    nest(before, {"x": {"type": "integer"}, "y": {"type": "integer"}})
+    nest(after, {"x": {"type": "integer"}})
+    old, new = write(tmp_path / "old", before), write(tmp_path / "new", after)
+    (change,) = compare(read_side(old), read_side(new))
+    assert (change.rule, change.where) == ("response-field-removed", "POST /ask, Answered.nested[].y")
+
+
+def test_a_shape_that_contains_itself(tmp_path: Path) -> None:
+    def recurse(found: dict[str, Any]) -> None:
+        answered(found)["properties"]["next"] = {"$ref": "#/components/schemas/Answered"}
+
+    before, after = contract(), contract()
+    recurse(before)
+    recurse(after)
+    old, new = write(tmp_path / "old", before), write(tmp_path / "new", after)
+    assert compare(read_side(old), read_side(new)) == []
+
+
+def test_text_and_json(tmp_path: Path) -> None:
+    changes = differences(tmp_path, add_field(asked, required=True))
+    assert str(changes[0]) == (
+        "BREAKING    POST /ask, Asked.extra: was added, required; requests without it are refused"
+        " [request-field-added-required]"
+    )
+    assert json.loads(as_json(changes)) == [
+        {
+            "rule": "request-field-added-required",
+            "where": "POST /ask, Asked.extra",
+            "breaking": True,
+            "reason": "was added, required; requests without it are refused",
+        }
+    ]
+
+
+def test_a_folder_without_a_contract(tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match=r"holds no openapi\.yaml"):
+        read_side(tmp_path)
