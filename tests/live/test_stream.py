@@ -254,6 +254,19 @@ def test_a_lost_connection_comes_back_without_a_gap(
         assert assertions.seq_unique(stream.events())
 
 
+def test_a_stream_outlives_the_deadline_of_the_send_that_opened_it(
+    daemon: FakeDaemon, model: FakeModel, session: SessionHandle
+) -> None:
+    model.will_respond_with_text("first").will_call_tool("Bash", {}, requires_approval=True)
+    model.will_respond_with_text("second")
+    with daemon.client() as client, client.send_live(session, "one", total_timeout=0.8) as stream:
+        assert stream.poll_for("error", timeout=1.0) is None
+        daemon.drop_connections()
+        turn = client.post_message_raw(session, "two").correlation_id
+        stream.wait_for(MessageDone, where=lambda e: e.correlation_id == turn, timeout=10)
+        assert stream.turn_result(turn).content == "second"
+
+
 def test_an_unknown_type_is_kept_and_strict_refuses_it(known: SessionHandle, daemon: FakeDaemon) -> None:
     def open_stream(*, strict: bool) -> LiveEventStream:
         return LiveEventStream(

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 
 _DEADLINE: ContextVar[float | None] = ContextVar("digitorn_testing_deadline", default=None)
 
@@ -21,7 +21,7 @@ def sleep(seconds: float) -> None:
 
 @contextmanager
 def until(deadline: float) -> Generator[None]:
-    """Bounds every call inside, on this thread or task and on those it starts.
+    """Bounds every call inside, on this thread or task.
 
     Args:
         deadline: Moment on the monotonic clock, in seconds.
@@ -32,6 +32,13 @@ def until(deadline: float) -> Generator[None]:
         yield
     finally:
         _DEADLINE.reset(reset)
+
+
+def unbounded() -> Context:
+    """A context without a deadline, for tasks that outlive the call which starts them."""
+    context = copy_context()
+    context.run(_DEADLINE.set, None)
+    return context
 
 
 def remaining(limit: float) -> float:

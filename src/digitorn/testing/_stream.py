@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar, overload
 from . import _session_protocol as protocol
 from ._async.session_reads import ended, read_log
 from ._async.transport import AsyncTransport
-from ._clock import remaining
+from ._clock import remaining, unbounded
 from ._connect import resolve_daemon_url
 from ._credentials import Credentials
 from ._errors import (
@@ -291,7 +291,7 @@ class AsyncLiveEventStream(StreamBase):
                 raise
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(coroutine)
+        task = asyncio.get_running_loop().create_task(coroutine, context=unbounded())
         self._tasks.add(task)
         task.add_done_callback(self._finished)
         return task
