@@ -87,19 +87,22 @@ async def test_registering_twice_or_with_a_short_password(daemon: FakeDaemon) ->
     assert faults.detail[0].loc == ["body", "password"]
 
 
-@pytest.mark.parametrize(
-    "operation", [one for one in OPERATIONS if one.authenticated], ids=lambda one: one.id
-)
 @pytest.mark.parametrize("token", [None, "nonsense", "expired"])
-async def test_every_operation_needs_a_token(daemon: FakeDaemon, operation: Any, token: str | None) -> None:
+async def test_every_operation_needs_a_token(daemon: FakeDaemon, token: str | None) -> None:
     sent = daemon.token(expires_in=-1) if token == "expired" else token
     headers = {"Authorization": f"Bearer {sent}"} if sent else {}
-    path = re.sub(r"\{\w+\}", "x", operation.path)
-    refused = await anonymous(daemon, operation.method, path, headers=headers)
-    assert refused.status_code == 401
-    key = "error" if path.startswith("/auth/") else "detail"
-    assert refused.json().keys() == {key}
-    assert sent is None or sent not in refused.text
+    faults: list[str] = []
+    async with httpx.AsyncClient(base_url=daemon.url, headers=headers, timeout=SECONDS) as client:
+        for operation in OPERATIONS:
+            if not operation.authenticated:
+                continue
+            path = re.sub(r"\{\w+\}", "x", operation.path)
+            refused = await client.request(operation.method, path)
+            key = "error" if path.startswith("/auth/") else "detail"
+            said = {key} if operation.method == "HEAD" else refused.json().keys()
+            if refused.status_code != 401 or said != {key} or (sent is not None and sent in refused.text):
+                faults.append(f"{operation.id}: {refused.status_code} {refused.text}")
+    assert faults == []
 
 
 async def test_liveness_needs_no_token(daemon: FakeDaemon) -> None:

@@ -43,6 +43,15 @@ def caller(
 Caller: TypeAlias = Annotated[User, Depends(caller)]
 
 
+async def caller_of(request: Request) -> User:
+    """The user behind a request's token, for a handler that asks for nothing else.
+
+    Raises:
+        TokenRefused: The token is missing, wrong or expired.
+    """
+    return caller(daemon_of(request), await _bearer(request))
+
+
 def valid_app_id(app_id: str, user: Caller) -> str:
     """An app id of the right form; the caller is known before it is looked at."""
     return _valid("app_id", app_id)

@@ -10,6 +10,7 @@ from pydantic.warnings import UnsupportedFieldAttributeWarning
 
 from . import _routes_apps, _routes_auth, _routes_sessions
 from ._dependencies import bind
+from ._fallback import document_fallbacks, fallback_routes
 from ._routing import complete_models, install_error_answers
 from ._socketio import AsgiApp, Scope
 from ._state import DaemonState
@@ -18,7 +19,7 @@ _BUILDING = threading.Lock()
 
 
 def http_of(daemon: DaemonState) -> AsgiApp:
-    """The application that serves the core of the REST contract.
+    """The application that serves the REST contract: its core really, the rest by examples.
 
     Args:
         daemon: What it acts on.
@@ -44,6 +45,11 @@ def _application() -> FastAPI:
     for router in (_routes_auth.router, _routes_apps.router, _routes_sessions.router):
         app.include_router(router)
     _build_fields(app)
+    document = app.openapi()
+    served = {one["operationId"] for item in document["paths"].values() for one in item.values()}
+    # After those that are served really: the first route that fits serves.
+    app.router.routes.extend(fallback_routes(served))
+    document_fallbacks(document, served)
     return app
 
 

@@ -175,6 +175,9 @@ class ServerThread:
 
 
 def _listen(host: str) -> socket.socket:
-    listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    made = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    # asyncio sends small answers at once only on sockets that say they are TCP; on others each waits about
+    # 40 ms for the client's delayed acknowledgement. Accepted sockets take the protocol from the listener.
+    listener = socket.socket(made.family, made.type, socket.IPPROTO_TCP, fileno=made.detach())
     listener.setblocking(False)
     return listener
