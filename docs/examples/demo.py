@@ -6,7 +6,6 @@ against the embedded daemon with a scripted model.
 
 import os
 import sys
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -45,12 +44,8 @@ def scripted_model() -> FakeModel:
 
 def deploy(client: DevClient) -> None:
     """Deploys the demo app and waits until it can be talked to."""
-    client.api.apps.deploy_app_upload(file=(APP.name, APP.read_bytes()), force=True)
-    deadline = time.monotonic() + 30
-    while not (status := client.api.apps.get_deploy_status(APP_ID)).deployed:
-        if status.error or time.monotonic() > deadline:
-            raise SystemExit(f"{APP_ID} was not deployed: {status.error or 'no end in 30 s'}")
-        time.sleep(0.05)
+    client.deploy(APP, force=True)
+    client.wait_for_app(APP_ID)
 
 
 def run(client: DevClient) -> bool:

@@ -1,9 +1,11 @@
 """The client that tests talk to a daemon with."""
 
+import json
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -23,11 +25,35 @@ from .._errors import (
 from .._generated._runtime import NOT_GIVEN
 from .._generated.events import QUESTION_TOOLS
 from .._generated.models import (
+    AbortResult,
+    AppDeletion,
     ApprovalResolution,
+    BackgroundSession,
+    BackgroundSessionPage,
+    CancelledQueueEntry,
+    ClearedQueue,
+    Credential,
+    CredentialDeletion,
+    CredentialList,
+    FileWriteResult,
     ImageInput,
     MessageAccepted,
     PendingApproval,
+    QueueView,
+    SecretDeleted,
+    SecretKeys,
+    SecretStored,
+    SessionExport,
+    SessionHistory,
+    SessionMemory,
+    SessionSearchPage,
+    ShellTaskList,
     TokenResponse,
+    TriggerFired,
+    TriggerOverview,
+    UploadDeployAccepted,
+    WorkspaceFile,
+    WorkspaceView,
 )
 from .._generated.rest_async import AsyncApi
 from .._handles import AppHandle, SessionHandle
@@ -422,6 +448,292 @@ class AsyncDevClient:
             since=since,
             auto_approve=self.auto_approve if auto_approve is None else auto_approve,
             strict=strict,
+        )
+
+    # --- apps, by short names; each is one call of a stub
+
+    async def deploy(
+        self, path: str | Path, *, force: bool = False, secrets: Mapping[str, str] | None = None
+    ) -> UploadDeployAccepted:
+        """Deploys the app in a YAML file of this machine. The deployment goes on after the answer.
+
+        Args:
+            path: The file.
+            force: Replace an app that is deployed.
+            secrets: The app's secrets, by name.
+
+        Raises:
+            ApiError: The definition does not compile, or the app is there already.
+            OSError: The file cannot be read.
+        """
+        file = Path(path)
+        content = file.read_bytes()  # noqa: ASYNC240 - a small local file
+        return await self.deploy_text(content, name=file.name, force=force, secrets=secrets)
+
+    async def deploy_text(
+        self,
+        definition: str | bytes,
+        *,
+        name: str = "app.yaml",
+        force: bool = False,
+        secrets: Mapping[str, str] | None = None,
+    ) -> UploadDeployAccepted:
+        """Deploys the app in a YAML text. The deployment goes on after the answer.
+
+        Args:
+            definition: The text.
+            name: File name that goes with it.
+            force: Replace an app that is deployed.
+            secrets: The app's secrets, by name.
+
+        Raises:
+            ApiError: The definition does not compile, or the app is there already.
+        """
+        content = definition.encode() if isinstance(definition, str) else definition
+        return await self.api.apps.deploy_app_upload(
+            file=(name, content),
+            force=force,
+            secrets=json.dumps(dict(secrets)) if secrets else NOT_GIVEN,
+        )
+
+    async def wait_for_app(self, app_id: str, timeout: float = 30.0) -> AppHandle:
+        """Waits until an app is deployed.
+
+        Args:
+            app_id: The app.
+            timeout: Seconds to wait.
+
+        Raises:
+            EventTimeout: It is not deployed in time, or its deployment failed; the message says why.
+        """
+        deadline = time.monotonic() + timeout
+        interval = _POLL_FIRST
+        while True:
+            status = await self.api.apps.get_deploy_status(app_id)
+            if status.deployed:
+                return self.app(app_id)
+            if status.error or time.monotonic() + interval > deadline:
+                raise EventTimeout(
+                    f"app {app_id!r} is not deployed: {status.error or f'no end within {timeout:g} s'}"
+                )
+            await asleep(interval)
+            interval = min(interval * _POLL_GROWTH, _POLL_MOST)
+
+    async def undeploy(self, app_id: str) -> AppDeletion:
+        """Stops an app and keeps it installed.
+
+        Args:
+            app_id: The app.
+        """
+        return await self.api.apps.delete_app(app_id, undeploy_only=True)
+
+    async def list_secrets(self, app_id: str) -> SecretKeys:
+        """The names of an app's secrets.
+
+        Args:
+            app_id: The app.
+        """
+        return await self.api.secrets.list_secrets(app_id)
+
+    async def set_secret(self, app_id: str, key: str, value: str) -> SecretStored:
+        """Stores a secret of an app, which is reloaded.
+
+        Args:
+            app_id: The app.
+            key: Name of the secret.
+            value: The secret.
+        """
+        return await self.api.secrets.set_secret(app_id, key, value=value)
+
+    async def delete_secret(self, app_id: str, key: str) -> SecretDeleted:
+        """Deletes a secret of an app.
+
+        Args:
+            app_id: The app.
+            key: Name of the secret.
+        """
+        return await self.api.secrets.delete_secret(app_id, key)
+
+    async def list_credentials(self) -> CredentialList:
+        """The user's credentials, without their secret parts."""
+        return await self.api.credentials.list_user_credentials()
+
+    async def set_credential(self, app_id: str, provider: str, fields: Mapping[str, object]) -> Credential:
+        """Stores a credential of the user.
+
+        Args:
+            app_id: The app that it is for; `_global` for all.
+            provider: Name of the provider.
+            fields: What the provider asks for, by name.
+        """
+        return await self.api.credentials.upsert_user_credential(app_id, provider, fields=dict(fields))
+
+    async def delete_credential(self, app_id: str, provider: str) -> CredentialDeletion:
+        """Deletes a credential of the user.
+
+        Args:
+            app_id: The app that it is for; `_global` for all.
+            provider: Name of the provider.
+        """
+        return await self.api.credentials.delete_user_credential(app_id, provider)
+
+    async def list_triggers(self, app_id: str) -> TriggerOverview:
+        """What starts an app by itself: triggers, channels, jobs and watchers.
+
+        Args:
+            app_id: The app.
+        """
+        return await self.api.background.get_triggers(app_id)
+
+    async def fire_trigger(self, app_id: str, trigger_id: str) -> TriggerFired:
+        """Fires a trigger now.
+
+        Args:
+            app_id: The app.
+            trigger_id: The trigger.
+        """
+        return await self.api.background.fire_trigger(app_id, trigger_id)
+
+    async def create_background_session(
+        self, app_id: str, *, name: str = "", params: Mapping[str, object] | None = None, workspace: str = ""
+    ) -> BackgroundSession:
+        """Creates a session that triggers run in.
+
+        Args:
+            app_id: The app.
+            name: What to call it.
+            params: Parameters of the session.
+            workspace: Working folder on the daemon's machine.
+        """
+        return await self.api.background.create_background_session(
+            app_id, name=name, params=dict(params or {}), workspace=workspace
+        )
+
+    async def list_background_sessions(self, app_id: str) -> BackgroundSessionPage:
+        """The background sessions of an app.
+
+        Args:
+            app_id: The app.
+        """
+        return await self.api.background.list_background_sessions(app_id)
+
+    # --- a session's parts, by short names; each is one call of a stub
+
+    async def search(self, app_id: str, text: str, *, limit: int = 20) -> SessionSearchPage:
+        """Searches the sessions of an app.
+
+        Args:
+            app_id: The app.
+            text: What to look for.
+            limit: Most sessions to answer.
+        """
+        return await self.api.sessions.search_sessions(app_id, q=text, limit=limit)
+
+    async def get_history(self, session: SessionHandle, *, include_system: bool = False) -> SessionHistory:
+        """A session's messages and events.
+
+        Args:
+            session: The session.
+            include_system: Bring the model's whole context, system messages too.
+        """
+        return await self.api.sessions.get_session_history(
+            session.app_id, session.session_id, include_system=include_system
+        )
+
+    async def abort(self, session: SessionHandle, *, purge_queue: bool = False) -> AbortResult:
+        """Aborts the turn that runs.
+
+        Args:
+            session: The session.
+            purge_queue: Drop what waits behind it too.
+        """
+        return await self.api.sessions.abort_session(
+            session.app_id, session.session_id, purge_queue=purge_queue
+        )
+
+    async def export(self, session: SessionHandle, *, format: str = "markdown") -> SessionExport:
+        """A session as a document.
+
+        Args:
+            session: The session.
+            format: Form of the document.
+        """
+        return await self.api.sessions.export_session(session.app_id, session.session_id, format=format)
+
+    async def get_memory(self, session: SessionHandle) -> SessionMemory:
+        """A session's goal, to-dos and facts.
+
+        Args:
+            session: The session.
+        """
+        return await self.api.sessions.get_session_memory(session.app_id, session.session_id)
+
+    async def list_tasks(self, session: SessionHandle) -> ShellTaskList:
+        """Shell commands that a session runs in the background.
+
+        Args:
+            session: The session.
+        """
+        return await self.api.sessions.list_session_tasks(session.app_id, session.session_id)
+
+    async def get_queue(self, session: SessionHandle, *, include_finished: bool = False) -> QueueView:
+        """A session's queue of messages.
+
+        Args:
+            session: The session.
+            include_finished: Bring what has ended too.
+        """
+        return await self.api.queue.list_session_queue(
+            session.app_id, session.session_id, include_finished=include_finished
+        )
+
+    async def cancel_queued(self, session: SessionHandle, entry_id: str) -> CancelledQueueEntry:
+        """Takes a message out of a session's queue.
+
+        Args:
+            session: The session.
+            entry_id: Id of the queue row.
+        """
+        return await self.api.queue.cancel_queued_message(session.app_id, session.session_id, entry_id)
+
+    async def clear_queue(self, session: SessionHandle) -> ClearedQueue:
+        """Empties a session's queue; the turn that runs goes on.
+
+        Args:
+            session: The session.
+        """
+        return await self.api.queue.clear_session_queue(session.app_id, session.session_id)
+
+    async def get_workspace(self, session: SessionHandle) -> WorkspaceView:
+        """A session's workspace.
+
+        Args:
+            session: The session.
+        """
+        return await self.api.workspace.get_workspace(session.app_id, session.session_id)
+
+    async def read_file(self, session: SessionHandle, path: str) -> WorkspaceFile:
+        """A file of a session's workspace.
+
+        Args:
+            session: The session.
+            path: Path in the workspace.
+        """
+        return await self.api.workspace.get_file(session.app_id, session.session_id, path)
+
+    async def write_file(
+        self, session: SessionHandle, path: str, content: str, *, auto_approve: bool = False
+    ) -> FileWriteResult:
+        """Writes a file of a session's workspace.
+
+        Args:
+            session: The session.
+            path: Path in the workspace.
+            content: The whole content.
+            auto_approve: Take it as approved.
+        """
+        return await self.api.workspace.write_file(
+            session.app_id, session.session_id, path, content=content, auto_approve=auto_approve
         )
 
     # --- approvals
