@@ -10,6 +10,7 @@ import httpx
 import socketio  # pyright: ignore[reportMissingTypeStubs] - the package has none
 from pydantic import ValidationError
 
+from contract.event_schemas import schema_faults
 from digitorn.testing._generated.events import EVENT_NAMESPACE, EVENTS, EventEnvelope, EventPayload
 from digitorn.testing.fakes import FakeDaemon, FakeModel, User
 
@@ -89,7 +90,11 @@ def folded(types: list[str]) -> list[str]:
 
 
 def faults_of(frame: Frame) -> list[str]:
-    """What in a frame breaks the contract."""
+    """What in a frame breaks the contract: its JSON Schemas, or the classes that are generated from them."""
+    return schema_faults(frame) + _class_faults(frame)
+
+
+def _class_faults(frame: Frame) -> list[str]:
     try:
         envelope = EventEnvelope.from_wire(frame)
     except ValidationError as error:

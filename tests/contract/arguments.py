@@ -7,7 +7,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from digitorn.testing._generated._runtime import NOT_GIVEN, FileContent
+from digitorn.testing._generated._runtime import FileContent
+
+_PLAIN: Mapping[object, object] = {bytes: b"example", bool: True, int: 1, float: 1.0, dict: {}, list: []}
 
 
 def required_arguments(stub: Any, known: Mapping[str, object]) -> dict[str, object]:
@@ -28,21 +30,16 @@ def value_of(annotation: Any, name: str) -> object:
     """A plain value of a type."""
     if annotation == FileContent:
         return ("example.txt", b"An example.\n")
-    origin, arguments = get_origin(annotation), get_args(annotation)
+    origin = get_origin(annotation)
+    arguments = get_args(annotation)
     if origin is Literal:
         return arguments[0]
     if origin in (Union, UnionType):
         return value_of(arguments[0], name)
+    for kind in (annotation, origin):
+        if kind in _PLAIN:
+            return _PLAIN[kind]
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         members = annotation.model_fields.items()
         return annotation(**{k: value_of(v.annotation, k) for k, v in members if v.is_required()})
-    if origin is not None or annotation in (dict, list):
-        return (origin or annotation)()
-    plain: dict[object, object] = {str: name, bytes: b"example", bool: True, int: 1, float: 1.0}
-    return plain.get(annotation, name)
-
-
-def optional_names(stub: Any) -> set[str]:
-    """The arguments of a stub that may be left out."""
-    found = inspect.signature(stub).parameters.items()
-    return {name for name, parameter in found if parameter.default is NOT_GIVEN}
+    return name

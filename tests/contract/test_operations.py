@@ -3,12 +3,10 @@
 import csv
 from collections import Counter
 from pathlib import Path
-from typing import Any, cast
 
-import yaml
+from contract.document import openapi
 
 HERE = Path(__file__).parent
-CONTRACT = HERE.parents[1] / "schema" / "openapi.yaml"
 METHODS = ("get", "put", "post", "delete", "patch", "head", "options", "trace")
 
 # Not in the table: the probes and the metrics, which are no part of the daemon's API document.
@@ -27,10 +25,9 @@ def published() -> list[Row]:
 
 
 def in_contract() -> list[Row]:
-    root = cast("dict[str, Any]", yaml.safe_load(CONTRACT.read_text(encoding="utf-8")))
     return [
         (item[method]["operationId"], method.upper(), path)
-        for path, item in root["paths"].items()
+        for path, item in openapi()["paths"].items()
         for method in METHODS
         if method in item
     ]

@@ -1,17 +1,15 @@
 """The daemon's own OpenAPI document against the contract's."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
-import yaml
 
+from contract.document import openapi
 from digitorn.testing.fakes import FakeDaemon
 from digitorn.testing.fakes._fallback import ANSWERED_BY_EXAMPLE
 
-CONTRACT = Path(__file__).parents[2] / "schema" / "openapi.yaml"
 METHODS = ("get", "put", "post", "delete", "patch", "head", "options")
 
 Node = dict[str, Any]
@@ -112,7 +110,7 @@ def result(document: Document, operation: Node) -> object:
 
 @pytest.fixture(scope="module")
 def contract() -> Document:
-    return Document(cast("Node", yaml.safe_load(CONTRACT.read_text(encoding="utf-8"))))
+    return Document(openapi())
 
 
 @pytest.fixture(scope="module")

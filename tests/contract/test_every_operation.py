@@ -1,0 +1,160 @@
+"""Each operation of the contract, once, over real HTTP: every stub is called and every result is decoded."""
+
+import inspect
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, cast, get_args, get_origin
+
+import pytest
+
+from contract.arguments import required_arguments
+from digitorn.testing import AsyncDevClient, DevClient
+from digitorn.testing._generated.operations import OPERATIONS
+from digitorn.testing.fakes import DEFAULT_USER, FakeDaemon, FakeModel
+
+APP = "my-app"
+SECONDS = 10.0
+
+# These take away what the others need, so they come last, in this order.
+LAST = (
+    "resolve_approval",
+    "abort_session",
+    "delete_session",
+    "disable_app",
+    "enable_app",
+    "reload_app",
+    "delete_app",
+    "logout",
+)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A daemon with something for every operation to act on.
+
+    Attributes:
+        daemon: The daemon.
+        known: Values for arguments by name.
+        more: Arguments of some operations in particular, by operation.
+    """
+
+    daemon: FakeDaemon
+    known: Mapping[str, object]
+    more: Mapping[str, Mapping[str, object]]
+
+    def arguments(self, name: str, stub: Any) -> dict[str, object]:
+        """The arguments for a stub."""
+        particular = self.more.get(name, {})
+        return {**required_arguments(stub, {**self.known, **particular}), **particular}
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Iterator[Prepared]:
+    model = FakeModel().will_call_tool("Bash", requires_approval=True)
+    model.will_respond_with_text("An answer.", times=None)
+    file = tmp_path / "app.yaml"
+    file.write_text("app_id: from-file\n", encoding="utf-8")
+    with FakeDaemon() as daemon:
+        daemon.add_app(APP, model=model, tools=["Bash"])
+        daemon.add_user("ann@example.com", "a-long-password")
+        with daemon.client() as client:
+            session_id = client.new_session(APP).session_id
+            request_id, busy, entry_id = waiting(client)
+            refresh_token = client.api.auth.login(
+                username="ann@example.com", password="a-long-password"
+            ).refresh_token
+        yield Prepared(
+            daemon,
+            known={
+                "app_id": APP,
+                "session_id": session_id,
+                "yaml_path": str(file),
+                "password": "a-long-password",
+                "refresh_token": refresh_token,
+            },
+            more={
+                "deploy_app": {"yaml_path": str(file)},
+                "deploy_app_upload": {"file": b"app_id: uploaded\n"},
+                "login": {"username": "ann@example.com"},
+                "resolve_approval": {"request_id": request_id, "approved": True},
+                "cancel_queued_message": {"session_id": busy, "entry_id": entry_id},
+            },
+        )
+
+
+def waiting(client: DevClient) -> tuple[str, str, str]:
+    """An approval that is open, its session, and a message that waits there."""
+    session_id = client.new_session(APP).session_id
+    client.api.messages.send_message(APP, session_id, message="first")
+    until = time.monotonic() + SECONDS
+    while not (pending := client.list_pending_approvals(APP)):
+        assert time.monotonic() < until
+    client.api.messages.send_message(APP, session_id, message="second")
+    (entry,) = client.api.queue.list_session_queue(APP, session_id).entries
+    return pending[0].request_id, session_id, entry.id
+
+
+def stubs_of(api: object) -> dict[str, Any]:
+    """Every stub by the name of its operation, in an order in which each can be called."""
+    found = {
+        name: stub
+        for group in vars(api).values()
+        for name, stub in inspect.getmembers(group, inspect.ismethod)
+        if not name.startswith("_")
+    }
+    return {name: found[name] for name in [*(one for one in found if one not in LAST), *LAST]}
+
+
+def is_of(value: object, kind: Any) -> bool:
+    """Whether a value is of a declared type, as deep as lists go."""
+    if kind is Any:
+        return True
+    if kind is None or kind is type(None):
+        return value is None
+    if get_origin(kind) in (Union, UnionType):
+        return any(is_of(value, one) for one in get_args(kind))
+    if get_origin(kind) is list:
+        (item,) = get_args(kind)
+        return isinstance(value, list) and all(is_of(one, item) for one in cast("list[object]", value))
+    return isinstance(value, kind)
+
+
+def fault_of(stub: Any, result: object) -> str | None:
+    declared = inspect.signature(stub).return_annotation
+    return None if is_of(result, declared) else f"{type(result).__name__} instead of {declared}"
+
+
+def report(called: list[str], faults: dict[str, str | None], face: str) -> None:
+    """Every operation was called, and gave what it declares."""
+    print(f"{len(called)} operations of the contract called, {face}")
+    assert {name: fault for name, fault in faults.items() if fault is not None} == {}
+    assert sorted(called) == sorted(one.id for one in OPERATIONS)
+
+
+def test_sync(prepared: Prepared) -> None:
+    daemon = prepared.daemon
+    faults: dict[str, str | None] = {}
+    with DevClient(daemon.url, token=daemon.token(DEFAULT_USER), timeout=SECONDS) as client:
+        for name, stub in stubs_of(client.api).items():
+            faults[name] = fault_of(stub, stub(**prepared.arguments(name, stub)))
+    report(list(faults), faults, "sync")
+
+
+async def test_async(prepared: Prepared) -> None:
+    daemon = prepared.daemon
+    faults: dict[str, str | None] = {}
+    async with AsyncDevClient(daemon.url, token=daemon.token(DEFAULT_USER), timeout=SECONDS) as client:
+        for name, stub in stubs_of(client.api).items():
+            faults[name] = fault_of(stub, await stub(**prepared.arguments(name, stub)))
+    report(list(faults), faults, "async")
+
+
+def test_a_result_of_another_type_is_noticed() -> None:
+    assert is_of([1], list[int])
+    assert is_of(None, int | None)
+    assert not is_of(["1"], list[int])
+    assert not is_of("1", int | None)
+    assert not is_of(b"", None)
