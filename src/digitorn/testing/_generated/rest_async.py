@@ -4,7 +4,8 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from . import models, operations
+from . import models as _models
+from . import operations as _operations
 from ._runtime import NOT_GIVEN, AsyncTransport, FileContent, NotGiven
 
 __all__ = [
@@ -28,7 +29,7 @@ class AsyncApprovals:
     async def list_app_approvals(
         self,
         app_id: str,
-    ) -> models.ApprovalList:
+    ) -> _models.ApprovalList:
         """List the open approval requests of an app.
 
         Args:
@@ -37,7 +38,7 @@ class AsyncApprovals:
         Contract: `GET /api/apps/{app_id}/approvals`
         """
         return await self._transport.send(
-            operations.LIST_APP_APPROVALS.call(
+            _operations.LIST_APP_APPROVALS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -57,7 +58,7 @@ class AsyncApprovals:
         reply: str | NotGiven = NOT_GIVEN,
         user_response: str | NotGiven = NOT_GIVEN,
         extra_body: Mapping[str, object] | None = None,
-    ) -> models.ApprovalResolution:
+    ) -> _models.ApprovalResolution:
         """Approve or deny an open approval request.
 
         A request that is unknown, already resolved or not the caller's is a soft failure. The text for
@@ -78,7 +79,7 @@ class AsyncApprovals:
         Contract: `POST /api/apps/{app_id}/approve`
         """
         return await self._transport.send(
-            operations.RESOLVE_APPROVAL.call(
+            _operations.RESOLVE_APPROVAL.call(
                 path={
                     "app_id": app_id,
                 },
@@ -110,7 +111,7 @@ class AsyncApps:
         undeploy_only: bool | NotGiven = NOT_GIVEN,
         delete_history: bool | NotGiven = NOT_GIVEN,
         scope: Literal["system", "user"] | None | NotGiven = NOT_GIVEN,
-    ) -> models.AppDeletion:
+    ) -> _models.AppDeletion:
         """Remove an app, or only undeploy it.
 
         Removes bundles, secrets, rows and, unless told otherwise, the history. A built-in app is not
@@ -125,7 +126,7 @@ class AsyncApps:
         Contract: `DELETE /api/apps/{app_id}`
         """
         return await self._transport.send(
-            operations.DELETE_APP.call(
+            _operations.DELETE_APP.call(
                 path={
                     "app_id": app_id,
                 },
@@ -143,7 +144,7 @@ class AsyncApps:
         yaml_path: str | None | NotGiven = NOT_GIVEN,
         force: bool | NotGiven = NOT_GIVEN,
         secrets: dict[str, str] | None | NotGiven = NOT_GIVEN,
-    ) -> models.FileDeployAccepted:
+    ) -> _models.FileDeployAccepted:
         """Deploy an app from a YAML file on the daemon's machine.
 
         Answers before the app is up (`status` is "deploying"): poll the deploy status. A compile error is
@@ -157,7 +158,7 @@ class AsyncApps:
         Contract: `POST /api/apps/deploy`
         """
         return await self._transport.send(
-            operations.DEPLOY_APP.call(
+            _operations.DEPLOY_APP.call(
                 body={
                     "yaml_path": yaml_path,
                     "force": force,
@@ -174,7 +175,7 @@ class AsyncApps:
         secrets: str | None | NotGiven = NOT_GIVEN,
         assets: str | None | NotGiven = NOT_GIVEN,
         scope: str | NotGiven = NOT_GIVEN,
-    ) -> models.UploadDeployAccepted:
+    ) -> _models.UploadDeployAccepted:
         """Deploy an app from an uploaded YAML file.
 
         Answers before the app is up (`status` is "deploying"): poll the deploy status. `secrets` and
@@ -190,7 +191,7 @@ class AsyncApps:
         Contract: `POST /api/apps/deploy/upload`
         """
         return await self._transport.send(
-            operations.DEPLOY_APP_UPLOAD.call(
+            _operations.DEPLOY_APP_UPLOAD.call(
                 body={
                     "force": force,
                     "secrets": secrets,
@@ -209,7 +210,7 @@ class AsyncApps:
         *,
         reason: str | None | NotGiven = NOT_GIVEN,
         scope: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.AppDisabled:
+    ) -> _models.AppDisabled:
         """Switch an app off without removing it.
 
         The body may be absent or null.
@@ -222,7 +223,7 @@ class AsyncApps:
         Contract: `POST /api/apps/{app_id}/disable`
         """
         return await self._transport.send(
-            operations.DISABLE_APP.call(
+            _operations.DISABLE_APP.call(
                 path={
                     "app_id": app_id,
                 },
@@ -241,7 +242,7 @@ class AsyncApps:
         *,
         scope: str | None | NotGiven = NOT_GIVEN,
         user_id: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.AppEnabled:
+    ) -> _models.AppEnabled:
         """Switch a disabled app on again.
 
         Refused with 403 unless the caller is an administrator.
@@ -254,7 +255,7 @@ class AsyncApps:
         Contract: `POST /api/apps/{app_id}/enable`
         """
         return await self._transport.send(
-            operations.ENABLE_APP.call(
+            _operations.ENABLE_APP.call(
                 path={
                     "app_id": app_id,
                 },
@@ -268,7 +269,7 @@ class AsyncApps:
     async def get_app(
         self,
         app_id: str,
-    ) -> models.AppDetail:
+    ) -> _models.AppDetail:
         """Get one app with its drift report.
 
         Args:
@@ -277,7 +278,7 @@ class AsyncApps:
         Contract: `GET /api/apps/{app_id}`
         """
         return await self._transport.send(
-            operations.GET_APP.call(
+            _operations.GET_APP.call(
                 path={
                     "app_id": app_id,
                 },
@@ -287,7 +288,7 @@ class AsyncApps:
     async def get_app_status(
         self,
         app_id: str,
-    ) -> models.AppStatus:
+    ) -> _models.AppStatus:
         """Get an app's activity and statistics.
 
         Args:
@@ -296,7 +297,7 @@ class AsyncApps:
         Contract: `GET /api/apps/{app_id}/status`
         """
         return await self._transport.send(
-            operations.GET_APP_STATUS.call(
+            _operations.GET_APP_STATUS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -306,7 +307,7 @@ class AsyncApps:
     async def get_deploy_status(
         self,
         app_id: str,
-    ) -> models.DeployStatus:
+    ) -> _models.DeployStatus:
         """Get how the last deployment of an app went.
 
         Answers for an app that is not deployed too; no 404 is known. While a deployment is under way
@@ -318,7 +319,7 @@ class AsyncApps:
         Contract: `GET /api/apps/{app_id}/deploy-status`
         """
         return await self._transport.send(
-            operations.GET_DEPLOY_STATUS.call(
+            _operations.GET_DEPLOY_STATUS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -330,7 +331,7 @@ class AsyncApps:
         *,
         include_disabled: bool | NotGiven = NOT_GIVEN,
         include_installed: bool | NotGiven = NOT_GIVEN,
-    ) -> list[models.AppSummary]:
+    ) -> list[_models.AppSummary]:
         """List the apps the caller can see.
 
         `data` is a bare array. Only deployed apps have the full set of fields; one that is installed but
@@ -344,7 +345,7 @@ class AsyncApps:
         Contract: `GET /api/apps`
         """
         return await self._transport.send(
-            operations.LIST_APPS.call(
+            _operations.LIST_APPS.call(
                 query={
                     "include_disabled": include_disabled,
                     "include_installed": include_installed,
@@ -355,7 +356,7 @@ class AsyncApps:
     async def reload_app(
         self,
         app_id: str,
-    ) -> models.AppReloaded:
+    ) -> _models.AppReloaded:
         """Deploy an app again from its stored bundle.
 
         Args:
@@ -364,7 +365,7 @@ class AsyncApps:
         Contract: `POST /api/apps/{app_id}/reload`
         """
         return await self._transport.send(
-            operations.RELOAD_APP.call(
+            _operations.RELOAD_APP.call(
                 path={
                     "app_id": app_id,
                 },
@@ -375,7 +376,7 @@ class AsyncApps:
         self,
         *,
         yaml_path: str,
-    ) -> models.AppValidation:
+    ) -> _models.AppValidation:
         """Compile an app's YAML file without deploying it.
 
         The path is read on the daemon's machine. A file that does not compile is a soft failure whose
@@ -387,7 +388,7 @@ class AsyncApps:
         Contract: `POST /api/apps/validate`
         """
         return await self._transport.send(
-            operations.VALIDATE_APP.call(
+            _operations.VALIDATE_APP.call(
                 body={
                     "yaml_path": yaml_path,
                 },
@@ -403,12 +404,12 @@ class AsyncAuth:
 
     async def get_me(
         self,
-    ) -> models.UserResponse:
+    ) -> _models.UserResponse:
         """Get the user behind the access token.
 
         Contract: `GET /auth/me`
         """
-        return await self._transport.send(operations.GET_ME.call())
+        return await self._transport.send(_operations.GET_ME.call())
 
     async def login(
         self,
@@ -417,7 +418,7 @@ class AsyncAuth:
         username: str | None | NotGiven = NOT_GIVEN,
         email: str | None | NotGiven = NOT_GIVEN,
         provider: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.TokenResponse:
+    ) -> _models.TokenResponse:
         """Exchange a user name or email and a password for tokens.
 
         Send either `username` or `email` along with the password.
@@ -431,7 +432,7 @@ class AsyncAuth:
         Contract: `POST /auth/login`
         """
         return await self._transport.send(
-            operations.LOGIN.call(
+            _operations.LOGIN.call(
                 body={
                     "password": password,
                     "username": username,
@@ -445,7 +446,7 @@ class AsyncAuth:
         self,
         *,
         refresh_token: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.LogoutResponse:
+    ) -> _models.LogoutResponse:
         """Sign out and revoke a refresh token.
 
         The body may be absent or null.
@@ -456,7 +457,7 @@ class AsyncAuth:
         Contract: `POST /auth/logout`
         """
         return await self._transport.send(
-            operations.LOGOUT.call(
+            _operations.LOGOUT.call(
                 body={
                     "refresh_token": refresh_token,
                 },
@@ -467,7 +468,7 @@ class AsyncAuth:
         self,
         *,
         refresh_token: str,
-    ) -> models.TokenResponse:
+    ) -> _models.TokenResponse:
         """Exchange a refresh token for a new access token.
 
         The answer holds no new refresh token, email or display name; keep using the refresh token sent.
@@ -478,7 +479,7 @@ class AsyncAuth:
         Contract: `POST /auth/refresh`
         """
         return await self._transport.send(
-            operations.REFRESH_TOKEN.call(
+            _operations.REFRESH_TOKEN.call(
                 body={
                     "refresh_token": refresh_token,
                 },
@@ -492,7 +493,7 @@ class AsyncAuth:
         password: str,
         email: str | None | NotGiven = NOT_GIVEN,
         name: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.TokenResponse:
+    ) -> _models.TokenResponse:
         """Create a user account and sign it in.
 
         Args:
@@ -504,7 +505,7 @@ class AsyncAuth:
         Contract: `POST /auth/register`
         """
         return await self._transport.send(
-            operations.REGISTER.call(
+            _operations.REGISTER.call(
                 body={
                     "username": username,
                     "password": password,
@@ -523,25 +524,25 @@ class AsyncHealth:
 
     async def get_liveness(
         self,
-    ) -> models.HealthStatus:
+    ) -> _models.HealthStatus:
         """Check that the daemon process is alive.
 
         Needs no token and says nothing about readiness: a daemon that drains or still warms up is alive.
 
         Contract: `GET /healthz`
         """
-        return await self._transport.send(operations.GET_LIVENESS.call())
+        return await self._transport.send(_operations.GET_LIVENESS.call())
 
     async def get_readiness(
         self,
-    ) -> models.HealthStatus:
+    ) -> _models.HealthStatus:
         """Check that the daemon takes requests.
 
         Unlike the liveness probe this one needs a token when the daemon runs with authentication on.
 
         Contract: `GET /readyz`
         """
-        return await self._transport.send(operations.GET_READINESS.call())
+        return await self._transport.send(_operations.GET_READINESS.call())
 
 
 class AsyncMessages:
@@ -557,7 +558,7 @@ class AsyncMessages:
         *,
         message: str,
         workspace: str | None | NotGiven = NOT_GIVEN,
-        images: list[models.ImageInput] | None | NotGiven = NOT_GIVEN,
+        images: list[_models.ImageInput] | None | NotGiven = NOT_GIVEN,
         queue_mode: Literal["async", "wait", "replace_last"] | None | NotGiven = NOT_GIVEN,
         client_message_id: str | None | NotGiven = NOT_GIVEN,
         mode: str | None | NotGiven = NOT_GIVEN,
@@ -565,7 +566,7 @@ class AsyncMessages:
         system_addendum: str | None | NotGiven = NOT_GIVEN,
         files: list[Any] | None | NotGiven = NOT_GIVEN,
         extra_body: Mapping[str, object] | None = None,
-    ) -> models.MessageAccepted:
+    ) -> _models.MessageAccepted:
         """Send a message to the agent of a session.
 
         An unknown session id creates the session; 404 then means that it belongs to somebody else. The
@@ -592,7 +593,7 @@ class AsyncMessages:
         Contract: `POST /api/apps/{app_id}/sessions/{session_id}/messages`
         """
         return await self._transport.send(
-            operations.SEND_MESSAGE.call(
+            _operations.SEND_MESSAGE.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -624,7 +625,7 @@ class AsyncQueue:
         app_id: str,
         session_id: str,
         entry_id: str,
-    ) -> models.CancelledQueueEntry:
+    ) -> _models.CancelledQueueEntry:
         """Cancel one queued message.
 
         Takes the id of the queue entry, not the correlation id of the message. `success` mirrors
@@ -639,7 +640,7 @@ class AsyncQueue:
         Contract: `DELETE /api/apps/{app_id}/sessions/{session_id}/queue/{entry_id}`
         """
         return await self._transport.send(
-            operations.CANCEL_QUEUED_MESSAGE.call(
+            _operations.CANCEL_QUEUED_MESSAGE.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -652,7 +653,7 @@ class AsyncQueue:
         self,
         app_id: str,
         session_id: str,
-    ) -> models.ClearedQueue:
+    ) -> _models.ClearedQueue:
         """Cancel all queued messages of a session.
 
         One `queue_cleared` event tells of it; no event follows for the single messages.
@@ -665,7 +666,7 @@ class AsyncQueue:
         Contract: `POST /api/apps/{app_id}/sessions/{session_id}/queue/clear`
         """
         return await self._transport.send(
-            operations.CLEAR_SESSION_QUEUE.call(
+            _operations.CLEAR_SESSION_QUEUE.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -679,7 +680,7 @@ class AsyncQueue:
         session_id: str,
         *,
         include_finished: bool | NotGiven = NOT_GIVEN,
-    ) -> models.QueueView:
+    ) -> _models.QueueView:
         """List the queued messages of a session.
 
         Args:
@@ -691,7 +692,7 @@ class AsyncQueue:
         Contract: `GET /api/apps/{app_id}/sessions/{session_id}/queue`
         """
         return await self._transport.send(
-            operations.LIST_SESSION_QUEUE.call(
+            _operations.LIST_SESSION_QUEUE.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -715,7 +716,7 @@ class AsyncSessions:
         session_id: str,
         *,
         purge_queue: bool | NotGiven = NOT_GIVEN,
-    ) -> models.AbortResult:
+    ) -> _models.AbortResult:
         """Stop the running turn of a session.
 
         Queued messages are kept unless `purge_queue` is set.
@@ -729,7 +730,7 @@ class AsyncSessions:
         Contract: `POST /api/apps/{app_id}/sessions/{session_id}/abort`
         """
         return await self._transport.send(
-            operations.ABORT_SESSION.call(
+            _operations.ABORT_SESSION.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -746,10 +747,10 @@ class AsyncSessions:
         *,
         workspace_path: str | None | NotGiven = NOT_GIVEN,
         message: str | None | NotGiven = NOT_GIVEN,
-        images: list[models.ImageInput] | None | NotGiven = NOT_GIVEN,
+        images: list[_models.ImageInput] | None | NotGiven = NOT_GIVEN,
         queue_mode: Literal["async", "wait", "replace_last"] | None | NotGiven = NOT_GIVEN,
         client_message_id: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.CreatedSession:
+    ) -> _models.CreatedSession:
         """Create a session of an app.
 
         The body may be absent or null. An app whose workspace is required answers 400 without
@@ -768,7 +769,7 @@ class AsyncSessions:
         Contract: `POST /api/apps/{app_id}/sessions`
         """
         return await self._transport.send(
-            operations.CREATE_SESSION.call(
+            _operations.CREATE_SESSION.call(
                 path={
                     "app_id": app_id,
                 },
@@ -786,7 +787,7 @@ class AsyncSessions:
         self,
         app_id: str,
         session_id: str,
-    ) -> models.SessionDeleted:
+    ) -> _models.SessionDeleted:
         """Delete a session.
 
         Args:
@@ -797,7 +798,7 @@ class AsyncSessions:
         Contract: `DELETE /api/apps/{app_id}/sessions/{session_id}`
         """
         return await self._transport.send(
-            operations.DELETE_SESSION.call(
+            _operations.DELETE_SESSION.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -809,7 +810,7 @@ class AsyncSessions:
         self,
         app_id: str,
         session_id: str,
-    ) -> models.SessionDetail:
+    ) -> _models.SessionDetail:
         """Get one session with its metrics.
 
         A session of another user answers 404, exactly as one that does not exist. The turn, token and
@@ -823,7 +824,7 @@ class AsyncSessions:
         Contract: `GET /api/apps/{app_id}/sessions/{session_id}`
         """
         return await self._transport.send(
-            operations.GET_SESSION.call(
+            _operations.GET_SESSION.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -840,7 +841,7 @@ class AsyncSessions:
         since_seq: int | NotGiven = NOT_GIVEN,
         before_seq: int | None | NotGiven = NOT_GIVEN,
         events_limit: int | NotGiven = NOT_GIVEN,
-    ) -> models.SessionHistory:
+    ) -> _models.SessionHistory:
         """Get the messages, events and queue of a session.
 
         With `include_system` the messages are the raw ones of the model context, tool results and system
@@ -858,7 +859,7 @@ class AsyncSessions:
         Contract: `GET /api/apps/{app_id}/sessions/{session_id}/history`
         """
         return await self._transport.send(
-            operations.GET_SESSION_HISTORY.call(
+            _operations.GET_SESSION_HISTORY.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -876,7 +877,7 @@ class AsyncSessions:
         self,
         app_id: str,
         session_id: str,
-    ) -> models.ActiveOpsView:
+    ) -> _models.ActiveOpsView:
         """List the operations of a session that have not ended.
 
         Some event types never reach a terminal state, so their operations stay listed although nothing
@@ -890,7 +891,7 @@ class AsyncSessions:
         Contract: `GET /api/apps/{app_id}/sessions/{session_id}/active-ops`
         """
         return await self._transport.send(
-            operations.LIST_ACTIVE_OPS.call(
+            _operations.LIST_ACTIVE_OPS.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -906,7 +907,7 @@ class AsyncSessions:
         since_seq: int | NotGiven = NOT_GIVEN,
         since_ts: str | None | NotGiven = NOT_GIVEN,
         limit: int | NotGiven = NOT_GIVEN,
-    ) -> models.SessionEventPage:
+    ) -> _models.SessionEventPage:
         """List the logged events of a session.
 
         `since_seq` is exclusive. Gaps between the numbers are normal. Rows of the log need not have the
@@ -923,7 +924,7 @@ class AsyncSessions:
         Contract: `GET /api/apps/{app_id}/sessions/{session_id}/events`
         """
         return await self._transport.send(
-            operations.LIST_SESSION_EVENTS.call(
+            _operations.LIST_SESSION_EVENTS.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -942,7 +943,7 @@ class AsyncSessions:
         *,
         limit: int | NotGiven = NOT_GIVEN,
         offset: int | NotGiven = NOT_GIVEN,
-    ) -> models.SessionPage:
+    ) -> _models.SessionPage:
         """List the caller's sessions of an app.
 
         Args:
@@ -953,7 +954,7 @@ class AsyncSessions:
         Contract: `GET /api/apps/{app_id}/sessions`
         """
         return await self._transport.send(
-            operations.LIST_SESSIONS.call(
+            _operations.LIST_SESSIONS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -968,7 +969,7 @@ class AsyncSessions:
         self,
         app_id: str,
         session_id: str,
-    ) -> models.ResumeResult:
+    ) -> _models.ResumeResult:
         """Resume the interrupted turn of a session.
 
         HTTP 200 and `success` do not mean that anything was resumed: look at `resumed` and, when it is
@@ -982,7 +983,7 @@ class AsyncSessions:
         Contract: `POST /api/apps/{app_id}/sessions/{session_id}/resume`
         """
         return await self._transport.send(
-            operations.RESUME_SESSION.call(
+            _operations.RESUME_SESSION.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -997,7 +998,7 @@ class AsyncSessions:
         q: str | NotGiven = NOT_GIVEN,
         limit: int | NotGiven = NOT_GIVEN,
         offset: int | NotGiven = NOT_GIVEN,
-    ) -> models.SessionSearchPage:
+    ) -> _models.SessionSearchPage:
         """Search the caller's sessions of an app by text.
 
         With an empty `q` the answer has neither `limit` nor `offset`.
@@ -1011,7 +1012,7 @@ class AsyncSessions:
         Contract: `GET /api/apps/{app_id}/sessions/search`
         """
         return await self._transport.send(
-            operations.SEARCH_SESSIONS.call(
+            _operations.SEARCH_SESSIONS.call(
                 path={
                     "app_id": app_id,
                 },
