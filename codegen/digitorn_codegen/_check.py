@@ -6,7 +6,9 @@ from typing import Any, cast
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+from jsonschema.validators import validator_for
 from openapi_spec_validator import OpenAPIV30SpecValidator, OpenAPIV31SpecValidator
+from openapi_spec_validator.schemas.utils import get_schema_content
 from openapi_spec_validator.validation.keywords import KeywordValidator
 
 from ._documents import Document, Documents, JsonObject, JsonValue, escape, pointer_of, text_of, walk
@@ -137,11 +139,20 @@ class _AnyDefault(KeywordValidator):
         return iter(())
 
 
+def _structure(version: str) -> Any:
+    """A validator of the document's structure by one library, whatever others happen to be installed."""
+    schema = dict(get_schema_content(version))
+    make: Any = validator_for(schema)
+    return make(schema)
+
+
 class _Validator30(OpenAPIV30SpecValidator):
+    schema_validator = _structure("3.0")
     keyword_validators = dict(OpenAPIV30SpecValidator.keyword_validators, default=_AnyDefault)  # noqa: RUF012 - the base class declares it so
 
 
 class _Validator31(OpenAPIV31SpecValidator):
+    schema_validator = _structure("3.1")
     keyword_validators = dict(OpenAPIV31SpecValidator.keyword_validators, default=_AnyDefault)  # noqa: RUF012 - the base class declares it so
 
 

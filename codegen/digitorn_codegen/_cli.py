@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ._errors import ContractError, OutputError, SettingsError
 from ._generate import check, generate
-from ._settings import build, from_pyproject
+from ._settings import build, from_pyproject, merge
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         given = {
             key: value for key, value in vars(arguments).items() if key != "command" and value is not None
         }
-        settings = build(given or from_pyproject(Path.cwd()))
+        settings = build(merge(given, from_pyproject(Path.cwd())))
         if arguments.command == "generate":
             changed = generate(settings, _warn)
             for path in changed:
@@ -61,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="digitorn-codegen",
         description="Generates a typed client package from an OpenAPI document and event JSON Schemas.",
-        epilog="Without options, the settings are those of [tool.digitorn-codegen] in pyproject.toml.",
+        epilog="Options override the keys of [tool.digitorn-codegen] in pyproject.toml; with a --package "
+        "that is not the table's they stand alone.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (

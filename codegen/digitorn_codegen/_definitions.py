@@ -164,10 +164,14 @@ class Definitions:
             return value
         keys: JsonObject = {}
         for tag, target in mapping.items():
-            if isinstance(target, str):
-                where = f"{pointer}/mapping/{escape(tag)}"
-                found = self.documents.resolve(document, where, self._mapped(document, target))
-                keys[tag] = REF + self.define(found.document, found.pointer)
+            where = f"{pointer}/mapping/{escape(tag)}"
+            try:
+                found = self.documents.resolve(document, where, self._mapped(document, str(target)))
+            except ContractError as error:
+                # A mapping is a hint: the union can be told without it.
+                self.warn("mapping-dropped", document.path, where, error.reason)
+                continue
+            keys[tag] = REF + self.define(found.document, found.pointer)
         return {**value, "mapping": keys}
 
     def _mapped(self, document: Document, target: str) -> str:
