@@ -11,7 +11,7 @@ from ._errors import ContractError, OutputError, SettingsError
 from ._generate import check, generate
 from ._learn import learn, write_drafts
 from ._pull import disagreements, fetched
-from ._settings import Settings, build, from_pyproject
+from ._settings import Settings, build, from_pyproject, merge
 
 _SETTINGS = ("openapi", "events", "commands", "package", "out")
 
@@ -36,7 +36,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     given = {
         name: getattr(arguments, name) for name in _SETTINGS if getattr(arguments, name, None) is not None
     }
-    return build(given or from_pyproject(Path.cwd()))
+    return build(merge(given, from_pyproject(Path.cwd())))
 
 
 def _generate(arguments: argparse.Namespace) -> int:
@@ -116,7 +116,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="digitorn-codegen",
         description="Generates a typed client package from an OpenAPI document and event JSON Schemas.",
-        epilog="Without options, the settings are those of [tool.digitorn-codegen] in pyproject.toml.",
+        epilog="Options override the keys of [tool.digitorn-codegen] in pyproject.toml; with a --package "
+        "that is not the table's they stand alone.",
     )
     commands = parser.add_subparsers(required=True)
 

@@ -1,10 +1,12 @@
 """Reads YAML and JSON documents, and finds what a `$ref` means across them."""
 
 import json
+import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias, cast
+from urllib.parse import unquote
 
 import yaml
 
@@ -118,7 +120,22 @@ def read(path: Path) -> Document:
         raise ContractError(path, "", f"is not valid {path.suffix.lstrip('.').upper()}: {error}") from error
     if not isinstance(root, dict):
         raise ContractError(path, "", "holds no object")
+    if _SURROGATE.search(text):
+        _check_text(path, cast("JsonObject", root))
     return Document(path, cast("JsonObject", root))
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def _check_text(path: Path, root: JsonObject) -> None:
+    """Refuses text that no file can hold: half of a surrogate pair."""
+    try:
+        json.dumps(root, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ContractError(
+            path, "", "holds an escape that is half a character (a lone surrogate)"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -128,6 +145,11 @@ class Target:
     document: Document
     pointer: str
     value: JsonValue
+
+    @property
+    def value_object(self) -> JsonObject:
+        """The value when it is an object, as it always is behind `follow`; else an empty one."""
+        return self.value if isinstance(self.value, dict) else {}
 
 
 @dataclass
@@ -167,29 +189,73 @@ class Documents:
             raise ContractError(
                 document.path, pointer, f"$ref {ref!r}: anchors are not supported, use a JSON pointer"
             )
-        try:
-            return Target(target, fragment, target.at(fragment))
-        except KeyError as error:
-            raise ContractError(
-                document.path,
-                pointer,
-                f"$ref {ref!r} dangles: {target.path.name} has nothing at {error.args[0]}",
-            ) from error
+        missing = fragment
+        # A fragment is percent-encoded (RFC 6901, 6); some documents hold it raw.
+        for spelling in dict.fromkeys((unquote(fragment), fragment)):
+            try:
+                return Target(target, spelling, target.at(spelling))
+            except KeyError as error:
+                missing = str(error.args[0])
+        raise ContractError(
+            document.path,
+            pointer,
+            f"$ref {ref!r} dangles: {target.path.name} has nothing at {missing}",
+        )
+
+    def follow(self, document: Document, pointer: str, value: JsonObject) -> Target:
+        """Where a value that may be a reference really stands.
+
+        Raises:
+            ContractError: It is a reference to itself, to nothing, or to something that is no object.
+        """
+        visited: set[tuple[Path, str]] = set()
+        while isinstance(ref := value.get("$ref"), str):
+            target = self.resolve(document, pointer, ref)
+            if (target.document.path, target.pointer) in visited:
+                raise ContractError(document.path, pointer, f"$ref {ref!r} refers to itself")
+            visited.add((target.document.path, target.pointer))
+            if not isinstance(target.value, dict):
+                raise ContractError(document.path, pointer, f"$ref {ref!r} points at no object")
+            document, pointer, value = target.document, target.pointer, target.value
+        return Target(document, pointer, value)
 
 
-_LITERALS = {"enum", "const", "default", "example", "examples"}
+_LITERALS = frozenset({"enum", "const", "default", "example", "examples"})
+
+# What stands under these is a table of schemas or other objects, by names that people chose.
+_TABLES = frozenset(
+    {
+        *("properties", "patternProperties", "dependentSchemas", "$defs", "definitions", "schemas"),
+        *("responses", "requestBodies", "headers", "links", "callbacks", "pathItems", "paths", "webhooks"),
+        *("content", "encoding", "mapping", "securitySchemes", "scopes", "variables"),
+    }
+)
 
 
-def walk(value: JsonValue, pointer: str = "") -> Iterator[tuple[str, JsonObject]]:
-    """Every object below a value with its pointer, data that only looks like a schema left out."""
+def below(value: JsonObject, table: bool) -> Iterator[tuple[str, JsonValue, bool]]:
+    """The members of an object that are contract and not data: key, value, and whether that is a table.
+
+    Args:
+        value: The object.
+        table: Whether it is a table, in which every key is a name.
+    """
+    for key, member in value.items():
+        if table:
+            yield key, member, False
+        elif key not in _LITERALS and not key.startswith("x-"):
+            yield key, member, key in _TABLES
+
+
+def walk(value: JsonValue, pointer: str = "", table: bool = False) -> Iterator[tuple[str, JsonObject]]:
+    """Every object below a value with its pointer; tables, and data that looks like a schema, left out."""
     if isinstance(value, dict):
-        yield pointer, value
-        for key, below in value.items():
-            if key not in _LITERALS or (isinstance(below, dict) and pointer.endswith("/properties")):
-                yield from walk(below, f"{pointer}/{escape(key)}")
+        if not table:
+            yield pointer, value
+        for key, member, is_table in below(value, table):
+            yield from walk(member, f"{pointer}/{escape(key)}", is_table)
     elif isinstance(value, list):
-        for index, below in enumerate(value):
-            yield from walk(below, f"{pointer}/{index}")
+        for index, item in enumerate(value):
+            yield from walk(item, f"{pointer}/{index}")
 
 
 def text_of(value: Mapping[str, JsonValue], key: str) -> str:

@@ -1,9 +1,11 @@
 """Emits the pydantic classes; datamodel-code-generator does the work."""
 
+import ast
 import json
 import re
 import tempfile
-from collections import defaultdict
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -12,7 +14,7 @@ from datamodel_code_generator.enums import DataModelType
 from datamodel_code_generator.format import PythonVersion
 
 from . import _ir as ir
-from ._documents import JsonObject, JsonValue
+from ._documents import JsonObject, JsonValue, below
 from ._errors import ContractError
 
 DOCSTRINGS = {
@@ -27,8 +29,20 @@ _EMPTY_CONFIG = re.compile(r"    model_config = ConfigDict\(\s*\)\n")
 _EMPTY_CLASS = re.compile(r"^(class [^\n]+:\n)(?=\n*(?:\S|\Z))", re.MULTILINE)
 
 
-def emit(contract: ir.Contract, package: str) -> dict[str, str]:
-    """The source of each module of classes, by module name."""
+Report = Callable[[ir.Warning], None]
+
+
+def emit(contract: ir.Contract, package: str, report: Report) -> dict[str, str]:
+    """The source of each module of classes, by module name.
+
+    Args:
+        contract: What to emit.
+        package: Dotted name of the generated package.
+        report: Is told of what the classes cannot express.
+
+    Raises:
+        ContractError: No class can be made of a definition.
+    """
     schemas: JsonObject = {}
     for definition in contract.definitions:
         schema = cast("JsonObject", _plain(definition.schema))
@@ -39,13 +53,22 @@ def emit(contract: ir.Contract, package: str) -> dict[str, str]:
         schemas[definition.key] = schema
     if not schemas:
         return {}
-    document = {
+    document: JsonObject = {
         "openapi": "3.1.0",
-        "info": {"title": contract.title, "version": contract.version},
+        "info": {"title": "Contract", "version": "1"},
         "paths": {},
         "components": {"schemas": schemas},
     }
-    with tempfile.TemporaryDirectory() as folder:
+    found = _generated(contract, document, package, report)
+    _check_names(contract, found)
+    if "payloads" in found:
+        found["payloads"] = _based(found["payloads"], contract)
+    return found
+
+
+def _generated(contract: ir.Contract, document: JsonObject, package: str, report: Report) -> dict[str, str]:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as noticed:
+        warnings.simplefilter("always")
         out = Path(folder) / "out"
         try:
             generate(
@@ -73,27 +96,54 @@ def emit(contract: ir.Contract, package: str) -> dict[str, str]:
                 formatters=[],
             )
         except Exception as error:
-            raise ContractError(Path(contract.title), "", f"no classes can be made of it: {error}") from error
-        found: defaultdict[str, str] = defaultdict(str)
-        for file in sorted(out.glob("*.py")):
-            if file.stem != "__init__":
-                found[file.stem] = _clean(file.read_text(encoding="utf-8"), package)
-    if "payloads" in found:
-        found["payloads"] = _based(found["payloads"], contract)
-    return dict(found)
+            said = str(error).splitlines()[0][:200] if str(error) else ""
+            text = f"no classes can be made of it: {type(error).__name__}: {said}"
+            raise ContractError(contract.source, "/components/schemas", text) from error
+        for warning in noticed:
+            if warning.category is UserWarning:
+                report(ir.Warning("classes", contract.source, "", str(warning.message)))
+        return {
+            file.stem: _clean(file.read_text(encoding="utf-8"), package)
+            for file in sorted(out.glob("*.py"))
+            if file.stem != "__init__"
+        }
 
 
-def _plain(value: JsonValue) -> JsonValue:
+def _check_names(contract: ir.Contract, found: Mapping[str, str]) -> None:
+    """Refuses classes that came out under another name than the one the stubs call them by."""
+    present = {module: _bound(source) for module, source in found.items()}
+    for definition in contract.definitions:
+        if definition.name not in present.get(definition.module, set()):
+            file, pointer = contract.origins[definition.key]
+            raise ContractError(file, pointer, f"no class named {definition.name} can be made of it")
+
+
+def _bound(source: str) -> set[str]:
+    """The names that a module binds."""
+    names: set[str] = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.add(node.target.id)
+    return names
+
+
+_FORMATS = ("format", "contentMediaType", "contentEncoding")
+
+
+def _plain(value: JsonValue, table: bool = False) -> JsonValue:
     """A schema without formats: on the wire dates, addresses and identifiers are text, and stay text."""
     if isinstance(value, list):
         return [_plain(one) for one in value]
     if not isinstance(value, dict):
         return value
-    return {
-        key: _plain(below)
-        for key, below in value.items()
-        if not (key in ("format", "contentMediaType", "contentEncoding") and isinstance(below, str))
-    }
+    found = {key: member for key, member in value.items() if table or key not in _FORMATS}
+    for key, member, is_table in below(found, table):
+        found[key] = _plain(member, is_table)
+    return found
 
 
 def _based(source: str, contract: ir.Contract) -> str:

@@ -10,7 +10,6 @@ from typing import cast
 import jinja2
 
 from . import _ir as ir
-from ._names import attribute, constant, pascal
 
 _WIDTH = 110
 
@@ -29,15 +28,16 @@ def emit(contract: ir.Contract) -> dict[str, str]:
     envelopes = list(
         dict.fromkeys(o.result.envelope for t in contract.tags for o in t.operations if o.result.envelope)
     )
+    imported = sorted({definition.module for definition in contract.definitions})
     modules = {
         "__init__": environment.get_template("init.py.jinja").render(contract=contract),
         "operations": environment.get_template("operations.py.jinja").render(
-            contract=contract, envelopes=envelopes
+            contract=contract, envelopes=envelopes, modules=imported
         ),
     }
     for module, prefix, is_async in (("rest", "", False), ("rest_async", "Async", True)):
         modules[module] = environment.get_template("rest.py.jinja").render(
-            contract=contract, prefix=prefix, is_async=is_async
+            contract=contract, prefix=prefix, is_async=is_async, modules=imported
         )
     if contract.envelope is not None:
         wires = dict.fromkeys(event.wire for event in contract.events if not event.wire.endswith("*"))
@@ -71,9 +71,6 @@ def _environment() -> jinja2.Environment:
     # jinja2 types its table by the filters it ships.
     filters = cast("dict[str, Callable[..., object]]", environment.filters)
     filters.update(
-        pascal=pascal,
-        attribute=attribute,
-        constant=constant,
         literal=repr,
         docstring=_docstring,
         bare=_bare,
@@ -81,6 +78,8 @@ def _environment() -> jinja2.Environment:
         keywords=_keywords,
         at=_at,
         docs=_docs,
+        styles=_styles,
+        media_type=_media_type,
     )
     return environment
 
@@ -90,12 +89,15 @@ def _bare(key: str) -> str:
 
 
 def _docstring(text: str, indent: int) -> str:
-    return _wrap(_safe(text), indent).strip()
+    return _wrap(prose(text), indent).strip()
 
 
-def _safe(text: str) -> str:
-    """Text that can stand in a docstring."""
-    return re.sub(r"\s+", " ", text.replace("\\", "\\\\").replace('"""', "'''")).strip()
+def prose(text: str) -> str:
+    """Free text of a contract as one paragraph that can stand in any docstring or comment."""
+    # Controls, line breaks of all kinds included, would end a comment or are refused by Python.
+    visible = "".join(char if char.isprintable() else " " for char in text)
+    escaped = re.sub(r"\s+", " ", visible).strip().replace("\\", "\\\\").replace('"""', "'''")
+    return f'{escaped[:-1]}\\"' if escaped.endswith('"') else escaped
 
 
 def _wrap(text: str, indent: int, hanging: int = 0) -> str:
@@ -123,7 +125,7 @@ def _keywords(operation: ir.Operation) -> list[_Keyword]:
     if body is not None and body.whole is not None:
         found.append(_Keyword("body", body.whole, body.required, "The request body."))
     for field in body.fields if body else ():
-        found.append(_Keyword(field.argument, _argument_type(field), field.required, field.description))
+        found.append(_Keyword(field.argument, field.type, field.required, field.description))
     for p in operation.parameters:
         if p.location != "path":
             found.append(_Keyword(p.argument, p.type, p.required, p.description))
@@ -139,21 +141,41 @@ def _keywords(operation: ir.Operation) -> list[_Keyword]:
     return sorted(found, key=lambda k: not k.required)
 
 
-def _argument_type(field: ir.BodyField) -> str:
-    return field.type.replace("bytes", "FileContent") if field.is_file else field.type
+def _styles(operation: ir.Operation) -> dict[tuple[str, str], str]:
+    found: dict[tuple[str, str], str] = {
+        (p.location, p.name): p.style for p in operation.parameters if p.style is not None
+    }
+    for member in operation.body.fields if operation.body else ():
+        if member.style is not None:
+            found["body", member.name] = member.style
+    return found
+
+
+_USUAL = {
+    "json": "application/json",
+    "form": "application/x-www-form-urlencoded",
+    "binary": "application/octet-stream",
+}
+
+
+def _media_type(body: ir.Body) -> str | None:
+    """The content type of a body, if it is not the one that the runtime sends anyway."""
+    if body.media == "multipart" or body.media_type == _USUAL.get(body.media):
+        return None
+    return body.media_type
 
 
 def _docs(operation: ir.Operation) -> str:
     """The docstring of a stub, without its quotes."""
-    sentence = _safe(operation.summary or operation.id.replace("_", " "))
+    sentence = prose(operation.summary) or operation.id.replace("_", " ")
     lines = [sentence if sentence.endswith(".") else f"{sentence}."]
-    described = _safe(operation.description)
+    described = prose(operation.description)
     if described and described.rstrip(".") != sentence.rstrip("."):
         lines += ["", _wrap(described, 8)]
     arguments = [(p.argument, p.description) for p in _positional(operation)]
     arguments += [(k.argument, k.description) for k in _keywords(operation)]
     if any(text for _, text in arguments):
         lines += ["", "        Args:"]
-        lines += [_wrap(f"{name}: {_safe(text)}", 12, 4) for name, text in arguments if text]
-    lines += ["", f"        Contract: `{operation.method} {operation.path}`"]
+        lines += [_wrap(f"{name}: {prose(text)}", 12, 4) for name, text in arguments if text]
+    lines += ["", "        " + prose(f"Contract: `{operation.method} {operation.path}`")]
     return "\n".join(lines)

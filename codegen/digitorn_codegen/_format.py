@@ -1,5 +1,6 @@
 """Formats generated Python with ruff, by fixed rules: the output must not depend on anybody's settings."""
 
+import ast
 import subprocess
 import sys
 
@@ -24,6 +25,45 @@ def format_source(name: str, source: str) -> str:
             check=False,
         )
         if ran.returncode != 0:
-            raise OutputError(f"{name}: {ran.stderr.strip()}")
+            verify(name, source)
+            raise OutputError(
+                f"{name}: ruff {arguments[0]} failed: {ran.stderr.strip() or ran.stdout.strip()}"
+            )
         source = ran.stdout
     return source
+
+
+def verify(name: str, source: str) -> None:
+    """Refuses source that Python does not read, or in which a definition silently replaces another.
+
+    Raises:
+        OutputError: With the place, and the line that stands there.
+    """
+    try:
+        tree = ast.parse(source, name)
+        compile(tree, name, "exec")
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 0
+        lines = source.splitlines()
+        shown = lines[line - 1].strip() if 0 < line <= len(lines) else ""
+        raise OutputError(f"{name}:{line}: {error}: {shown[:120]}") from error
+    bodies = [tree.body, *(node.body for node in tree.body if isinstance(node, ast.ClassDef))]
+    for body in bodies:
+        seen: set[str] = set()
+        for node in body:
+            found = _bound(node)
+            if found in seen and not _is_overload(node):
+                raise OutputError(f"{name}:{node.lineno}: {found!r} is defined twice")
+            seen.add(found)
+
+
+def _bound(node: ast.stmt) -> str:
+    """The name that a statement defines, or something that no other has."""
+    if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return node.name
+    return f"line {node.lineno}.{node.col_offset}"
+
+
+def _is_overload(node: ast.stmt) -> bool:
+    """Whether a function is one of several on purpose: overloads, and setters of a property."""
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and bool(node.decorator_list)

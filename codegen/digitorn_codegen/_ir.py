@@ -11,6 +11,8 @@ Module = Literal["models", "payloads", "messages"]
 Location = Literal["path", "query", "header", "cookie"]
 Media = Literal["json", "multipart", "form", "binary", "text"]
 Reading = Literal["json", "text", "bytes", "none"]
+Style = Literal["comma", "space", "pipe", "deep", "json", "pairs", "label", "labels", "matrix", "matrices"]
+"""How a value that is no scalar is written; the runtime tells what each means."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Parameter:
 
     Attributes:
         spans_segments: Whether it may hold slashes that separate path segments.
+        style: How it is written, if otherwise than by default.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Parameter:
     required: bool
     description: str
     spans_segments: bool = False
+    style: Style | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class BodyField:
     required: bool
     description: str
     is_file: bool
+    style: Style | None = None
 
 
 @dataclass(frozen=True)
@@ -61,11 +66,14 @@ class Body:
     """A request body.
 
     Attributes:
+        media: How it is written.
+        media_type: What it is called on the wire.
         whole: Type of the body when it is no object and so travels as one argument, `body`.
         extra: Whether members that the contract does not name may be sent too.
     """
 
     media: Media
+    media_type: str
     fields: tuple[BodyField, ...]
     whole: str | None
     required: bool
@@ -83,16 +91,25 @@ class Envelope:
 
 @dataclass(frozen=True)
 class Result:
-    """What an operation answers when it succeeds."""
+    """What an operation answers when it succeeds.
+
+    Attributes:
+        may_be_empty: Whether an answer without a body is a success too.
+    """
 
     reading: Reading
     type: str
     envelope: Envelope | None
+    may_be_empty: bool = False
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One method on one path."""
+    """One method on one path.
+
+    Attributes:
+        id: Its name in Python; unique among all operations, also when written in capitals.
+    """
 
     id: str
     method: str
@@ -108,9 +125,15 @@ class Operation:
 
 @dataclass(frozen=True)
 class Tag:
-    """A group of operations."""
+    """A group of operations.
+
+    Attributes:
+        name: The class.
+        attribute: Where the whole interface holds it.
+    """
 
     name: str
+    attribute: str
     description: str
     operations: tuple[Operation, ...]
 
@@ -153,7 +176,7 @@ class Command:
 
     wire: str
     namespace: str
-    name: str
+    constant: str
     summary: str
     request: str
     ack: str
@@ -181,8 +204,15 @@ class Warning:
 
 @dataclass(frozen=True)
 class Contract:
-    """Everything the emitters need, in the order in which it is emitted."""
+    """Everything the emitters need, in the order in which it is emitted.
 
+    Attributes:
+        source: The OpenAPI document.
+        origins: Where each definition stands, by its key.
+        files: Every file that the contract was read from.
+    """
+
+    source: Path
     title: str
     version: str
     digest: str
@@ -195,4 +225,6 @@ class Contract:
     connect: str | None
     constants: Mapping[str, tuple[str, ...]]
     payload_bases: frozenset[str]
+    origins: Mapping[str, tuple[Path, str]]
+    files: tuple[Path, ...]
     warnings: tuple[Warning, ...]

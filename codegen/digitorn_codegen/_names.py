@@ -1,8 +1,11 @@
 """Names of the contract as Python names."""
 
 import builtins
+import itertools
 import keyword
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 
 def words(name: str) -> list[str]:
@@ -14,7 +17,9 @@ def words(name: str) -> list[str]:
 def pascal(name: str) -> str:
     """`tool_call` as `ToolCall`."""
     joined = "".join(word[:1].upper() + word[1:] for word in words(name)) or "Model"
-    return f"_{joined}" if joined[0].isdigit() else joined
+    if joined[0].isdigit():
+        return f"Model{joined}"
+    return f"{joined}Model" if keyword.iskeyword(joined) else joined
 
 
 def snake(name: str) -> str:
@@ -51,10 +56,50 @@ def free_argument(name: str, location: str, taken: set[str]) -> str:
 
 def constant(name: str) -> str:
     """`get_session` as `GET_SESSION`."""
-    return "_".join(word.upper() for word in words(name))
+    return identifier("_".join(word.upper() for word in words(name)))
 
 
 def attribute(name: str) -> str:
     """A tag as the attribute that holds its operations."""
     found = snake(name)
     return f"{found}_" if found in dir(builtins) and found in {"print", "type", "id"} else found
+
+
+def method(name: str) -> str:
+    """An operation as a method; not a name that annotations of the methods after it need."""
+    found = snake(name)
+    return f"{found}_" if found in _ANNOTATIONS else found
+
+
+_ANNOTATIONS = frozenset({"bool", "bytes", "dict", "float", "int", "list", "object", "str"})
+
+
+@dataclass
+class Scope:
+    """The names of one namespace of the output, each given once.
+
+    Attributes:
+        holders: Who has each name; None for those that the generated code needs itself.
+    """
+
+    holders: dict[str, str | None] = field(default_factory=dict[str, str | None])
+
+    @classmethod
+    def reserving(cls, names: Iterable[str]) -> "Scope":
+        """A scope in which some names are not to be had."""
+        return cls(dict.fromkeys(names))
+
+    def allot(self, wanted: str, holder: str) -> str:
+        """The wanted name, or the same with the first free number behind it."""
+        found = self.free(wanted)
+        self.holders[found] = holder
+        return found
+
+    def free(self, wanted: str) -> str:
+        """What `allot` would give."""
+        numbered = (f"{wanted}{number}" for number in itertools.count(2))
+        return next(name for name in itertools.chain((wanted,), numbered) if name not in self.holders)
+
+    def holder(self, name: str) -> str:
+        """Who has a name, in words."""
+        return self.holders[name] or "the generated code itself"

@@ -1,5 +1,6 @@
 """Where a contract is read from and where the client goes."""
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -51,17 +52,23 @@ def from_pyproject(start: Path, table: str = TABLE) -> Mapping[str, object]:
     """The `[tool.digitorn-codegen]` table of the nearest pyproject.toml at or above a folder.
 
     Paths in it come back absolute. An empty mapping means that there is none.
+
+    Raises:
+        SettingsError: The file cannot be read.
     """
     for folder in (start, *start.parents):
         file = folder / "pyproject.toml"
         if not file.is_file():
             continue
         try:
-            tools = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {})
-        except tomllib.TOMLDecodeError as error:
+            found: object = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
             raise SettingsError(f"{file}: {error}") from error
-        found = cast("dict[str, object]", tools.get(table, {}))
-        return _absolute(found, folder)
+        for key in ("tool", table):
+            found = cast("dict[str, object]", found).get(key, {})
+            if not isinstance(found, dict):
+                raise SettingsError(f"{file}: {key!r} is no table")
+        return _absolute(cast("dict[str, object]", found), folder)
     return {}
 
 
@@ -71,18 +78,33 @@ def _absolute(found: Mapping[str, object], folder: Path) -> dict[str, object]:
     for key, value in found.items():
         if key in paths:
             absolute[key] = folder / str(value)
-        elif key == "twin":
+        elif key == "twin" and isinstance(value, dict):
             absolute[key] = _absolute(cast("dict[str, object]", value), folder)
         else:
             absolute[key] = value
     return absolute
 
 
+def merge(given: Mapping[str, object], table: Mapping[str, object]) -> Mapping[str, object]:
+    """Options of the command line over the keys of the pyproject table.
+
+    The table counts only for the package that it is for: options that name another package stand alone, so
+    that no file of this project goes into somebody else's client, or the other way round.
+
+    Args:
+        given: The options that were passed.
+        table: What `from_pyproject` found.
+    """
+    if given.get("package", table.get("package")) != table.get("package"):
+        return given
+    return {**table, **given}
+
+
 def build(values: Mapping[str, object]) -> Settings:
-    """Settings from the merged command line and pyproject table.
+    """Settings from what `merge` answers.
 
     Raises:
-        SettingsError: A needed value is missing or an unknown one is there.
+        SettingsError: A needed value is missing, an unknown one is there, or one is of the wrong type.
     """
     for needed in ("openapi", "package", "out"):
         if values.get(needed) is None:
@@ -92,18 +114,22 @@ def build(values: Mapping[str, object]) -> Settings:
         raise SettingsError(
             f"unknown setting {unknown[0]!r} in [tool.{TABLE}]; known are {', '.join(sorted(known))}"
         )
-    twin = cast("Mapping[str, object] | None", values.get("twin"))
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", str(values["package"])):
+        raise SettingsError(f"{values['package']!r} is no name of a package")
     return Settings(
         openapi=Path(str(values["openapi"])),
         package=str(values["package"]),
         out=Path(str(values["out"])),
         events=Path(str(values["events"])) if values.get("events") else None,
         commands=Path(str(values["commands"])) if values.get("commands") else None,
-        twin=Twin(
-            source=Path(str(twin["source"])),
-            out=Path(str(twin["out"])),
-            names=cast("Mapping[str, str]", twin.get("names", {})),
-        )
-        if twin
-        else None,
+        twin=_twin(values["twin"]) if values.get("twin") else None,
     )
+
+
+def _twin(value: object) -> Twin:
+    found: Mapping[str, object] = cast("Mapping[str, object]", value) if isinstance(value, Mapping) else {}
+    names = found.get("names", {})
+    if "source" not in found or "out" not in found or not isinstance(names, Mapping):
+        raise SettingsError(f"[tool.{TABLE}.twin] has a source, an out and a table of names")
+    table = {str(old): str(new) for old, new in cast("Mapping[object, object]", names).items()}
+    return Twin(source=Path(str(found["source"])), out=Path(str(found["out"])), names=table)

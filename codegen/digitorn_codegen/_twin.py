@@ -3,7 +3,7 @@
 import io
 import re
 import tokenize
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 _SPECIAL = {
     "__aenter__": "__enter__",
@@ -19,6 +19,11 @@ _SPECIAL = {
 }
 
 
+# From Python 3.12 on an f-string is many tokens, from 3.14 on a t-string is.
+_OPENING = {getattr(tokenize, name) for name in ("FSTRING_START", "TSTRING_START") if hasattr(tokenize, name)}
+_CLOSING = {getattr(tokenize, name) for name in ("FSTRING_END", "TSTRING_END") if hasattr(tokenize, name)}
+
+
 def translate(source: str, names: Mapping[str, str]) -> str:
     """The sync twin of a module.
 
@@ -31,7 +36,7 @@ def translate(source: str, names: Mapping[str, str]) -> str:
         offsets.append(offsets[-1] + len(line))
     pieces: list[str] = []
     done = 0
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+    for token in whole_strings(tokenize.generate_tokens(io.StringIO(source).readline), _OPENING, _CLOSING):
         start = offsets[token.start[0] - 1] + token.start[1]
         end = offsets[token.end[0] - 1] + token.end[1]
         if end <= done:
@@ -48,6 +53,28 @@ def translate(source: str, names: Mapping[str, str]) -> str:
         pieces.append(text)
         done = end
     return "".join(pieces)
+
+
+def whole_strings(
+    tokens: Iterable[tokenize.TokenInfo], opening: set[int], closing: set[int]
+) -> Iterator[tokenize.TokenInfo]:
+    """The tokens with every string as one, as it was before Python 3.12, so that each version does the same.
+
+    Args:
+        tokens: The tokens of a module.
+        opening: Types of the tokens that begin a string of many.
+        closing: Types of those that end one.
+    """
+    opened: list[tokenize.TokenInfo] = []
+    for token in tokens:
+        if token.type in opening:
+            opened.append(token)
+        elif token.type in closing and opened:
+            first = opened.pop()
+            if not opened:
+                yield tokenize.TokenInfo(tokenize.STRING, "", first.start, token.end, first.line)
+        elif not opened:
+            yield token
 
 
 def _words(text: str, table: Mapping[str, str]) -> str:

@@ -73,13 +73,14 @@ def _split(part: str) -> list[str]:
 def _base(schema: JsonObject, name: Name, hint: str) -> str:
     ref = schema.get("$ref")
     if isinstance(ref, str):
-        return ref.rsplit("/", 1)[1]
+        # Generated modules are imported under private names: a parameter may be called `models`.
+        return f"_{ref.rsplit('/', 1)[1]}"
     for key in ("oneOf", "anyOf"):
         branches = schema.get(key)
         if isinstance(branches, list) and branches and "properties" not in schema:
             return union([expression(b, name, f"{hint}{i or ''}") for i, b in enumerate(branches)])
     values = [schema["const"]] if "const" in schema else schema.get("enum")
-    if isinstance(values, list) and all(isinstance(v, str | int | bool | None) for v in values):
+    if isinstance(values, list) and values and all(isinstance(v, str | int | None) for v in values):
         literals = [repr(v) for v in values if v is not None]
         parts = [f"Literal[{', '.join(literals)}]"] if literals else []
         return union(parts + (["None"] if None in values else []))
@@ -88,16 +89,16 @@ def _base(schema: JsonObject, name: Name, hint: str) -> str:
         return expression(all_of[0], name, hint)
     kind = schema.get("type")
     if isinstance(kind, list):
-        return union([_base({**schema, "type": one}, name, hint) for one in kind])
+        return union(
+            ["None" if one == "null" else _base({**schema, "type": one}, name, hint) for one in kind]
+        )
     if kind == "array":
         return f"list[{expression(schema.get('items'), name, f'{hint}Item')}]"
-    if "properties" in schema or all_of:
+    if ("properties" in schema and kind in (None, "object")) or all_of:
         return name(schema, hint)
     if kind == "object":
         values_schema = schema.get("additionalProperties")
         if isinstance(values_schema, dict) and values_schema:
             return f"dict[str, {expression(values_schema, name, f'{hint}Value')}]"
         return OPEN_OBJECT
-    if is_binary(schema):
-        return "bytes"
     return _SCALARS.get(str(kind), "Any")

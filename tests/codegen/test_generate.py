@@ -316,6 +316,7 @@ def test_two_events_of_one_type_are_refused(toy: Settings) -> None:
 def test_a_contract_without_events_makes_a_rest_client_alone(without_events: Settings) -> None:
     generate(without_events)
     assert {path.name for path in without_events.out.iterdir()} == {
+        ".digest",
         "__init__.py",
         "_runtime.py",
         "models.py",

@@ -1,10 +1,11 @@
 """What the generated classes and stubs run on."""
 
+import json
 import threading
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Generic, Literal, Protocol, Self, TypeAlias, TypeVar, cast
-from urllib.parse import quote
+from typing import Any, ClassVar, Final, Generic, Literal, Protocol, Self, TypeAlias, TypeGuard, TypeVar, cast
+from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_jsonable_python
@@ -37,6 +38,21 @@ NOT_GIVEN: Final = NotGiven()
 
 FileContent: TypeAlias = bytes | tuple[str, bytes]
 """A file to upload: its bytes, or a file name and its bytes."""
+
+Style: TypeAlias = Literal[
+    "comma", "space", "pipe", "deep", "json", "pairs", "label", "labels", "matrix", "matrices"
+]
+"""How a value that is no scalar is written, when not by default.
+
+In a query a list is one pair an item by default, and an object one pair a member. `comma`, `space` and
+`pipe` join them into one pair, `deep` writes `name[member]=value`. In a path, a header and a cookie they are
+joined by commas by default; `pairs` writes `member=value,member=value`, `label` and `labels` `.value.value`,
+`matrix` and `matrices` `;name=value` once or for each. `json` is JSON everywhere.
+"""
+
+_Several: TypeAlias = list[Any] | dict[str, Any]
+
+_JOINTS: Final = {"comma": ",", "space": " ", "pipe": "|"}
 
 
 class Model(BaseModel):
@@ -133,7 +149,22 @@ class Undecodable(Exception):
 
 @dataclass(slots=True, eq=False)
 class Operation(Generic[T]):
-    """One operation of the API: how it is called and how its answer is read."""
+    """One operation of the API: how it is called and how its answer is read.
+
+    Attributes:
+        id: Its name.
+        method: HTTP method.
+        path: Path with its parameters in braces.
+        result: Type of the result.
+        reading: How the body of an answer becomes the result.
+        envelope: What wraps the result, if anything.
+        body: How the request body is written, if there is one.
+        media_type: Content type of the request body, when not the usual one of that writing.
+        styles: How parameters and form members are written when not by default, by place (`path`, `query`,
+            `header`, `cookie`, `body`) and name.
+        may_be_empty: Whether an answer without a body is the result None.
+        authenticated: Whether it needs credentials.
+    """
 
     id: str
     method: str
@@ -142,6 +173,9 @@ class Operation(Generic[T]):
     reading: Literal["json", "text", "bytes", "none"] = "json"
     envelope: Envelope | None = None
     body: Literal["json", "multipart", "form", "binary", "text"] | None = None
+    media_type: str | None = None
+    styles: Mapping[tuple[str, str], Style] = field(default_factory=dict[tuple[str, str], Style])
+    may_be_empty: bool = False
     authenticated: bool = True
     _adapter: "TypeAdapter[T] | None" = field(default=None, init=False, repr=False)
 
@@ -154,7 +188,7 @@ class Operation(Generic[T]):
         headers: Mapping[str, object] | None = None,
         cookies: Mapping[str, object] | None = None,
         body: Mapping[str, object] | None = None,
-        files: Mapping[str, FileContent | NotGiven | None] | None = None,
+        files: Mapping[str, FileContent | Sequence[FileContent | None] | NotGiven | None] | None = None,
         content: object = NOT_GIVEN,
     ) -> "Call[T]":
         """The operation with its arguments; what is `NOT_GIVEN` is left out.
@@ -167,31 +201,78 @@ class Operation(Generic[T]):
             cookies: Cookie parameters.
             body: Members of the request body.
             files: Files to upload, by member.
-            content: A body that is no object.
+            content: A body that is no object, or is passed whole.
 
         Raises:
-            ValueError: A path parameter is empty.
+            ValueError: A path parameter is empty, or a file is not passed as bytes.
         """
+        singles, lists = _files(files or {})
+        members = None if body is None else _given(body)
+        whole: object = content
+        if not isinstance(content, NotGiven | bytes):
+            whole = _json(content)
         return Call(
             operation=self,
             path=self._path(path or {}, segments),
-            query=tuple(_pairs(query or {})),
-            headers=dict(_pairs(headers or {})),
-            cookies=dict(_pairs(cookies or {})),
-            body=None if body is None else _given(body),
-            files={k: v for k, v in (files or {}).items() if v is not None and not isinstance(v, NotGiven)},
-            content=None if isinstance(content, NotGiven) else _json(content),
+            query=tuple(self._pairs("query", query or {})),
+            headers=dict(self._joined("header", headers or {})),
+            cookies=dict(self._joined("cookie", cookies or {})),
+            body=members,
+            files=singles,
+            file_lists=lists,
+            form=tuple(self._form(members if members is not None else whole)),
+            content=None if isinstance(whole, NotGiven) else whole,
+            has_body=self.body is not None and (members is not None or not isinstance(whole, NotGiven)),
         )
 
     def _path(self, values: Mapping[str, object], segments: Collection[str]) -> str:
         filled = self.path
         for name, value in values.items():
-            text = str(value).lower() if isinstance(value, bool) else str(value)
+            text = self._segment(name, _json(value), name in segments)
             if not text:
                 raise ValueError(f"{self.id}: path parameter {name!r} is empty")
-            parts = text.split("/") if name in segments else [text]
-            filled = filled.replace("{" + name + "}", "/".join(_segment(part) for part in parts))
+            filled = filled.replace("{" + name + "}", text)
         return filled
+
+    def _segment(self, name: str, value: object, spans: bool) -> str:
+        style = self.styles.get(("path", name))
+        if style in ("label", "labels", "matrix", "matrices"):
+            return _prefixed(name, value, style)
+        if _is_several(value) and style != "json":
+            return ",".join(quote(text, safe="=" if style == "pairs" else "") for text in _flat(value, style))
+        text = _written(value) if style == "json" else _scalar(value)
+        return "/".join(_quoted(part) for part in (text.split("/") if spans else [text]))
+
+    def _pairs(self, place: str, values: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+        for name, value in values.items():
+            if not isinstance(value, NotGiven) and value is not None:
+                yield from _query(name, _json(value), self.styles.get((place, name)))
+
+    def _joined(self, place: str, values: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+        for name, value in values.items():
+            if isinstance(value, NotGiven) or value is None:
+                continue
+            plain, style = _json(value), self.styles.get((place, name))
+            if style != "json" and _is_several(plain):
+                yield name, ",".join(_flat(plain, style))
+            else:
+                yield name, _written(plain) if style == "json" else _scalar(plain)
+
+    def _form(self, members: object) -> Iterator[tuple[str, str]]:
+        """The text members of a form, as pairs."""
+        if self.body not in ("form", "multipart") or not isinstance(members, dict):
+            return
+        for name, value in cast("dict[str, object]", members).items():
+            style = self.styles.get(("body", name))
+            # Without a style of its own, what is no scalar and no list of such is written as JSON.
+            if (
+                style is None
+                and _is_several(value)
+                and (isinstance(value, dict) or any(map(_is_several, value)))
+            ):
+                style = "json"
+            if value is not None:
+                yield from _query(name, value, style)
 
     def read(self, content: bytes, *, encoding: str = "utf-8") -> T:
         """The typed result in an answer's body.
@@ -200,6 +281,8 @@ class Operation(Generic[T]):
             Refused: The envelope says that the operation failed.
             Undecodable: The body is not what the contract says.
         """
+        if self.may_be_empty and not content:
+            return cast("T", None)
         if self.reading == "bytes":
             return cast("T", content)
         if self.reading == "text":
@@ -249,12 +332,15 @@ class Call(Generic[T]):
     Attributes:
         operation: What is called.
         path: The path, percent-encoded.
-        query: Query parameters in order, a list as one pair an item.
+        query: Query parameters in order, each pair written out.
         headers: Header parameters.
         cookies: Cookie parameters.
-        body: Members of the request body as JSON values; None when there is no body.
+        body: Members of the request body as JSON values; None when there is no body, or it is passed whole.
         files: Files to upload, by member.
-        content: A body that is no object.
+        file_lists: Members that hold several files.
+        form: The text members of a form or of a multipart body, each pair written out.
+        content: A body that is passed whole: a JSON value, or the bytes or text to send.
+        has_body: Whether a body is sent; one that is passed whole may be None, which is JSON's null.
     """
 
     operation: Operation[T]
@@ -264,7 +350,58 @@ class Call(Generic[T]):
     cookies: Mapping[str, str] = field(default_factory=dict[str, str])
     body: Mapping[str, Any] | None = None
     files: Mapping[str, FileContent] = field(default_factory=dict[str, FileContent])
+    file_lists: Mapping[str, tuple[FileContent, ...]] = field(
+        default_factory=dict[str, tuple[FileContent, ...]]
+    )
+    form: tuple[tuple[str, str], ...] = ()
     content: Any = None
+    has_body: bool = False
+
+    def encoded(self) -> "tuple[bytes, str] | None":
+        """The body as it is sent, and its content type; None without a body, and for a multipart body.
+
+        Raises:
+            ValueError: A number is none of JSON's.
+        """
+        kind = self.operation.body
+        if not self.has_body or kind is None or kind == "multipart":
+            return None
+        if kind == "form":
+            usual, content = "application/x-www-form-urlencoded", urlencode(self.form).encode()
+        elif kind == "json":
+            value = self.body if self.body is not None else self.content
+            usual, content = "application/json", _written(value).encode()
+        elif isinstance(self.content, str):
+            usual, content = "text/plain; charset=utf-8", self.content.encode()
+        else:
+            usual, content = "application/octet-stream", bytes(self.content)
+        return content, self.operation.media_type or usual
+
+    def parts(self) -> "tuple[Part, ...]":
+        """The parts of a multipart body in order, text before files; empty for any other body."""
+        if self.operation.body != "multipart" or not self.has_body:
+            return ()
+        found = [Part(name, text.encode(), None) for name, text in self.form]
+        several = [(name, one) for name, files in self.file_lists.items() for one in files]
+        for name, file in (*self.files.items(), *several):
+            filename, content = file if isinstance(file, tuple) else (name, file)
+            found.append(Part(name, content, filename))
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a multipart body.
+
+    Attributes:
+        name: The member.
+        content: What it holds.
+        filename: Name of the file; None for text.
+    """
+
+    name: str
+    content: bytes
+    filename: str | None
 
 
 class Transport(Protocol):
@@ -292,7 +429,7 @@ def reasons(error: ValidationError, below: str = "") -> tuple[str, ...]:
     return tuple(found)
 
 
-def _segment(text: str) -> str:
+def _quoted(text: str) -> str:
     """One path segment, percent-encoded; one of dots alone would be resolved away by clients and proxies."""
     return text.replace(".", "%2E") if text in {".", ".."} else quote(text, safe="")
 
@@ -311,13 +448,86 @@ def _json(value: object) -> Any:
     return to_jsonable_python(value)
 
 
-def _pairs(values: Mapping[str, object]) -> Iterable[tuple[str, str]]:
+def _files(
+    values: Mapping[str, FileContent | Sequence[FileContent | None] | NotGiven | None],
+) -> tuple[dict[str, FileContent], dict[str, tuple[FileContent, ...]]]:
+    """The files that were given, one a member and several a member."""
+    singles: dict[str, FileContent] = {}
+    lists: dict[str, tuple[FileContent, ...]] = {}
     for name, value in values.items():
-        if isinstance(value, NotGiven) or value is None:
+        if value is None or isinstance(value, NotGiven):
             continue
-        items: Iterable[object] = cast("list[object]", value) if isinstance(value, list | tuple) else (value,)
-        for item in items:
-            yield name, str(item).lower() if isinstance(item, bool) else str(item)
+        if isinstance(value, bytes | tuple):
+            singles[name] = cast("FileContent", value)
+        elif isinstance(value, list):
+            lists[name] = tuple(one for one in value if one is not None)
+        else:
+            raise ValueError(f"{name}: a file is bytes, or a name and bytes, not {type(value).__name__}")
+    return singles, lists
+
+
+def _scalar(value: object) -> str:
+    """A value as text; what is no scalar as JSON."""
+    return value if isinstance(value, str) else _written(value)
+
+
+def _written(value: object) -> str:
+    """A value as JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _is_several(value: object) -> TypeGuard[_Several]:
+    """Whether a JSON value is no scalar."""
+    return isinstance(value, list | dict)
+
+
+def _flat(value: _Several, style: Style | None) -> list[str]:
+    """The items of a list, or the members of an object with their names."""
+    if isinstance(value, list):
+        return [_scalar(item) for item in value]
+    if style in ("pairs", "labels", "matrices"):
+        return [f"{name}={_scalar(member)}" for name, member in value.items()]
+    return [text for name, member in value.items() for text in (name, _scalar(member))]
+
+
+def _prefixed(name: str, value: object, style: Style) -> str:
+    """A path parameter of the label or the matrix style."""
+    is_object = isinstance(value, dict)
+    texts = _flat(value, style) if _is_several(value) else [_scalar(value)]
+    quoted = [quote(text, safe="=" if is_object else "") for text in texts]
+    if style in ("label", "labels"):
+        return "." + ("." if style == "labels" else ",").join(quoted)
+    if style == "matrix":
+        return f";{name}={','.join(quoted)}"
+    return "".join(f";{text}" if is_object else f";{name}={text}" for text in quoted)
+
+
+def _query(name: str, value: object, style: Style | None) -> Iterator[tuple[str, str]]:
+    """A query parameter, or a member of a form, as the pairs that it is sent as."""
+    if style == "json":
+        yield name, _written(value)
+    elif style == "deep":
+        yield from _deep(name, value)
+    elif not _is_several(value):
+        yield name, _scalar(value)
+    elif style is not None:
+        yield name, _JOINTS.get(style, ",").join(_flat(value, style))
+    elif isinstance(value, list):
+        for item in value:
+            yield name, _scalar(item)
+    else:
+        for key, member in value.items():
+            if member is not None:
+                yield from _query(key, member, None)
+
+
+def _deep(name: str, value: object) -> Iterator[tuple[str, str]]:
+    if not _is_several(value):
+        if value is not None:
+            yield name, _scalar(value)
+        return
+    for key, member in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from _deep(f"{name}[{key}]", member)
 
 
 # --- events and commands

@@ -709,7 +709,7 @@ EVENT_NAMESPACE: Final = "/events"
 EVENT_PUSH: Final = "event"
 """Socket.IO event name that carries the envelope."""
 
-LIFTED: Final = (
+LIFTED: Final[tuple[tuple[str, str], ...]] = (
     ("correlation_id", "correlation_id"),
     ("event_id", "event_id"),
     ("op_id", "op_id"),

@@ -1030,7 +1030,7 @@ class CreateBackgroundSessionRequest(Model):
     """Name of the session."""
     params: dict[str, Any] = {}
     """Parameters of the session, open."""
-    routing_keys: dict[str, str] = {}
+    routing_keys: dict[str, str] | None = None
     """Values by which triggers find the session, by key."""
     workspace: str = ""
     """Directory on the daemon's machine that the session works in."""
@@ -1082,7 +1082,7 @@ class CreateSecurityProfileRequest(Model):
     """Permissions that the app has."""
     max_risk_level: Literal["low", "medium", "high"] = "medium"
     """Highest risk that an action may have."""
-    risk_approval_rules: dict[str, str] = {"low": "auto", "medium": "approve", "high": "block"}
+    risk_approval_rules: dict[str, str] | None = None
     """Policy by risk level, as in `default_policy`."""
     approval_timeout: float = 300
     """How long a request for approval stays open, seconds."""
@@ -4037,7 +4037,7 @@ class UpsertModuleGrantRequest(Model):
     """Whether agents see the module."""
     default_action_policy: str = "approve"
     """What becomes of a call of an action without a policy of its own; known values are auto, approve and block."""
-    action_overrides: dict[str, str] = {}
+    action_overrides: dict[str, str] | None = None
     """Policy by name of the action; known values are auto, approve and block."""
 
 

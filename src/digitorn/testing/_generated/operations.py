@@ -3,78 +3,79 @@
 
 from typing import Any
 
-from . import models
+from . import models as _models
 from ._runtime import Envelope, Operation
 
 _ENVELOPE1 = Envelope("data", "success", "error")
 _ENVELOPE2 = Envelope("data", None, None)
 
-LIST_APP_APPROVALS: Operation[models.ApprovalList] = Operation(
+LIST_APP_APPROVALS: Operation[_models.ApprovalList] = Operation(
     "list_app_approvals",
     "GET",
     "/api/apps/{app_id}/approvals",
-    models.ApprovalList,
+    _models.ApprovalList,
     envelope=_ENVELOPE1,
 )
-RESOLVE_APPROVAL: Operation[models.ApprovalResolution] = Operation(
+RESOLVE_APPROVAL: Operation[_models.ApprovalResolution] = Operation(
     "resolve_approval",
     "POST",
     "/api/apps/{app_id}/approve",
-    models.ApprovalResolution,
+    _models.ApprovalResolution,
     envelope=_ENVELOPE1,
     body="json",
 )
-CHECK_NOTIFICATIONS: Operation[models.NotificationsIdle] = Operation(
+CHECK_NOTIFICATIONS: Operation[_models.NotificationsIdle | None] = Operation(
     "check_notifications",
     "POST",
     "/api/apps/{app_id}/notifications",
-    models.NotificationsIdle,
+    _models.NotificationsIdle | None,
     envelope=_ENVELOPE1,
     body="json",
+    may_be_empty=True,
 )
-DELETE_APP: Operation[models.AppDeletion] = Operation(
+DELETE_APP: Operation[_models.AppDeletion] = Operation(
     "delete_app",
     "DELETE",
     "/api/apps/{app_id}",
-    models.AppDeletion,
+    _models.AppDeletion,
     envelope=_ENVELOPE1,
 )
-DEPLOY_APP: Operation[models.FileDeployAccepted] = Operation(
+DEPLOY_APP: Operation[_models.FileDeployAccepted] = Operation(
     "deploy_app",
     "POST",
     "/api/apps/deploy",
-    models.FileDeployAccepted,
+    _models.FileDeployAccepted,
     envelope=_ENVELOPE1,
     body="json",
 )
-DEPLOY_APP_UPLOAD: Operation[models.UploadDeployAccepted] = Operation(
+DEPLOY_APP_UPLOAD: Operation[_models.UploadDeployAccepted] = Operation(
     "deploy_app_upload",
     "POST",
     "/api/apps/deploy/upload",
-    models.UploadDeployAccepted,
+    _models.UploadDeployAccepted,
     envelope=_ENVELOPE1,
     body="multipart",
 )
-DISABLE_APP: Operation[models.AppDisabled] = Operation(
+DISABLE_APP: Operation[_models.AppDisabled] = Operation(
     "disable_app",
     "POST",
     "/api/apps/{app_id}/disable",
-    models.AppDisabled,
+    _models.AppDisabled,
     envelope=_ENVELOPE1,
     body="json",
 )
-ENABLE_APP: Operation[models.AppEnabled] = Operation(
+ENABLE_APP: Operation[_models.AppEnabled] = Operation(
     "enable_app",
     "POST",
     "/api/apps/{app_id}/enable",
-    models.AppEnabled,
+    _models.AppEnabled,
     envelope=_ENVELOPE1,
 )
-GET_APP: Operation[models.AppDetail] = Operation(
+GET_APP: Operation[_models.AppDetail] = Operation(
     "get_app",
     "GET",
     "/api/apps/{app_id}",
-    models.AppDetail,
+    _models.AppDetail,
     envelope=_ENVELOPE1,
 )
 GET_APP_ASSET: Operation[bytes] = Operation(
@@ -84,11 +85,11 @@ GET_APP_ASSET: Operation[bytes] = Operation(
     bytes,
     reading="bytes",
 )
-GET_APP_DIAGNOSTICS: Operation[models.AppDiagnostics] = Operation(
+GET_APP_DIAGNOSTICS: Operation[_models.AppDiagnostics] = Operation(
     "get_app_diagnostics",
     "GET",
     "/api/apps/{app_id}/diagnostics",
-    models.AppDiagnostics,
+    _models.AppDiagnostics,
     envelope=_ENVELOPE1,
 )
 GET_APP_ICON: Operation[bytes] = Operation(
@@ -98,97 +99,97 @@ GET_APP_ICON: Operation[bytes] = Operation(
     bytes,
     reading="bytes",
 )
-GET_APP_INDEX: Operation[models.ToolIndex] = Operation(
+GET_APP_INDEX: Operation[_models.ToolIndex] = Operation(
     "get_app_index",
     "GET",
     "/api/apps/{app_id}/index",
-    models.ToolIndex,
+    _models.ToolIndex,
     envelope=_ENVELOPE1,
 )
-GET_APP_STATUS: Operation[models.AppStatus] = Operation(
+GET_APP_STATUS: Operation[_models.AppStatus] = Operation(
     "get_app_status",
     "GET",
     "/api/apps/{app_id}/status",
-    models.AppStatus,
+    _models.AppStatus,
     envelope=_ENVELOPE1,
 )
-GET_APP_UI_CONFIG: Operation[models.AppUiConfig] = Operation(
+GET_APP_UI_CONFIG: Operation[_models.AppUiConfig] = Operation(
     "get_app_ui_config",
     "GET",
     "/api/apps/{app_id}/ui-config",
-    models.AppUiConfig,
+    _models.AppUiConfig,
     envelope=_ENVELOPE1,
 )
-GET_CHANNELS_HEALTH: Operation[models.ChannelsHealth] = Operation(
+GET_CHANNELS_HEALTH: Operation[_models.ChannelsHealth] = Operation(
     "get_channels_health",
     "GET",
     "/api/apps/{app_id}/channels/health",
-    models.ChannelsHealth,
+    _models.ChannelsHealth,
     envelope=_ENVELOPE1,
 )
-GET_DEPLOY_STATUS: Operation[models.DeployStatus] = Operation(
+GET_DEPLOY_STATUS: Operation[_models.DeployStatus] = Operation(
     "get_deploy_status",
     "GET",
     "/api/apps/{app_id}/deploy-status",
-    models.DeployStatus,
+    _models.DeployStatus,
     envelope=_ENVELOPE1,
 )
-GET_NOTIFICATIONS_ACTIVE: Operation[models.NotificationsActive] = Operation(
+GET_NOTIFICATIONS_ACTIVE: Operation[_models.NotificationsActive] = Operation(
     "get_notifications_active",
     "GET",
     "/api/apps/{app_id}/notifications/active",
-    models.NotificationsActive,
+    _models.NotificationsActive,
     envelope=_ENVELOPE1,
 )
-LIST_APP_ERRORS: Operation[models.AppErrorList] = Operation(
+LIST_APP_ERRORS: Operation[_models.AppErrorList] = Operation(
     "list_app_errors",
     "GET",
     "/api/apps/{app_id}/errors",
-    models.AppErrorList,
+    _models.AppErrorList,
     envelope=_ENVELOPE1,
 )
-LIST_APP_FILES: Operation[models.AppFileList] = Operation(
+LIST_APP_FILES: Operation[_models.AppFileList] = Operation(
     "list_app_files",
     "GET",
     "/api/apps/{app_id}/files",
-    models.AppFileList,
+    _models.AppFileList,
     envelope=_ENVELOPE1,
 )
-LIST_APPS: Operation[list[models.AppSummary]] = Operation(
+LIST_APPS: Operation[list[_models.AppSummary]] = Operation(
     "list_apps",
     "GET",
     "/api/apps",
-    list[models.AppSummary],
+    list[_models.AppSummary],
     envelope=_ENVELOPE1,
 )
-RELOAD_APP: Operation[models.AppReloaded] = Operation(
+RELOAD_APP: Operation[_models.AppReloaded] = Operation(
     "reload_app",
     "POST",
     "/api/apps/{app_id}/reload",
-    models.AppReloaded,
+    _models.AppReloaded,
     envelope=_ENVELOPE1,
 )
-RUN_APP: Operation[models.AppRunResult] = Operation(
+RUN_APP: Operation[_models.AppRunResult] = Operation(
     "run_app",
     "POST",
     "/api/apps/{app_id}/run",
-    models.AppRunResult,
+    _models.AppRunResult,
     envelope=_ENVELOPE1,
     body="json",
 )
-RUN_PIPELINE: Operation[models.PipelineResult] = Operation(
+RUN_PIPELINE: Operation[_models.PipelineResult] = Operation(
     "run_pipeline",
     "POST",
     "/api/apps/{app_id}/pipeline",
-    models.PipelineResult,
+    _models.PipelineResult,
     envelope=_ENVELOPE1,
     body="json",
 )
-VALIDATE_APP: Operation[models.AppValidation] = Operation(
+VALIDATE_APP: Operation[_models.AppValidation] = Operation(
     "validate_app",
     "POST",
     "/api/apps/validate",
-    models.AppValidation,
+    _models.AppValidation,
     envelope=_ENVELOPE1,
     body="json",
 )
@@ -211,91 +212,91 @@ GET_AUTH_SESSION_HISTORY: Operation[Any] = Operation(
     "/auth/sessions/{session_id}/history",
     Any,
 )
-GET_ME: Operation[models.UserResponse] = Operation(
+GET_ME: Operation[_models.UserResponse] = Operation(
     "get_me",
     "GET",
     "/auth/me",
-    models.UserResponse,
+    _models.UserResponse,
 )
-LIST_AUTH_SESSIONS: Operation[list[models.AuthSession]] = Operation(
+LIST_AUTH_SESSIONS: Operation[list[_models.AuthSession]] = Operation(
     "list_auth_sessions",
     "GET",
     "/auth/sessions",
-    list[models.AuthSession],
+    list[_models.AuthSession],
 )
-LOGIN: Operation[models.TokenResponse] = Operation(
+LOGIN: Operation[_models.TokenResponse] = Operation(
     "login",
     "POST",
     "/auth/login",
-    models.TokenResponse,
+    _models.TokenResponse,
     body="json",
     authenticated=False,
 )
-LOGOUT: Operation[models.LogoutResponse] = Operation(
+LOGOUT: Operation[_models.LogoutResponse] = Operation(
     "logout",
     "POST",
     "/auth/logout",
-    models.LogoutResponse,
+    _models.LogoutResponse,
     body="json",
 )
-REFRESH_TOKEN: Operation[models.TokenResponse] = Operation(
+REFRESH_TOKEN: Operation[_models.TokenResponse] = Operation(
     "refresh_token",
     "POST",
     "/auth/refresh",
-    models.TokenResponse,
+    _models.TokenResponse,
     body="json",
     authenticated=False,
 )
-REGISTER: Operation[models.TokenResponse] = Operation(
+REGISTER: Operation[_models.TokenResponse] = Operation(
     "register",
     "POST",
     "/auth/register",
-    models.TokenResponse,
+    _models.TokenResponse,
     body="json",
     authenticated=False,
 )
-CANCEL_BACKGROUND_TASK: Operation[models.BackgroundTaskCancelled] = Operation(
+CANCEL_BACKGROUND_TASK: Operation[_models.BackgroundTaskCancelled] = Operation(
     "cancel_background_task",
     "DELETE",
     "/api/apps/{app_id}/background-tasks/{task_id}",
-    models.BackgroundTaskCancelled,
+    _models.BackgroundTaskCancelled,
     envelope=_ENVELOPE1,
 )
-CLEAR_BACKGROUND_PAYLOAD: Operation[models.BackgroundPayloadCleared] = Operation(
+CLEAR_BACKGROUND_PAYLOAD: Operation[_models.BackgroundPayloadCleared] = Operation(
     "clear_background_payload",
     "DELETE",
     "/api/apps/{app_id}/background-sessions/{bg_session_id}/payload",
-    models.BackgroundPayloadCleared,
+    _models.BackgroundPayloadCleared,
     envelope=_ENVELOPE1,
 )
-CREATE_BACKGROUND_SESSION: Operation[models.BackgroundSession] = Operation(
+CREATE_BACKGROUND_SESSION: Operation[_models.BackgroundSession] = Operation(
     "create_background_session",
     "POST",
     "/api/apps/{app_id}/background-sessions",
-    models.BackgroundSession,
+    _models.BackgroundSession,
     envelope=_ENVELOPE1,
     body="json",
 )
-CREATE_WATCHER: Operation[models.WatcherChange] = Operation(
+CREATE_WATCHER: Operation[_models.WatcherChange] = Operation(
     "create_watcher",
     "POST",
     "/api/apps/{app_id}/watchers",
-    models.WatcherChange,
+    _models.WatcherChange,
     envelope=_ENVELOPE1,
     body="json",
 )
-DELETE_BACKGROUND_PAYLOAD_FILE: Operation[models.SessionPayload] = Operation(
+DELETE_BACKGROUND_PAYLOAD_FILE: Operation[_models.SessionPayload] = Operation(
     "delete_background_payload_file",
     "DELETE",
     "/api/apps/{app_id}/background-sessions/{bg_session_id}/payload/files/{filename}",
-    models.SessionPayload,
+    _models.SessionPayload,
     envelope=_ENVELOPE1,
 )
-DELETE_BACKGROUND_SESSION: Operation[models.BackgroundSessionDeleted] = Operation(
+DELETE_BACKGROUND_SESSION: Operation[_models.BackgroundSessionDeleted] = Operation(
     "delete_background_session",
     "DELETE",
     "/api/apps/{app_id}/background-sessions/{bg_session_id}",
-    models.BackgroundSessionDeleted,
+    _models.BackgroundSessionDeleted,
     envelope=_ENVELOPE1,
 )
 DOWNLOAD_ARTIFACT: Operation[bytes] = Operation(
@@ -305,67 +306,67 @@ DOWNLOAD_ARTIFACT: Operation[bytes] = Operation(
     bytes,
     reading="bytes",
 )
-FIRE_TRIGGER: Operation[models.TriggerFired] = Operation(
+FIRE_TRIGGER: Operation[_models.TriggerFired] = Operation(
     "fire_trigger",
     "POST",
     "/api/apps/{app_id}/triggers/{trigger_id}/fire",
-    models.TriggerFired,
+    _models.TriggerFired,
     envelope=_ENVELOPE1,
 )
-GET_ACTIVATION: Operation[models.Activation] = Operation(
+GET_ACTIVATION: Operation[_models.Activation] = Operation(
     "get_activation",
     "GET",
     "/api/apps/{app_id}/activations/{activation_id}",
-    models.Activation,
+    _models.Activation,
     envelope=_ENVELOPE1,
 )
-GET_ACTIVATION_STATS: Operation[models.ActivationStats] = Operation(
+GET_ACTIVATION_STATS: Operation[_models.ActivationStats] = Operation(
     "get_activation_stats",
     "GET",
     "/api/apps/{app_id}/activations/stats",
-    models.ActivationStats,
+    _models.ActivationStats,
     envelope=_ENVELOPE1,
 )
-GET_BACKGROUND_PAYLOAD: Operation[models.CheckedSessionPayload] = Operation(
+GET_BACKGROUND_PAYLOAD: Operation[_models.CheckedSessionPayload] = Operation(
     "get_background_payload",
     "GET",
     "/api/apps/{app_id}/background-sessions/{bg_session_id}/payload",
-    models.CheckedSessionPayload,
+    _models.CheckedSessionPayload,
     envelope=_ENVELOPE1,
 )
-GET_BACKGROUND_SESSION: Operation[models.BackgroundSession] = Operation(
+GET_BACKGROUND_SESSION: Operation[_models.BackgroundSession] = Operation(
     "get_background_session",
     "GET",
     "/api/apps/{app_id}/background-sessions/{bg_session_id}",
-    models.BackgroundSession,
+    _models.BackgroundSession,
     envelope=_ENVELOPE1,
 )
-GET_BACKGROUND_TASK: Operation[models.BackgroundTask] = Operation(
+GET_BACKGROUND_TASK: Operation[_models.BackgroundTask] = Operation(
     "get_background_task",
     "GET",
     "/api/apps/{app_id}/background-tasks/{task_id}",
-    models.BackgroundTask,
+    _models.BackgroundTask,
     envelope=_ENVELOPE1,
 )
-GET_PAYLOAD_SCHEMA: Operation[models.PayloadSchema | None] = Operation(
+GET_PAYLOAD_SCHEMA: Operation[_models.PayloadSchema | None] = Operation(
     "get_payload_schema",
     "GET",
     "/api/apps/{app_id}/payload-schema",
-    models.PayloadSchema | None,
+    _models.PayloadSchema | None,
     envelope=_ENVELOPE1,
 )
-GET_TRIGGERS: Operation[models.TriggerOverview] = Operation(
+GET_TRIGGERS: Operation[_models.TriggerOverview] = Operation(
     "get_triggers",
     "GET",
     "/api/apps/{app_id}/triggers",
-    models.TriggerOverview,
+    _models.TriggerOverview,
     envelope=_ENVELOPE1,
 )
-GET_WATCHER: Operation[models.WatcherDetail] = Operation(
+GET_WATCHER: Operation[_models.WatcherDetail] = Operation(
     "get_watcher",
     "GET",
     "/api/apps/{app_id}/watchers/{watcher_id}",
-    models.WatcherDetail,
+    _models.WatcherDetail,
     envelope=_ENVELOPE1,
 )
 HEAD_ARTIFACT: Operation[None] = Operation(
@@ -375,438 +376,438 @@ HEAD_ARTIFACT: Operation[None] = Operation(
     None,
     reading="none",
 )
-LAUNCH_BACKGROUND_TASK: Operation[models.BackgroundTask] = Operation(
+LAUNCH_BACKGROUND_TASK: Operation[_models.BackgroundTask] = Operation(
     "launch_background_task",
     "POST",
     "/api/apps/{app_id}/background-tasks",
-    models.BackgroundTask,
+    _models.BackgroundTask,
     envelope=_ENVELOPE1,
     body="json",
 )
-LIST_ACTIVATION_ARTIFACTS: Operation[models.ActivationArtifactList] = Operation(
+LIST_ACTIVATION_ARTIFACTS: Operation[_models.ActivationArtifactList] = Operation(
     "list_activation_artifacts",
     "GET",
     "/api/apps/{app_id}/activations/{activation_id}/artifacts",
-    models.ActivationArtifactList,
+    _models.ActivationArtifactList,
     envelope=_ENVELOPE1,
 )
-LIST_ACTIVATION_EVENTS: Operation[models.ActivationEventList] = Operation(
+LIST_ACTIVATION_EVENTS: Operation[_models.ActivationEventList] = Operation(
     "list_activation_events",
     "GET",
     "/api/apps/{app_id}/activations/{activation_id}/events",
-    models.ActivationEventList,
+    _models.ActivationEventList,
     envelope=_ENVELOPE1,
 )
-LIST_ACTIVATIONS: Operation[models.ActivationPage] = Operation(
+LIST_ACTIVATIONS: Operation[_models.ActivationPage] = Operation(
     "list_activations",
     "GET",
     "/api/apps/{app_id}/activations",
-    models.ActivationPage,
+    _models.ActivationPage,
     envelope=_ENVELOPE1,
 )
-LIST_BACKGROUND_SESSIONS: Operation[models.BackgroundSessionPage] = Operation(
+LIST_BACKGROUND_SESSIONS: Operation[_models.BackgroundSessionPage] = Operation(
     "list_background_sessions",
     "GET",
     "/api/apps/{app_id}/background-sessions",
-    models.BackgroundSessionPage,
+    _models.BackgroundSessionPage,
     envelope=_ENVELOPE1,
 )
-LIST_BACKGROUND_TASKS: Operation[models.BackgroundTaskList] = Operation(
+LIST_BACKGROUND_TASKS: Operation[_models.BackgroundTaskList] = Operation(
     "list_background_tasks",
     "GET",
     "/api/apps/{app_id}/background-tasks",
-    models.BackgroundTaskList,
+    _models.BackgroundTaskList,
     envelope=_ENVELOPE1,
 )
-LIST_WATCHERS: Operation[models.WatcherList] = Operation(
+LIST_WATCHERS: Operation[_models.WatcherList] = Operation(
     "list_watchers",
     "GET",
     "/api/apps/{app_id}/watchers",
-    models.WatcherList,
+    _models.WatcherList,
     envelope=_ENVELOPE1,
 )
-PAUSE_BACKGROUND_SESSION: Operation[models.BackgroundSessionPaused] = Operation(
+PAUSE_BACKGROUND_SESSION: Operation[_models.BackgroundSessionPaused] = Operation(
     "pause_background_session",
     "POST",
     "/api/apps/{app_id}/background-sessions/{bg_session_id}/pause",
-    models.BackgroundSessionPaused,
+    _models.BackgroundSessionPaused,
     envelope=_ENVELOPE1,
 )
-PAUSE_WATCHER: Operation[models.WatcherChange] = Operation(
+PAUSE_WATCHER: Operation[_models.WatcherChange] = Operation(
     "pause_watcher",
     "POST",
     "/api/apps/{app_id}/watchers/{watcher_id}/pause",
-    models.WatcherChange,
+    _models.WatcherChange,
     envelope=_ENVELOPE1,
 )
-RESUME_BACKGROUND_SESSION: Operation[models.BackgroundSessionResumed] = Operation(
+RESUME_BACKGROUND_SESSION: Operation[_models.BackgroundSessionResumed] = Operation(
     "resume_background_session",
     "POST",
     "/api/apps/{app_id}/background-sessions/{bg_session_id}/resume",
-    models.BackgroundSessionResumed,
+    _models.BackgroundSessionResumed,
     envelope=_ENVELOPE1,
 )
-RESUME_WATCHER: Operation[models.WatcherChange] = Operation(
+RESUME_WATCHER: Operation[_models.WatcherChange] = Operation(
     "resume_watcher",
     "POST",
     "/api/apps/{app_id}/watchers/{watcher_id}/resume",
-    models.WatcherChange,
+    _models.WatcherChange,
     envelope=_ENVELOPE1,
 )
-SET_BACKGROUND_PAYLOAD: Operation[models.SessionPayload] = Operation(
+SET_BACKGROUND_PAYLOAD: Operation[_models.SessionPayload] = Operation(
     "set_background_payload",
     "PUT",
     "/api/apps/{app_id}/background-sessions/{bg_session_id}/payload",
-    models.SessionPayload,
+    _models.SessionPayload,
     envelope=_ENVELOPE1,
     body="json",
 )
-STOP_WATCHER: Operation[models.WatcherChange] = Operation(
+STOP_WATCHER: Operation[_models.WatcherChange] = Operation(
     "stop_watcher",
     "DELETE",
     "/api/apps/{app_id}/watchers/{watcher_id}",
-    models.WatcherChange,
+    _models.WatcherChange,
     envelope=_ENVELOPE1,
 )
-TEST_TRIGGER: Operation[models.TriggerTestResult] = Operation(
+TEST_TRIGGER: Operation[_models.TriggerTestResult] = Operation(
     "test_trigger",
     "POST",
     "/api/apps/{app_id}/triggers/{trigger_id}/test",
-    models.TriggerTestResult,
+    _models.TriggerTestResult,
     envelope=_ENVELOPE1,
     body="json",
 )
-UPLOAD_BACKGROUND_PAYLOAD_FILE: Operation[models.SessionPayload] = Operation(
+UPLOAD_BACKGROUND_PAYLOAD_FILE: Operation[_models.SessionPayload] = Operation(
     "upload_background_payload_file",
     "POST",
     "/api/apps/{app_id}/background-sessions/{bg_session_id}/payload/files",
-    models.SessionPayload,
+    _models.SessionPayload,
     envelope=_ENVELOPE1,
     body="multipart",
 )
-WAIT_BACKGROUND_TASK: Operation[models.BackgroundTask] = Operation(
+WAIT_BACKGROUND_TASK: Operation[_models.BackgroundTask] = Operation(
     "wait_background_task",
     "POST",
     "/api/apps/{app_id}/background-tasks/{task_id}/wait",
-    models.BackgroundTask,
+    _models.BackgroundTask,
     envelope=_ENVELOPE1,
     body="json",
 )
-CREATE_DRAFT: Operation[models.Draft] = Operation(
+CREATE_DRAFT: Operation[_models.Draft] = Operation(
     "create_draft",
     "POST",
     "/api/builder/drafts",
-    models.Draft,
+    _models.Draft,
     envelope=_ENVELOPE1,
     body="json",
 )
-DELETE_DRAFT: Operation[models.DraftDeletion] = Operation(
+DELETE_DRAFT: Operation[_models.DraftDeletion] = Operation(
     "delete_draft",
     "DELETE",
     "/api/builder/drafts/{draft_id}",
-    models.DraftDeletion,
+    _models.DraftDeletion,
     envelope=_ENVELOPE1,
 )
-DEPLOY_DRAFT: Operation[models.DraftDeployment] = Operation(
+DEPLOY_DRAFT: Operation[_models.DraftDeployment] = Operation(
     "deploy_draft",
     "POST",
     "/api/builder/drafts/{draft_id}/deploy",
-    models.DraftDeployment,
+    _models.DraftDeployment,
     envelope=_ENVELOPE1,
 )
-GET_DRAFT: Operation[models.Draft] = Operation(
+GET_DRAFT: Operation[_models.Draft] = Operation(
     "get_draft",
     "GET",
     "/api/builder/drafts/{draft_id}",
-    models.Draft,
+    _models.Draft,
     envelope=_ENVELOPE1,
 )
-LIST_DRAFTS: Operation[models.DraftPage] = Operation(
+LIST_DRAFTS: Operation[_models.DraftPage] = Operation(
     "list_drafts",
     "GET",
     "/api/builder/drafts",
-    models.DraftPage,
+    _models.DraftPage,
     envelope=_ENVELOPE1,
 )
-PATCH_DRAFT: Operation[models.Draft] = Operation(
+PATCH_DRAFT: Operation[_models.Draft] = Operation(
     "patch_draft",
     "PATCH",
     "/api/builder/drafts/{draft_id}",
-    models.Draft,
+    _models.Draft,
     envelope=_ENVELOPE1,
     body="json",
 )
-BROWSE_DIRECTORIES: Operation[models.DirectoryListing] = Operation(
+BROWSE_DIRECTORIES: Operation[_models.DirectoryListing] = Operation(
     "browse_directories",
     "GET",
     "/api/config/browse",
-    models.DirectoryListing,
+    _models.DirectoryListing,
 )
-GET_CONFIG: Operation[models.DaemonConfig] = Operation(
+GET_CONFIG: Operation[_models.DaemonConfig] = Operation(
     "get_config",
     "GET",
     "/api/config",
-    models.DaemonConfig,
+    _models.DaemonConfig,
 )
-PATCH_CONFIG: Operation[models.ConfigPatchResult] = Operation(
+PATCH_CONFIG: Operation[_models.ConfigPatchResult] = Operation(
     "patch_config",
     "PATCH",
     "/api/config",
-    models.ConfigPatchResult,
+    _models.ConfigPatchResult,
     body="json",
 )
-CREATE_CREDENTIAL: Operation[models.Credential] = Operation(
+CREATE_CREDENTIAL: Operation[_models.Credential] = Operation(
     "create_credential",
     "POST",
     "/api/credentials",
-    models.Credential,
+    _models.Credential,
     envelope=_ENVELOPE1,
     body="json",
 )
-CREATE_CREDENTIAL_GRANT: Operation[models.CredentialGrant] = Operation(
+CREATE_CREDENTIAL_GRANT: Operation[_models.CredentialGrant] = Operation(
     "create_credential_grant",
     "POST",
     "/api/credentials/{credential_id}/grants",
-    models.CredentialGrant,
+    _models.CredentialGrant,
     envelope=_ENVELOPE1,
     body="json",
 )
-CREATE_CREDENTIAL_GRANT_ALIAS: Operation[models.CredentialGrant] = Operation(
+CREATE_CREDENTIAL_GRANT_ALIAS: Operation[_models.CredentialGrant] = Operation(
     "create_credential_grant_alias",
     "POST",
     "/api/credentials/{credential_id}/grant",
-    models.CredentialGrant,
+    _models.CredentialGrant,
     envelope=_ENVELOPE1,
     body="json",
 )
-CREATE_SYSTEM_CREDENTIAL: Operation[models.Credential] = Operation(
+CREATE_SYSTEM_CREDENTIAL: Operation[_models.Credential] = Operation(
     "create_system_credential",
     "POST",
     "/api/admin/credentials",
-    models.Credential,
+    _models.Credential,
     envelope=_ENVELOPE1,
     body="json",
 )
-DELETE_CREDENTIAL: Operation[models.CredentialDeletion] = Operation(
+DELETE_CREDENTIAL: Operation[_models.CredentialDeletion] = Operation(
     "delete_credential",
     "DELETE",
     "/api/credentials/{credential_id}",
-    models.CredentialDeletion,
+    _models.CredentialDeletion,
     envelope=_ENVELOPE1,
 )
-DELETE_SYSTEM_CREDENTIAL: Operation[models.CredentialDeletion] = Operation(
+DELETE_SYSTEM_CREDENTIAL: Operation[_models.CredentialDeletion] = Operation(
     "delete_system_credential",
     "DELETE",
     "/api/admin/credentials/{credential_id}",
-    models.CredentialDeletion,
+    _models.CredentialDeletion,
     envelope=_ENVELOPE1,
 )
-DELETE_USER_CREDENTIAL: Operation[models.CredentialDeletion] = Operation(
+DELETE_USER_CREDENTIAL: Operation[_models.CredentialDeletion] = Operation(
     "delete_user_credential",
     "DELETE",
     "/api/users/me/credentials/{app_id}/{provider_name}",
-    models.CredentialDeletion,
+    _models.CredentialDeletion,
     envelope=_ENVELOPE1,
 )
-GET_CREDENTIAL: Operation[models.Credential] = Operation(
+GET_CREDENTIAL: Operation[_models.Credential] = Operation(
     "get_credential",
     "GET",
     "/api/credentials/{credential_id}",
-    models.Credential,
+    _models.Credential,
     envelope=_ENVELOPE1,
 )
-GET_CREDENTIAL_MCP_STATUS: Operation[models.CredentialMcpStatus] = Operation(
+GET_CREDENTIAL_MCP_STATUS: Operation[_models.CredentialMcpStatus] = Operation(
     "get_credential_mcp_status",
     "GET",
     "/api/users/me/credentials/{app_id}/{provider_name}/mcp/status",
-    models.CredentialMcpStatus,
+    _models.CredentialMcpStatus,
     envelope=_ENVELOPE1,
 )
-GET_CREDENTIAL_OAUTH_STATUS: Operation[models.CredentialOauthStatus] = Operation(
+GET_CREDENTIAL_OAUTH_STATUS: Operation[_models.CredentialOauthStatus] = Operation(
     "get_credential_oauth_status",
     "GET",
     "/api/users/me/credentials/{app_id}/{provider_name}/oauth/status",
-    models.CredentialOauthStatus,
+    _models.CredentialOauthStatus,
     envelope=_ENVELOPE1,
 )
-GET_CREDENTIALS_SCHEMA: Operation[models.AppCredentialsSchema] = Operation(
+GET_CREDENTIALS_SCHEMA: Operation[_models.AppCredentialsSchema] = Operation(
     "get_credentials_schema",
     "GET",
     "/api/apps/{app_id}/credentials/schema",
-    models.AppCredentialsSchema,
+    _models.AppCredentialsSchema,
     envelope=_ENVELOPE1,
 )
-GET_USER_CREDENTIAL: Operation[models.FilledCredential | models.MissingCredential] = Operation(
+GET_USER_CREDENTIAL: Operation[_models.FilledCredential | _models.MissingCredential] = Operation(
     "get_user_credential",
     "GET",
     "/api/users/me/credentials/{app_id}/{provider_name}",
-    models.FilledCredential | models.MissingCredential,
+    _models.FilledCredential | _models.MissingCredential,
     envelope=_ENVELOPE1,
 )
-LIST_CREDENTIAL_GRANTS: Operation[models.CredentialGrantList] = Operation(
+LIST_CREDENTIAL_GRANTS: Operation[_models.CredentialGrantList] = Operation(
     "list_credential_grants",
     "GET",
     "/api/credentials/{credential_id}/grants",
-    models.CredentialGrantList,
+    _models.CredentialGrantList,
     envelope=_ENVELOPE1,
 )
-LIST_CREDENTIAL_PROVIDERS: Operation[models.CredentialProviderList] = Operation(
+LIST_CREDENTIAL_PROVIDERS: Operation[_models.CredentialProviderList] = Operation(
     "list_credential_providers",
     "GET",
     "/api/credentials/providers",
-    models.CredentialProviderList,
+    _models.CredentialProviderList,
     envelope=_ENVELOPE1,
 )
-LIST_CREDENTIALS: Operation[models.CredentialList] = Operation(
+LIST_CREDENTIALS: Operation[_models.CredentialList] = Operation(
     "list_credentials",
     "GET",
     "/api/credentials",
-    models.CredentialList,
+    _models.CredentialList,
     envelope=_ENVELOPE1,
 )
-LIST_MY_GRANTS: Operation[models.CredentialGrantList] = Operation(
+LIST_MY_GRANTS: Operation[_models.CredentialGrantList] = Operation(
     "list_my_grants",
     "GET",
     "/api/credentials-grants",
-    models.CredentialGrantList,
+    _models.CredentialGrantList,
     envelope=_ENVELOPE1,
 )
-LIST_SYSTEM_CREDENTIALS: Operation[models.CredentialList] = Operation(
+LIST_SYSTEM_CREDENTIALS: Operation[_models.CredentialList] = Operation(
     "list_system_credentials",
     "GET",
     "/api/admin/credentials",
-    models.CredentialList,
+    _models.CredentialList,
     envelope=_ENVELOPE1,
 )
-LIST_USER_CREDENTIALS: Operation[models.CredentialList] = Operation(
+LIST_USER_CREDENTIALS: Operation[_models.CredentialList] = Operation(
     "list_user_credentials",
     "GET",
     "/api/users/me/credentials",
-    models.CredentialList,
+    _models.CredentialList,
     envelope=_ENVELOPE1,
 )
-REFRESH_CREDENTIAL_OAUTH: Operation[models.CredentialOauthRefresh] = Operation(
+REFRESH_CREDENTIAL_OAUTH: Operation[_models.CredentialOauthRefresh] = Operation(
     "refresh_credential_oauth",
     "POST",
     "/api/users/me/credentials/{app_id}/{provider_name}/oauth/refresh",
-    models.CredentialOauthRefresh,
+    _models.CredentialOauthRefresh,
     envelope=_ENVELOPE1,
 )
-REVOKE_CREDENTIAL_GRANT: Operation[models.CredentialGrantRevocation] = Operation(
+REVOKE_CREDENTIAL_GRANT: Operation[_models.CredentialGrantRevocation] = Operation(
     "revoke_credential_grant",
     "DELETE",
     "/api/credentials/{credential_id}/grants/{app_id}",
-    models.CredentialGrantRevocation,
+    _models.CredentialGrantRevocation,
     envelope=_ENVELOPE1,
 )
-START_CREDENTIAL_MCP: Operation[models.CredentialMcpStarted] = Operation(
+START_CREDENTIAL_MCP: Operation[_models.CredentialMcpStarted] = Operation(
     "start_credential_mcp",
     "POST",
     "/api/users/me/credentials/{app_id}/{provider_name}/mcp/start",
-    models.CredentialMcpStarted,
+    _models.CredentialMcpStarted,
     envelope=_ENVELOPE1,
 )
-START_CREDENTIAL_OAUTH: Operation[models.CredentialOauthStart] = Operation(
+START_CREDENTIAL_OAUTH: Operation[_models.CredentialOauthStart] = Operation(
     "start_credential_oauth",
     "POST",
     "/api/users/me/credentials/{app_id}/{provider_name}/oauth/start",
-    models.CredentialOauthStart,
+    _models.CredentialOauthStart,
     envelope=_ENVELOPE1,
 )
-STOP_CREDENTIAL_MCP: Operation[models.CredentialMcpStopped] = Operation(
+STOP_CREDENTIAL_MCP: Operation[_models.CredentialMcpStopped] = Operation(
     "stop_credential_mcp",
     "POST",
     "/api/users/me/credentials/{app_id}/{provider_name}/mcp/stop",
-    models.CredentialMcpStopped,
+    _models.CredentialMcpStopped,
     envelope=_ENVELOPE1,
 )
-UPDATE_CREDENTIAL: Operation[models.Credential] = Operation(
+UPDATE_CREDENTIAL: Operation[_models.Credential] = Operation(
     "update_credential",
     "PUT",
     "/api/credentials/{credential_id}",
-    models.Credential,
+    _models.Credential,
     envelope=_ENVELOPE1,
     body="json",
 )
-UPSERT_USER_CREDENTIAL: Operation[models.Credential] = Operation(
+UPSERT_USER_CREDENTIAL: Operation[_models.Credential] = Operation(
     "upsert_user_credential",
     "PUT",
     "/api/users/me/credentials/{app_id}/{provider_name}",
-    models.Credential,
+    _models.Credential,
     envelope=_ENVELOPE1,
     body="json",
 )
-COMPILE_YAML: Operation[models.CompileResult] = Operation(
+COMPILE_YAML: Operation[_models.CompileResult] = Operation(
     "compile_yaml",
     "POST",
     "/api/discovery/compile",
-    models.CompileResult,
+    _models.CompileResult,
     envelope=_ENVELOPE1,
     body="json",
 )
-GENERATE_PACKAGE_MANIFEST: Operation[models.PackageManifest] = Operation(
+GENERATE_PACKAGE_MANIFEST: Operation[_models.PackageManifest] = Operation(
     "generate_package_manifest",
     "POST",
     "/api/discovery/generate-package-manifest",
-    models.PackageManifest,
+    _models.PackageManifest,
     envelope=_ENVELOPE1,
     body="json",
 )
-GET_DISCOVERY_MODULE: Operation[models.ModuleDetail] = Operation(
+GET_DISCOVERY_MODULE: Operation[_models.ModuleDetail] = Operation(
     "get_discovery_module",
     "GET",
     "/api/discovery/modules/{module_id}",
-    models.ModuleDetail,
+    _models.ModuleDetail,
     envelope=_ENVELOPE1,
 )
-GET_TEMPLATE: Operation[models.AppTemplateDetail] = Operation(
+GET_TEMPLATE: Operation[_models.AppTemplateDetail] = Operation(
     "get_template",
     "GET",
     "/api/discovery/templates/{template_id}",
-    models.AppTemplateDetail,
+    _models.AppTemplateDetail,
     envelope=_ENVELOPE1,
 )
-LIST_CONFIGURED_TRIGGERS: Operation[models.ConfiguredTriggerList] = Operation(
+LIST_CONFIGURED_TRIGGERS: Operation[_models.ConfiguredTriggerList] = Operation(
     "list_configured_triggers",
     "GET",
     "/api/discovery/triggers/configured",
-    models.ConfiguredTriggerList,
+    _models.ConfiguredTriggerList,
     envelope=_ENVELOPE1,
 )
-LIST_DISCOVERY_MODULES: Operation[models.DiscoveryModuleList] = Operation(
+LIST_DISCOVERY_MODULES: Operation[_models.DiscoveryModuleList] = Operation(
     "list_discovery_modules",
     "GET",
     "/api/discovery/modules",
-    models.DiscoveryModuleList,
+    _models.DiscoveryModuleList,
     envelope=_ENVELOPE1,
 )
-LIST_TEMPLATES: Operation[models.AppTemplateList] = Operation(
+LIST_TEMPLATES: Operation[_models.AppTemplateList] = Operation(
     "list_templates",
     "GET",
     "/api/discovery/templates",
-    models.AppTemplateList,
+    _models.AppTemplateList,
     envelope=_ENVELOPE1,
 )
-LIST_TRIGGER_TYPES: Operation[models.TriggerTypeList] = Operation(
+LIST_TRIGGER_TYPES: Operation[_models.TriggerTypeList] = Operation(
     "list_trigger_types",
     "GET",
     "/api/discovery/triggers",
-    models.TriggerTypeList,
+    _models.TriggerTypeList,
     envelope=_ENVELOPE1,
 )
-PREVIEW_PROMPT: Operation[models.PromptPreview] = Operation(
+PREVIEW_PROMPT: Operation[_models.PromptPreview] = Operation(
     "preview_prompt",
     "POST",
     "/api/discovery/prompt-preview",
-    models.PromptPreview,
+    _models.PromptPreview,
     envelope=_ENVELOPE1,
     body="json",
 )
-GET_LIVENESS: Operation[models.HealthStatus] = Operation(
+GET_LIVENESS: Operation[_models.HealthStatus] = Operation(
     "get_liveness",
     "GET",
     "/healthz",
-    models.HealthStatus,
+    _models.HealthStatus,
     authenticated=False,
 )
 GET_METRICS: Operation[str] = Operation(
@@ -816,190 +817,190 @@ GET_METRICS: Operation[str] = Operation(
     str,
     reading="text",
 )
-GET_READINESS: Operation[models.HealthStatus] = Operation(
+GET_READINESS: Operation[_models.HealthStatus] = Operation(
     "get_readiness",
     "GET",
     "/readyz",
-    models.HealthStatus,
+    _models.HealthStatus,
 )
-LSP_CANCEL: Operation[models.LspCancelled] = Operation(
+LSP_CANCEL: Operation[_models.LspCancelled] = Operation(
     "lsp_cancel",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/lsp/cancel",
-    models.LspCancelled,
+    _models.LspCancelled,
     envelope=_ENVELOPE1,
     body="json",
 )
-LSP_REQUEST: Operation[models.LspResult] = Operation(
+LSP_REQUEST: Operation[_models.LspResult] = Operation(
     "lsp_request",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/lsp/request",
-    models.LspResult,
+    _models.LspResult,
     envelope=_ENVELOPE1,
     body="json",
 )
-CONNECT_MCP_SERVER: Operation[models.McpServerConnected] = Operation(
+CONNECT_MCP_SERVER: Operation[_models.McpServerConnected] = Operation(
     "connect_mcp_server",
     "POST",
     "/api/mcp/pool/{server_id}/connect",
-    models.McpServerConnected,
+    _models.McpServerConnected,
 )
-DISCONNECT_MCP_SERVER: Operation[models.McpServerDisconnected] = Operation(
+DISCONNECT_MCP_SERVER: Operation[_models.McpServerDisconnected] = Operation(
     "disconnect_mcp_server",
     "POST",
     "/api/mcp/pool/{server_id}/disconnect",
-    models.McpServerDisconnected,
+    _models.McpServerDisconnected,
 )
-GET_MCP_CATALOG_ENTRY: Operation[models.McpCatalogEntry] = Operation(
+GET_MCP_CATALOG_ENTRY: Operation[_models.McpCatalogEntry] = Operation(
     "get_mcp_catalog_entry",
     "GET",
     "/api/mcp/catalog/{server_id}",
-    models.McpCatalogEntry,
+    _models.McpCatalogEntry,
 )
-GET_MCP_POOL: Operation[models.McpPool] = Operation(
+GET_MCP_POOL: Operation[_models.McpPool] = Operation(
     "get_mcp_pool",
     "GET",
     "/api/mcp/pool",
-    models.McpPool,
+    _models.McpPool,
 )
-GET_MCP_POOL_HEALTH: Operation[models.McpPoolHealth] = Operation(
+GET_MCP_POOL_HEALTH: Operation[_models.McpPoolHealth] = Operation(
     "get_mcp_pool_health",
     "GET",
     "/api/mcp/pool/health",
-    models.McpPoolHealth,
+    _models.McpPoolHealth,
     envelope=_ENVELOPE1,
 )
-GET_MCP_SERVER: Operation[models.McpServerDetail] = Operation(
+GET_MCP_SERVER: Operation[_models.McpServerDetail] = Operation(
     "get_mcp_server",
     "GET",
     "/api/mcp/servers/{server_id}",
-    models.McpServerDetail,
+    _models.McpServerDetail,
 )
-INSTALL_MCP_SERVER: Operation[models.McpServerInstallation] = Operation(
+INSTALL_MCP_SERVER: Operation[_models.McpServerInstallation] = Operation(
     "install_mcp_server",
     "POST",
     "/api/mcp/servers",
-    models.McpServerInstallation,
+    _models.McpServerInstallation,
     body="json",
 )
-LIST_MCP_CATALOG: Operation[models.McpCatalog] = Operation(
+LIST_MCP_CATALOG: Operation[_models.McpCatalog] = Operation(
     "list_mcp_catalog",
     "GET",
     "/api/mcp/catalog",
-    models.McpCatalog,
+    _models.McpCatalog,
 )
-LIST_MCP_SERVERS: Operation[models.McpServerList] = Operation(
+LIST_MCP_SERVERS: Operation[_models.McpServerList] = Operation(
     "list_mcp_servers",
     "GET",
     "/api/mcp/servers",
-    models.McpServerList,
+    _models.McpServerList,
 )
-REMOVE_MCP_SERVER: Operation[models.McpServerRemoved] = Operation(
+REMOVE_MCP_SERVER: Operation[_models.McpServerRemoved] = Operation(
     "remove_mcp_server",
     "DELETE",
     "/api/mcp/servers/{server_id}",
-    models.McpServerRemoved,
+    _models.McpServerRemoved,
 )
-SEARCH_MCP: Operation[models.McpSearchResults] = Operation(
+SEARCH_MCP: Operation[_models.McpSearchResults] = Operation(
     "search_mcp",
     "GET",
     "/api/mcp/search",
-    models.McpSearchResults,
+    _models.McpSearchResults,
 )
-TEST_MCP_SERVER: Operation[models.McpTestResult] = Operation(
+TEST_MCP_SERVER: Operation[_models.McpTestResult] = Operation(
     "test_mcp_server",
     "POST",
     "/api/mcp/servers/{server_id}/test",
-    models.McpTestResult,
+    _models.McpTestResult,
 )
-UPDATE_MCP_CONFIG: Operation[models.McpConfigUpdated] = Operation(
+UPDATE_MCP_CONFIG: Operation[_models.McpConfigUpdated] = Operation(
     "update_mcp_config",
     "PUT",
     "/api/mcp/servers/{server_id}/config",
-    models.McpConfigUpdated,
+    _models.McpConfigUpdated,
     body="json",
 )
-AUTHORIZE_MCP_OAUTH: Operation[models.McpOauthStart] = Operation(
+AUTHORIZE_MCP_OAUTH: Operation[_models.McpOauthStart] = Operation(
     "authorize_mcp_oauth",
     "GET",
     "/api/apps/{app_id}/oauth/authorize",
-    models.McpOauthStart,
+    _models.McpOauthStart,
     envelope=_ENVELOPE1,
 )
-COMPLETE_MCP_OAUTH: Operation[models.McpOauthDone] = Operation(
+COMPLETE_MCP_OAUTH: Operation[_models.McpOauthDone] = Operation(
     "complete_mcp_oauth",
     "GET",
     "/api/apps/{app_id}/oauth/callback",
-    models.McpOauthDone,
+    _models.McpOauthDone,
     envelope=_ENVELOPE1,
 )
-INJECT_MCP_TOKEN: Operation[models.McpTokenInjected] = Operation(
+INJECT_MCP_TOKEN: Operation[_models.McpTokenInjected] = Operation(
     "inject_mcp_token",
     "POST",
     "/api/apps/{app_id}/mcp/{server_id}/oauth-token",
-    models.McpTokenInjected,
+    _models.McpTokenInjected,
     envelope=_ENVELOPE1,
     body="json",
 )
-LIST_PENDING_MCP_OAUTH: Operation[models.PendingMcpOauthList] = Operation(
+LIST_PENDING_MCP_OAUTH: Operation[_models.PendingMcpOauthList] = Operation(
     "list_pending_mcp_oauth",
     "GET",
     "/api/apps/{app_id}/mcp/pending-oauth",
-    models.PendingMcpOauthList,
+    _models.PendingMcpOauthList,
     envelope=_ENVELOPE1,
 )
-REVOKE_MCP_TOKEN: Operation[models.McpTokenRevoked] = Operation(
+REVOKE_MCP_TOKEN: Operation[_models.McpTokenRevoked] = Operation(
     "revoke_mcp_token",
     "DELETE",
     "/api/apps/{app_id}/mcp/{server_id}/oauth-token",
-    models.McpTokenRevoked,
+    _models.McpTokenRevoked,
     envelope=_ENVELOPE1,
 )
-SEND_MESSAGE: Operation[models.MessageAccepted] = Operation(
+SEND_MESSAGE: Operation[_models.MessageAccepted] = Operation(
     "send_message",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/messages",
-    models.MessageAccepted,
+    _models.MessageAccepted,
     envelope=_ENVELOPE1,
     body="json",
 )
-EXECUTE_MODULE_ACTION: Operation[models.ModuleActionResult] = Operation(
+EXECUTE_MODULE_ACTION: Operation[_models.ModuleActionResult] = Operation(
     "execute_module_action",
     "POST",
     "/api/modules/{module_id}/execute",
-    models.ModuleActionResult,
+    _models.ModuleActionResult,
     body="json",
 )
-GET_MODULE: Operation[models.ModuleManifest] = Operation(
+GET_MODULE: Operation[_models.ModuleManifest] = Operation(
     "get_module",
     "GET",
     "/api/modules/{module_id}",
-    models.ModuleManifest,
+    _models.ModuleManifest,
 )
-GET_MODULE_HEALTH: Operation[models.ModuleHealth] = Operation(
+GET_MODULE_HEALTH: Operation[_models.ModuleHealth] = Operation(
     "get_module_health",
     "GET",
     "/api/modules/{module_id}/health",
-    models.ModuleHealth,
+    _models.ModuleHealth,
 )
-LIST_MODULES: Operation[models.LoadedModuleList] = Operation(
+LIST_MODULES: Operation[_models.LoadedModuleList] = Operation(
     "list_modules",
     "GET",
     "/api/modules",
-    models.LoadedModuleList,
+    _models.LoadedModuleList,
 )
-CHECK_PACKAGE_UPDATE: Operation[models.PackageUpdateCheck] = Operation(
+CHECK_PACKAGE_UPDATE: Operation[_models.PackageUpdateCheck] = Operation(
     "check_package_update",
     "GET",
     "/api/packages/{package_id}/check-update",
-    models.PackageUpdateCheck,
+    _models.PackageUpdateCheck,
     envelope=_ENVELOPE1,
 )
-GET_PACKAGE: Operation[models.PackageDetail] = Operation(
+GET_PACKAGE: Operation[_models.PackageDetail] = Operation(
     "get_package",
     "GET",
     "/api/packages/{package_id}",
-    models.PackageDetail,
+    _models.PackageDetail,
     envelope=_ENVELOPE1,
 )
 GET_PACKAGE_ASSET: Operation[bytes] = Operation(
@@ -1016,34 +1017,34 @@ GET_PACKAGE_ICON: Operation[bytes] = Operation(
     bytes,
     reading="bytes",
 )
-INSTALL_PACKAGE: Operation[models.PackageInstallation] = Operation(
+INSTALL_PACKAGE: Operation[_models.PackageInstallation] = Operation(
     "install_package",
     "POST",
     "/api/packages/install",
-    models.PackageInstallation,
+    _models.PackageInstallation,
     envelope=_ENVELOPE1,
     body="json",
 )
-LIST_PACKAGES: Operation[models.PackageList] = Operation(
+LIST_PACKAGES: Operation[_models.PackageList] = Operation(
     "list_packages",
     "GET",
     "/api/packages",
-    models.PackageList,
+    _models.PackageList,
     envelope=_ENVELOPE1,
 )
-UNINSTALL_PACKAGE: Operation[models.PackageRemoval] = Operation(
+UNINSTALL_PACKAGE: Operation[_models.PackageRemoval] = Operation(
     "uninstall_package",
     "POST",
     "/api/packages/{package_id}/uninstall",
-    models.PackageRemoval,
+    _models.PackageRemoval,
     envelope=_ENVELOPE1,
     body="json",
 )
-UPGRADE_PACKAGE: Operation[models.PackageUpgrade] = Operation(
+UPGRADE_PACKAGE: Operation[_models.PackageUpgrade] = Operation(
     "upgrade_package",
     "POST",
     "/api/packages/{package_id}/upgrade",
-    models.PackageUpgrade,
+    _models.PackageUpgrade,
     envelope=_ENVELOPE1,
     body="json",
 )
@@ -1054,18 +1055,18 @@ GET_PREVIEW_ASSET: Operation[bytes] = Operation(
     bytes,
     reading="bytes",
 )
-GET_PREVIEW_SERVER_LOGS: Operation[models.PreviewServerLogs] = Operation(
+GET_PREVIEW_SERVER_LOGS: Operation[_models.PreviewServerLogs] = Operation(
     "get_preview_server_logs",
     "GET",
     "/api/apps/{app_id}/preview-server/logs",
-    models.PreviewServerLogs,
+    _models.PreviewServerLogs,
     envelope=_ENVELOPE2,
 )
-GET_PREVIEW_SERVER_STATUS: Operation[models.PreviewServerStatus] = Operation(
+GET_PREVIEW_SERVER_STATUS: Operation[_models.PreviewServerStatus] = Operation(
     "get_preview_server_status",
     "GET",
     "/api/apps/{app_id}/preview-server/status",
-    models.PreviewServerStatus,
+    _models.PreviewServerStatus,
     envelope=_ENVELOPE2,
 )
 PROXY_PREVIEW_DELETE: Operation[bytes] = Operation(
@@ -1121,146 +1122,146 @@ PROXY_PREVIEW_PUT: Operation[bytes] = Operation(
     reading="bytes",
     body="binary",
 )
-RESTART_PREVIEW_SERVER: Operation[models.PreviewServerState] = Operation(
+RESTART_PREVIEW_SERVER: Operation[_models.PreviewServerState] = Operation(
     "restart_preview_server",
     "POST",
     "/api/apps/{app_id}/preview-server/restart",
-    models.PreviewServerState,
+    _models.PreviewServerState,
     envelope=_ENVELOPE2,
 )
-CANCEL_QUEUED_MESSAGE: Operation[models.CancelledQueueEntry] = Operation(
+CANCEL_QUEUED_MESSAGE: Operation[_models.CancelledQueueEntry] = Operation(
     "cancel_queued_message",
     "DELETE",
     "/api/apps/{app_id}/sessions/{session_id}/queue/{entry_id}",
-    models.CancelledQueueEntry,
+    _models.CancelledQueueEntry,
     envelope=_ENVELOPE1,
 )
-CLEAR_SESSION_QUEUE: Operation[models.ClearedQueue] = Operation(
+CLEAR_SESSION_QUEUE: Operation[_models.ClearedQueue] = Operation(
     "clear_session_queue",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/queue/clear",
-    models.ClearedQueue,
+    _models.ClearedQueue,
     envelope=_ENVELOPE1,
 )
-LIST_SESSION_QUEUE: Operation[models.QueueView] = Operation(
+LIST_SESSION_QUEUE: Operation[_models.QueueView] = Operation(
     "list_session_queue",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/queue",
-    models.QueueView,
+    _models.QueueView,
     envelope=_ENVELOPE1,
 )
-DELETE_APP_QUOTA: Operation[models.AppQuotaRemoved] = Operation(
+DELETE_APP_QUOTA: Operation[_models.AppQuotaRemoved] = Operation(
     "delete_app_quota",
     "DELETE",
     "/api/apps/{app_id}/quota",
-    models.AppQuotaRemoved,
+    _models.AppQuotaRemoved,
     envelope=_ENVELOPE1,
 )
-DELETE_USER_QUOTA: Operation[models.UserQuotaRemoved] = Operation(
+DELETE_USER_QUOTA: Operation[_models.UserQuotaRemoved] = Operation(
     "delete_user_quota",
     "DELETE",
     "/api/apps/{app_id}/quota/user/{user_id}",
-    models.UserQuotaRemoved,
+    _models.UserQuotaRemoved,
     envelope=_ENVELOPE1,
 )
-GET_APP_QUOTA: Operation[models.QuotaView] = Operation(
+GET_APP_QUOTA: Operation[_models.QuotaView] = Operation(
     "get_app_quota",
     "GET",
     "/api/apps/{app_id}/quota",
-    models.QuotaView,
+    _models.QuotaView,
     envelope=_ENVELOPE1,
 )
-GET_USER_QUOTA: Operation[models.QuotaView] = Operation(
+GET_USER_QUOTA: Operation[_models.QuotaView] = Operation(
     "get_user_quota",
     "GET",
     "/api/apps/{app_id}/quota/user/{user_id}",
-    models.QuotaView,
+    _models.QuotaView,
     envelope=_ENVELOPE1,
 )
-SET_APP_QUOTA: Operation[models.QuotaSetting] = Operation(
+SET_APP_QUOTA: Operation[_models.QuotaSetting] = Operation(
     "set_app_quota",
     "PUT",
     "/api/apps/{app_id}/quota",
-    models.QuotaSetting,
+    _models.QuotaSetting,
     envelope=_ENVELOPE1,
     body="json",
 )
-SET_USER_QUOTA: Operation[models.QuotaSetting] = Operation(
+SET_USER_QUOTA: Operation[_models.QuotaSetting] = Operation(
     "set_user_quota",
     "PUT",
     "/api/apps/{app_id}/quota/user/{user_id}",
-    models.QuotaSetting,
+    _models.QuotaSetting,
     envelope=_ENVELOPE1,
     body="json",
 )
-INSTALL_MISSING_REQUIREMENTS: Operation[models.RequirementInstall] = Operation(
+INSTALL_MISSING_REQUIREMENTS: Operation[_models.RequirementInstall] = Operation(
     "install_missing_requirements",
     "POST",
     "/api/requires/install-all",
-    models.RequirementInstall,
+    _models.RequirementInstall,
 )
-INSTALL_REQUIREMENT: Operation[models.RequirementInstall] = Operation(
+INSTALL_REQUIREMENT: Operation[_models.RequirementInstall] = Operation(
     "install_requirement",
     "POST",
     "/api/requires/install",
-    models.RequirementInstall,
+    _models.RequirementInstall,
     body="json",
 )
-LIST_REQUIREMENTS: Operation[models.RequirementReport] = Operation(
+LIST_REQUIREMENTS: Operation[_models.RequirementReport] = Operation(
     "list_requirements",
     "GET",
     "/api/requires",
-    models.RequirementReport,
+    _models.RequirementReport,
 )
-CHECK_SECRET: Operation[models.SecretState] = Operation(
+CHECK_SECRET: Operation[_models.SecretState] = Operation(
     "check_secret",
     "GET",
     "/api/apps/{app_id}/secrets/{key}",
-    models.SecretState,
+    _models.SecretState,
     envelope=_ENVELOPE1,
 )
-DELETE_SECRET: Operation[models.SecretDeleted] = Operation(
+DELETE_SECRET: Operation[_models.SecretDeleted] = Operation(
     "delete_secret",
     "DELETE",
     "/api/apps/{app_id}/secrets/{key}",
-    models.SecretDeleted,
+    _models.SecretDeleted,
     envelope=_ENVELOPE1,
 )
-LIST_REQUIRED_SECRETS: Operation[models.RequiredSecrets] = Operation(
+LIST_REQUIRED_SECRETS: Operation[_models.RequiredSecrets] = Operation(
     "list_required_secrets",
     "GET",
     "/api/apps/{app_id}/required-secrets",
-    models.RequiredSecrets,
+    _models.RequiredSecrets,
     envelope=_ENVELOPE1,
 )
-LIST_SECRETS: Operation[models.SecretKeys] = Operation(
+LIST_SECRETS: Operation[_models.SecretKeys] = Operation(
     "list_secrets",
     "GET",
     "/api/apps/{app_id}/secrets",
-    models.SecretKeys,
+    _models.SecretKeys,
     envelope=_ENVELOPE1,
 )
-SET_SECRET: Operation[models.SecretStored] = Operation(
+SET_SECRET: Operation[_models.SecretStored] = Operation(
     "set_secret",
     "PUT",
     "/api/apps/{app_id}/secrets/{key}",
-    models.SecretStored,
+    _models.SecretStored,
     envelope=_ENVELOPE1,
     body="json",
 )
-SET_SECRETS: Operation[models.SecretsStored] = Operation(
+SET_SECRETS: Operation[_models.SecretsStored] = Operation(
     "set_secrets",
     "PUT",
     "/api/apps/{app_id}/secrets",
-    models.SecretsStored,
+    _models.SecretsStored,
     envelope=_ENVELOPE1,
     body="json",
 )
-CREATE_SECURITY_PROFILE: Operation[models.SecurityProfile] = Operation(
+CREATE_SECURITY_PROFILE: Operation[_models.SecurityProfile] = Operation(
     "create_security_profile",
     "POST",
     "/api/security/profiles",
-    models.SecurityProfile,
+    _models.SecurityProfile,
     body="json",
 )
 DELETE_MODULE_GRANT: Operation[None] = Operation(
@@ -1277,101 +1278,101 @@ DELETE_SECURITY_PROFILE: Operation[None] = Operation(
     None,
     reading="none",
 )
-GET_SECURITY_PROFILE: Operation[models.SecurityProfileDetail] = Operation(
+GET_SECURITY_PROFILE: Operation[_models.SecurityProfileDetail] = Operation(
     "get_security_profile",
     "GET",
     "/api/security/profiles/{app_id}",
-    models.SecurityProfileDetail,
+    _models.SecurityProfileDetail,
 )
-LIST_MODULE_GRANTS: Operation[models.ModuleGrantList] = Operation(
+LIST_MODULE_GRANTS: Operation[_models.ModuleGrantList] = Operation(
     "list_module_grants",
     "GET",
     "/api/security/profiles/{app_id}/grants",
-    models.ModuleGrantList,
+    _models.ModuleGrantList,
 )
-UPDATE_SECURITY_PROFILE: Operation[models.SecurityProfile] = Operation(
+UPDATE_SECURITY_PROFILE: Operation[_models.SecurityProfile] = Operation(
     "update_security_profile",
     "PATCH",
     "/api/security/profiles/{app_id}",
-    models.SecurityProfile,
+    _models.SecurityProfile,
     body="json",
 )
-UPSERT_MODULE_GRANT: Operation[models.ModuleGrant] = Operation(
+UPSERT_MODULE_GRANT: Operation[_models.ModuleGrant] = Operation(
     "upsert_module_grant",
     "PUT",
     "/api/security/profiles/{app_id}/grants/{module_id}",
-    models.ModuleGrant,
+    _models.ModuleGrant,
     body="json",
 )
-ABORT_SESSION: Operation[models.AbortResult] = Operation(
+ABORT_SESSION: Operation[_models.AbortResult] = Operation(
     "abort_session",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/abort",
-    models.AbortResult,
+    _models.AbortResult,
     envelope=_ENVELOPE1,
 )
-CANCEL_SESSION_TASK: Operation[models.ShellTaskCancelled] = Operation(
+CANCEL_SESSION_TASK: Operation[_models.ShellTaskCancelled] = Operation(
     "cancel_session_task",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/tasks/{task_id}/cancel",
-    models.ShellTaskCancelled,
+    _models.ShellTaskCancelled,
     envelope=_ENVELOPE1,
 )
-COMPACT_SESSION: Operation[models.CompactedSession] = Operation(
+COMPACT_SESSION: Operation[_models.CompactedSession] = Operation(
     "compact_session",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/compact",
-    models.CompactedSession,
+    _models.CompactedSession,
     envelope=_ENVELOPE1,
 )
-CREATE_SESSION: Operation[models.CreatedSession] = Operation(
+CREATE_SESSION: Operation[_models.CreatedSession] = Operation(
     "create_session",
     "POST",
     "/api/apps/{app_id}/sessions",
-    models.CreatedSession,
+    _models.CreatedSession,
     envelope=_ENVELOPE1,
     body="json",
 )
-DELETE_SESSION: Operation[models.SessionDeleted] = Operation(
+DELETE_SESSION: Operation[_models.SessionDeleted] = Operation(
     "delete_session",
     "DELETE",
     "/api/apps/{app_id}/sessions/{session_id}",
-    models.SessionDeleted,
+    _models.SessionDeleted,
     envelope=_ENVELOPE1,
 )
-EXPORT_SESSION: Operation[models.SessionExport] = Operation(
+EXPORT_SESSION: Operation[_models.SessionExport] = Operation(
     "export_session",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/export",
-    models.SessionExport,
+    _models.SessionExport,
     envelope=_ENVELOPE1,
 )
-FORK_SESSION: Operation[models.ForkedSession] = Operation(
+FORK_SESSION: Operation[_models.ForkedSession] = Operation(
     "fork_session",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/fork",
-    models.ForkedSession,
+    _models.ForkedSession,
     envelope=_ENVELOPE1,
 )
-GET_CONTEXT_BREAKDOWN: Operation[models.ContextBreakdown] = Operation(
+GET_CONTEXT_BREAKDOWN: Operation[_models.ContextBreakdown] = Operation(
     "get_context_breakdown",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/context-breakdown",
-    models.ContextBreakdown,
+    _models.ContextBreakdown,
     envelope=_ENVELOPE1,
 )
-GET_SESSION: Operation[models.SessionDetail] = Operation(
+GET_SESSION: Operation[_models.SessionDetail] = Operation(
     "get_session",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}",
-    models.SessionDetail,
+    _models.SessionDetail,
     envelope=_ENVELOPE1,
 )
-GET_SESSION_HISTORY: Operation[models.SessionHistory] = Operation(
+GET_SESSION_HISTORY: Operation[_models.SessionHistory] = Operation(
     "get_session_history",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/history",
-    models.SessionHistory,
+    _models.SessionHistory,
     envelope=_ENVELOPE1,
 )
 GET_SESSION_IMAGE: Operation[bytes] = Operation(
@@ -1381,74 +1382,74 @@ GET_SESSION_IMAGE: Operation[bytes] = Operation(
     bytes,
     reading="bytes",
 )
-GET_SESSION_MEMORY: Operation[models.SessionMemory] = Operation(
+GET_SESSION_MEMORY: Operation[_models.SessionMemory] = Operation(
     "get_session_memory",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/memory",
-    models.SessionMemory,
+    _models.SessionMemory,
     envelope=_ENVELOPE1,
 )
-GET_SESSION_PREVIEW: Operation[models.SessionPreview] = Operation(
+GET_SESSION_PREVIEW: Operation[_models.SessionPreview] = Operation(
     "get_session_preview",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/preview",
-    models.SessionPreview,
+    _models.SessionPreview,
     envelope=_ENVELOPE1,
 )
-LIST_ACTIVE_OPS: Operation[models.ActiveOpsView] = Operation(
+LIST_ACTIVE_OPS: Operation[_models.ActiveOpsView] = Operation(
     "list_active_ops",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/active-ops",
-    models.ActiveOpsView,
+    _models.ActiveOpsView,
     envelope=_ENVELOPE1,
 )
-LIST_SESSION_EVENTS: Operation[models.SessionEventPage] = Operation(
+LIST_SESSION_EVENTS: Operation[_models.SessionEventPage] = Operation(
     "list_session_events",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/events",
-    models.SessionEventPage,
+    _models.SessionEventPage,
     envelope=_ENVELOPE1,
 )
-LIST_SESSION_TASKS: Operation[models.ShellTaskList] = Operation(
+LIST_SESSION_TASKS: Operation[_models.ShellTaskList] = Operation(
     "list_session_tasks",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/tasks",
-    models.ShellTaskList,
+    _models.ShellTaskList,
     envelope=_ENVELOPE1,
 )
-LIST_SESSIONS: Operation[models.SessionPage] = Operation(
+LIST_SESSIONS: Operation[_models.SessionPage] = Operation(
     "list_sessions",
     "GET",
     "/api/apps/{app_id}/sessions",
-    models.SessionPage,
+    _models.SessionPage,
     envelope=_ENVELOPE1,
 )
-RESUME_SESSION: Operation[models.ResumeResult] = Operation(
+RESUME_SESSION: Operation[_models.ResumeResult] = Operation(
     "resume_session",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/resume",
-    models.ResumeResult,
+    _models.ResumeResult,
     envelope=_ENVELOPE1,
 )
-SEARCH_SESSIONS: Operation[models.SessionSearchPage] = Operation(
+SEARCH_SESSIONS: Operation[_models.SessionSearchPage] = Operation(
     "search_sessions",
     "GET",
     "/api/apps/{app_id}/sessions/search",
-    models.SessionSearchPage,
+    _models.SessionSearchPage,
     envelope=_ENVELOPE1,
 )
-UNDO_SESSION: Operation[models.UndoResult] = Operation(
+UNDO_SESSION: Operation[_models.UndoResult] = Operation(
     "undo_session",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/undo",
-    models.UndoResult,
+    _models.UndoResult,
     envelope=_ENVELOPE1,
 )
-BROWSE_TOOL_CATEGORY: Operation[models.ToolCategoryPage] = Operation(
+BROWSE_TOOL_CATEGORY: Operation[_models.ToolCategoryPage] = Operation(
     "browse_tool_category",
     "GET",
     "/api/apps/{app_id}/tools/categories/{category}",
-    models.ToolCategoryPage,
+    _models.ToolCategoryPage,
     envelope=_ENVELOPE1,
 )
 EXECUTE_TOOL: Operation[Any] = Operation(
@@ -1459,75 +1460,75 @@ EXECUTE_TOOL: Operation[Any] = Operation(
     envelope=_ENVELOPE1,
     body="json",
 )
-GET_TOOL: Operation[models.ToolSchema] = Operation(
+GET_TOOL: Operation[_models.ToolSchema] = Operation(
     "get_tool",
     "GET",
     "/api/apps/{app_id}/tools/{tool_name}",
-    models.ToolSchema,
+    _models.ToolSchema,
     envelope=_ENVELOPE1,
 )
-LIST_TOOL_CATEGORIES: Operation[models.ToolCategoryList] = Operation(
+LIST_TOOL_CATEGORIES: Operation[_models.ToolCategoryList] = Operation(
     "list_tool_categories",
     "GET",
     "/api/apps/{app_id}/tools/categories",
-    models.ToolCategoryList,
+    _models.ToolCategoryList,
     envelope=_ENVELOPE1,
 )
-SEARCH_TOOLS: Operation[models.ToolSearchResult] = Operation(
+SEARCH_TOOLS: Operation[_models.ToolSearchResult] = Operation(
     "search_tools",
     "GET",
     "/api/apps/{app_id}/tools/search",
-    models.ToolSearchResult,
+    _models.ToolSearchResult,
     envelope=_ENVELOPE1,
 )
-GET_TRANSCRIBE_HEALTH: Operation[models.TranscribeHealth] = Operation(
+GET_TRANSCRIBE_HEALTH: Operation[_models.TranscribeHealth] = Operation(
     "get_transcribe_health",
     "GET",
     "/api/transcribe/health",
-    models.TranscribeHealth,
+    _models.TranscribeHealth,
 )
-TRANSCRIBE_AUDIO: Operation[models.Transcription] = Operation(
+TRANSCRIBE_AUDIO: Operation[_models.Transcription] = Operation(
     "transcribe_audio",
     "POST",
     "/api/transcribe",
-    models.Transcription,
+    _models.Transcription,
     envelope=_ENVELOPE1,
     body="multipart",
 )
-TRANSCRIBE_AUDIO_SLASH: Operation[models.Transcription] = Operation(
+TRANSCRIBE_AUDIO_SLASH: Operation[_models.Transcription] = Operation(
     "transcribe_audio_slash",
     "POST",
     "/api/transcribe/",
-    models.Transcription,
+    _models.Transcription,
     envelope=_ENVELOPE1,
     body="multipart",
 )
-GET_TOOL_DISPLAY_DEFAULTS: Operation[models.ToolDisplayDefaults] = Operation(
+GET_TOOL_DISPLAY_DEFAULTS: Operation[_models.ToolDisplayDefaults] = Operation(
     "get_tool_display_defaults",
     "GET",
     "/api/ui/tool_display_defaults",
-    models.ToolDisplayDefaults,
+    _models.ToolDisplayDefaults,
 )
-ARCHIVE_INBOX_ITEM: Operation[models.InboxItemArchived] = Operation(
+ARCHIVE_INBOX_ITEM: Operation[_models.InboxItemArchived] = Operation(
     "archive_inbox_item",
     "DELETE",
     "/api/users/me/inbox/{item_id}",
-    models.InboxItemArchived,
+    _models.InboxItemArchived,
     envelope=_ENVELOPE1,
 )
-CHANGE_MY_PASSWORD: Operation[models.PasswordChanged] = Operation(
+CHANGE_MY_PASSWORD: Operation[_models.PasswordChanged] = Operation(
     "change_my_password",
     "POST",
     "/api/users/me/password",
-    models.PasswordChanged,
+    _models.PasswordChanged,
     envelope=_ENVELOPE1,
     body="json",
 )
-COUNT_UNREAD_INBOX: Operation[models.UnreadCount] = Operation(
+COUNT_UNREAD_INBOX: Operation[_models.UnreadCount] = Operation(
     "count_unread_inbox",
     "GET",
     "/api/users/me/inbox/unread_count",
-    models.UnreadCount,
+    _models.UnreadCount,
     envelope=_ENVELOPE1,
 )
 GET_AVATAR: Operation[bytes] = Operation(
@@ -1537,120 +1538,120 @@ GET_AVATAR: Operation[bytes] = Operation(
     bytes,
     reading="bytes",
 )
-GET_MY_PROFILE: Operation[models.Profile] = Operation(
+GET_MY_PROFILE: Operation[_models.Profile] = Operation(
     "get_my_profile",
     "GET",
     "/api/users/me/profile",
-    models.Profile,
+    _models.Profile,
     envelope=_ENVELOPE1,
 )
-GET_MY_USAGE: Operation[models.UserUsage] = Operation(
+GET_MY_USAGE: Operation[_models.UserUsage] = Operation(
     "get_my_usage",
     "GET",
     "/api/users/me/usage",
-    models.UserUsage,
+    _models.UserUsage,
     envelope=_ENVELOPE1,
 )
-GET_NOTIFICATION_PREFS: Operation[models.NotificationPrefs] = Operation(
+GET_NOTIFICATION_PREFS: Operation[_models.NotificationPrefs] = Operation(
     "get_notification_prefs",
     "GET",
     "/api/users/me/notification-prefs",
-    models.NotificationPrefs,
+    _models.NotificationPrefs,
     envelope=_ENVELOPE1,
 )
-LIST_DEVICES: Operation[models.DeviceList] = Operation(
+LIST_DEVICES: Operation[_models.DeviceList] = Operation(
     "list_devices",
     "GET",
     "/api/users/me/devices",
-    models.DeviceList,
+    _models.DeviceList,
     envelope=_ENVELOPE1,
 )
-LIST_INBOX: Operation[models.InboxPage] = Operation(
+LIST_INBOX: Operation[_models.InboxPage] = Operation(
     "list_inbox",
     "GET",
     "/api/users/me/inbox",
-    models.InboxPage,
+    _models.InboxPage,
     envelope=_ENVELOPE1,
 )
-LIST_MY_APPROVALS: Operation[models.UserApprovalList] = Operation(
+LIST_MY_APPROVALS: Operation[_models.UserApprovalList] = Operation(
     "list_my_approvals",
     "GET",
     "/api/users/me/approvals",
-    models.UserApprovalList,
+    _models.UserApprovalList,
     envelope=_ENVELOPE1,
 )
-LIST_MY_QUOTAS: Operation[models.TokenQuotaList] = Operation(
+LIST_MY_QUOTAS: Operation[_models.TokenQuotaList] = Operation(
     "list_my_quotas",
     "GET",
     "/api/users/me/quotas",
-    models.TokenQuotaList,
+    _models.TokenQuotaList,
     envelope=_ENVELOPE1,
 )
-LIST_MY_SESSIONS: Operation[models.SessionPage] = Operation(
+LIST_MY_SESSIONS: Operation[_models.SessionPage] = Operation(
     "list_my_sessions",
     "GET",
     "/api/users/me/sessions",
-    models.SessionPage,
+    _models.SessionPage,
     envelope=_ENVELOPE1,
 )
-READ_ALL_INBOX: Operation[models.InboxAllRead] = Operation(
+READ_ALL_INBOX: Operation[_models.InboxAllRead] = Operation(
     "read_all_inbox",
     "POST",
     "/api/users/me/inbox/read_all",
-    models.InboxAllRead,
+    _models.InboxAllRead,
     envelope=_ENVELOPE1,
 )
-READ_INBOX_ITEM: Operation[models.InboxItemRead] = Operation(
+READ_INBOX_ITEM: Operation[_models.InboxItemRead] = Operation(
     "read_inbox_item",
     "POST",
     "/api/users/me/inbox/{item_id}/read",
-    models.InboxItemRead,
+    _models.InboxItemRead,
     envelope=_ENVELOPE1,
 )
-REGISTER_DEVICE: Operation[models.Device] = Operation(
+REGISTER_DEVICE: Operation[_models.Device] = Operation(
     "register_device",
     "POST",
     "/api/users/me/devices",
-    models.Device,
+    _models.Device,
     envelope=_ENVELOPE1,
     body="json",
 )
-SET_NOTIFICATION_PREFS: Operation[models.NotificationPrefs] = Operation(
+SET_NOTIFICATION_PREFS: Operation[_models.NotificationPrefs] = Operation(
     "set_notification_prefs",
     "PUT",
     "/api/users/me/notification-prefs",
-    models.NotificationPrefs,
+    _models.NotificationPrefs,
     envelope=_ENVELOPE1,
     body="json",
 )
-UNREGISTER_DEVICE: Operation[models.DeviceRemoved] = Operation(
+UNREGISTER_DEVICE: Operation[_models.DeviceRemoved] = Operation(
     "unregister_device",
     "DELETE",
     "/api/users/me/devices/{device_id}",
-    models.DeviceRemoved,
+    _models.DeviceRemoved,
     envelope=_ENVELOPE1,
 )
-UPDATE_MY_PROFILE: Operation[models.ProfileUpdate] = Operation(
+UPDATE_MY_PROFILE: Operation[_models.ProfileUpdate] = Operation(
     "update_my_profile",
     "PUT",
     "/api/users/me/profile",
-    models.ProfileUpdate,
+    _models.ProfileUpdate,
     envelope=_ENVELOPE1,
     body="json",
 )
-UPLOAD_MY_AVATAR: Operation[models.AvatarStored] = Operation(
+UPLOAD_MY_AVATAR: Operation[_models.AvatarStored] = Operation(
     "upload_my_avatar",
     "POST",
     "/api/users/me/avatar",
-    models.AvatarStored,
+    _models.AvatarStored,
     envelope=_ENVELOPE1,
     body="multipart",
 )
-DISPATCH_WIDGET_ACTION: Operation[models.WidgetActionResult] = Operation(
+DISPATCH_WIDGET_ACTION: Operation[_models.WidgetActionResult] = Operation(
     "dispatch_widget_action",
     "POST",
     "/api/apps/{app_id}/widgets/action",
-    models.WidgetActionResult,
+    _models.WidgetActionResult,
     envelope=_ENVELOPE2,
     body="json",
 )
@@ -1661,25 +1662,25 @@ DOWNLOAD_WIDGET_FILE: Operation[bytes] = Operation(
     bytes,
     reading="bytes",
 )
-GET_WIDGET_DATA: Operation[models.WidgetData] = Operation(
+GET_WIDGET_DATA: Operation[_models.WidgetData] = Operation(
     "get_widget_data",
     "GET",
     "/api/apps/{app_id}/widgets/data/{binding}",
-    models.WidgetData,
+    _models.WidgetData,
     envelope=_ENVELOPE2,
 )
-GET_WIDGETS: Operation[models.WidgetSet] = Operation(
+GET_WIDGETS: Operation[_models.WidgetSet] = Operation(
     "get_widgets",
     "GET",
     "/api/apps/{app_id}/widgets",
-    models.WidgetSet,
+    _models.WidgetSet,
     envelope=_ENVELOPE2,
 )
-INTERACT_WIDGET: Operation[models.WidgetInteractionResult] = Operation(
+INTERACT_WIDGET: Operation[_models.WidgetInteractionResult] = Operation(
     "interact_widget",
     "POST",
     "/api/apps/{app_id}/interact",
-    models.WidgetInteractionResult,
+    _models.WidgetInteractionResult,
     envelope=_ENVELOPE1,
     body="json",
 )
@@ -1690,136 +1691,136 @@ STREAM_WIDGET_DATA: Operation[str] = Operation(
     str,
     reading="text",
 )
-UPLOAD_WIDGET_FILE: Operation[models.WidgetFile] = Operation(
+UPLOAD_WIDGET_FILE: Operation[_models.WidgetFile] = Operation(
     "upload_widget_file",
     "POST",
     "/api/apps/{app_id}/widgets/upload",
-    models.WidgetFile,
+    _models.WidgetFile,
     envelope=_ENVELOPE2,
     body="multipart",
 )
-VALIDATE_WIDGETS: Operation[models.WidgetValidation] = Operation(
+VALIDATE_WIDGETS: Operation[_models.WidgetValidation] = Operation(
     "validate_widgets",
     "GET",
     "/api/apps/{app_id}/widgets/validate",
-    models.WidgetValidation,
+    _models.WidgetValidation,
     envelope=_ENVELOPE2,
 )
-APPROVE_FILE: Operation[models.ApprovedFile] = Operation(
+APPROVE_FILE: Operation[_models.ApprovedFile] = Operation(
     "approve_file",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/files/approve",
-    models.ApprovedFile,
+    _models.ApprovedFile,
     envelope=_ENVELOPE1,
     body="json",
 )
-APPROVE_FILE_HUNKS: Operation[models.ApprovedHunks] = Operation(
+APPROVE_FILE_HUNKS: Operation[_models.ApprovedHunks] = Operation(
     "approve_file_hunks",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/files/approve-hunks",
-    models.ApprovedHunks,
+    _models.ApprovedHunks,
     envelope=_ENVELOPE1,
     body="json",
 )
-COMMIT_WORKSPACE: Operation[models.WorkspaceCommit] = Operation(
+COMMIT_WORKSPACE: Operation[_models.WorkspaceCommit] = Operation(
     "commit_workspace",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/commit",
-    models.WorkspaceCommit,
+    _models.WorkspaceCommit,
     envelope=_ENVELOPE1,
     body="json",
 )
-EXPORT_WORKSPACE: Operation[models.WorkspaceExport] = Operation(
+EXPORT_WORKSPACE: Operation[_models.WorkspaceExport] = Operation(
     "export_workspace",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/export",
-    models.WorkspaceExport,
+    _models.WorkspaceExport,
     envelope=_ENVELOPE1,
 )
-FORK_WORKSPACE: Operation[models.WorkspaceForked] = Operation(
+FORK_WORKSPACE: Operation[_models.WorkspaceForked] = Operation(
     "fork_workspace",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/fork",
-    models.WorkspaceForked,
+    _models.WorkspaceForked,
     envelope=_ENVELOPE1,
     body="json",
 )
-GET_CODE_SNAPSHOT: Operation[models.CodeSnapshot] = Operation(
+GET_CODE_SNAPSHOT: Operation[_models.CodeSnapshot] = Operation(
     "get_code_snapshot",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/code-snapshot",
-    models.CodeSnapshot,
+    _models.CodeSnapshot,
     envelope=_ENVELOPE1,
 )
-GET_FILE: Operation[models.WorkspaceFile] = Operation(
+GET_FILE: Operation[_models.WorkspaceFile] = Operation(
     "get_file",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/files/{file_path}",
-    models.WorkspaceFile,
+    _models.WorkspaceFile,
     envelope=_ENVELOPE1,
 )
-GET_FILE_HISTORY: Operation[models.FileHistory] = Operation(
+GET_FILE_HISTORY: Operation[_models.FileHistory] = Operation(
     "get_file_history",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/files/{file_path}/history",
-    models.FileHistory,
+    _models.FileHistory,
     envelope=_ENVELOPE1,
 )
-GET_PREVIEW_SNAPSHOT: Operation[models.PreviewWithoutFiles] = Operation(
+GET_PREVIEW_SNAPSHOT: Operation[_models.PreviewWithoutFiles] = Operation(
     "get_preview_snapshot",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/preview-snapshot",
-    models.PreviewWithoutFiles,
+    _models.PreviewWithoutFiles,
     envelope=_ENVELOPE1,
 )
-GET_WORKSPACE: Operation[models.WorkspaceView] = Operation(
+GET_WORKSPACE: Operation[_models.WorkspaceView] = Operation(
     "get_workspace",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/workspace",
-    models.WorkspaceView,
+    _models.WorkspaceView,
     envelope=_ENVELOPE1,
 )
-IMPORT_WORKSPACE: Operation[models.WorkspaceImported] = Operation(
+IMPORT_WORKSPACE: Operation[_models.WorkspaceImported] = Operation(
     "import_workspace",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/import",
-    models.WorkspaceImported,
+    _models.WorkspaceImported,
     envelope=_ENVELOPE1,
     body="json",
 )
-REFRESH_GIT_STATUS: Operation[models.GitStatusRefresh] = Operation(
+REFRESH_GIT_STATUS: Operation[_models.GitStatusRefresh] = Operation(
     "refresh_git_status",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/git-status",
-    models.GitStatusRefresh,
+    _models.GitStatusRefresh,
     envelope=_ENVELOPE1,
 )
-REJECT_FILE: Operation[models.RejectedFile] = Operation(
+REJECT_FILE: Operation[_models.RejectedFile] = Operation(
     "reject_file",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/files/reject",
-    models.RejectedFile,
+    _models.RejectedFile,
     envelope=_ENVELOPE1,
     body="json",
 )
-REJECT_FILE_HUNKS: Operation[models.RejectedHunks] = Operation(
+REJECT_FILE_HUNKS: Operation[_models.RejectedHunks] = Operation(
     "reject_file_hunks",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/files/reject-hunks",
-    models.RejectedHunks,
+    _models.RejectedHunks,
     envelope=_ENVELOPE1,
     body="json",
 )
-WRITE_FILE: Operation[models.FileWriteResult] = Operation(
+WRITE_FILE: Operation[_models.FileWriteResult] = Operation(
     "write_file",
     "PUT",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/files/{file_path}",
-    models.FileWriteResult,
+    _models.FileWriteResult,
     envelope=_ENVELOPE1,
     body="json",
 )
 
-OPERATIONS = (
+OPERATIONS: tuple[Operation[Any], ...] = (
     LIST_APP_APPROVALS,
     RESOLVE_APPROVAL,
     CHECK_NOTIFICATIONS,

@@ -4,7 +4,8 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from . import models, operations
+from . import models as _models
+from . import operations as _operations
 from ._runtime import NOT_GIVEN, AsyncTransport, FileContent, NotGiven
 
 __all__ = [
@@ -49,7 +50,7 @@ class AsyncApprovals:
     async def list_app_approvals(
         self,
         app_id: str,
-    ) -> models.ApprovalList:
+    ) -> _models.ApprovalList:
         """List the open approval requests of an app.
 
         Args:
@@ -58,7 +59,7 @@ class AsyncApprovals:
         Contract: `GET /api/apps/{app_id}/approvals`
         """
         return await self._transport.send(
-            operations.LIST_APP_APPROVALS.call(
+            _operations.LIST_APP_APPROVALS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -78,7 +79,7 @@ class AsyncApprovals:
         reply: str | NotGiven = NOT_GIVEN,
         user_response: str | NotGiven = NOT_GIVEN,
         extra_body: Mapping[str, object] | None = None,
-    ) -> models.ApprovalResolution:
+    ) -> _models.ApprovalResolution:
         """Approve or deny an open approval request.
 
         A request that is unknown, already resolved or not the caller's is a soft failure. The text for
@@ -99,7 +100,7 @@ class AsyncApprovals:
         Contract: `POST /api/apps/{app_id}/approve`
         """
         return await self._transport.send(
-            operations.RESOLVE_APPROVAL.call(
+            _operations.RESOLVE_APPROVAL.call(
                 path={
                     "app_id": app_id,
                 },
@@ -129,7 +130,7 @@ class AsyncApps:
         app_id: str,
         *,
         session_id: str,
-    ) -> models.NotificationsIdle:
+    ) -> _models.NotificationsIdle | None:
         """Let the agent handle waiting notifications, as a stream.
 
         Events of the stream are `tool_call` with {id, name, params, success, error}, `result` with
@@ -144,7 +145,7 @@ class AsyncApps:
         Contract: `POST /api/apps/{app_id}/notifications`
         """
         return await self._transport.send(
-            operations.CHECK_NOTIFICATIONS.call(
+            _operations.CHECK_NOTIFICATIONS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -161,7 +162,7 @@ class AsyncApps:
         undeploy_only: bool | NotGiven = NOT_GIVEN,
         delete_history: bool | NotGiven = NOT_GIVEN,
         scope: Literal["system", "user"] | None | NotGiven = NOT_GIVEN,
-    ) -> models.AppDeletion:
+    ) -> _models.AppDeletion:
         """Remove an app, or only undeploy it.
 
         Removes bundles, secrets, rows and, unless told otherwise, the history. A built-in app is not
@@ -176,7 +177,7 @@ class AsyncApps:
         Contract: `DELETE /api/apps/{app_id}`
         """
         return await self._transport.send(
-            operations.DELETE_APP.call(
+            _operations.DELETE_APP.call(
                 path={
                     "app_id": app_id,
                 },
@@ -194,7 +195,7 @@ class AsyncApps:
         yaml_path: str | None | NotGiven = NOT_GIVEN,
         force: bool | NotGiven = NOT_GIVEN,
         secrets: dict[str, str] | None | NotGiven = NOT_GIVEN,
-    ) -> models.FileDeployAccepted:
+    ) -> _models.FileDeployAccepted:
         """Deploy an app from a YAML file on the daemon's machine.
 
         Answers before the app is up (`status` is "deploying"): poll the deploy status. A compile error is
@@ -208,7 +209,7 @@ class AsyncApps:
         Contract: `POST /api/apps/deploy`
         """
         return await self._transport.send(
-            operations.DEPLOY_APP.call(
+            _operations.DEPLOY_APP.call(
                 body={
                     "yaml_path": yaml_path,
                     "force": force,
@@ -225,7 +226,7 @@ class AsyncApps:
         secrets: str | None | NotGiven = NOT_GIVEN,
         assets: str | None | NotGiven = NOT_GIVEN,
         scope: str | NotGiven = NOT_GIVEN,
-    ) -> models.UploadDeployAccepted:
+    ) -> _models.UploadDeployAccepted:
         """Deploy an app from an uploaded YAML file.
 
         Answers before the app is up (`status` is "deploying"): poll the deploy status. `secrets` and
@@ -241,7 +242,7 @@ class AsyncApps:
         Contract: `POST /api/apps/deploy/upload`
         """
         return await self._transport.send(
-            operations.DEPLOY_APP_UPLOAD.call(
+            _operations.DEPLOY_APP_UPLOAD.call(
                 body={
                     "force": force,
                     "secrets": secrets,
@@ -260,7 +261,7 @@ class AsyncApps:
         *,
         reason: str | None | NotGiven = NOT_GIVEN,
         scope: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.AppDisabled:
+    ) -> _models.AppDisabled:
         """Switch an app off without removing it.
 
         The body may be absent or null.
@@ -273,7 +274,7 @@ class AsyncApps:
         Contract: `POST /api/apps/{app_id}/disable`
         """
         return await self._transport.send(
-            operations.DISABLE_APP.call(
+            _operations.DISABLE_APP.call(
                 path={
                     "app_id": app_id,
                 },
@@ -292,7 +293,7 @@ class AsyncApps:
         *,
         scope: str | None | NotGiven = NOT_GIVEN,
         user_id: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.AppEnabled:
+    ) -> _models.AppEnabled:
         """Switch a disabled app on again.
 
         Refused with 403 unless the caller is an administrator.
@@ -305,7 +306,7 @@ class AsyncApps:
         Contract: `POST /api/apps/{app_id}/enable`
         """
         return await self._transport.send(
-            operations.ENABLE_APP.call(
+            _operations.ENABLE_APP.call(
                 path={
                     "app_id": app_id,
                 },
@@ -319,7 +320,7 @@ class AsyncApps:
     async def get_app(
         self,
         app_id: str,
-    ) -> models.AppDetail:
+    ) -> _models.AppDetail:
         """Get one app with its drift report.
 
         Args:
@@ -328,7 +329,7 @@ class AsyncApps:
         Contract: `GET /api/apps/{app_id}`
         """
         return await self._transport.send(
-            operations.GET_APP.call(
+            _operations.GET_APP.call(
                 path={
                     "app_id": app_id,
                 },
@@ -353,7 +354,7 @@ class AsyncApps:
         Contract: `GET /api/apps/{app_id}/assets/{asset_path}`
         """
         return await self._transport.send(
-            operations.GET_APP_ASSET.call(
+            _operations.GET_APP_ASSET.call(
                 path={
                     "app_id": app_id,
                     "asset_path": asset_path,
@@ -368,7 +369,7 @@ class AsyncApps:
     async def get_app_diagnostics(
         self,
         app_id: str,
-    ) -> models.AppDiagnostics:
+    ) -> _models.AppDiagnostics:
         """Check whether an app is set up well.
 
         Args:
@@ -377,7 +378,7 @@ class AsyncApps:
         Contract: `GET /api/apps/{app_id}/diagnostics`
         """
         return await self._transport.send(
-            operations.GET_APP_DIAGNOSTICS.call(
+            _operations.GET_APP_DIAGNOSTICS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -396,7 +397,7 @@ class AsyncApps:
         Contract: `GET /api/apps/{app_id}/icon`
         """
         return await self._transport.send(
-            operations.GET_APP_ICON.call(
+            _operations.GET_APP_ICON.call(
                 path={
                     "app_id": app_id,
                 },
@@ -406,7 +407,7 @@ class AsyncApps:
     async def get_app_index(
         self,
         app_id: str,
-    ) -> models.ToolIndex:
+    ) -> _models.ToolIndex:
         """Get all tools of an app by category.
 
         Args:
@@ -415,7 +416,7 @@ class AsyncApps:
         Contract: `GET /api/apps/{app_id}/index`
         """
         return await self._transport.send(
-            operations.GET_APP_INDEX.call(
+            _operations.GET_APP_INDEX.call(
                 path={
                     "app_id": app_id,
                 },
@@ -425,7 +426,7 @@ class AsyncApps:
     async def get_app_status(
         self,
         app_id: str,
-    ) -> models.AppStatus:
+    ) -> _models.AppStatus:
         """Get an app's activity and statistics.
 
         Args:
@@ -434,7 +435,7 @@ class AsyncApps:
         Contract: `GET /api/apps/{app_id}/status`
         """
         return await self._transport.send(
-            operations.GET_APP_STATUS.call(
+            _operations.GET_APP_STATUS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -444,7 +445,7 @@ class AsyncApps:
     async def get_app_ui_config(
         self,
         app_id: str,
-    ) -> models.AppUiConfig:
+    ) -> _models.AppUiConfig:
         """Get how an app's workspace and preview are set up.
 
         Args:
@@ -453,7 +454,7 @@ class AsyncApps:
         Contract: `GET /api/apps/{app_id}/ui-config`
         """
         return await self._transport.send(
-            operations.GET_APP_UI_CONFIG.call(
+            _operations.GET_APP_UI_CONFIG.call(
                 path={
                     "app_id": app_id,
                 },
@@ -463,7 +464,7 @@ class AsyncApps:
     async def get_channels_health(
         self,
         app_id: str,
-    ) -> models.ChannelsHealth:
+    ) -> _models.ChannelsHealth:
         """Get the health of the channels of an app.
 
         Args:
@@ -472,7 +473,7 @@ class AsyncApps:
         Contract: `GET /api/apps/{app_id}/channels/health`
         """
         return await self._transport.send(
-            operations.GET_CHANNELS_HEALTH.call(
+            _operations.GET_CHANNELS_HEALTH.call(
                 path={
                     "app_id": app_id,
                 },
@@ -482,7 +483,7 @@ class AsyncApps:
     async def get_deploy_status(
         self,
         app_id: str,
-    ) -> models.DeployStatus:
+    ) -> _models.DeployStatus:
         """Get how the last deployment of an app went.
 
         Answers for an app that is not deployed too; no 404 is known. While a deployment is under way
@@ -494,7 +495,7 @@ class AsyncApps:
         Contract: `GET /api/apps/{app_id}/deploy-status`
         """
         return await self._transport.send(
-            operations.GET_DEPLOY_STATUS.call(
+            _operations.GET_DEPLOY_STATUS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -504,7 +505,7 @@ class AsyncApps:
     async def get_notifications_active(
         self,
         app_id: str,
-    ) -> models.NotificationsActive:
+    ) -> _models.NotificationsActive:
         """Tell whether an app handles notifications now.
 
         Answers `active` false, not 404, for an app that is not deployed.
@@ -515,7 +516,7 @@ class AsyncApps:
         Contract: `GET /api/apps/{app_id}/notifications/active`
         """
         return await self._transport.send(
-            operations.GET_NOTIFICATIONS_ACTIVE.call(
+            _operations.GET_NOTIFICATIONS_ACTIVE.call(
                 path={
                     "app_id": app_id,
                 },
@@ -527,7 +528,7 @@ class AsyncApps:
         app_id: str,
         *,
         limit: int | NotGiven = NOT_GIVEN,
-    ) -> models.AppErrorList:
+    ) -> _models.AppErrorList:
         """List the latest failed activations of an app.
 
         Args:
@@ -537,7 +538,7 @@ class AsyncApps:
         Contract: `GET /api/apps/{app_id}/errors`
         """
         return await self._transport.send(
-            operations.LIST_APP_ERRORS.call(
+            _operations.LIST_APP_ERRORS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -552,7 +553,7 @@ class AsyncApps:
         app_id: str,
         *,
         subdir: str | NotGiven = NOT_GIVEN,
-    ) -> models.AppFileList:
+    ) -> _models.AppFileList:
         """List the files of an app.
 
         Args:
@@ -562,7 +563,7 @@ class AsyncApps:
         Contract: `GET /api/apps/{app_id}/files`
         """
         return await self._transport.send(
-            operations.LIST_APP_FILES.call(
+            _operations.LIST_APP_FILES.call(
                 path={
                     "app_id": app_id,
                 },
@@ -577,7 +578,7 @@ class AsyncApps:
         *,
         include_disabled: bool | NotGiven = NOT_GIVEN,
         include_installed: bool | NotGiven = NOT_GIVEN,
-    ) -> list[models.AppSummary]:
+    ) -> list[_models.AppSummary]:
         """List the apps the caller can see.
 
         `data` is a bare array. Only deployed apps have the full set of fields; one that is installed but
@@ -591,7 +592,7 @@ class AsyncApps:
         Contract: `GET /api/apps`
         """
         return await self._transport.send(
-            operations.LIST_APPS.call(
+            _operations.LIST_APPS.call(
                 query={
                     "include_disabled": include_disabled,
                     "include_installed": include_installed,
@@ -602,7 +603,7 @@ class AsyncApps:
     async def reload_app(
         self,
         app_id: str,
-    ) -> models.AppReloaded:
+    ) -> _models.AppReloaded:
         """Deploy an app again from its stored bundle.
 
         Args:
@@ -611,7 +612,7 @@ class AsyncApps:
         Contract: `POST /api/apps/{app_id}/reload`
         """
         return await self._transport.send(
-            operations.RELOAD_APP.call(
+            _operations.RELOAD_APP.call(
                 path={
                     "app_id": app_id,
                 },
@@ -624,7 +625,7 @@ class AsyncApps:
         *,
         input: str,
         input_type: str | NotGiven = NOT_GIVEN,
-    ) -> models.AppRunResult:
+    ) -> _models.AppRunResult:
         """Run an app once and wait for its answer.
 
         Answers when the run has ended. A run that fails is a soft failure.
@@ -637,7 +638,7 @@ class AsyncApps:
         Contract: `POST /api/apps/{app_id}/run`
         """
         return await self._transport.send(
-            operations.RUN_APP.call(
+            _operations.RUN_APP.call(
                 path={
                     "app_id": app_id,
                 },
@@ -654,7 +655,7 @@ class AsyncApps:
         *,
         input: str,
         steps: list[dict[str, Any]] | NotGiven = NOT_GIVEN,
-    ) -> models.PipelineResult:
+    ) -> _models.PipelineResult:
         """Run several apps, one after the other.
 
         Answers when the last step has ended. The output of a single step is cut to 500 characters.
@@ -667,7 +668,7 @@ class AsyncApps:
         Contract: `POST /api/apps/{app_id}/pipeline`
         """
         return await self._transport.send(
-            operations.RUN_PIPELINE.call(
+            _operations.RUN_PIPELINE.call(
                 path={
                     "app_id": app_id,
                 },
@@ -682,7 +683,7 @@ class AsyncApps:
         self,
         *,
         yaml_path: str,
-    ) -> models.AppValidation:
+    ) -> _models.AppValidation:
         """Compile an app's YAML file without deploying it.
 
         The path is read on the daemon's machine. A file that does not compile is a soft failure whose
@@ -694,7 +695,7 @@ class AsyncApps:
         Contract: `POST /api/apps/validate`
         """
         return await self._transport.send(
-            operations.VALIDATE_APP.call(
+            _operations.VALIDATE_APP.call(
                 body={
                     "yaml_path": yaml_path,
                 },
@@ -723,7 +724,7 @@ class AsyncAuth:
         Contract: `DELETE /auth/sessions/{session_id}`
         """
         return await self._transport.send(
-            operations.DELETE_AUTH_SESSION.call(
+            _operations.DELETE_AUTH_SESSION.call(
                 path={
                     "session_id": session_id,
                 },
@@ -748,7 +749,7 @@ class AsyncAuth:
         Contract: `POST /auth/sessions/{session_id}/fork`
         """
         return await self._transport.send(
-            operations.FORK_AUTH_SESSION.call(
+            _operations.FORK_AUTH_SESSION.call(
                 path={
                     "session_id": session_id,
                 },
@@ -773,7 +774,7 @@ class AsyncAuth:
         Contract: `GET /auth/sessions/{session_id}/history`
         """
         return await self._transport.send(
-            operations.GET_AUTH_SESSION_HISTORY.call(
+            _operations.GET_AUTH_SESSION_HISTORY.call(
                 path={
                     "session_id": session_id,
                 },
@@ -782,23 +783,23 @@ class AsyncAuth:
 
     async def get_me(
         self,
-    ) -> models.UserResponse:
+    ) -> _models.UserResponse:
         """Get the user behind the access token.
 
         Contract: `GET /auth/me`
         """
-        return await self._transport.send(operations.GET_ME.call())
+        return await self._transport.send(_operations.GET_ME.call())
 
     async def list_auth_sessions(
         self,
-    ) -> list[models.AuthSession]:
+    ) -> list[_models.AuthSession]:
         """List the caller's sessions.
 
         Newer daemons do not have this operation.
 
         Contract: `GET /auth/sessions`
         """
-        return await self._transport.send(operations.LIST_AUTH_SESSIONS.call())
+        return await self._transport.send(_operations.LIST_AUTH_SESSIONS.call())
 
     async def login(
         self,
@@ -807,7 +808,7 @@ class AsyncAuth:
         username: str | None | NotGiven = NOT_GIVEN,
         email: str | None | NotGiven = NOT_GIVEN,
         provider: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.TokenResponse:
+    ) -> _models.TokenResponse:
         """Exchange a user name or email and a password for tokens.
 
         Send either `username` or `email` along with the password.
@@ -821,7 +822,7 @@ class AsyncAuth:
         Contract: `POST /auth/login`
         """
         return await self._transport.send(
-            operations.LOGIN.call(
+            _operations.LOGIN.call(
                 body={
                     "password": password,
                     "username": username,
@@ -835,7 +836,7 @@ class AsyncAuth:
         self,
         *,
         refresh_token: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.LogoutResponse:
+    ) -> _models.LogoutResponse:
         """Sign out and revoke a refresh token.
 
         The body may be absent or null.
@@ -846,7 +847,7 @@ class AsyncAuth:
         Contract: `POST /auth/logout`
         """
         return await self._transport.send(
-            operations.LOGOUT.call(
+            _operations.LOGOUT.call(
                 body={
                     "refresh_token": refresh_token,
                 },
@@ -857,7 +858,7 @@ class AsyncAuth:
         self,
         *,
         refresh_token: str,
-    ) -> models.TokenResponse:
+    ) -> _models.TokenResponse:
         """Exchange a refresh token for a new access token.
 
         The answer holds no new refresh token, email or display name; keep using the refresh token sent.
@@ -868,7 +869,7 @@ class AsyncAuth:
         Contract: `POST /auth/refresh`
         """
         return await self._transport.send(
-            operations.REFRESH_TOKEN.call(
+            _operations.REFRESH_TOKEN.call(
                 body={
                     "refresh_token": refresh_token,
                 },
@@ -882,7 +883,7 @@ class AsyncAuth:
         password: str,
         email: str | None | NotGiven = NOT_GIVEN,
         name: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.TokenResponse:
+    ) -> _models.TokenResponse:
         """Create a user account and sign it in.
 
         Args:
@@ -894,7 +895,7 @@ class AsyncAuth:
         Contract: `POST /auth/register`
         """
         return await self._transport.send(
-            operations.REGISTER.call(
+            _operations.REGISTER.call(
                 body={
                     "username": username,
                     "password": password,
@@ -915,7 +916,7 @@ class AsyncBackground:
         self,
         app_id: str,
         task_id: str,
-    ) -> models.BackgroundTaskCancelled:
+    ) -> _models.BackgroundTaskCancelled:
         """Cancel a background task.
 
         Args:
@@ -925,7 +926,7 @@ class AsyncBackground:
         Contract: `DELETE /api/apps/{app_id}/background-tasks/{task_id}`
         """
         return await self._transport.send(
-            operations.CANCEL_BACKGROUND_TASK.call(
+            _operations.CANCEL_BACKGROUND_TASK.call(
                 path={
                     "app_id": app_id,
                     "task_id": task_id,
@@ -937,7 +938,7 @@ class AsyncBackground:
         self,
         app_id: str,
         bg_session_id: str,
-    ) -> models.BackgroundPayloadCleared:
+    ) -> _models.BackgroundPayloadCleared:
         """Remove the payload of a background session.
 
         Args:
@@ -947,7 +948,7 @@ class AsyncBackground:
         Contract: `DELETE /api/apps/{app_id}/background-sessions/{bg_session_id}/payload`
         """
         return await self._transport.send(
-            operations.CLEAR_BACKGROUND_PAYLOAD.call(
+            _operations.CLEAR_BACKGROUND_PAYLOAD.call(
                 path={
                     "app_id": app_id,
                     "bg_session_id": bg_session_id,
@@ -963,7 +964,7 @@ class AsyncBackground:
         params: dict[str, Any] | NotGiven = NOT_GIVEN,
         routing_keys: dict[str, str] | NotGiven = NOT_GIVEN,
         workspace: str | NotGiven = NOT_GIVEN,
-    ) -> models.BackgroundSession:
+    ) -> _models.BackgroundSession:
         """Create a background session of an app.
 
         One session more than a user of the app may have is a soft failure.
@@ -978,7 +979,7 @@ class AsyncBackground:
         Contract: `POST /api/apps/{app_id}/background-sessions`
         """
         return await self._transport.send(
-            operations.CREATE_BACKGROUND_SESSION.call(
+            _operations.CREATE_BACKGROUND_SESSION.call(
                 path={
                     "app_id": app_id,
                 },
@@ -1001,7 +1002,7 @@ class AsyncBackground:
         label: str | NotGiven = NOT_GIVEN,
         notify_when: str | NotGiven = NOT_GIVEN,
         notify_config: dict[str, Any] | NotGiven = NOT_GIVEN,
-    ) -> models.WatcherChange:
+    ) -> _models.WatcherChange:
         """Call a tool again and again and tell when it matters.
 
         Args:
@@ -1017,7 +1018,7 @@ class AsyncBackground:
         Contract: `POST /api/apps/{app_id}/watchers`
         """
         return await self._transport.send(
-            operations.CREATE_WATCHER.call(
+            _operations.CREATE_WATCHER.call(
                 path={
                     "app_id": app_id,
                 },
@@ -1037,7 +1038,7 @@ class AsyncBackground:
         app_id: str,
         bg_session_id: str,
         filename: str,
-    ) -> models.SessionPayload:
+    ) -> _models.SessionPayload:
         """Remove a file from the payload of a background session.
 
         Args:
@@ -1048,7 +1049,7 @@ class AsyncBackground:
         Contract: `DELETE /api/apps/{app_id}/background-sessions/{bg_session_id}/payload/files/{filename}`
         """
         return await self._transport.send(
-            operations.DELETE_BACKGROUND_PAYLOAD_FILE.call(
+            _operations.DELETE_BACKGROUND_PAYLOAD_FILE.call(
                 path={
                     "app_id": app_id,
                     "bg_session_id": bg_session_id,
@@ -1061,7 +1062,7 @@ class AsyncBackground:
         self,
         app_id: str,
         bg_session_id: str,
-    ) -> models.BackgroundSessionDeleted:
+    ) -> _models.BackgroundSessionDeleted:
         """Delete a background session.
 
         Args:
@@ -1071,7 +1072,7 @@ class AsyncBackground:
         Contract: `DELETE /api/apps/{app_id}/background-sessions/{bg_session_id}`
         """
         return await self._transport.send(
-            operations.DELETE_BACKGROUND_SESSION.call(
+            _operations.DELETE_BACKGROUND_SESSION.call(
                 path={
                     "app_id": app_id,
                     "bg_session_id": bg_session_id,
@@ -1095,7 +1096,7 @@ class AsyncBackground:
         Contract: `GET /api/apps/{app_id}/artifacts/{event_id}/download`
         """
         return await self._transport.send(
-            operations.DOWNLOAD_ARTIFACT.call(
+            _operations.DOWNLOAD_ARTIFACT.call(
                 path={
                     "app_id": app_id,
                     "event_id": event_id,
@@ -1107,7 +1108,7 @@ class AsyncBackground:
         self,
         app_id: str,
         trigger_id: str,
-    ) -> models.TriggerFired:
+    ) -> _models.TriggerFired:
         """Fire a trigger now.
 
         Look at `dispatch` and `target_session_count`: a trigger may be fired without any session that
@@ -1120,7 +1121,7 @@ class AsyncBackground:
         Contract: `POST /api/apps/{app_id}/triggers/{trigger_id}/fire`
         """
         return await self._transport.send(
-            operations.FIRE_TRIGGER.call(
+            _operations.FIRE_TRIGGER.call(
                 path={
                     "app_id": app_id,
                     "trigger_id": trigger_id,
@@ -1132,7 +1133,7 @@ class AsyncBackground:
         self,
         app_id: str,
         activation_id: str,
-    ) -> models.Activation:
+    ) -> _models.Activation:
         """Get one activation.
 
         Args:
@@ -1142,7 +1143,7 @@ class AsyncBackground:
         Contract: `GET /api/apps/{app_id}/activations/{activation_id}`
         """
         return await self._transport.send(
-            operations.GET_ACTIVATION.call(
+            _operations.GET_ACTIVATION.call(
                 path={
                     "app_id": app_id,
                     "activation_id": activation_id,
@@ -1153,7 +1154,7 @@ class AsyncBackground:
     async def get_activation_stats(
         self,
         app_id: str,
-    ) -> models.ActivationStats:
+    ) -> _models.ActivationStats:
         """Get totals over the activations of an app.
 
         Args:
@@ -1162,7 +1163,7 @@ class AsyncBackground:
         Contract: `GET /api/apps/{app_id}/activations/stats`
         """
         return await self._transport.send(
-            operations.GET_ACTIVATION_STATS.call(
+            _operations.GET_ACTIVATION_STATS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -1173,7 +1174,7 @@ class AsyncBackground:
         self,
         app_id: str,
         bg_session_id: str,
-    ) -> models.CheckedSessionPayload:
+    ) -> _models.CheckedSessionPayload:
         """Get the payload of a background session, validated.
 
         Args:
@@ -1183,7 +1184,7 @@ class AsyncBackground:
         Contract: `GET /api/apps/{app_id}/background-sessions/{bg_session_id}/payload`
         """
         return await self._transport.send(
-            operations.GET_BACKGROUND_PAYLOAD.call(
+            _operations.GET_BACKGROUND_PAYLOAD.call(
                 path={
                     "app_id": app_id,
                     "bg_session_id": bg_session_id,
@@ -1195,7 +1196,7 @@ class AsyncBackground:
         self,
         app_id: str,
         bg_session_id: str,
-    ) -> models.BackgroundSession:
+    ) -> _models.BackgroundSession:
         """Get one background session.
 
         Args:
@@ -1205,7 +1206,7 @@ class AsyncBackground:
         Contract: `GET /api/apps/{app_id}/background-sessions/{bg_session_id}`
         """
         return await self._transport.send(
-            operations.GET_BACKGROUND_SESSION.call(
+            _operations.GET_BACKGROUND_SESSION.call(
                 path={
                     "app_id": app_id,
                     "bg_session_id": bg_session_id,
@@ -1217,7 +1218,7 @@ class AsyncBackground:
         self,
         app_id: str,
         task_id: str,
-    ) -> models.BackgroundTask:
+    ) -> _models.BackgroundTask:
         """Get one background task.
 
         Args:
@@ -1227,7 +1228,7 @@ class AsyncBackground:
         Contract: `GET /api/apps/{app_id}/background-tasks/{task_id}`
         """
         return await self._transport.send(
-            operations.GET_BACKGROUND_TASK.call(
+            _operations.GET_BACKGROUND_TASK.call(
                 path={
                     "app_id": app_id,
                     "task_id": task_id,
@@ -1238,7 +1239,7 @@ class AsyncBackground:
     async def get_payload_schema(
         self,
         app_id: str,
-    ) -> models.PayloadSchema | None:
+    ) -> _models.PayloadSchema | None:
         """Get what an app's background sessions must be given.
 
         `data` is null for an app that asks for nothing.
@@ -1249,7 +1250,7 @@ class AsyncBackground:
         Contract: `GET /api/apps/{app_id}/payload-schema`
         """
         return await self._transport.send(
-            operations.GET_PAYLOAD_SCHEMA.call(
+            _operations.GET_PAYLOAD_SCHEMA.call(
                 path={
                     "app_id": app_id,
                 },
@@ -1259,7 +1260,7 @@ class AsyncBackground:
     async def get_triggers(
         self,
         app_id: str,
-    ) -> models.TriggerOverview:
+    ) -> _models.TriggerOverview:
         """Get an app's triggers, channels, jobs and watchers.
 
         Args:
@@ -1268,7 +1269,7 @@ class AsyncBackground:
         Contract: `GET /api/apps/{app_id}/triggers`
         """
         return await self._transport.send(
-            operations.GET_TRIGGERS.call(
+            _operations.GET_TRIGGERS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -1279,7 +1280,7 @@ class AsyncBackground:
         self,
         app_id: str,
         watcher_id: str,
-    ) -> models.WatcherDetail:
+    ) -> _models.WatcherDetail:
         """Get one watcher with its last checks.
 
         Args:
@@ -1289,7 +1290,7 @@ class AsyncBackground:
         Contract: `GET /api/apps/{app_id}/watchers/{watcher_id}`
         """
         return await self._transport.send(
-            operations.GET_WATCHER.call(
+            _operations.GET_WATCHER.call(
                 path={
                     "app_id": app_id,
                     "watcher_id": watcher_id,
@@ -1311,7 +1312,7 @@ class AsyncBackground:
         Contract: `HEAD /api/apps/{app_id}/artifacts/{event_id}/download`
         """
         return await self._transport.send(
-            operations.HEAD_ARTIFACT.call(
+            _operations.HEAD_ARTIFACT.call(
                 path={
                     "app_id": app_id,
                     "event_id": event_id,
@@ -1325,7 +1326,7 @@ class AsyncBackground:
         *,
         tool: str,
         params: dict[str, Any] | NotGiven = NOT_GIVEN,
-    ) -> models.BackgroundTask:
+    ) -> _models.BackgroundTask:
         """Run a tool in the background.
 
         Args:
@@ -1336,7 +1337,7 @@ class AsyncBackground:
         Contract: `POST /api/apps/{app_id}/background-tasks`
         """
         return await self._transport.send(
-            operations.LAUNCH_BACKGROUND_TASK.call(
+            _operations.LAUNCH_BACKGROUND_TASK.call(
                 path={
                     "app_id": app_id,
                 },
@@ -1351,7 +1352,7 @@ class AsyncBackground:
         self,
         app_id: str,
         activation_id: str,
-    ) -> models.ActivationArtifactList:
+    ) -> _models.ActivationArtifactList:
         """List the files that an activation made.
 
         An entry holds no event id: download_artifact takes the id of the event of type artifact
@@ -1364,7 +1365,7 @@ class AsyncBackground:
         Contract: `GET /api/apps/{app_id}/activations/{activation_id}/artifacts`
         """
         return await self._transport.send(
-            operations.LIST_ACTIVATION_ARTIFACTS.call(
+            _operations.LIST_ACTIVATION_ARTIFACTS.call(
                 path={
                     "app_id": app_id,
                     "activation_id": activation_id,
@@ -1378,7 +1379,7 @@ class AsyncBackground:
         activation_id: str,
         *,
         event_type: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.ActivationEventList:
+    ) -> _models.ActivationEventList:
         """List what happened in an activation.
 
         Args:
@@ -1389,7 +1390,7 @@ class AsyncBackground:
         Contract: `GET /api/apps/{app_id}/activations/{activation_id}/events`
         """
         return await self._transport.send(
-            operations.LIST_ACTIVATION_EVENTS.call(
+            _operations.LIST_ACTIVATION_EVENTS.call(
                 path={
                     "app_id": app_id,
                     "activation_id": activation_id,
@@ -1408,7 +1409,7 @@ class AsyncBackground:
         offset: int | NotGiven = NOT_GIVEN,
         trigger_id: str | None | NotGiven = NOT_GIVEN,
         status: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.ActivationPage:
+    ) -> _models.ActivationPage:
         """List the activations of an app.
 
         Args:
@@ -1422,7 +1423,7 @@ class AsyncBackground:
         Contract: `GET /api/apps/{app_id}/activations`
         """
         return await self._transport.send(
-            operations.LIST_ACTIVATIONS.call(
+            _operations.LIST_ACTIVATIONS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -1441,7 +1442,7 @@ class AsyncBackground:
         *,
         limit: int | NotGiven = NOT_GIVEN,
         offset: int | NotGiven = NOT_GIVEN,
-    ) -> models.BackgroundSessionPage:
+    ) -> _models.BackgroundSessionPage:
         """List the caller's background sessions of an app.
 
         `count` counts the sessions of this page, not those of all pages (unverified).
@@ -1454,7 +1455,7 @@ class AsyncBackground:
         Contract: `GET /api/apps/{app_id}/background-sessions`
         """
         return await self._transport.send(
-            operations.LIST_BACKGROUND_SESSIONS.call(
+            _operations.LIST_BACKGROUND_SESSIONS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -1468,7 +1469,7 @@ class AsyncBackground:
     async def list_background_tasks(
         self,
         app_id: str,
-    ) -> models.BackgroundTaskList:
+    ) -> _models.BackgroundTaskList:
         """List the background tasks of an app.
 
         Args:
@@ -1477,7 +1478,7 @@ class AsyncBackground:
         Contract: `GET /api/apps/{app_id}/background-tasks`
         """
         return await self._transport.send(
-            operations.LIST_BACKGROUND_TASKS.call(
+            _operations.LIST_BACKGROUND_TASKS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -1487,7 +1488,7 @@ class AsyncBackground:
     async def list_watchers(
         self,
         app_id: str,
-    ) -> models.WatcherList:
+    ) -> _models.WatcherList:
         """List the watchers of an app.
 
         Args:
@@ -1496,7 +1497,7 @@ class AsyncBackground:
         Contract: `GET /api/apps/{app_id}/watchers`
         """
         return await self._transport.send(
-            operations.LIST_WATCHERS.call(
+            _operations.LIST_WATCHERS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -1507,7 +1508,7 @@ class AsyncBackground:
         self,
         app_id: str,
         bg_session_id: str,
-    ) -> models.BackgroundSessionPaused:
+    ) -> _models.BackgroundSessionPaused:
         """Pause a background session.
 
         Args:
@@ -1517,7 +1518,7 @@ class AsyncBackground:
         Contract: `POST /api/apps/{app_id}/background-sessions/{bg_session_id}/pause`
         """
         return await self._transport.send(
-            operations.PAUSE_BACKGROUND_SESSION.call(
+            _operations.PAUSE_BACKGROUND_SESSION.call(
                 path={
                     "app_id": app_id,
                     "bg_session_id": bg_session_id,
@@ -1529,7 +1530,7 @@ class AsyncBackground:
         self,
         app_id: str,
         watcher_id: str,
-    ) -> models.WatcherChange:
+    ) -> _models.WatcherChange:
         """Pause a watcher.
 
         Args:
@@ -1539,7 +1540,7 @@ class AsyncBackground:
         Contract: `POST /api/apps/{app_id}/watchers/{watcher_id}/pause`
         """
         return await self._transport.send(
-            operations.PAUSE_WATCHER.call(
+            _operations.PAUSE_WATCHER.call(
                 path={
                     "app_id": app_id,
                     "watcher_id": watcher_id,
@@ -1551,7 +1552,7 @@ class AsyncBackground:
         self,
         app_id: str,
         bg_session_id: str,
-    ) -> models.BackgroundSessionResumed:
+    ) -> _models.BackgroundSessionResumed:
         """Resume a paused background session.
 
         Args:
@@ -1561,7 +1562,7 @@ class AsyncBackground:
         Contract: `POST /api/apps/{app_id}/background-sessions/{bg_session_id}/resume`
         """
         return await self._transport.send(
-            operations.RESUME_BACKGROUND_SESSION.call(
+            _operations.RESUME_BACKGROUND_SESSION.call(
                 path={
                     "app_id": app_id,
                     "bg_session_id": bg_session_id,
@@ -1573,7 +1574,7 @@ class AsyncBackground:
         self,
         app_id: str,
         watcher_id: str,
-    ) -> models.WatcherChange:
+    ) -> _models.WatcherChange:
         """Resume a paused watcher.
 
         Args:
@@ -1583,7 +1584,7 @@ class AsyncBackground:
         Contract: `POST /api/apps/{app_id}/watchers/{watcher_id}/resume`
         """
         return await self._transport.send(
-            operations.RESUME_WATCHER.call(
+            _operations.RESUME_WATCHER.call(
                 path={
                     "app_id": app_id,
                     "watcher_id": watcher_id,
@@ -1598,7 +1599,7 @@ class AsyncBackground:
         *,
         prompt: str | None | NotGiven = NOT_GIVEN,
         metadata: dict[str, Any] | None | NotGiven = NOT_GIVEN,
-    ) -> models.SessionPayload:
+    ) -> _models.SessionPayload:
         """Set the prompt and the metadata of a payload.
 
         `metadata` is merged key by key at its top level only; a prompt that is left out is kept
@@ -1613,7 +1614,7 @@ class AsyncBackground:
         Contract: `PUT /api/apps/{app_id}/background-sessions/{bg_session_id}/payload`
         """
         return await self._transport.send(
-            operations.SET_BACKGROUND_PAYLOAD.call(
+            _operations.SET_BACKGROUND_PAYLOAD.call(
                 path={
                     "app_id": app_id,
                     "bg_session_id": bg_session_id,
@@ -1629,7 +1630,7 @@ class AsyncBackground:
         self,
         app_id: str,
         watcher_id: str,
-    ) -> models.WatcherChange:
+    ) -> _models.WatcherChange:
         """Stop a watcher.
 
         Args:
@@ -1639,7 +1640,7 @@ class AsyncBackground:
         Contract: `DELETE /api/apps/{app_id}/watchers/{watcher_id}`
         """
         return await self._transport.send(
-            operations.STOP_WATCHER.call(
+            _operations.STOP_WATCHER.call(
                 path={
                     "app_id": app_id,
                     "watcher_id": watcher_id,
@@ -1655,7 +1656,7 @@ class AsyncBackground:
         body: Any | NotGiven = NOT_GIVEN,
         path: Any | NotGiven = NOT_GIVEN,
         extra_body: Mapping[str, object] | None = None,
-    ) -> models.TriggerTestResult:
+    ) -> _models.TriggerTestResult:
         """Run the turn of a trigger and wait for its answer.
 
         The body may be absent or null.
@@ -1670,7 +1671,7 @@ class AsyncBackground:
         Contract: `POST /api/apps/{app_id}/triggers/{trigger_id}/test`
         """
         return await self._transport.send(
-            operations.TEST_TRIGGER.call(
+            _operations.TEST_TRIGGER.call(
                 path={
                     "app_id": app_id,
                     "trigger_id": trigger_id,
@@ -1685,7 +1686,7 @@ class AsyncBackground:
         bg_session_id: str,
         *,
         file: FileContent,
-    ) -> models.SessionPayload:
+    ) -> _models.SessionPayload:
         """Add a file to the payload of a background session.
 
         Args:
@@ -1696,7 +1697,7 @@ class AsyncBackground:
         Contract: `POST /api/apps/{app_id}/background-sessions/{bg_session_id}/payload/files`
         """
         return await self._transport.send(
-            operations.UPLOAD_BACKGROUND_PAYLOAD_FILE.call(
+            _operations.UPLOAD_BACKGROUND_PAYLOAD_FILE.call(
                 path={
                     "app_id": app_id,
                     "bg_session_id": bg_session_id,
@@ -1714,7 +1715,7 @@ class AsyncBackground:
         task_id: str,
         *,
         timeout: float | NotGiven = NOT_GIVEN,
-    ) -> models.BackgroundTask:
+    ) -> _models.BackgroundTask:
         """Wait until a background task ends.
 
         Holds the request open for up to `timeout` seconds: allow for that in the client. Look at
@@ -1728,7 +1729,7 @@ class AsyncBackground:
         Contract: `POST /api/apps/{app_id}/background-tasks/{task_id}/wait`
         """
         return await self._transport.send(
-            operations.WAIT_BACKGROUND_TASK.call(
+            _operations.WAIT_BACKGROUND_TASK.call(
                 path={
                     "app_id": app_id,
                     "task_id": task_id,
@@ -1752,7 +1753,7 @@ class AsyncBuilder:
         name: str | NotGiven = NOT_GIVEN,
         initial_yaml: str | NotGiven = NOT_GIVEN,
         builder_state: dict[str, Any] | None | NotGiven = NOT_GIVEN,
-    ) -> models.Draft:
+    ) -> _models.Draft:
         """Create a draft of an app.
 
         Answers 409 when the caller has as many drafts as one user may have.
@@ -1765,7 +1766,7 @@ class AsyncBuilder:
         Contract: `POST /api/builder/drafts`
         """
         return await self._transport.send(
-            operations.CREATE_DRAFT.call(
+            _operations.CREATE_DRAFT.call(
                 body={
                     "name": name,
                     "initial_yaml": initial_yaml,
@@ -1777,7 +1778,7 @@ class AsyncBuilder:
     async def delete_draft(
         self,
         draft_id: str,
-    ) -> models.DraftDeletion:
+    ) -> _models.DraftDeletion:
         """Delete a draft.
 
         Args:
@@ -1786,7 +1787,7 @@ class AsyncBuilder:
         Contract: `DELETE /api/builder/drafts/{draft_id}`
         """
         return await self._transport.send(
-            operations.DELETE_DRAFT.call(
+            _operations.DELETE_DRAFT.call(
                 path={
                     "draft_id": draft_id,
                 },
@@ -1796,7 +1797,7 @@ class AsyncBuilder:
     async def deploy_draft(
         self,
         draft_id: str,
-    ) -> models.DraftDeployment:
+    ) -> _models.DraftDeployment:
         """Deploy the app of a draft.
 
         A draft that does not compile is a soft failure whose `data` is `{valid: false, errors}`.
@@ -1807,7 +1808,7 @@ class AsyncBuilder:
         Contract: `POST /api/builder/drafts/{draft_id}/deploy`
         """
         return await self._transport.send(
-            operations.DEPLOY_DRAFT.call(
+            _operations.DEPLOY_DRAFT.call(
                 path={
                     "draft_id": draft_id,
                 },
@@ -1817,7 +1818,7 @@ class AsyncBuilder:
     async def get_draft(
         self,
         draft_id: str,
-    ) -> models.Draft:
+    ) -> _models.Draft:
         """Get one draft.
 
         Args:
@@ -1826,7 +1827,7 @@ class AsyncBuilder:
         Contract: `GET /api/builder/drafts/{draft_id}`
         """
         return await self._transport.send(
-            operations.GET_DRAFT.call(
+            _operations.GET_DRAFT.call(
                 path={
                     "draft_id": draft_id,
                 },
@@ -1839,7 +1840,7 @@ class AsyncBuilder:
         status: str | None | NotGiven = NOT_GIVEN,
         limit: int | NotGiven = NOT_GIVEN,
         offset: int | NotGiven = NOT_GIVEN,
-    ) -> models.DraftPage:
+    ) -> _models.DraftPage:
         """List the caller's drafts.
 
         Args:
@@ -1851,7 +1852,7 @@ class AsyncBuilder:
         Contract: `GET /api/builder/drafts`
         """
         return await self._transport.send(
-            operations.LIST_DRAFTS.call(
+            _operations.LIST_DRAFTS.call(
                 query={
                     "status": status,
                     "limit": limit,
@@ -1870,7 +1871,7 @@ class AsyncBuilder:
         chat_history: list[dict[str, Any]] | None | NotGiven = NOT_GIVEN,
         builder_state: dict[str, Any] | None | NotGiven = NOT_GIVEN,
         append_messages: list[dict[str, Any]] | None | NotGiven = NOT_GIVEN,
-    ) -> models.Draft:
+    ) -> _models.Draft:
         """Change parts of a draft.
 
         What is absent or null stays as it is.
@@ -1887,7 +1888,7 @@ class AsyncBuilder:
         Contract: `PATCH /api/builder/drafts/{draft_id}`
         """
         return await self._transport.send(
-            operations.PATCH_DRAFT.call(
+            _operations.PATCH_DRAFT.call(
                 path={
                     "draft_id": draft_id,
                 },
@@ -1913,7 +1914,7 @@ class AsyncConfig:
         self,
         *,
         path: str | NotGiven = NOT_GIVEN,
-    ) -> models.DirectoryListing:
+    ) -> _models.DirectoryListing:
         """List the directories below one on the daemon's machine.
 
         A directory that cannot be read is HTTP 200 with `error` set (unverified).
@@ -1924,7 +1925,7 @@ class AsyncConfig:
         Contract: `GET /api/config/browse`
         """
         return await self._transport.send(
-            operations.BROWSE_DIRECTORIES.call(
+            _operations.BROWSE_DIRECTORIES.call(
                 query={
                     "path": path,
                 },
@@ -1933,12 +1934,12 @@ class AsyncConfig:
 
     async def get_config(
         self,
-    ) -> models.DaemonConfig:
+    ) -> _models.DaemonConfig:
         """Get the daemon's settings.
 
         Contract: `GET /api/config`
         """
-        return await self._transport.send(operations.GET_CONFIG.call())
+        return await self._transport.send(_operations.GET_CONFIG.call())
 
     async def patch_config(
         self,
@@ -1947,7 +1948,7 @@ class AsyncConfig:
         database: dict[str, Any] | None | NotGiven = NOT_GIVEN,
         modules: dict[str, Any] | None | NotGiven = NOT_GIVEN,
         logging: dict[str, Any] | None | NotGiven = NOT_GIVEN,
-    ) -> models.ConfigPatchResult:
+    ) -> _models.ConfigPatchResult:
         """Change some of the daemon's settings.
 
         Settings that cannot be changed are listed in `errors` under HTTP 200 (unverified); those listed
@@ -1962,7 +1963,7 @@ class AsyncConfig:
         Contract: `PATCH /api/config`
         """
         return await self._transport.send(
-            operations.PATCH_CONFIG.call(
+            _operations.PATCH_CONFIG.call(
                 body={
                     "server": server,
                     "database": database,
@@ -1986,7 +1987,7 @@ class AsyncCredentials:
         fields: dict[str, Any],
         provider_type: str | NotGiven = NOT_GIVEN,
         label: str | NotGiven = NOT_GIVEN,
-    ) -> models.Credential:
+    ) -> _models.Credential:
         """Store a credential.
 
         Args:
@@ -1998,7 +1999,7 @@ class AsyncCredentials:
         Contract: `POST /api/credentials`
         """
         return await self._transport.send(
-            operations.CREATE_CREDENTIAL.call(
+            _operations.CREATE_CREDENTIAL.call(
                 body={
                     "provider_name": provider_name,
                     "fields": fields,
@@ -2014,7 +2015,7 @@ class AsyncCredentials:
         *,
         app_id: str,
         scopes_granted: list[str] | None | NotGiven = NOT_GIVEN,
-    ) -> models.CredentialGrant:
+    ) -> _models.CredentialGrant:
         """Let an app use a credential.
 
         Args:
@@ -2025,7 +2026,7 @@ class AsyncCredentials:
         Contract: `POST /api/credentials/{credential_id}/grants`
         """
         return await self._transport.send(
-            operations.CREATE_CREDENTIAL_GRANT.call(
+            _operations.CREATE_CREDENTIAL_GRANT.call(
                 path={
                     "credential_id": credential_id,
                 },
@@ -2042,7 +2043,7 @@ class AsyncCredentials:
         *,
         app_id: str,
         scopes_granted: list[str] | None | NotGiven = NOT_GIVEN,
-    ) -> models.CredentialGrant:
+    ) -> _models.CredentialGrant:
         """Let an app use a credential; alias path.
 
         The same as create_credential_grant under another path.
@@ -2055,7 +2056,7 @@ class AsyncCredentials:
         Contract: `POST /api/credentials/{credential_id}/grant`
         """
         return await self._transport.send(
-            operations.CREATE_CREDENTIAL_GRANT_ALIAS.call(
+            _operations.CREATE_CREDENTIAL_GRANT_ALIAS.call(
                 path={
                     "credential_id": credential_id,
                 },
@@ -2074,7 +2075,7 @@ class AsyncCredentials:
         provider_type: str | NotGiven = NOT_GIVEN,
         label: str | NotGiven = NOT_GIVEN,
         app_id: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.Credential:
+    ) -> _models.Credential:
         """Store a credential that the system owns.
 
         Refused with 403 unless the caller is an administrator.
@@ -2089,7 +2090,7 @@ class AsyncCredentials:
         Contract: `POST /api/admin/credentials`
         """
         return await self._transport.send(
-            operations.CREATE_SYSTEM_CREDENTIAL.call(
+            _operations.CREATE_SYSTEM_CREDENTIAL.call(
                 body={
                     "provider_name": provider_name,
                     "fields": fields,
@@ -2103,7 +2104,7 @@ class AsyncCredentials:
     async def delete_credential(
         self,
         credential_id: str,
-    ) -> models.CredentialDeletion:
+    ) -> _models.CredentialDeletion:
         """Delete a credential.
 
         Args:
@@ -2112,7 +2113,7 @@ class AsyncCredentials:
         Contract: `DELETE /api/credentials/{credential_id}`
         """
         return await self._transport.send(
-            operations.DELETE_CREDENTIAL.call(
+            _operations.DELETE_CREDENTIAL.call(
                 path={
                     "credential_id": credential_id,
                 },
@@ -2122,7 +2123,7 @@ class AsyncCredentials:
     async def delete_system_credential(
         self,
         credential_id: str,
-    ) -> models.CredentialDeletion:
+    ) -> _models.CredentialDeletion:
         """Delete a credential that the system owns.
 
         Refused with 403 unless the caller is an administrator.
@@ -2133,7 +2134,7 @@ class AsyncCredentials:
         Contract: `DELETE /api/admin/credentials/{credential_id}`
         """
         return await self._transport.send(
-            operations.DELETE_SYSTEM_CREDENTIAL.call(
+            _operations.DELETE_SYSTEM_CREDENTIAL.call(
                 path={
                     "credential_id": credential_id,
                 },
@@ -2144,7 +2145,7 @@ class AsyncCredentials:
         self,
         app_id: str,
         provider_name: str,
-    ) -> models.CredentialDeletion:
+    ) -> _models.CredentialDeletion:
         """Delete the caller's credential for an app and a provider.
 
         Args:
@@ -2154,7 +2155,7 @@ class AsyncCredentials:
         Contract: `DELETE /api/users/me/credentials/{app_id}/{provider_name}`
         """
         return await self._transport.send(
-            operations.DELETE_USER_CREDENTIAL.call(
+            _operations.DELETE_USER_CREDENTIAL.call(
                 path={
                     "app_id": app_id,
                     "provider_name": provider_name,
@@ -2165,7 +2166,7 @@ class AsyncCredentials:
     async def get_credential(
         self,
         credential_id: str,
-    ) -> models.Credential:
+    ) -> _models.Credential:
         """Get one credential.
 
         Args:
@@ -2174,7 +2175,7 @@ class AsyncCredentials:
         Contract: `GET /api/credentials/{credential_id}`
         """
         return await self._transport.send(
-            operations.GET_CREDENTIAL.call(
+            _operations.GET_CREDENTIAL.call(
                 path={
                     "credential_id": credential_id,
                 },
@@ -2185,7 +2186,7 @@ class AsyncCredentials:
         self,
         app_id: str,
         provider_name: str,
-    ) -> models.CredentialMcpStatus:
+    ) -> _models.CredentialMcpStatus:
         """Get the state of the MCP server of a credential.
 
         Args:
@@ -2195,7 +2196,7 @@ class AsyncCredentials:
         Contract: `GET /api/users/me/credentials/{app_id}/{provider_name}/mcp/status`
         """
         return await self._transport.send(
-            operations.GET_CREDENTIAL_MCP_STATUS.call(
+            _operations.GET_CREDENTIAL_MCP_STATUS.call(
                 path={
                     "app_id": app_id,
                     "provider_name": provider_name,
@@ -2209,7 +2210,7 @@ class AsyncCredentials:
         provider_name: str,
         *,
         state: str | NotGiven = NOT_GIVEN,
-    ) -> models.CredentialOauthStatus:
+    ) -> _models.CredentialOauthStatus:
         """Get how far the sign-in to a provider is.
 
         `state` is declared optional, but the daemon needs it.
@@ -2223,7 +2224,7 @@ class AsyncCredentials:
         Contract: `GET /api/users/me/credentials/{app_id}/{provider_name}/oauth/status`
         """
         return await self._transport.send(
-            operations.GET_CREDENTIAL_OAUTH_STATUS.call(
+            _operations.GET_CREDENTIAL_OAUTH_STATUS.call(
                 path={
                     "app_id": app_id,
                     "provider_name": provider_name,
@@ -2237,7 +2238,7 @@ class AsyncCredentials:
     async def get_credentials_schema(
         self,
         app_id: str,
-    ) -> models.AppCredentialsSchema:
+    ) -> _models.AppCredentialsSchema:
         """Get which credentials an app needs and has.
 
         Args:
@@ -2246,7 +2247,7 @@ class AsyncCredentials:
         Contract: `GET /api/apps/{app_id}/credentials/schema`
         """
         return await self._transport.send(
-            operations.GET_CREDENTIALS_SCHEMA.call(
+            _operations.GET_CREDENTIALS_SCHEMA.call(
                 path={
                     "app_id": app_id,
                 },
@@ -2257,7 +2258,7 @@ class AsyncCredentials:
         self,
         app_id: str,
         provider_name: str,
-    ) -> models.FilledCredential | models.MissingCredential:
+    ) -> _models.FilledCredential | _models.MissingCredential:
         """Get the caller's credential for an app and a provider.
 
         There is no 404 for a credential that is missing: `filled` tells.
@@ -2269,7 +2270,7 @@ class AsyncCredentials:
         Contract: `GET /api/users/me/credentials/{app_id}/{provider_name}`
         """
         return await self._transport.send(
-            operations.GET_USER_CREDENTIAL.call(
+            _operations.GET_USER_CREDENTIAL.call(
                 path={
                     "app_id": app_id,
                     "provider_name": provider_name,
@@ -2280,7 +2281,7 @@ class AsyncCredentials:
     async def list_credential_grants(
         self,
         credential_id: str,
-    ) -> models.CredentialGrantList:
+    ) -> _models.CredentialGrantList:
         """List the apps that may use a credential.
 
         Args:
@@ -2289,7 +2290,7 @@ class AsyncCredentials:
         Contract: `GET /api/credentials/{credential_id}/grants`
         """
         return await self._transport.send(
-            operations.LIST_CREDENTIAL_GRANTS.call(
+            _operations.LIST_CREDENTIAL_GRANTS.call(
                 path={
                     "credential_id": credential_id,
                 },
@@ -2298,18 +2299,18 @@ class AsyncCredentials:
 
     async def list_credential_providers(
         self,
-    ) -> models.CredentialProviderList:
+    ) -> _models.CredentialProviderList:
         """List the providers that credentials can be for.
 
         Contract: `GET /api/credentials/providers`
         """
-        return await self._transport.send(operations.LIST_CREDENTIAL_PROVIDERS.call())
+        return await self._transport.send(_operations.LIST_CREDENTIAL_PROVIDERS.call())
 
     async def list_credentials(
         self,
         *,
         provider: str | NotGiven = NOT_GIVEN,
-    ) -> models.CredentialList:
+    ) -> _models.CredentialList:
         """List the caller's credentials, by provider if wanted.
 
         Args:
@@ -2318,7 +2319,7 @@ class AsyncCredentials:
         Contract: `GET /api/credentials`
         """
         return await self._transport.send(
-            operations.LIST_CREDENTIALS.call(
+            _operations.LIST_CREDENTIALS.call(
                 query={
                     "provider": provider,
                 },
@@ -2327,19 +2328,19 @@ class AsyncCredentials:
 
     async def list_my_grants(
         self,
-    ) -> models.CredentialGrantList:
+    ) -> _models.CredentialGrantList:
         """List the grants of all the caller's credentials.
 
         Contract: `GET /api/credentials-grants`
         """
-        return await self._transport.send(operations.LIST_MY_GRANTS.call())
+        return await self._transport.send(_operations.LIST_MY_GRANTS.call())
 
     async def list_system_credentials(
         self,
         *,
         provider: str | NotGiven = NOT_GIVEN,
         app_id: str | NotGiven = NOT_GIVEN,
-    ) -> models.CredentialList:
+    ) -> _models.CredentialList:
         """List the credentials that the system owns.
 
         Refused with 403 unless the caller is an administrator.
@@ -2351,7 +2352,7 @@ class AsyncCredentials:
         Contract: `GET /api/admin/credentials`
         """
         return await self._transport.send(
-            operations.LIST_SYSTEM_CREDENTIALS.call(
+            _operations.LIST_SYSTEM_CREDENTIALS.call(
                 query={
                     "provider": provider,
                     "app_id": app_id,
@@ -2361,18 +2362,18 @@ class AsyncCredentials:
 
     async def list_user_credentials(
         self,
-    ) -> models.CredentialList:
+    ) -> _models.CredentialList:
         """List the caller's credentials.
 
         Contract: `GET /api/users/me/credentials`
         """
-        return await self._transport.send(operations.LIST_USER_CREDENTIALS.call())
+        return await self._transport.send(_operations.LIST_USER_CREDENTIALS.call())
 
     async def refresh_credential_oauth(
         self,
         app_id: str,
         provider_name: str,
-    ) -> models.CredentialOauthRefresh:
+    ) -> _models.CredentialOauthRefresh:
         """Renew a provider's access token.
 
         Args:
@@ -2382,7 +2383,7 @@ class AsyncCredentials:
         Contract: `POST /api/users/me/credentials/{app_id}/{provider_name}/oauth/refresh`
         """
         return await self._transport.send(
-            operations.REFRESH_CREDENTIAL_OAUTH.call(
+            _operations.REFRESH_CREDENTIAL_OAUTH.call(
                 path={
                     "app_id": app_id,
                     "provider_name": provider_name,
@@ -2396,7 +2397,7 @@ class AsyncCredentials:
         app_id: str,
         *,
         hard: str | NotGiven = NOT_GIVEN,
-    ) -> models.CredentialGrantRevocation:
+    ) -> _models.CredentialGrantRevocation:
         """Take the use of a credential from an app.
 
         Args:
@@ -2408,7 +2409,7 @@ class AsyncCredentials:
         Contract: `DELETE /api/credentials/{credential_id}/grants/{app_id}`
         """
         return await self._transport.send(
-            operations.REVOKE_CREDENTIAL_GRANT.call(
+            _operations.REVOKE_CREDENTIAL_GRANT.call(
                 path={
                     "credential_id": credential_id,
                     "app_id": app_id,
@@ -2423,7 +2424,7 @@ class AsyncCredentials:
         self,
         app_id: str,
         provider_name: str,
-    ) -> models.CredentialMcpStarted:
+    ) -> _models.CredentialMcpStarted:
         """Start the MCP server of a credential.
 
         Args:
@@ -2433,7 +2434,7 @@ class AsyncCredentials:
         Contract: `POST /api/users/me/credentials/{app_id}/{provider_name}/mcp/start`
         """
         return await self._transport.send(
-            operations.START_CREDENTIAL_MCP.call(
+            _operations.START_CREDENTIAL_MCP.call(
                 path={
                     "app_id": app_id,
                     "provider_name": provider_name,
@@ -2445,7 +2446,7 @@ class AsyncCredentials:
         self,
         app_id: str,
         provider_name: str,
-    ) -> models.CredentialOauthStart:
+    ) -> _models.CredentialOauthStart:
         """Begin to sign in to a provider.
 
         Open `auth_url` in a browser and poll the status with `state`. A provider that is not configured
@@ -2458,7 +2459,7 @@ class AsyncCredentials:
         Contract: `POST /api/users/me/credentials/{app_id}/{provider_name}/oauth/start`
         """
         return await self._transport.send(
-            operations.START_CREDENTIAL_OAUTH.call(
+            _operations.START_CREDENTIAL_OAUTH.call(
                 path={
                     "app_id": app_id,
                     "provider_name": provider_name,
@@ -2470,7 +2471,7 @@ class AsyncCredentials:
         self,
         app_id: str,
         provider_name: str,
-    ) -> models.CredentialMcpStopped:
+    ) -> _models.CredentialMcpStopped:
         """Stop the MCP server of a credential.
 
         Args:
@@ -2480,7 +2481,7 @@ class AsyncCredentials:
         Contract: `POST /api/users/me/credentials/{app_id}/{provider_name}/mcp/stop`
         """
         return await self._transport.send(
-            operations.STOP_CREDENTIAL_MCP.call(
+            _operations.STOP_CREDENTIAL_MCP.call(
                 path={
                     "app_id": app_id,
                     "provider_name": provider_name,
@@ -2494,7 +2495,7 @@ class AsyncCredentials:
         *,
         label: str | None | NotGiven = NOT_GIVEN,
         fields: dict[str, Any] | None | NotGiven = NOT_GIVEN,
-    ) -> models.Credential:
+    ) -> _models.Credential:
         """Change the label or the values of a credential.
 
         Args:
@@ -2505,7 +2506,7 @@ class AsyncCredentials:
         Contract: `PUT /api/credentials/{credential_id}`
         """
         return await self._transport.send(
-            operations.UPDATE_CREDENTIAL.call(
+            _operations.UPDATE_CREDENTIAL.call(
                 path={
                     "credential_id": credential_id,
                 },
@@ -2523,7 +2524,7 @@ class AsyncCredentials:
         *,
         fields: dict[str, Any],
         scope: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.Credential:
+    ) -> _models.Credential:
         """Store the caller's credential for an app and a provider.
 
         Replaces the credential if there is one. The app id `_global` stands for all apps.
@@ -2537,7 +2538,7 @@ class AsyncCredentials:
         Contract: `PUT /api/users/me/credentials/{app_id}/{provider_name}`
         """
         return await self._transport.send(
-            operations.UPSERT_USER_CREDENTIAL.call(
+            _operations.UPSERT_USER_CREDENTIAL.call(
                 path={
                     "app_id": app_id,
                     "provider_name": provider_name,
@@ -2561,7 +2562,7 @@ class AsyncDiscovery:
         *,
         yaml: str,
         source_path: str | NotGiven = NOT_GIVEN,
-    ) -> models.CompileResult:
+    ) -> _models.CompileResult:
         """Compile the text of an app without deploying it.
 
         Text that does not compile is no failure: `success` is true all the same, and `valid` tells.
@@ -2573,7 +2574,7 @@ class AsyncDiscovery:
         Contract: `POST /api/discovery/compile`
         """
         return await self._transport.send(
-            operations.COMPILE_YAML.call(
+            _operations.COMPILE_YAML.call(
                 body={
                     "yaml": yaml,
                     "source_path": source_path,
@@ -2588,7 +2589,7 @@ class AsyncDiscovery:
         publisher: str | NotGiven = NOT_GIVEN,
         license: str | NotGiven = NOT_GIVEN,
         homepage: str | NotGiven = NOT_GIVEN,
-    ) -> models.PackageManifest:
+    ) -> _models.PackageManifest:
         """Write a package manifest for the text of an app.
 
         Text that does not compile is a soft failure whose `data` is `{valid: false, errors, warnings}`.
@@ -2602,7 +2603,7 @@ class AsyncDiscovery:
         Contract: `POST /api/discovery/generate-package-manifest`
         """
         return await self._transport.send(
-            operations.GENERATE_PACKAGE_MANIFEST.call(
+            _operations.GENERATE_PACKAGE_MANIFEST.call(
                 body={
                     "yaml": yaml,
                     "publisher": publisher,
@@ -2615,7 +2616,7 @@ class AsyncDiscovery:
     async def get_discovery_module(
         self,
         module_id: str,
-    ) -> models.ModuleDetail:
+    ) -> _models.ModuleDetail:
         """Get one module with its actions.
 
         Args:
@@ -2624,7 +2625,7 @@ class AsyncDiscovery:
         Contract: `GET /api/discovery/modules/{module_id}`
         """
         return await self._transport.send(
-            operations.GET_DISCOVERY_MODULE.call(
+            _operations.GET_DISCOVERY_MODULE.call(
                 path={
                     "module_id": module_id,
                 },
@@ -2634,7 +2635,7 @@ class AsyncDiscovery:
     async def get_template(
         self,
         template_id: str,
-    ) -> models.AppTemplateDetail:
+    ) -> _models.AppTemplateDetail:
         """Get one app template with its YAML.
 
         Args:
@@ -2643,7 +2644,7 @@ class AsyncDiscovery:
         Contract: `GET /api/discovery/templates/{template_id}`
         """
         return await self._transport.send(
-            operations.GET_TEMPLATE.call(
+            _operations.GET_TEMPLATE.call(
                 path={
                     "template_id": template_id,
                 },
@@ -2652,39 +2653,39 @@ class AsyncDiscovery:
 
     async def list_configured_triggers(
         self,
-    ) -> models.ConfiguredTriggerList:
+    ) -> _models.ConfiguredTriggerList:
         """List the triggers of the installed apps.
 
         Contract: `GET /api/discovery/triggers/configured`
         """
-        return await self._transport.send(operations.LIST_CONFIGURED_TRIGGERS.call())
+        return await self._transport.send(_operations.LIST_CONFIGURED_TRIGGERS.call())
 
     async def list_discovery_modules(
         self,
-    ) -> models.DiscoveryModuleList:
+    ) -> _models.DiscoveryModuleList:
         """List the modules that apps can use.
 
         Contract: `GET /api/discovery/modules`
         """
-        return await self._transport.send(operations.LIST_DISCOVERY_MODULES.call())
+        return await self._transport.send(_operations.LIST_DISCOVERY_MODULES.call())
 
     async def list_templates(
         self,
-    ) -> models.AppTemplateList:
+    ) -> _models.AppTemplateList:
         """List the app templates.
 
         Contract: `GET /api/discovery/templates`
         """
-        return await self._transport.send(operations.LIST_TEMPLATES.call())
+        return await self._transport.send(_operations.LIST_TEMPLATES.call())
 
     async def list_trigger_types(
         self,
-    ) -> models.TriggerTypeList:
+    ) -> _models.TriggerTypeList:
         """List the kinds of triggers that apps can declare.
 
         Contract: `GET /api/discovery/triggers`
         """
-        return await self._transport.send(operations.LIST_TRIGGER_TYPES.call())
+        return await self._transport.send(_operations.LIST_TRIGGER_TYPES.call())
 
     async def preview_prompt(
         self,
@@ -2695,7 +2696,7 @@ class AsyncDiscovery:
         variables: dict[str, Any] | None | NotGiven = NOT_GIVEN,
         app_id: str | NotGiven = NOT_GIVEN,
         locale: str | NotGiven = NOT_GIVEN,
-    ) -> models.PromptPreview:
+    ) -> _models.PromptPreview:
         """Render a prompt with its variables.
 
         Needs either `content`, or `bundle_dir` along with `prompt_name`.
@@ -2711,7 +2712,7 @@ class AsyncDiscovery:
         Contract: `POST /api/discovery/prompt-preview`
         """
         return await self._transport.send(
-            operations.PREVIEW_PROMPT.call(
+            _operations.PREVIEW_PROMPT.call(
                 body={
                     "bundle_dir": bundle_dir,
                     "prompt_name": prompt_name,
@@ -2732,14 +2733,14 @@ class AsyncHealth:
 
     async def get_liveness(
         self,
-    ) -> models.HealthStatus:
+    ) -> _models.HealthStatus:
         """Check that the daemon process is alive.
 
         Needs no token and says nothing about readiness: a daemon that drains or still warms up is alive.
 
         Contract: `GET /healthz`
         """
-        return await self._transport.send(operations.GET_LIVENESS.call())
+        return await self._transport.send(_operations.GET_LIVENESS.call())
 
     async def get_metrics(
         self,
@@ -2750,18 +2751,18 @@ class AsyncHealth:
 
         Contract: `GET /metrics`
         """
-        return await self._transport.send(operations.GET_METRICS.call())
+        return await self._transport.send(_operations.GET_METRICS.call())
 
     async def get_readiness(
         self,
-    ) -> models.HealthStatus:
+    ) -> _models.HealthStatus:
         """Check that the daemon takes requests.
 
         Unlike the liveness probe this one needs a token when the daemon runs with authentication on.
 
         Contract: `GET /readyz`
         """
-        return await self._transport.send(operations.GET_READINESS.call())
+        return await self._transport.send(_operations.GET_READINESS.call())
 
 
 class AsyncLsp:
@@ -2776,7 +2777,7 @@ class AsyncLsp:
         session_id: str,
         *,
         request_id: str,
-    ) -> models.LspCancelled:
+    ) -> _models.LspCancelled:
         """Cancel a request to a language server.
 
         Args:
@@ -2788,7 +2789,7 @@ class AsyncLsp:
         Contract: `POST /api/apps/{app_id}/sessions/{session_id}/lsp/cancel`
         """
         return await self._transport.send(
-            operations.LSP_CANCEL.call(
+            _operations.LSP_CANCEL.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -2810,7 +2811,7 @@ class AsyncLsp:
         timeout_seconds: float | NotGiven = NOT_GIVEN,
         request_id: str | None | NotGiven = NOT_GIVEN,
         supersede_previous: bool | NotGiven = NOT_GIVEN,
-    ) -> models.LspResult:
+    ) -> _models.LspResult:
         """Send a request to the language server of a file.
 
         Cancelled or superseded, the answer is a soft failure with the data `{cancelled, request_id}`; too
@@ -2830,7 +2831,7 @@ class AsyncLsp:
         Contract: `POST /api/apps/{app_id}/sessions/{session_id}/lsp/request`
         """
         return await self._transport.send(
-            operations.LSP_REQUEST.call(
+            _operations.LSP_REQUEST.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -2856,7 +2857,7 @@ class AsyncMcp:
     async def connect_mcp_server(
         self,
         server_id: str,
-    ) -> models.McpServerConnected:
+    ) -> _models.McpServerConnected:
         """Connect to an MCP server.
 
         Args:
@@ -2865,7 +2866,7 @@ class AsyncMcp:
         Contract: `POST /api/mcp/pool/{server_id}/connect`
         """
         return await self._transport.send(
-            operations.CONNECT_MCP_SERVER.call(
+            _operations.CONNECT_MCP_SERVER.call(
                 path={
                     "server_id": server_id,
                 },
@@ -2875,7 +2876,7 @@ class AsyncMcp:
     async def disconnect_mcp_server(
         self,
         server_id: str,
-    ) -> models.McpServerDisconnected:
+    ) -> _models.McpServerDisconnected:
         """Disconnect from an MCP server.
 
         Args:
@@ -2884,7 +2885,7 @@ class AsyncMcp:
         Contract: `POST /api/mcp/pool/{server_id}/disconnect`
         """
         return await self._transport.send(
-            operations.DISCONNECT_MCP_SERVER.call(
+            _operations.DISCONNECT_MCP_SERVER.call(
                 path={
                     "server_id": server_id,
                 },
@@ -2894,7 +2895,7 @@ class AsyncMcp:
     async def get_mcp_catalog_entry(
         self,
         server_id: str,
-    ) -> models.McpCatalogEntry:
+    ) -> _models.McpCatalogEntry:
         """Get one MCP server of the catalog.
 
         Args:
@@ -2903,7 +2904,7 @@ class AsyncMcp:
         Contract: `GET /api/mcp/catalog/{server_id}`
         """
         return await self._transport.send(
-            operations.GET_MCP_CATALOG_ENTRY.call(
+            _operations.GET_MCP_CATALOG_ENTRY.call(
                 path={
                     "server_id": server_id,
                 },
@@ -2912,26 +2913,26 @@ class AsyncMcp:
 
     async def get_mcp_pool(
         self,
-    ) -> models.McpPool:
+    ) -> _models.McpPool:
         """List the connections to MCP servers.
 
         Contract: `GET /api/mcp/pool`
         """
-        return await self._transport.send(operations.GET_MCP_POOL.call())
+        return await self._transport.send(_operations.GET_MCP_POOL.call())
 
     async def get_mcp_pool_health(
         self,
-    ) -> models.McpPoolHealth:
+    ) -> _models.McpPoolHealth:
         """Probe the connections to MCP servers.
 
         Contract: `GET /api/mcp/pool/health`
         """
-        return await self._transport.send(operations.GET_MCP_POOL_HEALTH.call())
+        return await self._transport.send(_operations.GET_MCP_POOL_HEALTH.call())
 
     async def get_mcp_server(
         self,
         server_id: str,
-    ) -> models.McpServerDetail:
+    ) -> _models.McpServerDetail:
         """Get one installed MCP server.
 
         Args:
@@ -2940,7 +2941,7 @@ class AsyncMcp:
         Contract: `GET /api/mcp/servers/{server_id}`
         """
         return await self._transport.send(
-            operations.GET_MCP_SERVER.call(
+            _operations.GET_MCP_SERVER.call(
                 path={
                     "server_id": server_id,
                 },
@@ -2952,7 +2953,7 @@ class AsyncMcp:
         *,
         server_id: str,
         config: dict[str, Any] | NotGiven = NOT_GIVEN,
-    ) -> models.McpServerInstallation:
+    ) -> _models.McpServerInstallation:
         """Install an MCP server.
 
         Args:
@@ -2962,7 +2963,7 @@ class AsyncMcp:
         Contract: `POST /api/mcp/servers`
         """
         return await self._transport.send(
-            operations.INSTALL_MCP_SERVER.call(
+            _operations.INSTALL_MCP_SERVER.call(
                 body={
                     "server_id": server_id,
                     "config": config,
@@ -2974,7 +2975,7 @@ class AsyncMcp:
         self,
         *,
         category: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.McpCatalog:
+    ) -> _models.McpCatalog:
         """List the MCP servers that can be installed.
 
         Args:
@@ -2983,7 +2984,7 @@ class AsyncMcp:
         Contract: `GET /api/mcp/catalog`
         """
         return await self._transport.send(
-            operations.LIST_MCP_CATALOG.call(
+            _operations.LIST_MCP_CATALOG.call(
                 query={
                     "category": category,
                 },
@@ -2994,7 +2995,7 @@ class AsyncMcp:
         self,
         *,
         status: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.McpServerList:
+    ) -> _models.McpServerList:
         """List the installed MCP servers.
 
         Args:
@@ -3003,7 +3004,7 @@ class AsyncMcp:
         Contract: `GET /api/mcp/servers`
         """
         return await self._transport.send(
-            operations.LIST_MCP_SERVERS.call(
+            _operations.LIST_MCP_SERVERS.call(
                 query={
                     "status": status,
                 },
@@ -3013,7 +3014,7 @@ class AsyncMcp:
     async def remove_mcp_server(
         self,
         server_id: str,
-    ) -> models.McpServerRemoved:
+    ) -> _models.McpServerRemoved:
         """Remove an installed MCP server.
 
         Args:
@@ -3022,7 +3023,7 @@ class AsyncMcp:
         Contract: `DELETE /api/mcp/servers/{server_id}`
         """
         return await self._transport.send(
-            operations.REMOVE_MCP_SERVER.call(
+            _operations.REMOVE_MCP_SERVER.call(
                 path={
                     "server_id": server_id,
                 },
@@ -3033,7 +3034,7 @@ class AsyncMcp:
         self,
         *,
         q: str,
-    ) -> models.McpSearchResults:
+    ) -> _models.McpSearchResults:
         """Search the catalog and the registry for MCP servers.
 
         Args:
@@ -3042,7 +3043,7 @@ class AsyncMcp:
         Contract: `GET /api/mcp/search`
         """
         return await self._transport.send(
-            operations.SEARCH_MCP.call(
+            _operations.SEARCH_MCP.call(
                 query={
                     "q": q,
                 },
@@ -3052,7 +3053,7 @@ class AsyncMcp:
     async def test_mcp_server(
         self,
         server_id: str,
-    ) -> models.McpTestResult:
+    ) -> _models.McpTestResult:
         """Try out an installed MCP server.
 
         Args:
@@ -3061,7 +3062,7 @@ class AsyncMcp:
         Contract: `POST /api/mcp/servers/{server_id}/test`
         """
         return await self._transport.send(
-            operations.TEST_MCP_SERVER.call(
+            _operations.TEST_MCP_SERVER.call(
                 path={
                     "server_id": server_id,
                 },
@@ -3073,7 +3074,7 @@ class AsyncMcp:
         server_id: str,
         *,
         config: dict[str, Any],
-    ) -> models.McpConfigUpdated:
+    ) -> _models.McpConfigUpdated:
         """Change the configuration of an MCP server.
 
         Args:
@@ -3083,7 +3084,7 @@ class AsyncMcp:
         Contract: `PUT /api/mcp/servers/{server_id}/config`
         """
         return await self._transport.send(
-            operations.UPDATE_MCP_CONFIG.call(
+            _operations.UPDATE_MCP_CONFIG.call(
                 path={
                     "server_id": server_id,
                 },
@@ -3106,7 +3107,7 @@ class AsyncMcpOauth:
         *,
         server_id: str,
         session_id: str,
-    ) -> models.McpOauthStart:
+    ) -> _models.McpOauthStart:
         """Begin the sign-in of an MCP server.
 
         Args:
@@ -3117,7 +3118,7 @@ class AsyncMcpOauth:
         Contract: `GET /api/apps/{app_id}/oauth/authorize`
         """
         return await self._transport.send(
-            operations.AUTHORIZE_MCP_OAUTH.call(
+            _operations.AUTHORIZE_MCP_OAUTH.call(
                 path={
                     "app_id": app_id,
                 },
@@ -3134,7 +3135,7 @@ class AsyncMcpOauth:
         *,
         code: str,
         state: str,
-    ) -> models.McpOauthDone:
+    ) -> _models.McpOauthDone:
         """Finish the sign-in of an MCP server.
 
         The provider sends the browser here. With text/html in the Accept header the answer is a page for
@@ -3148,7 +3149,7 @@ class AsyncMcpOauth:
         Contract: `GET /api/apps/{app_id}/oauth/callback`
         """
         return await self._transport.send(
-            operations.COMPLETE_MCP_OAUTH.call(
+            _operations.COMPLETE_MCP_OAUTH.call(
                 path={
                     "app_id": app_id,
                 },
@@ -3169,7 +3170,7 @@ class AsyncMcpOauth:
         refresh_token: str | None | NotGiven = NOT_GIVEN,
         expires_in: int | None | NotGiven = NOT_GIVEN,
         scope: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.McpTokenInjected:
+    ) -> _models.McpTokenInjected:
         """Give an MCP server a token.
 
         Args:
@@ -3184,7 +3185,7 @@ class AsyncMcpOauth:
         Contract: `POST /api/apps/{app_id}/mcp/{server_id}/oauth-token`
         """
         return await self._transport.send(
-            operations.INJECT_MCP_TOKEN.call(
+            _operations.INJECT_MCP_TOKEN.call(
                 path={
                     "app_id": app_id,
                     "server_id": server_id,
@@ -3202,7 +3203,7 @@ class AsyncMcpOauth:
     async def list_pending_mcp_oauth(
         self,
         app_id: str,
-    ) -> models.PendingMcpOauthList:
+    ) -> _models.PendingMcpOauthList:
         """List the MCP servers that wait for a sign-in.
 
         May hold client secrets in clear text: keep the answer out of logs and recordings.
@@ -3213,7 +3214,7 @@ class AsyncMcpOauth:
         Contract: `GET /api/apps/{app_id}/mcp/pending-oauth`
         """
         return await self._transport.send(
-            operations.LIST_PENDING_MCP_OAUTH.call(
+            _operations.LIST_PENDING_MCP_OAUTH.call(
                 path={
                     "app_id": app_id,
                 },
@@ -3224,7 +3225,7 @@ class AsyncMcpOauth:
         self,
         app_id: str,
         server_id: str,
-    ) -> models.McpTokenRevoked:
+    ) -> _models.McpTokenRevoked:
         """Take an MCP server's token away.
 
         Args:
@@ -3234,7 +3235,7 @@ class AsyncMcpOauth:
         Contract: `DELETE /api/apps/{app_id}/mcp/{server_id}/oauth-token`
         """
         return await self._transport.send(
-            operations.REVOKE_MCP_TOKEN.call(
+            _operations.REVOKE_MCP_TOKEN.call(
                 path={
                     "app_id": app_id,
                     "server_id": server_id,
@@ -3256,7 +3257,7 @@ class AsyncMessages:
         *,
         message: str,
         workspace: str | None | NotGiven = NOT_GIVEN,
-        images: list[models.ImageInput] | None | NotGiven = NOT_GIVEN,
+        images: list[_models.ImageInput] | None | NotGiven = NOT_GIVEN,
         queue_mode: Literal["async", "wait", "replace_last"] | None | NotGiven = NOT_GIVEN,
         client_message_id: str | None | NotGiven = NOT_GIVEN,
         mode: str | None | NotGiven = NOT_GIVEN,
@@ -3264,7 +3265,7 @@ class AsyncMessages:
         system_addendum: str | None | NotGiven = NOT_GIVEN,
         files: list[Any] | None | NotGiven = NOT_GIVEN,
         extra_body: Mapping[str, object] | None = None,
-    ) -> models.MessageAccepted:
+    ) -> _models.MessageAccepted:
         """Send a message to the agent of a session.
 
         An unknown session id creates the session; 404 then means that it belongs to somebody else. The
@@ -3291,7 +3292,7 @@ class AsyncMessages:
         Contract: `POST /api/apps/{app_id}/sessions/{session_id}/messages`
         """
         return await self._transport.send(
-            operations.SEND_MESSAGE.call(
+            _operations.SEND_MESSAGE.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -3327,7 +3328,7 @@ class AsyncModules:
         app_id: str | None | NotGiven = NOT_GIVEN,
         session_id: str | None | NotGiven = NOT_GIVEN,
         agent_id: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.ModuleActionResult:
+    ) -> _models.ModuleActionResult:
         """Call an action of a module.
 
         A failure is mostly HTTP 200 with `success: false`, and `data` and `metadata` may tell more. An
@@ -3345,7 +3346,7 @@ class AsyncModules:
         Contract: `POST /api/modules/{module_id}/execute`
         """
         return await self._transport.send(
-            operations.EXECUTE_MODULE_ACTION.call(
+            _operations.EXECUTE_MODULE_ACTION.call(
                 path={
                     "module_id": module_id,
                 },
@@ -3364,7 +3365,7 @@ class AsyncModules:
         module_id: str,
         *,
         app_id: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.ModuleManifest:
+    ) -> _models.ModuleManifest:
         """Get the manifest of one module.
 
         Args:
@@ -3374,7 +3375,7 @@ class AsyncModules:
         Contract: `GET /api/modules/{module_id}`
         """
         return await self._transport.send(
-            operations.GET_MODULE.call(
+            _operations.GET_MODULE.call(
                 path={
                     "module_id": module_id,
                 },
@@ -3387,7 +3388,7 @@ class AsyncModules:
     async def get_module_health(
         self,
         module_id: str,
-    ) -> models.ModuleHealth:
+    ) -> _models.ModuleHealth:
         """Probe one module.
 
         A probe that fails is HTTP 200 with the status "error".
@@ -3398,7 +3399,7 @@ class AsyncModules:
         Contract: `GET /api/modules/{module_id}/health`
         """
         return await self._transport.send(
-            operations.GET_MODULE_HEALTH.call(
+            _operations.GET_MODULE_HEALTH.call(
                 path={
                     "module_id": module_id,
                 },
@@ -3409,7 +3410,7 @@ class AsyncModules:
         self,
         *,
         app_id: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.LoadedModuleList:
+    ) -> _models.LoadedModuleList:
         """List the modules of the daemon and their state.
 
         Args:
@@ -3418,7 +3419,7 @@ class AsyncModules:
         Contract: `GET /api/modules`
         """
         return await self._transport.send(
-            operations.LIST_MODULES.call(
+            _operations.LIST_MODULES.call(
                 query={
                     "app_id": app_id,
                 },
@@ -3435,7 +3436,7 @@ class AsyncPackages:
     async def check_package_update(
         self,
         package_id: str,
-    ) -> models.PackageUpdateCheck:
+    ) -> _models.PackageUpdateCheck:
         """Check whether a newer version of a package exists.
 
         Args:
@@ -3444,7 +3445,7 @@ class AsyncPackages:
         Contract: `GET /api/packages/{package_id}/check-update`
         """
         return await self._transport.send(
-            operations.CHECK_PACKAGE_UPDATE.call(
+            _operations.CHECK_PACKAGE_UPDATE.call(
                 path={
                     "package_id": package_id,
                 },
@@ -3454,7 +3455,7 @@ class AsyncPackages:
     async def get_package(
         self,
         package_id: str,
-    ) -> models.PackageDetail:
+    ) -> _models.PackageDetail:
         """Get one package with its drift report.
 
         Args:
@@ -3463,7 +3464,7 @@ class AsyncPackages:
         Contract: `GET /api/packages/{package_id}`
         """
         return await self._transport.send(
-            operations.GET_PACKAGE.call(
+            _operations.GET_PACKAGE.call(
                 path={
                     "package_id": package_id,
                 },
@@ -3484,7 +3485,7 @@ class AsyncPackages:
         Contract: `GET /api/packages/{package_id}/assets/{asset_path}`
         """
         return await self._transport.send(
-            operations.GET_PACKAGE_ASSET.call(
+            _operations.GET_PACKAGE_ASSET.call(
                 path={
                     "package_id": package_id,
                     "asset_path": asset_path,
@@ -3505,7 +3506,7 @@ class AsyncPackages:
         Contract: `GET /api/packages/{package_id}/icon`
         """
         return await self._transport.send(
-            operations.GET_PACKAGE_ICON.call(
+            _operations.GET_PACKAGE_ICON.call(
                 path={
                     "package_id": package_id,
                 },
@@ -3523,7 +3524,7 @@ class AsyncPackages:
         link_mode: str | NotGiven = NOT_GIVEN,
         scope: str | NotGiven = NOT_GIVEN,
         extra_body: Mapping[str, object] | None = None,
-    ) -> models.PackageInstallation:
+    ) -> _models.PackageInstallation:
         """Install a package and deploy it.
 
         Answers 409 when permissions have to be accepted first or the package is installed already; the
@@ -3545,7 +3546,7 @@ class AsyncPackages:
         Contract: `POST /api/packages/install`
         """
         return await self._transport.send(
-            operations.INSTALL_PACKAGE.call(
+            _operations.INSTALL_PACKAGE.call(
                 body={
                     "source_type": source_type,
                     "source_uri": source_uri,
@@ -3565,7 +3566,7 @@ class AsyncPackages:
         source_type: str | None | NotGiven = NOT_GIVEN,
         status: str | None | NotGiven = NOT_GIVEN,
         all: bool | NotGiven = NOT_GIVEN,
-    ) -> models.PackageList:
+    ) -> _models.PackageList:
         """List installed packages.
 
         Args:
@@ -3576,7 +3577,7 @@ class AsyncPackages:
         Contract: `GET /api/packages`
         """
         return await self._transport.send(
-            operations.LIST_PACKAGES.call(
+            _operations.LIST_PACKAGES.call(
                 query={
                     "source_type": source_type,
                     "status": status,
@@ -3590,7 +3591,7 @@ class AsyncPackages:
         package_id: str,
         *,
         force: bool | NotGiven = NOT_GIVEN,
-    ) -> models.PackageRemoval:
+    ) -> _models.PackageRemoval:
         """Remove a package.
 
         The body may be absent or null.
@@ -3602,7 +3603,7 @@ class AsyncPackages:
         Contract: `POST /api/packages/{package_id}/uninstall`
         """
         return await self._transport.send(
-            operations.UNINSTALL_PACKAGE.call(
+            _operations.UNINSTALL_PACKAGE.call(
                 path={
                     "package_id": package_id,
                 },
@@ -3619,7 +3620,7 @@ class AsyncPackages:
         source_uri: str,
         source_type: str | NotGiven = NOT_GIVEN,
         accept_permissions: bool | NotGiven = NOT_GIVEN,
-    ) -> models.PackageUpgrade:
+    ) -> _models.PackageUpgrade:
         """Replace a package by another version of it.
 
         Answers 409 when permissions have to be accepted first; the detail is `{error:
@@ -3634,7 +3635,7 @@ class AsyncPackages:
         Contract: `POST /api/packages/{package_id}/upgrade`
         """
         return await self._transport.send(
-            operations.UPGRADE_PACKAGE.call(
+            _operations.UPGRADE_PACKAGE.call(
                 path={
                     "package_id": package_id,
                 },
@@ -3669,7 +3670,7 @@ class AsyncPreview:
         Contract: `GET /api/apps/{app_id}/preview/{buffer_key}`
         """
         return await self._transport.send(
-            operations.GET_PREVIEW_ASSET.call(
+            _operations.GET_PREVIEW_ASSET.call(
                 path={
                     "app_id": app_id,
                     "buffer_key": buffer_key,
@@ -3683,7 +3684,7 @@ class AsyncPreview:
         app_id: str,
         *,
         limit: int | NotGiven = NOT_GIVEN,
-    ) -> models.PreviewServerLogs:
+    ) -> _models.PreviewServerLogs:
         """Get the latest log lines of the preview server.
 
         Args:
@@ -3693,7 +3694,7 @@ class AsyncPreview:
         Contract: `GET /api/apps/{app_id}/preview-server/logs`
         """
         return await self._transport.send(
-            operations.GET_PREVIEW_SERVER_LOGS.call(
+            _operations.GET_PREVIEW_SERVER_LOGS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -3706,7 +3707,7 @@ class AsyncPreview:
     async def get_preview_server_status(
         self,
         app_id: str,
-    ) -> models.PreviewServerStatus:
+    ) -> _models.PreviewServerStatus:
         """Get the state of the preview server of an app.
 
         Args:
@@ -3715,7 +3716,7 @@ class AsyncPreview:
         Contract: `GET /api/apps/{app_id}/preview-server/status`
         """
         return await self._transport.send(
-            operations.GET_PREVIEW_SERVER_STATUS.call(
+            _operations.GET_PREVIEW_SERVER_STATUS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -3741,7 +3742,7 @@ class AsyncPreview:
         Contract: `DELETE /api/apps/{app_id}/preview-server/proxy/{path}`
         """
         return await self._transport.send(
-            operations.PROXY_PREVIEW_DELETE.call(
+            _operations.PROXY_PREVIEW_DELETE.call(
                 path={
                     "app_id": app_id,
                     "path": path,
@@ -3767,7 +3768,7 @@ class AsyncPreview:
         Contract: `GET /api/apps/{app_id}/preview-server/proxy/{path}`
         """
         return await self._transport.send(
-            operations.PROXY_PREVIEW_GET.call(
+            _operations.PROXY_PREVIEW_GET.call(
                 path={
                     "app_id": app_id,
                     "path": path,
@@ -3792,7 +3793,7 @@ class AsyncPreview:
         Contract: `HEAD /api/apps/{app_id}/preview-server/proxy/{path}`
         """
         return await self._transport.send(
-            operations.PROXY_PREVIEW_HEAD.call(
+            _operations.PROXY_PREVIEW_HEAD.call(
                 path={
                     "app_id": app_id,
                     "path": path,
@@ -3817,7 +3818,7 @@ class AsyncPreview:
         Contract: `OPTIONS /api/apps/{app_id}/preview-server/proxy/{path}`
         """
         return await self._transport.send(
-            operations.PROXY_PREVIEW_OPTIONS.call(
+            _operations.PROXY_PREVIEW_OPTIONS.call(
                 path={
                     "app_id": app_id,
                     "path": path,
@@ -3845,7 +3846,7 @@ class AsyncPreview:
         Contract: `PATCH /api/apps/{app_id}/preview-server/proxy/{path}`
         """
         return await self._transport.send(
-            operations.PROXY_PREVIEW_PATCH.call(
+            _operations.PROXY_PREVIEW_PATCH.call(
                 path={
                     "app_id": app_id,
                     "path": path,
@@ -3874,7 +3875,7 @@ class AsyncPreview:
         Contract: `POST /api/apps/{app_id}/preview-server/proxy/{path}`
         """
         return await self._transport.send(
-            operations.PROXY_PREVIEW_POST.call(
+            _operations.PROXY_PREVIEW_POST.call(
                 path={
                     "app_id": app_id,
                     "path": path,
@@ -3903,7 +3904,7 @@ class AsyncPreview:
         Contract: `PUT /api/apps/{app_id}/preview-server/proxy/{path}`
         """
         return await self._transport.send(
-            operations.PROXY_PREVIEW_PUT.call(
+            _operations.PROXY_PREVIEW_PUT.call(
                 path={
                     "app_id": app_id,
                     "path": path,
@@ -3916,7 +3917,7 @@ class AsyncPreview:
     async def restart_preview_server(
         self,
         app_id: str,
-    ) -> models.PreviewServerState:
+    ) -> _models.PreviewServerState:
         """Restart the preview server of an app.
 
         Args:
@@ -3925,7 +3926,7 @@ class AsyncPreview:
         Contract: `POST /api/apps/{app_id}/preview-server/restart`
         """
         return await self._transport.send(
-            operations.RESTART_PREVIEW_SERVER.call(
+            _operations.RESTART_PREVIEW_SERVER.call(
                 path={
                     "app_id": app_id,
                 },
@@ -3944,7 +3945,7 @@ class AsyncQueue:
         app_id: str,
         session_id: str,
         entry_id: str,
-    ) -> models.CancelledQueueEntry:
+    ) -> _models.CancelledQueueEntry:
         """Cancel one queued message.
 
         Takes the id of the queue entry, not the correlation id of the message. `success` mirrors
@@ -3959,7 +3960,7 @@ class AsyncQueue:
         Contract: `DELETE /api/apps/{app_id}/sessions/{session_id}/queue/{entry_id}`
         """
         return await self._transport.send(
-            operations.CANCEL_QUEUED_MESSAGE.call(
+            _operations.CANCEL_QUEUED_MESSAGE.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -3972,7 +3973,7 @@ class AsyncQueue:
         self,
         app_id: str,
         session_id: str,
-    ) -> models.ClearedQueue:
+    ) -> _models.ClearedQueue:
         """Cancel all queued messages of a session.
 
         One `queue_cleared` event tells of it; no event follows for the single messages.
@@ -3985,7 +3986,7 @@ class AsyncQueue:
         Contract: `POST /api/apps/{app_id}/sessions/{session_id}/queue/clear`
         """
         return await self._transport.send(
-            operations.CLEAR_SESSION_QUEUE.call(
+            _operations.CLEAR_SESSION_QUEUE.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -3999,7 +4000,7 @@ class AsyncQueue:
         session_id: str,
         *,
         include_finished: bool | NotGiven = NOT_GIVEN,
-    ) -> models.QueueView:
+    ) -> _models.QueueView:
         """List the queued messages of a session.
 
         Args:
@@ -4011,7 +4012,7 @@ class AsyncQueue:
         Contract: `GET /api/apps/{app_id}/sessions/{session_id}/queue`
         """
         return await self._transport.send(
-            operations.LIST_SESSION_QUEUE.call(
+            _operations.LIST_SESSION_QUEUE.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -4032,7 +4033,7 @@ class AsyncQuota:
     async def delete_app_quota(
         self,
         app_id: str,
-    ) -> models.AppQuotaRemoved:
+    ) -> _models.AppQuotaRemoved:
         """Remove the quota of an app.
 
         Refused with 403 unless the caller is an administrator. `success` is false when there was nothing
@@ -4044,7 +4045,7 @@ class AsyncQuota:
         Contract: `DELETE /api/apps/{app_id}/quota`
         """
         return await self._transport.send(
-            operations.DELETE_APP_QUOTA.call(
+            _operations.DELETE_APP_QUOTA.call(
                 path={
                     "app_id": app_id,
                 },
@@ -4055,7 +4056,7 @@ class AsyncQuota:
         self,
         app_id: str,
         user_id: str,
-    ) -> models.UserQuotaRemoved:
+    ) -> _models.UserQuotaRemoved:
         """Remove a user's quota for an app.
 
         Refused with 403 unless the caller is an administrator. Look at `removed`, for there may have been
@@ -4068,7 +4069,7 @@ class AsyncQuota:
         Contract: `DELETE /api/apps/{app_id}/quota/user/{user_id}`
         """
         return await self._transport.send(
-            operations.DELETE_USER_QUOTA.call(
+            _operations.DELETE_USER_QUOTA.call(
                 path={
                     "app_id": app_id,
                     "user_id": user_id,
@@ -4079,7 +4080,7 @@ class AsyncQuota:
     async def get_app_quota(
         self,
         app_id: str,
-    ) -> models.QuotaView:
+    ) -> _models.QuotaView:
         """Get the quota of an app.
 
         Refused with 403 unless the caller is an administrator.
@@ -4090,7 +4091,7 @@ class AsyncQuota:
         Contract: `GET /api/apps/{app_id}/quota`
         """
         return await self._transport.send(
-            operations.GET_APP_QUOTA.call(
+            _operations.GET_APP_QUOTA.call(
                 path={
                     "app_id": app_id,
                 },
@@ -4101,7 +4102,7 @@ class AsyncQuota:
         self,
         app_id: str,
         user_id: str,
-    ) -> models.QuotaView:
+    ) -> _models.QuotaView:
         """Get a user's quota for an app.
 
         Refused with 403 unless the caller is an administrator.
@@ -4113,7 +4114,7 @@ class AsyncQuota:
         Contract: `GET /api/apps/{app_id}/quota/user/{user_id}`
         """
         return await self._transport.send(
-            operations.GET_USER_QUOTA.call(
+            _operations.GET_USER_QUOTA.call(
                 path={
                     "app_id": app_id,
                     "user_id": user_id,
@@ -4126,8 +4127,8 @@ class AsyncQuota:
         app_id: str,
         *,
         rpm: int | None | NotGiven = NOT_GIVEN,
-        quota: models.QuotaDefinition | None | NotGiven = NOT_GIVEN,
-    ) -> models.QuotaSetting:
+        quota: _models.QuotaDefinition | None | NotGiven = NOT_GIVEN,
+    ) -> _models.QuotaSetting:
         """Set the quota of an app.
 
         Refused with 403 unless the caller is an administrator. Older daemons need `rpm`; newer ones take
@@ -4141,7 +4142,7 @@ class AsyncQuota:
         Contract: `PUT /api/apps/{app_id}/quota`
         """
         return await self._transport.send(
-            operations.SET_APP_QUOTA.call(
+            _operations.SET_APP_QUOTA.call(
                 path={
                     "app_id": app_id,
                 },
@@ -4158,8 +4159,8 @@ class AsyncQuota:
         user_id: str,
         *,
         rpm: int | None | NotGiven = NOT_GIVEN,
-        quota: models.QuotaDefinition | None | NotGiven = NOT_GIVEN,
-    ) -> models.QuotaSetting:
+        quota: _models.QuotaDefinition | None | NotGiven = NOT_GIVEN,
+    ) -> _models.QuotaSetting:
         """Set a user's quota for an app.
 
         Refused with 403 unless the caller is an administrator. The body is that of set_app_quota.
@@ -4173,7 +4174,7 @@ class AsyncQuota:
         Contract: `PUT /api/apps/{app_id}/quota/user/{user_id}`
         """
         return await self._transport.send(
-            operations.SET_USER_QUOTA.call(
+            _operations.SET_USER_QUOTA.call(
                 path={
                     "app_id": app_id,
                     "user_id": user_id,
@@ -4194,20 +4195,20 @@ class AsyncRequires:
 
     async def install_missing_requirements(
         self,
-    ) -> models.RequirementInstall:
+    ) -> _models.RequirementInstall:
         """Install all requirements that are missing.
 
         Newer daemons answer 202 at once and install in a job.
 
         Contract: `POST /api/requires/install-all`
         """
-        return await self._transport.send(operations.INSTALL_MISSING_REQUIREMENTS.call())
+        return await self._transport.send(_operations.INSTALL_MISSING_REQUIREMENTS.call())
 
     async def install_requirement(
         self,
         *,
         name: str,
-    ) -> models.RequirementInstall:
+    ) -> _models.RequirementInstall:
         """Install one requirement.
 
         Newer daemons answer 202 at once and install in a job.
@@ -4218,7 +4219,7 @@ class AsyncRequires:
         Contract: `POST /api/requires/install`
         """
         return await self._transport.send(
-            operations.INSTALL_REQUIREMENT.call(
+            _operations.INSTALL_REQUIREMENT.call(
                 body={
                     "name": name,
                 },
@@ -4227,12 +4228,12 @@ class AsyncRequires:
 
     async def list_requirements(
         self,
-    ) -> models.RequirementReport:
+    ) -> _models.RequirementReport:
         """List the programs and libraries that modules need.
 
         Contract: `GET /api/requires`
         """
-        return await self._transport.send(operations.LIST_REQUIREMENTS.call())
+        return await self._transport.send(_operations.LIST_REQUIREMENTS.call())
 
 
 class AsyncSecrets:
@@ -4245,7 +4246,7 @@ class AsyncSecrets:
         self,
         app_id: str,
         key: str,
-    ) -> models.SecretState:
+    ) -> _models.SecretState:
         """Check whether a secret of an app is stored.
 
         Answers for an unknown key too. The value is never returned.
@@ -4257,7 +4258,7 @@ class AsyncSecrets:
         Contract: `GET /api/apps/{app_id}/secrets/{key}`
         """
         return await self._transport.send(
-            operations.CHECK_SECRET.call(
+            _operations.CHECK_SECRET.call(
                 path={
                     "app_id": app_id,
                     "key": key,
@@ -4269,7 +4270,7 @@ class AsyncSecrets:
         self,
         app_id: str,
         key: str,
-    ) -> models.SecretDeleted:
+    ) -> _models.SecretDeleted:
         """Delete one secret of an app.
 
         Args:
@@ -4279,7 +4280,7 @@ class AsyncSecrets:
         Contract: `DELETE /api/apps/{app_id}/secrets/{key}`
         """
         return await self._transport.send(
-            operations.DELETE_SECRET.call(
+            _operations.DELETE_SECRET.call(
                 path={
                     "app_id": app_id,
                     "key": key,
@@ -4290,7 +4291,7 @@ class AsyncSecrets:
     async def list_required_secrets(
         self,
         app_id: str,
-    ) -> models.RequiredSecrets:
+    ) -> _models.RequiredSecrets:
         """List the secrets that an app needs.
 
         Args:
@@ -4299,7 +4300,7 @@ class AsyncSecrets:
         Contract: `GET /api/apps/{app_id}/required-secrets`
         """
         return await self._transport.send(
-            operations.LIST_REQUIRED_SECRETS.call(
+            _operations.LIST_REQUIRED_SECRETS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -4309,7 +4310,7 @@ class AsyncSecrets:
     async def list_secrets(
         self,
         app_id: str,
-    ) -> models.SecretKeys:
+    ) -> _models.SecretKeys:
         """List the keys of an app's secrets.
 
         Values are never returned.
@@ -4320,7 +4321,7 @@ class AsyncSecrets:
         Contract: `GET /api/apps/{app_id}/secrets`
         """
         return await self._transport.send(
-            operations.LIST_SECRETS.call(
+            _operations.LIST_SECRETS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -4334,7 +4335,7 @@ class AsyncSecrets:
         *,
         value: str,
         reload: bool | NotGiven = NOT_GIVEN,
-    ) -> models.SecretStored:
+    ) -> _models.SecretStored:
         """Store one secret of an app.
 
         Look at `reload_error` too: the app may fail to come up again.
@@ -4348,7 +4349,7 @@ class AsyncSecrets:
         Contract: `PUT /api/apps/{app_id}/secrets/{key}`
         """
         return await self._transport.send(
-            operations.SET_SECRET.call(
+            _operations.SET_SECRET.call(
                 path={
                     "app_id": app_id,
                     "key": key,
@@ -4368,7 +4369,7 @@ class AsyncSecrets:
         *,
         secrets: dict[str, str],
         reload: bool | NotGiven = NOT_GIVEN,
-    ) -> models.SecretsStored:
+    ) -> _models.SecretsStored:
         """Store several secrets of an app.
 
         Look at `failed` and `reload_error` too: some secrets may be refused, and the app may fail to come
@@ -4382,7 +4383,7 @@ class AsyncSecrets:
         Contract: `PUT /api/apps/{app_id}/secrets`
         """
         return await self._transport.send(
-            operations.SET_SECRETS.call(
+            _operations.SET_SECRETS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -4412,7 +4413,7 @@ class AsyncSecurity:
         max_risk_level: Literal["low", "medium", "high"] | NotGiven = NOT_GIVEN,
         risk_approval_rules: dict[str, str] | NotGiven = NOT_GIVEN,
         approval_timeout: float | NotGiven = NOT_GIVEN,
-    ) -> models.SecurityProfile:
+    ) -> _models.SecurityProfile:
         """Create the security profile of an app.
 
         A value that no enumeration has answers 422 with a text as detail.
@@ -4429,7 +4430,7 @@ class AsyncSecurity:
         Contract: `POST /api/security/profiles`
         """
         return await self._transport.send(
-            operations.CREATE_SECURITY_PROFILE.call(
+            _operations.CREATE_SECURITY_PROFILE.call(
                 body={
                     "app_id": app_id,
                     "is_active": is_active,
@@ -4456,7 +4457,7 @@ class AsyncSecurity:
         Contract: `DELETE /api/security/profiles/{app_id}/grants/{module_id}`
         """
         return await self._transport.send(
-            operations.DELETE_MODULE_GRANT.call(
+            _operations.DELETE_MODULE_GRANT.call(
                 path={
                     "app_id": app_id,
                     "module_id": module_id,
@@ -4476,7 +4477,7 @@ class AsyncSecurity:
         Contract: `DELETE /api/security/profiles/{app_id}`
         """
         return await self._transport.send(
-            operations.DELETE_SECURITY_PROFILE.call(
+            _operations.DELETE_SECURITY_PROFILE.call(
                 path={
                     "app_id": app_id,
                 },
@@ -4486,7 +4487,7 @@ class AsyncSecurity:
     async def get_security_profile(
         self,
         app_id: str,
-    ) -> models.SecurityProfileDetail:
+    ) -> _models.SecurityProfileDetail:
         """Get the security profile of an app.
 
         Args:
@@ -4495,7 +4496,7 @@ class AsyncSecurity:
         Contract: `GET /api/security/profiles/{app_id}`
         """
         return await self._transport.send(
-            operations.GET_SECURITY_PROFILE.call(
+            _operations.GET_SECURITY_PROFILE.call(
                 path={
                     "app_id": app_id,
                 },
@@ -4505,7 +4506,7 @@ class AsyncSecurity:
     async def list_module_grants(
         self,
         app_id: str,
-    ) -> models.ModuleGrantList:
+    ) -> _models.ModuleGrantList:
         """List what an app may do with which modules.
 
         Args:
@@ -4514,7 +4515,7 @@ class AsyncSecurity:
         Contract: `GET /api/security/profiles/{app_id}/grants`
         """
         return await self._transport.send(
-            operations.LIST_MODULE_GRANTS.call(
+            _operations.LIST_MODULE_GRANTS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -4531,7 +4532,7 @@ class AsyncSecurity:
         max_risk_level: Literal["low", "medium", "high"] | NotGiven = NOT_GIVEN,
         risk_approval_rules: dict[str, str] | NotGiven = NOT_GIVEN,
         approval_timeout: float | NotGiven = NOT_GIVEN,
-    ) -> models.SecurityProfile:
+    ) -> _models.SecurityProfile:
         """Change parts of the security profile of an app.
 
         What is absent stays as it is.
@@ -4548,7 +4549,7 @@ class AsyncSecurity:
         Contract: `PATCH /api/security/profiles/{app_id}`
         """
         return await self._transport.send(
-            operations.UPDATE_SECURITY_PROFILE.call(
+            _operations.UPDATE_SECURITY_PROFILE.call(
                 path={
                     "app_id": app_id,
                 },
@@ -4572,7 +4573,7 @@ class AsyncSecurity:
         visibility: Literal["full", "hidden"] | NotGiven = NOT_GIVEN,
         default_action_policy: str | NotGiven = NOT_GIVEN,
         action_overrides: dict[str, str] | NotGiven = NOT_GIVEN,
-    ) -> models.ModuleGrant:
+    ) -> _models.ModuleGrant:
         """Set what an app may do with a module.
 
         Replaces the grant if there is one. The body has to repeat the module id, but the one in the path
@@ -4590,7 +4591,7 @@ class AsyncSecurity:
         Contract: `PUT /api/security/profiles/{app_id}/grants/{module_id}`
         """
         return await self._transport.send(
-            operations.UPSERT_MODULE_GRANT.call(
+            _operations.UPSERT_MODULE_GRANT.call(
                 path={
                     "app_id": app_id,
                     "module_id": module_id,
@@ -4617,7 +4618,7 @@ class AsyncSessions:
         session_id: str,
         *,
         purge_queue: bool | NotGiven = NOT_GIVEN,
-    ) -> models.AbortResult:
+    ) -> _models.AbortResult:
         """Stop the running turn of a session.
 
         Queued messages are kept unless `purge_queue` is set.
@@ -4631,7 +4632,7 @@ class AsyncSessions:
         Contract: `POST /api/apps/{app_id}/sessions/{session_id}/abort`
         """
         return await self._transport.send(
-            operations.ABORT_SESSION.call(
+            _operations.ABORT_SESSION.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -4647,7 +4648,7 @@ class AsyncSessions:
         app_id: str,
         session_id: str,
         task_id: str,
-    ) -> models.ShellTaskCancelled:
+    ) -> _models.ShellTaskCancelled:
         """Stop a shell task of a session.
 
         Look at the result's own `success` too: it is not the one of the envelope.
@@ -4661,7 +4662,7 @@ class AsyncSessions:
         Contract: `POST /api/apps/{app_id}/sessions/{session_id}/tasks/{task_id}/cancel`
         """
         return await self._transport.send(
-            operations.CANCEL_SESSION_TASK.call(
+            _operations.CANCEL_SESSION_TASK.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -4674,7 +4675,7 @@ class AsyncSessions:
         self,
         app_id: str,
         session_id: str,
-    ) -> models.CompactedSession:
+    ) -> _models.CompactedSession:
         """Compact the messages of a session now.
 
         The numbers count messages, not tokens.
@@ -4687,7 +4688,7 @@ class AsyncSessions:
         Contract: `POST /api/apps/{app_id}/sessions/{session_id}/compact`
         """
         return await self._transport.send(
-            operations.COMPACT_SESSION.call(
+            _operations.COMPACT_SESSION.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -4701,10 +4702,10 @@ class AsyncSessions:
         *,
         workspace_path: str | None | NotGiven = NOT_GIVEN,
         message: str | None | NotGiven = NOT_GIVEN,
-        images: list[models.ImageInput] | None | NotGiven = NOT_GIVEN,
+        images: list[_models.ImageInput] | None | NotGiven = NOT_GIVEN,
         queue_mode: Literal["async", "wait", "replace_last"] | None | NotGiven = NOT_GIVEN,
         client_message_id: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.CreatedSession:
+    ) -> _models.CreatedSession:
         """Create a session of an app.
 
         The body may be absent or null. An app whose workspace is required answers 400 without
@@ -4723,7 +4724,7 @@ class AsyncSessions:
         Contract: `POST /api/apps/{app_id}/sessions`
         """
         return await self._transport.send(
-            operations.CREATE_SESSION.call(
+            _operations.CREATE_SESSION.call(
                 path={
                     "app_id": app_id,
                 },
@@ -4741,7 +4742,7 @@ class AsyncSessions:
         self,
         app_id: str,
         session_id: str,
-    ) -> models.SessionDeleted:
+    ) -> _models.SessionDeleted:
         """Delete a session.
 
         Args:
@@ -4752,7 +4753,7 @@ class AsyncSessions:
         Contract: `DELETE /api/apps/{app_id}/sessions/{session_id}`
         """
         return await self._transport.send(
-            operations.DELETE_SESSION.call(
+            _operations.DELETE_SESSION.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -4766,7 +4767,7 @@ class AsyncSessions:
         session_id: str,
         *,
         format: str | NotGiven = NOT_GIVEN,
-    ) -> models.SessionExport:
+    ) -> _models.SessionExport:
         """Export the conversation of a session as text.
 
         A format that the daemon does not know is a soft failure.
@@ -4780,7 +4781,7 @@ class AsyncSessions:
         Contract: `GET /api/apps/{app_id}/sessions/{session_id}/export`
         """
         return await self._transport.send(
-            operations.EXPORT_SESSION.call(
+            _operations.EXPORT_SESSION.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -4795,7 +4796,7 @@ class AsyncSessions:
         self,
         app_id: str,
         session_id: str,
-    ) -> models.ForkedSession:
+    ) -> _models.ForkedSession:
         """Copy a session into a new one.
 
         Args:
@@ -4806,7 +4807,7 @@ class AsyncSessions:
         Contract: `POST /api/apps/{app_id}/sessions/{session_id}/fork`
         """
         return await self._transport.send(
-            operations.FORK_SESSION.call(
+            _operations.FORK_SESSION.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -4818,7 +4819,7 @@ class AsyncSessions:
         self,
         app_id: str,
         session_id: str,
-    ) -> models.ContextBreakdown:
+    ) -> _models.ContextBreakdown:
         """Get what fills the model's context in a session.
 
         Args:
@@ -4829,7 +4830,7 @@ class AsyncSessions:
         Contract: `GET /api/apps/{app_id}/sessions/{session_id}/context-breakdown`
         """
         return await self._transport.send(
-            operations.GET_CONTEXT_BREAKDOWN.call(
+            _operations.GET_CONTEXT_BREAKDOWN.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -4841,7 +4842,7 @@ class AsyncSessions:
         self,
         app_id: str,
         session_id: str,
-    ) -> models.SessionDetail:
+    ) -> _models.SessionDetail:
         """Get one session with its metrics.
 
         A session of another user answers 404, exactly as one that does not exist. The turn, token and
@@ -4855,7 +4856,7 @@ class AsyncSessions:
         Contract: `GET /api/apps/{app_id}/sessions/{session_id}`
         """
         return await self._transport.send(
-            operations.GET_SESSION.call(
+            _operations.GET_SESSION.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -4872,7 +4873,7 @@ class AsyncSessions:
         since_seq: int | NotGiven = NOT_GIVEN,
         before_seq: int | None | NotGiven = NOT_GIVEN,
         events_limit: int | NotGiven = NOT_GIVEN,
-    ) -> models.SessionHistory:
+    ) -> _models.SessionHistory:
         """Get the messages, events and queue of a session.
 
         With `include_system` the messages are the raw ones of the model context, tool results and system
@@ -4890,7 +4891,7 @@ class AsyncSessions:
         Contract: `GET /api/apps/{app_id}/sessions/{session_id}/history`
         """
         return await self._transport.send(
-            operations.GET_SESSION_HISTORY.call(
+            _operations.GET_SESSION_HISTORY.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -4921,7 +4922,7 @@ class AsyncSessions:
         Contract: `GET /api/apps/{app_id}/sessions/{session_id}/images/{image_id}`
         """
         return await self._transport.send(
-            operations.GET_SESSION_IMAGE.call(
+            _operations.GET_SESSION_IMAGE.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -4934,7 +4935,7 @@ class AsyncSessions:
         self,
         app_id: str,
         session_id: str,
-    ) -> models.SessionMemory:
+    ) -> _models.SessionMemory:
         """Get the agent's memory of a session.
 
         Args:
@@ -4945,7 +4946,7 @@ class AsyncSessions:
         Contract: `GET /api/apps/{app_id}/sessions/{session_id}/memory`
         """
         return await self._transport.send(
-            operations.GET_SESSION_MEMORY.call(
+            _operations.GET_SESSION_MEMORY.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -4957,7 +4958,7 @@ class AsyncSessions:
         self,
         app_id: str,
         session_id: str,
-    ) -> models.SessionPreview:
+    ) -> _models.SessionPreview:
         """Get the preview of a session.
 
         Args:
@@ -4968,7 +4969,7 @@ class AsyncSessions:
         Contract: `GET /api/apps/{app_id}/sessions/{session_id}/preview`
         """
         return await self._transport.send(
-            operations.GET_SESSION_PREVIEW.call(
+            _operations.GET_SESSION_PREVIEW.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -4980,7 +4981,7 @@ class AsyncSessions:
         self,
         app_id: str,
         session_id: str,
-    ) -> models.ActiveOpsView:
+    ) -> _models.ActiveOpsView:
         """List the operations of a session that have not ended.
 
         Some event types never reach a terminal state, so their operations stay listed although nothing
@@ -4994,7 +4995,7 @@ class AsyncSessions:
         Contract: `GET /api/apps/{app_id}/sessions/{session_id}/active-ops`
         """
         return await self._transport.send(
-            operations.LIST_ACTIVE_OPS.call(
+            _operations.LIST_ACTIVE_OPS.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -5010,7 +5011,7 @@ class AsyncSessions:
         since_seq: int | NotGiven = NOT_GIVEN,
         since_ts: str | None | NotGiven = NOT_GIVEN,
         limit: int | NotGiven = NOT_GIVEN,
-    ) -> models.SessionEventPage:
+    ) -> _models.SessionEventPage:
         """List the logged events of a session.
 
         `since_seq` is exclusive. Gaps between the numbers are normal. Rows of the log need not have the
@@ -5027,7 +5028,7 @@ class AsyncSessions:
         Contract: `GET /api/apps/{app_id}/sessions/{session_id}/events`
         """
         return await self._transport.send(
-            operations.LIST_SESSION_EVENTS.call(
+            _operations.LIST_SESSION_EVENTS.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -5044,7 +5045,7 @@ class AsyncSessions:
         self,
         app_id: str,
         session_id: str,
-    ) -> models.ShellTaskList:
+    ) -> _models.ShellTaskList:
         """List the shell tasks of a session.
 
         Args:
@@ -5055,7 +5056,7 @@ class AsyncSessions:
         Contract: `GET /api/apps/{app_id}/sessions/{session_id}/tasks`
         """
         return await self._transport.send(
-            operations.LIST_SESSION_TASKS.call(
+            _operations.LIST_SESSION_TASKS.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -5069,7 +5070,7 @@ class AsyncSessions:
         *,
         limit: int | NotGiven = NOT_GIVEN,
         offset: int | NotGiven = NOT_GIVEN,
-    ) -> models.SessionPage:
+    ) -> _models.SessionPage:
         """List the caller's sessions of an app.
 
         Args:
@@ -5080,7 +5081,7 @@ class AsyncSessions:
         Contract: `GET /api/apps/{app_id}/sessions`
         """
         return await self._transport.send(
-            operations.LIST_SESSIONS.call(
+            _operations.LIST_SESSIONS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -5095,7 +5096,7 @@ class AsyncSessions:
         self,
         app_id: str,
         session_id: str,
-    ) -> models.ResumeResult:
+    ) -> _models.ResumeResult:
         """Resume the interrupted turn of a session.
 
         HTTP 200 and `success` do not mean that anything was resumed: look at `resumed` and, when it is
@@ -5109,7 +5110,7 @@ class AsyncSessions:
         Contract: `POST /api/apps/{app_id}/sessions/{session_id}/resume`
         """
         return await self._transport.send(
-            operations.RESUME_SESSION.call(
+            _operations.RESUME_SESSION.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -5124,7 +5125,7 @@ class AsyncSessions:
         q: str | NotGiven = NOT_GIVEN,
         limit: int | NotGiven = NOT_GIVEN,
         offset: int | NotGiven = NOT_GIVEN,
-    ) -> models.SessionSearchPage:
+    ) -> _models.SessionSearchPage:
         """Search the caller's sessions of an app by text.
 
         With an empty `q` the answer has neither `limit` nor `offset`.
@@ -5138,7 +5139,7 @@ class AsyncSessions:
         Contract: `GET /api/apps/{app_id}/sessions/search`
         """
         return await self._transport.send(
-            operations.SEARCH_SESSIONS.call(
+            _operations.SEARCH_SESSIONS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -5154,7 +5155,7 @@ class AsyncSessions:
         self,
         app_id: str,
         session_id: str,
-    ) -> models.UndoResult:
+    ) -> _models.UndoResult:
         """Take back the last change to a file in a session.
 
         Args:
@@ -5165,7 +5166,7 @@ class AsyncSessions:
         Contract: `POST /api/apps/{app_id}/sessions/{session_id}/undo`
         """
         return await self._transport.send(
-            operations.UNDO_SESSION.call(
+            _operations.UNDO_SESSION.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -5186,7 +5187,7 @@ class AsyncTools:
         category: str,
         *,
         page: int | NotGiven = NOT_GIVEN,
-    ) -> models.ToolCategoryPage:
+    ) -> _models.ToolCategoryPage:
         """List the tools of a category.
 
         A category that is unknown does not answer 404 but `{tools: []}`.
@@ -5199,7 +5200,7 @@ class AsyncTools:
         Contract: `GET /api/apps/{app_id}/tools/categories/{category}`
         """
         return await self._transport.send(
-            operations.BROWSE_TOOL_CATEGORY.call(
+            _operations.BROWSE_TOOL_CATEGORY.call(
                 path={
                     "app_id": app_id,
                     "category": category,
@@ -5229,7 +5230,7 @@ class AsyncTools:
         Contract: `POST /api/apps/{app_id}/tools/{tool_name}/execute`
         """
         return await self._transport.send(
-            operations.EXECUTE_TOOL.call(
+            _operations.EXECUTE_TOOL.call(
                 path={
                     "app_id": app_id,
                     "tool_name": tool_name,
@@ -5246,7 +5247,7 @@ class AsyncTools:
         self,
         app_id: str,
         tool_name: str,
-    ) -> models.ToolSchema:
+    ) -> _models.ToolSchema:
         """Get the definition of a tool.
 
         Args:
@@ -5256,7 +5257,7 @@ class AsyncTools:
         Contract: `GET /api/apps/{app_id}/tools/{tool_name}`
         """
         return await self._transport.send(
-            operations.GET_TOOL.call(
+            _operations.GET_TOOL.call(
                 path={
                     "app_id": app_id,
                     "tool_name": tool_name,
@@ -5268,7 +5269,7 @@ class AsyncTools:
     async def list_tool_categories(
         self,
         app_id: str,
-    ) -> models.ToolCategoryList:
+    ) -> _models.ToolCategoryList:
         """List the tool categories of an app.
 
         Args:
@@ -5277,7 +5278,7 @@ class AsyncTools:
         Contract: `GET /api/apps/{app_id}/tools/categories`
         """
         return await self._transport.send(
-            operations.LIST_TOOL_CATEGORIES.call(
+            _operations.LIST_TOOL_CATEGORIES.call(
                 path={
                     "app_id": app_id,
                 },
@@ -5290,7 +5291,7 @@ class AsyncTools:
         *,
         query: str | NotGiven = NOT_GIVEN,
         max_results: int | NotGiven = NOT_GIVEN,
-    ) -> models.ToolSearchResult:
+    ) -> _models.ToolSearchResult:
         """Search the tools of an app by text.
 
         For an app without an index the answer is `{results: []}`.
@@ -5303,7 +5304,7 @@ class AsyncTools:
         Contract: `GET /api/apps/{app_id}/tools/search`
         """
         return await self._transport.send(
-            operations.SEARCH_TOOLS.call(
+            _operations.SEARCH_TOOLS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -5323,14 +5324,14 @@ class AsyncTranscribe:
 
     async def get_transcribe_health(
         self,
-    ) -> models.TranscribeHealth:
+    ) -> _models.TranscribeHealth:
         """Check whether transcription is available.
 
         Works without a token; with one the answer has more keys.
 
         Contract: `GET /api/transcribe/health`
         """
-        return await self._transport.send(operations.GET_TRANSCRIBE_HEALTH.call())
+        return await self._transport.send(_operations.GET_TRANSCRIBE_HEALTH.call())
 
     async def transcribe_audio(
         self,
@@ -5338,7 +5339,7 @@ class AsyncTranscribe:
         audio: FileContent,
         language: str | None | NotGiven = NOT_GIVEN,
         app_id: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.Transcription:
+    ) -> _models.Transcription:
         """Turn recorded speech into text.
 
         Answers 404 when transcription is switched off.
@@ -5351,7 +5352,7 @@ class AsyncTranscribe:
         Contract: `POST /api/transcribe`
         """
         return await self._transport.send(
-            operations.TRANSCRIBE_AUDIO.call(
+            _operations.TRANSCRIBE_AUDIO.call(
                 body={
                     "language": language,
                     "app_id": app_id,
@@ -5368,7 +5369,7 @@ class AsyncTranscribe:
         audio: FileContent,
         language: str | None | NotGiven = NOT_GIVEN,
         app_id: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.Transcription:
+    ) -> _models.Transcription:
         """Turn recorded speech into text; path with a final slash.
 
         The same as transcribe_audio. Answers 404 when transcription is switched off.
@@ -5381,7 +5382,7 @@ class AsyncTranscribe:
         Contract: `POST /api/transcribe/`
         """
         return await self._transport.send(
-            operations.TRANSCRIBE_AUDIO_SLASH.call(
+            _operations.TRANSCRIBE_AUDIO_SLASH.call(
                 body={
                     "language": language,
                     "app_id": app_id,
@@ -5401,12 +5402,12 @@ class AsyncUi:
 
     async def get_tool_display_defaults(
         self,
-    ) -> models.ToolDisplayDefaults:
+    ) -> _models.ToolDisplayDefaults:
         """Get how tool calls are shown by default.
 
         Contract: `GET /api/ui/tool_display_defaults`
         """
-        return await self._transport.send(operations.GET_TOOL_DISPLAY_DEFAULTS.call())
+        return await self._transport.send(_operations.GET_TOOL_DISPLAY_DEFAULTS.call())
 
 
 class AsyncUser:
@@ -5418,7 +5419,7 @@ class AsyncUser:
     async def archive_inbox_item(
         self,
         item_id: str,
-    ) -> models.InboxItemArchived:
+    ) -> _models.InboxItemArchived:
         """Archive an inbox item.
 
         The item is not removed: list_inbox returns it with `include_archived`.
@@ -5429,7 +5430,7 @@ class AsyncUser:
         Contract: `DELETE /api/users/me/inbox/{item_id}`
         """
         return await self._transport.send(
-            operations.ARCHIVE_INBOX_ITEM.call(
+            _operations.ARCHIVE_INBOX_ITEM.call(
                 path={
                     "item_id": item_id,
                 },
@@ -5441,7 +5442,7 @@ class AsyncUser:
         *,
         current: str,
         new: str,
-    ) -> models.PasswordChanged:
+    ) -> _models.PasswordChanged:
         """Change the caller's password.
 
         Args:
@@ -5451,7 +5452,7 @@ class AsyncUser:
         Contract: `POST /api/users/me/password`
         """
         return await self._transport.send(
-            operations.CHANGE_MY_PASSWORD.call(
+            _operations.CHANGE_MY_PASSWORD.call(
                 body={
                     "current": current,
                     "new": new,
@@ -5461,12 +5462,12 @@ class AsyncUser:
 
     async def count_unread_inbox(
         self,
-    ) -> models.UnreadCount:
+    ) -> _models.UnreadCount:
         """Count the unread items of the caller's inbox.
 
         Contract: `GET /api/users/me/inbox/unread_count`
         """
-        return await self._transport.send(operations.COUNT_UNREAD_INBOX.call())
+        return await self._transport.send(_operations.COUNT_UNREAD_INBOX.call())
 
     async def get_avatar(
         self,
@@ -5480,7 +5481,7 @@ class AsyncUser:
         Contract: `GET /api/users/me/avatar/{filename}`
         """
         return await self._transport.send(
-            operations.GET_AVATAR.call(
+            _operations.GET_AVATAR.call(
                 path={
                     "filename": filename,
                 },
@@ -5489,39 +5490,39 @@ class AsyncUser:
 
     async def get_my_profile(
         self,
-    ) -> models.Profile:
+    ) -> _models.Profile:
         """Get the caller's profile.
 
         Contract: `GET /api/users/me/profile`
         """
-        return await self._transport.send(operations.GET_MY_PROFILE.call())
+        return await self._transport.send(_operations.GET_MY_PROFILE.call())
 
     async def get_my_usage(
         self,
-    ) -> models.UserUsage:
+    ) -> _models.UserUsage:
         """Get the caller's use of tokens and its cost.
 
         Contract: `GET /api/users/me/usage`
         """
-        return await self._transport.send(operations.GET_MY_USAGE.call())
+        return await self._transport.send(_operations.GET_MY_USAGE.call())
 
     async def get_notification_prefs(
         self,
-    ) -> models.NotificationPrefs:
+    ) -> _models.NotificationPrefs:
         """Get which notifications the caller wants.
 
         Contract: `GET /api/users/me/notification-prefs`
         """
-        return await self._transport.send(operations.GET_NOTIFICATION_PREFS.call())
+        return await self._transport.send(_operations.GET_NOTIFICATION_PREFS.call())
 
     async def list_devices(
         self,
-    ) -> models.DeviceList:
+    ) -> _models.DeviceList:
         """List the devices that get push notifications.
 
         Contract: `GET /api/users/me/devices`
         """
-        return await self._transport.send(operations.LIST_DEVICES.call())
+        return await self._transport.send(_operations.LIST_DEVICES.call())
 
     async def list_inbox(
         self,
@@ -5529,7 +5530,7 @@ class AsyncUser:
         limit: int | NotGiven = NOT_GIVEN,
         since: str | NotGiven = NOT_GIVEN,
         include_archived: bool | NotGiven = NOT_GIVEN,
-    ) -> models.InboxPage:
+    ) -> _models.InboxPage:
         """List the items of the caller's inbox.
 
         Args:
@@ -5540,7 +5541,7 @@ class AsyncUser:
         Contract: `GET /api/users/me/inbox`
         """
         return await self._transport.send(
-            operations.LIST_INBOX.call(
+            _operations.LIST_INBOX.call(
                 query={
                     "limit": limit,
                     "since": since,
@@ -5551,30 +5552,30 @@ class AsyncUser:
 
     async def list_my_approvals(
         self,
-    ) -> models.UserApprovalList:
+    ) -> _models.UserApprovalList:
         """List the caller's open approval requests of all apps.
 
         The list is under `approvals` here, under `pending` in the answer of list_app_approvals.
 
         Contract: `GET /api/users/me/approvals`
         """
-        return await self._transport.send(operations.LIST_MY_APPROVALS.call())
+        return await self._transport.send(_operations.LIST_MY_APPROVALS.call())
 
     async def list_my_quotas(
         self,
-    ) -> models.TokenQuotaList:
+    ) -> _models.TokenQuotaList:
         """List the token quotas that bind the caller.
 
         Contract: `GET /api/users/me/quotas`
         """
-        return await self._transport.send(operations.LIST_MY_QUOTAS.call())
+        return await self._transport.send(_operations.LIST_MY_QUOTAS.call())
 
     async def list_my_sessions(
         self,
         *,
         limit: int | NotGiven = NOT_GIVEN,
         offset: int | NotGiven = NOT_GIVEN,
-    ) -> models.SessionPage:
+    ) -> _models.SessionPage:
         """List the caller's sessions of all apps.
 
         Args:
@@ -5584,7 +5585,7 @@ class AsyncUser:
         Contract: `GET /api/users/me/sessions`
         """
         return await self._transport.send(
-            operations.LIST_MY_SESSIONS.call(
+            _operations.LIST_MY_SESSIONS.call(
                 query={
                     "limit": limit,
                     "offset": offset,
@@ -5594,17 +5595,17 @@ class AsyncUser:
 
     async def read_all_inbox(
         self,
-    ) -> models.InboxAllRead:
+    ) -> _models.InboxAllRead:
         """Mark every inbox item as read.
 
         Contract: `POST /api/users/me/inbox/read_all`
         """
-        return await self._transport.send(operations.READ_ALL_INBOX.call())
+        return await self._transport.send(_operations.READ_ALL_INBOX.call())
 
     async def read_inbox_item(
         self,
         item_id: str,
-    ) -> models.InboxItemRead:
+    ) -> _models.InboxItemRead:
         """Mark an inbox item as read.
 
         Args:
@@ -5613,7 +5614,7 @@ class AsyncUser:
         Contract: `POST /api/users/me/inbox/{item_id}/read`
         """
         return await self._transport.send(
-            operations.READ_INBOX_ITEM.call(
+            _operations.READ_INBOX_ITEM.call(
                 path={
                     "item_id": item_id,
                 },
@@ -5627,7 +5628,7 @@ class AsyncUser:
         fcm_token: str,
         device_name: str | NotGiven = NOT_GIVEN,
         app_version: str | NotGiven = NOT_GIVEN,
-    ) -> models.Device:
+    ) -> _models.Device:
         """Register a device for push notifications.
 
         Args:
@@ -5639,7 +5640,7 @@ class AsyncUser:
         Contract: `POST /api/users/me/devices`
         """
         return await self._transport.send(
-            operations.REGISTER_DEVICE.call(
+            _operations.REGISTER_DEVICE.call(
                 body={
                     "platform": platform,
                     "fcm_token": fcm_token,
@@ -5655,7 +5656,7 @@ class AsyncUser:
         events: dict[str, list[str]] | NotGiven = NOT_GIVEN,
         quiet_hours: dict[str, Any] | NotGiven = NOT_GIVEN,
         channels: dict[str, str] | NotGiven = NOT_GIVEN,
-    ) -> models.NotificationPrefs:
+    ) -> _models.NotificationPrefs:
         """Set which notifications the caller wants.
 
         Send all three members: what becomes of one that is left out is unverified.
@@ -5668,7 +5669,7 @@ class AsyncUser:
         Contract: `PUT /api/users/me/notification-prefs`
         """
         return await self._transport.send(
-            operations.SET_NOTIFICATION_PREFS.call(
+            _operations.SET_NOTIFICATION_PREFS.call(
                 body={
                     "events": events,
                     "quiet_hours": quiet_hours,
@@ -5680,7 +5681,7 @@ class AsyncUser:
     async def unregister_device(
         self,
         device_id: str,
-    ) -> models.DeviceRemoved:
+    ) -> _models.DeviceRemoved:
         """Remove a device.
 
         Args:
@@ -5689,7 +5690,7 @@ class AsyncUser:
         Contract: `DELETE /api/users/me/devices/{device_id}`
         """
         return await self._transport.send(
-            operations.UNREGISTER_DEVICE.call(
+            _operations.UNREGISTER_DEVICE.call(
                 path={
                     "device_id": device_id,
                 },
@@ -5703,7 +5704,7 @@ class AsyncUser:
         email: str | None | NotGiven = NOT_GIVEN,
         phone: str | None | NotGiven = NOT_GIVEN,
         attributes: dict[str, Any] | None | NotGiven = NOT_GIVEN,
-    ) -> models.ProfileUpdate:
+    ) -> _models.ProfileUpdate:
         """Change the caller's profile.
 
         A reserved attribute answers 400.
@@ -5717,7 +5718,7 @@ class AsyncUser:
         Contract: `PUT /api/users/me/profile`
         """
         return await self._transport.send(
-            operations.UPDATE_MY_PROFILE.call(
+            _operations.UPDATE_MY_PROFILE.call(
                 body={
                     "display_name": display_name,
                     "email": email,
@@ -5732,7 +5733,7 @@ class AsyncUser:
         *,
         file: FileContent | NotGiven = NOT_GIVEN,
         avatar: FileContent | NotGiven = NOT_GIVEN,
-    ) -> models.AvatarStored:
+    ) -> _models.AvatarStored:
         """Upload the caller's picture.
 
         The file may come under either of two names. PNG, JPEG, GIF and WebP images are taken.
@@ -5744,7 +5745,7 @@ class AsyncUser:
         Contract: `POST /api/users/me/avatar`
         """
         return await self._transport.send(
-            operations.UPLOAD_MY_AVATAR.call(
+            _operations.UPLOAD_MY_AVATAR.call(
                 body={},
                 files={
                     "file": file,
@@ -5787,7 +5788,7 @@ class AsyncWidgets:
         form: dict[str, Any] | NotGiven = NOT_GIVEN,
         state: dict[str, Any] | NotGiven = NOT_GIVEN,
         session_id: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.WidgetActionResult:
+    ) -> _models.WidgetActionResult:
         """Carry out an action of a widget.
 
         A form that does not hold answers 400 with the detail `{error, fields}`.
@@ -5805,7 +5806,7 @@ class AsyncWidgets:
         Contract: `POST /api/apps/{app_id}/widgets/action`
         """
         return await self._transport.send(
-            operations.DISPATCH_WIDGET_ACTION.call(
+            _operations.DISPATCH_WIDGET_ACTION.call(
                 path={
                     "app_id": app_id,
                 },
@@ -5841,7 +5842,7 @@ class AsyncWidgets:
         Contract: `GET /api/apps/{app_id}/widgets/upload/{user_id}/{sid}/{file_id}/{filename}`
         """
         return await self._transport.send(
-            operations.DOWNLOAD_WIDGET_FILE.call(
+            _operations.DOWNLOAD_WIDGET_FILE.call(
                 path={
                     "app_id": app_id,
                     "user_id": user_id,
@@ -5856,7 +5857,7 @@ class AsyncWidgets:
         self,
         app_id: str,
         binding: str,
-    ) -> models.WidgetData:
+    ) -> _models.WidgetData:
         """Get the data that a widget is bound to.
 
         Any parameters in the query are passed on to where the data comes from.
@@ -5868,7 +5869,7 @@ class AsyncWidgets:
         Contract: `GET /api/apps/{app_id}/widgets/data/{binding}`
         """
         return await self._transport.send(
-            operations.GET_WIDGET_DATA.call(
+            _operations.GET_WIDGET_DATA.call(
                 path={
                     "app_id": app_id,
                     "binding": binding,
@@ -5879,7 +5880,7 @@ class AsyncWidgets:
     async def get_widgets(
         self,
         app_id: str,
-    ) -> models.WidgetSet:
+    ) -> _models.WidgetSet:
         """Get the widgets of an app.
 
         Args:
@@ -5888,7 +5889,7 @@ class AsyncWidgets:
         Contract: `GET /api/apps/{app_id}/widgets`
         """
         return await self._transport.send(
-            operations.GET_WIDGETS.call(
+            _operations.GET_WIDGETS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -5903,7 +5904,7 @@ class AsyncWidgets:
         widget: str,
         action: str,
         state: dict[str, Any] | NotGiven = NOT_GIVEN,
-    ) -> models.WidgetInteractionResult:
+    ) -> _models.WidgetInteractionResult:
         """Send an action to a module by one of its widgets.
 
         Args:
@@ -5916,7 +5917,7 @@ class AsyncWidgets:
         Contract: `POST /api/apps/{app_id}/interact`
         """
         return await self._transport.send(
-            operations.INTERACT_WIDGET.call(
+            _operations.INTERACT_WIDGET.call(
                 path={
                     "app_id": app_id,
                 },
@@ -5946,7 +5947,7 @@ class AsyncWidgets:
         Contract: `GET /api/apps/{app_id}/widgets/data/{binding}/stream`
         """
         return await self._transport.send(
-            operations.STREAM_WIDGET_DATA.call(
+            _operations.STREAM_WIDGET_DATA.call(
                 path={
                     "app_id": app_id,
                     "binding": binding,
@@ -5961,7 +5962,7 @@ class AsyncWidgets:
         file: FileContent,
         session_id: str | None | NotGiven = NOT_GIVEN,
         binding: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.WidgetFile:
+    ) -> _models.WidgetFile:
         """Upload a file from a widget.
 
         Args:
@@ -5973,7 +5974,7 @@ class AsyncWidgets:
         Contract: `POST /api/apps/{app_id}/widgets/upload`
         """
         return await self._transport.send(
-            operations.UPLOAD_WIDGET_FILE.call(
+            _operations.UPLOAD_WIDGET_FILE.call(
                 path={
                     "app_id": app_id,
                 },
@@ -5990,7 +5991,7 @@ class AsyncWidgets:
     async def validate_widgets(
         self,
         app_id: str,
-    ) -> models.WidgetValidation:
+    ) -> _models.WidgetValidation:
         """Check the widgets of an app.
 
         Args:
@@ -5999,7 +6000,7 @@ class AsyncWidgets:
         Contract: `GET /api/apps/{app_id}/widgets/validate`
         """
         return await self._transport.send(
-            operations.VALIDATE_WIDGETS.call(
+            _operations.VALIDATE_WIDGETS.call(
                 path={
                     "app_id": app_id,
                 },
@@ -6019,7 +6020,7 @@ class AsyncWorkspace:
         session_id: str,
         *,
         path: str,
-    ) -> models.ApprovedFile:
+    ) -> _models.ApprovedFile:
         """Approve all pending changes to a file.
 
         An action that fails answers 400 with the detail `{error, data}`.
@@ -6033,7 +6034,7 @@ class AsyncWorkspace:
         Contract: `POST /api/apps/{app_id}/sessions/{session_id}/workspace/files/approve`
         """
         return await self._transport.send(
-            operations.APPROVE_FILE.call(
+            _operations.APPROVE_FILE.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -6051,7 +6052,7 @@ class AsyncWorkspace:
         *,
         path: str,
         hunks: list[int | str] | NotGiven = NOT_GIVEN,
-    ) -> models.ApprovedHunks:
+    ) -> _models.ApprovedHunks:
         """Approve some pending hunks of a file.
 
         An action that fails answers 400 with the detail `{error, data}`. The `data` of that detail may be
@@ -6067,7 +6068,7 @@ class AsyncWorkspace:
         Contract: `POST /api/apps/{app_id}/sessions/{session_id}/workspace/files/approve-hunks`
         """
         return await self._transport.send(
-            operations.APPROVE_FILE_HUNKS.call(
+            _operations.APPROVE_FILE_HUNKS.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -6087,7 +6088,7 @@ class AsyncWorkspace:
         message: str,
         files: list[str] | None | NotGiven = NOT_GIVEN,
         push: bool | NotGiven = NOT_GIVEN,
-    ) -> models.WorkspaceCommit:
+    ) -> _models.WorkspaceCommit:
         """Commit approved files to git.
 
         An action that fails answers 400 with the detail `{error, data}`.
@@ -6103,7 +6104,7 @@ class AsyncWorkspace:
         Contract: `POST /api/apps/{app_id}/sessions/{session_id}/workspace/commit`
         """
         return await self._transport.send(
-            operations.COMMIT_WORKSPACE.call(
+            _operations.COMMIT_WORKSPACE.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -6120,7 +6121,7 @@ class AsyncWorkspace:
         self,
         app_id: str,
         session_id: str,
-    ) -> models.WorkspaceExport:
+    ) -> _models.WorkspaceExport:
         """Export the workspace of a session as one object.
 
         Args:
@@ -6131,7 +6132,7 @@ class AsyncWorkspace:
         Contract: `GET /api/apps/{app_id}/sessions/{session_id}/workspace/export`
         """
         return await self._transport.send(
-            operations.EXPORT_WORKSPACE.call(
+            _operations.EXPORT_WORKSPACE.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -6146,7 +6147,7 @@ class AsyncWorkspace:
         *,
         target_session_id: str | None | NotGiven = NOT_GIVEN,
         title: str | None | NotGiven = NOT_GIVEN,
-    ) -> models.WorkspaceForked:
+    ) -> _models.WorkspaceForked:
         """Copy the workspace of a session into another one.
 
         Args:
@@ -6159,7 +6160,7 @@ class AsyncWorkspace:
         Contract: `POST /api/apps/{app_id}/sessions/{session_id}/workspace/fork`
         """
         return await self._transport.send(
-            operations.FORK_WORKSPACE.call(
+            _operations.FORK_WORKSPACE.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -6175,7 +6176,7 @@ class AsyncWorkspace:
         self,
         app_id: str,
         session_id: str,
-    ) -> models.CodeSnapshot:
+    ) -> _models.CodeSnapshot:
         """Get what is known of each file in a workspace.
 
         Args:
@@ -6186,7 +6187,7 @@ class AsyncWorkspace:
         Contract: `GET /api/apps/{app_id}/sessions/{session_id}/workspace/code-snapshot`
         """
         return await self._transport.send(
-            operations.GET_CODE_SNAPSHOT.call(
+            _operations.GET_CODE_SNAPSHOT.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -6201,7 +6202,7 @@ class AsyncWorkspace:
         file_path: str,
         *,
         include_baseline: bool | NotGiven = NOT_GIVEN,
-    ) -> models.WorkspaceFile:
+    ) -> _models.WorkspaceFile:
         """Read a file of the workspace.
 
         Args:
@@ -6214,7 +6215,7 @@ class AsyncWorkspace:
         Contract: `GET /api/apps/{app_id}/sessions/{session_id}/workspace/files/{file_path}`
         """
         return await self._transport.send(
-            operations.GET_FILE.call(
+            _operations.GET_FILE.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -6232,7 +6233,7 @@ class AsyncWorkspace:
         app_id: str,
         session_id: str,
         file_path: str,
-    ) -> models.FileHistory:
+    ) -> _models.FileHistory:
         """List the revisions of a file.
 
         Args:
@@ -6244,7 +6245,7 @@ class AsyncWorkspace:
         Contract: `GET /api/apps/{app_id}/sessions/{session_id}/workspace/files/{file_path}/history`
         """
         return await self._transport.send(
-            operations.GET_FILE_HISTORY.call(
+            _operations.GET_FILE_HISTORY.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -6258,7 +6259,7 @@ class AsyncWorkspace:
         self,
         app_id: str,
         session_id: str,
-    ) -> models.PreviewWithoutFiles:
+    ) -> _models.PreviewWithoutFiles:
         """Get a session's preview without the files.
 
         Args:
@@ -6269,7 +6270,7 @@ class AsyncWorkspace:
         Contract: `GET /api/apps/{app_id}/sessions/{session_id}/workspace/preview-snapshot`
         """
         return await self._transport.send(
-            operations.GET_PREVIEW_SNAPSHOT.call(
+            _operations.GET_PREVIEW_SNAPSHOT.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -6281,7 +6282,7 @@ class AsyncWorkspace:
         self,
         app_id: str,
         session_id: str,
-    ) -> models.WorkspaceView:
+    ) -> _models.WorkspaceView:
         """Get the workspace of a session.
 
         Args:
@@ -6292,7 +6293,7 @@ class AsyncWorkspace:
         Contract: `GET /api/apps/{app_id}/sessions/{session_id}/workspace`
         """
         return await self._transport.send(
-            operations.GET_WORKSPACE.call(
+            _operations.GET_WORKSPACE.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -6307,7 +6308,7 @@ class AsyncWorkspace:
         *,
         snapshot: dict[str, Any] | None | NotGiven = NOT_GIVEN,
         replace: bool | NotGiven = NOT_GIVEN,
-    ) -> models.WorkspaceImported:
+    ) -> _models.WorkspaceImported:
         """Load an exported workspace into a session.
 
         Args:
@@ -6320,7 +6321,7 @@ class AsyncWorkspace:
         Contract: `POST /api/apps/{app_id}/sessions/{session_id}/workspace/import`
         """
         return await self._transport.send(
-            operations.IMPORT_WORKSPACE.call(
+            _operations.IMPORT_WORKSPACE.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -6336,7 +6337,7 @@ class AsyncWorkspace:
         self,
         app_id: str,
         session_id: str,
-    ) -> models.GitStatusRefresh:
+    ) -> _models.GitStatusRefresh:
         """Read the git status of the files anew.
 
         An action that fails answers 400 with the detail `{error, data}`.
@@ -6349,7 +6350,7 @@ class AsyncWorkspace:
         Contract: `POST /api/apps/{app_id}/sessions/{session_id}/workspace/git-status`
         """
         return await self._transport.send(
-            operations.REFRESH_GIT_STATUS.call(
+            _operations.REFRESH_GIT_STATUS.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -6363,7 +6364,7 @@ class AsyncWorkspace:
         session_id: str,
         *,
         path: str,
-    ) -> models.RejectedFile:
+    ) -> _models.RejectedFile:
         """Take back all pending changes to a file.
 
         An action that fails answers 400 with the detail `{error, data}`.
@@ -6377,7 +6378,7 @@ class AsyncWorkspace:
         Contract: `POST /api/apps/{app_id}/sessions/{session_id}/workspace/files/reject`
         """
         return await self._transport.send(
-            operations.REJECT_FILE.call(
+            _operations.REJECT_FILE.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -6395,7 +6396,7 @@ class AsyncWorkspace:
         *,
         path: str,
         hunks: list[int | str] | NotGiven = NOT_GIVEN,
-    ) -> models.RejectedHunks:
+    ) -> _models.RejectedHunks:
         """Take back some pending hunks of a file.
 
         An action that fails answers 400 with the detail `{error, data}`.
@@ -6410,7 +6411,7 @@ class AsyncWorkspace:
         Contract: `POST /api/apps/{app_id}/sessions/{session_id}/workspace/files/reject-hunks`
         """
         return await self._transport.send(
-            operations.REJECT_FILE_HUNKS.call(
+            _operations.REJECT_FILE_HUNKS.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,
@@ -6431,7 +6432,7 @@ class AsyncWorkspace:
         content: str,
         auto_approve: bool | NotGiven = NOT_GIVEN,
         source: str | NotGiven = NOT_GIVEN,
-    ) -> models.FileWriteResult:
+    ) -> _models.FileWriteResult:
         """Write a file of the workspace.
 
         An action that fails answers 400 with the detail `{error, data}`. Content of more than 10 MiB
@@ -6449,7 +6450,7 @@ class AsyncWorkspace:
         Contract: `PUT /api/apps/{app_id}/sessions/{session_id}/workspace/files/{file_path}`
         """
         return await self._transport.send(
-            operations.WRITE_FILE.call(
+            _operations.WRITE_FILE.call(
                 path={
                     "app_id": app_id,
                     "session_id": session_id,

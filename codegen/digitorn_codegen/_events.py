@@ -1,0 +1,214 @@
+"""Reads the schemas of events and of socket commands."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from . import _ir as ir
+from ._definitions import Definitions
+from ._documents import Document, JsonObject, escape, text_of
+from ._errors import ContractError
+from ._names import Scope, constant, identifier
+
+_EVENT_NAMES = ("EVENTS", "EVENT_NAMESPACE", "EVENT_PUSH", "LIFTED")
+_SHARED = frozenset({"$schema", "$id", "$comment", "title", "description", "$defs"})
+
+
+@dataclass
+class Events:
+    """What a folder of event schemas declares.
+
+    Attributes:
+        events: The events, in the order in which they are emitted.
+        envelope: What they travel in.
+        bases: Keys of the definitions that are event payloads or bases of such.
+        constants: Wire values that code needs by name.
+    """
+
+    events: tuple[ir.Event, ...] = ()
+    envelope: ir.EventEnvelope | None = None
+    bases: frozenset[str] = frozenset()
+    constants: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+
+
+def read_events(definitions: Definitions, documents: Sequence[Document]) -> Events:
+    """Reads event schemas.
+
+    Raises:
+        ContractError: One is no event, or two are the same.
+    """
+    events: list[ir.Event] = []
+    envelopes: list[tuple[Document, ir.EventEnvelope]] = []
+    bases: set[str] = set()
+    seen: dict[tuple[str, str | None], Document] = {}
+    for document in documents:
+        if document.root.get("x-event-envelope") is True:
+            envelopes.append((document, _envelope(definitions, document)))
+            continue
+        if not (wire := text_of(document.root, "x-event-type")):
+            _check_shared(document)
+            continue
+        event, key = _event(definitions, document, wire)
+        if (other := seen.get((wire, event.variant_key))) is not None:
+            text = f"event {wire!r} is already that of {other.path.name}"
+            raise ContractError(document.path, "/x-event-type", text)
+        seen[wire, event.variant_key] = document
+        bases |= {key, *(k for k in definitions.inherited(key) if k.startswith("payloads."))}
+        events.append(event)
+    for document, _ in envelopes[1:]:
+        text = f"{envelopes[0][0].path.name} is the envelope already"
+        raise ContractError(document.path, "/x-event-envelope", text)
+    if events and not envelopes:
+        text = "holds events but no envelope: mark one schema with 'x-event-envelope': true"
+        raise ContractError(documents[0].path.parent, "", text)
+    envelope = envelopes[0][1] if envelopes else None
+    return Events(
+        tuple(sorted(events, key=lambda e: (e.wire, e.variant_key is None, e.variant_key or ""))),
+        envelope,
+        frozenset(bases),
+        _constants(documents, {event.name for event in events} | ({envelope.name} if envelope else set())),
+    )
+
+
+def _check_shared(document: Document) -> None:
+    if "$defs" not in document.root or not set(document.root) <= _SHARED:
+        raise ContractError(
+            document.path,
+            "",
+            "names no event: 'x-event-type' is missing (a file of shared $defs needs none)",
+        )
+
+
+def _event(definitions: Definitions, document: Document, wire: str) -> tuple[ir.Event, str]:
+    root = document.root
+    if root.get("type") != "object":
+        raise ContractError(
+            document.path, "/type", "an event payload is an object: 'type' must be \"object\""
+        )
+    variant = root.get("x-event-variant")
+    key = definitions.define(document, "")
+    event = ir.Event(
+        wire=wire,
+        name=key.partition(".")[2],
+        summary=text_of(root, "description"),
+        variant_key=text_of(variant, "requires") if isinstance(variant, dict) else None,
+        enveloped=root.get("x-event-enveloped") is not False,
+    )
+    return event, key
+
+
+def _envelope(definitions: Definitions, document: Document) -> ir.EventEnvelope:
+    key = definitions.define(document, "")
+    socketio = _object(document.root, "x-socketio")
+    lifted = {name: str(target) for name, target in _object(document.root, "x-event-lifted").items()}
+    properties = _object(document.root, "properties")
+    for payload_key, envelope_key in lifted.items():
+        if envelope_key not in properties:
+            pointer = f"/x-event-lifted/{escape(payload_key)}"
+            raise ContractError(document.path, pointer, f"the envelope has no {envelope_key!r}")
+    return ir.EventEnvelope(
+        name=key.partition(".")[2],
+        namespace=text_of(socketio, "namespace") or "/",
+        push=text_of(socketio, "event") or "event",
+        lifted=lifted,
+    )
+
+
+def _constants(documents: Iterable[Document], classes: set[str]) -> dict[str, tuple[str, ...]]:
+    """The constants; code imports them by name, so none may get another."""
+    constants: dict[str, tuple[str, ...]] = {}
+    taken = {*classes, *_EVENT_NAMES, "EventPayload", "EventRegistry", "EventSpec", "EventType"}
+    taken |= {"Final", "Literal", "TypeAlias"}
+    for document in documents:
+        for name, values in _object(document.root, "x-constants").items():
+            found = identifier(name)
+            if found in taken:
+                pointer = f"/x-constants/{escape(name)}"
+                raise ContractError(document.path, pointer, f"the name {found!r} is already taken")
+            taken.add(found)
+            constants[found] = tuple(str(v) for v in values) if isinstance(values, list) else ()
+    return dict(sorted(constants.items()))
+
+
+@dataclass
+class Commands:
+    """What a folder of command schemas declares.
+
+    Attributes:
+        commands: The commands, in the order in which they are emitted.
+        error: Key of the acknowledgement of a failure.
+        connect: Key of the handshake's auth object.
+    """
+
+    commands: tuple[ir.Command, ...] = ()
+    error: str | None = None
+    connect: str | None = None
+
+
+@dataclass(frozen=True)
+class _Named:
+    document: Document
+    wire: str
+    request: str
+    ack: str
+
+
+def read_commands(definitions: Definitions, documents: Sequence[Document]) -> Commands:
+    """Reads command schemas.
+
+    Raises:
+        ContractError: One is no command, or two are the same.
+    """
+    found = Commands()
+    named: list[_Named] = []
+    for document in documents:
+        root = document.root
+        if root.get("x-command-error") is True:
+            found.error = definitions.define(document, "")
+            continue
+        keys = [definitions.define(document, f"/$defs/{escape(name)}") for name in _object(root, "$defs")]
+        if root.get("x-connect") is True:
+            if not keys:
+                raise ContractError(document.path, "/$defs", "a handshake has a definition")
+            found.connect = keys[0]
+        else:
+            named.append(_command(document, keys))
+    found.commands = tuple(_constant_names(definitions, sorted(named, key=lambda c: c.wire), found))
+    return found
+
+
+def _command(document: Document, keys: Sequence[str]) -> _Named:
+    wire = text_of(document.root, "x-command")
+    if not wire:
+        raise ContractError(document.path, "", "names no command: 'x-command' is missing")
+    request = next((key for key in keys if key.endswith("Request")), None)
+    ack = next((key for key in keys if key.endswith("Ack")), None)
+    if request is None or ack is None:
+        raise ContractError(document.path, "/$defs", "a command has a …Request and an …Ack definition")
+    return _Named(document, wire, request, ack)
+
+
+def _constant_names(
+    definitions: Definitions, named: Sequence[_Named], found: Commands
+) -> Iterable[ir.Command]:
+    keys = [*(c.request for c in named), *(c.ack for c in named), found.error or "", found.connect or ""]
+    scope = Scope.reserving(("Command", "Final", *(key.partition(".")[2] for key in keys)))
+    seen: dict[str, _Named] = {}
+    for one in named:
+        if (other := seen.get(one.wire)) is not None:
+            text = f"command {one.wire!r} is already that of {other.document.path.name}"
+            raise ContractError(one.document.path, "/x-command", text)
+        seen[one.wire] = one
+        path = one.document.path
+        yield ir.Command(
+            wire=one.wire,
+            namespace=text_of(one.document.root, "x-namespace") or "/",
+            constant=definitions.allot(scope, constant(one.wire), path, "/x-command", path.name),
+            summary=text_of(one.document.root, "description"),
+            request=one.request,
+            ack=one.ack,
+        )
+
+
+def _object(value: JsonObject, key: str) -> JsonObject:
+    found = value.get(key)
+    return found if isinstance(found, dict) else {}
