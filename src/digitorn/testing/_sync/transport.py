@@ -85,8 +85,12 @@ class Transport:
         headers = dict(call.headers)
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        files = {name: file if isinstance(file, tuple) else (name, file) for name, file in call.files.items()}
-        is_json = call.operation.body == "json"
+        content, files = None, None
+        if (encoded := call.encoded()) is not None:
+            content, headers["Content-Type"] = encoded
+        elif parts := call.parts():
+            # A part without a file name is a text field.
+            files = [(part.name, (part.filename, part.content)) for part in parts]
         limit = remaining(self.timeout)
         try:
             return self._client().request(
@@ -95,9 +99,8 @@ class Transport:
                 params=call.query or None,
                 headers=headers,
                 cookies=dict(call.cookies) or None,
-                json=(call.content if call.content is not None else call.body) if is_json else None,
-                data=_form(call) if not is_json and call.body else None,
-                files=files or None,
+                content=content,
+                files=files,
                 timeout=httpx.Timeout(limit, connect=min(limit, _CONNECT_SECONDS)),
             )
         except (httpx.RequestError, httpx.InvalidURL) as error:
@@ -131,12 +134,3 @@ class Transport:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _form(call: Call[T]) -> dict[str, str]:
-    """The text fields of a form; booleans as JSON has them."""
-    return {
-        name: str(value).lower() if isinstance(value, bool) else str(value)
-        for name, value in (call.body or {}).items()
-        if value is not None
-    }

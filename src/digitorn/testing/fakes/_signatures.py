@@ -83,13 +83,14 @@ class _Noting:
     def call_of(self, stub: Any) -> tuple[Call[Any], Mapping[str, inspect.Parameter]]:
         """What a stub makes of arguments that are marks, and its parameters by mark."""
         arguments: dict[str, inspect.Parameter] = {}
-        given: dict[str, str] = {}
+        given: dict[str, object] = {}
         for number, (name, parameter) in enumerate(inspect.signature(stub).parameters.items()):
             # The arguments for what the contract does not name default to None; they are left out.
             if parameter.default is not None:
                 # The slash shows whether the stub takes it for a separator.
-                given[name] = f"mark/{number}"
-                arguments[given[name]] = parameter
+                mark = f"mark/{number}"
+                given[name] = (mark, b"") if _is_file(parameter.annotation) else mark
+                arguments[mark] = parameter
         stub(**given)
         assert self._call is not None
         return self._call, arguments
@@ -112,7 +113,7 @@ def _parameters(call: Call[Any], arguments: Mapping[str, inspect.Parameter]) -> 
     yield from (parameter(name, "header", mark) for name, mark in call.headers.items())
     yield from (parameter(name, "cookie", mark) for name, mark in call.cookies.items())
     yield from (parameter(name, "body", mark) for name, mark in (call.body or {}).items())
-    yield from (parameter(name, "file", mark) for name, mark in call.files.items())
+    yield from (parameter(name, "file", file[0]) for name, file in call.files.items())
     if call.content is not None:
         yield parameter("body", "content", call.content)
 
@@ -122,6 +123,11 @@ def _path_values(call: Call[Any]) -> Mapping[str, str]:
     found = re.fullmatch(pattern, call.path)
     assert found is not None, (pattern, call.path)
     return found.groupdict()
+
+
+def _is_file(annotation: Any) -> bool:
+    # A file may have a name; a body of bytes may not.
+    return any(get_origin(one) is tuple for one in get_args(annotation))
 
 
 def _given_type(annotation: Any) -> Any:
