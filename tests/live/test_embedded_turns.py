@@ -8,7 +8,7 @@ import pytest
 from digitorn.testing.fakes import FakeDaemon, FakeModel, ModelRequest, Usage
 from digitorn.testing.fakes._failures import FAILURES
 from digitorn.testing.fakes._model import Scripted
-from recorder import APP, another, recording, talking
+from recorder import APP, Talk, another, recording, talking
 
 TEXT = ["user_message", "message_started", "token", "stream_done", "result", "message_done"]
 TOOL = ["tool_start", "tool_call"]
@@ -174,7 +174,7 @@ async def test_a_tool_that_fails() -> None:
 # --- 6.3 approvals
 
 
-async def asked_in(talk: Any) -> dict[str, Any]:
+async def asked_in(talk: Talk) -> dict[str, Any]:
     """What a session asks for, whatever others of the same user ask."""
 
     def of_session(frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
