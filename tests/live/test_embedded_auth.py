@@ -8,7 +8,7 @@ import pytest
 import socketio  # pyright: ignore[reportMissingTypeStubs] - the package has none
 
 from digitorn.testing._generated import models
-from digitorn.testing._generated.operations import OPERATIONS
+from digitorn.testing._generated.operations import GET_TRANSCRIBE_HEALTH, OPERATIONS
 from digitorn.testing.fakes import DEFAULT_USER, FakeDaemon, FakeModel, NameTaken
 from recorder import APP, SECONDS, SocketRefused, another, http, recording, talking
 
@@ -94,7 +94,8 @@ async def test_every_operation_needs_a_token(daemon: FakeDaemon, token: str | No
     faults: list[str] = []
     async with httpx.AsyncClient(base_url=daemon.url, headers=headers, timeout=SECONDS) as client:
         for operation in OPERATIONS:
-            if not operation.authenticated:
+            # This one answers with and without.
+            if not operation.authenticated or operation is GET_TRANSCRIBE_HEALTH:
                 continue
             path = re.sub(r"\{\w+\}", "x", operation.path)
             refused = await client.request(operation.method, path)
@@ -107,6 +108,12 @@ async def test_every_operation_needs_a_token(daemon: FakeDaemon, token: str | No
 
 async def test_liveness_needs_no_token(daemon: FakeDaemon) -> None:
     assert (await anonymous(daemon, "GET", "/healthz")).json() == {"status": "alive"}
+
+
+async def test_whether_it_transcribes_is_told_to_anybody(daemon: FakeDaemon) -> None:
+    answer = await anonymous(daemon, "GET", "/api/transcribe/health")
+    assert answer.status_code == 200
+    models.TranscribeHealth.from_wire(answer.json())
 
 
 async def test_tokens_of_another_daemon_are_worth_nothing(daemon: FakeDaemon) -> None:

@@ -8,7 +8,7 @@ import pytest
 from digitorn.testing.fakes import FakeDaemon, FakeModel, ModelRequest, Usage
 from digitorn.testing.fakes._failures import FAILURES
 from digitorn.testing.fakes._model import Scripted
-from recorder import APP, another, recording, talking
+from recorder import APP, Talk, another, recording, talking
 
 TEXT = ["user_message", "message_started", "token", "stream_done", "result", "message_done"]
 TOOL = ["tool_start", "tool_call"]
@@ -172,6 +172,17 @@ async def test_a_tool_that_fails() -> None:
 
 
 # --- 6.3 approvals
+
+
+async def asked_in(talk: Talk) -> dict[str, Any]:
+    """What a session asks for, whatever others of the same user ask."""
+
+    def of_session(frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        mine = [one for one in frames if one["session_id"] == talk.session_id]
+        return [one["payload"] for one in mine if one["type"] == "approval_request"]
+
+    await talk.recorder.until(lambda frames: bool(of_session(frames)))
+    return of_session(talk.recorder.frames)[0]
 
 
 async def asked(talk: Any) -> dict[str, Any]:
@@ -372,12 +383,9 @@ async def test_sessions_run_in_parallel() -> None:
         daemon.add_app(APP, model=model)
         async with another(daemon) as one, another(daemon) as two:
             runs = [await one.send("a"), await two.send("b")]
-            # Both are parked at once.
-            requests = [await asked(one), await asked(two)]
-            for talk in (one, two):
-                session = [
-                    r for r in talk.recorder.of("approval_request") if r["session_id"] == talk.session_id
-                ]
-                await talk.resolve(session[0]["payload"]["request_id"], approved=True)
+            # Both are parked at once. A user's sockets are told of the other session's approval too.
+            requests = [await asked_in(talk) for talk in (one, two)]
+            assert len({request["request_id"] for request in requests}) == 2
+            for talk, request in zip((one, two), requests, strict=True):
+                await talk.resolve(request["request_id"], approved=True)
             await asyncio.gather(one.end(runs[0]["correlation_id"]), two.end(runs[1]["correlation_id"]))
-            assert len(requests) == 2

@@ -62,6 +62,9 @@ _WITHOUT_ID_CHECK: Final = frozenset(
     operation.id for operation in (operations.GET_CREDENTIALS_SCHEMA, operations.GET_SESSION_IMAGE)
 )
 
+# A token may be there, and need not (contract: rest, get_transcribe_health).
+_TOKEN_OPTIONAL: Final = frozenset({operations.GET_TRANSCRIBE_HEALTH.id})
+
 _STATUS: Final[Mapping[str, int]] = {
     operations.INSTALL_MCP_SERVER.id: 201,
     operations.CREATE_SECURITY_PROFILE.id: 201,
@@ -135,7 +138,7 @@ def _route(operation: Operation[Any], signature: Signature) -> Route:
 
 async def _admit(request: Request, operation: Operation[Any]) -> None:
     """Refuses a caller without a token, and things that are not there."""
-    if not operation.authenticated:
+    if not _needs_token(operation):
         return
     daemon = daemon_of(request)
     user = await caller_of(request)
@@ -268,5 +271,10 @@ def _documented(operation: Operation[Any], signature: Signature) -> dict[str, An
         ANSWERED_BY_EXAMPLE: True,
     }
     if operation.authenticated:
-        documented["security"] = [{"bearerAuth": []}]
+        bearer: dict[str, list[str]] = {"bearerAuth": []}
+        documented["security"] = [bearer] if _needs_token(operation) else [{}, bearer]
     return documented
+
+
+def _needs_token(operation: Operation[Any]) -> bool:
+    return operation.authenticated and operation.id not in _TOKEN_OPTIONAL
