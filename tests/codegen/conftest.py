@@ -1,4 +1,4 @@
-"""A small contract of a make-believe daemon that each test may break, and clients of documents in test code."""
+"""A small contract of a make-believe daemon that each test may break, and clients of made-up documents."""
 
 import importlib
 import itertools

@@ -19,7 +19,13 @@ def styled(name: str, where: str, schema: object, **more: object) -> dict[str, o
 
 def sending(id_: str, content: dict[str, object], **more: object) -> dict[str, object]:
     body = {"required": True, "content": content}
-    return {"operationId": id_, "tags": ["t"], "requestBody": body, "responses": {"204": {"description": "-"}}, **more}
+    return {
+        "operationId": id_,
+        "tags": ["t"],
+        "requestBody": body,
+        "responses": {"204": {"description": "-"}},
+        **more,
+    }
 
 
 def answering(id_: str, responses: dict[str, object]) -> dict[str, object]:
@@ -75,8 +81,12 @@ PATHS: dict[str, object] = {
     "/bytes": {"put": sending("send_bytes", {"application/octet-stream": {"schema": BINARY}})},
     "/image": {"put": sending("send_image", {"image/png": {}})},
     "/text": {"put": sending("send_text", {"text/markdown": {"schema": {"type": "string"}}})},
-    "/patch": {"patch": sending("patch", {"application/merge-patch+json": {"schema": {"type": ["object", "null"]}}})},
-    "/any": {"put": sending("send_any", {"*/*": {"schema": {"type": "array", "items": {"type": "integer"}}}})},
+    "/patch": {
+        "patch": sending("patch", {"application/merge-patch+json": {"schema": {"type": ["object", "null"]}}})
+    },
+    "/any": {
+        "put": sending("send_any", {"*/*": {"schema": {"type": "array", "items": {"type": "integer"}}}})
+    },
     "/form": {
         "post": sending(
             "form",
@@ -84,9 +94,18 @@ PATHS: dict[str, object] = {
                 "application/x-www-form-urlencoded": {
                     "schema": {
                         "type": "object",
-                        "properties": {"a": LIST, "b": OBJECT, "c": OBJECT, "d": {"type": "string"}, "e": LIST},
+                        "properties": {
+                            "a": LIST,
+                            "b": OBJECT,
+                            "c": OBJECT,
+                            "d": {"type": "string"},
+                            "e": LIST,
+                        },
                     },
-                    "encoding": {"b": {"style": "deepObject", "explode": True}, "e": {"style": "form", "explode": False}},
+                    "encoding": {
+                        "b": {"style": "deepObject", "explode": True},
+                        "e": {"style": "form", "explode": False},
+                    },
                 }
             },
         )
@@ -103,7 +122,9 @@ PATHS: dict[str, object] = {
         )
     },
     "/nullable": {
-        "get": answering("nullable", {"200": ok({"type": ["object", "null"], "properties": {"a": {"type": "integer"}}})})
+        "get": answering(
+            "nullable", {"200": ok({"type": ["object", "null"], "properties": {"a": {"type": "integer"}}})}
+        )
     },
     "/mixed": {"get": answering("mixed", {"200": ok({"type": "integer"}), "201": ok({}, "text/plain")})},
     "/file": {

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,13 +37,29 @@ def enveloped(declared: object) -> dict[str, object]:
 
 FAULTS: dict[str, tuple[dict[str, object], str, str]] = {
     "a component that is itself": (document(using("A"), SELF), "/components/schemas/A", "refers to itself"),
-    "components that are each other": (document(using("A"), ROUND), "/components/schemas/", "refers to itself"),
+    "components that are each other": (
+        document(using("A"), ROUND),
+        "/components/schemas/",
+        "refers to itself",
+    ),
     "a base that extends its heir": (document({}, ALL_OF), "/components/schemas/", "made of itself"),
     "the same in a body": (document(using("A"), ALL_OF), "", ""),
     "a union with itself": (document({}, ONE_OF), "/components/schemas/A", "made of itself"),
-    "x-envelope is no object": (document({}, enveloped("data")), "/components/schemas/A/x-envelope", "malformed"),
-    "x-envelope without data": (document({}, enveloped({"success": "ok"})), "/components/schemas/A/x-envelope", "data"),
-    "x-envelope with a number": (document({}, enveloped({"data": 1})), "/components/schemas/A/x-envelope/data", "1"),
+    "x-envelope is no object": (
+        document({}, enveloped("data")),
+        "/components/schemas/A/x-envelope",
+        "malformed",
+    ),
+    "x-envelope without data": (
+        document({}, enveloped({"success": "ok"})),
+        "/components/schemas/A/x-envelope",
+        "data",
+    ),
+    "x-envelope with a number": (
+        document({}, enveloped({"data": 1})),
+        "/components/schemas/A/x-envelope/data",
+        "1",
+    ),
     "x-envelope with another key": (document({}, enveloped({"data": "d", "x": "y"})), "", "x"),
     "one id twice behind a reference": (
         {
@@ -62,7 +79,7 @@ FAULTS: dict[str, tuple[dict[str, object], str, str]] = {
             {
                 "/a": {
                     "get": {
-                        "parameters": [{"name": "id", "in": "path", "required": True, "schema": {}}],
+                        "parameters": [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}],
                         "responses": {"200": ok({})},
                     }
                 }
@@ -74,7 +91,11 @@ FAULTS: dict[str, tuple[dict[str, object], str, str]] = {
     "a reference to text": (document(using("A"), {"A": {"$ref": "#/info/title"}}), "", ""),
     "half a character": (document({}, {"A": {"description": "\ud800"}}), "", "surrogate"),
     "no paths": ({"openapi": "3.1.0", "info": {"title": "t", "version": "1"}}, "", ""),
-    "paths that are a list": ({"openapi": "3.0.0", "info": {"title": "t", "version": "1"}, "paths": []}, "/paths", ""),
+    "paths that are a list": (
+        {"openapi": "3.0.0", "info": {"title": "t", "version": "1"}, "paths": []},
+        "/paths",
+        "",
+    ),
 }
 
 
@@ -131,7 +152,11 @@ def test_two_envelopes_are_refused(toy: Settings) -> None:
 
 def test_a_fault_in_a_file_that_only_references_reach(toy: Settings, edit: Edit) -> None:
     (toy.openapi.parent / "far.yaml").write_text("Far: {properties: {a: {$ref: '#/Nowhere'}}}")
-    edit("openapi.yaml", "schema: {$ref: '#/components/schemas/PlayRequest'}", "schema: {$ref: 'far.yaml#/Far'}")
+    edit(
+        "openapi.yaml",
+        "schema: {$ref: '#/components/schemas/PlayRequest'}",
+        "schema: {$ref: 'far.yaml#/Far'}",
+    )
     with pytest.raises(ContractError, match="dangles") as caught:
         contract.load(toy)
     assert (caught.value.file.name, caught.value.pointer) == ("far.yaml", "/Far/properties/a/$ref")
@@ -159,8 +184,7 @@ def test_nor_one_in_the_folder_of_the_twin(without_events: Settings, tmp_path: P
     out.mkdir()
     (source / "a.py").write_text("async def f() -> None: ...\n")
     (out / "a.py").write_text("# mine\n")
-    values = {**vars(without_events), "twin": Twin(source, out)}
     with pytest.raises(SettingsError, match="was not generated"):
-        generate(Settings(**values))
+        generate(replace(without_events, twin=Twin(source, out)))
     assert (out / "a.py").read_text() == "# mine\n"
     assert not without_events.out.exists()

@@ -48,7 +48,8 @@ def client(make: Make) -> Client:
                                             "type": "object",
                                             "additionalProperties": True,
                                             "properties": {
-                                                name: {"type": "string"} for name in ("id", "body", "x-y", "x_y")
+                                                name: {"type": "string"}
+                                                for name in ("id", "body", "x-y", "x_y")
                                             },
                                         }
                                     }
@@ -61,14 +62,30 @@ def client(make: Make) -> Client:
                     "/2": {"get": operation("operations", "Literal")},
                 },
                 {
-                    "wire": {"type": "object", "properties": {"wire": {"type": "string"}, "read": {"type": "string"}}},
+                    "wire": {
+                        "type": "object",
+                        "properties": {"wire": {"type": "string"}, "read": {"type": "string"}},
+                    },
                     "Wire": {"type": "object", "properties": {"copy": {"type": "integer"}, "b": ref("None")}},
-                    "None": {"type": "object", "description": NASTY, "properties": {"model_config": {"type": "string"}}},
-                    "2fa": {"type": "string", "enum": ["a\"b", "c\nd", "e\\f"]},
-                    "Literal": {"type": "object", "properties": {"any": ref("Any"), "list": {"type": "array", "items": ref("2fa")}}},
+                    "None": {
+                        "type": "object",
+                        "description": NASTY,
+                        "properties": {"model_config": {"type": "string"}},
+                    },
+                    "2fa": {"type": "string", "enum": ['a"b', "c\nd", "e\\f"]},
+                    "Literal": {
+                        "type": "object",
+                        "properties": {"any": ref("Any"), "list": {"type": "array", "items": ref("2fa")}},
+                    },
                     "Any": {"type": "object", "properties": {"x": {}, "field": ref("Field")}},
-                    "Field": {"type": "object", "properties": {"to_wire": {"type": "string"}, "json": {"type": "string"}}},
-                    "Model": {"type": "object", "properties": {"from": {"type": "string", "description": NASTY}}},
+                    "Field": {
+                        "type": "object",
+                        "properties": {"to_wire": {"type": "string"}, "json": {"type": "string"}},
+                    },
+                    "Model": {
+                        "type": "object",
+                        "properties": {"from": {"type": "string", "description": NASTY}},
+                    },
                 },
             ),
             "tags": [{"name": "Users", "description": NASTY}],
@@ -95,7 +112,10 @@ def test_no_argument_shadows_a_module_or_another_argument(client: Client) -> Non
     api, recorder = client.api()
     api.transport.traps(
         "p",
-        **{name: name for name in ("self_", "models", "operations", "body_query", "extra_body_query", "class_", "list")},
+        **{
+            name: name
+            for name in ("self_", "models", "operations", "body_query", "extra_body_query", "class_", "list")
+        },
         models_query="_models",
         not_given="NOT_GIVEN",
         id_body="i",
@@ -154,7 +174,9 @@ def test_free_text_stands_in_docstrings_whatever_it_holds(client: Client) -> Non
     assert client.module("__init__").CONTRACT_VERSION == "1\n2"
 
 
-@pytest.mark.parametrize("text", ['"', '"""', '""""', "\\", 'a\\"', "\x00\x1f\u2028\u202e", "'\"'", 'x"""', ""])
+@pytest.mark.parametrize(
+    "text", ['"', '"""', '""""', "\\", 'a\\"', "\x00\x1f\u2028\u202e", "'\"'", 'x"""', ""]
+)
 def test_prose_is_one_line_and_ends_no_docstring(text: str) -> None:
     source = f'"""{prose(text)}"""\nx = 1  # {prose(text)}\ny = 2\n'
     names: dict[str, object] = {}
@@ -173,7 +195,7 @@ def retitle(toy: Settings, title: str, wire: str = "toy:moved") -> None:
 def test_events_called_like_what_their_module_imports_are_numbered(toy: Settings, title: str) -> None:
     retitle(toy, title)
     found = contract.load(toy)
-    assert [event.name for event in found.events][0].endswith("2")
+    assert found.events[0].name.endswith("2")
     assert [warning.name for warning in found.warnings] == ["name-collision"]
 
 
@@ -195,9 +217,11 @@ def test_a_constant_that_would_replace_something_is_refused(toy: Settings, edit:
 
 def test_two_commands_of_one_name_are_refused_and_of_one_constant_numbered(toy: Settings) -> None:
     assert toy.commands is not None
-    other = json.loads((toy.commands / "join.json").read_text().replace("JoinRequest", "BRequest").replace("JoinAck", "BAck"))
+    other = json.loads(
+        (toy.commands / "join.json").read_text().replace("JoinRequest", "BRequest").replace("JoinAck", "BAck")
+    )
     (toy.commands / "zz.json").write_text(json.dumps(other))
-    with pytest.raises(ContractError, match="command 'join' is already that of join.json"):
+    with pytest.raises(ContractError, match=r"command 'join' is already that of join\.json"):
         contract.load(toy)
     (toy.commands / "zz.json").write_text(json.dumps({**other, "x-command": "Join!"}))
     assert {command.constant for command in contract.load(toy).commands} == {"JOIN", "JOIN2"}

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,7 @@ def test_another_version_of_a_library_makes_it_look_again(
     def version(_: str) -> str:
         return "0"
 
-    monkeypatch.setattr(_stamp.metadata, "version", version)
+    monkeypatch.setattr(metadata, "version", version)
     assert not _stamp.is_current(generated)
 
 
@@ -127,7 +128,11 @@ def test_options_override_single_keys_of_the_table_of_the_same_package(tmp_path:
     assert build(merge({}, table)).openapi == tmp_path / "api.yaml"
     for given in ({"out": Path("o")}, {"out": Path("o"), "package": "mine.client"}):
         found = build(merge(given, table))
-        assert (found.openapi, found.events, found.out) == (tmp_path / "api.yaml", tmp_path / "events", Path("o"))
+        assert (found.openapi, found.events, found.out) == (
+            tmp_path / "api.yaml",
+            tmp_path / "events",
+            Path("o"),
+        )
 
 
 def test_options_for_another_package_stand_alone(

@@ -49,16 +49,17 @@ def test_the_last_line_needs_no_line_break() -> None:
 
 
 def test_a_formatted_string_is_one_token_on_every_python() -> None:
-    """The tokens of Python 3.12 for `x = f"a{f'{await b}'}c"; y`: the strings become the token they were before."""
+    """The tokens of Python 3.12 for `x = f"a{f'{await b}'}c"; y` become those that they were before."""
     start, middle, end, name, op = 1001, 1002, 1003, tokenize.NAME, tokenize.OP
-    line = 'x = f"a{f\'{await b}\'}c"; y'
+    line = "x = f\"a{f'{await b}'}c\"; y"
     many = [
-        *((name, "x", 0), (op, "=", 2), (start, 'f"', 4), (middle, "a", 6), (op, "{", 7), (start, "f\'", 8)),
-        *((op, "{", 10), (name, "await", 11), (name, "b", 17), (op, "}", 18), (end, "\'", 19), (op, "}", 20)),
+        *((name, "x", 0), (op, "=", 2), (start, 'f"', 4), (middle, "a", 6), (op, "{", 7), (start, "f'", 8)),
+        *((op, "{", 10), (name, "await", 11), (name, "b", 17), (op, "}", 18), (end, "'", 19), (op, "}", 20)),
         *((middle, "c", 21), (end, '"', 22), (op, ";", 23), (name, "y", 25)),
     ]
     tokens = [
-        tokenize.TokenInfo(kind, text, (1, column), (1, column + len(text)), line) for kind, text, column in many
+        tokenize.TokenInfo(kind, text, (1, column), (1, column + len(text)), line)
+        for kind, text, column in many
     ]
     found = [
         (token.type, line[token.start[1] : token.end[1]]) for token in whole_strings(tokens, {start}, {end})
