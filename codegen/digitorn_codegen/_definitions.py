@@ -156,9 +156,11 @@ class Definitions:
             found.pop(key, None)
         if isinstance(tags := value.get("discriminator"), dict):
             found["discriminator"] = self._discriminator(document, f"{pointer}/discriminator", tags)
+            if found["discriminator"] is None:
+                del found["discriminator"]
         return modern(found) if self._is_3_0(document) else found
 
-    def _discriminator(self, document: Document, pointer: str, value: JsonObject) -> JsonObject:
+    def _discriminator(self, document: Document, pointer: str, value: JsonObject) -> JsonValue:
         mapping = value.get("mapping")
         if not isinstance(mapping, dict):
             return value
@@ -168,9 +170,9 @@ class Definitions:
             try:
                 found = self.documents.resolve(document, where, self._mapped(document, str(target)))
             except ContractError as error:
-                # A mapping is a hint: the union can be told without it.
+                # A mapping is a hint, and one that is wrong in part is none: the union is told without it.
                 self.warn("mapping-dropped", document.path, where, error.reason)
-                continue
+                return None
             keys[tag] = REF + self.define(found.document, found.pointer)
         return {**value, "mapping": keys}
 

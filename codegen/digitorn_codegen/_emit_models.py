@@ -14,8 +14,9 @@ from datamodel_code_generator.enums import DataModelType
 from datamodel_code_generator.format import PythonVersion
 
 from . import _ir as ir
-from ._documents import JsonObject, JsonValue, below
+from ._documents import JsonObject, JsonValue, below, walk
 from ._errors import ContractError
+from ._names import snake
 
 DOCSTRINGS = {
     "models": "Shapes of the REST interface.",
@@ -91,6 +92,7 @@ def _generated(contract: ir.Contract, document: JsonObject, package: str, report
                 use_single_line_docstring=True,
                 strict_nullable=True,
                 snake_case_field=True,
+                aliases=_aliases(contract),
                 disable_timestamp=True,
                 field_constraints=True,
                 formatters=[],
@@ -107,6 +109,18 @@ def _generated(contract: ir.Contract, document: JsonObject, package: str, report
             for file in sorted(out.glob("*.py"))
             if file.stem != "__init__"
         }
+
+
+def _aliases(contract: ir.Contract) -> dict[str, str]:
+    """Other attributes for members that would replace the methods of every class."""
+    members = {
+        name
+        for definition in contract.definitions
+        for _, schema in walk(definition.schema)
+        if isinstance(properties := schema.get("properties"), dict)
+        for name in properties
+    }
+    return {name: f"{snake(name)}_" for name in sorted(members) if snake(name) in ("from_wire", "to_wire")}
 
 
 def _check_names(contract: ir.Contract, found: Mapping[str, str]) -> None:

@@ -1,13 +1,19 @@
-"""A small contract of a make-believe daemon that each test may break."""
+"""A small contract of a make-believe daemon that each test may break, and clients of made-up documents."""
 
+import importlib
+import itertools
+import json
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from digitorn_codegen import Settings
+from digitorn_codegen import Settings, generate
 
 TOY = Path(__file__).parent / "toy"
 
@@ -42,3 +48,99 @@ def edit(toy: Settings) -> Callable[[str, str, str], None]:
 def without_events(toy: Settings) -> Settings:
     """The toy contract's REST part alone."""
     return replace(toy, events=None, commands=None)
+
+
+def document(
+    paths: Mapping[str, object], schemas: Mapping[str, object] | None = None, openapi: str = "3.1.0"
+) -> dict[str, object]:
+    """An OpenAPI document."""
+    return {
+        "openapi": openapi,
+        "info": {"title": "Made up", "version": "1"},
+        "paths": paths,
+        "components": {"schemas": schemas or {}},
+    }
+
+
+def ok(schema: object, media_type: str = "application/json") -> dict[str, object]:
+    """A response with a body."""
+    return {"description": "ok", "content": {media_type: {"schema": schema}}}
+
+
+def ref(name: str) -> dict[str, object]:
+    """A reference to a component."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+class Recorder:
+    """A transport that keeps the calls and answers nothing."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def send(self, call: Any) -> None:
+        """Keeps a call."""
+        self.calls.append(call)
+
+
+@dataclass(frozen=True)
+class Client:
+    """A generated client that is importable while its module of tests runs."""
+
+    settings: Settings
+    warnings: tuple[str, ...]
+
+    def module(self, name: str) -> Any:
+        """One of its modules."""
+        return importlib.import_module(f"{self.settings.package}.{name}")
+
+    def api(self) -> tuple[Any, Recorder]:
+        """Its stubs over a transport that keeps the calls."""
+        recorder = Recorder()
+        return self.module("rest").Api(recorder), recorder
+
+    def warned(self) -> set[str]:
+        """The kinds of its warnings."""
+        return {text.partition(":")[0] for text in self.warnings}
+
+    def mypy(self) -> str:
+        """What strict mypy has to say about it."""
+        ran = subprocess.run(
+            [
+                *(sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=cache"),
+                *("-p", self.settings.package),
+            ],
+            cwd=self.settings.out.parent,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return "" if ran.returncode == 0 else ran.stdout
+
+
+Make = Callable[[Mapping[str, object]], Client]
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make]:
+    """Makes clients of documents."""
+    added: list[str] = []
+
+    def client(found: Mapping[str, object]) -> Client:
+        folder = tmp_path_factory.mktemp("client")
+        source = folder / "openapi.json"
+        source.write_text(json.dumps(found), encoding="utf-8")
+        package = f"made_up_{next(_numbers)}"
+        settings = Settings(openapi=source, package=package, out=folder / "out" / package)
+        warnings: list[str] = []
+        generate(settings, warnings.append)
+        sys.path.insert(0, str(folder / "out"))
+        added.append(str(folder / "out"))
+        importlib.invalidate_caches()
+        return Client(settings, tuple(warnings))
+
+    yield client
+    for entry in added:
+        sys.path.remove(entry)

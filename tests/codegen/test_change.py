@@ -32,7 +32,8 @@ def mypy_errors(folder: Path) -> list[tuple[str, str]]:
         [
             *(sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=cache"),
             *("--explicit-package-bases", "--follow-imports=silent"),
-            *("test_sample.py", "src/digitorn/testing/_generated"),
+            "test_sample.py",
+            *(f"src/digitorn/testing/_generated/{module}.py" for module in ("events", "payloads")),
         ],
         cwd=folder,
         env={"MYPYPATH": str(folder / "src"), "PATH": ""},

@@ -77,7 +77,10 @@ def test_generate_removes_what_is_no_longer_produced(toy: Settings) -> None:
     assert not left_over.exists()
 
 
-def test_the_command_answers_0_1_and_2(toy: Settings, edit: Edit, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_answers_0_1_and_2(
+    toy: Settings, edit: Edit, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(toy.openapi.parent)
     options = [
         f"--openapi={toy.openapi}",
         f"--events={toy.events}",
