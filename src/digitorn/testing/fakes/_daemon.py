@@ -26,7 +26,9 @@ DEFAULT_USER: Final = "dev"
 class FakeDaemon:
     """A small working daemon on a free loopback port: real HTTP, real Socket.IO, a scripted model.
 
-    It speaks build A of the contract. Use it as a context manager, or call `start` and `stop`.
+    It speaks build A of the contract. Operations without behaviour answer with examples that keep to the
+    contract, the same each time, behind the usual checks of token, ids and request. Use it as a context
+    manager, or call `start` and `stop`.
 
         model = FakeModel().will_respond_with_text("Hello.")
         with FakeDaemon() as daemon:
