@@ -79,7 +79,9 @@ FAULTS: dict[str, tuple[dict[str, object], str, str]] = {
             {
                 "/a": {
                     "get": {
-                        "parameters": [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}],
+                        "parameters": [
+                            {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+                        ],
                         "responses": {"200": ok({})},
                     }
                 }
