@@ -96,7 +96,7 @@ def mutate(trees: dict[str, Node], draw: Draw) -> None:
         parent[last] = copy.deepcopy(at(trees, draw(st.sampled_from(every))))
     elif isinstance(parent, dict):
         members = cast("dict[str, object]", parent)
-        members[draw(st.sampled_from(NAMES))] = members.pop(last)
+        members[draw(st.sampled_from(NAMES))] = members.pop(str(last))
 
 
 @st.composite
