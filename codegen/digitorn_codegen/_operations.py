@@ -199,6 +199,8 @@ class Operations:
             schema: JsonValue = entry.get("schema", {}) if isinstance(entry, dict) else None
             return f"{target.pointer}/content/{escape(media_type)}/schema", schema, style
         location = text_of(value, "in")
+        if value.get("allowReserved") is True:
+            self._warn("reserved-encoded", target, "reserved characters are percent-encoded all the same")
         default = "form" if location in ("query", "cookie") else "simple"
         named = text_of(value, "style") or default
         if named not in _ALLOWED.get(location, ()):
@@ -210,6 +212,14 @@ class Operations:
     def _warn(self, name: str, target: Target, text: str) -> None:
         self.definitions.warn(name, target.document.path, target.pointer, text)
 
+    def _chosen(self, target: Target, content: Mapping[str, JsonObject]) -> tuple[str | None, ir.Media]:
+        """The media type that is used of those offered, and how it is written."""
+        chosen, media = _media(content)
+        others = [name for name in content if name != chosen and _media({name: {}})[1] != media]
+        if others:
+            self._warn("media-ignored", target, f"{chosen} is used, {', '.join(others)} is not")
+        return chosen, media
+
     # --- bodies
 
     def _body(self, raw: _Raw, id_: str, taken: set[str]) -> ir.Body | None:
@@ -219,7 +229,7 @@ class Operations:
         target = self.definitions.documents.follow(raw.document, f"{raw.pointer}/requestBody", found)
         body = target.value_object
         content = _content(body)
-        media_type, media = _media(content)
+        media_type, media = self._chosen(target, content)
         if media_type is None:
             return None
         schema = content[media_type].get("schema", {})
@@ -236,6 +246,9 @@ class Operations:
             return ir.Body(media, wire, (), whole, required, extra=False)
         encoding = content[media_type].get("encoding")
         styles = encoding if isinstance(encoding, dict) and media != "json" else {}
+        for name, described in styles.items():
+            if isinstance(described, dict) and "contentType" in described:
+                self._warn("part-type-ignored", target, f"the content type of part {name!r} is not sent")
         # Only a body that is passed whole, or has more members, has these arguments.
         taken -= {"body"} if flat.extra else {"body", "extra_body"}
         fields = [
@@ -362,7 +375,7 @@ class Operations:
 
     def _response(self, target: Target, hint: str) -> ir.Result:
         content = _content(target.value_object)
-        media_type, media = _media(content)
+        media_type, media = self._chosen(target, content)
         if media_type is None:
             return ir.Result("none", "None", None)
         if media == "text":
