@@ -62,6 +62,7 @@ class Operations:
     definitions: Definitions
     api: Document
     _ids: Scope = field(default_factory=lambda: Scope.reserving(("operations",)))
+    _said: set[str] = field(default_factory=set[str])
 
     def tags(self) -> tuple[ir.Tag, ...]:
         """Every operation, grouped by its first tag.
@@ -216,8 +217,11 @@ class Operations:
         """The media type that is used of those offered, and how it is written."""
         chosen, media = _media(content)
         others = [name for name in content if name != chosen and _media({name: {}})[1] != media]
-        if others:
-            self._warn("media-ignored", target, f"{chosen} is used, {', '.join(others)} is not")
+        said = f"{chosen} is used, {', '.join(others)} is not, here and wherever these are offered"
+        # Whole documents offer the same media everywhere: the first place stands for all.
+        if others and said not in self._said:
+            self._said.add(said)
+            self._warn("media-ignored", target, said)
         return chosen, media
 
     # --- bodies
