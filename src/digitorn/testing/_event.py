@@ -186,7 +186,8 @@ def _lifted(envelope: EventEnvelope) -> EventEnvelope:
 def _broken(frame: dict[str, Any], error: ValidationError) -> LiveEvent[EventPayload]:
     """An event whose envelope breaks the contract: what can be read of it is kept."""
     faulty = {str(one["loc"][0]) for one in error.errors() if one["loc"]}
-    payload = InvalidPayload(raw=frame.get("payload"), errors=reasons(error))
+    unchecked = EventEnvelope.model_construct(type="", payload={}).model_copy(update=frame)
+    payload = InvalidPayload(raw=unchecked.payload, errors=reasons(error))
     readable = EventEnvelope.model_construct(type="", payload={}).model_copy(
         update={key: value for key, value in frame.items() if key not in faulty}
     )

@@ -145,24 +145,25 @@ def ring_copy(event: EventEnvelope) -> EventEnvelope:
 
 def log_row(event: EventEnvelope) -> EventEnvelope:
     """A row of the durable log, in which the payload repeats the ids of the operation."""
-    fields: dict[str, Any] = {
-        "type": event.type,
-        "kind": event.kind,
-        "seq": event.seq,
-        "ts": (event.ts or "").replace("Z", "+00:00"),
-        "app_id": event.app_id,
-        "session_id": event.session_id,
-        "user_id": event.user_id,
-        "correlation_id": event.correlation_id,
-        "event_id": event.event_id,
-        "op_id": event.op_id,
-        "op_type": event.op_type,
-        "op_state": event.op_state,
-        "payload": {**event.payload, **_lifted(event, same_name=True)},
-    }
-    if event.op_parent_id is not None:
-        fields["op_parent_id"] = event.op_parent_id
-    return EventEnvelope(**fields)
+    row = EventEnvelope(
+        type=event.type,
+        kind=event.kind,
+        seq=event.seq,
+        ts=(event.ts or "").replace("Z", "+00:00"),
+        app_id=event.app_id,
+        session_id=event.session_id,
+        user_id=event.user_id,
+        correlation_id=event.correlation_id,
+        event_id=event.event_id,
+        op_id=event.op_id,
+        op_type=event.op_type,
+        op_state=event.op_state,
+        payload={**event.payload, **_lifted(event, same_name=True)},
+    )
+    if event.op_parent_id is None:
+        # A row has the parent only when there is one.
+        return row
+    return row.model_copy(update={"op_parent_id": event.op_parent_id})
 
 
 def gap_fill(event: EventEnvelope) -> EventEnvelope:
