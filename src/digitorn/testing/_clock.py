@@ -48,4 +48,4 @@ def remaining(limit: float) -> float:
         limit: Seconds.
     """
     deadline = _DEADLINE.get()
-    return limit if deadline is None else max(0.0, min(limit, deadline - time.monotonic()))
+    return max(0.0, limit if deadline is None else min(limit, deadline - time.monotonic()))

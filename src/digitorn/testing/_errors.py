@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from ._event import LiveEvent
     from ._generated.events import EventPayload
     from ._generated.models import PendingApproval
+    from ._turn_result import TurnResult
 
 
 class DigitornError(Exception):
@@ -138,7 +139,10 @@ class EventTimeout(DigitornError, TimeoutError):
     Attributes:
         events: What did arrive, in order.
         pending_approvals: Approvals that were asked for and not resolved.
+        result: What the turn came to so far, when it was the end of a turn that did not come.
     """
+
+    result: "TurnResult | None" = None
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Generic, cast
+from typing import Any, Generic, TypeAlias, cast
 
 from pydantic import ConfigDict, ValidationError
 from typing_extensions import TypeVar
@@ -113,7 +113,11 @@ class LiveEvent(Mapping[str, Any], Generic[P_co]):
         return self.seq > 0 and self.session_id is not None and self.kind != "system"
 
 
-def decode(raw: object) -> LiveEvent[EventPayload]:
+AnyEvent: TypeAlias = LiveEvent[EventPayload]
+"""An event of whatever type."""
+
+
+def decode(raw: object) -> AnyEvent:
     """The event in a frame. Never raises: what does not fit becomes an `InvalidPayload` with its errors.
 
     Args:
@@ -141,7 +145,7 @@ def payload_of(wire: str, payload: Mapping[str, Any]) -> EventPayload:
         return InvalidPayload(raw=payload, errors=reasons(error))
 
 
-def _event(envelope: EventEnvelope, payload: EventPayload, raw: dict[str, Any]) -> LiveEvent[EventPayload]:
+def _event(envelope: EventEnvelope, payload: EventPayload, raw: dict[str, Any]) -> AnyEvent:
     envelope = _lifted(envelope)
     return LiveEvent(
         seq=envelope.seq or 0,
@@ -183,7 +187,7 @@ def _lifted(envelope: EventEnvelope) -> EventEnvelope:
         return envelope
 
 
-def _broken(frame: dict[str, Any], error: ValidationError) -> LiveEvent[EventPayload]:
+def _broken(frame: dict[str, Any], error: ValidationError) -> AnyEvent:
     """An event whose envelope breaks the contract: what can be read of it is kept."""
     faulty = {str(one["loc"][0]) for one in error.errors() if one["loc"]}
     unchecked = EventEnvelope.model_construct(type="", payload={}).model_copy(update=frame)

@@ -1,6 +1,6 @@
 """Values that name an app or a session; made locally, without asking the daemon."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +25,11 @@ class SessionHandle:
         app_id: Its app.
         daemon_url: The daemon.
         workspace: Working folder on the daemon's machine, sent with each message; empty for none.
+        first_turn: Correlation id of the turn that it was created with; None when it was not.
     """
 
     session_id: str
     app_id: str
     daemon_url: str
     workspace: str = ""
+    first_turn: str | None = field(default=None, compare=False)

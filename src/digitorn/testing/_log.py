@@ -1,55 +1,31 @@
 """The event log: order, duplicates, typing and waiting, without any IO."""
 
 import threading
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeAlias, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
+from . import _session_protocol as protocol
 from ._errors import ContractViolation, EventTimeout
-from ._event import InvalidPayload, LiveEvent, UnknownPayload, decode
+from ._event import AnyEvent, InvalidPayload, LiveEvent, UnknownPayload, decode
 from ._generated.events import (
     EVENTS,
-    ActiveOpsSnapshot,
     ApprovalRequest,
     ApprovalResolved,
     ApprovalsSnapshot,
     EventPayload,
     EventType,
-    MemorySnapshot,
-    MessageMerged,
-    MessageQueued,
-    MessageReplaced,
-    PreviewSnapshot,
-    QueueSnapshot,
-    SessionSnapshot,
-    StateSnapshot,
-    StreamCatchup,
-    UserMessage,
+    MessageStarted,
 )
 from ._generated.models import PendingApproval
 from ._select import Selector
+from ._sequence import Sequence as NumberSequence
+from ._turns import TurnTracker
 
 P = TypeVar("P", bound=EventPayload)
-AnyEvent: TypeAlias = LiveEvent[EventPayload]
 Sink: TypeAlias = Callable[[AnyEvent | None], object]
-
-
-_SNAPSHOTS: Final = (
-    ActiveOpsSnapshot,
-    ApprovalsSnapshot,
-    MemorySnapshot,
-    PreviewSnapshot,
-    QueueSnapshot,
-    SessionSnapshot,
-    StateSnapshot,
-    StreamCatchup,
-)
-"""Made for one socket when it joins; no part of what the session does (contract: events, section 5.11)."""
-
-_SNAPSHOT_WIRES: Final = frozenset(wire for one in _SNAPSHOTS for wire in EVENTS.types_of(one))
-
-_BEFORE_RUNNING: Final = (UserMessage, MessageQueued, MessageMerged, MessageReplaced)
+InOrder: TypeAlias = Callable[[AnyEvent, str | None], object]
 
 
 @dataclass(slots=True)
@@ -61,18 +37,43 @@ class Subscription:
     """
 
     existing: list[AnyEvent]
-    _log: "EventLog"
-    _sink: Sink
-    _wires: frozenset[str] | None
+    _cancel: Callable[[], None]
 
     def cancel(self) -> None:
         """Ends the delivery. May be called again."""
-        self._log._unsubscribe(self._sink, self._wires)  # pyright: ignore[reportPrivateUsage] - one module
+        self._cancel()
 
 
 _EVENTS_SHOWN = 8
+_STARTED_WIRES = EVENTS.types_of(MessageStarted)
 _EVERY = ""
 """Key of the sinks that want every type; no wire name is empty."""
+
+
+class _Sinks:
+    """Who is given what, by key. The owner locks."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[str, tuple[Sink, ...]] = {}
+
+    def add(self, keys: Iterable[str], sink: Sink) -> None:
+        for key in keys:
+            self._by_key[key] = (*self._by_key.get(key, ()), sink)
+
+    def remove(self, keys: Iterable[str], sink: Sink) -> None:
+        for key in keys:
+            left = tuple(one for one in self._by_key.get(key, ()) if one is not sink)
+            if left:
+                self._by_key[key] = left
+            else:
+                self._by_key.pop(key, None)
+
+    def of(self, key: str) -> tuple[Sink, ...]:
+        return self._by_key.get(key, ())
+
+    def all(self) -> list[Sink]:
+        # One sink may stand under several keys.
+        return list({id(sink): sink for some in self._by_key.values() for sink in some}.values())
 
 
 class EventLog:
@@ -83,15 +84,25 @@ class EventLog:
     Order is by `seq`; an event without a number stays behind what had arrived before it. Copies are
     recognised by `event_id` and by `seq`, both within a session (contract: events, section 8, trap 1).
 
+    What arrives is here at once for `wait_for` and the like. Those who read a turn event by event get its
+    events in order: behind a missing number they wait until it came or was given up.
+
     Args:
         session_id: Keep only this session's events (and those of none); others go to `foreign`.
         strict: Raise on an event that the contract does not name or that breaks it.
+        since: The events of the session that are wanted begin behind this number.
     """
 
-    def __init__(self, *, session_id: str | None = None, strict: bool = False) -> None:
+    def __init__(self, *, session_id: str | None = None, strict: bool = False, since: int = 0) -> None:
         self.session_id = session_id
         self.strict = strict
         self._lock = threading.Lock()
+        self._numbers: NumberSequence[AnyEvent] = NumberSequence(since)
+        self._by_turn: dict[str, list[AnyEvent]] = {}
+        self._turn_sinks = _Sinks()
+        self._turn_ends: dict[str, BaseException | None] = {}
+        self._tracker = TurnTracker(self._turn_at)
+        self._in_order: InOrder | None = None
         self._ordered: list[tuple[int, int, AnyEvent]] = []
         self._by_type: dict[str, list[AnyEvent]] = {}
         self._by_correlation: dict[str, list[AnyEvent]] = {}
@@ -102,7 +113,7 @@ class EventLog:
         self._foreign: list[AnyEvent] = []
         self._duplicates = 0
         self._last_seq = 0
-        self._sinks: dict[str, tuple[Sink, ...]] = {}
+        self._sinks = _Sinks()
         self._closed: BaseException | None = None
 
     # --- feeding
@@ -127,13 +138,19 @@ class EventLog:
             if self._is_foreign(event):
                 self._foreign.append(event)
                 return None
-            if self._is_copy(event):
+            is_copy, brings_number = self._recognise(event)
+            released = self._sequence(event, is_copy=is_copy, brings_number=brings_number)
+            if is_copy:
                 self._duplicates += 1
-                return None
-            self._insert(event)
-            sinks = (*self._sinks.get(event.type, ()), *self._sinks.get(_EVERY, ()))
+            else:
+                self._insert(event)
+            sinks = () if is_copy else (*self._sinks.of(event.type), *self._sinks.of(_EVERY))
+            deliveries = self._deliveries(released)
         for sink in sinks:
             sink(event)
+        self._deliver(deliveries)
+        if is_copy:
+            return None
         if self.strict:
             _refuse(event)
         return event
@@ -141,17 +158,19 @@ class EventLog:
     def _is_foreign(self, event: AnyEvent) -> bool:
         return self.session_id is not None and event.session_id not in (None, self.session_id)
 
-    def _is_copy(self, event: AnyEvent) -> bool:
-        found = False
+    def _recognise(self, event: AnyEvent) -> tuple[bool, bool]:
+        """Whether an event is a copy, and whether its number is new."""
+        is_copy, brings_number = False, False
         if event.event_id is not None:
             key = (event.session_id, event.event_id)
-            found = key in self._seen_ids
+            is_copy = key in self._seen_ids
             self._seen_ids.add(key)
         if event.is_numbered:
             numbered = (event.session_id, event.seq)
-            found = found or numbered in self._seen_seqs
+            brings_number = numbered not in self._seen_seqs
+            is_copy = is_copy or not brings_number
             self._seen_seqs.add(numbered)
-        return found
+        return is_copy, brings_number
 
     def _insert(self, event: AnyEvent) -> None:
         place = event.seq if event.is_numbered else self._last_seq
@@ -165,7 +184,7 @@ class EventLog:
         self._by_type.setdefault(event.type, []).append(event)
         if event.correlation_id is not None:
             self._by_correlation.setdefault(event.correlation_id, []).append(event)
-        elif event.is_numbered and not is_snapshot(event):
+        elif protocol.is_logged(event):
             self._nameless.append(event)
         if event.op_id is not None:
             self._by_op.setdefault(event.op_id, []).append(event)
@@ -197,12 +216,26 @@ class EventLog:
         """
         with self._lock:
             named = _sorted(self._by_correlation.get(correlation_id, ()))
-            running = [event.seq for event in named if not isinstance(event.payload, _BEFORE_RUNNING)]
+            running = [event for event in named if not protocol.waits_to_run(event)]
             if not running:
                 return named
-            first, last = running[0], running[-1]
+            first, last = running[0].seq, self._end_of(correlation_id, running)
             nameless = [event for event in self._nameless if first < event.seq < last]
         return _sorted([*named, *nameless])
+
+    def _end_of(self, correlation_id: str, running: list[AnyEvent]) -> float:
+        """The number before which events without a name are of this turn."""
+        ends = [event.seq for event in running if protocol.ends_a_turn(event)]
+        if ends:
+            return ends[0]
+        # One that was cut off without an end ends where another one starts.
+        later = (
+            event.seq
+            for wire in _STARTED_WIRES
+            for event in self._by_type.get(wire, ())
+            if event.seq > running[0].seq and event.correlation_id != correlation_id
+        )
+        return min(later, default=float("inf"))
 
     def operation(self, op_id: str) -> list[AnyEvent]:
         """The events of one operation so far, in order."""
@@ -236,8 +269,7 @@ class EventLog:
             since: The number below which nothing is asked.
         """
         with self._lock:
-            seen = sum(1 for _, seq in self._seen_seqs if seq > since)
-            return seen < self._last_seq - since
+            return self._numbers.has_gap(since)
 
     @property
     def duplicates(self) -> int:
@@ -269,23 +301,18 @@ class EventLog:
                 other classes under the same wire name.
         """
         selector = Selector(types)
+        keys = (_EVERY,) if selector.wires is None else tuple(selector.wires)
         with self._lock:
-            for key in _keys(selector.wires):
-                self._sinks[key] = (*self._sinks.get(key, ()), sink)
+            self._sinks.add(keys, sink)
             existing = self._existing_unlocked(selector)
             closed = self._closed is not None
         if closed:
             sink(None)
-        return Subscription(existing, self, sink, selector.wires)
+        return Subscription(existing, lambda: self._unsubscribe(self._sinks, keys, sink))
 
-    def _unsubscribe(self, sink: Sink, wires: frozenset[str] | None) -> None:
+    def _unsubscribe(self, sinks: _Sinks, keys: Iterable[str], sink: Sink) -> None:
         with self._lock:
-            for key in _keys(wires):
-                left = tuple(one for one in self._sinks.get(key, ()) if one is not sink)
-                if left:
-                    self._sinks[key] = left
-                else:
-                    self._sinks.pop(key, None)
+            sinks.remove(keys, sink)
 
     def close(self, reason: BaseException) -> None:
         """Wakes everybody who waits: nothing more will come. The first reason stays.
@@ -297,15 +324,129 @@ class EventLog:
             if self._closed is not None:
                 return
             self._closed = reason
-            # A sink stands under each of its types.
-            sinks = {id(sink): sink for some in self._sinks.values() for sink in some}
-        for sink in sinks.values():
+            sinks = [*self._sinks.all(), *self._turn_sinks.all()]
+        for sink in sinks:
             sink(None)
 
     @property
     def closed(self) -> BaseException | None:
         """Why nothing more will come; None while something may."""
         return self._closed
+
+    # --- reading in order
+
+    def subscribe_turn(self, sink: Sink, correlation_id: str) -> Subscription:
+        """Delivers every later event of one turn to a sink in order, with no gap behind those already here.
+
+        The sink is called where `feed` is called, with None at the end of the turn and when the log is
+        closed. It must be quick.
+
+        Args:
+            sink: Takes the event.
+            correlation_id: The turn.
+        """
+        with self._lock:
+            self._turn_sinks.add((correlation_id,), sink)
+            existing = _sorted(self._by_turn.get(correlation_id, ()))
+            ended = self._closed is not None or correlation_id in self._turn_ends
+        if ended:
+            sink(None)
+        return Subscription(existing, lambda: self._unsubscribe(self._turn_sinks, (correlation_id,), sink))
+
+    def subscribe_in_order(self, sink: InOrder) -> None:
+        """Delivers every later event of the session in order, each with the turn that it belongs to.
+
+        Args:
+            sink: Takes the event and the turn's correlation id, None for an event of no turn. It must be
+                quick. There is one such sink.
+        """
+        self._in_order = sink
+
+    def end_turn(self, correlation_id: str, error: BaseException | None = None) -> None:
+        """Wakes those who read a turn: all of it is here.
+
+        Args:
+            correlation_id: The turn.
+            error: Why it cannot be read to its end, if so.
+        """
+        with self._lock:
+            self._turn_ends[correlation_id] = error
+            sinks = self._turn_sinks.of(correlation_id)
+        for sink in sinks:
+            sink(None)
+
+    def turn_ended(self, correlation_id: str) -> bool:
+        """Whether a turn is here to its end."""
+        with self._lock:
+            return correlation_id in self._turn_ends and self._turn_ends[correlation_id] is None
+
+    def turn_error(self, correlation_id: str) -> BaseException | None:
+        """Why a turn cannot be read to its end; None if it can, or could so far."""
+        with self._lock:
+            return self._turn_ends.get(correlation_id)
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether those who read in order wait for a missing number."""
+        return self._numbers.is_holding
+
+    @property
+    def running_turn(self) -> str | None:
+        """The turn that runs, for those who read in order; None when none is known to."""
+        return self._tracker.running
+
+    def give_up(self, seq: int) -> None:
+        """Makes those who read in order wait no longer for missing numbers.
+
+        Args:
+            seq: The number up to which.
+        """
+        with self._lock:
+            deliveries = self._deliveries(self._numbers.give_up(seq))
+        self._deliver(deliveries)
+
+    def begin_at(self, seq: int) -> None:
+        """Begins the order behind a number: what is missing below it is not wanted.
+
+        Args:
+            seq: The number.
+        """
+        with self._lock:
+            deliveries = self._deliveries(self._numbers.begin_at(seq))
+        self._deliver(deliveries)
+
+    def _sequence(self, event: AnyEvent, *, is_copy: bool, brings_number: bool) -> list[AnyEvent]:
+        """What can be released in order now that an event came."""
+        mine = None if is_copy else event
+        if brings_number and self.session_id is not None:
+            return self._numbers.arrive(event.seq, mine)
+        # Without a number there is no order to keep, and without a session no one order.
+        return [] if mine is None else [mine]
+
+    def _deliveries(self, released: list[AnyEvent]) -> list[tuple[AnyEvent, str | None, tuple[Sink, ...]]]:
+        deliveries: list[tuple[AnyEvent, str | None, tuple[Sink, ...]]] = []
+        for event in released:
+            turn = self._tracker.turn_of(event)
+            if turn is not None:
+                self._by_turn.setdefault(turn, []).append(event)
+            deliveries.append((event, turn, () if turn is None else self._turn_sinks.of(turn)))
+        return deliveries
+
+    def _deliver(self, deliveries: list[tuple[AnyEvent, str | None, tuple[Sink, ...]]]) -> None:
+        for event, turn, sinks in deliveries:
+            for sink in sinks:
+                sink(event)
+            if self._in_order is not None:
+                self._in_order(event, turn)
+
+    def _turn_at(self, seq: int) -> str | None:
+        """The turn that ran at a number that has passed."""
+        for _, _, event in reversed(self._ordered[: bisect_left(self._ordered, seq, key=_place)]):
+            if protocol.ends_a_turn(event):
+                return None
+            if protocol.starts_running(event):
+                return event.correlation_id
+        return None
 
     def timeout(self, what: str, seconds: float) -> EventTimeout:
         """The error for something that did not come in time: it says what did.
@@ -336,21 +477,16 @@ class EventLog:
         return _sorted(event for events in lists for event in events if selector.matches(event))
 
 
-def is_snapshot(event: AnyEvent) -> bool:
-    """Whether an event was made for one socket when it joined (contract: events, section 5.11)."""
-    return event.type in _SNAPSHOT_WIRES
-
-
 def _order(entry: tuple[int, int, AnyEvent]) -> tuple[int, int]:
     return entry[0], entry[1]
 
 
+def _place(entry: tuple[int, int, AnyEvent]) -> int:
+    return entry[0]
+
+
 def _sorted(events: Iterable[AnyEvent]) -> list[AnyEvent]:
     return sorted(events, key=lambda event: event.seq)
-
-
-def _keys(wires: frozenset[str] | None) -> Iterable[str]:
-    return (_EVERY,) if wires is None else wires
 
 
 def _refuse(event: AnyEvent) -> None:

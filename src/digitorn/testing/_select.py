@@ -4,13 +4,13 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
-from ._event import LiveEvent
+from ._event import AnyEvent
 from ._generated.events import EVENTS, EventPayload, EventType
 
 EventSelector: TypeAlias = type[EventPayload] | EventType
 """A payload class or a wire name."""
 
-Where: TypeAlias = Callable[[LiveEvent[EventPayload]], bool]
+Where: TypeAlias = Callable[[AnyEvent], bool]
 
 
 class Selector:
@@ -48,7 +48,7 @@ class Selector:
                 wires.update(known)
         self.wires = frozenset(wires) if wires is not None and chosen else None
 
-    def matches(self, event: LiveEvent[EventPayload]) -> bool:
+    def matches(self, event: AnyEvent) -> bool:
         """Whether an event is of one of the types."""
         if not self._names and not self._classes:
             return True

@@ -3,27 +3,45 @@
 The builds differ in all three; what is decided here is decided by what arrives, never by a version.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal, TypeAlias
 
 from ._errors import ContractViolation
+from ._event import AnyEvent
 from ._generated.events import (
+    DISPATCHER_TOOLS,
+    EVENTS,
+    QUEUE_EXPIRED_CODES,
+    Abort,
+    ActiveOpsSnapshot,
+    ApprovalsSnapshot,
     CredentialAuthRequired,
     CredentialRequired,
     Error,
     EventPayload,
+    MemorySnapshot,
     MessageCancelled,
     MessageDone,
+    MessageMerged,
     MessageQueued,
+    MessageReplaced,
     MessageStarted,
+    PreviewSnapshot,
+    QueueCleared,
+    QueueSnapshot,
     Result,
+    SessionSnapshot,
+    StateSnapshot,
+    StreamCatchup,
+    StreamDone,
+    Token,
     TurnTerminal,
     UserMessage,
 )
 from ._generated.models import MessageAccepted, QueueEntry
-from ._log import AnyEvent, is_snapshot
 
-TurnStatus: TypeAlias = Literal["completed", "failed", "cancelled"]
+TurnStatus: TypeAlias = Literal["completed", "failed", "cancelled", "timed_out"]
+"""How a turn ended. One that a timeout of the test or of the daemon's queue cut short is `timed_out`."""
 
 FROM_NOW: Final = 2**31 - 1
 """A `since` above every real number: a join with it replays nothing."""
@@ -41,6 +59,22 @@ VISIBLE_SECONDS: Final = 1.0
 PAGE: Final = 5000
 """Most rows that one read of the durable log brings (contract: rest, list_session_events)."""
 
+_SNAPSHOTS: Final = (
+    ActiveOpsSnapshot,
+    ApprovalsSnapshot,
+    MemorySnapshot,
+    PreviewSnapshot,
+    QueueSnapshot,
+    SessionSnapshot,
+    StateSnapshot,
+    StreamCatchup,
+)
+"""Made for one socket when it joins; no part of what the session does (contract: events, section 5.11)."""
+
+_SNAPSHOT_WIRES: Final = frozenset(wire for one in _SNAPSHOTS for wire in EVENTS.types_of(one))
+
+_BEFORE_RUNNING: Final = (UserMessage, MessageQueued, MessageMerged, MessageReplaced)
+
 TURN_END_TYPES: Final[tuple[type[EventPayload], ...]] = (MessageDone, MessageCancelled, TurnTerminal)
 
 OUTCOME_TYPES: Final = (
@@ -53,8 +87,19 @@ OUTCOME_TYPES: Final = (
 )
 """What says how a turn ended."""
 
-TURN_END_HINTS: Final[tuple[type[EventPayload], ...]] = (MessageCancelled, Error)
+TURN_END_HINTS: Final[tuple[type[EventPayload], ...]] = (
+    Abort,
+    Error,
+    MessageCancelled,
+    MessageReplaced,
+    QueueCleared,
+)
 """What may mean the end of a turn without naming it."""
+
+
+def is_snapshot(event: AnyEvent) -> bool:
+    """Whether an event was made for one socket when it joined (contract: events, section 5.11)."""
+    return event.type in _SNAPSHOT_WIRES
 
 
 def is_logged(event: AnyEvent) -> bool:
@@ -62,9 +107,9 @@ def is_logged(event: AnyEvent) -> bool:
     return event.is_numbered and not is_snapshot(event)
 
 
-def belongs_to(event: AnyEvent, correlation_id: str) -> bool:
-    """Whether an event is of the turn with that correlation id."""
-    return event.correlation_id == correlation_id
+def ends_a_turn(event: AnyEvent) -> bool:
+    """Whether this event is the end of the turn that it names."""
+    return isinstance(event.payload, TURN_END_TYPES)
 
 
 def ends_turn(event: AnyEvent, correlation_id: str) -> bool:
@@ -73,12 +118,83 @@ def ends_turn(event: AnyEvent, correlation_id: str) -> bool:
     A build without `turn_terminal` ends with the done or cancelled event; one with it sends it behind
     those, so that the first of them is enough (contract: events, section 8, trap 4).
     """
-    return belongs_to(event, correlation_id) and isinstance(event.payload, TURN_END_TYPES)
+    return event.correlation_id == correlation_id and ends_a_turn(event)
 
 
 def begins_turn(event: AnyEvent) -> bool:
     """Whether this event may be the first of a turn."""
     return isinstance(event.payload, UserMessage | MessageQueued | MessageStarted)
+
+
+def starts_running(event: AnyEvent) -> bool:
+    """Whether the turn that this event names runs from here on."""
+    return isinstance(event.payload, MessageStarted)
+
+
+def is_running(event: AnyEvent) -> bool:
+    """Whether this event says that the turn that it names runs; the only sign of it behind a late join."""
+    return event.op_type == "turn" and event.op_state == "running" and not waits_to_run(event)
+
+
+def waits_to_run(event: AnyEvent) -> bool:
+    """Whether this event is of the time before its turn runs."""
+    return isinstance(event.payload, _BEFORE_RUNNING)
+
+
+def only_waits(turn: Iterable[AnyEvent]) -> bool:
+    """Whether a turn's events leave it in the queue: it was put there and never ran."""
+    states = {event.op_state for event in turn}
+    return states == {"pending"}
+
+
+def streamed_texts(turn: Iterable[AnyEvent]) -> list[list[str]]:
+    """The texts that a turn streamed, one for each request to the model, each as its pieces.
+
+    `stream_done` ends each; between two texts the daemon may put newlines that are part of neither
+    (contract: events, sections 5.1 and 5.2).
+    """
+    texts: list[list[str]] = [[]]
+    at_break = False
+    for event in turn:
+        match event.payload:
+            case StreamDone():
+                texts.append([])
+                at_break = True
+            case Token(delta=delta) if delta:
+                if not (at_break and not delta.strip("\n")):
+                    texts[-1].append(delta)
+                at_break = False
+            case _:
+                pass
+    return [text for text in texts if text]
+
+
+def tool_names(name: str, params: Mapping[str, object]) -> tuple[str, ...]:
+    """Every name that a tool call goes by.
+
+    It may be dotted, or that of a dispatcher with the real one in its arguments
+    (contract: events, section 5.3).
+
+    Args:
+        name: Name on the wire.
+        params: Arguments of the call.
+    """
+    inner = params.get("name") if name in DISPATCHER_TOOLS else None
+    names = (name, *((inner,) if isinstance(inner, str) else ()))
+    return (*names, *(one.rpartition(".")[2] for one in names if "." in one))
+
+
+def lacks_text(turn: Iterable[AnyEvent]) -> bool:
+    """Whether a turn that has ended lacks the end of its streamed answer.
+
+    Tokens are sent in the background and may come behind the event that ends the turn
+    (contract: events, section 8, trap 3).
+    """
+    events = list(turn)
+    texts = streamed_texts(events)
+    content = next((one.payload.content for one in events if isinstance(one.payload, Result)), "").strip()
+    answer = "".join(texts[-1]).strip() if texts else ""
+    return bool(answer) and len(answer) < len(content) and content.startswith(answer)
 
 
 def tells_outcome(turn: Iterable[AnyEvent]) -> bool:
@@ -92,20 +208,21 @@ def tells_outcome(turn: Iterable[AnyEvent]) -> bool:
 def may_end_turn(event: AnyEvent) -> bool:
     """Whether this event may mean the end of a turn that it does not name.
 
-    A message that is taken out of the queue is named by its queue row, and a queued message that fails
-    before its turn began ends with an error alone (contract: events, sections 5.1 and 6.7).
+    A message that is taken out of the queue is named by its queue row, one that is replaced or purged by
+    nothing, and a queued message that fails before its turn began ends with an error alone
+    (contract: events, sections 5.1 and 6.7).
     """
     match event.payload:
         case MessageCancelled(entry_id=entry_id):
             return entry_id is not None
-        case Error():
-            return True
         case _:
-            return False
+            return isinstance(event.payload, TURN_END_HINTS)
 
 
 def status_of_entry(entry: QueueEntry) -> TurnStatus | None:
     """How the turn of a queue row ended; None while it has not."""
+    if entry.error_code in QUEUE_EXPIRED_CODES:
+        return "timed_out"
     match entry.status:
         case "completed" | "failed" | "cancelled":
             return entry.status

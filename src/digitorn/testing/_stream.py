@@ -7,12 +7,23 @@ import queue
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from . import _session_protocol as protocol
+from ._approvals import (
+    ApprovalPolicy,
+    ApproveAll,
+    ClientApprovals,
+    Decision,
+    LeaveOpen,
+    StreamApprovals,
+    ask,
+)
 from ._async.session_reads import ended, read_log
 from ._async.transport import AsyncTransport
+from ._async.turn import AsyncTurn
 from ._clock import remaining, unbounded
 from ._connect import resolve_daemon_url
 from ._credentials import Credentials
@@ -28,10 +39,10 @@ from ._errors import (
     ServerError,
     StreamClosed,
 )
-from ._event import LiveEvent
+from ._event import AnyEvent, LiveEvent
+from ._generated._runtime import NOT_GIVEN
 from ._generated.commands import JOIN_SESSION, CommandError, JoinSessionRequest
 from ._generated.events import (
-    QUESTION_TOOLS,
     ApprovalRequest,
     ApprovalsSnapshot,
     EventPayload,
@@ -40,10 +51,11 @@ from ._generated.events import (
 from ._generated.models import MessageAccepted, PendingApproval
 from ._generated.rest_async import AsyncApi
 from ._handles import SessionHandle
-from ._log import AnyEvent, EventLog
+from ._log import EventLog
 from ._loop import BACKGROUND, LoopStopped
 from ._select import Selector, Where
 from ._socket import EventSocket, HandshakeRefused
+from ._sync.turn import Turn
 from ._turn_result import TurnResult, collect
 
 P = TypeVar("P", bound=EventPayload)
@@ -66,15 +78,17 @@ class StreamBase:
         app_id: The app.
         session_id: The session.
         daemon_url: The daemon.
+        session: The session, as a handle.
         log: Every event so far; may be read from any thread.
         correlation_id: The turn that was last waited for; with `send_live`, that of its message.
     """
 
     correlation_id: str | None = None
-    _endings: dict[str, protocol.TurnStatus]
+    _turns: "_Turns"
     app_id: str
     session_id: str
     daemon_url: str
+    session: SessionHandle
     log: EventLog
 
     def events(self) -> list[AnyEvent]:
@@ -106,8 +120,19 @@ class StreamBase:
         events = self.log.turn(turn) if turn is not None else []
         if turn is None or not events:
             raise ValueError(f"no turn {turn!r} on this stream; pass the correlation_id of one of its turns")
-        session = SessionHandle(session_id=self.session_id, app_id=self.app_id, daemon_url=self.daemon_url)
-        return collect(events, session=session, correlation_id=turn, ending=self._endings.get(turn))
+        return collect(
+            events, session=self.session, correlation_id=turn, ending=self._turns.endings.get(turn)
+        )
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether it is in the session's room now."""
+        return self._turns.joined
+
+    @property
+    def has_open_turns(self) -> bool:
+        """Whether a turn that is followed here has not ended."""
+        return self._turns.has_open
 
     def __repr__(self) -> str:
         state = "closed" if self.log.closed is not None else "open"
@@ -120,6 +145,22 @@ class StreamBase:
         )
         return self.log.timeout(f"no {selector.label}{unfit}", timeout)
 
+    def _turn_timeout(self, correlation_id: str, timeout: float) -> EventTimeout:
+        error = self.log.timeout(f"turn {correlation_id} did not end", timeout)
+        if self.log.turn(correlation_id):
+            result = self.turn_result(correlation_id)
+            error.result = replace(result, status="timed_out")
+        return error
+
+    def _turn_failure(self, correlation_id: str) -> BaseException:
+        """What to raise when a turn cannot be read to its end."""
+        failure = self.log.turn_error(correlation_id)
+        if isinstance(failure, CallbackFailed):
+            again = CallbackFailed(str(failure))
+            again.__cause__ = failure.__cause__
+            return again
+        return self._closed() if failure is None or isinstance(failure, StreamClosed) else failure
+
     def _closed(self) -> BaseException:
         """What to raise when the stream ends under a waiter: a new exception, the reason its cause."""
         reason = self.log.closed
@@ -128,6 +169,21 @@ class StreamBase:
         error = StreamClosed(f"the stream of session {self.session_id!r} is closed: {reason}")
         error.__cause__ = reason
         return error
+
+
+class _Turns:
+    """The turns that a stream follows, each to its end; both faces share it."""
+
+    def __init__(self) -> None:
+        self.joined = False
+        self.endings: dict[str, protocol.TurnStatus] = {}
+        """How turns ended of which no event says so."""
+        self.watches: dict[str, asyncio.Task[None]] = {}
+        self.inboxes: dict[str, asyncio.Queue[AnyEvent | CallbackFailed | None]] = {}
+
+    @property
+    def has_open(self) -> bool:
+        return any(not watch.done() for watch in list(self.watches.values()))
 
 
 class AsyncLiveEventStream(StreamBase):
@@ -139,10 +195,12 @@ class AsyncLiveEventStream(StreamBase):
         app_id: The app.
         session_id: The session. The daemon must know it when the stream starts.
         since: Bring what has a higher `seq`; 0 brings the whole history.
-        auto_approve: Approve tool calls as they ask; questions to the user are left alone.
+        auto_approve: Approve tool calls as they ask; questions to the user are left alone. The short form of
+            `approvals=ApproveAll()`.
         strict: Close with `ContractViolation` on an event that is unknown or breaks the contract.
         timeout: Seconds that a wait without a timeout of its own takes, and that iteration waits for
             the next event.
+        approvals: Decides what asks; see `ApprovalPolicy`.
     """
 
     def __init__(
@@ -156,13 +214,16 @@ class AsyncLiveEventStream(StreamBase):
         auto_approve: bool = False,
         strict: bool = False,
         timeout: float = DEFAULT_TIMEOUT,
+        approvals: ApprovalPolicy | StreamApprovals | None = None,
     ) -> None:
         self.daemon_url = resolve_daemon_url(daemon_url)
         self.app_id = app_id
         self.session_id = session_id
+        self.session = SessionHandle(session_id=session_id, app_id=app_id, daemon_url=self.daemon_url)
         self.timeout = timeout
-        self.log = EventLog(session_id=session_id, strict=strict)
-        self._endings = {}
+        self.log = EventLog(session_id=session_id, strict=strict, since=since)
+        self.log.subscribe_in_order(self._came_in_order)
+        self._turns = _Turns()
         self.callback_errors: list[CallbackFailed] = []
         """Callbacks that raised; the first is raised again by `stop`."""
         self._credentials = token if isinstance(token, Credentials) else Credentials(token)
@@ -174,9 +235,13 @@ class AsyncLiveEventStream(StreamBase):
         # The durable log is read from `_complete` on: up to there nothing can be missing any more.
         self._complete = since
         self._mark: tuple[float, int] | None = None
-        self._auto_approve = auto_approve
-        self._decided: set[str] = set()
-        self._settling: asyncio.Task[None] | None = None
+        if not isinstance(approvals, StreamApprovals):
+            policy = approvals or (ApproveAll() if auto_approve else LeaveOpen())
+            approvals = ClientApprovals(policy).of_stream()
+        self._approvals = approvals
+        self._asks_on_thread = False
+        self._undecided: dict[str, tuple[PendingApproval, str | None]] = {}
+        self._closing_gaps: asyncio.Task[None] | None = None
         self._reconnecting: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._deliveries: set[asyncio.Task[None]] = set()
@@ -235,8 +300,9 @@ class AsyncLiveEventStream(StreamBase):
         if from_now:
             # Snapshots take numbers too: what the session does from here on comes behind them.
             self._join_since = self._newest_logged = self._complete = self.log.last_seq
-        else:
-            self._settling = self._spawn(self._settle())
+            self.log.begin_at(self.log.last_seq)
+        self._turns.joined = True
+        self._decide_all()
 
     async def stop(self, timeout: float = 5.0) -> None:
         """Closes the connection; the log stays. May be called again.
@@ -319,6 +385,7 @@ class AsyncLiveEventStream(StreamBase):
                 raise JoinRefused(self.session_id, "the connection was refused twice") from None
 
     def _lost(self, reason: str) -> None:
+        self._turns.joined = False
         # A connection that is lost again while it is made again is the same loop's business.
         if self.log.closed is None and (self._reconnecting is None or self._reconnecting.done()):
             self._reconnecting = self._spawn(self._reconnect(reason))
@@ -348,23 +415,31 @@ class AsyncLiveEventStream(StreamBase):
             return
         if event.seq > self._newest_logged and protocol.is_logged(event):
             self._newest_logged = event.seq
-        if self._auto_approve and isinstance(event.payload, ApprovalRequest | ApprovalsSnapshot):
-            self._approve(event.payload)
+        if self.log.is_holding and (self._closing_gaps is None or self._closing_gaps.done()):
+            self._closing_gaps = self._spawn(self._close_gaps())
 
     # --- gaps
 
-    async def _settle(self) -> None:
-        passed = 0.0
-        for moment in protocol.SETTLE_SECONDS:
-            await asyncio.sleep(moment - passed)
-            passed = moment
-            try:
-                await self.fill_gaps()
-            except (ApiError, ContractViolation, DaemonUnreachable) as error:
-                _logger.info("session %s: gaps could not be filled: %s", self.session_id, error)
+    async def _close_gaps(self) -> None:
+        """Gives a missing number a moment to come, asks the daemon's log for it, and goes on without it."""
+        while self.log.is_holding and self.log.closed is None:
+            newest, passed = self.log.last_seq, 0.0
+            for moment in protocol.SETTLE_SECONDS:
+                await asyncio.sleep(moment - passed)
+                passed = moment
+                if not self.log.is_holding:
+                    return
+                try:
+                    await self.fill_gaps()
+                except (ApiError, ContractViolation, DaemonUnreachable) as error:
+                    _logger.info("session %s: gaps could not be filled: %s", self.session_id, error)
+            self.log.give_up(newest)
 
-    async def fill_gaps(self) -> int:
+    async def fill_gaps(self, *, since: int | None = None) -> int:
         """Reads the daemon's durable log and takes over what is missing here.
+
+        Args:
+            since: Read what has a higher `seq`; where the log is known to be complete up to when left out.
 
         Returns:
             How many events were missing.
@@ -373,6 +448,8 @@ class AsyncLiveEventStream(StreamBase):
             ApiError: The daemon refused.
             DaemonUnreachable: No daemon answered.
         """
+        if since is not None:
+            self._complete = min(self._complete, since)
         before, started = len(self.log), time.monotonic()
         mark, newest = self._mark, self._newest_logged
         await read_log(self._api, self.app_id, self.session_id, since=self._complete, take=self._received)
@@ -467,6 +544,22 @@ class AsyncLiveEventStream(StreamBase):
         finally:
             subscription.cancel()
 
+    # --- turns
+
+    def turn(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> AsyncTurn:
+        """A handle of a turn of this session, to read it event by event.
+
+        Args:
+            turn: What posting its message answered, or its correlation id.
+            timeout: Seconds from now that reading it may take; the stream's own `timeout` when left out.
+
+        Raises:
+            StreamClosed: The stream ended, or was never started, and the turn is not here to its end.
+        """
+        correlation_id = protocol.correlation_id_of(turn)
+        self._follow(correlation_id)
+        return AsyncTurn(self, correlation_id, timeout=self.timeout if timeout is None else timeout)
+
     async def wait_for_turn(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> TurnResult:
         """Waits for the end of a turn and makes its events complete.
 
@@ -482,57 +575,175 @@ class AsyncLiveEventStream(StreamBase):
             What the turn came to.
 
         Raises:
-            EventTimeout: It did not end in time. The error says what did come.
+            EventTimeout: It did not end in time. The error says what did come, and has what the turn came
+                to so far.
             StreamClosed: The stream ended.
+            CallbackFailed: The approval policy raised.
         """
         limit = self.timeout if timeout is None else timeout
         self.correlation_id = correlation_id = protocol.correlation_id_of(turn)
-        arrived: asyncio.Queue[AnyEvent | None] = asyncio.Queue()
-        types = (*protocol.TURN_END_TYPES, *protocol.TURN_END_HINTS)
-        subscription = self.log.subscribe(arrived.put_nowait, types)
-        try:
-            async with asyncio.timeout(limit):
-                await self._until_turn_end(correlation_id, subscription.existing, arrived)
-        except TimeoutError:
-            raise self.log.timeout(f"turn {correlation_id} did not end", limit) from None
-        finally:
-            subscription.cancel()
+        if not self.log.turn_ended(correlation_id):
+            watch = self._follow(correlation_id)
+            # A waiter that is cancelled leaves the turn to the others.
+            await asyncio.wait({watch}, timeout=remaining(limit))
+            if not watch.done():
+                raise self._turn_timeout(correlation_id, limit)
+            if not self.log.turn_ended(correlation_id):
+                raise self._turn_failure(correlation_id)
         return self.turn_result(correlation_id)
 
+    async def turn_events(
+        self, turn: MessageAccepted | str, *, timeout: float | None = None
+    ) -> AsyncIterator[AnyEvent]:
+        """One turn's events alone, in order, from its first to its end, as they come.
+
+        Behind a missing number events are held back for a moment, until it came or the daemon's log does
+        not have it. An event that comes later than that is given then, out of order.
+
+        Args:
+            turn: What posting its message answered, or its correlation id.
+            timeout: Seconds from now that reading it may take; the stream's own `timeout` when left out.
+
+        Raises:
+            EventTimeout: It did not end in time.
+            StreamClosed: The stream ended before the turn did.
+            CallbackFailed: The approval policy raised.
+        """
+        correlation_id = protocol.correlation_id_of(turn)
+        limit = self.timeout if timeout is None else timeout
+        deadline = time.monotonic() + limit
+        self._follow(correlation_id)
+        arrived: asyncio.Queue[AnyEvent | None] = asyncio.Queue()
+        subscription = self.log.subscribe_turn(arrived.put_nowait, correlation_id)
+        try:
+            for existing in subscription.existing:
+                yield existing
+            while True:
+                try:
+                    async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                        event = await arrived.get()
+                except TimeoutError:
+                    raise self._turn_timeout(correlation_id, limit) from None
+                if event is None:
+                    break
+                yield event
+        finally:
+            subscription.cancel()
+        if not self.log.turn_ended(correlation_id):
+            raise self._turn_failure(correlation_id)
+
+    async def abort_turn(self, turn: MessageAccepted | str) -> None:
+        """Cuts a turn off; one that waits in the queue is taken out of it, one that has ended is left alone.
+
+        Args:
+            turn: What posting its message answered, or its correlation id.
+
+        Raises:
+            ApiError: The daemon refused.
+        """
+        correlation_id = protocol.correlation_id_of(turn)
+        if self.log.turn_ended(correlation_id):
+            return
+        view = await self._api.queue.list_session_queue(self.app_id, self.session_id, include_finished=True)
+        entry = next((one for one in view.entries if one.correlation_id == correlation_id), None)
+        if entry is not None and entry.status == "queued":
+            await self._api.queue.cancel_queued_message(self.app_id, self.session_id, entry.id)
+        elif entry is None or entry.status == "running":
+            await self._api.sessions.abort_session(self.app_id, self.session_id)
+
+    def _follow(self, correlation_id: str) -> "asyncio.Task[None]":
+        """The task that sees a turn to its end; one for all who wait for it."""
+        watch = self._turns.watches.get(correlation_id)
+        if watch is None:
+            if self.log.closed is not None:
+                raise self._closed()
+            self._check_started()
+            watch = self._spawn(self._watch(correlation_id))
+            self._turns.watches[correlation_id] = watch
+        return watch
+
+    async def _followed(self, correlation_id: str) -> None:
+        self._follow(correlation_id)
+
+    async def _watch(self, correlation_id: str) -> None:
+        inbox: asyncio.Queue[AnyEvent | CallbackFailed | None] = asyncio.Queue()
+        self._turns.inboxes[correlation_id] = inbox
+        types = (*protocol.TURN_END_TYPES, *protocol.TURN_END_HINTS)
+        subscription = self.log.subscribe(inbox.put_nowait, types)
+        error: BaseException | None = StreamClosed("the stream was stopped")
+        try:
+            await self._until_turn_end(correlation_id, subscription.existing, inbox)
+            error = None
+        except DigitornError as failed:
+            error = failed
+        finally:
+            subscription.cancel()
+            del self._turns.inboxes[correlation_id]
+            self._approvals.client.end(correlation_id)
+            self.log.end_turn(correlation_id, error)
+
     async def _until_turn_end(
-        self, correlation_id: str, existing: list[AnyEvent], arrived: "asyncio.Queue[AnyEvent | None]"
+        self,
+        correlation_id: str,
+        existing: list[AnyEvent],
+        inbox: "asyncio.Queue[AnyEvent | CallbackFailed | None]",
     ) -> None:
         ended = any(protocol.ends_turn(event, correlation_id) for event in existing)
         patience = _CHECK_FIRST
         while not ended:
             try:
                 async with asyncio.timeout(patience):
-                    event = await arrived.get()
+                    event = await inbox.get()
             except TimeoutError:
                 patience = min(patience * 2, _CHECK_MOST)
                 ended = await self._ended_by_http(correlation_id)
                 continue
+            if isinstance(event, CallbackFailed):
+                raise event
             if event is None:
                 raise self._closed()
             ended = protocol.ends_turn(event, correlation_id)
             if not ended and protocol.may_end_turn(event):
                 ended = await self._ended_by_http(correlation_id)
                 patience = _CHECK_FIRST
-        await self._complete_log(correlation_id)
-        if correlation_id not in self._endings and not protocol.tells_outcome(self.log.turn(correlation_id)):
-            await self._ended_by_http(correlation_id)
+        await self._complete_turn(correlation_id)
 
-    async def _complete_log(self, correlation_id: str) -> None:
+    async def _complete_turn(self, correlation_id: str) -> None:
         """Makes sure of what came before now. Without a gap there is nothing to ask the daemon for."""
         if not any(protocol.begins_turn(event) for event in self.log.turn(correlation_id)):
             # It began before this stream did.
-            self._complete = 0
-            await self.fill_gaps()
-        if self.log.has_gap(self._complete):
-            await self.fill_gaps()
-        if self._settling is not None and self.log.has_gap(self._complete):
-            # A join right behind the message: its first rows may not be visible yet.
-            await asyncio.wait({self._settling})
+            await self._fill_gaps_at_last(since=0)
+        elif self.log.has_gap(self._complete):
+            await self._fill_gaps_at_last()
+        patience = time.monotonic() + protocol.VISIBLE_SECONDS
+        while self._lacks(correlation_id) and time.monotonic() < patience and self.log.closed is None:
+            # A join right behind the message: its first rows may not be visible yet. Or a last piece of text.
+            await asyncio.sleep(protocol.SETTLE_SECONDS[0])
+            await self._fill_gaps_at_last()
+        self.log.give_up(self.log.last_seq)
+        if correlation_id not in self._turns.endings and not protocol.tells_outcome(
+            self.log.turn(correlation_id)
+        ):
+            await self._ended_by_http(correlation_id)
+
+    def _lacks(self, correlation_id: str) -> bool:
+        return self.log.is_holding or protocol.lacks_text(self.log.turn(correlation_id))
+
+    async def _fill_gaps_at_last(self, *, since: int | None = None) -> None:
+        """Fills gaps, however long the daemon cannot be reached; a session that is gone gives no more."""
+        delay = _RECONNECT_FIRST
+        while self.log.closed is None:
+            try:
+                await self.fill_gaps(since=since)
+            except _PASSING as error:
+                _logger.info("session %s: gaps could not be filled yet: %s", self.session_id, error)
+            except (ApiError, ContractViolation) as error:
+                _logger.warning("session %s: gaps could not be filled: %s", self.session_id, error)
+                return
+            else:
+                return
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, _RECONNECT_MOST)
 
     async def _ended_by_http(self, correlation_id: str) -> bool:
         """Whether the daemon, asked over HTTP, says that a turn is over."""
@@ -550,7 +761,7 @@ class AsyncLiveEventStream(StreamBase):
             _logger.info("session %s: %s", self.session_id, error)
             return False
         if ending is not None:
-            self._endings[correlation_id] = ending
+            self._turns.endings[correlation_id] = ending
         return over
 
     def _check_started(self) -> None:
@@ -605,27 +816,72 @@ class AsyncLiveEventStream(StreamBase):
 
     def report(self, callback: object, error: BaseException) -> None:
         """Reports a callback that raised."""
-        name = getattr(callback, "__qualname__", repr(callback))
-        failed = CallbackFailed(f"callback {name} raised {type(error).__name__}: {error}")
-        failed.__cause__ = error
+        failed = _callback_failed("callback", callback, error)
         self.callback_errors.append(failed)
         _logger.error("session %s: %s", self.session_id, failed, exc_info=error)
 
     # --- approvals
 
-    def _approve(self, payload: ApprovalRequest | ApprovalsSnapshot) -> None:
-        requests = payload.pending if isinstance(payload, ApprovalsSnapshot) else (payload,)
-        for request in requests:
-            if request.request_id not in self._decided and request.tool_name not in QUESTION_TOOLS:
-                self._decided.add(request.request_id)
-                self._spawn(self._resolve(request))
+    def _came_in_order(self, event: AnyEvent, turn: str | None) -> None:
+        match event.payload:
+            case ApprovalRequest() as asked:
+                request = PendingApproval.from_wire(asked.to_wire())
+                self._undecided[request.request_id] = (request, turn)
+            case ApprovalsSnapshot(pending=pending):
+                for request in pending:
+                    self._undecided.setdefault(request.request_id, (request, self.log.running_turn))
+            case _:
+                return
+        if self._turns.joined:
+            self._decide_all()
 
-    async def _resolve(self, request: ApprovalRequest | PendingApproval) -> None:
+    def _decide_all(self) -> None:
+        """Decides what is still open; what a replay brings has been resolved by the time it is over."""
+        undecided, self._undecided = self._undecided, {}
+        if undecided:
+            pending = {one.request_id for one in self.log.pending_approvals()}
+            for request, turn in undecided.values():
+                if request.request_id in pending:
+                    self._spawn(self._decide(request, turn))
+
+    async def _decide(self, request: PendingApproval, turn: str | None) -> None:
+        policy = await self._approvals.policy(self.session_id, turn)
+        client = self._approvals.client
+        if policy is None or not client.ask_once(request.request_id, policy):
+            return
+        try:
+            decision = await ask(policy, request, on_thread=self._asks_on_thread)
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - test runners fail a test with any of these
+            self._policy_failed(policy, error, turn)
+            return
+        if decision is not None and client.claim(request.request_id):
+            try:
+                await self._resolve(request, decision)
+            except BaseException:
+                client.unclaim(request.request_id)
+                raise
+
+    def _policy_failed(self, policy: object, error: BaseException, turn: str | None) -> None:
+        inbox = self._turns.inboxes.get(turn or "")
+        if inbox is None:
+            self.report(policy, error)
+            return
+        failed = _callback_failed("approval policy", policy, error)
+        _logger.error("session %s: %s", self.session_id, failed, exc_info=error)
+        # Whoever waits for the turn is told.
+        inbox.put_nowait(failed)
+
+    async def _resolve(self, request: PendingApproval, decision: Decision) -> None:
         delay = _RECONNECT_FIRST
         while self.log.closed is None:
             try:
                 await self._api.approvals.resolve_approval(
-                    request.app_id, request_id=request.request_id, approved=True
+                    request.app_id,
+                    request_id=request.request_id,
+                    approved=decision.approved,
+                    message=decision.message or NOT_GIVEN,
                 )
             except _PASSING as error:
                 _logger.info("approval %s: %s", request.request_id, error)
@@ -657,6 +913,7 @@ class LiveEventStream(StreamBase):
         auto_approve: bool = False,
         strict: bool = False,
         timeout: float = DEFAULT_TIMEOUT,
+        approvals: ApprovalPolicy | StreamApprovals | None = None,
     ) -> None:
         self._inner = AsyncLiveEventStream(
             daemon_url=daemon_url,
@@ -667,13 +924,17 @@ class LiveEventStream(StreamBase):
             auto_approve=auto_approve,
             strict=strict,
             timeout=timeout,
+            approvals=approvals,
         )
+        # Code of the user may block, and use this face from where it runs.
+        self._inner._asks_on_thread = True
         self.daemon_url = self._inner.daemon_url
         self.app_id = app_id
         self.session_id = session_id
+        self.session = self._inner.session
         self.timeout = timeout
         self.log = self._inner.log
-        self._endings = self._inner._endings
+        self._turns = self._inner._turns
         self.callback_errors = self._inner.callback_errors
         """Callbacks that raised; the first is raised again by `stop`."""
         self._holds_loop = False
@@ -790,8 +1051,11 @@ class LiveEventStream(StreamBase):
 
     # --- gaps
 
-    def fill_gaps(self) -> int:
+    def fill_gaps(self, *, since: int | None = None) -> int:
         """Reads the daemon's durable log and takes over what is missing here.
+
+        Args:
+            since: Read what has a higher `seq`; where the log is known to be complete up to when left out.
 
         Returns:
             How many events were missing.
@@ -800,7 +1064,7 @@ class LiveEventStream(StreamBase):
             ApiError: The daemon refused.
             DaemonUnreachable: No daemon answered.
         """
-        return self._run(self._inner.fill_gaps())
+        return self._run(self._inner.fill_gaps(since=since))
 
     # --- waiting
 
@@ -878,6 +1142,22 @@ class LiveEventStream(StreamBase):
         finally:
             subscription.cancel()
 
+    # --- turns
+
+    def turn(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> Turn:
+        """A handle of a turn of this session, to read it event by event.
+
+        Args:
+            turn: What posting its message answered, or its correlation id.
+            timeout: Seconds from now that reading it may take; the stream's own `timeout` when left out.
+
+        Raises:
+            StreamClosed: The stream ended, or was never started, and the turn is not here to its end.
+        """
+        correlation_id = protocol.correlation_id_of(turn)
+        self._follow(correlation_id)
+        return Turn(self, correlation_id, timeout=self.timeout if timeout is None else timeout)
+
     def wait_for_turn(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> TurnResult:
         """Waits for the end of a turn and makes its events complete.
 
@@ -889,11 +1169,63 @@ class LiveEventStream(StreamBase):
             What the turn came to.
 
         Raises:
-            EventTimeout: It did not end in time. The error says what did come.
+            EventTimeout: It did not end in time. The error says what did come, and has what the turn came
+                to so far.
             StreamClosed: The stream ended.
+            CallbackFailed: The approval policy raised.
         """
-        self.correlation_id = protocol.correlation_id_of(turn)
+        self.correlation_id = correlation_id = protocol.correlation_id_of(turn)
+        if self.log.turn_ended(correlation_id):
+            return self.turn_result(correlation_id)
         return self._run(self._inner.wait_for_turn(turn, timeout=timeout))
+
+    def turn_events(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> Iterator[AnyEvent]:
+        """One turn's events alone, in order, from its first to its end, as they come.
+
+        Behind a missing number events are held back for a moment, until it came or the daemon's log does
+        not have it. An event that comes later than that is given then, out of order.
+
+        Args:
+            turn: What posting its message answered, or its correlation id.
+            timeout: Seconds from now that reading it may take; the stream's own `timeout` when left out.
+
+        Raises:
+            EventTimeout: It did not end in time.
+            StreamClosed: The stream ended before the turn did.
+            CallbackFailed: The approval policy raised.
+        """
+        correlation_id = protocol.correlation_id_of(turn)
+        limit = self.timeout if timeout is None else timeout
+        deadline = time.monotonic() + limit
+        self._follow(correlation_id)
+        arrived: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
+        subscription = self.log.subscribe_turn(arrived.put, correlation_id)
+        try:
+            yield from subscription.existing
+            while (event := arrived.get(timeout=max(0.0, deadline - time.monotonic()))) is not None:
+                yield event
+        except queue.Empty:
+            raise self._turn_timeout(correlation_id, limit) from None
+        finally:
+            subscription.cancel()
+        if not self.log.turn_ended(correlation_id):
+            raise self._turn_failure(correlation_id)
+
+    def abort_turn(self, turn: MessageAccepted | str) -> None:
+        """Cuts a turn off; one that waits in the queue is taken out of it, one that has ended is left alone.
+
+        Args:
+            turn: What posting its message answered, or its correlation id.
+
+        Raises:
+            ApiError: The daemon refused.
+        """
+        if not self.log.turn_ended(protocol.correlation_id_of(turn)):
+            self._run(self._inner.abort_turn(turn))
+
+    def _follow(self, correlation_id: str) -> None:
+        if correlation_id not in self._turns.watches:
+            self._run(self._inner._followed(correlation_id))
 
     # --- callbacks
 
@@ -934,6 +1266,13 @@ class LiveEventStream(StreamBase):
                         callback(event)
                     except BaseException as error:  # noqa: BLE001 - test runners fail a test with any of these
                         self._inner.report(callback, error)
+
+
+def _callback_failed(what: str, callback: object, error: BaseException) -> CallbackFailed:
+    name = getattr(callback, "__qualname__", repr(callback))
+    failed = CallbackFailed(f"{what} {name} raised {type(error).__name__}: {error}")
+    failed.__cause__ = error
+    return failed
 
 
 def _fits(event: AnyEvent, selector: Selector, where: Where | None) -> bool:

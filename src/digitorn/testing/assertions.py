@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from ._event import LiveEvent, decode
 from ._generated.events import (
-    DISPATCHER_TOOLS,
     CredentialAuthRequired,
     CredentialRequired,
     Error,
@@ -27,6 +26,7 @@ from ._generated.events import (
     UserMessage,
 )
 from ._select import Selector, name_of
+from ._session_protocol import tool_names
 from ._timeline import render, summary
 
 __all__ = [
@@ -228,7 +228,7 @@ def tool_called(
     """
     listed = _typed(events)
     calls = [event.payload for event in listed if isinstance(event.payload, ToolCall)]
-    named = [call for call in calls if name in _names(call)]
+    named = [call for call in calls if name in tool_names(call.name, call.params)]
     fitting = [
         call
         for call in named
@@ -329,12 +329,6 @@ def report(events: Events) -> str:
 
 def _typed(events: Events) -> list[LiveEvent[EventPayload]]:
     return [event if isinstance(event, LiveEvent) else decode(dict(event)) for event in events]
-
-
-def _names(call: ToolCall) -> tuple[str, ...]:
-    inner = call.params.get("name") if call.name in DISPATCHER_TOOLS else None
-    names = (call.name, *((inner,) if isinstance(inner, str) else ()))
-    return (*names, *(name.rpartition(".")[2] for name in names))
 
 
 def _place(event: LiveEvent[EventPayload]) -> str:

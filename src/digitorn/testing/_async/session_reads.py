@@ -37,18 +37,18 @@ async def read_log(
 
 
 async def ending_by_queue(
-    api: AsyncApi, app_id: str, session_id: str, correlation_id: str
+    api: AsyncApi, log: EventLog, app_id: str, session_id: str, correlation_id: str
 ) -> TurnStatus | None:
     """How a turn ended according to its queue row; None while it has not, or never was in the queue.
 
-    Some turns end without an event that names them: a message taken out of the queue, replaced, or
-    expired there (contract: events, sections 5.1 and 5.11).
+    Some turns end without an event that names them: a message taken out of the queue or expired there, and
+    one that was replaced, whose row names the new message (contract: events, sections 5.1 and 5.11).
     """
     view = await api.queue.list_session_queue(app_id, session_id, include_finished=True)
     for entry in view.entries:
         if entry.correlation_id == correlation_id:
             return protocol.status_of_entry(entry)
-    return None
+    return "cancelled" if protocol.only_waits(log.turn(correlation_id)) else None
 
 
 async def ended(
@@ -82,9 +82,9 @@ async def ended(
         turn = log.turn(correlation_id)
         if any(protocol.ends_turn(event, correlation_id) for event in turn):
             if ending is None and not protocol.tells_outcome(turn):
-                ending = await ending_by_queue(api, app_id, session_id, correlation_id)
+                ending = await ending_by_queue(api, log, app_id, session_id, correlation_id)
             return True, ending
-        ending = ending or await ending_by_queue(api, app_id, session_id, correlation_id)
+        ending = ending or await ending_by_queue(api, log, app_id, session_id, correlation_id)
         if ending is None:
             return False, None
         # The row is final before the last rows of the log are visible.

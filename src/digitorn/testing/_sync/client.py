@@ -2,29 +2,30 @@
 """The client that tests talk to a daemon with."""
 
 import json
-import logging
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self, TypeAlias
 
 from .. import _session_protocol as protocol
+from .._approvals import ApprovalPolicy, ApproveAll, ClientApprovals, LeaveOpen, StreamApprovals
 from .._clock import remaining, sleep, until
 from .._connect import resolve_daemon_url
 from .._credentials import Credentials
 from .._errors import (
     ApiError,
+    CallbackFailed,
     DaemonUnreachable,
-    DigitornError,
     EventTimeout,
     JoinRefused,
     NotFound,
     Unauthorized,
 )
 from .._generated._runtime import NOT_GIVEN
-from .._generated.events import QUESTION_TOOLS
 from .._generated.models import (
     AbortResult,
     AppDeletion,
@@ -33,6 +34,7 @@ from .._generated.models import (
     BackgroundSessionPage,
     CancelledQueueEntry,
     ClearedQueue,
+    CompactedSession,
     Credential,
     CredentialDeletion,
     CredentialList,
@@ -41,34 +43,40 @@ from .._generated.models import (
     MessageAccepted,
     PendingApproval,
     QueueView,
+    ResumeResult,
     SecretDeleted,
     SecretKeys,
     SecretStored,
+    SessionDeleted,
+    SessionDetail,
     SessionExport,
     SessionHistory,
     SessionMemory,
+    SessionPage,
     SessionSearchPage,
     ShellTaskList,
     TokenResponse,
     TriggerFired,
     TriggerOverview,
+    UndoResult,
     UploadDeployAccepted,
     WorkspaceFile,
     WorkspaceView,
 )
 from .._generated.rest import Api
 from .._handles import AppHandle, SessionHandle
-from .._log import EventLog
-from .._session_protocol import TurnStatus
+from .._locks import Lock
 from .._stream import LiveEventStream
-from .._turn_result import TurnResult, collect
-from .session_reads import ended, read_log
+from .._turn_result import TurnResult
 from .transport import Transport
+from .turn import Turn
 
 _POLL_FIRST, _POLL_MOST, _POLL_GROWTH = 0.02, 1.0, 1.5
 _NEW_SESSION_SECONDS = 10.0
-_LAST_LOOK_SECONDS = 1.0
-_logger = logging.getLogger("digitorn.testing")
+_IDLE_STREAMS = 8
+"""Streams of sessions without an open turn that are kept open for the next one."""
+
+QueueMode: TypeAlias = Literal["async", "replace_last"]
 
 
 class DevClient:
@@ -80,15 +88,15 @@ class DevClient:
     Args:
         daemon_url: Base URL of the daemon; else `$DIGITORN_DEV_DAEMON_URL`, else `$DIGITORN_DAEMON_URL`,
             else `http://127.0.0.1:8000`.
-        auto_approve: Approve tool calls that ask while this client waits for a turn. Questions to the user
-            are never answered.
-        timeout: Seconds for one call, and for `chat`.
+        auto_approve: Approve tool calls that ask in turns of this client; with False they are left open. The
+            short form of `approvals`. Questions to the user are never answered by it.
+        timeout: Seconds for one call, and for a turn.
         token: Access token; without one, `login` or `register` first.
+        approvals: Decides what asks in turns of this client; see `ApprovalPolicy`.
 
     Attributes:
         api: The typed REST stubs.
         daemon_url: The daemon.
-        auto_approve: As given.
         timeout: As given.
     """
 
@@ -98,10 +106,15 @@ class DevClient:
         auto_approve: bool = True,
         timeout: float = 3600.0,
         token: str | None = None,
+        *,
+        approvals: ApprovalPolicy | None = None,
     ) -> None:
         self.daemon_url = resolve_daemon_url(daemon_url)
-        self.auto_approve = auto_approve
         self.timeout = timeout
+        self._approvals = ClientApprovals(approvals or _short_form(auto_approve))
+        self._streams: dict[tuple[str, str], LiveEventStream] = {}
+        self._locks: dict[tuple[str, str], Lock] = {}
+        self._deleted: set[tuple[str, str]] = set()
         self._credentials = Credentials(token)
         self._transport = Transport(self.daemon_url, self._credentials, timeout=timeout)
         self.api = Api(self._transport)
@@ -114,9 +127,16 @@ class DevClient:
         daemon_url: str | None = None,
         auto_approve: bool = True,
         timeout: float = 3600.0,
+        approvals: ApprovalPolicy | None = None,
     ) -> Self:
         """A client with an access token. The arguments are the constructor's."""
-        return cls(daemon_url=daemon_url, auto_approve=auto_approve, timeout=timeout, token=token)
+        return cls(
+            daemon_url=daemon_url,
+            auto_approve=auto_approve,
+            timeout=timeout,
+            token=token,
+            approvals=approvals,
+        )
 
     @classmethod
     def with_user(
@@ -128,6 +148,7 @@ class DevClient:
         daemon_url: str | None = None,
         auto_approve: bool = True,
         timeout: float = 3600.0,
+        approvals: ApprovalPolicy | None = None,
     ) -> Self:
         """A client that is logged in.
 
@@ -138,11 +159,12 @@ class DevClient:
             daemon_url: As for the constructor.
             auto_approve: As for the constructor.
             timeout: As for the constructor.
+            approvals: As for the constructor.
 
         Raises:
             Unauthorized: The daemon does not accept the login.
         """
-        client = cls(daemon_url=daemon_url, auto_approve=auto_approve, timeout=timeout)
+        client = cls(daemon_url=daemon_url, auto_approve=auto_approve, timeout=timeout, approvals=approvals)
         try:
             client.login(email, password)
         except Unauthorized as refused:
@@ -164,6 +186,29 @@ class DevClient:
         except ApiError as error:
             # The user is there and the password was wrong, or the name cannot be had.
             raise refused from error
+
+    # --- settings
+
+    @property
+    def approvals(self) -> ApprovalPolicy:
+        """Decides what asks in turns of this client, unless a turn or a stream has a policy of its own.
+
+        It may be set at any time, and counts from the next request on.
+        """
+        return self._approvals.default
+
+    @approvals.setter
+    def approvals(self, policy: ApprovalPolicy) -> None:
+        self._approvals.default = policy
+
+    @property
+    def auto_approve(self) -> bool:
+        """The short form of `approvals`: whether every tool is approved."""
+        return isinstance(self.approvals, ApproveAll)
+
+    @auto_approve.setter
+    def auto_approve(self, approve: bool) -> None:
+        self.approvals = _short_form(approve)
 
     # --- users
 
@@ -218,19 +263,57 @@ class DevClient:
         """The handle of an app of this daemon."""
         return AppHandle(app_id=app_id, daemon_url=self.daemon_url)
 
-    def new_session(self, app_id: str, *, workspace: str = "") -> SessionHandle:
+    def new_session(
+        self,
+        app_id: str,
+        *,
+        workspace: str = "",
+        message: str | None = None,
+        images: Sequence[ImageInput] = (),
+    ) -> SessionHandle:
         """Creates a session.
 
         Args:
             app_id: The app.
             workspace: Working folder on the daemon's machine; empty for the app's default.
+            message: First message; its turn begins at once, and is `turn(session, session.first_turn)`.
+            images: Pictures that go with the message.
 
         Raises:
             NotFound: The app is not deployed.
+            InvalidRequest: The workspace cannot be used, or is missing where the app needs one.
         """
-        created = self.api.sessions.create_session(app_id, workspace_path=workspace or NOT_GIVEN)
+        created = self.api.sessions.create_session(
+            app_id,
+            workspace_path=workspace or NOT_GIVEN,
+            message=NOT_GIVEN if message is None else message,
+            images=list(images) or NOT_GIVEN,
+            client_message_id=NOT_GIVEN if message is None else _message_id(),
+        )
+        first_turn = created.first_message.correlation_id if created.first_message is not None else None
+        if first_turn is not None:
+            self._approvals.begin(first_turn, None)
         return SessionHandle(
-            session_id=created.session_id, app_id=app_id, daemon_url=self.daemon_url, workspace=workspace
+            session_id=created.session_id,
+            app_id=app_id,
+            daemon_url=self.daemon_url,
+            workspace=workspace,
+            first_turn=first_turn,
+        )
+
+    def open_session(self, app_id: str, session_id: str) -> SessionHandle:
+        """Takes up a session that is there, of this client or another.
+
+        Args:
+            app_id: The app.
+            session_id: The session.
+
+        Raises:
+            NotFound: There is no such session, or it belongs to another user.
+        """
+        detail = self.api.sessions.get_session(app_id, session_id)
+        return SessionHandle(
+            session_id=session_id, app_id=app_id, daemon_url=self.daemon_url, workspace=detail.workspace
         )
 
     def wait_for_session(self, session: SessionHandle, timeout: float = 20.0) -> None:
@@ -268,6 +351,7 @@ class DevClient:
         *,
         images: Sequence[ImageInput] = (),
         client_message_id: str | None = None,
+        queue_mode: Literal["async", "wait", "replace_last"] | None = None,
     ) -> MessageAccepted:
         """Posts a message and waits for nothing.
 
@@ -276,19 +360,142 @@ class DevClient:
             text: The message.
             images: Pictures that go with it; the daemon uses the first ten.
             client_message_id: Identity of the message for the daemon; made up when left out.
+            queue_mode: What to do while another turn runs: `async` waits in the queue, `replace_last` takes
+                the place of the message that waits last, `wait` makes the daemon answer only when the
+                message's turn has ended. The app's default when left out.
 
         Raises:
-            NotFound: The app is not deployed, or the session belongs to another user.
+            NotFound: The app is not deployed, or the session belongs to another user, or was deleted.
             RateLimited: The session's queue is full.
+            ServerError: In wait mode, the turn did not complete.
         """
+        self._check_not_deleted(session)
         return self.api.messages.send_message(
             session.app_id,
             session.session_id,
             message=text,
             workspace=session.workspace or NOT_GIVEN,
             images=list(images) or NOT_GIVEN,
-            client_message_id=client_message_id or f"cm-{uuid.uuid4().hex}",
+            queue_mode=queue_mode or NOT_GIVEN,
+            client_message_id=client_message_id or _message_id(),
         )
+
+    def start_turn(
+        self,
+        session: SessionHandle,
+        message: str,
+        *,
+        images: Sequence[ImageInput] = (),
+        approvals: ApprovalPolicy | None = None,
+        auto_approve: bool | None = None,
+        timeout: float | None = None,
+        queue_mode: QueueMode | None = None,
+        client_message_id: str | None = None,
+    ) -> Turn:
+        """Sends a message and returns at once, with a handle of the turn that it sets off.
+
+        Any number of turns may be open, on one session (where they queue) or many. All turns of a session
+        are read from one stream, which the client keeps open.
+
+        Args:
+            session: Where to; a session that the daemon does not know is created by the message.
+            message: The message.
+            images: Pictures that go with it; the daemon uses the first ten.
+            approvals: Decides what asks in this turn, instead of the client's policy.
+            auto_approve: The short form of `approvals`.
+            timeout: Seconds that reading the turn may take; the client's `timeout` when left out.
+            queue_mode: While another turn runs: `async` waits in the queue, `replace_last` takes the place of
+                the message that waits last, whose turn ends `cancelled`. The app's default when left out.
+            client_message_id: Identity of the message for the daemon; made up when left out.
+
+        Raises:
+            ApiError: The daemon refused the message; `NotFound` for an app that is not deployed or a session
+                that was deleted, `RateLimited` when the session's queue is full.
+            DaemonUnreachable: No daemon answered.
+        """
+        policy = _policy(approvals, auto_approve)
+        with self._lock_of(session):
+            stream = self._shared_stream(session)
+            try:
+                turn = self._start(
+                    stream,
+                    session,
+                    message,
+                    images=images,
+                    policy=policy,
+                    timeout=self.timeout if timeout is None else timeout,
+                    queue_mode=queue_mode,
+                    client_message_id=client_message_id,
+                )
+            except BaseException:
+                if not stream.is_joined and not stream.has_open_turns:
+                    self._drop_stream(session)
+                raise
+        self._close_idle_streams()
+        return turn
+
+    def turn(
+        self, session: SessionHandle, turn: MessageAccepted | str | None, *, timeout: float | None = None
+    ) -> Turn:
+        """A handle of a turn that was started otherwise, complete from its first event.
+
+        Args:
+            session: Where it runs.
+            turn: What posting its message answered, or its correlation id.
+            timeout: Seconds that reading it may take; the client's `timeout` when left out.
+
+        Raises:
+            JoinRefused: The daemon does not let this user into the session.
+            ValueError: There is no turn to take up.
+        """
+        if turn is None:
+            raise ValueError(
+                "there is no turn to take up; a session has a first_turn if it was made with a message"
+            )
+        with self._lock_of(session):
+            stream = self._shared_stream(session)
+            if not stream.is_joined:
+                stream.join(from_now=True)
+            stream.fill_gaps(since=0)
+            handle = stream.turn(turn, timeout=self.timeout if timeout is None else timeout)
+        self._close_idle_streams()
+        return handle
+
+    def send(
+        self,
+        session: SessionHandle,
+        message: str,
+        *,
+        images: Sequence[ImageInput] = (),
+        approvals: ApprovalPolicy | None = None,
+        auto_approve: bool | None = None,
+        timeout: float | None = None,
+    ) -> TurnResult:
+        """Sends a message and returns the finished turn.
+
+        Args:
+            session: Where to; a session that the daemon does not know is created by the message.
+            message: The message.
+            images: Pictures that go with it; the daemon uses the first ten.
+            approvals: Decides what asks in this turn, instead of the client's policy.
+            auto_approve: The short form of `approvals`.
+            timeout: Seconds until the turn must have ended; the client's `timeout` when left out.
+
+        Raises:
+            EventTimeout: The turn did not end in time. The error says what did come.
+            ApiError: The daemon refused the message.
+        """
+        limit = self.timeout if timeout is None else timeout
+        with _in_time(limit):
+            turn = self.start_turn(
+                session,
+                message,
+                images=images,
+                approvals=approvals,
+                auto_approve=auto_approve,
+                timeout=limit,
+            )
+            return turn.result()
 
     def chat(
         self,
@@ -299,8 +506,9 @@ class DevClient:
         workspace: str = "",
         timeout: float | None = None,
         auto_approve: bool | None = None,
+        approvals: ApprovalPolicy | None = None,
     ) -> TurnResult:
-        """Sends a message and returns the finished turn, by polling REST alone.
+        """Sends a message to an app and returns the finished turn; by default in a new session.
 
         Args:
             app_id: The app.
@@ -308,63 +516,17 @@ class DevClient:
             session: Where to send it; a new session when left out.
             workspace: Working folder of a new session.
             timeout: Seconds for the turn; the client's `timeout` when left out.
-            auto_approve: Overrides the client's `auto_approve`.
+            auto_approve: The short form of `approvals`.
+            approvals: Decides what asks in this turn, instead of the client's policy.
 
         Raises:
-            EventTimeout: The turn did not end in time.
+            EventTimeout: The turn did not end in time. The error says what did come.
             ApiError: The daemon refused the message.
         """
         limit = self.timeout if timeout is None else timeout
-        approving = self.auto_approve if auto_approve is None else auto_approve
-        log = EventLog(session_id=session.session_id if session else None)
-        correlation_id = "of the message"
-        deadline = time.monotonic() + limit
-        try:
-            with until(deadline):
-                session = session or self.new_session(app_id, workspace=workspace)
-                log.session_id = session.session_id
-                accepted = self.post_message_raw(session, message)
-                correlation_id = protocol.correlation_id_of(accepted)
-                ending = self._poll_until_end(session, correlation_id, log, approving)
-        except (DaemonUnreachable, EventTimeout):
-            if session is None or time.monotonic() < deadline:
-                raise
-            self._look_once_more(session, log)
-            raise log.timeout(f"turn {correlation_id} did not end", limit) from None
-        return collect(
-            log.turn(correlation_id), session=session, correlation_id=correlation_id, ending=ending
-        )
-
-    def _poll_until_end(
-        self, session: SessionHandle, correlation_id: str, log: EventLog, approving: bool
-    ) -> TurnStatus | None:
-        """How the turn ended, where no event of it says so. Ends with the deadline at the latest."""
-        app_id, session_id = session.app_id, session.session_id
-        interval = _POLL_FIRST
-        while True:
-            if approving:
-                self._approve_pending(session)
-            detail = self.api.sessions.get_session(app_id, session_id)
-            # A busy session may be busy with a later message: look closer now and then all the same.
-            left = remaining(_POLL_MOST)
-            if not detail.is_active or interval >= _POLL_MOST:
-                over, ending = ended(
-                    self.api, log, app_id, session_id, correlation_id, since=0, take=log.feed
-                )
-                if over:
-                    return ending
-            if left <= 0:
-                raise EventTimeout(f"turn {correlation_id} did not end")
-            sleep(min(interval, left))
-            interval = min(interval * _POLL_GROWTH, _POLL_MOST)
-
-    def _look_once_more(self, session: SessionHandle, log: EventLog) -> None:
-        """Takes in what there is, for the error to tell of; a daemon that hangs is not waited for."""
-        try:
-            with until(time.monotonic() + _LAST_LOOK_SECONDS):
-                read_log(self.api, session.app_id, session.session_id, since=log.last_seq, take=log.feed)
-        except DigitornError as error:
-            _logger.info("session %s: its log could not be read: %s", session.session_id, error)
+        with _in_time(limit):
+            session = session or self.new_session(app_id, workspace=workspace)
+            return self.send(session, message, approvals=approvals, auto_approve=auto_approve, timeout=limit)
 
     def send_live(
         self,
@@ -374,6 +536,7 @@ class DevClient:
         *,
         auto_approve: bool | None = None,
         strict: bool = False,
+        approvals: ApprovalPolicy | None = None,
     ) -> LiveEventStream:
         """Sends a message with a live stream open, and returns the stream when the turn has ended.
 
@@ -385,33 +548,27 @@ class DevClient:
             session: Where to; a session that the daemon does not know is created by the message.
             message: The message.
             total_timeout: Seconds until this message's turn must have ended.
-            auto_approve: Overrides the client's `auto_approve`.
+            auto_approve: The short form of `approvals`.
             strict: Fail on an event that is unknown or breaks the contract.
+            approvals: Decides what asks until the turn has ended, instead of the client's policy.
 
         Raises:
             EventTimeout: The turn did not end in time. The error says what did come.
             ApiError: The daemon refused the message.
             DaemonUnreachable: No daemon answered.
         """
-        deadline = time.monotonic() + total_timeout
-        stream = self._stream(session, auto_approve=auto_approve, strict=strict)
+        policy = _policy(approvals, auto_approve)
+        deciding = self._approvals.of_stream(policy)
+        stream = self._stream(session, deciding, strict=strict)
         try:
-            with until(deadline):
+            with _in_time(total_timeout):
                 stream.connect()
-                joined = _joined(stream)
-                accepted = self.post_message_raw(session, message)
-                if not joined:
-                    self.wait_for_session(session, timeout=remaining(_NEW_SESSION_SECONDS))
-                    stream.join()
-                stream.wait_for_turn(accepted, timeout=remaining(total_timeout))
-        except (DaemonUnreachable, EventTimeout):
-            stream.stop()
-            if time.monotonic() < deadline:
-                raise
-            raise stream.log.timeout("the turn did not end", total_timeout) from None
+                turn = self._start(stream, session, message, policy=policy, timeout=total_timeout)
+                turn.result()
         except BaseException:
             stream.stop()
             raise
+        deciding.own = None
         return stream
 
     def open_event_stream(
@@ -421,33 +578,91 @@ class DevClient:
         since: int = 0,
         auto_approve: bool | None = None,
         strict: bool = False,
+        approvals: ApprovalPolicy | None = None,
     ) -> LiveEventStream:
         """Opens a session's stream.
 
         Args:
             session: A session that the daemon knows.
             since: Bring what has a higher `seq`; 0 brings the whole history.
-            auto_approve: Overrides the client's `auto_approve`.
+            auto_approve: The short form of `approvals`.
             strict: Fail on an event that is unknown or breaks the contract.
+            approvals: Decides what asks in turns that this client did not start, instead of the client's
+                policy.
 
         Raises:
             JoinRefused: The daemon does not let this user into the session.
+            NotFound: The session was deleted.
         """
-        stream = self._stream(session, since=since, auto_approve=auto_approve, strict=strict)
-        return stream.start()
+        self._check_not_deleted(session)
+        deciding = self._approvals.of_stream(_policy(approvals, auto_approve))
+        return self._stream(session, deciding, since=since, strict=strict).start()
 
     def _stream(
-        self, session: SessionHandle, *, since: int = 0, auto_approve: bool | None, strict: bool
+        self, session: SessionHandle, approvals: StreamApprovals, *, since: int = 0, strict: bool = False
     ) -> LiveEventStream:
-        return LiveEventStream(
+        stream = LiveEventStream(
             daemon_url=self.daemon_url,
             token=self._credentials,
             app_id=session.app_id,
             session_id=session.session_id,
             since=since,
-            auto_approve=self.auto_approve if auto_approve is None else auto_approve,
             strict=strict,
+            approvals=approvals,
         )
+        stream.session = session
+        return stream
+
+    def _start(
+        self,
+        stream: LiveEventStream,
+        session: SessionHandle,
+        message: str,
+        *,
+        policy: ApprovalPolicy | None,
+        timeout: float,
+        images: Sequence[ImageInput] = (),
+        queue_mode: QueueMode | None = None,
+        client_message_id: str | None = None,
+    ) -> Turn:
+        joined = stream.is_joined or _joined(stream)
+        with self._approvals.posting(session.session_id):
+            accepted = self.post_message_raw(
+                session, message, images=images, queue_mode=queue_mode, client_message_id=client_message_id
+            )
+            self._approvals.begin(protocol.correlation_id_of(accepted), policy)
+        if not joined:
+            self.wait_for_session(session, timeout=remaining(_NEW_SESSION_SECONDS))
+            stream.join()
+        return stream.turn(accepted, timeout=timeout)
+
+    # --- streams that turns share
+
+    def _lock_of(self, session: SessionHandle) -> Lock:
+        return self._locks.setdefault(_key(session), Lock())
+
+    def _shared_stream(self, session: SessionHandle) -> LiveEventStream:
+        """The session's stream for turns, connected. Under the session's lock."""
+        key = _key(session)
+        stream = self._streams.pop(key, None)
+        if stream is None or stream.log.closed is not None:
+            stream = self._stream(session, self._approvals.of_stream(turns_only=True))
+            stream.connect()
+        # The last used is the last to be closed.
+        self._streams[key] = stream
+        return stream
+
+    def _close_idle_streams(self) -> None:
+        idle = [one for one in list(self._streams.values()) if not one.has_open_turns]
+        for stream in idle[:-_IDLE_STREAMS]:
+            with self._lock_of(stream.session):
+                if not stream.has_open_turns:
+                    self._drop_stream(stream.session)
+
+    def _drop_stream(self, session: SessionHandle) -> None:
+        stream = self._streams.pop(_key(session), None)
+        if stream is not None:
+            stream.stop()
 
     # --- apps, by short names; each is one call of a stub
 
@@ -639,6 +854,95 @@ class DevClient:
             session.app_id, session.session_id, include_system=include_system
         )
 
+    def list_sessions(self, app_id: str, *, limit: int = 50, offset: int = 0) -> SessionPage:
+        """The user's sessions of an app, the last used first.
+
+        Args:
+            app_id: The app.
+            limit: Most sessions to answer, at most 200; 0 for all.
+            offset: How many to leave out.
+
+        Raises:
+            NotFound: The app is not deployed.
+        """
+        return self.api.sessions.list_sessions(app_id, limit=limit, offset=offset)
+
+    def get_session(self, session: SessionHandle) -> SessionDetail:
+        """A session's title, counts, tokens and state.
+
+        Args:
+            session: The session.
+
+        Raises:
+            NotFound: There is no such session.
+        """
+        return self.api.sessions.get_session(session.app_id, session.session_id)
+
+    def fork(self, session: SessionHandle) -> SessionHandle:
+        """Copies a session into a new one; the two go on independently.
+
+        Args:
+            session: The session.
+
+        Raises:
+            NotFound: There is no such session.
+        """
+        forked = self.api.sessions.fork_session(session.app_id, session.session_id)
+        return replace(session, session_id=forked.new_session_id, first_turn=None)
+
+    def resume(self, session: SessionHandle) -> ResumeResult:
+        """Runs the interrupted turn of a session again. Whether there was one, `resumed` tells.
+
+        Args:
+            session: The session.
+
+        Raises:
+            NotFound: There is no such session.
+        """
+        return self.api.sessions.resume_session(session.app_id, session.session_id)
+
+    def compact(self, session: SessionHandle) -> CompactedSession:
+        """Compacts a session's messages now; the numbers count messages.
+
+        Args:
+            session: The session.
+
+        Raises:
+            NotFound: There is no such session.
+        """
+        return self.api.sessions.compact_session(session.app_id, session.session_id)
+
+    def undo(self, session: SessionHandle) -> UndoResult:
+        """Takes back the last change to a file of a session's workspace.
+
+        Args:
+            session: The session.
+
+        Raises:
+            ApiError: There is nothing to take back.
+        """
+        self._check_not_deleted(session)
+        return self.api.sessions.undo_session(session.app_id, session.session_id)
+
+    def delete(self, session: SessionHandle) -> SessionDeleted:
+        """Deletes a session. Whatever is done with it by this client from then on raises `NotFound`.
+
+        Args:
+            session: The session.
+
+        Raises:
+            NotFound: There is no such session.
+        """
+        deleted = self.api.sessions.delete_session(session.app_id, session.session_id)
+        self._deleted.add(_key(session))
+        self._drop_stream(session)
+        return deleted
+
+    def _check_not_deleted(self, session: SessionHandle) -> None:
+        """Some calls would make a deleted session anew, or say nothing; asking for it is refused."""
+        if _key(session) in self._deleted:
+            self.get_session(session)
+
     def abort(self, session: SessionHandle, *, purge_queue: bool = False) -> AbortResult:
         """Aborts the turn that runs.
 
@@ -671,6 +975,7 @@ class DevClient:
         Args:
             session: The session.
         """
+        self._check_not_deleted(session)
         return self.api.sessions.list_session_tasks(session.app_id, session.session_id)
 
     def get_queue(self, session: SessionHandle, *, include_finished: bool = False) -> QueueView:
@@ -691,6 +996,7 @@ class DevClient:
             session: The session.
             entry_id: Id of the queue row.
         """
+        self._check_not_deleted(session)
         return self.api.queue.cancel_queued_message(session.app_id, session.session_id, entry_id)
 
     def clear_queue(self, session: SessionHandle) -> ClearedQueue:
@@ -699,6 +1005,7 @@ class DevClient:
         Args:
             session: The session.
         """
+        self._check_not_deleted(session)
         return self.api.queue.clear_session_queue(session.app_id, session.session_id)
 
     def get_workspace(self, session: SessionHandle) -> WorkspaceView:
@@ -764,21 +1071,26 @@ class DevClient:
             app_id, request_id=request_id, approved=approved, message=message
         )
 
-    def _approve_pending(self, session: SessionHandle) -> None:
-        for request in self.list_pending_approvals(session.app_id):
-            if request.session_id == session.session_id and request.tool_name not in QUESTION_TOOLS:
-                try:
-                    self.resolve_approval(session.app_id, request.request_id)
-                except ApiError as error:
-                    # Between the two calls somebody else resolved it; the daemon says so under HTTP 200.
-                    if error.status != 200:
-                        raise
-
     # --- life
 
     def close(self) -> None:
-        """Closes the connections. Streams that are open stay open."""
-        self._transport.close()
+        """Closes the connections, those of turns too. Streams that you opened stay open.
+
+        Raises:
+            CallbackFailed: An approval policy had raised where no turn could tell.
+        """
+        streams, self._streams = list(self._streams.values()), {}
+        failed: CallbackFailed | None = None
+        try:
+            for stream in streams:
+                try:
+                    stream.stop()
+                except CallbackFailed as error:
+                    failed = failed or error
+        finally:
+            self._transport.close()
+        if failed is not None:
+            raise failed
 
     def __enter__(self) -> Self:
         return self
@@ -789,7 +1101,12 @@ class DevClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except CallbackFailed:
+            # A failure of the test itself matters more.
+            if error is None:
+                raise
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.daemon_url}, {self._credentials!r}>"
@@ -802,3 +1119,34 @@ def _joined(stream: LiveEventStream) -> bool:
     except JoinRefused:
         return False
     return True
+
+
+def _key(session: SessionHandle) -> tuple[str, str]:
+    return session.app_id, session.session_id
+
+
+def _message_id() -> str:
+    return f"cm-{uuid.uuid4().hex}"
+
+
+def _short_form(auto_approve: bool) -> ApprovalPolicy:
+    return ApproveAll() if auto_approve else LeaveOpen()
+
+
+def _policy(approvals: ApprovalPolicy | None, auto_approve: bool | None) -> ApprovalPolicy | None:
+    if approvals is not None and auto_approve is not None:
+        raise ValueError("pass approvals= or its short form auto_approve=, not both")
+    return approvals if auto_approve is None else _short_form(auto_approve)
+
+
+@contextmanager
+def _in_time(limit: float) -> Generator[None]:
+    """Bounds what is inside, seconds from now."""
+    deadline = time.monotonic() + limit
+    try:
+        with until(deadline):
+            yield
+    except DaemonUnreachable as error:
+        if time.monotonic() < deadline:
+            raise
+        raise EventTimeout(f"the turn did not end within {limit:g} s") from error

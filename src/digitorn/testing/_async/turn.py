@@ -1,0 +1,97 @@
+"""A turn as an object: what a message sets off, from its first event to its end."""
+
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from .._clock import until
+from .._event import AnyEvent
+from .._generated.events import Token
+from .._handles import SessionHandle
+from .._turn_result import TurnResult
+
+if TYPE_CHECKING:
+    from .._stream import AsyncLiveEventStream
+
+
+class AsyncTurn:
+    """A turn of a session: read it event by event, or wait for its result.
+
+    Iterating yields the turn's own events, in order and from the first on, however late the reading begins,
+    and ends with the turn. It may be read more than once, and by several at a time.
+
+    Made by `start_turn` of a client or `turn` of a stream.
+
+    Attributes:
+        correlation_id: Its identity on the wire.
+        stream: The session's stream that it is read from.
+    """
+
+    def __init__(self, stream: "AsyncLiveEventStream", correlation_id: str, *, timeout: float) -> None:
+        self.stream = stream
+        self.correlation_id = correlation_id
+        self._timeout = timeout
+        self._deadline = time.monotonic() + timeout
+
+    @property
+    def session(self) -> SessionHandle:
+        """Where it runs."""
+        return self.stream.session
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended and all of it is here."""
+        return self.stream.log.turn_ended(self.correlation_id)
+
+    @property
+    def events(self) -> list[AnyEvent]:
+        """Its events so far, in order."""
+        return self.stream.log.turn(self.correlation_id)
+
+    def __aiter__(self) -> AsyncIterator[AnyEvent]:
+        return self.stream.turn_events(
+            self.correlation_id, timeout=max(0.0, self._deadline - time.monotonic())
+        )
+
+    async def text_deltas(self) -> AsyncIterator[str]:
+        """The text that the assistant streams, piece by piece, commentary and answer.
+
+        Raises:
+            EventTimeout: The turn did not end in time.
+            StreamClosed: The stream ended before the turn did.
+        """
+        async for event in self:
+            if isinstance(event.payload, Token):
+                yield event.payload.delta
+
+    async def result(self, timeout: float | None = None) -> TurnResult:
+        """Waits for the end of the turn.
+
+        Args:
+            timeout: Seconds to wait; what is left of the turn's own time when left out.
+
+        Returns:
+            What it came to.
+
+        Raises:
+            EventTimeout: It did not end in time; the error's `result` is what it came to so far.
+            StreamClosed: The stream ended before the turn did.
+            CallbackFailed: The approval policy raised.
+        """
+        if timeout is not None:
+            return await self.stream.wait_for_turn(self.correlation_id, timeout=timeout)
+        with until(self._deadline):
+            return await self.stream.wait_for_turn(self.correlation_id, timeout=self._timeout)
+
+    async def abort(self) -> None:
+        """Cuts it off: `result` ends `cancelled`. One that waits in the queue is taken out of it, others are
+        left there; one that has ended is left alone.
+
+        Raises:
+            ApiError: The daemon refused.
+        """
+        await self.stream.abort_turn(self.correlation_id)
+
+    def __repr__(self) -> str:
+        state = "done" if self.done else "running"
+        return f"<{type(self).__name__} {self.correlation_id}, {state}, {len(self.events)} events>"

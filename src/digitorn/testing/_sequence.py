@@ -1,0 +1,86 @@
+"""Puts what arrives in any order back into the order of its numbers, without waiting for ever."""
+
+import heapq
+from bisect import bisect_right
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Sequence(Generic[T]):
+    """Releases items in the order of their numbers; what is behind a missing number is held back.
+
+    A number may never come (contract: events, section 4.2), so that somebody has to give it up: `give_up`
+    releases what waits behind it. An item whose number was given up and that comes after all is released at
+    once.
+
+    Args:
+        since: The numbering begins behind this number.
+    """
+
+    __slots__ = ("_count", "_gaps", "_held", "frontier")
+
+    def __init__(self, since: int = 0) -> None:
+        self.frontier = since
+        """Every number up to this one has come or was given up."""
+        self._held: list[tuple[int, int, T | None]] = []
+        self._gaps: list[tuple[int, int]] = []
+        self._count = 0
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether something waits behind a missing number."""
+        return bool(self._held)
+
+    def has_gap(self, since: int) -> bool:
+        """Whether a number between `since` and the highest is missing, given up or not."""
+        return self.is_holding or any(last > since for _, last in self._gaps)
+
+    def arrive(self, number: int, item: T | None) -> list[T]:
+        """Takes a number, once, and gives what can be released.
+
+        Args:
+            number: The number.
+            item: What has it; None for a number that came without one, such as that of a copy.
+        """
+        if number <= self.frontier:
+            self._fill(number)
+            return [] if item is None else [item]
+        if number == self.frontier + 1 and not self._held:
+            self.frontier = number
+            return [] if item is None else [item]
+        self._count += 1
+        heapq.heappush(self._held, (number, self._count, item))
+        return self._release(self.frontier)
+
+    def give_up(self, number: int) -> list[T]:
+        """Stops to wait for missing numbers below this one, and gives what waited for them."""
+        return self._release(number)
+
+    def begin_at(self, number: int) -> list[T]:
+        """Begins anew behind this number; missing ones below it are no gaps. Gives what is below it."""
+        released = self._release(number)
+        self.frontier = max(self.frontier, number)
+        self._gaps.clear()
+        return released + self._release(self.frontier)
+
+    def _release(self, upto: int) -> list[T]:
+        released: list[T] = []
+        while self._held and self._held[0][0] <= max(upto, self.frontier + 1):
+            number, _, item = heapq.heappop(self._held)
+            if number > self.frontier + 1:
+                self._gaps.append((self.frontier + 1, number - 1))
+            self.frontier = max(self.frontier, number)
+            if item is not None:
+                released.append(item)
+        return released
+
+    def _fill(self, number: int) -> None:
+        place = bisect_right(self._gaps, (number, number)) - 1
+        # A gap that begins with the number itself sorts behind it, unless it is that number alone.
+        for at in (place, place + 1):
+            if 0 <= at < len(self._gaps) and self._gaps[at][0] <= number <= self._gaps[at][1]:
+                first, last = self._gaps[at]
+                rest = [(first, number - 1), (number + 1, last)]
+                self._gaps[at : at + 1] = [gap for gap in rest if gap[0] <= gap[1]]
+                return
