@@ -32,12 +32,33 @@ def token(delta: str, *, seq: int, **envelope: Any) -> dict[str, Any]:
     return frame("token", {"delta": delta}, seq=seq, **envelope)
 
 
+def tool_start(name: str, *, call_id: str, seq: int, **envelope: Any) -> dict[str, Any]:
+    """The start of a tool call."""
+    payload = {
+        "id": call_id,
+        "call_id": call_id,
+        "name": name,
+        "params": {},
+        "label": name,
+        "detail": "",
+        "display": display(),
+        "correlation_id": TURN,
+    }
+    return frame("tool_start", payload, seq=seq, **{"op_id": call_id, "op_type": "tool", **envelope})
+
+
 def tool_call(
-    name: str, *, seq: int, success: bool = True, params: dict[str, Any] | None = None
+    name: str,
+    *,
+    seq: int,
+    success: bool = True,
+    params: dict[str, Any] | None = None,
+    call_id: str | None = None,
 ) -> dict[str, Any]:
     """The end of a tool call."""
+    op_id = call_id or f"call-{seq}"
     payload = {
-        "id": f"call-{seq}",
+        "id": op_id,
         "name": name,
         "params": params or {},
         "success": success,
@@ -46,14 +67,14 @@ def tool_call(
         "detail": "",
         "display": display(),
         "result": {"ok": success},
-        "op_id": f"call-{seq}",
+        "op_id": op_id,
         "correlation_id": TURN,
     }
     return frame(
         "tool_call",
         payload,
         seq=seq,
-        op_id=f"call-{seq}",
+        op_id=op_id,
         op_type="tool",
         op_state="completed" if success else "failed",
     )

@@ -6,7 +6,19 @@ The client and its streams are here, with the errors they raise. Payload classes
 """
 
 from . import assertions as assertions
+from ._approvals import (
+    AnswerWith,
+    ApprovalPolicy,
+    ApproveAll,
+    ApproveWhen,
+    Decision,
+    DenyAll,
+    LeaveOpen,
+    Verdict,
+    is_question,
+)
 from ._async.client import AsyncDevClient as AsyncDevClient
+from ._async.turn import AsyncTurn
 from ._errors import (
     ApiError,
     CallbackFailed,
@@ -34,7 +46,8 @@ from ._log import EventLog
 from ._select import EventSelector
 from ._stream import AsyncLiveEventStream, LiveEventStream
 from ._sync.client import DevClient
-from ._turn_result import TurnResult
+from ._sync.turn import Turn
+from ._turn_result import ApprovalRecord, ToolCallRecord, TurnError, TurnMessage, TurnResult
 from ._version import __version__
 from .assertions import Check
 
@@ -44,7 +57,24 @@ __all__ = [
     "AsyncDevClient",
     "DevClient",
     "SessionHandle",
+    # turns
+    "ApprovalRecord",
+    "AsyncTurn",
+    "ToolCallRecord",
+    "Turn",
+    "TurnError",
+    "TurnMessage",
     "TurnResult",
+    # approvals
+    "AnswerWith",
+    "ApprovalPolicy",
+    "ApproveAll",
+    "ApproveWhen",
+    "Decision",
+    "DenyAll",
+    "LeaveOpen",
+    "Verdict",
+    "is_question",
     # events
     "AsyncLiveEventStream",
     "EventLog",

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from ._generated.events import QUESTION_TOOLS
 from ._generated.models import PendingApproval
@@ -109,7 +109,7 @@ class AnswerWith:
     def _answer(self, request: PendingApproval) -> str | None:
         if isinstance(self.answer, str):
             return self.answer
-        if not isinstance(self.answer, Mapping):
+        if callable(self.answer):
             return self.answer(request)
         asked = [request.description, *(one for one in request.tool_params.values() if isinstance(one, str))]
         return next(
@@ -204,6 +204,8 @@ class StreamApprovals:
         self.client = client
         self.own = own
         """The stream's policy; may be changed."""
+        self.on_thread = False
+        """Whether code of the user is called on a thread of its own, where it may block."""
         self._turns_only = turns_only
 
     async def policy(self, session_id: str, correlation_id: str | None) -> ApprovalPolicy | None:
@@ -220,6 +222,20 @@ class StreamApprovals:
         return None if self._turns_only else self.own or self.client.default
 
 
+def stream_approvals(
+    approvals: ApprovalPolicy | StreamApprovals | None, *, auto_approve: bool
+) -> StreamApprovals:
+    """What a stream decides by that was made with these arguments."""
+    if isinstance(approvals, StreamApprovals):
+        return approvals
+    return ClientApprovals(approvals or short_form(auto_approve)).of_stream()
+
+
+def short_form(auto_approve: bool) -> ApprovalPolicy:
+    """The policy that `auto_approve` stands for."""
+    return ApproveAll() if auto_approve else LeaveOpen()
+
+
 async def ask(policy: ApprovalPolicy, request: PendingApproval, *, on_thread: bool) -> Decision | None:
     """What a policy decides.
 
@@ -232,15 +248,15 @@ async def ask(policy: ApprovalPolicy, request: PendingApproval, *, on_thread: bo
         TypeError: The policy gave something else than a decision.
     """
     if on_thread and not isinstance(policy, _OWN_CODE):
-        found: object = await asyncio.to_thread(policy, request)
+        said = await asyncio.to_thread(policy, request)
     else:
-        found = policy(request)
-    if inspect.isawaitable(found):
-        found = await found
-    if isinstance(found, bool):
-        return Decision(found)
-    if found is None or isinstance(found, Decision):
-        return found
+        said = policy(request)
+    # Whether it keeps to its type only a type checker of the user's would know.
+    verdict = cast("object", await said if inspect.isawaitable(said) else said)
+    if isinstance(verdict, bool):
+        return Decision(verdict)
+    if verdict is None or isinstance(verdict, Decision):
+        return verdict
     raise TypeError(
-        f"an approval policy gives a Decision, a bool or None; {policy!r} gave {type(found).__name__}"
+        f"an approval policy gives a Decision, a bool or None; {policy!r} gave {type(verdict).__name__}"
     )

@@ -138,7 +138,7 @@ def is_running(event: AnyEvent) -> bool:
 
 def waits_to_run(event: AnyEvent) -> bool:
     """Whether this event is of the time before its turn runs."""
-    return isinstance(event.payload, _BEFORE_RUNNING)
+    return event.op_state == "pending" or isinstance(event.payload, _BEFORE_RUNNING)
 
 
 def only_waits(turn: Iterable[AnyEvent]) -> bool:

@@ -12,15 +12,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from . import _session_protocol as protocol
-from ._approvals import (
-    ApprovalPolicy,
-    ApproveAll,
-    ClientApprovals,
-    Decision,
-    LeaveOpen,
-    StreamApprovals,
-    ask,
-)
+from ._approvals import ApprovalPolicy, Decision, StreamApprovals, ask, stream_approvals
 from ._async.session_reads import ended, read_log
 from ._async.transport import AsyncTransport
 from ._async.turn import AsyncTurn
@@ -235,11 +227,7 @@ class AsyncLiveEventStream(StreamBase):
         # The durable log is read from `_complete` on: up to there nothing can be missing any more.
         self._complete = since
         self._mark: tuple[float, int] | None = None
-        if not isinstance(approvals, StreamApprovals):
-            policy = approvals or (ApproveAll() if auto_approve else LeaveOpen())
-            approvals = ClientApprovals(policy).of_stream()
-        self._approvals = approvals
-        self._asks_on_thread = False
+        self._approvals = stream_approvals(approvals, auto_approve=auto_approve)
         self._undecided: dict[str, tuple[PendingApproval, str | None]] = {}
         self._closing_gaps: asyncio.Task[None] | None = None
         self._reconnecting: asyncio.Task[None] | None = None
@@ -662,9 +650,6 @@ class AsyncLiveEventStream(StreamBase):
             self._turns.watches[correlation_id] = watch
         return watch
 
-    async def _followed(self, correlation_id: str) -> None:
-        self._follow(correlation_id)
-
     async def _watch(self, correlation_id: str) -> None:
         inbox: asyncio.Queue[AnyEvent | CallbackFailed | None] = asyncio.Queue()
         self._turns.inboxes[correlation_id] = inbox
@@ -850,7 +835,7 @@ class AsyncLiveEventStream(StreamBase):
         if policy is None or not client.ask_once(request.request_id, policy):
             return
         try:
-            decision = await ask(policy, request, on_thread=self._asks_on_thread)
+            decision = await ask(policy, request, on_thread=self._approvals.on_thread)
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # noqa: BLE001 - test runners fail a test with any of these
@@ -915,19 +900,19 @@ class LiveEventStream(StreamBase):
         timeout: float = DEFAULT_TIMEOUT,
         approvals: ApprovalPolicy | StreamApprovals | None = None,
     ) -> None:
+        deciding = stream_approvals(approvals, auto_approve=auto_approve)
+        # A policy may block, and use this face from where it runs.
+        deciding.on_thread = True
         self._inner = AsyncLiveEventStream(
             daemon_url=daemon_url,
             token=token,
             app_id=app_id,
             session_id=session_id,
             since=since,
-            auto_approve=auto_approve,
             strict=strict,
             timeout=timeout,
-            approvals=approvals,
+            approvals=deciding,
         )
-        # Code of the user may block, and use this face from where it runs.
-        self._inner._asks_on_thread = True
         self.daemon_url = self._inner.daemon_url
         self.app_id = app_id
         self.session_id = session_id
@@ -1224,8 +1209,11 @@ class LiveEventStream(StreamBase):
             self._run(self._inner.abort_turn(turn))
 
     def _follow(self, correlation_id: str) -> None:
+        async def follow() -> None:
+            self._inner.turn(correlation_id)
+
         if correlation_id not in self._turns.watches:
-            self._run(self._inner._followed(correlation_id))
+            self._run(follow())
 
     # --- callbacks
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
 from .. import _session_protocol as protocol
-from .._approvals import ApprovalPolicy, ApproveAll, ClientApprovals, LeaveOpen, StreamApprovals
+from .._approvals import ApprovalPolicy, ApproveAll, ClientApprovals, StreamApprovals, short_form
 from .._clock import remaining, sleep, until
 from .._connect import resolve_daemon_url
 from .._credentials import Credentials
@@ -111,7 +111,7 @@ class DevClient:
     ) -> None:
         self.daemon_url = resolve_daemon_url(daemon_url)
         self.timeout = timeout
-        self._approvals = ClientApprovals(approvals or _short_form(auto_approve))
+        self._approvals = ClientApprovals(approvals or short_form(auto_approve))
         self._streams: dict[tuple[str, str], LiveEventStream] = {}
         self._locks: dict[tuple[str, str], Lock] = {}
         self._deleted: set[tuple[str, str]] = set()
@@ -208,7 +208,7 @@ class DevClient:
 
     @auto_approve.setter
     def auto_approve(self, approve: bool) -> None:
-        self.approvals = _short_form(approve)
+        self.approvals = short_form(approve)
 
     # --- users
 
@@ -1129,14 +1129,10 @@ def _message_id() -> str:
     return f"cm-{uuid.uuid4().hex}"
 
 
-def _short_form(auto_approve: bool) -> ApprovalPolicy:
-    return ApproveAll() if auto_approve else LeaveOpen()
-
-
 def _policy(approvals: ApprovalPolicy | None, auto_approve: bool | None) -> ApprovalPolicy | None:
     if approvals is not None and auto_approve is not None:
         raise ValueError("pass approvals= or its short form auto_approve=, not both")
-    return approvals if auto_approve is None else _short_form(auto_approve)
+    return approvals if auto_approve is None else short_form(auto_approve)
 
 
 @contextmanager
