@@ -154,9 +154,10 @@ class ClientApprovals:
             self._posting[session_id].remove(posted)
             posted.set_result(None)
 
-    def begin(self, correlation_id: str, policy: ApprovalPolicy | None) -> None:
-        """Notes a turn that this client started, with its policy; None for the client's."""
-        self._by_turn[correlation_id] = policy
+    def begin(self, correlation_id: str, policy: ApprovalPolicy | None = None) -> None:
+        """Notes a turn as this client's, with its policy; one that has a policy keeps it."""
+        if policy is not None or correlation_id not in self._by_turn:
+            self._by_turn[correlation_id] = policy
 
     def end(self, correlation_id: str) -> None:
         """Forgets a turn, and its policy with it."""

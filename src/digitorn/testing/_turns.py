@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from . import _session_protocol as protocol
 from ._event import AnyEvent
+from ._generated.events import QueueSnapshot
 
 
 class TurnTracker:
@@ -33,6 +34,8 @@ class TurnTracker:
         if event.is_numbered:
             self._newest = max(self._newest, event.seq)
         turn = event.correlation_id
+        if isinstance(event.payload, QueueSnapshot):
+            self._know(event.payload.running_correlation_id)
         if turn is None:
             if not protocol.is_logged(event):
                 return None
@@ -48,6 +51,10 @@ class TurnTracker:
                 self.running = None
         elif protocol.starts_running(event):
             self.running = turn
-        elif self.running is None and turn not in self._over and protocol.is_running(event):
-            # Its start was before the stream's.
+        elif protocol.is_running(event):
+            self._know(turn)
+
+    def _know(self, turn: str | None) -> None:
+        """Takes over a turn that runs and whose start was before the stream's."""
+        if self.running is None and turn not in self._over:
             self.running = turn

@@ -291,7 +291,7 @@ class AsyncDevClient:
         )
         first_turn = created.first_message.correlation_id if created.first_message is not None else None
         if first_turn is not None:
-            self._approvals.begin(first_turn, None)
+            self._approvals.begin(first_turn)
         return SessionHandle(
             session_id=created.session_id,
             app_id=app_id,
@@ -455,6 +455,7 @@ class AsyncDevClient:
             stream = await self._shared_stream(session)
             if not stream.is_joined:
                 await stream.join(from_now=True)
+            self._approvals.begin(protocol.correlation_id_of(turn))
             await stream.fill_gaps(since=0)
             handle = stream.turn(turn, timeout=self.timeout if timeout is None else timeout)
         await self._close_idle_streams()

@@ -1,25 +1,22 @@
-"""A session's live events: the asynchronous stream, and its blocking face."""
+"""A session's live events: the asynchronous stream."""
 
 import asyncio
 import inspect
 import logging
-import queue
-import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
-from . import _session_protocol as protocol
-from ._approvals import ApprovalPolicy, Decision, StreamApprovals, ask, stream_approvals
-from ._async.session_reads import ended, read_log
-from ._async.transport import AsyncTransport
-from ._async.turn import AsyncTurn
-from ._clock import remaining, unbounded
-from ._connect import resolve_daemon_url
-from ._credentials import Credentials
-from ._errors import (
+from .. import _session_protocol as protocol
+from .._approvals import ApprovalPolicy, Decision, StreamApprovals, ask, stream_approvals
+from .._async.session_reads import ended, read_log
+from .._async.transport import AsyncTransport
+from .._async.turn import AsyncTurn
+from .._clock import remaining, unbounded
+from .._connect import resolve_daemon_url
+from .._credentials import Credentials
+from .._errors import (
     ApiError,
     CallbackFailed,
     ContractViolation,
@@ -31,151 +28,33 @@ from ._errors import (
     ServerError,
     StreamClosed,
 )
-from ._event import AnyEvent, LiveEvent
-from ._generated._runtime import NOT_GIVEN
-from ._generated.commands import JOIN_SESSION, CommandError, JoinSessionRequest
-from ._generated.events import (
+from .._event import AnyEvent, LiveEvent
+from .._generated._runtime import NOT_GIVEN
+from .._generated.commands import JOIN_SESSION, CommandError, JoinSessionRequest
+from .._generated.events import (
     ApprovalRequest,
     ApprovalsSnapshot,
     EventPayload,
     EventType,
 )
-from ._generated.models import MessageAccepted, PendingApproval
-from ._generated.rest_async import AsyncApi
-from ._handles import SessionHandle
-from ._log import EventLog
-from ._loop import BACKGROUND, LoopStopped
-from ._select import Selector, Where
-from ._socket import EventSocket, HandshakeRefused
-from ._sync.turn import Turn
-from ._turn_result import TurnResult, collect
+from .._generated.models import MessageAccepted, PendingApproval
+from .._generated.rest_async import AsyncApi
+from .._handles import SessionHandle
+from .._log import EventLog
+from .._select import Selector, Where
+from .._socket import EventSocket, HandshakeRefused
+from .._turn_result import TurnResult
+from .base import DEFAULT_TIMEOUT, FollowedTurns, StreamBase, callback_failed, first, fits
 
 P = TypeVar("P", bound=EventPayload)
-T = TypeVar("T")
 R = TypeVar("R")
 
-DEFAULT_TIMEOUT = 60.0
 _CONNECT_SECONDS = 10.0
 _RECONNECT_FIRST, _RECONNECT_MOST = 0.05, 2.0
 _CHECK_FIRST, _CHECK_MOST = 0.5, 5.0
 # What may be gone a moment later: the daemon starts, is busy, or cannot be reached.
 _PASSING = (DaemonUnreachable, ServerError, RateLimited)
 _logger = logging.getLogger("digitorn.testing")
-
-
-class StreamBase:
-    """What both faces of a stream share: its log and everything that is read from it.
-
-    Attributes:
-        app_id: The app.
-        session_id: The session.
-        daemon_url: The daemon.
-        session: The session, as a handle.
-        log: Every event so far; may be read from any thread.
-        correlation_id: The turn that was last waited for; with `send_live`, that of its message.
-    """
-
-    correlation_id: str | None = None
-    _turns: "_Turns"
-    app_id: str
-    session_id: str
-    daemon_url: str
-    session: SessionHandle
-    log: EventLog
-
-    def events(self) -> list[AnyEvent]:
-        """Every event so far, in `seq` order."""
-        return self.log.events()
-
-    @overload
-    def events_of(self, *types: type[P]) -> Sequence[LiveEvent[P]]: ...
-    @overload
-    def events_of(self, *types: type[EventPayload] | EventType) -> Sequence[AnyEvent]: ...
-    def events_of(self, *types: type[EventPayload] | EventType) -> Sequence[Any]:
-        """The events of some types so far, in `seq` order.
-
-        Args:
-            types: Payload classes or wire names.
-        """
-        return self.log.events_of(*types)
-
-    def turn_result(self, correlation_id: str | None = None) -> TurnResult:
-        """What a turn's events so far add up to.
-
-        Args:
-            correlation_id: The turn; that of `send_live` when left out.
-
-        Raises:
-            ValueError: There is no such turn here, or none was named and none waited for.
-        """
-        turn = correlation_id or self.correlation_id
-        events = self.log.turn(turn) if turn is not None else []
-        if turn is None or not events:
-            raise ValueError(f"no turn {turn!r} on this stream; pass the correlation_id of one of its turns")
-        return collect(
-            events, session=self.session, correlation_id=turn, ending=self._turns.endings.get(turn)
-        )
-
-    @property
-    def is_joined(self) -> bool:
-        """Whether it is in the session's room now."""
-        return self._turns.joined
-
-    @property
-    def has_open_turns(self) -> bool:
-        """Whether a turn that is followed here has not ended."""
-        return self._turns.has_open
-
-    def __repr__(self) -> str:
-        state = "closed" if self.log.closed is not None else "open"
-        return f"<{type(self).__name__} {self.app_id}/{self.session_id}, {state}, {len(self.log)} events>"
-
-    def _timeout(self, selector: Selector, timeout: float) -> EventTimeout:
-        refused = [str(event.seq) for event in self.events() if selector.wires and selector.matches(event)]
-        unfit = (
-            f" that satisfies `where` ({len(refused)} came, seq {', '.join(refused[-3:])})" if refused else ""
-        )
-        return self.log.timeout(f"no {selector.label}{unfit}", timeout)
-
-    def _turn_timeout(self, correlation_id: str, timeout: float) -> EventTimeout:
-        error = self.log.timeout(f"turn {correlation_id} did not end", timeout)
-        if self.log.turn(correlation_id):
-            result = self.turn_result(correlation_id)
-            error.result = replace(result, status="timed_out")
-        return error
-
-    def _turn_failure(self, correlation_id: str) -> BaseException:
-        """What to raise when a turn cannot be read to its end."""
-        failure = self.log.turn_error(correlation_id)
-        if isinstance(failure, CallbackFailed):
-            again = CallbackFailed(str(failure))
-            again.__cause__ = failure.__cause__
-            return again
-        return self._closed() if failure is None or isinstance(failure, StreamClosed) else failure
-
-    def _closed(self) -> BaseException:
-        """What to raise when the stream ends under a waiter: a new exception, the reason its cause."""
-        reason = self.log.closed
-        if isinstance(reason, ContractViolation):
-            return reason
-        error = StreamClosed(f"the stream of session {self.session_id!r} is closed: {reason}")
-        error.__cause__ = reason
-        return error
-
-
-class _Turns:
-    """The turns that a stream follows, each to its end; both faces share it."""
-
-    def __init__(self) -> None:
-        self.joined = False
-        self.endings: dict[str, protocol.TurnStatus] = {}
-        """How turns ended of which no event says so."""
-        self.watches: dict[str, asyncio.Task[None]] = {}
-        self.inboxes: dict[str, asyncio.Queue[AnyEvent | CallbackFailed | None]] = {}
-
-    @property
-    def has_open(self) -> bool:
-        return any(not watch.done() for watch in list(self.watches.values()))
 
 
 class AsyncLiveEventStream(StreamBase):
@@ -215,7 +94,7 @@ class AsyncLiveEventStream(StreamBase):
         self.timeout = timeout
         self.log = EventLog(session_id=session_id, strict=strict, since=since)
         self.log.subscribe_in_order(self._came_in_order)
-        self._turns = _Turns()
+        self._turns = FollowedTurns()
         self.callback_errors: list[CallbackFailed] = []
         """Callbacks that raised; the first is raised again by `stop`."""
         self._credentials = token if isinstance(token, Credentials) else Credentials(token)
@@ -478,7 +357,7 @@ class AsyncLiveEventStream(StreamBase):
         arrived: asyncio.Queue[AnyEvent | None] = asyncio.Queue()
         subscription = self.log.subscribe(arrived.put_nowait, (type,))
         try:
-            if (found := _first(subscription.existing, selector, where)) is not None:
+            if (found := first(subscription.existing, selector, where)) is not None:
                 return found
             self._check_started()
             async with asyncio.timeout(limit):
@@ -486,7 +365,7 @@ class AsyncLiveEventStream(StreamBase):
                     event = await arrived.get()
                     if event is None:
                         raise self._closed()
-                    if _fits(event, selector, where):
+                    if fits(event, selector, where):
                         return event
         except TimeoutError as error:
             if isinstance(error, EventTimeout):
@@ -801,7 +680,7 @@ class AsyncLiveEventStream(StreamBase):
 
     def report(self, callback: object, error: BaseException) -> None:
         """Reports a callback that raised."""
-        failed = _callback_failed("callback", callback, error)
+        failed = callback_failed("callback", callback, error)
         self.callback_errors.append(failed)
         _logger.error("session %s: %s", self.session_id, failed, exc_info=error)
 
@@ -821,18 +700,16 @@ class AsyncLiveEventStream(StreamBase):
             self._decide_all()
 
     def _decide_all(self) -> None:
-        """Decides what is still open; what a replay brings has been resolved by the time it is over."""
+        """Decides what came; by the time it is done, what came with its resolution is no longer open."""
         undecided, self._undecided = self._undecided, {}
-        if undecided:
-            pending = {one.request_id for one in self.log.pending_approvals()}
-            for request, turn in undecided.values():
-                if request.request_id in pending:
-                    self._spawn(self._decide(request, turn))
+        for request, turn in undecided.values():
+            self._spawn(self._decide(request, turn))
 
     async def _decide(self, request: PendingApproval, turn: str | None) -> None:
         policy = await self._approvals.policy(self.session_id, turn)
         client = self._approvals.client
-        if policy is None or not client.ask_once(request.request_id, policy):
+        is_open = any(one.request_id == request.request_id for one in self.log.pending_approvals())
+        if policy is None or not is_open or not client.ask_once(request.request_id, policy):
             return
         try:
             decision = await ask(policy, request, on_thread=self._approvals.on_thread)
@@ -853,7 +730,7 @@ class AsyncLiveEventStream(StreamBase):
         if inbox is None:
             self.report(policy, error)
             return
-        failed = _callback_failed("approval policy", policy, error)
+        failed = callback_failed("approval policy", policy, error)
         _logger.error("session %s: %s", self.session_id, failed, exc_info=error)
         # Whoever waits for the turn is told.
         inbox.put_nowait(failed)
@@ -878,397 +755,6 @@ class AsyncLiveEventStream(StreamBase):
                 return
             await asyncio.sleep(delay)
             delay = min(delay * 2, _RECONNECT_MOST)
-
-
-class LiveEventStream(StreamBase):
-    """The blocking face of `AsyncLiveEventStream`: the same arguments, the same methods.
-
-    Connections of all blocking streams live on one background thread of the process. Predicates run on
-    the calling thread, callbacks on a thread of the stream's own.
-    """
-
-    def __init__(
-        self,
-        *,
-        daemon_url: str | None = None,
-        token: str | Credentials | None = None,
-        app_id: str,
-        session_id: str,
-        since: int = 0,
-        auto_approve: bool = False,
-        strict: bool = False,
-        timeout: float = DEFAULT_TIMEOUT,
-        approvals: ApprovalPolicy | StreamApprovals | None = None,
-    ) -> None:
-        deciding = stream_approvals(approvals, auto_approve=auto_approve)
-        # A policy may block, and use this face from where it runs.
-        deciding.on_thread = True
-        self._inner = AsyncLiveEventStream(
-            daemon_url=daemon_url,
-            token=token,
-            app_id=app_id,
-            session_id=session_id,
-            since=since,
-            strict=strict,
-            timeout=timeout,
-            approvals=deciding,
-        )
-        self.daemon_url = self._inner.daemon_url
-        self.app_id = app_id
-        self.session_id = session_id
-        self.session = self._inner.session
-        self.timeout = timeout
-        self.log = self._inner.log
-        self._turns = self._inner._turns
-        self.callback_errors = self._inner.callback_errors
-        """Callbacks that raised; the first is raised again by `stop`."""
-        self._holds_loop = False
-        self._releasing = threading.Lock()
-        self._started = False
-        self._callbacks: list[tuple[Selector, Callable[[AnyEvent], object]]] = []
-        self._deliveries: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
-        self._delivery: threading.Thread | None = None
-
-    # --- life
-
-    def start(self) -> Self:
-        """Connects and joins the session.
-
-        Returns:
-            The stream itself.
-
-        Raises:
-            JoinRefused: The daemon does not let this user into the session.
-            Unauthorized: The token is missing, wrong or expired.
-            DaemonUnreachable: No daemon answered.
-            StreamClosed: It was started before.
-        """
-        self.connect()
-        try:
-            self.join()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def connect(self) -> None:
-        """The first half of `start`: an authenticated connection, no session yet."""
-        if self._started:
-            raise StreamClosed(
-                f"the stream of session {self.session_id!r} was started before; make a new one"
-            )
-        self._started = self._holds_loop = True
-        BACKGROUND.acquire()
-        try:
-            BACKGROUND.run(self._inner.connect())
-        except BaseException:
-            self._release()
-            raise
-
-    def join(self, *, from_now: bool = False) -> None:
-        """The second half of `start`: enters the session's room.
-
-        Args:
-            from_now: Bring nothing of what was before.
-
-        Raises:
-            JoinRefused: The daemon does not let this user into the session.
-        """
-        self._run(self._inner.join(from_now=from_now))
-
-    def stop(self, timeout: float = 5.0) -> None:
-        """Closes the connection; the log stays. May be called again.
-
-        Args:
-            timeout: Seconds to wait for a clean end.
-
-        Raises:
-            CallbackFailed: A callback had raised; only the first call of `stop` tells.
-        """
-        if not self._holds_loop:
-            self.log.close(StreamClosed("it was stopped"))
-            return
-        delivery, self._delivery = self._delivery, None
-        if delivery is not None:
-            # What has arrived is still delivered.
-            self._deliveries.put(None)
-            if delivery is not threading.current_thread():
-                delivery.join(timeout)
-        try:
-            BACKGROUND.run(self._inner.stop(timeout), timeout + 1.0)
-        except LoopStopped:
-            _logger.info("session %s: stopped by another thread", self.session_id)
-        finally:
-            self._release()
-
-    def _release(self) -> None:
-        with self._releasing:
-            held, self._holds_loop = self._holds_loop, False
-        if held:
-            BACKGROUND.release()
-
-    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        if not self._holds_loop:
-            coroutine.close()
-            raise self._not_open()
-        try:
-            return BACKGROUND.run(coroutine)
-        except LoopStopped:
-            raise self._not_open() from None
-
-    def _not_open(self) -> BaseException:
-        if self.log.closed is not None:
-            return self._closed()
-        return StreamClosed(f"the stream of session {self.session_id!r} was not started; call start()")
-
-    def __enter__(self) -> Self:
-        return self if self._started else self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            self.stop()
-        except CallbackFailed:
-            # A failure of the test itself matters more than one of its callbacks.
-            if error is None:
-                raise
-
-    # --- gaps
-
-    def fill_gaps(self, *, since: int | None = None) -> int:
-        """Reads the daemon's durable log and takes over what is missing here.
-
-        Args:
-            since: Read what has a higher `seq`; where the log is known to be complete up to when left out.
-
-        Returns:
-            How many events were missing.
-
-        Raises:
-            ApiError: The daemon refused.
-            DaemonUnreachable: No daemon answered.
-        """
-        return self._run(self._inner.fill_gaps(since=since))
-
-    # --- waiting
-
-    @overload
-    def wait_for(
-        self,
-        type: type[P],
-        *,
-        where: Callable[[LiveEvent[P]], bool] | None = None,
-        timeout: float | None = None,
-    ) -> LiveEvent[P]: ...
-    @overload
-    def wait_for(
-        self, type: EventType, *, where: Where | None = None, timeout: float | None = None
-    ) -> AnyEvent: ...
-    def wait_for(self, type: Any, *, where: Any = None, timeout: float | None = None) -> Any:
-        """The first event of a type, of those that arrived and those to come.
-
-        Args:
-            type: Payload class or wire name.
-            where: What else it must be like.
-            timeout: Seconds to wait; the stream's own `timeout` when left out.
-
-        Raises:
-            EventTimeout: None came in time. The error says what did come.
-            StreamClosed: The stream ended, or was never started.
-        """
-        limit = self.timeout if timeout is None else timeout
-        deadline = time.monotonic() + limit
-        selector = Selector((type,))
-        arrived: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
-        subscription = self.log.subscribe(arrived.put, (type,))
-        try:
-            if (found := _first(subscription.existing, selector, where)) is not None:
-                return found
-            if not self._started:
-                raise self._not_open()
-            while True:
-                event = arrived.get(timeout=max(0.0, deadline - time.monotonic()))
-                if event is None:
-                    raise self._closed()
-                if _fits(event, selector, where):
-                    return event
-        except queue.Empty:
-            raise self._timeout(selector, limit) from None
-        finally:
-            subscription.cancel()
-
-    @overload
-    def poll_for(
-        self, type: type[P], *, where: Callable[[LiveEvent[P]], bool] | None = None, timeout: float = 0.0
-    ) -> LiveEvent[P] | None: ...
-    @overload
-    def poll_for(
-        self, type: EventType, *, where: Where | None = None, timeout: float = 0.0
-    ) -> AnyEvent | None: ...
-    def poll_for(self, type: Any, *, where: Any = None, timeout: float = 0.0) -> Any:
-        """Like `wait_for`, but None when none came in time."""
-        try:
-            return self.wait_for(type, where=where, timeout=timeout)
-        except EventTimeout:
-            return None
-
-    def __iter__(self) -> Iterator[AnyEvent]:
-        if not self._started:
-            raise self._not_open()
-        arrived: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
-        subscription = self.log.subscribe(arrived.put)
-        try:
-            yield from subscription.existing
-            while (event := arrived.get(timeout=self.timeout)) is not None:
-                yield event
-        except queue.Empty:
-            raise self._timeout(Selector(()), self.timeout) from None
-        finally:
-            subscription.cancel()
-
-    # --- turns
-
-    def turn(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> Turn:
-        """A handle of a turn of this session, to read it event by event.
-
-        Args:
-            turn: What posting its message answered, or its correlation id.
-            timeout: Seconds from now that reading it may take; the stream's own `timeout` when left out.
-
-        Raises:
-            StreamClosed: The stream ended, or was never started, and the turn is not here to its end.
-        """
-        correlation_id = protocol.correlation_id_of(turn)
-        self._follow(correlation_id)
-        return Turn(self, correlation_id, timeout=self.timeout if timeout is None else timeout)
-
-    def wait_for_turn(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> TurnResult:
-        """Waits for the end of a turn and makes its events complete.
-
-        Args:
-            turn: What posting its message answered, or its correlation id.
-            timeout: Seconds to wait; the stream's own `timeout` when left out.
-
-        Returns:
-            What the turn came to.
-
-        Raises:
-            EventTimeout: It did not end in time. The error says what did come, and has what the turn came
-                to so far.
-            StreamClosed: The stream ended.
-            CallbackFailed: The approval policy raised.
-        """
-        self.correlation_id = correlation_id = protocol.correlation_id_of(turn)
-        if self.log.turn_ended(correlation_id):
-            return self.turn_result(correlation_id)
-        return self._run(self._inner.wait_for_turn(turn, timeout=timeout))
-
-    def turn_events(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> Iterator[AnyEvent]:
-        """One turn's events alone, in order, from its first to its end, as they come.
-
-        Behind a missing number events are held back for a moment, until it came or the daemon's log does
-        not have it. An event that comes later than that is given then, out of order.
-
-        Args:
-            turn: What posting its message answered, or its correlation id.
-            timeout: Seconds from now that reading it may take; the stream's own `timeout` when left out.
-
-        Raises:
-            EventTimeout: It did not end in time.
-            StreamClosed: The stream ended before the turn did.
-            CallbackFailed: The approval policy raised.
-        """
-        correlation_id = protocol.correlation_id_of(turn)
-        limit = self.timeout if timeout is None else timeout
-        deadline = time.monotonic() + limit
-        self._follow(correlation_id)
-        arrived: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
-        subscription = self.log.subscribe_turn(arrived.put, correlation_id)
-        try:
-            yield from subscription.existing
-            while (event := arrived.get(timeout=max(0.0, deadline - time.monotonic()))) is not None:
-                yield event
-        except queue.Empty:
-            raise self._turn_timeout(correlation_id, limit) from None
-        finally:
-            subscription.cancel()
-        if not self.log.turn_ended(correlation_id):
-            raise self._turn_failure(correlation_id)
-
-    def abort_turn(self, turn: MessageAccepted | str) -> None:
-        """Cuts a turn off; one that waits in the queue is taken out of it, one that has ended is left alone.
-
-        Args:
-            turn: What posting its message answered, or its correlation id.
-
-        Raises:
-            ApiError: The daemon refused.
-        """
-        if not self.log.turn_ended(protocol.correlation_id_of(turn)):
-            self._run(self._inner.abort_turn(turn))
-
-    def _follow(self, correlation_id: str) -> None:
-        async def follow() -> None:
-            self._inner.turn(correlation_id)
-
-        if correlation_id not in self._turns.watches:
-            self._run(follow())
-
-    # --- callbacks
-
-    @overload
-    def on(self, type: type[P]) -> Callable[[Callable[[LiveEvent[P]], R]], Callable[[LiveEvent[P]], R]]: ...
-    @overload
-    def on(self, type: EventType) -> Callable[[Callable[[AnyEvent], R]], Callable[[AnyEvent], R]]: ...
-    def on(self, type: Any) -> Any:
-        """Registers a callback for the events of a type that arrive from now on.
-
-        Callbacks run one after the other on a thread of this stream. One that raises is reported: logged at
-        once, and raised by `stop`.
-
-        Args:
-            type: Payload class or wire name.
-
-        Returns:
-            A decorator; it gives the callback back unchanged.
-        """
-
-        def register(callback: Callable[[Any], R]) -> Callable[[Any], R]:
-            self._callbacks.append((Selector((type,)), callback))
-            if self._delivery is None:
-                self.log.subscribe(self._deliveries.put)
-                self._delivery = threading.Thread(
-                    target=self._deliver, name=f"digitorn-testing-callbacks-{self.session_id}", daemon=True
-                )
-                self._delivery.start()
-            return callback
-
-        return register
-
-    def _deliver(self) -> None:
-        while (event := self._deliveries.get()) is not None:
-            for selector, callback in list(self._callbacks):
-                if selector.matches(event):
-                    try:
-                        callback(event)
-                    except BaseException as error:  # noqa: BLE001 - test runners fail a test with any of these
-                        self._inner.report(callback, error)
-
-
-def _callback_failed(what: str, callback: object, error: BaseException) -> CallbackFailed:
-    name = getattr(callback, "__qualname__", repr(callback))
-    failed = CallbackFailed(f"{what} {name} raised {type(error).__name__}: {error}")
-    failed.__cause__ = error
-    return failed
-
-
-def _fits(event: AnyEvent, selector: Selector, where: Where | None) -> bool:
-    return selector.matches(event) and (where is None or where(event))
-
-
-def _first(found: list[AnyEvent], selector: Selector, where: Where | None) -> AnyEvent | None:
-    return next((event for event in found if _fits(event, selector, where)), None)
 
 
 async def _awaited(result: Awaitable[object]) -> None:

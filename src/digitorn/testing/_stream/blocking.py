@@ -1,0 +1,412 @@
+"""A session's live events: the blocking face of the asynchronous stream."""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+from .. import _session_protocol as protocol
+from .._approvals import ApprovalPolicy, StreamApprovals, stream_approvals
+from .._credentials import Credentials
+from .._errors import (
+    CallbackFailed,
+    EventTimeout,
+    StreamClosed,
+)
+from .._event import AnyEvent, LiveEvent
+from .._generated.events import (
+    EventPayload,
+    EventType,
+)
+from .._generated.models import MessageAccepted
+from .._loop import BACKGROUND, LoopStopped
+from .._select import Selector, Where
+from .._sync.turn import Turn
+from .._turn_result import TurnResult
+from .asynchronous import AsyncLiveEventStream
+from .base import DEFAULT_TIMEOUT, StreamBase, first, fits
+
+P = TypeVar("P", bound=EventPayload)
+T = TypeVar("T")
+R = TypeVar("R")
+
+_logger = logging.getLogger("digitorn.testing")
+
+
+class LiveEventStream(StreamBase):
+    """The blocking face of `AsyncLiveEventStream`: the same arguments, the same methods.
+
+    Connections of all blocking streams live on one background thread of the process. Predicates run on
+    the calling thread, callbacks on a thread of the stream's own.
+    """
+
+    def __init__(
+        self,
+        *,
+        daemon_url: str | None = None,
+        token: str | Credentials | None = None,
+        app_id: str,
+        session_id: str,
+        since: int = 0,
+        auto_approve: bool = False,
+        strict: bool = False,
+        timeout: float = DEFAULT_TIMEOUT,
+        approvals: ApprovalPolicy | StreamApprovals | None = None,
+    ) -> None:
+        deciding = stream_approvals(approvals, auto_approve=auto_approve)
+        # A policy may block, and use this face from where it runs.
+        deciding.on_thread = True
+        self._inner = AsyncLiveEventStream(
+            daemon_url=daemon_url,
+            token=token,
+            app_id=app_id,
+            session_id=session_id,
+            since=since,
+            strict=strict,
+            timeout=timeout,
+            approvals=deciding,
+        )
+        self.daemon_url = self._inner.daemon_url
+        self.app_id = app_id
+        self.session_id = session_id
+        self.session = self._inner.session
+        self.timeout = timeout
+        self.log = self._inner.log
+        self._turns = self._inner._turns
+        self.callback_errors = self._inner.callback_errors
+        """Callbacks that raised; the first is raised again by `stop`."""
+        self._holds_loop = False
+        self._releasing = threading.Lock()
+        self._started = False
+        self._callbacks: list[tuple[Selector, Callable[[AnyEvent], object]]] = []
+        self._deliveries: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
+        self._delivery: threading.Thread | None = None
+
+    # --- life
+
+    def start(self) -> Self:
+        """Connects and joins the session.
+
+        Returns:
+            The stream itself.
+
+        Raises:
+            JoinRefused: The daemon does not let this user into the session.
+            Unauthorized: The token is missing, wrong or expired.
+            DaemonUnreachable: No daemon answered.
+            StreamClosed: It was started before.
+        """
+        self.connect()
+        try:
+            self.join()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def connect(self) -> None:
+        """The first half of `start`: an authenticated connection, no session yet."""
+        if self._started:
+            raise StreamClosed(
+                f"the stream of session {self.session_id!r} was started before; make a new one"
+            )
+        self._started = self._holds_loop = True
+        BACKGROUND.acquire()
+        try:
+            BACKGROUND.run(self._inner.connect())
+        except BaseException:
+            self._release()
+            raise
+
+    def join(self, *, from_now: bool = False) -> None:
+        """The second half of `start`: enters the session's room.
+
+        Args:
+            from_now: Bring nothing of what was before.
+
+        Raises:
+            JoinRefused: The daemon does not let this user into the session.
+        """
+        self._run(self._inner.join(from_now=from_now))
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Closes the connection; the log stays. May be called again.
+
+        Args:
+            timeout: Seconds to wait for a clean end.
+
+        Raises:
+            CallbackFailed: A callback had raised; only the first call of `stop` tells.
+        """
+        if not self._holds_loop:
+            self.log.close(StreamClosed("it was stopped"))
+            return
+        delivery, self._delivery = self._delivery, None
+        if delivery is not None:
+            # What has arrived is still delivered.
+            self._deliveries.put(None)
+            if delivery is not threading.current_thread():
+                delivery.join(timeout)
+        try:
+            BACKGROUND.run(self._inner.stop(timeout), timeout + 1.0)
+        except LoopStopped:
+            _logger.info("session %s: stopped by another thread", self.session_id)
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        with self._releasing:
+            held, self._holds_loop = self._holds_loop, False
+        if held:
+            BACKGROUND.release()
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        if not self._holds_loop:
+            coroutine.close()
+            raise self._not_open()
+        try:
+            return BACKGROUND.run(coroutine)
+        except LoopStopped:
+            raise self._not_open() from None
+
+    def _not_open(self) -> BaseException:
+        if self.log.closed is not None:
+            return self._closed()
+        return StreamClosed(f"the stream of session {self.session_id!r} was not started; call start()")
+
+    def __enter__(self) -> Self:
+        return self if self._started else self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self.stop()
+        except CallbackFailed:
+            # A failure of the test itself matters more than one of its callbacks.
+            if error is None:
+                raise
+
+    # --- gaps
+
+    def fill_gaps(self, *, since: int | None = None) -> int:
+        """Reads the daemon's durable log and takes over what is missing here.
+
+        Args:
+            since: Read what has a higher `seq`; where the log is known to be complete up to when left out.
+
+        Returns:
+            How many events were missing.
+
+        Raises:
+            ApiError: The daemon refused.
+            DaemonUnreachable: No daemon answered.
+        """
+        return self._run(self._inner.fill_gaps(since=since))
+
+    # --- waiting
+
+    @overload
+    def wait_for(
+        self,
+        type: type[P],
+        *,
+        where: Callable[[LiveEvent[P]], bool] | None = None,
+        timeout: float | None = None,
+    ) -> LiveEvent[P]: ...
+    @overload
+    def wait_for(
+        self, type: EventType, *, where: Where | None = None, timeout: float | None = None
+    ) -> AnyEvent: ...
+    def wait_for(self, type: Any, *, where: Any = None, timeout: float | None = None) -> Any:
+        """The first event of a type, of those that arrived and those to come.
+
+        Args:
+            type: Payload class or wire name.
+            where: What else it must be like.
+            timeout: Seconds to wait; the stream's own `timeout` when left out.
+
+        Raises:
+            EventTimeout: None came in time. The error says what did come.
+            StreamClosed: The stream ended, or was never started.
+        """
+        limit = self.timeout if timeout is None else timeout
+        deadline = time.monotonic() + limit
+        selector = Selector((type,))
+        arrived: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
+        subscription = self.log.subscribe(arrived.put, (type,))
+        try:
+            if (found := first(subscription.existing, selector, where)) is not None:
+                return found
+            if not self._started:
+                raise self._not_open()
+            while True:
+                event = arrived.get(timeout=max(0.0, deadline - time.monotonic()))
+                if event is None:
+                    raise self._closed()
+                if fits(event, selector, where):
+                    return event
+        except queue.Empty:
+            raise self._timeout(selector, limit) from None
+        finally:
+            subscription.cancel()
+
+    @overload
+    def poll_for(
+        self, type: type[P], *, where: Callable[[LiveEvent[P]], bool] | None = None, timeout: float = 0.0
+    ) -> LiveEvent[P] | None: ...
+    @overload
+    def poll_for(
+        self, type: EventType, *, where: Where | None = None, timeout: float = 0.0
+    ) -> AnyEvent | None: ...
+    def poll_for(self, type: Any, *, where: Any = None, timeout: float = 0.0) -> Any:
+        """Like `wait_for`, but None when none came in time."""
+        try:
+            return self.wait_for(type, where=where, timeout=timeout)
+        except EventTimeout:
+            return None
+
+    def __iter__(self) -> Iterator[AnyEvent]:
+        if not self._started:
+            raise self._not_open()
+        arrived: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
+        subscription = self.log.subscribe(arrived.put)
+        try:
+            yield from subscription.existing
+            while (event := arrived.get(timeout=self.timeout)) is not None:
+                yield event
+        except queue.Empty:
+            raise self._timeout(Selector(()), self.timeout) from None
+        finally:
+            subscription.cancel()
+
+    # --- turns
+
+    def turn(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> Turn:
+        """A handle of a turn of this session, to read it event by event.
+
+        Args:
+            turn: What posting its message answered, or its correlation id.
+            timeout: Seconds from now that reading it may take; the stream's own `timeout` when left out.
+
+        Raises:
+            StreamClosed: The stream ended, or was never started, and the turn is not here to its end.
+        """
+        correlation_id = protocol.correlation_id_of(turn)
+        self._follow(correlation_id)
+        return Turn(self, correlation_id, timeout=self.timeout if timeout is None else timeout)
+
+    def wait_for_turn(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> TurnResult:
+        """Waits for the end of a turn and makes its events complete.
+
+        Args:
+            turn: What posting its message answered, or its correlation id.
+            timeout: Seconds to wait; the stream's own `timeout` when left out.
+
+        Returns:
+            What the turn came to.
+
+        Raises:
+            EventTimeout: It did not end in time. The error says what did come, and has what the turn came
+                to so far.
+            StreamClosed: The stream ended.
+            CallbackFailed: The approval policy raised.
+        """
+        self.correlation_id = correlation_id = protocol.correlation_id_of(turn)
+        if self.log.turn_ended(correlation_id):
+            return self.turn_result(correlation_id)
+        return self._run(self._inner.wait_for_turn(turn, timeout=timeout))
+
+    def turn_events(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> Iterator[AnyEvent]:
+        """One turn's events alone, in order, from its first to its end, as they come.
+
+        Behind a missing number events are held back for a moment, until it came or the daemon's log does
+        not have it. An event that comes later than that is given then, out of order.
+
+        Args:
+            turn: What posting its message answered, or its correlation id.
+            timeout: Seconds from now that reading it may take; the stream's own `timeout` when left out.
+
+        Raises:
+            EventTimeout: It did not end in time.
+            StreamClosed: The stream ended before the turn did.
+            CallbackFailed: The approval policy raised.
+        """
+        correlation_id = protocol.correlation_id_of(turn)
+        limit = self.timeout if timeout is None else timeout
+        deadline = time.monotonic() + limit
+        self._follow(correlation_id)
+        arrived: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
+        subscription = self.log.subscribe_turn(arrived.put, correlation_id)
+        try:
+            yield from subscription.existing
+            while (event := arrived.get(timeout=max(0.0, deadline - time.monotonic()))) is not None:
+                yield event
+        except queue.Empty:
+            raise self._turn_timeout(correlation_id, limit) from None
+        finally:
+            subscription.cancel()
+        if not self.log.turn_ended(correlation_id):
+            raise self._turn_failure(correlation_id)
+
+    def abort_turn(self, turn: MessageAccepted | str) -> None:
+        """Cuts a turn off; one that waits in the queue is taken out of it, one that has ended is left alone.
+
+        Args:
+            turn: What posting its message answered, or its correlation id.
+
+        Raises:
+            ApiError: The daemon refused.
+        """
+        if not self.log.turn_ended(protocol.correlation_id_of(turn)):
+            self._run(self._inner.abort_turn(turn))
+
+    def _follow(self, correlation_id: str) -> None:
+        async def follow() -> None:
+            self._inner.turn(correlation_id)
+
+        if correlation_id not in self._turns.watches:
+            self._run(follow())
+
+    # --- callbacks
+
+    @overload
+    def on(self, type: type[P]) -> Callable[[Callable[[LiveEvent[P]], R]], Callable[[LiveEvent[P]], R]]: ...
+    @overload
+    def on(self, type: EventType) -> Callable[[Callable[[AnyEvent], R]], Callable[[AnyEvent], R]]: ...
+    def on(self, type: Any) -> Any:
+        """Registers a callback for the events of a type that arrive from now on.
+
+        Callbacks run one after the other on a thread of this stream. One that raises is reported: logged at
+        once, and raised by `stop`.
+
+        Args:
+            type: Payload class or wire name.
+
+        Returns:
+            A decorator; it gives the callback back unchanged.
+        """
+
+        def register(callback: Callable[[Any], R]) -> Callable[[Any], R]:
+            self._callbacks.append((Selector((type,)), callback))
+            if self._delivery is None:
+                self.log.subscribe(self._deliveries.put)
+                self._delivery = threading.Thread(
+                    target=self._deliver, name=f"digitorn-testing-callbacks-{self.session_id}", daemon=True
+                )
+                self._delivery.start()
+            return callback
+
+        return register
+
+    def _deliver(self) -> None:
+        while (event := self._deliveries.get()) is not None:
+            for selector, callback in list(self._callbacks):
+                if selector.matches(event):
+                    try:
+                        callback(event)
+                    except BaseException as error:  # noqa: BLE001 - test runners fail a test with any of these
+                        self._inner.report(callback, error)
