@@ -143,7 +143,7 @@ def _twins(value: object, common: Mapping[str, str]) -> tuple[Twin, ...]:
     """The twins, each with the common names and with its own, which win."""
     twins: list[Twin] = []
     for one in cast("list[object]", value) if isinstance(value, list) else [None]:
-        found = cast("Mapping[str, object]", one) if isinstance(one, Mapping) else {}
+        found: Mapping[str, object] = cast("Mapping[str, object]", one) if isinstance(one, Mapping) else {}
         if not {"source", "out"} <= set(found) <= {"source", "out", "names"}:
             raise SettingsError(
                 f"[[tool.{TABLE}.twins]] is an array of tables, each with a source, an out and maybe names"

@@ -153,7 +153,31 @@ def test_comprehensions_and_nested_statements_lose_their_async_words() -> None:
         "    done = [one.result(timeout=5) for one in [start(n) for n in numbers()]]\n"
         "    with (a() as x, b() as y):\n"
         "        with c() as z, d():\n"
-        "            assert (z.get(lambda: 1)).content, y\n"
+        "            assert z.get(lambda: 1).content, y\n"
         "        for _ in x: pass\n"
         "        return {k: v for k, v in x if k}\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("source", "twin"),
+    [
+        ("x = (await a.b(1)[2](c, {}).d).e", "x = a.b(1)[2](c, {}).d.e"),
+        ("await (await a(lambda: (1, 2))).stop()", "a(lambda: (1, 2)).stop()"),
+        ("(await a)[0]", "a[0]"),
+        ("return (await a(b)).c, [(await d).e]", "return a(b).c, [d.e]"),
+        ("f(await a)", "f(a)"),
+        ("f (await a)", "f (a)"),
+        ("f()(await a)", "f()(a)"),
+        ("f[0](await a)", "f[0](a)"),
+        ("return(await a)", "return(a)"),
+        ("x = (await a, await b)", "x = (a, b)"),
+        ("x = (await a + 1).b", "x = (a + 1).b"),
+        ("x = (await a for a in b)", "x = (a for a in b)"),
+        ("x = (\n    await a\n).b", "x = (\n    a\n).b"),
+        ("x = (await (a or b)).c", "x = ((a or b)).c"),
+        ('x = (await a("("))', 'x = a("(")'),
+    ],
+)
+def test_parentheses_that_held_an_await_go_with_it(source: str, twin: str) -> None:
+    assert translate(source, {}) == twin
