@@ -54,8 +54,8 @@ def render(settings: Settings, report: Report = lambda _: None) -> Rendered:
         text = f'"""{doc}"""\n\n{source}' if doc else source
         files[settings.out / f"{name}.py"] = header + format_source(f"{name}.py", text)
     files[settings.out / "_runtime.py"] = header + format_source("_runtime.py", _emit_stubs.runtime())
-    if settings.twin is not None:
-        files.update(_render_twin(settings.twin))
+    for twin in settings.twins:
+        files.update(_render_twin(twin))
     for path, text in files.items():
         verify(path.name, text)
     return Rendered(dict(sorted(files.items())), contract.files)
@@ -64,7 +64,8 @@ def render(settings: Settings, report: Report = lambda _: None) -> Rendered:
 def _render_twin(twin: Twin) -> dict[Path, str]:
     if not twin.source.is_dir():
         raise SettingsError(f"the twin's source {twin.source} is no folder")
-    header = f"{_stamp.MARK} from ../{twin.source.name}; do not edit.\n"
+    source = Path(os.path.relpath(twin.source, twin.out)).as_posix()
+    header = f"{_stamp.MARK} from {source}; do not edit.\n"
     return {
         twin.out / file.name: header
         + format_source(file.name, _twin.translate(file.read_text(encoding="utf-8"), twin.names))
@@ -122,17 +123,19 @@ def check(settings: Settings) -> str:
         old = _read(path)
         if old == text:
             continue
+        # Twins have files of the same name.
+        name = f"{path.parent.name}/{path.name}"
         parts += difflib.unified_diff(
             (old or "").splitlines(keepends=True),
             (text or "").splitlines(keepends=True),
-            f"committed/{path.name}" if old is not None else os.devnull,
-            f"generated/{path.name}" if text is not None else os.devnull,
+            f"committed/{name}" if old is not None else os.devnull,
+            f"generated/{name}" if text is not None else os.devnull,
         )
     return "".join(parts)
 
 
 def _stale(settings: Settings, files: Mapping[Path, str]) -> list[Path]:
-    folders = [settings.out] + ([settings.twin.out] if settings.twin else [])
+    folders = [settings.out, *(twin.out for twin in settings.twins)]
     found = sorted(path for folder in folders for path in folder.glob("*.py") if path not in files)
     for path in found:
         _check_ours(path)

@@ -14,7 +14,7 @@ TABLE = "digitorn-codegen"
 
 @dataclass(frozen=True)
 class Twin:
-    """A package written as async source, and the sync package that is generated from it.
+    """A folder of async source, and the folder of sync source that is generated from it.
 
     Attributes:
         source: Folder of the async source.
@@ -37,7 +37,10 @@ class Settings:
         out: Folder of that package; it is replaced as a whole.
         events: Folder of event payload schemas, if there are events.
         commands: Folder of command schemas, if there are commands.
-        twin: The sync twin to generate beside it, if any.
+        twins: The sync twins to generate beside it.
+
+    Raises:
+        SettingsError: An output folder is that of another output, or a source.
     """
 
     openapi: Path
@@ -45,7 +48,14 @@ class Settings:
     out: Path
     events: Path | None = None
     commands: Path | None = None
-    twin: Twin | None = None
+    twins: tuple[Twin, ...] = ()
+
+    def __post_init__(self) -> None:
+        taken = {self.out.resolve(), *(twin.source.resolve() for twin in self.twins)}
+        for twin in self.twins:
+            if twin.out.resolve() in taken:
+                raise SettingsError(f"{twin.out} is the folder of another output, or of a source")
+            taken.add(twin.out.resolve())
 
 
 def from_pyproject(start: Path, table: str = TABLE) -> Mapping[str, object]:
@@ -78,8 +88,11 @@ def _absolute(found: Mapping[str, object], folder: Path) -> dict[str, object]:
     for key, value in found.items():
         if key in paths:
             absolute[key] = folder / str(value)
-        elif key == "twin" and isinstance(value, dict):
-            absolute[key] = _absolute(cast("dict[str, object]", value), folder)
+        elif key == "twins" and isinstance(value, list):
+            absolute[key] = [
+                _absolute(cast("dict[str, object]", one), folder) if isinstance(one, dict) else one
+                for one in cast("list[object]", value)
+            ]
         else:
             absolute[key] = value
     return absolute
@@ -109,7 +122,7 @@ def build(values: Mapping[str, object]) -> Settings:
     for needed in ("openapi", "package", "out"):
         if values.get(needed) is None:
             raise SettingsError(f"--{needed} is missing; pass it, or set {needed!r} in [tool.{TABLE}]")
-    known = {"openapi", "package", "out", "events", "commands", "twin"}
+    known = {"openapi", "package", "out", "events", "commands", "twins", "twin-names"}
     if unknown := sorted(set(values) - known):
         raise SettingsError(
             f"unknown setting {unknown[0]!r} in [tool.{TABLE}]; known are {', '.join(sorted(known))}"
@@ -122,14 +135,30 @@ def build(values: Mapping[str, object]) -> Settings:
         out=Path(str(values["out"])),
         events=Path(str(values["events"])) if values.get("events") else None,
         commands=Path(str(values["commands"])) if values.get("commands") else None,
-        twin=_twin(values["twin"]) if values.get("twin") else None,
+        twins=_twins(values.get("twins", []), _names(values.get("twin-names", {}), f"{TABLE}.twin-names")),
     )
 
 
-def _twin(value: object) -> Twin:
-    found: Mapping[str, object] = cast("Mapping[str, object]", value) if isinstance(value, Mapping) else {}
-    names = found.get("names", {})
-    if "source" not in found or "out" not in found or not isinstance(names, Mapping):
-        raise SettingsError(f"[tool.{TABLE}.twin] has a source, an out and a table of names")
-    table = {str(old): str(new) for old, new in cast("Mapping[object, object]", names).items()}
-    return Twin(source=Path(str(found["source"])), out=Path(str(found["out"])), names=table)
+def _twins(value: object, common: Mapping[str, str]) -> tuple[Twin, ...]:
+    """The twins, each with the common names and with its own, which win."""
+    twins: list[Twin] = []
+    for one in cast("list[object]", value) if isinstance(value, list) else [None]:
+        found: Mapping[str, object] = cast("Mapping[str, object]", one) if isinstance(one, Mapping) else {}
+        if not {"source", "out"} <= set(found) <= {"source", "out", "names"}:
+            raise SettingsError(
+                f"[[tool.{TABLE}.twins]] is an array of tables, each with a source, an out and maybe names"
+            )
+        own = _names(found.get("names", {}), f"{TABLE}.twins.names")
+        twins.append(Twin(Path(str(found["source"])), Path(str(found["out"])), {**common, **own}))
+    return tuple(twins)
+
+
+def _names(value: object, table: str) -> Mapping[str, str]:
+    if not isinstance(value, Mapping):
+        raise SettingsError(f"[tool.{table}] is no table")
+    names: dict[str, str] = {}
+    for old, new in cast("Mapping[str, object]", value).items():
+        if not (old.isidentifier() and isinstance(new, str) and new.isidentifier()):
+            raise SettingsError(f"[tool.{table}] turns a name into a name, not {old!r} into {new!r}")
+        names[old] = new
+    return names

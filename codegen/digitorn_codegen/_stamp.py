@@ -16,7 +16,7 @@ _TOOLS = ("datamodel-code-generator", "jinja2", "jsonschema", "openapi-spec-vali
 def render(settings: Settings, inputs: Iterable[Path]) -> str:
     """The text of a stamp, over the inputs and outputs as they stand.
 
-    It hashes the contract's files, the source of a twin, this package, the versions of the libraries that
+    It hashes the contract's files, the source of each twin, this package, the versions of the libraries that
     shape the output, the settings, and the Python files of the output folders. It names the contract's files,
     so that nobody has to read the contract to find them.
 
@@ -61,10 +61,10 @@ def _entries(settings: Settings, names: Sequence[str]) -> Iterator[tuple[str, by
         found = sorted(path.name for path in folder.iterdir()) if folder is not None else []
         yield kind, "\n".join(found).encode()
     yield from _files("out", settings.out.glob("*.py"))
-    if settings.twin is not None:
-        yield "twin names", repr(sorted(settings.twin.names.items())).encode()
-        yield from _files("twin source", settings.twin.source.glob("*.py"))
-        yield from _files("twin out", settings.twin.out.glob("*.py"))
+    for number, twin in enumerate(settings.twins):
+        yield f"twin {number} names", repr(sorted(twin.names.items())).encode()
+        yield from _files(f"twin {number} source", twin.source.glob("*.py"))
+        yield from _files(f"twin {number} out", twin.out.glob("*.py"))
 
 
 def _files(kind: str, paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:

@@ -1,9 +1,10 @@
 """Turns async source into its sync twin, token by token."""
 
 import io
+import keyword
 import re
 import tokenize
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _SPECIAL = {
     "__aenter__": "__enter__",
@@ -27,8 +28,8 @@ _CLOSING = {getattr(tokenize, name) for name in ("FSTRING_END", "TSTRING_END") i
 def translate(source: str, names: Mapping[str, str]) -> str:
     """The sync twin of a module.
 
-    `async` and `await` go, identifiers change by `names`; in strings and comments the same words
-    change. The result still needs formatting.
+    `async` and `await` go, and so do the parentheses of `(await f()).x`; identifiers change by `names`; in
+    strings and comments the same words change. The result still needs formatting.
     """
     table = {**_SPECIAL, **names}
     offsets = [0]
@@ -36,7 +37,9 @@ def translate(source: str, names: Mapping[str, str]) -> str:
         offsets.append(offsets[-1] + len(line))
     pieces: list[str] = []
     done = 0
-    for token in whole_strings(tokenize.generate_tokens(io.StringIO(source).readline), _OPENING, _CLOSING):
+    tokens = [*whole_strings(tokenize.generate_tokens(io.StringIO(source).readline), _OPENING, _CLOSING)]
+    needless = _around_awaits(tokens)
+    for token in tokens:
         start = offsets[token.start[0] - 1] + token.start[1]
         end = offsets[token.end[0] - 1] + token.end[1]
         if end <= done:
@@ -46,6 +49,8 @@ def translate(source: str, names: Mapping[str, str]) -> str:
         if token.type == tokenize.NAME and text in {"async", "await"}:
             # The blank after a dropped word goes with it.
             text, end = "", end + 1
+        elif token.start in needless:
+            text = ""
         elif token.type == tokenize.NAME:
             text = table.get(text, text)
         elif token.type in (tokenize.STRING, tokenize.COMMENT):
@@ -75,6 +80,42 @@ def whole_strings(
                 yield tokenize.TokenInfo(tokenize.STRING, "", first.start, token.end, first.line)
         elif not opened:
             yield token
+
+
+def _around_awaits(tokens: Sequence[tokenize.TokenInfo]) -> set[tuple[int, int]]:
+    """Where the parentheses stand that do nothing but keep an `await` and its operand together."""
+    found: set[tuple[int, int]] = set()
+    for index, token in enumerate(tokens[:-2]):
+        if token.string == "(" and tokens[index + 1].string == "await" and _opens_group(tokens, index):
+            end = _end_of_primary(tokens, index + 2)
+            if tokens[end].string == ")":
+                found |= {token.start, tokens[end].start}
+    return found
+
+
+def _opens_group(tokens: Sequence[tokenize.TokenInfo], index: int) -> bool:
+    """Whether a parenthesis groups, and calls nothing."""
+    before = tokens[index - 1] if index else None
+    if before is not None and before.type == tokenize.NAME:
+        return keyword.iskeyword(before.string) and before.end != tokens[index].start
+    return before is None or (before.type != tokenize.STRING and before.string not in {")", "]", "}"})
+
+
+def _end_of_primary(tokens: Sequence[tokenize.TokenInfo], index: int) -> int:
+    """The first token behind a name with its attributes, calls and subscripts."""
+    if tokens[index].type != tokenize.NAME or keyword.iskeyword(tokens[index].string):
+        return index
+    index += 1
+    while tokens[index].string in {".", "(", "["}:
+        depth = 0
+        while True:
+            depth += (tokens[index].string in {"(", "[", "{"}) - (tokens[index].string in {")", "]", "}"})
+            index += 1
+            if depth == 0:
+                break
+        if tokens[index - 1].string == ".":
+            index += 1
+    return index
 
 
 def _words(text: str, table: Mapping[str, str]) -> str:

@@ -187,6 +187,6 @@ def test_nor_one_in_the_folder_of_the_twin(without_events: Settings, tmp_path: P
     (source / "a.py").write_text("async def f() -> None: ...\n")
     (out / "a.py").write_text("# mine\n")
     with pytest.raises(SettingsError, match="was not generated"):
-        generate(replace(without_events, twin=Twin(source, out)))
+        generate(replace(without_events, twins=(Twin(source, out),)))
     assert (out / "a.py").read_text() == "# mine\n"
     assert not without_events.out.exists()

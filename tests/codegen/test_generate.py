@@ -65,8 +65,8 @@ def test_check_tells_a_missing_and_a_left_over_file(toy: Settings) -> None:
     generate(toy)
     (toy.out / "models.py").rename(toy.out / "old_models.py")
     diff = check(toy)
-    assert "generated/models.py" in diff
-    assert "committed/old_models.py" in diff
+    assert "generated/client/models.py" in diff
+    assert "committed/client/old_models.py" in diff
 
 
 def test_generate_removes_what_is_no_longer_produced(toy: Settings) -> None:

@@ -12,16 +12,27 @@ from digitorn_codegen import Settings, SettingsError, _generate, _stamp, check, 
 from digitorn_codegen._cli import main
 from digitorn_codegen._settings import Twin, build, from_pyproject, merge
 
+FOLDERS = ("schema", "out", "_async", "_sync", "more", "more_sync")
+
 
 @pytest.fixture
 def generated(toy: Settings) -> Settings:
-    """Settings whose output is current, its twin included."""
-    source = toy.openapi.parent.parent / "_async"
-    source.mkdir()
-    (source / "a.py").write_text("async def f() -> None: ...\n")
-    settings = replace(toy, twin=Twin(source, source.parent / "_sync", {"f": "g"}))
+    """Settings whose output is current, its twins included."""
+    root = toy.openapi.parent.parent
+    for name in ("_async", "more"):
+        (root / name).mkdir()
+        (root / name / "a.py").write_text("async def f() -> None: ...\n")
+    settings = replace(toy, twins=twins(root))
     generate(settings)
     return settings
+
+
+def twins(root: Path) -> tuple[Twin, ...]:
+    """Two, with files of the same name."""
+    return (
+        Twin(root / "_async", root / "_sync", {"f": "g"}),
+        Twin(root / "more", root / "more_sync", {"f": "h"}),
+    )
 
 
 @pytest.fixture
@@ -41,7 +52,7 @@ def test_an_unchanged_tree_is_not_generated_again(generated: Settings) -> None:
 
 def test_the_same_tree_elsewhere_has_the_same_stamp(generated: Settings, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere"
-    for name in ("schema", "out", "_async", "_sync"):
+    for name in FOLDERS:
         shutil.copytree(tmp_path / name, moved / name)
     assert _stamp.is_current(
         Settings(
@@ -50,7 +61,7 @@ def test_the_same_tree_elsewhere_has_the_same_stamp(generated: Settings, tmp_pat
             commands=moved / "schema" / "commands",
             package="toypkg.client",
             out=moved / "out" / "toypkg" / "client",
-            twin=Twin(moved / "_async", moved / "_sync", {"f": "g"}),
+            twins=twins(moved),
         )
     )
 
@@ -71,6 +82,9 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a new output": lambda root: (root / "out/toypkg/client/mine.py").write_text(""),
     "the twin's source": lambda root: touch(root / "_async/a.py"),
     "the twin": lambda root: touch(root / "_sync/a.py"),
+    "another twin's source": lambda root: touch(root / "more/a.py"),
+    "another twin": lambda root: touch(root / "more_sync/a.py"),
+    "a lost twin": lambda root: (root / "more_sync/a.py").unlink(),
     "the stamp": lambda root: (root / "out/toypkg/client/.digest").write_text("x"),
     "no stamp": lambda root: (root / "out/toypkg/client/.digest").unlink(),
     "a stamp of bytes": lambda root: (root / "out/toypkg/client/.digest").write_bytes(b"\xff"),
@@ -79,19 +93,20 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 def test_any_difference_makes_it_look_again(generated: Settings, tmp_path: Path) -> None:
     before = tmp_path / "before"
-    for name in ("schema", "out", "_async", "_sync"):
+    for name in FOLDERS:
         shutil.copytree(tmp_path / name, before / name)
     for case, change in CHANGES.items():
         change(tmp_path)
         assert not _stamp.is_current(generated), case
-        for name in ("schema", "out", "_async", "_sync"):
+        for name in FOLDERS:
             shutil.rmtree(tmp_path / name)
             shutil.copytree(before / name, tmp_path / name)
         assert _stamp.is_current(generated), case
-    assert generated.twin is not None
     assert not _stamp.is_current(replace(generated, package="other"))
     assert not _stamp.is_current(replace(generated, events=None))
-    assert not _stamp.is_current(replace(generated, twin=replace(generated.twin, names={})))
+    first, second = generated.twins
+    for others in ((), (first,), (second, first), (first, replace(second, names={}))):
+        assert not _stamp.is_current(replace(generated, twins=others))
 
 
 def test_another_version_of_a_library_makes_it_look_again(
@@ -152,8 +167,20 @@ def test_options_for_another_package_stand_alone(
         ("tool = 1", "'tool' is no table"),
         ("[tool]\ndigitorn-codegen = []", "'digitorn-codegen' is no table"),
         (TABLE + "more = 1", "unknown setting 'more'"),
-        (TABLE + "twin = 1", "has a source"),
-        (TABLE + "[tool.digitorn-codegen.twin]\nsource = 'a'", "has a source"),
+        (TABLE + "twin = {source = 'a', out = 'b'}", "unknown setting 'twin'"),
+        (TABLE + "twins = 1", "array of tables"),
+        (TABLE + "twins = [1]", "array of tables"),
+        (TABLE + "[tool.digitorn-codegen.twins]\nsource = 'a'\nout = 'b'", "array of tables"),
+        (TABLE + "[[tool.digitorn-codegen.twins]]\nsource = 'a'", "array of tables"),
+        (TABLE + "twins = [{source = 'a', out = 'b', name = 'c'}]", "array of tables"),
+        (TABLE + "twins = [{source = 'a', out = 'b', names = 1}]", r"twins\.names\] is no table"),
+        (TABLE + "twins = [{source = 'a', out = 'b', names = {A = 1}}]", r"twins\.names\] .* 'A' into 1"),
+        (TABLE + "twin-names = []", r"twin-names\] is no table"),
+        (TABLE + "twin-names = {A = 'b c'}", r"twin-names\] .* not 'A' into 'b c'"),
+        (TABLE + "twins = [{source = 'a', out = 'a'}]", "folder of another output"),
+        (TABLE + "twins = [{source = 'a', out = 'src'}]", "folder of another output"),
+        (TABLE + "twins = [{source = 'a', out = 'b'}, {source = 'c', out = 'b'}]", "/b is the folder of"),
+        (TABLE + "twins = [{source = 'a', out = 'b'}, {source = 'b', out = 'c'}]", "/b is the folder of"),
         (TABLE.replace("mine.client", "1-2"), "no name of a package"),
         ("x = ", "pyproject.toml"),
     ],
@@ -162,3 +189,26 @@ def test_settings_that_are_wrong_are_refused(tmp_path: Path, text: str, reason: 
     (tmp_path / "pyproject.toml").write_text(text)
     with pytest.raises(SettingsError, match=reason):
         build(merge({}, from_pyproject(tmp_path)))
+
+
+NAMED = """
+[[tool.digitorn-codegen.twins]]
+source = "a"
+out = "b"
+
+[[tool.digitorn-codegen.twins]]
+source = "c"
+out = "d"
+names = {Common = "other", own = "mine"}
+
+[tool.digitorn-codegen.twin-names]
+Common = "shared"
+"""
+
+
+def test_twins_have_the_common_names_and_their_own_which_win(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(TABLE + NAMED)
+    assert build(from_pyproject(tmp_path)).twins == (
+        Twin(tmp_path / "a", tmp_path / "b", {"Common": "shared"}),
+        Twin(tmp_path / "c", tmp_path / "d", {"Common": "other", "own": "mine"}),
+    )

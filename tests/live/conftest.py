@@ -1,11 +1,11 @@
-"""A daemon over real HTTP and real Socket.IO on loopback, and a client of it."""
+"""A daemon over real HTTP and real Socket.IO on loopback."""
 
 import uuid
 from collections.abc import Iterator
 
 import pytest
 
-from digitorn.testing import DevClient, SessionHandle
+from digitorn.testing import SessionHandle
 from digitorn.testing.fakes import FakeDaemon, FakeModel
 
 
@@ -21,13 +21,6 @@ def daemon(model: FakeModel) -> Iterator[FakeDaemon]:
     with FakeDaemon() as running:
         running.add_app("my-app", model=model)
         yield running
-
-
-@pytest.fixture
-def client(daemon: FakeDaemon) -> Iterator[DevClient]:
-    """A client with a good token, which approves what asks."""
-    with daemon.client() as connected:
-        yield connected
 
 
 @pytest.fixture

@@ -315,6 +315,7 @@ class AsyncLiveEventStream(StreamBase):
             ApiError: The daemon refused.
             DaemonUnreachable: No daemon answered.
         """
+        self._check_started()
         if since is not None:
             self._complete = min(self._complete, since)
         before, started = len(self.log), time.monotonic()

@@ -1052,7 +1052,7 @@ class DevClient:
         Raises:
             NotFound: The app is not deployed.
         """
-        return (self.api.approvals.list_app_approvals(app_id)).pending
+        return self.api.approvals.list_app_approvals(app_id).pending
 
     def resolve_approval(
         self, app_id: str, request_id: str, approved: bool = True, message: str = ""

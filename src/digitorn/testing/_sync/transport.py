@@ -104,7 +104,9 @@ class Transport:
                 timeout=httpx.Timeout(limit, connect=min(limit, _CONNECT_SECONDS)),
             )
         except (httpx.RequestError, httpx.InvalidURL) as error:
-            said = self.credentials.redact(str(error) or type(error).__name__)
+            # Timeouts of the asynchronous httpx say nothing, those of the other do.
+            name = "timed out" if isinstance(error, httpx.TimeoutException) else type(error).__name__
+            said = self.credentials.redact(str(error) or name)
             raise DaemonUnreachable(self.daemon_url, f"{call.operation.method} {call.path}: {said}") from None
 
     def _client(self) -> httpx.Client:

@@ -1,7 +1,7 @@
 """The embedded daemon."""
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -17,7 +17,7 @@ from ._state import DaemonState, Settings
 from ._users import ADMIN, User
 
 if TYPE_CHECKING:
-    from digitorn.testing import DevClient
+    from digitorn.testing import AsyncDevClient, DevClient
 
 DEFAULT_USER: Final = "dev"
 """User name of the administrator that every embedded daemon has."""
@@ -160,8 +160,20 @@ class FakeDaemon:
         """
         from digitorn.testing import DevClient
 
-        arguments: dict[str, Any] = {"daemon_url": self.url, "token": self.token(), **options}
-        return DevClient(**arguments)
+        return DevClient(**self._signed_in(options))
+
+    def async_client(self, **options: Any) -> "AsyncDevClient":
+        """An asynchronous client of this daemon, signed in as the default user.
+
+        Args:
+            options: Further arguments of `AsyncDevClient`.
+        """
+        from digitorn.testing import AsyncDevClient
+
+        return AsyncDevClient(**self._signed_in(options))
+
+    def _signed_in(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        return {"daemon_url": self.url, "token": self.token(), **options}
 
     def add_app(
         self,

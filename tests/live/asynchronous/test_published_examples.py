@@ -1,4 +1,4 @@
-"""The code of the published SDK description, block by block, as its users have it."""
+"""The code of the published SDK description, block by block; users have it in the blocking form."""
 
 import uuid
 
@@ -6,9 +6,9 @@ import pytest
 
 from digitorn.testing import (
     AppHandle,
-    DevClient,
+    AsyncDevClient,
+    AsyncLiveEventStream,
     LiveEvent,
-    LiveEventStream,
     SessionHandle,
     TurnResult,
     assertions,
@@ -19,7 +19,7 @@ EMAIL, PASSWORD = "someone@example.com", "correct horse battery"
 
 
 def test_public_surface() -> None:
-    for symbol in (DevClient, AppHandle, LiveEvent, LiveEventStream, SessionHandle, TurnResult):
+    for symbol in (AsyncDevClient, AppHandle, LiveEvent, AsyncLiveEventStream, SessionHandle, TurnResult):
         assert isinstance(symbol, type)
     assert callable(assertions.event_order)
 
@@ -27,20 +27,22 @@ def test_public_surface() -> None:
 def test_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DIGITORN_DEV_DAEMON_URL", raising=False)
     monkeypatch.delenv("DIGITORN_DAEMON_URL", raising=False)
-    client = DevClient(daemon_url=None, auto_approve=True, timeout=3600.0, token=None)
+    client = AsyncDevClient(daemon_url=None, auto_approve=True, timeout=3600.0, token=None)
     assert client.daemon_url == "http://127.0.0.1:8000"
     monkeypatch.setenv("DIGITORN_DAEMON_URL", "http://one:1/")
-    assert DevClient().daemon_url == "http://one:1"
+    assert AsyncDevClient().daemon_url == "http://one:1"
     monkeypatch.setenv("DIGITORN_DEV_DAEMON_URL", "http://two:2")
-    assert DevClient().daemon_url == "http://two:2"
-    assert DevClient(daemon_url="http://three:3").daemon_url == "http://three:3"
+    assert AsyncDevClient().daemon_url == "http://two:2"
+    assert AsyncDevClient(daemon_url="http://three:3").daemon_url == "http://three:3"
     with pytest.raises(ValueError, match="must start with http"):
-        DevClient(daemon_url="localhost:8000")
+        AsyncDevClient(daemon_url="localhost:8000")
 
 
-def test_one_shot_chat(client: DevClient, model: FakeModel, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_one_shot_chat(
+    client: AsyncDevClient, model: FakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
     model.will_respond_with_text("Hello yourself.")
-    result = client.chat(app_id="my-app", message="Hello!")
+    result = await client.chat(app_id="my-app", message="Hello!")
     print(result.content)
     assert capsys.readouterr().out == "Hello yourself.\n"
     assert result.status == "completed"
@@ -49,8 +51,8 @@ def test_one_shot_chat(client: DevClient, model: FakeModel, capsys: pytest.Captu
     assert result.duration >= 0
 
 
-def test_live_event_stream(
-    daemon: FakeDaemon, client: DevClient, model: FakeModel, capsys: pytest.CaptureFixture[str]
+async def test_live_event_stream(
+    daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model.will_stream_text(["po", "ng"])
     session = SessionHandle(
@@ -60,50 +62,50 @@ def test_live_event_stream(
         workspace="",
     )
 
-    stream = client.send_live(session, "ping", total_timeout=60.0)
+    stream = await client.send_live(session, "ping", total_timeout=60.0)
     try:
         events = stream.events()
         for ev in events:
             print(ev["type"], ev.get("payload", {}))
     finally:
-        stream.stop(timeout=2.0)
+        await stream.stop(timeout=2.0)
 
     out = capsys.readouterr().out
     assert "token {'delta': 'po'" in out
     assert "message_done {" in out
 
 
-def test_manual_control(client: DevClient, model: FakeModel, session: SessionHandle) -> None:
+async def test_manual_control(client: AsyncDevClient, model: FakeModel, session: SessionHandle) -> None:
     model.will_respond_with_text("pong")
     # Step 1 - POST without waiting
-    client.post_message_raw(session, "ping")
+    await client.post_message_raw(session, "ping")
 
     # Step 2 - wait for the daemon to register the session
-    client.wait_for_session(session, timeout=20.0)
+    await client.wait_for_session(session, timeout=20.0)
 
     # Step 3 - open the stream without waiting (already waited)
-    from digitorn.testing.events import LiveEventStream
+    from digitorn.testing.events import AsyncLiveEventStream
 
-    stream = LiveEventStream(
+    stream = AsyncLiveEventStream(
         daemon_url=client.daemon_url,
         token=client._get_auth_token(),
         app_id=session.app_id,
         session_id=session.session_id,
     )
-    stream.start()
+    await stream.start()
 
     # Step 4 - wait for an arbitrary event type
-    done = stream.wait_for("message_done", timeout=45.0)
-    stream.stop()
+    done = await stream.wait_for("message_done", timeout=45.0)
+    await stream.stop()
     assert done["type"] == "message_done"
     assert assertions.contains_text(stream.events(), "pong")
 
 
-def test_assertions(client: DevClient, model: FakeModel, session: SessionHandle) -> None:
+async def test_assertions(client: AsyncDevClient, model: FakeModel, session: SessionHandle) -> None:
     model.will_call_tool("Bash", {"command": "ls"}, result={"stdout": "a"}).will_respond_with_text(
         "One file."
     )
-    with client.send_live(session, "list the files") as stream:
+    async with await client.send_live(session, "list the files") as stream:
         events = assertions.sort_by_seq(stream.events())
 
         ok, detail = assertions.event_order(
@@ -115,36 +117,36 @@ def test_assertions(client: DevClient, model: FakeModel, session: SessionHandle)
         assert assertions.no_errors(events)
 
 
-def test_approvals(daemon: FakeDaemon, model: FakeModel, session: SessionHandle) -> None:
+async def test_approvals(daemon: FakeDaemon, model: FakeModel, session: SessionHandle) -> None:
     model.will_call_tool("Bash", {"command": "rm"}, requires_approval=True).will_respond_with_text("Done.")
     app_id = "my-app"
-    with daemon.client(auto_approve=False) as client:
-        accepted = client.post_message_raw(session, "remove it")
-        with client.open_event_stream(session) as stream:
-            stream.wait_for("approval_request", timeout=10)
+    async with daemon.async_client(auto_approve=False) as client:
+        accepted = await client.post_message_raw(session, "remove it")
+        async with await client.open_event_stream(session) as stream:
+            await stream.wait_for("approval_request", timeout=10)
 
-            pending = client.list_pending_approvals(app_id)
+            pending = await client.list_pending_approvals(app_id)
             (request_id,) = [one.request_id for one in pending]
-            client.resolve_approval(app_id, request_id, approved=True)
+            await client.resolve_approval(app_id, request_id, approved=True)
 
-            stream.wait_for_turn(accepted, timeout=10)
+            await stream.wait_for_turn(accepted, timeout=10)
             assert assertions.tool_called(stream.events(), "Bash", success=True)
 
 
-def test_auth(daemon: FakeDaemon, model: FakeModel) -> None:
-    with DevClient(daemon_url=daemon.url) as anonymous:
-        tokens = anonymous.register("someone", PASSWORD, email=EMAIL)
+async def test_auth(daemon: FakeDaemon, model: FakeModel) -> None:
+    async with AsyncDevClient(daemon_url=daemon.url) as anonymous:
+        tokens = await anonymous.register("someone", PASSWORD, email=EMAIL)
         assert tokens.access_token
-        assert anonymous.api.auth.get_me().email == EMAIL
+        assert (await anonymous.api.auth.get_me()).email == EMAIL
     model.will_respond_with_text("hi", times=None)
-    with DevClient.with_user(EMAIL, PASSWORD, daemon_url=daemon.url) as client:
-        assert client.chat("my-app", "hi").content == "hi"
-    with DevClient.with_user(
+    async with await AsyncDevClient.with_user(EMAIL, PASSWORD, daemon_url=daemon.url) as client:
+        assert (await client.chat("my-app", "hi")).content == "hi"
+    async with await AsyncDevClient.with_user(
         "new@example.com", PASSWORD, register_if_missing=True, daemon_url=daemon.url
     ) as client:
-        assert client.chat("my-app", "hi").content == "hi"
-    with DevClient.with_token(daemon.token(), daemon_url=daemon.url) as client:
-        assert client.login(EMAIL, PASSWORD).access_token == client._get_auth_token()
+        assert (await client.chat("my-app", "hi")).content == "hi"
+    async with AsyncDevClient.with_token(daemon.token(), daemon_url=daemon.url) as client:
+        assert (await client.login(EMAIL, PASSWORD)).access_token == client._get_auth_token()
 
 
 def test_scenarios_import_the_handles_from_models() -> None:

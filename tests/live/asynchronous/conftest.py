@@ -1,0 +1,15 @@
+"""A client of the daemon that the tests share."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from digitorn.testing import AsyncDevClient
+from digitorn.testing.fakes import FakeDaemon
+
+
+@pytest.fixture
+async def client(daemon: FakeDaemon) -> AsyncIterator[AsyncDevClient]:
+    """A client with a good token, which approves what asks."""
+    async with daemon.async_client() as connected:
+        yield connected

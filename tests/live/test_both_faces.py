@@ -1,0 +1,51 @@
+"""The two faces are equal, in what they offer and in what is tested of it."""
+
+import ast
+import inspect
+from pathlib import Path
+
+import pytest
+
+from digitorn.testing import AsyncDevClient, AsyncLiveEventStream, DevClient, LiveEventStream
+
+HERE = Path(__file__).parent
+FILES = sorted({path.name for face in ("asynchronous", "blocking") for path in (HERE / face).glob("*.py")})
+
+
+def surface(kind: type) -> dict[str, object]:
+    """Public names with the parameters of what can be called."""
+    found: dict[str, object] = {}
+    for name, member in inspect.getmembers(kind):
+        if name.startswith("_") and name not in ("__init__", "_get_auth_token"):
+            continue
+        plain = {"aclose": "close"}.get(name, name)
+        if callable(member):
+            parameters = inspect.signature(member).parameters.values()
+            found[plain] = [(p.name, p.kind, p.default) for p in parameters]
+        else:
+            found[plain] = "attribute"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("blocking", "asynchronous"), [(DevClient, AsyncDevClient), (LiveEventStream, AsyncLiveEventStream)]
+)
+def test_both_faces_are_equal(blocking: type, asynchronous: type) -> None:
+    mine, theirs = surface(blocking), surface(asynchronous)
+    theirs.pop("report", None)
+    assert mine == theirs
+
+
+def functions(face: str, name: str) -> list[str]:
+    """The names of a file's fixtures and tests."""
+    tree = ast.parse((HERE / face / name).read_text(encoding="utf-8"))
+    return [one.name for one in tree.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_live_test_is_there_for_both_faces(name: str) -> None:
+    assert functions("asynchronous", name) == functions("blocking", name)
+
+
+def test_the_tests_of_the_faces_are_found() -> None:
+    assert {"conftest.py", "test_send_live.py", "test_stream.py"} <= set(FILES)

@@ -1,0 +1,63 @@
+"""Rules of the session protocol that need no stream."""
+
+import pytest
+
+from digitorn.testing import ContractViolation
+from digitorn.testing import _session_protocol as protocol
+from digitorn.testing.models import MessageAccepted, QueueEntry
+
+
+def accepted(**data: object) -> MessageAccepted:
+    return MessageAccepted.from_wire({"session_id": "s", "status": "accepted", **data})
+
+
+def test_the_correlation_id_of_a_turn() -> None:
+    assert protocol.correlation_id_of("fp-1") == "fp-1"
+    assert protocol.correlation_id_of(accepted(correlation_id="fp-2")) == "fp-2"
+    with pytest.raises(ContractViolation, match=r"answer to send_message .*correlation_id: missing"):
+        protocol.correlation_id_of(accepted())
+    with pytest.raises(ValueError, match="empty"):
+        protocol.correlation_id_of("")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "ending"),
+    [
+        ("queued", "", None),
+        ("running", "", None),
+        ("completed", "", "completed"),
+        ("failed", "provider_error", "failed"),
+        ("cancelled", "turn_cancelled", "cancelled"),
+        ("failed", "queue_ttl_expired", "timed_out"),
+    ],
+)
+def test_how_a_queue_row_says_that_its_turn_ended(status: str, code: str, ending: str | None) -> None:
+    row = {
+        "id": "row",
+        "app_id": "a",
+        "session_id": "s",
+        "position": 1,
+        "message": "hi",
+        "status": status,
+        "correlation_id": "fp-1",
+        "enqueued_at": 1.0,
+        "started_at": None,
+        "finished_at": None,
+        "error_code": code,
+    }
+    assert protocol.status_of_entry(QueueEntry.from_wire(row)) == ending
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "names"),
+    [
+        ("Bash", {}, ("Bash",)),
+        ("shell.bash", {"name": "x"}, ("shell.bash", "bash")),
+        ("execute_tool", {"name": "web.fetch"}, ("execute_tool", "web.fetch", "fetch")),
+        ("execute_tool", {}, ("execute_tool",)),
+    ],
+)
+def test_every_name_that_a_tool_call_goes_by(
+    name: str, params: dict[str, object], names: tuple[str, ...]
+) -> None:
+    assert protocol.tool_names(name, params) == names
