@@ -1,5 +1,6 @@
 """A daemon over real HTTP and real Socket.IO on loopback."""
 
+import random
 import uuid
 from collections.abc import Iterator
 
@@ -27,3 +28,9 @@ def daemon(model: FakeModel) -> Iterator[FakeDaemon]:
 def session(daemon: FakeDaemon) -> SessionHandle:
     """A session that the daemon does not know yet."""
     return SessionHandle(session_id=f"test-{uuid.uuid4().hex[:8]}", app_id="my-app", daemon_url=daemon.url)
+
+
+@pytest.fixture
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    """Random numbers that are the same for each run of a test."""
+    return random.Random(request.node.name)

@@ -1,0 +1,404 @@
+"""Turns as objects: read event by event, side by side, aborted, timed out."""
+
+import random
+import threading
+
+import pytest
+
+from digitorn.testing import (
+    AsyncDevClient,
+    AsyncTurn,
+    EventPayload,
+    EventTimeout,
+    LiveEvent,
+    NotFound,
+    SessionHandle,
+    StreamClosed,
+    assertions,
+)
+from digitorn.testing.events import (
+    ApprovalRequest,
+    MessageCancelled,
+    MessageDone,
+    MessageQueued,
+    MessageStarted,
+    Result,
+    StreamDone,
+    Token,
+    ToolCall,
+    ToolStart,
+    UserMessage,
+)
+from digitorn.testing.fakes import FakeDaemon, FakeModel
+from live.faces import AsyncBackground
+
+
+async def until(turn: AsyncTurn, type: type[EventPayload]) -> None:
+    """Reads a turn up to its first event of a type."""
+    async for event in turn:
+        if isinstance(event.payload, type):
+            return
+    raise AssertionError(f"no {type.__name__} in {turn}")
+
+
+def event_threads() -> int:
+    """How many threads the client's streams run on."""
+    return sum(thread.name.startswith("digitorn-testing") for thread in threading.enumerate())
+
+
+async def test_a_turn_is_read_as_it_comes(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    model.will_stream_text(["a", "b", "c"], delay=0.01)
+    turn = await client.start_turn(session, "go")
+    assert turn.correlation_id
+    assert turn.session == session
+    seen = [event async for event in turn]
+    assert turn.done
+    assert assertions.event_order(seen, [UserMessage, MessageStarted, Token, StreamDone, Result, MessageDone])
+    assert assertions.correlation_thread(seen, turn.correlation_id)
+    assert isinstance(seen[-1].payload, MessageDone)
+    result = await turn.result()
+    assert list(result.events) == seen == turn.events
+    assert (result.status, result.content, result.text) == ("completed", "abc", "abc")
+    assert result.session == session
+
+
+async def test_a_turn_may_be_read_late_again_and_by_several(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    model.will_stream_text(list("abcdef"), delay=0.01)
+    turn = await client.start_turn(session, "go")
+    async with AsyncBackground() as background:
+
+        async def read() -> list[LiveEvent[EventPayload]]:
+            return [event async for event in turn]
+
+        early = [await background.start(read) for _ in range(2)]
+        await turn.result(timeout=10)
+        late = await read()
+        for one in early:
+            assert await one.result(timeout=10) == late
+    assert "".join([delta async for delta in turn.text_deltas()]) == "abcdef"
+    assert assertions.event_count(late, Token, 6)
+
+
+async def test_the_joined_deltas_are_the_answer_and_commentary_is_kept_apart(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    model.will_call_tool("Read", {"path": "a"}, result={"text": "x"}, text="Let me look.")
+    model.will_call_tool("Read", {"path": "b"}, error="no such file", text="And there.")
+    model.will_stream_text(["One ", "file ", "of two."])
+    result = await client.send(session, "go", timeout=10)
+    assert result.content == result.text == "One file of two."
+    assert result.commentary == ("Let me look.", "And there.")
+    assert [one.kind for one in result.messages] == ["commentary", "commentary", "answer"]
+    assert result.messages[-1].deltas == ("One ", "file ", "of two.")
+    one, two = result.tool_calls
+    assert (one.name, one.params, one.success, one.result) == ("Read", {"path": "a"}, True, {"text": "x"})
+    assert (two.success, two.error, two.parent) == (False, "no such file", None)
+    assert one.duration is not None
+    assert one.duration >= 0
+    assert result.usage is not None
+    assert result.ok
+
+
+async def test_fifty_turns_on_ten_sessions_read_in_random_order(
+    daemon: FakeDaemon, chance: random.Random
+) -> None:
+    async with daemon.async_client() as client:
+        sessions: list[SessionHandle] = []
+        for number in range(10):
+            model = FakeModel()
+            for turn in range(5):
+                model.will_call_tool("Bash", {"n": turn}, result={}, requires_approval=turn % 2 == 0)
+                model.will_stream_text([f"s{number}t{turn}:", "x", "y"])
+            daemon.add_app(f"app-{number}", model=model)
+            sessions.append(await client.new_session(f"app-{number}"))
+
+        turns = [
+            (one, await client.start_turn(one, f"m{n}", timeout=60)) for n in range(5) for one in sessions
+        ]
+        assert len({turn.stream for _, turn in turns}) == 10
+        assert event_threads() <= 1
+
+        readers = {turn: aiter(turn) for _, turn in turns}
+        seen: dict[AsyncTurn, list[LiveEvent[EventPayload]]] = {turn: [] for turn in readers}
+        open_turns = list(readers)
+        while open_turns:
+            turn = chance.choice(open_turns)
+            event = await anext(readers[turn], None)
+            if event is None:
+                open_turns.remove(turn)
+            else:
+                seen[turn].append(event)
+
+        for place, (session, turn) in enumerate(turns):
+            events = seen[turn]
+            number, text = place // 10, f"s{place % 10}t{place // 10}:xy"
+            assert [event.seq for event in events] == sorted({event.seq for event in events})
+            assert {event.session_id for event in events} == {session.session_id}
+            assert {event.correlation_id for event in events} <= {turn.correlation_id, None}
+            expected = [
+                UserMessage,
+                MessageStarted,
+                ToolStart,
+                ToolCall,
+                Token,
+                StreamDone,
+                Result,
+                MessageDone,
+            ]
+            assert assertions.event_order(events, expected), assertions.report(events)
+            assert assertions.event_count(events, Token, 3)
+            assert assertions.event_count(events, ApprovalRequest, 1 if number % 2 == 0 else 0)
+            result = await turn.result()
+            assert list(result.events) == events
+            assert (result.status, result.content, result.text) == ("completed", text, text)
+
+        for session in sessions:
+            logged = (await client.get_history(session)).events
+            mine = [turn for one, turn in turns if one == session]
+            numbers = sorted(event.seq for turn in mine for event in seen[turn])
+            assert numbers == sorted(event.seq for event in logged)
+    assert event_threads() == 0
+
+
+async def test_turns_of_one_session_queue_and_each_reader_gets_its_own(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    for text in "abc":
+        model.will_stream_text([text] * 3, delay=0.01)
+    turns = [await client.start_turn(session, text) for text in "abc"]
+    texts = ["".join([delta async for delta in turn.text_deltas()]) for turn in reversed(turns)]
+    assert texts == ["ccc", "bbb", "aaa"]
+    assert assertions.event_order(turns[2].events, [MessageQueued, UserMessage, MessageStarted, MessageDone])
+
+
+# --- aborts
+
+
+async def test_an_aborted_turn_is_cancelled_and_the_session_goes_on(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    model.will_stream_text(["x"] * 500, delay=0.01).will_stream_text(["again"])
+    turn = await client.start_turn(session, "go")
+    await until(turn, Token)
+    await turn.abort()
+    result = await turn.result(timeout=10)
+    assert (result.status, result.ok) == ("cancelled", False)
+    assert isinstance(turn.events[-1].payload, MessageCancelled)
+    await turn.abort()
+    assert (await client.send(session, "again", timeout=10)).content == "again"
+
+
+@pytest.mark.parametrize("purge", [False, True])
+async def test_the_queue_behind_an_aborted_turn_is_kept_or_purged(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle, purge: bool
+) -> None:
+    model.will_stream_text(["x"] * 500, delay=0.01).will_stream_text(["next"], times=None)
+    first, *waiting = [await client.start_turn(session, f"m{n}") for n in range(3)]
+    await until(first, Token)
+    aborted = await client.abort(session, purge_queue=purge)
+    assert aborted.queue_purged == (2 if purge else 0)
+    assert (await first.result(timeout=10)).status == "cancelled"
+    for turn in waiting:
+        result = await turn.result(timeout=10)
+        assert (result.status, result.content) == (("cancelled", "") if purge else ("completed", "next"))
+    assert (await client.send(session, "and then", timeout=10)).content == "next"
+
+
+async def test_a_turn_that_waits_is_aborted_alone(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    model.will_stream_text(["x"] * 20, delay=0.01).will_stream_text(["third"])
+    first, second, third = [await client.start_turn(session, text) for text in "123"]
+    await second.abort()
+    assert (await second.result(timeout=10)).status == "cancelled"
+    assert (await first.result(timeout=10)).content == "x" * 20
+    assert (await third.result(timeout=10)).content == "third"
+
+
+async def test_an_aborted_turn_of_the_queue_is_cancelled_though_it_ends_as_done(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    """Build A ends it with message_done; its queue row tells (contract: events, section 6.6)."""
+    model.will_stream_text(["x"] * 5, delay=0.01).will_stream_text(["y"] * 500, delay=0.01)
+    first, second = [await client.start_turn(session, text) for text in "12"]
+    await until(second, Token)
+    await second.abort()
+    assert (await second.result(timeout=10)).status == "cancelled"
+    assert (await first.result(timeout=10)).status == "completed"
+
+
+# --- the queue
+
+
+async def test_a_message_that_replaces_the_last_one_cancels_its_turn(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    """A replaced message never gets an event that ends it (contract: events, section 5.1)."""
+    model.will_stream_text(["x"] * 20, delay=0.01).will_stream_text(["new"])
+    first = await client.start_turn(session, "1")
+    old = await client.start_turn(session, "old")
+    new = await client.start_turn(session, "new", queue_mode="replace_last")
+    result = await old.result(timeout=10)
+    assert (result.status, result.content) == ("cancelled", "")
+    assert (await new.result(timeout=10)).content == "new"
+    assert (await first.result(timeout=10)).ok
+    assert [message.content for message in model.requests[-1].messages if message.role == "user"] == [
+        "1",
+        "new",
+    ]
+
+
+async def test_clearing_the_queue_cancels_the_turns_in_it(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    model.will_stream_text(["x"] * 20, delay=0.01)
+    first, second, third = [await client.start_turn(session, text) for text in "123"]
+    entries = (await client.get_queue(session)).entries
+    assert [entry.correlation_id for entry in entries] == [second.correlation_id, third.correlation_id]
+    assert (await client.clear_queue(session)).cancelled == 2
+    for turn in (second, third):
+        assert (await turn.result(timeout=10)).status == "cancelled"
+    assert (await first.result(timeout=10)).ok
+
+
+async def test_wait_mode_answers_when_the_turn_has_ended(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    model.will_stream_text(["x"] * 5, delay=0.01).will_stream_text(["waited"])
+    first = await client.start_turn(session, "1")
+    answered = await client.post_message_raw(session, "2", queue_mode="wait")
+    assert answered.status == "completed"
+    assert (await first.result(timeout=10)).ok
+    turn = await client.turn(session, answered)
+    assert (await turn.result(timeout=10)).content == "waited"
+
+
+# --- turns that were started otherwise
+
+
+async def test_a_turn_that_was_posted_raw_is_taken_up_complete(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    model.will_stream_text(["x"] * 10, delay=0.01)
+    model.will_stream_text(["x"] * 10)
+    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_stream_text(["approved"])
+    running = await client.post_message_raw(session, "1")
+    await client.wait_for_session(session)
+    order = [UserMessage, MessageStarted, Token, Result, MessageDone]
+    turn = await client.turn(session, running)
+    assert assertions.event_order([event async for event in turn], order)
+    over = await client.post_message_raw(session, "2", queue_mode="wait")
+    assert assertions.event_order((await (await client.turn(session, over)).result(10)).events, order)
+    asking = await client.post_message_raw(session, "3")
+    assert (await (await client.turn(session, asking)).result(10)).content == "approved"
+    with pytest.raises(ValueError, match="no turn to take up"):
+        await client.turn(session, None)
+
+
+async def test_a_session_that_begins_with_a_message(client: AsyncDevClient, model: FakeModel) -> None:
+    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_stream_text(["hi", "!"])
+    session = await client.new_session("my-app", message="hello")
+    assert session.first_turn
+    turn = await client.turn(session, session.first_turn)
+    result = await turn.result(timeout=10)
+    assert (result.status, result.content) == ("completed", "hi!")
+    assert [one.resolution for one in result.approvals] == ["approved"]
+    assert (await client.new_session("my-app")).first_turn is None
+
+
+# --- ends
+
+
+async def test_a_turn_that_does_not_end_in_time(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    model.will_stream_text(["x"] * 500, delay=0.01)
+    turn = await client.start_turn(session, "go", timeout=0.3)
+    with pytest.raises(EventTimeout, match=r"did not end within .* s on session"):
+        [event async for event in turn]
+    with pytest.raises(EventTimeout, match=r"did not end within 0\.3 s") as caught:
+        await turn.result()
+    assert caught.value.result is not None
+    assert caught.value.result.status == "timed_out"
+    assert caught.value.result.content.startswith("xx")
+    with pytest.raises(EventTimeout, match=r"within 0\.05 s"):
+        await turn.result(timeout=0.05)
+    await turn.abort()
+    assert (await turn.result(timeout=10)).status == "cancelled"
+
+
+async def test_a_failed_turn_says_what_went_wrong(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    model.will_fail("rate_limited", "slow down")
+    result = await client.send(session, "go", timeout=10)
+    assert (result.status, result.content) == ("failed", "")
+    (error,) = result.errors
+    assert (error.code, error.category, error.retry) == ("rate_limited", "rate_limit", True)
+    assert result.error == str(error)
+    assert "slow down" in str(error)
+
+
+async def test_a_turn_is_not_read_after_its_stream_was_stopped_unless_it_had_ended(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    model.will_stream_text(["done"]).will_stream_text(["x"] * 500, delay=0.01)
+    ended = await client.start_turn(session, "1")
+    await ended.result(timeout=10)
+    running = await client.start_turn(session, "2")
+    await until(running, Token)
+    reader = aiter(running)
+    await anext(reader)
+    await running.stream.stop()
+    with pytest.raises(StreamClosed, match="was stopped"):
+        [event async for event in reader]
+    with pytest.raises(StreamClosed, match="was stopped"):
+        await running.result(timeout=5)
+    with pytest.raises(StreamClosed, match="was stopped"):
+        [event async for event in running]
+    with pytest.raises(StreamClosed, match="was stopped"):
+        running.stream.turn("fp-000000000000")
+    assert (await ended.result(timeout=5)).content == "done"
+    assert assertions.event_order([event async for event in ended], [UserMessage, Token, MessageDone])
+    # The client opens another stream for the next turn.
+    await client.abort(session)
+    model.reset()
+    model.will_stream_text(["on"])
+    assert (await client.send(session, "3", timeout=10)).content == "on"
+
+
+async def test_closing_the_client_ends_the_reading_of_its_turns(daemon: FakeDaemon, model: FakeModel) -> None:
+    model.will_stream_text(["x"] * 500, delay=0.01)
+    async with daemon.async_client() as client:
+        turn = await client.start_turn(await client.new_session("my-app"), "go")
+    with pytest.raises(StreamClosed):
+        await turn.result(timeout=5)
+
+
+async def test_a_message_that_is_refused_leaves_nothing_open(
+    client: AsyncDevClient, daemon: FakeDaemon
+) -> None:
+    nowhere = SessionHandle(session_id="s", app_id="no-app", daemon_url=daemon.url)
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            await client.start_turn(nowhere, "go")
+    assert event_threads() == 0
+
+
+async def test_streams_without_an_open_turn_are_not_kept_without_end(
+    client: AsyncDevClient, model: FakeModel
+) -> None:
+    model.will_respond_with_text("hi", times=None)
+    turns: list[AsyncTurn] = []
+    for _ in range(12):
+        turn = await client.start_turn(await client.new_session("my-app"), "go")
+        await turn.result(timeout=10)
+        turns.append(turn)
+    assert [turn.stream.log.closed is None for turn in turns] == [False] * 3 + [True] * 9
+    assert (await turns[0].result()).content == "hi"
+    # A session whose stream was closed gets another one.
+    assert (await client.send(turns[0].session, "again", timeout=10)).content == "hi"
