@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from contract.event_schemas import schema_faults
 from digitorn.testing._generated.events import EVENT_NAMESPACE, EVENTS, EventEnvelope, EventPayload
-from digitorn.testing.fakes import FakeDaemon, FakeModel, User
+from digitorn.testing.fakes import FakeDaemon, FakeModel, ModelRequest, User
 
 SECONDS = 5.0
 """How long anything may take to arrive."""
@@ -112,6 +112,24 @@ def _class_faults(frame: Frame) -> list[str]:
     return []
 
 
+def calls_without_result(request: ModelRequest) -> list[str]:
+    """The calls in a request to the model that are not answered right behind it; a model refuses these."""
+    found: list[str] = []
+    for place, message in enumerate(request.messages):
+        behind = itertools.takewhile(lambda one: one.role == "tool", request.messages[place + 1 :])
+        answered = {one.tool_call_id for one in behind}
+        found += [call.id for call in message.tool_calls if call.id not in answered]
+    return found
+
+
+def results_without_call(request: ModelRequest) -> list[str | None]:
+    """The results in a request to the model whose calls it does not show."""
+    asked = {call.id for message in request.messages for call in message.tool_calls}
+    return [
+        one.tool_call_id for one in request.messages if one.role == "tool" and one.tool_call_id not in asked
+    ]
+
+
 @asynccontextmanager
 async def recording(daemon: FakeDaemon, user: User | None = None) -> AsyncGenerator[Recorder, None]:
     """A connected recorder; at the end every frame must have kept to the contract."""
@@ -176,6 +194,18 @@ class Talk:
         body = {"request_id": request_id, "approved": approved, **more}
         return await self.client.post(f"/api/apps/{APP}/approve", json=body)
 
+    async def get(self, path: str = "", **params: Any) -> Frame:
+        """What a GET of something of the session answers."""
+        response = await self.client.get(f"{self.path}{path}", params=params)
+        assert response.status_code == 200, response.text
+        return cast("Frame", response.json()["data"])
+
+    async def act(self, path: str) -> Frame:
+        """What a POST without a body to something of the session answers."""
+        response = await self.client.post(f"{self.path}{path}")
+        assert response.status_code == 200, response.text
+        return cast("Frame", response.json()["data"])
+
     async def log(self) -> list[Frame]:
         """The logged events."""
         response = await self.client.get(f"{self.path}/events", params={"limit": 5000})
@@ -192,11 +222,14 @@ async def talking(model: FakeModel, **options: Any) -> AsyncGenerator[Talk, None
 
 
 @asynccontextmanager
-async def another(daemon: FakeDaemon, user: User | None = None) -> AsyncGenerator[Talk, None]:
-    """One more joined session on a daemon that runs."""
+async def another(
+    daemon: FakeDaemon, user: User | None = None, session_id: str | None = None
+) -> AsyncGenerator[Talk, None]:
+    """One more joined session on a daemon that runs: a new one, or one that is there."""
     async with http(daemon, user) as client, recording(daemon, user) as recorder:
-        created = await client.post(f"/api/apps/{APP}/sessions")
-        session_id = created.json()["data"]["session_id"]
+        if session_id is None:
+            created = await client.post(f"/api/apps/{APP}/sessions")
+            session_id = str(created.json()["data"]["session_id"])
         assert (await recorder.join(session_id))["ok"]
         await recorder.wait_for("session:snapshot")
         yield Talk(daemon, client, recorder, session_id)

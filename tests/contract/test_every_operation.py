@@ -16,6 +16,7 @@ from digitorn.testing._generated.operations import OPERATIONS
 from digitorn.testing.fakes import DEFAULT_USER, FakeDaemon, FakeModel
 
 APP = "my-app"
+PATH = "src/a.txt"
 SECONDS = 10.0
 
 # These take away what the others need, so they come last, in this order.
@@ -62,6 +63,9 @@ def prepared(tmp_path: Path) -> Iterator[Prepared]:
         daemon.add_user("ann@example.com", "a-long-password")
         with daemon.client() as client:
             session_id = client.new_session(APP).session_id
+            for content in ("first", "second"):
+                # The one is read, the other taken back.
+                client.api.workspace.write_file(APP, session_id, PATH, content=content)
             request_id, busy, entry_id = waiting(client)
             refresh_token = client.api.auth.login(
                 username="ann@example.com", password="a-long-password"
@@ -71,6 +75,7 @@ def prepared(tmp_path: Path) -> Iterator[Prepared]:
             known={
                 "app_id": APP,
                 "session_id": session_id,
+                "file_path": PATH,
                 "yaml_path": str(file),
                 "password": "a-long-password",
                 "refresh_token": refresh_token,

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from digitorn.testing._generated import models
 from digitorn.testing.fakes import FakeDaemon, FakeModel
-from live.test_embedded_queue import busy_model, occupy
-from recorder import APP, Talk, another, talking
+from live.test_embedded_queue import busy_model, occupy, release
+from recorder import APP, Talk, another, calls_without_result, talking
 
 
 async def abort(talk: Talk, *, purge: bool = False) -> dict[str, Any]:
@@ -97,6 +98,50 @@ async def test_an_abort_can_purge_the_queue_silently() -> None:
         assert talk.recorder.of("queue_cleared") == []
 
 
+async def test_a_new_message_runs_after_an_abort() -> None:
+    model = FakeModel().will_stream_text(["a", "b"], delay=30.0).will_respond_with_text("at once")
+    async with talking(model.will_respond_with_text("later")) as talk:
+        cut = await talk.send("go")
+        await talk.recorder.wait_for("token")
+        await abort(talk)
+        # Whether or not the turn has ended by now.
+        soon = await talk.send("soon")
+        await talk.end(cut["correlation_id"])
+        await talk.end(soon["correlation_id"])
+        assert "result" in talk.recorder.turn(soon["correlation_id"])
+        later = await talk.send("later")
+        await talk.end(later["correlation_id"])
+        assert later["status"] == "accepted"
+        assert (await talk.get())["interrupted"] is False
+    assert [one.content for one in model.requests[-1].messages] == ["go", "soon", "at once", "later"]
+
+
+async def test_a_new_message_waits_behind_those_that_an_abort_kept() -> None:
+    async with talking(busy_model("second")) as talk:
+        first = await occupy(talk)
+        kept = await talk.send("kept")
+        await abort(talk)
+        await talk.end(first)
+        new = await talk.send("new")
+        await talk.end(new["correlation_id"])
+        started = [one["correlation_id"] for one in talk.recorder.of("message_started")]
+        assert started == [first, kept["correlation_id"], new["correlation_id"]]
+
+
+async def test_a_call_that_was_cut_off_has_a_result_for_the_model() -> None:
+    model = FakeModel().will_call_tool("Bash", delay=30.0).will_respond_with_text("a")
+    async with talking(model) as talk:
+        accepted = await talk.send("go")
+        await talk.recorder.wait_for("tool_start")
+        await abort(talk)
+        await talk.end(accepted["correlation_id"])
+        await talk.run("and now?")
+        call = (await talk.get("/history"))["messages"][1]["tool_calls"][0]
+        assert call["result"] == "The call was cut off."
+    assert [one.role for one in model.requests[1].messages] == ["user", "assistant", "tool", "user"]
+    assert calls_without_result(model.requests[1]) == []
+
+
 async def test_an_abort_refuses_every_approval_of_the_app() -> None:
     model = FakeModel().will_call_tool("Bash", requires_approval=True)
     model.will_call_tool("Bash", requires_approval=True).will_respond_with_text("told no")
@@ -141,4 +186,70 @@ async def test_an_interrupted_turn_is_resumed() -> None:
         await talk.end(result["correlation_id"])
         assert talk.recorder.turn(result["correlation_id"])[0] == "message_started"
         assert len(talk.recorder.of("user_message")) == 1
+        logged = [one for one in await talk.log() if one["correlation_id"] == result["correlation_id"]]
+        assert logged[0]["type"] == "message_started"
+        assert accepted["correlation_id"] != result["correlation_id"]
+        shown = (await talk.get("/history"))["messages"]
+        assert [one["content"] for one in shown] == ["go", "resumed"]
+        assert (await talk.get())["interrupted"] is False
     assert [one.content for one in model.requests[1].messages] == ["go"]
+
+
+async def test_what_a_resumed_turn_had_done_stays() -> None:
+    model = FakeModel().will_call_tool("Read", result="text").will_call_tool("Bash", delay=30.0)
+    model.will_call_tool("Bash", result="done").will_respond_with_text("resumed")
+    async with talking(model) as talk:
+        accepted = await talk.send("go")
+        await talk.recorder.wait_for("tool_start", 2)
+        await abort(talk)
+        await talk.end(accepted["correlation_id"])
+        before = (await talk.get("/history"))["messages"]
+        assert (await talk.act("/resume")) == {"resumed": True, "session_id": talk.session_id}
+        result = await talk.recorder.wait_for("result")
+        await talk.end(result["correlation_id"])
+        assert talk.recorder.turn(result["correlation_id"]) == [
+            "message_started",
+            "stream_done",
+            "tool_call_streaming",
+            "tool_start",
+            "tool_call",
+            "token",
+            "stream_done",
+            "result",
+            "message_done",
+        ]
+        after = (await talk.get("/history"))["messages"]
+        assert after[: len(before)] == before
+        assert [one["role"] for one in after] == ["user", "assistant", "assistant", "assistant", "assistant"]
+        assert (await talk.act("/resume"))["resumed"] is False
+    assert calls_without_result(model.requests[2]) == []
+
+
+async def test_what_cannot_be_resumed() -> None:
+    model = busy_model().will_fail().will_stream_text(["a", "b"], delay=30.0)
+    async with talking(model) as talk:
+
+        async def refused() -> str:
+            answer = models.ResumeResult.from_wire(await talk.act("/resume"))
+            assert answer.resumed is False
+            assert answer.reason is not None
+            return answer.reason
+
+        assert await refused() == "nothing to resume"
+        busy = await occupy(talk)
+        assert await refused() == "session is busy"
+        await release(talk)
+        await talk.end(busy)
+        assert await refused() == "nothing to resume"
+        await talk.run("fails")
+        assert await refused() == "nothing to resume"
+        cut = await talk.send("cut")
+        await talk.recorder.wait_for("token", 2)
+        waits = await talk.send("waits")
+        await abort(talk)
+        await talk.end(cut["correlation_id"])
+        # The next message goes on instead.
+        assert await refused() in ("session is busy", "nothing to resume")
+        await talk.end(waits["correlation_id"])
+        absent = await talk.client.post(f"/api/apps/{APP}/sessions/absent/resume")
+        assert absent.status_code == 404

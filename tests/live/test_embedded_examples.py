@@ -77,15 +77,6 @@ async def test_the_smaller_envelope_and_none(client: httpx.AsyncClient) -> None:
 # --- paths
 
 
-@pytest.mark.parametrize("path", ["a.txt", "src/a.txt", "history", "approve"])
-async def test_a_path_may_have_slashes(daemon: FakeDaemon, path: str) -> None:
-    async with another(daemon) as talk:
-        read = (await talk.client.get(f"{talk.path}/workspace/files/{path}")).json()["data"]
-        models.WorkspaceFile.from_wire(read)
-        history = (await talk.client.get(f"{talk.path}/workspace/files/{path}/history")).json()["data"]
-        models.FileHistory.from_wire(history)
-
-
 async def test_the_more_particular_path_wins(client: httpx.AsyncClient) -> None:
     tools = f"/api/apps/{APP}/tools"
     models.ToolSearchResult.from_wire((await client.get(f"{tools}/search?q=x")).json()["data"])
@@ -108,8 +99,8 @@ async def test_other_methods_are_refused(client: httpx.AsyncClient) -> None:
         ("/api/apps/absent/triggers", 404),
         ("/api/apps/absent/notifications/active", 200),
         ("/api/apps/a..b/notifications/active", 400),
-        (f"/api/apps/{APP}/sessions/absent/workspace", 404),
-        (f"/api/apps/{APP}/sessions/a..b/workspace", 400),
+        (f"/api/apps/{APP}/sessions/absent/workspace/export", 404),
+        (f"/api/apps/{APP}/sessions/a..b/workspace/export", 400),
         (f"/api/apps/{APP}/sessions/a..b/images/x", 404),
         ("/api/apps/a..b/credentials/schema", 404),
     ],
@@ -124,8 +115,8 @@ async def test_what_is_not_there(client: httpx.AsyncClient, path: str, status: i
 async def test_sessions_of_others_look_absent(daemon: FakeDaemon) -> None:
     eve = daemon.add_user("eve@example.com", "a-long-password", permissions=["*"])
     async with another(daemon) as mine, http(daemon, eve) as foreign:
-        assert (await mine.client.get(f"{mine.path}/workspace")).status_code == 200
-        assert (await foreign.get(f"{mine.path}/workspace")).status_code == 404
+        assert (await mine.client.get(f"{mine.path}/workspace/export")).status_code == 200
+        assert (await foreign.get(f"{mine.path}/workspace/export")).status_code == 404
 
 
 # --- what is sent

@@ -157,6 +157,54 @@ async def test_wait_in_the_queue_answers_when_its_own_turn_is_over() -> None:
         assert (await waiting)["status"] == "completed"
 
 
+WAYS_OUT = {
+    "replaced": ("POST", "/messages", {"message": "new", "queue_mode": "replace_last"}),
+    "cancelled": ("DELETE", "/queue/{entry_id}", None),
+    "cleared": ("POST", "/queue/clear", None),
+    "purged": ("POST", "/abort?purge_queue=true", None),
+    "deleted": ("DELETE", "", None),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_OUT)
+async def test_who_waits_for_a_message_that_never_runs_is_told_at_once(way: str) -> None:
+    method, path, body = WAYS_OUT[way]
+    async with talking(busy_model("new")) as talk:
+        await occupy(talk)
+        waiting = asyncio.create_task(talk.post("x", queue_mode="wait"))
+        await talk.recorder.wait_for("message_queued")
+        (entry,) = (await talk.get("/queue"))["entries"]
+        url = talk.path + path.format(entry_id=entry["id"])
+        assert (await talk.client.request(method, url, json=body)).status_code == 200
+        # Its turn could not have begun: the first one still waits, or was cut off with it.
+        answer = await waiting
+        assert answer.status_code == 500
+        told = "was replaced" if way == "replaced" else "was removed from the queue"
+        assert answer.json()["detail"] == f"the message {told}"
+        started = [one["correlation_id"] for one in talk.recorder.of("message_started")]
+        assert entry["correlation_id"] not in started
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/abort"), ("DELETE", "")])
+async def test_who_waits_for_a_turn_that_is_cut_off_is_told_at_once(method: str, path: str) -> None:
+    async with talking(FakeModel().will_stream_text(["a", "b"], delay=30.0)) as talk:
+        waiting = asyncio.create_task(talk.post("x", queue_mode="wait"))
+        await talk.recorder.wait_for("token")
+        assert (await talk.client.request(method, talk.path + path)).status_code == 200
+        answer = await waiting
+        assert (answer.status_code, answer.json()["detail"]) == (500, "the turn was cut off")
+
+
+async def test_who_waits_behind_an_aborted_turn_goes_on_waiting() -> None:
+    async with talking(busy_model()) as talk:
+        first = await occupy(talk)
+        waiting = asyncio.create_task(talk.send("x", queue_mode="wait"))
+        await talk.recorder.wait_for("message_queued")
+        await talk.act("/abort")
+        await talk.end(first)
+        assert (await waiting)["status"] == "completed"
+
+
 @pytest.mark.parametrize("mode", ["async", "wait"])
 async def test_a_repeated_client_message_id_is_not_run_twice(mode: str) -> None:
     model = FakeModel().will_respond_with_text("a")

@@ -71,5 +71,5 @@ def test_everything_else_answers_its_shape(
     assert isinstance(client.get_memory(session), models.SessionMemory)
     assert isinstance(client.list_tasks(session), models.ShellTaskList)
     assert isinstance(client.get_workspace(session), models.WorkspaceView)
-    assert isinstance(client.read_file(session, "src/a.py"), models.WorkspaceFile)
     assert isinstance(client.write_file(session, "src/a.py", "x = 1\n"), models.FileWriteResult)
+    assert client.read_file(session, "src/a.py").payload.content == "x = 1\n"

@@ -279,16 +279,14 @@ class Agent:
 
     @staticmethod
     def _remember(turn: Turn, message: ModelMessage, thinking: str | None = None) -> None:
-        if thinking:
-            turn.session.thinking[len(turn.session.conversation)] = thinking
-        turn.session.conversation.append(message)
+        turn.session.remember(message, thinking)
 
 
 def _request(turn: Turn) -> ModelRequest:
     definition = turn.app.definition
     return ModelRequest(
         system_prompt=definition.system_prompt,
-        messages=tuple(turn.session.conversation),
+        messages=tuple(turn.session.conversation.for_model()),
         tools=definition.tools,
         app_id=definition.app_id,
         session_id=turn.session.id,

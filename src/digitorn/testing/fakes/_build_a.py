@@ -148,7 +148,7 @@ def _session_snapshot(session: Session) -> SessionSnapshot:
         title=session.title or None,
         created_at=session.created_at,
         last_active=session.last_active,
-        message_count=len(session.shown_messages),
+        message_count=len(session.conversation.shown),
         tokens=session.tokens.triple(),
         turn_running=session.turn is not None,
         interrupted=session.interrupted,

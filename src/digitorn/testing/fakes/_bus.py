@@ -20,6 +20,10 @@ class Outlet(Protocol):
         """Sends a frame to a room, or to the one socket of an id."""
         ...
 
+    async def close(self, room: str) -> None:
+        """Takes every socket out of a room."""
+        ...
+
 
 def session_room(session_id: str) -> str:
     """The room that carries the events of a session."""
@@ -77,6 +81,10 @@ class EventBus:
     async def send(self, event: EventEnvelope, *, to: str) -> None:
         """Sends an envelope as it is, unlogged."""
         await self._outlet.push(event.to_wire(), to=to)
+
+    async def close(self, session: Session) -> None:
+        """Sends nothing more of a session to those who have joined it."""
+        await self._outlet.close(session_room(session.id))
 
     def ring(self, user_id: str) -> RingBuffer:
         """The ring buffer of a user."""

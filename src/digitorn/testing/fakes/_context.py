@@ -2,13 +2,15 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from digitorn.testing._generated.models import ContextSnapshot, TokenTriple
 
-from ._model import ModelMessage, ToolDefinition
+from ._apps import AppDefinition
+from ._conversation import Conversation
+from ._model import ModelMessage
 
 MODEL_NAME: Final = "fake-model"
 """Name of the model that every app of the embedded daemon uses."""
@@ -44,14 +46,14 @@ def estimate_messages(messages: Iterable[ModelMessage]) -> int:
     )
 
 
-def context_snapshot(
-    system_prompt: str, tools: Sequence[ToolDefinition], messages: Iterable[ModelMessage]
-) -> ContextSnapshot:
-    """How much of the context a request takes up."""
+def context_snapshot(definition: AppDefinition, conversation: Conversation) -> ContextSnapshot:
+    """How much of the context the next request takes up."""
     effective = _MAX_TOKENS - _OUTPUT_RESERVED
-    prompt = estimate(system_prompt)
-    schemas = sum(estimate(one.name + one.description + json.dumps(dict(one.parameters))) for one in tools)
-    history = estimate_messages(messages)
+    prompt = estimate(definition.system_prompt)
+    schemas = sum(
+        estimate(one.name + one.description + json.dumps(dict(one.parameters))) for one in definition.tools
+    )
+    history = estimate_messages(conversation.for_model())
     total = prompt + schemas + history
     return ContextSnapshot(
         max_tokens=_MAX_TOKENS,
@@ -62,7 +64,7 @@ def context_snapshot(
         message_history_tokens=history,
         total_estimated_tokens=total,
         available_tokens=max(0, effective - total),
-        compactions=0,
+        compactions=conversation.compactions,
         system_prompt_pct=_percent(prompt, effective),
         tools_schema_pct=_percent(schemas, effective),
         message_history_pct=_percent(history, effective),

@@ -101,6 +101,17 @@ def owned_session(app: DeployedApp, session_id: SessionId, user: Caller, daemon:
 OwnedSession: TypeAlias = Annotated[Session, Depends(owned_session)]
 
 
+def session_if_any(app: DeployedApp, session_id: SessionId, user: Caller, daemon: Daemon) -> Session | None:
+    """A session of the caller, for an operation to which the contract gives no 404 of its own."""
+    try:
+        return daemon.sessions.get(app.app_id, session_id, user)
+    except SessionMissing:
+        return None
+
+
+SessionIfAny: TypeAlias = Annotated[Session | None, Depends(session_if_any)]
+
+
 def session_not_found(session_id: str) -> HTTPException:
     """The answer for a session that is absent or somebody else's."""
     return HTTPException(404, f"Session '{session_id}' not found")

@@ -195,8 +195,9 @@ class Dispatcher:
         """
         if not session.interrupted or session.turn is not None or session.waiting:
             return False
-        last = next((one.content for one in reversed(session.conversation) if one.role == "user"), "")
-        self._start(session, Turn(session, session.app, Message(last), adds_message=False))
+        place = session.conversation.last_user_place()
+        message = Message(session.conversation.entries[place].message.content)
+        self._start(session, Turn(session, session.app, message, adds_message=False, begins_at=place))
         return True
 
     def _start(self, session: Session, turn: Turn) -> None:
@@ -252,7 +253,8 @@ class Dispatcher:
             payload = _user_message(session, turn.message, pending=False)
             await self._publish(session, payload, turn.op("running"), turn.correlation_id)
         if turn.adds_message:
-            session.conversation.append(ModelMessage("user", turn.message.text))
+            turn.begins_at = len(session.conversation.entries)
+            session.remember(ModelMessage("user", turn.message.text))
         started = MessageStarted(
             correlation_id=turn.correlation_id, session_id=session.id, position=turn.position
         )
@@ -261,6 +263,7 @@ class Dispatcher:
         await self._publish(session, started, turn.op("running"), turn.correlation_id)
 
     async def _end(self, session: Session, turn: Turn, body: "asyncio.Task[str]") -> Outcome:
+        session.conversation.close_calls(session.log.last_seq)
         if body.cancelled():
             session.interrupted = True
             await self._build.end_cancelled(turn)
@@ -343,11 +346,12 @@ class Dispatcher:
         await self._publish(session, payload, Op(op_id, "turn", "completed"), op_id)
         return len(removed)
 
-    def discard(self, session: Session) -> None:
-        """Stops whatever a session runs or has waiting, because it is deleted."""
+    async def discard(self, session: Session) -> None:
+        """Drops what a session has waiting and cuts off what it runs; returns when that has ended."""
         session.remove_waiting()
         if session.turn is not None:
             session.turn.abort()
+            await asyncio.wait({session.turn.message.ended})
 
     async def stop(self) -> None:
         """Cuts everything off at once and tells nobody."""

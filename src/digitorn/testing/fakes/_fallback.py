@@ -25,7 +25,7 @@ from ._dependencies import (
     valid_session_id,
 )
 from ._examples import example_of
-from ._signatures import Parameter, Signature, signatures
+from ._signatures import Parameter, Signature, route_path, signatures
 
 ANSWERED_BY_EXAMPLE: Final = "x-answered-by-example"
 """Marks an operation without behaviour in the daemon's OpenAPI document."""
@@ -117,17 +117,12 @@ def _precedence(operation: Operation[Any]) -> tuple[tuple[int, ...], str]:
 
 
 def _route(operation: Operation[Any], signature: Signature) -> Route:
-    path = operation.path
-    for one in signature.at("path"):
-        if one.has_segments:
-            path = path.replace("{" + one.name + "}", "{" + one.name + ":path}")
-
     async def answer(request: Request) -> Response:
         await _admit(request, operation)
         await _check(request, operation, signature)
         return _answer(operation, request.path_params)
 
-    route = Route(path, answer, methods=[operation.method], name=operation.id)
+    route = Route(route_path(operation), answer, methods=[operation.method], name=operation.id)
     # A route for GET would serve HEAD too.
     route.methods = {operation.method}
     return route

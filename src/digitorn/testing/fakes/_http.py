@@ -8,7 +8,7 @@ from functools import lru_cache
 from fastapi import FastAPI
 from pydantic.warnings import UnsupportedFieldAttributeWarning
 
-from . import _routes_apps, _routes_auth, _routes_sessions
+from . import _routes_apps, _routes_auth, _routes_conversations, _routes_sessions, _routes_workspace
 from ._dependencies import bind
 from ._fallback import document_fallbacks, fallback_routes
 from ._routing import complete_models, install_error_answers
@@ -42,8 +42,8 @@ def _application() -> FastAPI:
     complete_models()
     app = FastAPI(title="Embedded Digitorn daemon", docs_url=None, redoc_url=None)
     install_error_answers(app)
-    for router in (_routes_auth.router, _routes_apps.router, _routes_sessions.router):
-        app.include_router(router)
+    for module in (_routes_auth, _routes_apps, _routes_sessions, _routes_conversations, _routes_workspace):
+        app.include_router(module.router)
     _build_fields(app)
     document = app.openapi()
     served = {one["operationId"] for item in document["paths"].values() for one in item.values()}

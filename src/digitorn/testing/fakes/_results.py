@@ -32,5 +32,5 @@ def turn_result(turn: Turn, content: str, error: str | None = None) -> Result:
             cost_usd=0.0,
         ),
         turn_number=session.turns,
-        context=context_snapshot(definition.system_prompt, definition.tools, session.conversation),
+        context=context_snapshot(definition, session.conversation),
     )

@@ -111,7 +111,7 @@ async def delete_app(
     daemon.apps.remove(app.app_id)
     if delete_history:
         for session in daemon.sessions.of_app(app.app_id):
-            daemon.delete_session(session)
+            await daemon.delete_session(session)
     return models.AppDeletion(
         app_id=app.app_id,
         deleted=True,

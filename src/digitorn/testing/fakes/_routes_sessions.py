@@ -53,11 +53,12 @@ async def create_session(
     user: Caller,
     body: Annotated[models.CreateSessionRequest | None, Body()] = None,
 ) -> models.CreatedSession:
-    workspace = (body.workspace_path if body is not None else None) or ""
-    session = daemon.sessions.create(app, user, workspace=workspace)
     if body is None or body.message is None:
-        return created_session(session)
+        workspace = (body.workspace_path if body is not None else None) or ""
+        return created_session(daemon.sessions.create(app, user, workspace=workspace))
+    # First, so that a message that is refused leaves no session behind.
     message = _message(body.message, body.images, body.client_message_id)
+    session = daemon.sessions.create(app, user, workspace=body.workspace_path or "")
     accepted = await _send(daemon, session, message, body.queue_mode or "async")
     first = models.FirstMessage.from_wire(
         {
@@ -83,7 +84,7 @@ async def get_session(session: OwnedSession) -> models.SessionDetail:
 
 @serve(router, operations.DELETE_SESSION)
 async def delete_session(daemon: Daemon, session: OwnedSession) -> models.SessionDeleted:
-    daemon.delete_session(session)
+    await daemon.delete_session(session)
     return models.SessionDeleted(session_id=session.id, deleted=True)
 
 

@@ -11,6 +11,7 @@ from pydantic import create_model
 from digitorn.testing._generated import models
 from digitorn.testing._generated._runtime import Model, Operation, complete
 
+from ._signatures import route_path
 from ._users import TokenRefused
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ def serve(
             return JSONResponse(_answer(operation, await handler(*args, **kwargs)))
 
         router.add_api_route(
-            operation.path,
+            route_path(operation),
             answer,
             methods=[operation.method],
             operation_id=operation.id,

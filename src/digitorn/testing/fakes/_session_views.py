@@ -8,6 +8,7 @@ from digitorn.testing._generated import models
 from digitorn.testing._generated.events import EventEnvelope
 
 from ._context import MODEL_NAME, context_snapshot
+from ._conversation import Entry
 from ._envelopes import iso, log_row
 from ._log import TERMINAL_STATES
 from ._model import ModelMessage, ModelToolCall
@@ -16,6 +17,7 @@ from ._sessions import Session
 _LONGEST_PREVIEW: Final = 200
 _MOST_SNIPPETS: Final = 3
 _SNIPPET_MARGIN: Final = 40
+_HIGH_PRESSURE: Final = 0.8
 
 
 def session_list_item(session: Session) -> models.SessionListItem:
@@ -30,7 +32,7 @@ def session_detail(session: Session) -> models.SessionDetail:
 
 
 def _summary(session: Session) -> dict[str, Any]:
-    shown = session.shown_messages
+    shown = session.conversation.shown
     last = shown[-1] if shown else None
     return {
         "session_id": session.id,
@@ -68,8 +70,34 @@ def _metrics(session: Session) -> dict[str, Any]:
 
 
 def _context(session: Session) -> models.ContextSnapshot:
-    definition = session.app.definition
-    return context_snapshot(definition.system_prompt, definition.tools, session.conversation)
+    return context_snapshot(session.app.definition, session.conversation)
+
+
+def context_breakdown(session: Session) -> models.ContextBreakdown:
+    """What fills the model's context in a session."""
+    found = _context(session)
+    parts = {
+        "system_prompt": found.system_prompt_tokens,
+        "tools_schema": found.tools_schema_tokens,
+        "messages": found.message_history_tokens,
+        "_memory_injected": 0,
+        "_setup_summary": 0,
+        "_skills": 0,
+    }
+    return models.ContextBreakdown(
+        session_id=session.id,
+        context_window=found.max_tokens,
+        output_reserved=found.output_reserved,
+        effective_max=found.effective_max,
+        total_estimated=found.total_estimated_tokens,
+        pressure=found.pressure,
+        budget_remaining=found.available_tokens,
+        will_overflow=found.total_estimated_tokens > found.effective_max,
+        breakdown=models.ContextParts.from_wire(parts),
+        tool_count=len(session.app.definition.tools),
+        message_count=len(session.conversation.for_model()),
+        advice=["compact the conversation"] if found.pressure >= _HIGH_PRESSURE else [],
+    )
 
 
 def created_session(
@@ -82,7 +110,7 @@ def created_session(
         title=session.title,
         created_at=iso(session.created_at),
         is_active=session.turn is not None,
-        message_count=len(session.shown_messages),
+        message_count=len(session.conversation.shown),
         greeting=session.app.definition.greeting,
         context=models.CreatedSessionContext.from_wire({**_context(session).to_wire(), "model": MODEL_NAME}),
         preview_url=None,
@@ -117,7 +145,7 @@ def search_page(sessions: Iterable[Session], query: str, limit: int, offset: int
 
 def _hit(session: Session, query: str) -> models.SessionSearchHit | None:
     wanted = query.casefold()
-    found = [one.content for one in session.shown_messages if wanted in one.content.casefold()]
+    found = [one.content for one in session.conversation.shown if wanted in one.content.casefold()]
     if not found:
         return None
     return models.SessionSearchHit(
@@ -234,25 +262,22 @@ def _history_event(place: int, event: EventEnvelope) -> models.HistoryEvent:
 
 
 def _shown_messages(session: Session) -> list[models.HistoryMessage]:
-    results = {one.tool_call_id: one.content for one in session.conversation if one.tool_call_id is not None}
+    results = session.conversation.results
     return [
-        _shown_message(one, results, session.thinking.get(place))
-        for place, one in enumerate(session.conversation)
-        if one.role != "tool"
+        _shown_message(one, results) for one in session.conversation.entries if one.message.role != "tool"
     ]
 
 
-def _shown_message(
-    message: ModelMessage, results: Mapping[str, str], thinking: str | None
-) -> models.HistoryMessage:
+def _shown_message(entry: Entry, results: Mapping[str, str]) -> models.HistoryMessage:
+    message = entry.message
     shown = models.HistoryMessage(role=message.role, content=message.content)
     update: dict[str, Any] = {}
     if message.tool_calls:
         calls = [_shown_call(call, results.get(call.id)) for call in message.tool_calls]
         # The contract sends the same list under two names.
         update = {"tool_calls": calls, "tool_calls_1": calls}
-    if thinking:
-        update["thinking"] = thinking
+    if entry.thinking:
+        update["thinking"] = entry.thinking
     return shown.model_copy(update=update)
 
 
@@ -270,7 +295,7 @@ def _shown_call(call: ModelToolCall, result: str | None) -> models.HistoryToolCa
 
 def _raw_messages(session: Session) -> list[models.HistoryMessage]:
     prompt = models.HistoryMessage(role="system", content=session.app.definition.system_prompt)
-    return [prompt, *(_raw_message(one) for one in session.conversation)]
+    return [prompt, *(_raw_message(one) for one in session.conversation.for_model())]
 
 
 def _raw_message(message: ModelMessage) -> models.HistoryMessage:

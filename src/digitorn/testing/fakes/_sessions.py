@@ -17,10 +17,12 @@ from digitorn.testing._generated.payloads import OpState
 
 from ._apps import App
 from ._context import TokenCounts
+from ._conversation import Conversation
 from ._envelopes import Op, Owner, iso
 from ._log import SessionLog
 from ._model import ModelMessage
 from ._users import User
+from ._workspace import Workspace
 
 OutcomeKind: TypeAlias = Literal["completed", "failed", "cancelled"]
 
@@ -157,6 +159,7 @@ class Turn:
         queued: The message's place in the queue; None when it started at once.
         fast_path: What `message_started` says about it; None when it says nothing.
         adds_message: Whether the message is new to the conversation; not so when a turn is resumed.
+        begins_at: Place of its message in the conversation; None while the message is not there yet.
         announces: Whether it begins with a `user_message` event.
         body: The task that does the work; None before it starts.
         aborted: Whether somebody asked to cut it off.
@@ -176,6 +179,7 @@ class Turn:
     queued: QueuedMessage | None = None
     fast_path: bool | None = None
     adds_message: bool = True
+    begins_at: int | None = None
     announces: bool = False
     body: "asyncio.Task[Any] | None" = None
     aborted: bool = False
@@ -241,8 +245,8 @@ class Session:
         workspace: Directory that it works in; empty for none.
         created_at: When it was created, seconds since the Unix epoch.
         last_active: When it was last used.
-        conversation: The messages that the model sees.
-        thinking: Reasoning by the place in the conversation of the message that it led to.
+        conversation: What was said in it.
+        files: The files of its workspace.
         queue: Every message that ever was in the queue, oldest first.
         turn: The turn that runs.
         receipts: What became of messages, by the client's own id of them.
@@ -260,8 +264,8 @@ class Session:
     workspace: str = ""
     created_at: float = field(default_factory=time.time)
     last_active: float = field(default_factory=time.time)
-    conversation: list[ModelMessage] = field(default_factory=list[ModelMessage])
-    thinking: dict[int, str] = field(default_factory=dict[int, str])
+    conversation: Conversation = field(default_factory=Conversation)
+    files: Workspace = field(default_factory=Workspace)
     queue: list[QueuedMessage] = field(default_factory=list[QueuedMessage])
     turn: Turn | None = None
     receipts: dict[str, Receipt] = field(default_factory=dict[str, Receipt])
@@ -280,17 +284,21 @@ class Session:
     @property
     def title(self) -> str:
         """The beginning of its first message."""
-        first = next((one.content for one in self.conversation if one.role == "user"), "")
+        first = next((one.content for one in self.conversation.messages if one.role == "user"), "")
         return " ".join(first.split())[:_LONGEST_TITLE]
-
-    @property
-    def shown_messages(self) -> list[ModelMessage]:
-        """The messages of the user and the assistant."""
-        return [one for one in self.conversation if one.role != "tool"]
 
     def touch(self) -> None:
         """Notes that it is used."""
         self.last_active = time.time()
+
+    def remember(self, message: ModelMessage, thinking: str | None = None) -> None:
+        """Adds a message to the conversation.
+
+        Args:
+            message: The message.
+            thinking: Reasoning that led to it.
+        """
+        self.conversation.add(message, self.log.last_seq, thinking)
 
     # --- queue
 
@@ -336,9 +344,16 @@ class Session:
             seq=seq,
             turn=self.turn.state() if self.turn is not None else None,
             queue=self.queue_state(),
-            compaction=CompactionState(had_compaction=False, last_at_seq=None),
+            compaction=self._compaction(),
             server_time=iso(time.time()),
         )
+
+    def _compaction(self) -> CompactionState:
+        cut = self.conversation.cut
+        if cut is None:
+            return CompactionState(had_compaction=False, last_at_seq=None)
+        kept_from = self.conversation.entries[cut.place].seq
+        return CompactionState(had_compaction=True, last_at_seq=cut.at_seq, kept_from_seq=kept_from)
 
 
 class SessionMissing(Exception):
@@ -373,6 +388,24 @@ class Sessions:
             workspace=workspace,
         )
         self._by_id[found] = session
+        return session
+
+    def fork(self, source: Session, user: User) -> Session:
+        """Copies a session of a user into a new one (contract: rest, fork_session).
+
+        What a running turn has said so far is left out. The new session has used nothing yet: it has a log
+        of its own, no tokens and no errors.
+
+        Args:
+            source: The session to copy.
+            user: Its owner.
+        """
+        session = self.create(source.app, user, workspace=source.workspace)
+        end = source.turn.begins_at if source.turn is not None else None
+        session.conversation = source.conversation.copy(end, session.log.next_seq)
+        session.files = source.files.copy()
+        session.turns = session.conversation.turns
+        session.interrupted = source.interrupted
         return session
 
     def __contains__(self, session_id: str) -> bool:

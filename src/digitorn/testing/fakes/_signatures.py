@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, Union, cast, get_arg
 from pydantic import TypeAdapter
 
 from digitorn.testing._generated import rest
-from digitorn.testing._generated._runtime import NOT_GIVEN, Call, NotGiven
+from digitorn.testing._generated._runtime import NOT_GIVEN, Call, NotGiven, Operation
 
 T = TypeVar("T")
 
@@ -68,6 +68,15 @@ def signatures() -> Mapping[str, Signature]:
                 call, arguments = noting.call_of(stub)
                 found[call.operation.id] = Signature(tuple(_parameters(call, arguments)))
     return found
+
+
+def route_path(operation: Operation[Any]) -> str:
+    """The path of an operation as a route has it: parameters that may hold slashes are marked."""
+    path = operation.path
+    for one in signatures()[operation.id].at("path"):
+        if one.has_segments:
+            path = path.replace("{" + one.name + "}", "{" + one.name + ":path}")
+    return path
 
 
 class _Noting:

@@ -140,6 +140,10 @@ class SocketServer:
         """Takes a socket out of a room; it need not be in it."""
         await self._server.leave_room(sid, room, namespace=EVENT_NAMESPACE)
 
+    async def close(self, room: str) -> None:
+        """Takes every socket out of a room."""
+        await self._server.close_room(room, namespace=EVENT_NAMESPACE)
+
     async def stop(self) -> None:
         """Ends the watch over idle connections."""
         await self._server.shutdown()

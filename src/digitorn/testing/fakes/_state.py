@@ -86,10 +86,12 @@ class DaemonState:
         app.deploy()
         self.apps.put(app)
 
-    def delete_session(self, session: Session) -> None:
-        """Cuts off what a session runs, and forgets it."""
-        self.dispatcher.discard(session)
+    async def delete_session(self, session: Session) -> None:
+        """Forgets a session, cuts off what it runs, and then empties its room."""
+        # First, so that nothing new begins in it.
         self.sessions.remove(session)
+        await self.dispatcher.discard(session)
+        await self.bus.close(session)
 
     async def stop(self) -> None:
         """Cuts off everything that runs."""
