@@ -6,9 +6,11 @@ The client and its streams are here, with the errors they raise. Payload classes
 """
 
 from . import assertions as assertions
+from ._app_builder import AppBuilder
 from ._async.client import AsyncDevClient as AsyncDevClient
 from ._errors import (
     ApiError,
+    AppNotPortable,
     CallbackFailed,
     Conflict,
     ContractViolation,
@@ -34,16 +36,19 @@ from ._log import EventLog
 from ._select import EventSelector
 from ._stream import AsyncLiveEventStream, LiveEventStream
 from ._sync.client import DevClient
+from ._tools import ToolDefinition
 from ._turn_result import TurnResult
 from ._version import __version__
 from .assertions import Check
 
 __all__ = [
     # the client
+    "AppBuilder",
     "AppHandle",
     "AsyncDevClient",
     "DevClient",
     "SessionHandle",
+    "ToolDefinition",
     "TurnResult",
     # events
     "AsyncLiveEventStream",
@@ -60,6 +65,7 @@ __all__ = [
     "assertions",
     # errors
     "ApiError",
+    "AppNotPortable",
     "CallbackFailed",
     "Conflict",
     "ContractViolation",

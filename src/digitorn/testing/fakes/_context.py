@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from digitorn.testing._generated.models import ContextSnapshot, TokenTriple
+from digitorn.testing._tools import ToolDefinition
 
-from ._model import ModelMessage, ToolDefinition
+from ._model import ModelMessage
 
 MODEL_NAME: Final = "fake-model"
 """Name of the model that every app of the embedded daemon uses."""
