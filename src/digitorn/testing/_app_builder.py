@@ -9,6 +9,18 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar, cast
 
+from ._app_document import (
+    capabilities,
+    check_single,
+    child,
+    delist,
+    enlist,
+    is_listed,
+    module_block,
+    offer,
+    strings,
+    update,
+)
 from ._app_language import (
     BACKENDS,
     POLICIES,
@@ -31,8 +43,6 @@ _V = TypeVar("_V")
 _TOOL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 _MODULE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,127}")
 _SECRET: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_UNENFORCED: Final = {"default_policy": "auto", "max_risk_level": "high"}
-"""Capabilities that change nothing: the language's own defaults ask for more approvals than having none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +176,7 @@ class AppBuilder:
             ValueError: A value is out of range.
         """
         document, agent = self._opened_agent()
-        brain = _child(agent, "brain", "agents.brain")
+        brain = child(agent, "brain", "agents.brain")
         settings = {
             "provider": _optional_text("provider", provider),
             "model": _optional_text("model", model),
@@ -174,10 +184,10 @@ class AppBuilder:
             "temperature": _temperature(temperature),
             "max_tokens": _positive("max_tokens", max_tokens),
         }
-        _update(brain, settings)
+        update(brain, settings)
         config = {"base_url": _optional_text("base_url", base_url), "api_key": _secret(api_key_secret)}
         if any(value is not None for value in config.values()):
-            _update(_child(brain, "config", "agents.brain.config"), config)
+            update(child(brain, "config", "agents.brain.config"), config)
         # A reference to a named provider, or to a stored credential, would win over what is set here.
         if provider or model or base_url:
             brain.pop("provider_id", None)
@@ -192,7 +202,7 @@ class AppBuilder:
             text: The greeting.
         """
         document = self._opened("greeting")
-        _child(document, "ui", "ui")["greeting"] = _text("greeting", text)
+        child(document, "ui", "ui")["greeting"] = _text("greeting", text)
         return self._with(document=document)
 
     # --- tools
@@ -211,7 +221,7 @@ class AppBuilder:
         if not _MODULE.fullmatch(module_id):
             raise ValueError(f"malformed module id {module_id!r}")
         document = self._opened()
-        block = _module(document, module_id)
+        block = module_block(document, module_id)
         constraints = block.get("constraints")
         if isinstance(constraints, dict):
             cast("dict[str, Any]", constraints).pop("allowed_actions", None)
@@ -301,7 +311,7 @@ class AppBuilder:
             ValueError: The policy is unknown.
         """
         document = self._opened()
-        _capabilities(document)["default_policy"] = _one_of("default policy", policy, POLICIES)
+        capabilities(document)["default_policy"] = _one_of("default policy", policy, POLICIES)
         return self._with(document=document)
 
     # --- the result
@@ -371,15 +381,15 @@ class AppBuilder:
                 )
             return self._with_own(name, definition)
         document = self._opened()
-        _offer(document, action, requires_approval=requires_approval)
+        offer(document, action, requires_approval=requires_approval)
         return self._with(document=document, mentioned=self._mentioning(action.tool))
 
     def _with_own(self, name: str, tool: ToolDefinition | PythonTool) -> Self:
         document = self._opened()
         action = self._action(name)
         if action is not None:
-            _check_single(document, action, ("hidden_actions", "deny"))
-            _forget(document, action, ("hidden_actions", "deny"))
+            check_single(document, action, ("hidden_actions", "deny"))
+            delist(document, action, ("hidden_actions", "deny"))
         return self._with(
             document=document,
             own_tools={**self._source.own_tools, name: tool},
@@ -391,7 +401,7 @@ class AppBuilder:
         source = self._source
         action = self._action(name)
         is_excluded = name in source.own_exclusions or (
-            action is not None and _is_listed(source.document, action, "hidden_actions")
+            action is not None and is_listed(source.document, action, "hidden_actions")
         )
         if name in source.mentioned and not is_excluded:
             raise ValueError(f"tool {name!r} is there twice")
@@ -408,139 +418,21 @@ class AppBuilder:
             return self._with(own_tools=own, own_exclusions=exclusions, mentioned=mentioned)
         own.pop(action.tool, None)
         document = self._opened()
-        _forget(document, action, ("grant", "approve"))
+        delist(document, action, ("grant", "approve"))
         for rules in ("hidden_actions", "deny"):
-            _list(document, action, rules)
+            enlist(document, action, rules)
         return self._with(document=document, own_tools=own, mentioned=mentioned)
 
     def _action(self, name: str) -> Action | None:
         """The action behind a tool; None for one that the language cannot express."""
         modules = mapping(mapping(self._source.document.get("tools")).get("modules"))
         for module, block in modules.items():
-            for action in _strings(mapping(mapping(block).get("constraints")).get("allowed_actions")):
+            for action in strings(mapping(mapping(block).get("constraints")).get("allowed_actions")):
                 if Action(str(module), action).tool == name:
                     return Action(str(module), action)
         if name in self._source.own_tools and "." in name:
             return None
         return action_of(name)
-
-
-# --- parts of a document
-
-
-def _child(parent: dict[str, Any], key: str, path: str) -> dict[str, Any]:
-    """A mapping inside a mapping, made if it is not there."""
-    if parent.get(key) is None:
-        parent[key] = {}
-    found: object = parent[key]
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: expected a mapping, got {type(found).__name__}")
-    return cast("dict[str, Any]", found)
-
-
-def _tools_block(document: dict[str, Any]) -> dict[str, Any]:
-    for key in ("modules", "capabilities"):
-        if key in document:
-            raise ValueError(f"{key} stands at the top, as in older app files; move it into tools")
-    return _child(document, "tools", "tools")
-
-
-def _module(document: dict[str, Any], module_id: str) -> dict[str, Any]:
-    modules = _child(_tools_block(document), "modules", "tools.modules")
-    return _child(modules, module_id, f"tools.modules.{module_id}")
-
-
-def _capabilities(document: dict[str, Any]) -> dict[str, Any]:
-    tools = _tools_block(document)
-    if tools.get("capabilities") is None:
-        tools["capabilities"] = dict(_UNENFORCED)
-    return _child(tools, "capabilities", "tools.capabilities")
-
-
-def _offer(document: dict[str, Any], action: Action, *, requires_approval: bool) -> None:
-    is_new = action.module not in mapping(mapping(document.get("tools")).get("modules"))
-    _check_single(document, action, ("hidden_actions", "deny", *(() if requires_approval else ("approve",))))
-    _forget(document, action, ("hidden_actions", "deny", "grant", "approve"))
-    block = _module(document, action.module)
-    constraints = mapping(block.get("constraints"))
-    allowed = _strings(constraints.get("allowed_actions"))
-    if is_new or (allowed and action.name not in allowed):
-        limits = _child(block, "constraints", f"tools.modules.{action.module}.constraints")
-        limits["allowed_actions"] = [*allowed, action.name]
-    blocked = _strings(constraints.get("blocked_actions"))
-    if action.name in blocked:
-        limits = _child(block, "constraints", f"tools.modules.{action.module}.constraints")
-        limits["blocked_actions"] = [one for one in blocked if one != action.name]
-    _list(document, action, "approve" if requires_approval else "grant")
-
-
-def _rules(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    found: object = _capabilities(document).get(key)
-    if found is None:
-        return []
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in cast("list[object]", found)):
-        raise ValueError(f"tools.capabilities.{key}: expected a list of mappings")
-    return cast("list[dict[str, Any]]", found)
-
-
-def _list(document: dict[str, Any], action: Action, key: str) -> None:
-    """Puts an action on a list of the capabilities."""
-    rules = _rules(document, key)
-    rule = next((one for one in rules if one.get("module") == action.module), None)
-    if rule is None:
-        _capabilities(document)[key] = [*rules, {"module": action.module, "actions": [action.name]}]
-    elif (there := _strings(rule.get("actions"))) and action.name not in there:
-        rule["actions"] = [*there, action.name]
-
-
-def _forget(document: dict[str, Any], action: Action, keys: tuple[str, ...]) -> None:
-    """Takes an action off lists of the capabilities."""
-    if mapping(document.get("tools")).get("capabilities") is None:
-        return
-    for key in keys:
-        kept: list[dict[str, Any]] = []
-        for rule in _rules(document, key):
-            there = _strings(rule.get("actions"))
-            if rule.get("module") != action.module:
-                kept.append(rule)
-            elif not there:
-                # None listed means all of the module, of which no single one can be taken off.
-                kept.append(rule)
-            elif others := [one for one in there if one != action.name]:
-                kept.append({**rule, "actions": others})
-        if kept or key in _capabilities(document):
-            _capabilities(document)[key] = kept
-
-
-def _check_single(document: dict[str, Any], action: Action, keys: tuple[str, ...]) -> None:
-    """Refuses to take one action off a list that names its whole module."""
-    capabilities = mapping(mapping(document.get("tools")).get("capabilities"))
-    whole = [
-        key
-        for key in keys
-        for rule in (_rules(document, key) if capabilities else ())
-        if rule.get("module") == action.module and not _strings(rule.get("actions"))
-    ]
-    if action.module in _strings(capabilities.get("hidden_modules")):
-        whole.append("hidden_modules")
-    if whole:
-        raise ValueError(f"tool {action.tool!r}: {whole[0]} names the whole module {action.module!r}")
-
-
-def _is_listed(document: dict[str, Any], action: Action, key: str) -> bool:
-    rules = mapping(mapping(document.get("tools")).get("capabilities")).get(key)
-    return any(
-        mapping(rule).get("module") == action.module and action.name in _strings(mapping(rule).get("actions"))
-        for rule in (cast("list[object]", rules) if isinstance(rules, list) else [])
-    )
-
-
-def _strings(value: object) -> list[str]:
-    return [str(one) for one in cast("list[object]", value)] if isinstance(value, list) else []
-
-
-def _update(target: dict[str, Any], changes: Mapping[str, object]) -> None:
-    target.update({key: value for key, value in changes.items() if value is not None})
 
 
 # --- checks
