@@ -50,11 +50,14 @@ def verify(name: str, source: str) -> None:
     bodies = [tree.body, *(node.body for node in tree.body if isinstance(node, ast.ClassDef))]
     for body in bodies:
         seen: set[str] = set()
+        overloaded: set[str] = set()
         for node in body:
             found = _bound(node)
-            if found in seen and not _is_overload(node):
+            if found in seen - overloaded and not _is_decorated(node):
                 raise OutputError(f"{name}:{node.lineno}: {found!r} is defined twice")
             seen.add(found)
+            # Behind its overloads a function comes once more, without a decorator.
+            (overloaded.add if _is_overload(node) else overloaded.discard)(found)
 
 
 def _bound(node: ast.stmt) -> str:
@@ -64,6 +67,12 @@ def _bound(node: ast.stmt) -> str:
     return f"line {node.lineno}.{node.col_offset}"
 
 
-def _is_overload(node: ast.stmt) -> bool:
-    """Whether a function is one of several on purpose: overloads, and setters of a property."""
+def _is_decorated(node: ast.stmt) -> bool:
+    """Whether a function may be one of several on purpose: an overload, or the setter of a property."""
     return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and bool(node.decorator_list)
+
+
+def _is_overload(node: ast.stmt) -> bool:
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and any(
+        isinstance(one, ast.Name) and one.id == "overload" for one in node.decorator_list
+    )

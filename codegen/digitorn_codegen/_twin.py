@@ -12,6 +12,7 @@ _SPECIAL = {
     "__aiter__": "__iter__",
     "__anext__": "__next__",
     "StopAsyncIteration": "StopIteration",
+    "aclosing": "closing",
     "aiter": "iter",
     "anext": "next",
     "AsyncIterator": "Iterator",

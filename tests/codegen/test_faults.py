@@ -169,6 +169,10 @@ def test_source_that_is_no_python_is_shown_with_its_line() -> None:
         verify("a.py", "x = 1\ndef (): pass\n")
     with pytest.raises(OutputError, match=r"a\.py:3: 'f' is defined twice"):
         verify("a.py", "class A:\n    def f(self): ...\n    def f(self): ...\n")
+    overloaded = "@overload\ndef f(a): ...\n@overload\ndef f(b): ...\ndef f(c): ...\n"
+    verify("a.py", overloaded)
+    with pytest.raises(OutputError, match=r"a\.py:6: 'f' is defined twice"):
+        verify("a.py", overloaded + "def f(d): ...\n")
 
 
 @pytest.mark.parametrize("name", ["rest.py", "_runtime.py", ".digest"])

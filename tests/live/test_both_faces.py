@@ -6,19 +6,28 @@ from pathlib import Path
 
 import pytest
 
-from digitorn.testing import AsyncDevClient, AsyncLiveEventStream, DevClient, LiveEventStream
+from digitorn.testing import AsyncDevClient, AsyncLiveEventStream, AsyncTurn, DevClient, LiveEventStream, Turn
 
 HERE = Path(__file__).parent
 FILES = sorted({path.name for face in ("asynchronous", "blocking") for path in (HERE / face).glob("*.py")})
+
+
+_PLAIN = {
+    "aclose": "close",
+    "__aenter__": "__enter__",
+    "__aexit__": "__exit__",
+    "__aiter__": "__iter__",
+}
+_ALSO = {"__init__", "_get_auth_token", *_PLAIN, *_PLAIN.values()}
 
 
 def surface(kind: type) -> dict[str, object]:
     """Public names with the parameters of what can be called."""
     found: dict[str, object] = {}
     for name, member in inspect.getmembers(kind):
-        if name.startswith("_") and name not in ("__init__", "_get_auth_token"):
+        if name.startswith("_") and name not in _ALSO:
             continue
-        plain = {"aclose": "close"}.get(name, name)
+        plain = _PLAIN.get(name, name)
         if callable(member):
             parameters = inspect.signature(member).parameters.values()
             found[plain] = [(p.name, p.kind, p.default) for p in parameters]
@@ -28,7 +37,8 @@ def surface(kind: type) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("blocking", "asynchronous"), [(DevClient, AsyncDevClient), (LiveEventStream, AsyncLiveEventStream)]
+    ("blocking", "asynchronous"),
+    [(DevClient, AsyncDevClient), (LiveEventStream, AsyncLiveEventStream), (Turn, AsyncTurn)],
 )
 def test_both_faces_are_equal(blocking: type, asynchronous: type) -> None:
     mine, theirs = surface(blocking), surface(asynchronous)

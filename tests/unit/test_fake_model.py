@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from digitorn.testing import NOT_GIVEN
 from digitorn.testing.fakes import FakeModel, ModelMessage, ModelRequest, Usage
 from digitorn.testing.fakes._failures import FAILURES, TurnFailed
 from digitorn.testing.fakes._model import FailureAnswer, Scripted, TextAnswer, ToolCallAnswer
@@ -70,8 +71,14 @@ def test_waiting_belongs_to_the_next_answer_and_adds_up() -> None:
 def test_a_tool_call_carries_what_the_tool_does() -> None:
     model = FakeModel().will_call_tool("Bash", {"a": 1}, result={"b": 2}, text="Hm.", delay=0.5)
     assert model.take(request()) == Scripted(
-        ToolCallAnswer("Bash", {"a": 1}, {"b": 2}, "", False, "medium", "", "Hm.", 0.5), 0.0
+        ToolCallAnswer("Bash", {"a": 1}, {"b": 2}, "", False, None, "", "Hm.", 0.5), 0.0
     )
+
+
+def test_no_result_is_not_the_result_none() -> None:
+    model = FakeModel().will_call_tool("Bash").will_call_tool("Bash", result=None)
+    answers = [model.take(request()).answer for _ in range(2)]
+    assert [one.result for one in answers if isinstance(one, ToolCallAnswer)] == [NOT_GIVEN, None]
 
 
 def test_a_text_result_becomes_an_object() -> None:

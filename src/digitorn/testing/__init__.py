@@ -6,6 +6,7 @@ The client and its streams are here, with the errors they raise. Payload classes
 """
 
 from . import assertions as assertions
+from ._app_builder import AppBuilder
 from ._approvals import (
     AnswerWith,
     ApprovalPolicy,
@@ -21,6 +22,7 @@ from ._async.client import AsyncDevClient as AsyncDevClient
 from ._async.turn import AsyncTurn
 from ._errors import (
     ApiError,
+    AppNotPortable,
     CallbackFailed,
     Conflict,
     ContractViolation,
@@ -47,16 +49,19 @@ from ._select import EventSelector
 from ._stream import AsyncLiveEventStream, LiveEventStream
 from ._sync.client import DevClient
 from ._sync.turn import Turn
+from ._tools import ToolDefinition
 from ._turn_result import ApprovalRecord, ToolCallRecord, TurnError, TurnMessage, TurnResult
 from ._version import __version__
 from .assertions import Check
 
 __all__ = [
     # the client
+    "AppBuilder",
     "AppHandle",
     "AsyncDevClient",
     "DevClient",
     "SessionHandle",
+    "ToolDefinition",
     # turns
     "ApprovalRecord",
     "AsyncTurn",
@@ -90,6 +95,7 @@ __all__ = [
     "assertions",
     # errors
     "ApiError",
+    "AppNotPortable",
     "CallbackFailed",
     "Conflict",
     "ContractViolation",

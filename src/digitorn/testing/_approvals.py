@@ -145,7 +145,7 @@ class ClientApprovals:
 
     @contextmanager
     def posting(self, session_id: str) -> Generator[None]:
-        """While a message is being posted, its turn has no name yet: decisions of the session wait."""
+        """While a message is being posted, nobody follows its turn yet: decisions of the session wait."""
         posted: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._posting.setdefault(session_id, []).append(posted)
         try:

@@ -1,6 +1,6 @@
 """Every error that the library raises on purpose."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -178,3 +178,21 @@ class StreamClosed(DigitornError):
 
 class CallbackFailed(DigitornError):
     """A callback that was registered with `on` raised; the cause is its exception."""
+
+
+class AppNotPortable(DigitornError):
+    """An app has parts that only the embedded daemon can run, so that it cannot be written as YAML.
+
+    Attributes:
+        app_id: The app.
+        tools: The tools that stand in the way.
+    """
+
+    def __init__(self, app_id: str, reasons: Mapping[str, str]) -> None:
+        why = "; ".join(f"tool {name!r} {reason}" for name, reason in reasons.items())
+        super().__init__(
+            f"app {app_id!r} cannot be written as YAML: {why}. Deploy it with FakeDaemon.deploy(), "
+            "or name tools of the daemon's modules, such as 'Bash' or 'shell.bash'"
+        )
+        self.app_id = app_id
+        self.tools = tuple(reasons)

@@ -72,5 +72,5 @@ async def test_everything_else_answers_its_shape(
     assert isinstance(await client.get_memory(session), models.SessionMemory)
     assert isinstance(await client.list_tasks(session), models.ShellTaskList)
     assert isinstance(await client.get_workspace(session), models.WorkspaceView)
-    assert isinstance(await client.read_file(session, "src/a.py"), models.WorkspaceFile)
     assert isinstance(await client.write_file(session, "src/a.py", "x = 1\n"), models.FileWriteResult)
+    assert isinstance(await client.read_file(session, "src/a.py"), models.WorkspaceFile)

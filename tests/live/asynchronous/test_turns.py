@@ -9,6 +9,7 @@ from digitorn.testing import (
     AsyncDevClient,
     AsyncTurn,
     EventPayload,
+    EventSelector,
     EventTimeout,
     LiveEvent,
     NotFound,
@@ -31,14 +32,6 @@ from digitorn.testing.events import (
 )
 from digitorn.testing.fakes import FakeDaemon, FakeModel
 from live.faces import AsyncBackground
-
-
-async def until(turn: AsyncTurn, type: type[EventPayload]) -> None:
-    """Reads a turn up to its first event of a type."""
-    async for event in turn:
-        if isinstance(event.payload, type):
-            return
-    raise AssertionError(f"no {type.__name__} in {turn}")
 
 
 def event_threads() -> int:
@@ -110,9 +103,9 @@ async def test_fifty_turns_on_ten_sessions_read_in_random_order(
         sessions: list[SessionHandle] = []
         for number in range(10):
             model = FakeModel()
-            for turn in range(5):
-                model.will_call_tool("Bash", {"n": turn}, result={}, requires_approval=turn % 2 == 0)
-                model.will_stream_text([f"s{number}t{turn}:", "x", "y"])
+            for place in range(5):
+                model.will_call_tool("Bash", {"n": place}, result={}, requires_approval=place % 2 == 0)
+                model.will_stream_text([f"s{number}t{place}:", "x", "y"])
             daemon.add_app(f"app-{number}", model=model)
             sessions.append(await client.new_session(f"app-{number}"))
 
@@ -139,7 +132,7 @@ async def test_fifty_turns_on_ten_sessions_read_in_random_order(
             assert [event.seq for event in events] == sorted({event.seq for event in events})
             assert {event.session_id for event in events} == {session.session_id}
             assert {event.correlation_id for event in events} <= {turn.correlation_id, None}
-            expected = [
+            expected: list[EventSelector] = [
                 UserMessage,
                 MessageStarted,
                 ToolStart,
@@ -175,6 +168,26 @@ async def test_turns_of_one_session_queue_and_each_reader_gets_its_own(
     assert assertions.event_order(turns[2].events, [MessageQueued, UserMessage, MessageStarted, MessageDone])
 
 
+async def test_a_wait_within_a_turn_finds_its_own_events_alone(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    model.will_call_tool("Read", {"n": 1}, result={}).will_stream_text(["one"])
+    model.will_call_tool("Read", {"n": 2}, result={}).will_stream_text(["two"])
+    first, second = [await client.start_turn(session, text) for text in "12"]
+    call = await second.wait_for(ToolCall, timeout=10)
+    assert call.payload.params == {"n": 2}
+    token = await second.wait_for("token", where=lambda event: "w" in repr(event), timeout=10)
+    assert token.correlation_id == second.correlation_id
+    assert (await first.wait_for(ToolCall)).payload.params == {"n": 1}
+    with pytest.raises(EventTimeout, match=r"no MessageCancelled in turn .*, which has ended"):
+        await second.wait_for(MessageCancelled, timeout=10)
+    model.will_stream_text(["x"] * 500, delay=0.01)
+    third = await client.start_turn(session, "3")
+    with pytest.raises(EventTimeout, match=r"no ToolCall in turn .* within 0\.1 s"):
+        await third.wait_for(ToolCall, timeout=0.1)
+    await third.abort()
+
+
 # --- aborts
 
 
@@ -183,7 +196,7 @@ async def test_an_aborted_turn_is_cancelled_and_the_session_goes_on(
 ) -> None:
     model.will_stream_text(["x"] * 500, delay=0.01).will_stream_text(["again"])
     turn = await client.start_turn(session, "go")
-    await until(turn, Token)
+    await turn.wait_for(Token, timeout=10)
     await turn.abort()
     result = await turn.result(timeout=10)
     assert (result.status, result.ok) == ("cancelled", False)
@@ -198,7 +211,7 @@ async def test_the_queue_behind_an_aborted_turn_is_kept_or_purged(
 ) -> None:
     model.will_stream_text(["x"] * 500, delay=0.01).will_stream_text(["next"], times=None)
     first, *waiting = [await client.start_turn(session, f"m{n}") for n in range(3)]
-    await until(first, Token)
+    await first.wait_for(Token, timeout=10)
     aborted = await client.abort(session, purge_queue=purge)
     assert aborted.queue_purged == (2 if purge else 0)
     assert (await first.result(timeout=10)).status == "cancelled"
@@ -225,7 +238,7 @@ async def test_an_aborted_turn_of_the_queue_is_cancelled_though_it_ends_as_done(
     """Build A ends it with message_done; its queue row tells (contract: events, section 6.6)."""
     model.will_stream_text(["x"] * 5, delay=0.01).will_stream_text(["y"] * 500, delay=0.01)
     first, second = [await client.start_turn(session, text) for text in "12"]
-    await until(second, Token)
+    await second.wait_for(Token, timeout=10)
     await second.abort()
     assert (await second.result(timeout=10)).status == "cancelled"
     assert (await first.result(timeout=10)).status == "completed"
@@ -288,7 +301,7 @@ async def test_a_turn_that_was_posted_raw_is_taken_up_complete(
     model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_stream_text(["approved"])
     running = await client.post_message_raw(session, "1")
     await client.wait_for_session(session)
-    order = [UserMessage, MessageStarted, Token, Result, MessageDone]
+    order: list[EventSelector] = [UserMessage, MessageStarted, Token, Result, MessageDone]
     turn = await client.turn(session, running)
     assert assertions.event_order([event async for event in turn], order)
     over = await client.post_message_raw(session, "2", queue_mode="wait")
@@ -350,7 +363,7 @@ async def test_a_turn_is_not_read_after_its_stream_was_stopped_unless_it_had_end
     ended = await client.start_turn(session, "1")
     await ended.result(timeout=10)
     running = await client.start_turn(session, "2")
-    await until(running, Token)
+    await running.wait_for(Token, timeout=10)
     reader = aiter(running)
     await anext(reader)
     await running.stream.stop()
@@ -394,11 +407,13 @@ async def test_streams_without_an_open_turn_are_not_kept_without_end(
 ) -> None:
     model.will_respond_with_text("hi", times=None)
     turns: list[AsyncTurn] = []
-    for _ in range(12):
+    for _ in range(20):
         turn = await client.start_turn(await client.new_session("my-app"), "go")
         await turn.result(timeout=10)
         turns.append(turn)
-    assert [turn.stream.log.closed is None for turn in turns] == [False] * 3 + [True] * 9
+    # Those of the turns before the last, which may have ended by the time of the count or not.
+    assert [turn.stream.log.closed is None for turn in turns[:3]] == [False] * 3
+    assert [turn.stream.log.closed is None for turn in turns[4:]] == [True] * 16
     assert (await turns[0].result()).content == "hi"
     # A session whose stream was closed gets another one.
     assert (await client.send(turns[0].session, "again", timeout=10)).content == "hi"

@@ -72,4 +72,4 @@ def test_everything_else_answers_its_shape(
     assert isinstance(client.list_tasks(session), models.ShellTaskList)
     assert isinstance(client.get_workspace(session), models.WorkspaceView)
     assert isinstance(client.write_file(session, "src/a.py", "x = 1\n"), models.FileWriteResult)
-    assert client.read_file(session, "src/a.py").payload.content == "x = 1\n"
+    assert isinstance(client.read_file(session, "src/a.py"), models.WorkspaceFile)

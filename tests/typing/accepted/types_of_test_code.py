@@ -2,7 +2,11 @@
 
 from typing import assert_type
 
+from pydantic import BaseModel
+
 from digitorn.testing import (
+    AppBuilder,
+    AppHandle,
     AsyncDevClient,
     AsyncLiveEventStream,
     Check,
@@ -16,6 +20,7 @@ from digitorn.testing import (
     assertions,
 )
 from digitorn.testing.events import MessageDone, Token, ToolCall
+from digitorn.testing.fakes import FakeDaemon, ModelRequest, ToolDefinition
 from digitorn.testing.models import MessageAccepted, PendingApproval, SessionDetail, TokenResponse
 
 
@@ -96,3 +101,28 @@ def checking(stream: LiveEventStream) -> None:
     assert_type(detail, str)
     assert ok, detail
     assert_type(stream.wait_for_turn("fp-1"), TurnResult)
+
+
+class Answer(BaseModel):
+    text: str
+
+
+def returns_a_mapping(a: int, b: int = 1) -> dict[str, int]:
+    return {"sum": a + b}
+
+
+async def returns_a_model(question: str) -> Answer:
+    return Answer(text=question)
+
+
+def returns_nothing() -> None: ...
+
+
+def building(daemon: FakeDaemon, request: ModelRequest) -> None:
+    app = AppBuilder("app").with_tools("Bash", ToolDefinition("Lookup")).with_default_policy("approve")
+    app = app.with_tool(returns_a_mapping).with_tool(returns_a_model).with_tool(returns_nothing)
+    assert_type(app, AppBuilder)
+    assert_type(app.to_yaml(), str)
+    assert_type(daemon.deploy(app), AppHandle)
+    assert_type(request.excluded_tools, tuple[str, ...])
+    assert_type(request.model_settings.temperature, float | None)

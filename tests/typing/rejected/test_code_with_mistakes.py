@@ -1,6 +1,6 @@
 """Mistakes that type checkers must find: each marked line, and no other. Never run."""
 
-from digitorn.testing import DevClient, LiveEvent, LiveEventStream, assertions
+from digitorn.testing import AppBuilder, DevClient, LiveEvent, LiveEventStream, assertions
 from digitorn.testing.events import EventPayload, Token, ToolCall, ToolStart
 
 
@@ -41,3 +41,14 @@ def wrong_stubs(client: DevClient) -> None:
 
 def frozen(event: LiveEvent[ToolCall]) -> None:
     event.seq = 5  # E: events are frozen
+
+
+def returns_a_number() -> int:
+    return 3
+
+
+def wrong_apps(app: AppBuilder) -> None:
+    app.with_tool(returns_a_number)  # E: not what a tool returns
+    app.with_default_policy("ask")  # E: no such policy
+    app.with_tools(3)  # E: a tool has a name
+    app.with_model(temprature=0.5)  # E: no such keyword

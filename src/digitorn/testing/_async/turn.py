@@ -1,17 +1,22 @@
 """A turn as an object: what a message sets off, from its first event to its end."""
 
 import time
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .._clock import until
-from .._event import AnyEvent
-from .._generated.events import Token
+from .._errors import EventTimeout
+from .._event import AnyEvent, LiveEvent
+from .._generated.events import EventPayload, EventType, Token
 from .._handles import SessionHandle
+from .._select import Selector, Where
 from .._turn_result import TurnResult
 
 if TYPE_CHECKING:
     from .._stream import AsyncLiveEventStream
+
+P = TypeVar("P", bound=EventPayload)
 
 
 class AsyncTurn:
@@ -49,9 +54,47 @@ class AsyncTurn:
         return self.stream.log.turn(self.correlation_id)
 
     def __aiter__(self) -> AsyncIterator[AnyEvent]:
-        return self.stream.turn_events(
-            self.correlation_id, timeout=max(0.0, self._deadline - time.monotonic())
-        )
+        return self._read(max(0.0, self._deadline - time.monotonic()))
+
+    def _read(self, timeout: float) -> AsyncGenerator[AnyEvent]:
+        return self.stream.turn_events(self.correlation_id, timeout=timeout)
+
+    @overload
+    async def wait_for(
+        self,
+        type: type[P],
+        *,
+        where: Callable[[LiveEvent[P]], bool] | None = None,
+        timeout: float | None = None,
+    ) -> LiveEvent[P]: ...
+    @overload
+    async def wait_for(
+        self, type: EventType, *, where: Where | None = None, timeout: float | None = None
+    ) -> AnyEvent: ...
+    async def wait_for(self, type: Any, *, where: Any = None, timeout: float | None = None) -> Any:
+        """The first of this turn's events of a type, of those that arrived and those to come.
+
+        Args:
+            type: Payload class or wire name.
+            where: What else it must be like.
+            timeout: Seconds to wait; what is left of the turn's own time when left out.
+
+        Raises:
+            EventTimeout: None came in time, or the turn ended without one.
+            StreamClosed: The stream ended before the turn did.
+        """
+        limit = max(0.0, self._deadline - time.monotonic()) if timeout is None else timeout
+        selector = Selector((type,))
+        async with aclosing(self._read(limit)) as events:
+            try:
+                async for event in events:
+                    if selector.matches(event) and (where is None or where(event)):
+                        return event
+            except EventTimeout:
+                raise self.stream.log.timeout(
+                    f"no {selector.label} in turn {self.correlation_id}", limit
+                ) from None
+        raise EventTimeout(f"no {selector.label} in turn {self.correlation_id}, which has ended", self.events)
 
     async def text_deltas(self) -> AsyncIterator[str]:
         """The text that the assistant streams, piece by piece, commentary and answer.

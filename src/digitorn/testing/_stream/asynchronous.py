@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -462,7 +462,7 @@ class AsyncLiveEventStream(StreamBase):
 
     async def turn_events(
         self, turn: MessageAccepted | str, *, timeout: float | None = None
-    ) -> AsyncIterator[AnyEvent]:
+    ) -> AsyncGenerator[AnyEvent]:
         """One turn's events alone, in order, from its first to its end, as they come.
 
         Behind a missing number events are held back for a moment, until it came or the daemon's log does
@@ -500,6 +500,20 @@ class AsyncLiveEventStream(StreamBase):
         if not self.log.turn_ended(correlation_id):
             raise self._turn_failure(correlation_id)
 
+    async def drain(self, timeout: float = 5.0) -> bool:
+        """Waits until no turn that is followed here is open.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Returns:
+            Whether that came true in time.
+        """
+        watches = [watch for watch in self._turns.watches.values() if not watch.done()]
+        if watches:
+            await asyncio.wait(watches, timeout=remaining(timeout))
+        return not self._turns.open
+
     async def abort_turn(self, turn: MessageAccepted | str) -> None:
         """Cuts a turn off; one that waits in the queue is taken out of it, one that has ended is left alone.
 
@@ -526,13 +540,16 @@ class AsyncLiveEventStream(StreamBase):
             if self.log.closed is not None:
                 raise self._closed()
             self._check_started()
-            watch = self._spawn(self._watch(correlation_id))
+            self._turns.open.add(correlation_id)
+            # Now, and not when the task first runs: what happens to the turn meanwhile is told to it.
+            inbox = self._turns.inboxes[correlation_id] = asyncio.Queue()
+            watch = self._spawn(self._watch(correlation_id, inbox))
             self._turns.watches[correlation_id] = watch
         return watch
 
-    async def _watch(self, correlation_id: str) -> None:
-        inbox: asyncio.Queue[AnyEvent | CallbackFailed | None] = asyncio.Queue()
-        self._turns.inboxes[correlation_id] = inbox
+    async def _watch(
+        self, correlation_id: str, inbox: "asyncio.Queue[AnyEvent | CallbackFailed | None]"
+    ) -> None:
         types = (*protocol.TURN_END_TYPES, *protocol.TURN_END_HINTS)
         subscription = self.log.subscribe(inbox.put_nowait, types)
         error: BaseException | None = StreamClosed("the stream was stopped")
@@ -545,6 +562,7 @@ class AsyncLiveEventStream(StreamBase):
             subscription.cancel()
             del self._turns.inboxes[correlation_id]
             self._approvals.client.end(correlation_id)
+            self._turns.open.discard(correlation_id)
             self.log.end_turn(correlation_id, error)
 
     async def _until_turn_end(

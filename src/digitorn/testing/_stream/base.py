@@ -37,10 +37,8 @@ class FollowedTurns:
         """How turns ended of which no event says so."""
         self.watches: dict[str, asyncio.Task[None]] = {}
         self.inboxes: dict[str, asyncio.Queue[AnyEvent | CallbackFailed | None]] = {}
-
-    @property
-    def has_open(self) -> bool:
-        return any(not watch.done() for watch in list(self.watches.values()))
+        self.open: set[str] = set()
+        """Turns that have not ended."""
 
 
 class StreamBase:
@@ -104,7 +102,7 @@ class StreamBase:
     @property
     def has_open_turns(self) -> bool:
         """Whether a turn that is followed here has not ended."""
-        return self._turns.has_open
+        return bool(self._turns.open)
 
     def __repr__(self) -> str:
         state = "closed" if self.log.closed is not None else "open"

@@ -352,6 +352,17 @@ class LiveEventStream(StreamBase):
         if not self.log.turn_ended(correlation_id):
             raise self._turn_failure(correlation_id)
 
+    def drain(self, timeout: float = 5.0) -> bool:
+        """Waits until no turn that is followed here is open.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Returns:
+            Whether that came true in time.
+        """
+        return not self._turns.open or self._run(self._inner.drain(timeout))
+
     def abort_turn(self, turn: MessageAccepted | str) -> None:
         """Cuts a turn off; one that waits in the queue is taken out of it, one that has ended is left alone.
 

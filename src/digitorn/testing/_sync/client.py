@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
 from .. import _session_protocol as protocol
+from .._app_builder import AppBuilder
 from .._approvals import ApprovalPolicy, ApproveAll, ClientApprovals, StreamApprovals, short_form
 from .._clock import remaining, sleep, until
 from .._connect import resolve_daemon_url
@@ -73,7 +74,7 @@ from .turn import Turn
 
 _POLL_FIRST, _POLL_MOST, _POLL_GROWTH = 0.02, 1.0, 1.5
 _NEW_SESSION_SECONDS = 10.0
-_IDLE_STREAMS = 8
+_IDLE_STREAMS = 16
 """Streams of sessions without an open turn that are kept open for the next one."""
 
 QueueMode: TypeAlias = Literal["async", "replace_last"]
@@ -632,10 +633,11 @@ class DevClient:
                 session, message, images=images, queue_mode=queue_mode, client_message_id=client_message_id
             )
             self._approvals.begin(protocol.correlation_id_of(accepted), policy)
-        if not joined:
-            self.wait_for_session(session, timeout=remaining(_NEW_SESSION_SECONDS))
-            stream.join()
-        return stream.turn(accepted, timeout=timeout)
+            if not joined:
+                self.wait_for_session(session, timeout=remaining(_NEW_SESSION_SECONDS))
+                stream.join()
+            # Before anything is decided in it, so that a policy that raises can be told of.
+            return stream.turn(accepted, timeout=timeout)
 
     # --- streams that turns share
 
@@ -710,6 +712,30 @@ class DevClient:
             force=force,
             secrets=json.dumps(dict(secrets)) if secrets else NOT_GIVEN,
         )
+
+    def deploy_app(
+        self,
+        app: AppBuilder,
+        *,
+        force: bool = False,
+        secrets: Mapping[str, str] | None = None,
+        timeout: float = 30.0,
+    ) -> AppHandle:
+        """Deploys the app that a builder defines, and waits until it can be used.
+
+        Args:
+            app: The app. One with tools that Python functions run is deployed by `FakeDaemon.deploy`.
+            force: Replace an app that is deployed.
+            secrets: The app's secrets, by name.
+            timeout: Seconds until it must be deployed.
+
+        Raises:
+            AppNotPortable: The definition cannot be written as YAML; the error says what of it.
+            ApiError: The definition does not compile, or the app is there already.
+            EventTimeout: It is not deployed in time, or its deployment failed.
+        """
+        self.deploy_text(app.to_yaml(), name=f"{app.app_id}.yaml", force=force, secrets=secrets)
+        return self.wait_for_app(app.app_id, timeout)
 
     def wait_for_app(self, app_id: str, timeout: float = 30.0) -> AppHandle:
         """Waits until an app is deployed.
@@ -936,6 +962,10 @@ class DevClient:
         """
         deleted = self.api.sessions.delete_session(session.app_id, session.session_id)
         self._deleted.add(_key(session))
+        stream = self._streams.get(_key(session))
+        if stream is not None:
+            # A turn that the daemon cut off still says so.
+            stream.drain(protocol.VISIBLE_SECONDS)
         self._drop_stream(session)
         return deleted
 

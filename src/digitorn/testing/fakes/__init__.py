@@ -3,8 +3,11 @@
 Needs the extra `digitorn-testing[daemon]`.
 """
 
+from digitorn.testing._app_language import ModelSettings
+from digitorn.testing._tools import ToolDefinition
+
 from ._daemon import DEFAULT_USER, FakeDaemon
-from ._model import FakeModel, ModelMessage, ModelRequest, ModelToolCall, ToolDefinition, Usage
+from ._model import FakeModel, ModelMessage, ModelRequest, ModelToolCall, Usage
 from ._server import DaemonNotStarted
 from ._users import NameTaken, User
 
@@ -15,6 +18,7 @@ __all__ = [
     "FakeModel",
     "ModelMessage",
     "ModelRequest",
+    "ModelSettings",
     "ModelToolCall",
     "NameTaken",
     "ToolDefinition",

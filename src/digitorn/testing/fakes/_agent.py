@@ -4,10 +4,10 @@ import asyncio
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from digitorn.testing._generated._runtime import EventPayload
+from digitorn.testing._generated._runtime import EventPayload, NotGiven
 from digitorn.testing._generated.events import (
     ApprovalProgress,
     ApprovalRequest,
@@ -42,6 +42,7 @@ from ._model import (
     Usage,
 )
 from ._sessions import Turn
+from ._tool_runs import ToolRuns
 
 _SHORT_THINKING_LINES: Final = 2
 _SHORT_THINKING_CHARS: Final = 80
@@ -64,6 +65,7 @@ class Agent:
         bus: Where events are published.
         approvals: Where calls wait for a decision.
         build: How approvals are asked for.
+        tool_runs: Where the Python functions of tools run.
         approval_timeout: Seconds until an approval counts as denied.
         approval_heartbeat: Seconds between two reminders of an open approval.
     """
@@ -73,6 +75,7 @@ class Agent:
         bus: EventBus,
         approvals: Approvals,
         build: Build,
+        tool_runs: ToolRuns,
         *,
         approval_timeout: float,
         approval_heartbeat: float,
@@ -80,6 +83,7 @@ class Agent:
         self._bus = bus
         self._approvals = approvals
         self._build = build
+        self._tool_runs = tool_runs
         self._approval_timeout = approval_timeout
         self._approval_heartbeat = approval_heartbeat
 
@@ -192,16 +196,29 @@ class Agent:
         await self._publish(turn, ToolCallStreaming(call_id=call.id, name=call.name, count=written))
 
     async def _outcome(self, turn: Turn, answer: ToolCallAnswer) -> _ToolOutcome:
-        if answer.requires_approval:
+        definition = turn.app.definition
+        refusal = definition.refusal(answer.name)
+        if refusal:
+            return _failed(refusal)
+        if answer.requires_approval or definition.requires_approval(answer.name):
             decision = await self._decision(turn, answer)
             if not decision.approved:
                 reason = decision.message or "no reason given"
-                said = f"The user denied the call of {answer.name}: {reason}"
-                return _ToolOutcome(None, said, said)
+                return _failed(f"The user denied the call of {answer.name}: {reason}")
             if answer.name == ASK_USER:
                 return _ToolOutcome({"response": decision.message}, "", decision.message)
         if answer.delay:
             await asyncio.sleep(answer.delay)
+        return await self._done(turn, answer)
+
+    async def _done(self, turn: Turn, answer: ToolCallAnswer) -> _ToolOutcome:
+        """What the tool did: as the script has it, else as the app's function does it."""
+        if isinstance(answer.result, NotGiven):
+            tool = turn.app.definition.python_tools.get(answer.name)
+            if tool is None or answer.error:
+                return _failed(answer.error) if answer.error else _ToolOutcome(None, "", "")
+            run = await self._tool_runs.run(tool, answer.params)
+            return _failed(run.error) if run.error else _ToolOutcome(run.result, "", _said(run.result))
         if answer.error:
             return _ToolOutcome(_copied(answer.result), answer.error, answer.error)
         return _ToolOutcome(_copied(answer.result), "", _said(answer.result))
@@ -233,7 +250,11 @@ class Agent:
 
     async def _decision(self, turn: Turn, answer: ToolCallAnswer) -> Decision:
         """Parks the turn until somebody decides."""
-        approval = self._approvals.open(turn.session, turn.app.definition.agents[0], answer)
+        definition = turn.app.definition
+        tool = definition.python_tools.get(answer.name)
+        risk_level = answer.risk_level or (tool.risk_level if tool is not None else "medium")
+        call = replace(answer, risk_level=risk_level)
+        approval = self._approvals.open(turn.session, definition.agents[0], call)
         try:
             request = ApprovalRequest.from_wire(_asked(approval))
             await self._build.ask_approval(turn.session, request, _approval_op(approval, "waiting_approval"))
@@ -290,6 +311,8 @@ def _request(turn: Turn) -> ModelRequest:
         tools=definition.tools,
         app_id=definition.app_id,
         session_id=turn.session.id,
+        excluded_tools=definition.excluded_tools,
+        model_settings=definition.model_settings,
     )
 
 
@@ -309,6 +332,10 @@ def _display(call: ModelToolCall) -> ToolDisplay:
         category="control_flow" if call.name == ASK_USER else "action",
         group="",
     )
+
+
+def _failed(error: str) -> _ToolOutcome:
+    return _ToolOutcome(None, error, error)
 
 
 def _copied(result: Mapping[str, Any] | None) -> dict[str, Any] | None:

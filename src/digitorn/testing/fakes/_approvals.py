@@ -59,7 +59,7 @@ class Approvals:
             session_id=session.id,
             tool_name=call.name,
             tool_params=dict(call.params),
-            risk_level=call.risk_level,
+            risk_level=call.risk_level or "medium",
             description=call.description or f"Run {call.name}",
             created_at=time.time(),
         )

@@ -1,27 +1,36 @@
 """Apps of the embedded daemon: how they are defined, deployed and switched off."""
 
-import re
 import threading
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import yaml
 
-from ._model import FakeModel, ToolDefinition
+from digitorn.testing._app_builder import AppSource
+from digitorn.testing._app_language import (
+    POLICIES,
+    Action,
+    ModelSettings,
+    Policy,
+    entry_agent,
+    is_valid_id,
+    known_actions,
+    mapping,
+    tool_name,
+)
+from digitorn.testing._tools import PythonTool, ToolDefinition
+
+from ._model import ASK_USER, FakeModel
 
 RuntimeStatus: TypeAlias = Literal["running", "disabled", "broken", "not_deployed"]
 
-_ID: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
+_T = TypeVar("_T")
+_N = TypeVar("_N", int, float)
 
 
-def is_valid_id(value: str) -> bool:
-    """Whether a text has the form of an app or session id (contract: rest, Conventions)."""
-    return _ID.fullmatch(value) is not None and ".." not in value and not value.endswith(".")
-
-
-class DefinitionInvalid(Exception):
+class DefinitionInvalid(ValueError):
     """An app definition does not compile.
 
     Attributes:
@@ -31,6 +40,57 @@ class DefinitionInvalid(Exception):
     def __init__(self, errors: list[str]) -> None:
         super().__init__("; ".join(errors))
         self.errors = errors
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRule:
+    """An entry of a list of the capabilities.
+
+    Attributes:
+        module: Id of the module.
+        actions: Names of its actions; none stands for all of them.
+    """
+
+    module: str
+    actions: tuple[str, ...] = ()
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """Names of the tools that it is about, as far as they are known."""
+        named = tuple(Action(self.module, one) for one in self.actions)
+        return tuple(one.tool for one in named or known_actions(self.module))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What becomes of calls. The risk of a tool is not known here, so that it does not count.
+
+    Attributes:
+        default_policy: Of tools that are on no list.
+        grant: What runs.
+        approve: What the user is asked for.
+        deny: What is refused.
+    """
+
+    default_policy: Policy = "auto"
+    grant: tuple[ActionRule, ...] = ()
+    approve: tuple[ActionRule, ...] = ()
+    deny: tuple[ActionRule, ...] = ()
+
+    def policy_of(self, tool: str) -> Policy:
+        """What becomes of a call. What is refused outweighs what is asked for, and that what runs."""
+        if tool == ASK_USER:
+            # Agents have it without a module, and no policy is about it.
+            return "auto"
+        lists: tuple[tuple[Policy, tuple[ActionRule, ...]], ...] = (
+            ("block", self.deny),
+            ("approve", self.approve),
+            ("auto", self.grant),
+        )
+        for policy, rules in lists:
+            if any(tool in rule.tools for rule in rules):
+                return policy
+        return self.default_policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +105,10 @@ class AppDefinition:
         system_prompt: System prompt of its agent.
         greeting: Text that opens a session.
         tools: Tools that its agent may call.
+        excluded_tools: Names of tools that its agent is not offered and may not call.
+        python_tools: Tools that a Python function runs, by name.
+        capabilities: What becomes of calls.
+        model_settings: What it says about its model.
         modules: Ids of the modules that it uses.
         agents: Ids of its agents.
         setup_steps: Number of setup steps.
@@ -61,6 +125,10 @@ class AppDefinition:
     system_prompt: str = ""
     greeting: str = ""
     tools: tuple[ToolDefinition, ...] = ()
+    excluded_tools: tuple[str, ...] = ()
+    python_tools: Mapping[str, PythonTool] = field(default_factory=dict[str, PythonTool])
+    capabilities: Capabilities = Capabilities()
+    model_settings: ModelSettings = field(default_factory=ModelSettings)
     modules: tuple[str, ...] = ()
     agents: tuple[str, ...] = ("main",)
     setup_steps: int = 0
@@ -68,6 +136,22 @@ class AppDefinition:
     security_policy: str | None = None
     max_risk_level: str | None = None
     skills: int = 0
+
+    def refusal(self, tool: str) -> str:
+        """Why a tool may not be called; empty if it may."""
+        name = tool if tool in self.python_tools else tool_name(tool)
+        if tool in self.excluded_tools or name in self.excluded_tools:
+            return f"The tool {tool!r} is excluded from app {self.app_id!r}"
+        if tool not in self.python_tools and self.capabilities.policy_of(name) == "block":
+            return f"The tool {tool!r} is blocked by the policy of app {self.app_id!r}"
+        return ""
+
+    def requires_approval(self, tool: str) -> bool:
+        """Whether the user has to approve a call of a tool."""
+        own = self.python_tools.get(tool)
+        if own is not None:
+            return own.requires_approval
+        return self.capabilities.policy_of(tool_name(tool)) == "approve"
 
 
 @dataclass(slots=True)
@@ -162,9 +246,30 @@ class Apps:
 # --- compiling
 
 
-def tool_definitions(tools: Iterable[str | ToolDefinition]) -> tuple[ToolDefinition, ...]:
-    """Tools, of which a name alone stands for one without description or parameters."""
-    return tuple(ToolDefinition(one) if isinstance(one, str) else one for one in tools)
+def compile_source(source: AppSource) -> AppDefinition:
+    """The app that a builder has put together.
+
+    Raises:
+        DefinitionInvalid: It does not define an app.
+    """
+    definition = _Compiler(source.document).definition()
+    own = source.own_tools
+    defined = (one.definition if isinstance(one, PythonTool) else one for one in own.values())
+    tools = (*(one for one in definition.tools if one.name not in own), *defined)
+    excluded = (*definition.excluded_tools, *source.own_exclusions)
+    return replace(
+        definition,
+        tools=_in_order(tools, [one.name for one in tools], source.mentioned),
+        excluded_tools=_in_order(excluded, excluded, source.mentioned),
+        python_tools={name: one for name, one in own.items() if isinstance(one, PythonTool)},
+    )
+
+
+def _in_order(values: Sequence[_T], names: Sequence[str], order: Sequence[str]) -> tuple[_T, ...]:
+    """Values in the order in which their names were mentioned, before them those that were not."""
+    places = {name: place for place, name in enumerate(order)}
+    by_name = sorted(zip(names, values, strict=True), key=lambda pair: places.get(pair[0], -1))
+    return tuple(value for _, value in by_name)
 
 
 def compile_definition(text: str) -> AppDefinition:
@@ -201,9 +306,11 @@ class _Compiler:
 
     def __init__(self, document: dict[str, Any]) -> None:
         self._document = document
-        self._app = _mapping(document.get("app"))
-        self._tool_block = _mapping(self._value("tools"))
-        self._security = _mapping(document.get("security")) or _mapping(self._tool_block.get("capabilities"))
+        self._app = mapping(document.get("app"))
+        self._tool_block = mapping(self._value("tools"))
+        self._modules = mapping(self._tool_block.get("modules"))
+        self._granted = mapping(self._tool_block.get("capabilities"))
+        self._security = mapping(document.get("security")) or self._granted
         self._errors: list[str] = []
 
     @property
@@ -212,17 +319,21 @@ class _Compiler:
 
     def definition(self) -> AppDefinition:
         app_id = self._valid_id()
-        agents = [_mapping(one) for one in self._list("agents")]
-        first_prompt = agents[0].get("system_prompt", "") if agents else ""
+        agents = [mapping(one) for one in self._list("agents")]
+        agent = entry_agent(self._document) or {}
+        excluded = self._excluded()
         definition = AppDefinition(
             app_id=app_id,
             name=self._text("name", app_id),
             version=self._text("version", "1.0.0"),
             description=self._text("description"),
-            system_prompt=self._text("system_prompt", str(first_prompt)),
-            greeting=self._text("greeting"),
-            tools=self._tools(),
-            modules=tuple(_mapping(self._tool_block.get("modules"))) or self._names("modules"),
+            system_prompt=self._text("system_prompt", _as_text(agent.get("system_prompt"))),
+            greeting=self._text("greeting", _as_text(mapping(self._document.get("ui")).get("greeting"))),
+            tools=tuple(one for one in self._tools() if one.name not in excluded),
+            excluded_tools=excluded,
+            capabilities=self._capabilities(),
+            model_settings=self._model_settings(mapping(agent.get("brain"))),
+            modules=tuple(str(one) for one in self._modules) or self._names("modules"),
             agents=tuple(str(one.get("id", f"agent-{n}")) for n, one in enumerate(agents, 1)) or ("main",),
             setup_steps=len(self._list("setup")),
             constrained_modules=self._names("constraints"),
@@ -268,28 +379,109 @@ class _Compiler:
             return tuple(str(name) for name in _items(found))
         return tuple(str(name) for name in self._list(key))
 
+    # --- tools
+
     def _tools(self) -> tuple[ToolDefinition, ...]:
         if self._tool_block:
-            return ()
+            return tuple(
+                ToolDefinition(one.tool)
+                for module, block in self._modules.items()
+                for one in _actions(module, block)
+            )
         tools: list[ToolDefinition] = []
         for place, one in enumerate(self._list("tools")):
-            tool = _mapping(one)
+            tool = mapping(one)
             if isinstance(one, str):
                 tools.append(ToolDefinition(one))
             elif isinstance(tool.get("name"), str):
-                parameters = _mapping(tool.get("parameters"))
+                parameters = mapping(tool.get("parameters"))
                 tools.append(ToolDefinition(tool["name"], str(tool.get("description", "")), parameters))
             else:
                 self._errors.append(f"tools.{place}: expected a name or a mapping with a name")
         return tuple(tools)
+
+    def _excluded(self) -> tuple[str, ...]:
+        rules = [
+            *self._rules("hidden_actions"),
+            *(ActionRule(str(one)) for one in _sequence(self._granted.get("hidden_modules"))),
+            *(
+                ActionRule(str(module), (str(action),))
+                for module, block in self._modules.items()
+                for action in _sequence(_constraints(block).get("blocked_actions"))
+            ),
+        ]
+        return tuple(dict.fromkeys(name for rule in rules for name in rule.tools))
+
+    def _capabilities(self) -> Capabilities:
+        if not self._granted:
+            return Capabilities()
+        # An app with capabilities that say nothing of it asks for approval.
+        policy = self._granted.get("default_policy", "approve")
+        if policy not in POLICIES:
+            self._errors.append(f"tools.capabilities.default_policy: unknown policy {policy!r}")
+            return Capabilities()
+        return Capabilities(
+            default_policy=policy,
+            grant=self._rules("grant"),
+            approve=self._rules("approve"),
+            deny=self._rules("deny"),
+        )
+
+    def _rules(self, key: str) -> tuple[ActionRule, ...]:
+        rules: list[ActionRule] = []
+        for place, one in enumerate(_sequence(self._granted.get(key))):
+            rule = mapping(one)
+            if isinstance(rule.get("module"), str):
+                actions = tuple(str(action) for action in _sequence(rule.get("actions")))
+                rules.append(ActionRule(rule["module"], actions))
+            else:
+                self._errors.append(f"tools.capabilities.{key}.{place}: expected a mapping with a module")
+        return tuple(rules)
+
+    # --- model
+
+    def _model_settings(self, brain: Mapping[str, Any]) -> ModelSettings:
+        config = mapping(brain.get("config"))
+        return ModelSettings(
+            provider=_text_or_none(brain.get("provider")),
+            model=_text_or_none(brain.get("model")),
+            backend=_text_or_none(brain.get("backend")),
+            base_url=_text_or_none(config.get("base_url")),
+            api_key=_text_or_none(config.get("api_key")),
+            temperature=self._number(brain, "temperature", float),
+            max_tokens=self._number(brain, "max_tokens", int),
+        )
+
+    def _number(self, brain: Mapping[str, Any], key: str, kind: type[_N]) -> _N | None:
+        found: object = brain.get(key)
+        if found is None:
+            return None
+        if isinstance(found, int | float) and not isinstance(found, bool) and kind(found) == found:
+            return kind(found)
+        self._errors.append(f"agents.brain.{key}: expected a number, got {found!r}")
+        return None
+
+
+def _actions(module: object, block: object) -> tuple[Action, ...]:
+    """What a module offers: what its constraints allow, else every action of it that is known."""
+    allowed = _sequence(_constraints(block).get("allowed_actions"))
+    return tuple(Action(str(module), str(one)) for one in allowed) or known_actions(str(module))
+
+
+def _constraints(block: object) -> Mapping[str, Any]:
+    return mapping(mapping(block).get("constraints"))
+
+
+def _sequence(value: object) -> list[object]:
+    return cast("list[object]", value) if isinstance(value, list) else []
 
 
 def _items(value: Any) -> list[Any]:
     return list(value)
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+def _as_text(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 def _text_or_none(value: object) -> str | None:

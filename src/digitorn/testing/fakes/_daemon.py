@@ -5,11 +5,13 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from digitorn.testing._app_builder import AppBuilder
 from digitorn.testing._handles import AppHandle
+from digitorn.testing._tools import ToolDefinition
 
-from ._apps import App, AppDefinition, is_valid_id, tool_definitions
+from ._apps import App, compile_source
 from ._http import http_of
-from ._model import FakeModel, ToolDefinition
+from ._model import FakeModel
 from ._server import DaemonNotStarted, ServerThread
 from ._socketio import SocketServer
 from ._sockets import EventSockets
@@ -105,10 +107,19 @@ class FakeDaemon:
         return self
 
     def stop(self) -> None:
-        """Stops the daemon: cuts off every turn, closes every connection. May be called again."""
-        thread, self._thread, self._state = self._thread, None, None
-        if thread is not None:
-            thread.stop()
+        """Stops the daemon: cuts off every turn, closes every connection. May be called again.
+
+        Raises:
+            RuntimeError: The function of a tool does not end.
+        """
+        thread, self._thread = self._thread, None
+        state, self._state = self._state, None
+        if thread is None or state is None:
+            return
+        thread.stop()
+        if state.tool_runs.unfinished:
+            names = ", ".join(state.tool_runs.unfinished)
+            raise RuntimeError(f"the daemon has stopped, but functions of tools still run: {names}")
 
     def __enter__(self) -> Self:
         return self.start()
@@ -175,6 +186,21 @@ class FakeDaemon:
     def _signed_in(self, options: Mapping[str, Any]) -> dict[str, Any]:
         return {"daemon_url": self.url, "token": self.token(), **options}
 
+    def deploy(self, app: AppBuilder, *, model: FakeModel | None = None) -> AppHandle:
+        """Deploys an app at once, with the Python functions of its tools.
+
+        Args:
+            app: The app; one of the same id is replaced.
+            model: Who answers for its agent; the daemon's model if left out.
+
+        Raises:
+            ValueError: It does not compile.
+        """
+        deployed = App(compile_source(app.source), model if model is not None else self.model)
+        deployed.deploy()
+        self._running().apps.put(deployed)
+        return AppHandle(app_id=app.app_id, daemon_url=self.url)
+
     def add_app(
         self,
         app_id: str,
@@ -185,7 +211,7 @@ class FakeDaemon:
         tools: Iterable[str | ToolDefinition] = (),
         greeting: str = "",
     ) -> AppHandle:
-        """Deploys an app at once.
+        """Deploys an app at once: the short form of `deploy`.
 
         Args:
             app_id: Its id; an app of the same id is replaced.
@@ -196,21 +222,10 @@ class FakeDaemon:
             greeting: Text that opens a session.
 
         Raises:
-            ValueError: The id is malformed.
+            ValueError: The id or the name of a tool is malformed, or a tool is there twice.
         """
-        if not is_valid_id(app_id):
-            raise ValueError(f"malformed app id {app_id!r} (contract: rest, Conventions)")
-        definition = AppDefinition(
-            app_id=app_id,
-            name=name or app_id,
-            system_prompt=system_prompt,
-            greeting=greeting,
-            tools=tool_definitions(tools),
-        )
-        app = App(definition, model if model is not None else self.model)
-        app.deploy()
-        self._running().apps.put(app)
-        return AppHandle(app_id=app_id, daemon_url=self.url)
+        app = AppBuilder(app_id, name=name or app_id).with_tools(*tools)
+        return self.deploy(app.with_system_prompt(system_prompt).with_greeting(greeting), model=model)
 
     def add_user(
         self, email: str, password: str, *, roles: Iterable[str] = (), permissions: Iterable[str] = ()

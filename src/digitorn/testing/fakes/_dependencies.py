@@ -6,7 +6,9 @@ from typing import Annotated, Any, Final, TypeAlias, cast
 from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from ._apps import App, is_valid_id
+from digitorn.testing._app_language import is_valid_id
+
+from ._apps import App
 from ._sessions import Session, SessionMissing
 from ._state import DaemonState
 from ._users import User

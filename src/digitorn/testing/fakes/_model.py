@@ -1,11 +1,14 @@
 """The scripted language model."""
 
-import json
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, TypeAlias
+
+from digitorn.testing._app_language import ModelSettings
+from digitorn.testing._generated._runtime import NOT_GIVEN, NotGiven
+from digitorn.testing._tools import ToolDefinition, json_object, result_object
 
 from ._failures import FAILURES, INTERNAL_ERROR, TurnFailed
 
@@ -52,21 +55,6 @@ class ModelMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class ToolDefinition:
-    """A tool that an app offers to its model.
-
-    Attributes:
-        name: Name of the tool.
-        description: What it does, for the model.
-        parameters: JSON Schema of its arguments.
-    """
-
-    name: str
-    description: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-
-@dataclass(frozen=True, slots=True)
 class ModelRequest:
     """One request to the model.
 
@@ -76,6 +64,8 @@ class ModelRequest:
         tools: What the model may call.
         app_id: App that asks.
         session_id: Session that asks.
+        excluded_tools: Names of the tools that the app keeps from the model.
+        model_settings: What the app says about its model.
     """
 
     system_prompt: str
@@ -83,6 +73,8 @@ class ModelRequest:
     tools: tuple[ToolDefinition, ...]
     app_id: str
     session_id: str
+    excluded_tools: tuple[str, ...] = ()
+    model_settings: ModelSettings = field(default_factory=ModelSettings)
 
     @property
     def last_text(self) -> str:
@@ -123,14 +115,17 @@ class TextAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallAnswer:
-    """A tool call, with what the tool does: it runs `delay` seconds and gives `result` or `error`."""
+    """A tool call, with what the tool does: it runs `delay` seconds and gives `result` or `error`.
+
+    Without a result the app's own handler runs, if it has one. Without a risk level the tool's counts.
+    """
 
     name: str
     params: Mapping[str, Any]
-    result: Mapping[str, Any] | None
+    result: Mapping[str, Any] | NotGiven | None
     error: str
     requires_approval: bool
-    risk_level: str
+    risk_level: str | None
     description: str
     text: str
     delay: float
@@ -222,24 +217,28 @@ class FakeModel:
         name: str,
         params: Mapping[str, Any] | None = None,
         *,
-        result: ToolResult = None,
+        result: ToolResult | NotGiven = NOT_GIVEN,
         error: str = "",
         requires_approval: bool = False,
-        risk_level: str = "medium",
+        risk_level: str | None = None,
         description: str = "",
         text: str = "",
         delay: float = 0.0,
     ) -> Self:
-        """Calls a tool. The tool runs inside the script too; its result goes into the next request.
+        """Calls a tool. Its result goes into the next request.
+
+        What the tool does is scripted too, unless the app has a Python function for it: that runs when the
+        script says neither `result` nor `error`.
 
         Args:
             name: Name of the tool.
             params: Arguments.
-            result: What the tool returns.
+            result: What the tool returns. Left out, it comes from the app's function, and is None if there
+                is none.
             error: Why the tool fails; empty means that it succeeds.
-            requires_approval: Whether the user has to approve the call first. A denied call fails, and the
-                model is told so.
-            risk_level: Risk that the approval names.
+            requires_approval: Whether the user has to approve the call first, even if the app does not ask
+                for it. A denied call fails, and the model is told so.
+            risk_level: Risk that the approval names; the tool's if left out.
             description: What the call would do, for the approval.
             text: What the model says before the call.
             delay: Seconds that the tool runs.
@@ -250,8 +249,8 @@ class FakeModel:
         """
         answer = ToolCallAnswer(
             name=name,
-            params=_json_object(params or {}),
-            result=_tool_result(result),
+            params=json_object(params or {}),
+            result=result if isinstance(result, NotGiven) else result_object(result),
             error=error,
             requires_approval=requires_approval,
             risk_level=risk_level,
@@ -372,18 +371,6 @@ def _seconds(name: str, value: float) -> float:
     if value < 0:
         raise ValueError(f"{name} must not be negative, not {value}")
     return value
-
-
-def _tool_result(result: ToolResult) -> Mapping[str, Any] | None:
-    if isinstance(result, str):
-        return {"output": result}
-    return None if result is None else _json_object(result)
-
-
-def _json_object(value: Mapping[str, Any]) -> dict[str, Any]:
-    # An event cannot carry what JSON cannot; better to know where the script is written.
-    copied: dict[str, Any] = json.loads(json.dumps(value))
-    return copied
 
 
 def _used_up(request: ModelRequest, count: int) -> str:

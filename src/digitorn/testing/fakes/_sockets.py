@@ -5,6 +5,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from digitorn.testing._app_language import is_valid_id
 from digitorn.testing._generated.commands import (
     JOIN_APP,
     JOIN_SESSION,
@@ -34,7 +35,6 @@ from digitorn.testing._generated.commands import (
     SendMessageRequest,
 )
 
-from ._apps import is_valid_id
 from ._bus import USER_SEQ, app_room, session_room, user_room
 from ._dispatcher import SessionQueueFull
 from ._images import image_ids

@@ -13,6 +13,7 @@ from ._bus import EventBus, Outlet
 from ._dispatcher import Dispatcher
 from ._model import FakeModel
 from ._sessions import Session, Sessions
+from ._tool_runs import ToolRuns
 from ._users import Users
 
 _DEPLOY_SECONDS: Final = 0.02
@@ -58,10 +59,12 @@ class DaemonState:
         self.bus = EventBus(outlet)
         self.approvals = Approvals()
         self.build: Build = BuildA(self.bus, self.approvals)
+        self.tool_runs = ToolRuns()
         agent = Agent(
             self.bus,
             self.approvals,
             self.build,
+            self.tool_runs,
             approval_timeout=settings.approval_timeout,
             approval_heartbeat=settings.approval_heartbeat,
         )
@@ -101,3 +104,4 @@ class DaemonState:
         for session in self.sessions.all():
             session.remove_waiting()
         await self.dispatcher.stop()
+        await self.tool_runs.stop()

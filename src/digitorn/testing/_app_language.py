@@ -1,0 +1,147 @@
+"""The app language: how a definition nests, and what its tools are called.
+
+The contract says that a definition is YAML and no more (contract: rest, deploy_app_upload). What is here was
+read in the daemon's published documentation and is not verified against a daemon.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias, cast
+
+Policy: TypeAlias = Literal["auto", "approve", "block"]
+"""What becomes of a call: it runs, waits for the user, or is refused.
+
+The values are the contract's (contract: rest, create_security_profile).
+"""
+
+RiskLevel: TypeAlias = Literal["low", "medium", "high"]
+"""How much harm a call may do."""
+
+Backend: TypeAlias = Literal["openai_compat", "anthropic"]
+"""The protocol that a provider speaks."""
+
+POLICIES: Final[tuple[Policy, ...]] = ("auto", "approve", "block")
+RISK_LEVELS: Final[tuple[RiskLevel, ...]] = ("low", "medium", "high")
+BACKENDS: Final[tuple[Backend, ...]] = ("openai_compat", "anthropic")
+
+_ID: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
+
+_SHORT_NAMES: Final[Mapping[str, Mapping[str, str]]] = {
+    "filesystem": {
+        "read": "Read",
+        "write": "Write",
+        "edit": "Edit",
+        "grep": "Grep",
+        "glob": "Glob",
+        "ls": "Ls",
+    },
+    "shell": {"bash": "Bash"},
+    "web": {"search": "WebSearch", "fetch": "WebFetch"},
+    "memory": {"remember": "Remember", "task_create": "TaskCreate", "task_update": "TaskUpdate"},
+    "agent_spawn": {"agent": "Agent"},
+    "workspace": {
+        "write": "WsWrite",
+        "read": "WsRead",
+        "edit": "WsEdit",
+        "glob": "WsGlob",
+        "grep": "WsGrep",
+        "delete": "WsDelete",
+    },
+    "lsp": {"diagnostics": "LintCheck", "check": "LintFile"},
+}
+"""Actions by module whose tools have a name of their own."""
+
+
+def is_valid_id(value: str) -> bool:
+    """Whether a text has the form of an app or session id (contract: rest, Conventions)."""
+    return _ID.fullmatch(value) is not None and ".." not in value and not value.endswith(".")
+
+
+# --- tools
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """An action of a module, which its app offers to the model as a tool.
+
+    Attributes:
+        module: Id of the module.
+        name: Name of the action.
+    """
+
+    module: str
+    name: str
+
+    @property
+    def tool(self) -> str:
+        """Name of the tool: its own, or module and action run together (`git.commit` is `GitCommit`)."""
+        short = _SHORT_NAMES.get(self.module, {}).get(self.name)
+        return short or _pascal(self.module) + _pascal(self.name)
+
+
+def _pascal(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+_BY_TOOL: Final = {
+    short: Action(module, name) for module, names in _SHORT_NAMES.items() for name, short in names.items()
+}
+
+
+def action_of(tool: str) -> Action | None:
+    """The action behind a tool, named `Bash` or `shell.bash`; None for a name that says nothing of one."""
+    module, dot, name = tool.rpartition(".")
+    return Action(module, name) if dot and module and name else _BY_TOOL.get(tool)
+
+
+def tool_name(tool: str) -> str:
+    """What the model calls a tool that is named `Bash` or `shell.bash`."""
+    action = action_of(tool)
+    return tool if action is None else action.tool
+
+
+def known_actions(module: str) -> tuple[Action, ...]:
+    """The actions of a module that this library knows."""
+    return tuple(Action(module, name) for name in _SHORT_NAMES.get(module, {}))
+
+
+# --- documents
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """A value if it is a mapping, else an empty one."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def entry_agent(document: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The agent that users talk to: the one that `runtime.entry_agent` names, else the first."""
+    found = document.get("agents")
+    agents = cast("list[object]", found) if isinstance(found, list) else []
+    wanted = mapping(document.get("runtime")).get("entry_agent")
+    chosen = next((one for one in agents if wanted and mapping(one).get("id") == wanted), None)
+    agent = chosen if chosen is not None else next(iter(agents), None)
+    return cast("dict[str, Any]", agent) if isinstance(agent, dict) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """What an app says about its model; None where it says nothing.
+
+    Attributes:
+        provider: Name of the provider.
+        model: Name of the model.
+        backend: Protocol that the provider speaks.
+        base_url: Where the provider is.
+        api_key: Its key as the app has it, as a rule a template like `{{secret.NAME}}`.
+        temperature: Sampling temperature.
+        max_tokens: Most tokens of an answer.
+    """
+
+    provider: str | None = None
+    model: str | None = None
+    backend: str | None = None
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    temperature: float | None = None
+    max_tokens: int | None = None
