@@ -4,7 +4,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -320,7 +320,9 @@ class LiveEventStream(StreamBase):
             return self.turn_result(correlation_id)
         return self._run(self._inner.wait_for_turn(turn, timeout=timeout))
 
-    def turn_events(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> Iterator[AnyEvent]:
+    def turn_events(
+        self, turn: MessageAccepted | str, *, timeout: float | None = None
+    ) -> Generator[AnyEvent]:
         """One turn's events alone, in order, from its first to its end, as they come.
 
         Behind a missing number events are held back for a moment, until it came or the daemon's log does
