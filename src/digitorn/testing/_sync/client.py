@@ -734,8 +734,10 @@ class DevClient:
             ApiError: The definition does not compile, or the app is there already.
             EventTimeout: It is not deployed in time, or its deployment failed.
         """
-        self.deploy_text(app.to_yaml(), name=f"{app.app_id}.yaml", force=force, secrets=secrets)
-        return self.wait_for_app(app.app_id, timeout)
+        text = app.to_yaml()
+        before = self._deployment(app.app_id)
+        self.deploy_text(text, name=f"{app.app_id}.yaml", force=force, secrets=secrets)
+        return self._wait_for_deployment(app.app_id, timeout, before=before)
 
     def wait_for_app(self, app_id: str, timeout: float = 30.0) -> AppHandle:
         """Waits until an app is deployed.
@@ -747,18 +749,34 @@ class DevClient:
         Raises:
             EventTimeout: It is not deployed in time, or its deployment failed; the message says why.
         """
+        return self._wait_for_deployment(app_id, timeout, before=(None, None))
+
+    def _wait_for_deployment(
+        self, app_id: str, timeout: float, *, before: tuple[float | None, float | None]
+    ) -> AppHandle:
+        """Waits for a deployment other than that of before: until it is done, an app still is the old one."""
         deadline = time.monotonic() + timeout
         interval = _POLL_FIRST
         while True:
             status = self.api.apps.get_deploy_status(app_id)
-            if status.deployed:
+            deployed_at, failed_at = self._deployment(app_id) if any(before) else (None, None)
+            if status.deployed and (deployed_at is None or deployed_at != before[0]):
                 return self.app(app_id)
-            if status.error or time.monotonic() + interval > deadline:
+            failed = status.error if failed_at is None or failed_at != before[1] else None
+            if failed or time.monotonic() + interval > deadline:
                 raise EventTimeout(
-                    f"app {app_id!r} is not deployed: {status.error or f'no end within {timeout:g} s'}"
+                    f"app {app_id!r} is not deployed: {failed or f'no end within {timeout:g} s'}"
                 )
             sleep(interval)
             interval = min(interval * _POLL_GROWTH, _POLL_MOST)
+
+    def _deployment(self, app_id: str) -> tuple[float | None, float | None]:
+        """When an app was last deployed, and when that last failed; seconds since the Unix epoch."""
+        try:
+            deployed_at = self.api.apps.get_app(app_id).deployed_at
+        except NotFound:
+            deployed_at = None
+        return deployed_at, self.api.apps.get_deploy_status(app_id).failed_at
 
     def undeploy(self, app_id: str) -> AppDeletion:
         """Stops an app and keeps it installed.
