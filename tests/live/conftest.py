@@ -16,10 +16,10 @@ def model() -> FakeModel:
     return FakeModel()
 
 
-@pytest.fixture
-def daemon(model: FakeModel) -> Iterator[FakeDaemon]:
-    """A daemon with the app `my-app`."""
-    with FakeDaemon() as running:
+@pytest.fixture(params=["sockets", "in process"])
+def daemon(model: FakeModel, request: pytest.FixtureRequest) -> Iterator[FakeDaemon]:
+    """A daemon with the app `my-app`: one that listens on loopback, and one that is reached in process."""
+    with FakeDaemon(listen=request.param == "sockets") as running:
         running.add_app("my-app", model=model)
         yield running
 

@@ -166,3 +166,15 @@ def leftovers() -> int:
 def inner(stream: AsyncLiveEventStream | LiveEventStream) -> AsyncLiveEventStream:
     """The stream that has the connection: a blocking one is a face of it."""
     return stream._inner if isinstance(stream, LiveEventStream) else stream
+
+
+def lose(stream: AsyncLiveEventStream | LiveEventStream, is_lost: Callable[[object], bool]) -> None:
+    """Loses frames on their way to a stream, as a daemon under pressure does."""
+    connection: Any = inner(stream)._socket
+    deliver = connection._on_frame
+
+    def keep(frame: object) -> None:
+        if not is_lost(frame):
+            deliver(frame)
+
+    connection._on_frame = keep

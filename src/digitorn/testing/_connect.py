@@ -4,6 +4,8 @@ import os
 import ssl
 from functools import lru_cache
 
+from ._endpoints import SCHEME
+
 DEFAULT_DAEMON_URL = "http://127.0.0.1:8000"
 
 
@@ -23,7 +25,7 @@ def resolve_daemon_url(daemon_url: str | None) -> str:
         or os.environ.get("DIGITORN_DAEMON_URL")
         or DEFAULT_DAEMON_URL
     )
-    if not found.startswith(("http://", "https://")):
+    if not found.startswith(("http://", "https://", SCHEME)):
         raise ValueError(f"the daemon URL {found!r} must start with http:// or https://")
     return found.rstrip("/")
 

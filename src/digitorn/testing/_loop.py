@@ -21,9 +21,13 @@ class BackgroundLoop:
 
     `acquire` and `release` count the users: the first starts the thread, the last stops it. A hundred
     blocking streams cost one thread.
+
+    Args:
+        name: Name of the thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "digitorn-testing-events") -> None:
+        self._name = name
         self._lock = threading.Lock()
         self._users = 0
         self._pid = os.getpid()
@@ -46,9 +50,7 @@ class BackgroundLoop:
     def _start(self) -> None:
         loop = asyncio.new_event_loop()
         running = threading.Event()
-        thread = threading.Thread(
-            target=_run, args=(loop, running), name="digitorn-testing-events", daemon=True
-        )
+        thread = threading.Thread(target=_run, args=(loop, running), name=self._name, daemon=True)
         thread.start()
         running.wait(_STOP_SECONDS)
         self._loop, self._thread = loop, thread
@@ -67,6 +69,18 @@ class BackgroundLoop:
         if thread is not threading.current_thread():
             thread.join(_STOP_SECONDS)
 
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
+        """Runs a coroutine on the loop and waits for nothing.
+
+        Raises:
+            ConnectionError: The loop does not run in this process.
+        """
+        loop = self._loop
+        if loop is None or self._pid != os.getpid():
+            coroutine.close()
+            raise ConnectionError("the event loop does not run in this process")
+        return asyncio.run_coroutine_threadsafe(coroutine, loop)
+
     def run(self, coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
         """Runs a coroutine on the loop and waits for its result.
 
@@ -78,15 +92,13 @@ class BackgroundLoop:
             TimeoutError: The time is over.
             LoopStopped: The loop ended meanwhile.
             RuntimeError: It was called on the loop's own thread, where waiting would block the loop.
+            ConnectionError: The loop does not run in this process.
         """
-        loop, thread = self._loop, self._thread
-        if loop is None or self._pid != os.getpid():
-            coroutine.close()
-            raise RuntimeError("the background loop does not run in this process")
-        if thread is threading.current_thread():
+        thread = self._thread
+        if thread is not None and thread is threading.current_thread():
             coroutine.close()
             raise RuntimeError("a blocking call was made on the event loop's own thread")
-        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        future = self.submit(coroutine)
         try:
             return future.result(timeout)
         except concurrent.futures.CancelledError:

@@ -5,7 +5,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import aiohttp
 import engineio
@@ -37,6 +37,48 @@ _CONNECT_ERRORS = (
 
 class HandshakeRefused(Exception):
     """The daemon answered and refused the connection; it does not say why (contract: events, section 1)."""
+
+
+class EventConnection(Protocol):
+    """A connection to a daemon, over which events come and commands go."""
+
+    async def connect(self, token: str | None, timeout: float) -> None:
+        """Connects and authenticates.
+
+        Args:
+            token: The access token.
+            timeout: Seconds for the whole handshake.
+
+        Raises:
+            HandshakeRefused: The daemon refused the connection.
+            DaemonUnreachable: There is no daemon.
+        """
+        ...
+
+    async def call(
+        self, command: Command[Request, Ack], request: Request, timeout: float
+    ) -> Ack | CommandError:
+        """Sends a command and waits for its acknowledgement.
+
+        Args:
+            command: Which command.
+            request: Its argument.
+            timeout: Seconds to wait for the acknowledgement.
+
+        Raises:
+            DaemonUnreachable: The connection is gone or no acknowledgement came.
+            ContractViolation: The acknowledgement is not what the contract says.
+        """
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection stands."""
+        ...
+
+    async def close(self) -> None:
+        """Ends the connection. May be called again."""
+        ...
 
 
 class EventSocket:
@@ -128,13 +170,7 @@ class EventSocket:
             asking.cancel()
             going.cancel()
             await asyncio.wait({asking, going})
-        try:
-            return command.ack.from_wire(raw)
-        except ValidationError as error:
-            try:
-                return CommandError.from_wire(raw)
-            except ValidationError:
-                raise ContractViolation(f"the acknowledgement of {command.name!r}", reasons(error)) from None
+        return read_ack(command, raw)
 
     @property
     def connected(self) -> bool:
@@ -168,6 +204,25 @@ class EventSocket:
         self._gone.set()
         if not self._closing:
             self._on_lost(" ".join(str(part) for part in reason) or "the connection was lost")
+
+
+def read_ack(command: Command[Request, Ack], raw: object) -> Ack | CommandError:
+    """The typed acknowledgement of a command.
+
+    Args:
+        command: Which command.
+        raw: What came.
+
+    Raises:
+        ContractViolation: It is not what the contract says.
+    """
+    try:
+        return command.ack.from_wire(raw)
+    except ValidationError as error:
+        try:
+            return CommandError.from_wire(raw)
+        except ValidationError:
+            raise ContractViolation(f"the acknowledgement of {command.name!r}", reasons(error)) from None
 
 
 class _EngineClient(engineio.AsyncClient):  # type: ignore[misc] # the package has no types

@@ -28,7 +28,7 @@ from digitorn.testing.events import (
     UnknownPayload,
 )
 from digitorn.testing.fakes import FakeDaemon, FakeModel
-from live.faces import AsyncBackground, AsyncSignal, async_leftovers, inner
+from live.faces import AsyncBackground, AsyncSignal, async_leftovers, inner, lose
 
 
 @pytest.fixture
@@ -258,14 +258,7 @@ async def test_a_frame_that_the_daemon_dropped_is_read_from_its_log(
     """A live copy may be dropped under pressure; its row stays (contract: events, section 1)."""
     model.will_stream_text(["old"]).will_stream_text(["a", "b", "c"])
     async with await client.send_live(session, "one", total_timeout=10) as stream:
-        connection = inner(stream)._socket
-        deliver = connection._on_frame
-
-        def lose_b(frame: object) -> None:
-            if "'delta': 'b'" not in repr(frame):
-                deliver(frame)
-
-        connection._on_frame = lose_b
+        lose(stream, lambda frame: "'delta': 'b'" in repr(frame))
         accepted = await client.post_message_raw(session, "two")
         assert (await stream.wait_for_turn(accepted, timeout=10)).content == "abc"
         assert [e.payload.delta for e in stream.events_of(Token)] == ["old", "a", "b", "c"]

@@ -4,7 +4,7 @@
 import time
 
 import pytest
-from live.faces import Background, Signal, inner, leftovers
+from live.faces import Background, Signal, inner, leftovers, lose
 
 from digitorn.testing import (
     CallbackFailed,
@@ -253,14 +253,7 @@ def test_a_frame_that_the_daemon_dropped_is_read_from_its_log(
     """A live copy may be dropped under pressure; its row stays (contract: events, section 1)."""
     model.will_stream_text(["old"]).will_stream_text(["a", "b", "c"])
     with client.send_live(session, "one", total_timeout=10) as stream:
-        connection = inner(stream)._socket
-        deliver = connection._on_frame
-
-        def lose_b(frame: object) -> None:
-            if "'delta': 'b'" not in repr(frame):
-                deliver(frame)
-
-        connection._on_frame = lose_b
+        lose(stream, lambda frame: "'delta': 'b'" in repr(frame))
         accepted = client.post_message_raw(session, "two")
         assert stream.wait_for_turn(accepted, timeout=10).content == "abc"
         assert [e.payload.delta for e in stream.events_of(Token)] == ["old", "a", "b", "c"]

@@ -10,6 +10,7 @@ from .._answers import read_answer
 from .._clock import remaining
 from .._connect import tls_context
 from .._credentials import Credentials
+from .._endpoints import endpoint_of
 from .._errors import DaemonUnreachable, DigitornError
 from .._generated._runtime import Call
 from .._generated.models import RefreshTokenRequest
@@ -111,10 +112,12 @@ class AsyncTransport:
     def _client(self) -> httpx.AsyncClient:
         with self._opening:
             if self._http is None:
+                endpoint = endpoint_of(self.daemon_url)
                 self._http = httpx.AsyncClient(
                     verify=tls_context(),
                     # Neither a proxy nor a .netrc of this machine comes between a test and its daemon.
                     trust_env=False,
+                    transport=None if endpoint is None else endpoint.async_http(),
                 )
             return self._http
 

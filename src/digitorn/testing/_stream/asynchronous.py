@@ -16,6 +16,7 @@ from .._async.turn import AsyncTurn
 from .._clock import remaining, unbounded
 from .._connect import resolve_daemon_url
 from .._credentials import Credentials
+from .._endpoints import event_connection
 from .._errors import (
     ApiError,
     CallbackFailed,
@@ -42,7 +43,7 @@ from .._generated.rest_async import AsyncApi
 from .._handles import SessionHandle
 from .._log import EventLog
 from .._select import Selector, Where
-from .._socket import EventSocket, HandshakeRefused
+from .._socket import HandshakeRefused
 from .._turn_result import TurnResult
 from .base import DEFAULT_TIMEOUT, FollowedTurns, StreamBase, callback_failed, first, fits
 
@@ -100,7 +101,7 @@ class AsyncLiveEventStream(StreamBase):
         self._credentials = token if isinstance(token, Credentials) else Credentials(token)
         self._transport = AsyncTransport(self.daemon_url, self._credentials, timeout=_CONNECT_SECONDS)
         self._api = AsyncApi(self._transport)
-        self._socket = EventSocket(self.daemon_url, self._received, self._lost)
+        self._socket = event_connection(self.daemon_url, self._received, self._lost)
         self._join_since = since
         self._newest_logged = since
         # The durable log is read from `_complete` on: up to there nothing can be missing any more.

@@ -1,19 +1,24 @@
 """The embedded daemon."""
 
+import concurrent.futures
 import secrets
+import uuid
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from digitorn.testing._app_builder import AppBuilder
+from digitorn.testing._endpoints import SCHEME, register
+from digitorn.testing._errors import EventTimeout
 from digitorn.testing._handles import AppHandle
 from digitorn.testing._tools import ToolDefinition
 
 from ._apps import App, compile_source
 from ._http import http_of
+from ._in_process import BothSockets, LocalEndpoint, LocalSockets
 from ._model import FakeModel
-from ._server import DaemonNotStarted, ServerThread
-from ._socketio import SocketServer
+from ._server import DaemonNotStarted, DaemonThread, LoopThread, ServerThread
+from ._socketio import Sockets, SocketServer
 from ._sockets import EventSockets
 from ._state import DaemonState, Settings
 from ._users import ADMIN, User
@@ -23,6 +28,9 @@ if TYPE_CHECKING:
 
 DEFAULT_USER: Final = "dev"
 """User name of the administrator that every embedded daemon has."""
+
+_ANSWER_SECONDS: Final = 10.0
+"""How long the daemon's thread may take to do something at once."""
 
 
 class FakeDaemon:
@@ -48,6 +56,8 @@ class FakeDaemon:
             about 0.05 (contract: events, section 8, trap 12).
         queue_depth: Most messages that wait in one session.
         access_token_lifetime: Seconds that an access token is valid.
+        listen: Whether it listens on a port. If not, only clients of this process reach it, and `url` is a
+            name that they understand.
     """
 
     def __init__(
@@ -61,9 +71,11 @@ class FakeDaemon:
         log_delay: float = 0.0,
         queue_depth: int = 20,
         access_token_lifetime: float = 3600.0,
+        listen: bool = True,
     ) -> None:
         self.model = model if model is not None else FakeModel()
         self._host = host
+        self._listen = listen
         self._settings = Settings(
             approval_timeout=approval_timeout,
             approval_heartbeat=approval_heartbeat,
@@ -73,7 +85,8 @@ class FakeDaemon:
             access_token_lifetime=access_token_lifetime,
         )
         self._state: DaemonState | None = None
-        self._thread: ServerThread | None = None
+        self._thread: DaemonThread | None = None
+        self._endpoint: LocalEndpoint | None = None
 
     # --- life
 
@@ -86,7 +99,8 @@ class FakeDaemon:
         """
         if self._thread is not None:
             raise RuntimeError("the embedded daemon runs already")
-        sockets = SocketServer()
+        server, local = SocketServer(), LocalSockets()
+        sockets: Sockets = BothSockets(local, server) if self._listen else local
         state = DaemonState(self._settings, self.model, sockets)
         state.users.add(
             DEFAULT_USER,
@@ -101,9 +115,16 @@ class FakeDaemon:
             await state.stop()
             await sockets.stop()
 
-        thread = ServerThread(sockets.asgi(http_of(state)), self._host, before_stop)
+        http, name = http_of(state), f"fake-daemon-{uuid.uuid4().hex[:8]}"
+        thread: DaemonThread
+        if self._listen:
+            thread = ServerThread(server.asgi(http), self._host, before_stop)
+        else:
+            thread = LoopThread(name, before_stop)
         thread.start()
-        self._state, self._thread = state, thread
+        endpoint = LocalEndpoint(SCHEME + name, http, local, thread.submit)
+        register(endpoint.url, endpoint)
+        self._state, self._thread, self._endpoint = state, thread, endpoint
         return self
 
     def stop(self) -> None:
@@ -114,8 +135,10 @@ class FakeDaemon:
         """
         thread, self._thread = self._thread, None
         state, self._state = self._state, None
-        if thread is None or state is None:
+        endpoint, self._endpoint = self._endpoint, None
+        if thread is None or state is None or endpoint is None:
             return
+        endpoint.shut()
         thread.stop()
         if state.tool_runs.unfinished:
             names = ", ".join(state.tool_runs.unfinished)
@@ -133,12 +156,21 @@ class FakeDaemon:
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
-        return self._running_thread().port
+        """The port that it listens on.
+
+        Raises:
+            ValueError: It listens on none.
+        """
+        thread = self._running_thread()
+        if not isinstance(thread, ServerThread):
+            raise ValueError("the embedded daemon listens on no port (listen=False)")
+        return thread.port
 
     @property
     def url(self) -> str:
         """Its base URL."""
+        if not self._listen:
+            return self._running_endpoint().url
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self.port}"
 
@@ -183,8 +215,44 @@ class FakeDaemon:
 
         return AsyncDevClient(**self._signed_in(options))
 
+    def in_process_client(self, **options: Any) -> "DevClient":
+        """A client that reaches this daemon without a socket: REST over ASGI, events handed over.
+
+        Args:
+            options: Further arguments of `DevClient`.
+        """
+        return self.client(daemon_url=self._running_endpoint().url, **options)
+
+    def async_in_process_client(self, **options: Any) -> "AsyncDevClient":
+        """The asynchronous equal of `in_process_client`.
+
+        Args:
+            options: Further arguments of `AsyncDevClient`.
+        """
+        return self.async_client(daemon_url=self._running_endpoint().url, **options)
+
     def _signed_in(self, options: Mapping[str, Any]) -> dict[str, Any]:
         return {"daemon_url": self.url, "token": self.token(), **options}
+
+    def drain(self, timeout: float = 5.0) -> None:
+        """Waits until no turn runs, no message waits, and no function of a tool is left.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Raises:
+            EventTimeout: Something is left; the error says what.
+        """
+        state = self._running()
+        draining = self._running_thread().submit(state.drain())
+        try:
+            draining.result(timeout)
+        except concurrent.futures.TimeoutError:
+            draining.cancel()
+            left = ", ".join(state.unfinished()) or "nothing any more"
+            raise EventTimeout(
+                f"the embedded daemon is not idle within {timeout:g} s; left: {left}"
+            ) from None
 
     def deploy(self, app: AppBuilder, *, model: FakeModel | None = None) -> AppHandle:
         """Deploys an app at once, with the Python functions of its tools.
@@ -245,14 +313,25 @@ class FakeDaemon:
 
     def drop_connections(self) -> None:
         """Cuts every connection as if the network had failed; the daemon itself goes on."""
-        self._running_thread().drop_connections()
+        thread, endpoint = self._running_thread(), self._running_endpoint()
+
+        async def drop() -> None:
+            endpoint.sockets.drop()
+            await thread.abort_connections()
+
+        thread.submit(drop()).result(_ANSWER_SECONDS)
 
     def _running(self) -> DaemonState:
         if self._state is None:
             raise DaemonNotStarted("the embedded daemon is not running; use it in a with statement")
         return self._state
 
-    def _running_thread(self) -> ServerThread:
+    def _running_endpoint(self) -> LocalEndpoint:
+        if self._endpoint is None:
+            raise DaemonNotStarted("the embedded daemon is not running; use it in a with statement")
+        return self._endpoint
+
+    def _running_thread(self) -> DaemonThread:
         if self._thread is None:
             raise DaemonNotStarted("the embedded daemon is not running; use it in a with statement")
         return self._thread

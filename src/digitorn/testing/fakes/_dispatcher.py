@@ -72,6 +72,11 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopping = False
 
+    @property
+    def tasks(self) -> "frozenset[asyncio.Task[None]]":
+        """The turns that run, and what else does."""
+        return frozenset(self._tasks)
+
     # --- sending
 
     async def send(

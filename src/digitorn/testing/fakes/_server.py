@@ -1,17 +1,21 @@
 """A uvicorn server on a thread of its own."""
 
 import asyncio
+import concurrent.futures
 import logging
 import socket
 import threading
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, Protocol, TypeVar
 
 import uvicorn
 
 from digitorn.testing._errors import DigitornError
+from digitorn.testing._loop import BackgroundLoop
 
 from ._socketio import AsgiApp
+
+T = TypeVar("T")
 
 _START_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 10.0
@@ -80,6 +84,65 @@ class _Server(uvicorn.Server):
             transport.abort()
 
 
+class DaemonThread(Protocol):
+    """The thread that a daemon runs on."""
+
+    def start(self) -> None:
+        """Starts it."""
+        ...
+
+    def stop(self) -> None:
+        """Ends what runs, and waits for the thread."""
+        ...
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
+        """Runs a coroutine on its event loop.
+
+        Raises:
+            ConnectionError: It does not run.
+        """
+        ...
+
+    async def abort_connections(self) -> None:
+        """Cuts every connection over the network without a goodbye. On its event loop."""
+        ...
+
+
+class LoopThread:
+    """An event loop on a thread of its own, that listens nowhere.
+
+    Args:
+        name: Name of the thread.
+        before_stop: Awaited in the loop before it ends.
+    """
+
+    def __init__(self, name: str, before_stop: Callable[[], Awaitable[None]]) -> None:
+        self._background = BackgroundLoop(name)
+        self._before_stop = before_stop
+
+    def start(self) -> None:
+        """Starts it."""
+        self._background.acquire()
+
+    def stop(self) -> None:
+        """Ends what runs, and waits for the thread."""
+
+        async def end() -> None:
+            await self._before_stop()
+
+        try:
+            self._background.run(end(), _STOP_SECONDS)
+        finally:
+            self._background.release()
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
+        """Runs a coroutine on its event loop."""
+        return self._background.submit(coroutine)
+
+    async def abort_connections(self) -> None:
+        """There are none."""
+
+
 class ServerThread:
     """Serves an ASGI application on a free port, with an event loop on its own thread.
 
@@ -135,20 +198,22 @@ class ServerThread:
         if self._thread.is_alive():
             raise RuntimeError(f"the embedded daemon did not stop within {_STOP_SECONDS:g} s")
 
-    def drop_connections(self) -> None:
-        """Cuts every connection as if the network had failed, and waits until that is done."""
-        loop, server = self._loop, self._server
-        if loop is None or server is None or loop.is_closed():
-            raise DaemonNotStarted("the embedded daemon is not running")
-        done = threading.Event()
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
+        """Runs a coroutine on the server's event loop.
 
-        def run() -> None:
-            server.abort_connections()
-            done.set()
+        Raises:
+            ConnectionError: It does not run.
+        """
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            coroutine.close()
+            raise ConnectionError("the embedded daemon is not running")
+        return asyncio.run_coroutine_threadsafe(coroutine, loop)
 
-        loop.call_soon_threadsafe(run)
-        if not done.wait(_STOP_SECONDS):
-            raise RuntimeError("the embedded daemon does not answer")
+    async def abort_connections(self) -> None:
+        """Cuts every connection without a goodbye. On the server's event loop."""
+        if self._server is not None:
+            self._server.abort_connections()
 
     def _run(self) -> None:
         try:

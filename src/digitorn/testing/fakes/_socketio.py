@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 from urllib.parse import parse_qs
 
 import socketio  # pyright: ignore[reportMissingTypeStubs] - the package has none
@@ -50,8 +50,102 @@ class Handshake:
     cookies: Mapping[str, str]
 
 
-class SocketServer:
+class Unanswered(Exception):
+    """A command gets no acknowledgement at all."""
+
+
+async def acknowledge(
+    command: Command[Request, Ack],
+    handle: Callable[[str, Request], Awaitable[Ack | CommandError]],
+    sid: str,
+    sent: object,
+    *,
+    incomplete: str,
+) -> Frame:
+    """The acknowledgement of a command.
+
+    Args:
+        command: The command.
+        handle: Takes the socket and the request, and gives the acknowledgement.
+        sid: The socket.
+        sent: What came; anything but an object counts as an empty one.
+        incomplete: What a client is told whose request lacks something.
+
+    Raises:
+        Unanswered: A number in the request is none (contract: events, section 3).
+    """
+    members = cast("dict[str, Any]", sent) if isinstance(sent, dict) else {}
+    try:
+        request = command.request.from_wire(_with_numbers(command.request, members))
+    except ValidationError:
+        return CommandError(ok=False, error=incomplete).to_wire()
+    except (ValueError, TypeError):
+        logger.warning("%s: a number in the request cannot be read", command.name)
+        raise Unanswered from None
+    try:
+        return (await handle(sid, request)).to_wire()
+    except Exception:
+        logger.exception("the handler of %s crashed", command.name)
+        return CommandError(ok=False, error="internal error").to_wire()
+
+
+class Sockets(Protocol):
     """Connections on the namespace of the contract's events, their rooms and their commands."""
+
+    def on_connection(
+        self,
+        admit: Callable[[str, Handshake], bool],
+        greet: Callable[[str], Awaitable[None]],
+        leave: Callable[[str], None],
+    ) -> None:
+        """Decides who may connect.
+
+        Args:
+            admit: Whether a socket is let in; a refusal is a connect error without a reason.
+            greet: Called once the socket is in and knows it.
+            leave: Called when the socket has gone.
+        """
+        ...
+
+    def on_command(
+        self,
+        command: Command[Request, Ack],
+        handle: Callable[[str, Request], Awaitable[Ack | CommandError]],
+        *,
+        incomplete: str,
+    ) -> None:
+        """Serves a command. A request with a number that is none gets no acknowledgement at all.
+
+        Args:
+            command: The command.
+            handle: Takes the socket and the request, and gives the acknowledgement.
+            incomplete: What a client is told whose request lacks something.
+        """
+        ...
+
+    async def push(self, frame: Frame, *, to: str) -> None:
+        """Sends a frame to a room, or to the one socket of an id."""
+        ...
+
+    async def enter(self, sid: str, room: str) -> None:
+        """Puts a socket into a room."""
+        ...
+
+    async def leave(self, sid: str, room: str) -> None:
+        """Takes a socket out of a room; it need not be in it."""
+        ...
+
+    async def close(self, room: str) -> None:
+        """Takes every socket out of a room."""
+        ...
+
+    async def stop(self) -> None:
+        """Ends what watches over the connections."""
+        ...
+
+
+class SocketServer:
+    """Connections over Socket.IO."""
 
     def __init__(self) -> None:
         self._server: Any = socketio.AsyncServer(
@@ -111,20 +205,12 @@ class SocketServer:
         """
 
         async def called(sid: str, *args: object) -> Any:
-            # Anything but an object counts as an empty one, and further arguments are let pass.
-            sent = cast("dict[str, Any]", args[0]) if args and isinstance(args[0], dict) else {}
             try:
-                request = command.request.from_wire(_with_numbers(command.request, sent))
-            except ValidationError:
-                return CommandError(ok=False, error=incomplete).to_wire()
-            except (ValueError, TypeError):
-                logger.warning("%s: a number in the request cannot be read", command.name)
+                return await acknowledge(
+                    command, handle, sid, args[0] if args else None, incomplete=incomplete
+                )
+            except Unanswered:
                 return self._server.not_handled
-            try:
-                return (await handle(sid, request)).to_wire()
-            except Exception:
-                logger.exception("the handler of %s crashed", command.name)
-                return CommandError(ok=False, error="internal error").to_wire()
 
         self._server.on(command.name, called, namespace=command.namespace)
 

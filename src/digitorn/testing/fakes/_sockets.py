@@ -39,7 +39,7 @@ from ._bus import USER_SEQ, app_room, session_room, user_room
 from ._dispatcher import SessionQueueFull
 from ._images import image_ids
 from ._sessions import Message, SessionMissing
-from ._socketio import Handshake, SocketServer
+from ._socketio import Handshake, Sockets
 from ._state import DaemonState
 from ._users import TokenRefused, User
 
@@ -62,7 +62,7 @@ class EventSockets:
         server: The server.
     """
 
-    def __init__(self, daemon: DaemonState, server: SocketServer) -> None:
+    def __init__(self, daemon: DaemonState, server: Sockets) -> None:
         self._daemon = daemon
         self._server = server
         self._users: dict[str, User] = {}

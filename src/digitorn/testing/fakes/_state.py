@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from ._agent import Agent
 from ._approvals import Approvals
@@ -95,6 +95,27 @@ class DaemonState:
         self.sessions.remove(session)
         await self.dispatcher.discard(session)
         await self.bus.close(session)
+
+    async def drain(self) -> None:
+        """Waits until nothing runs and nothing waits."""
+        while open_work := self._open_work():
+            await asyncio.wait(open_work, return_when=asyncio.FIRST_COMPLETED)
+            # What is done is taken off by callbacks, which run on the next round of the loop.
+            await asyncio.sleep(0)
+
+    def _open_work(self) -> "set[asyncio.Future[Any]]":
+        waiting = {one.message.ended for session in self.sessions.all() for one in session.waiting}
+        return {*self._deployments, *self.dispatcher.tasks, *self.tool_runs.threads, *waiting}
+
+    def unfinished(self) -> list[str]:
+        """What runs or waits, in words. May be called from another thread."""
+        found = [one.get_name() for one in list(self._deployments)]
+        for session in self.sessions.all():
+            if session.turn is not None:
+                found.append(f"turn {session.turn.correlation_id} of session {session.id}")
+            if waiting := session.waiting:
+                found.append(f"{len(waiting)} waiting in session {session.id}")
+        return [*found, *(f"the function of tool {name}" for name in self.tool_runs.unfinished)]
 
     async def stop(self) -> None:
         """Cuts off everything that runs."""

@@ -48,6 +48,11 @@ class ToolRuns:
         """Names of the tools whose functions still run on a thread."""
         return sorted(self._threads.values())
 
+    @property
+    def threads(self) -> "frozenset[asyncio.Future[ToolRun | _Returned]]":
+        """One future a function that runs on a thread, done at its end."""
+        return frozenset(self._threads)
+
     async def run(self, tool: PythonTool, params: Mapping[str, Any]) -> ToolRun:
         """Calls the function of a tool. When this is cancelled, so is an async function.
 
