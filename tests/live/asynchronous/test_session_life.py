@@ -189,6 +189,25 @@ async def test_a_deleted_session_is_gone_for_every_use(
     assert (await client.list_sessions("my-app")).total == 0
 
 
+async def test_what_the_daemon_keeps_of_sessions_is_counted(
+    daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel
+) -> None:
+    model.will_respond_with_text("hi")
+    kept = daemon.sessions
+    one, two = [await client.new_session("my-app") for _ in range(2)]
+    assert (len(kept), kept.add_count) == (2, 2)
+    await client.send(one, "hello", timeout=10)
+    stored = kept.get(one.session_id)
+    assert stored is not None
+    assert [message.content for message in stored.conversation.messages] == ["hello", "hi"]
+    await client.delete(two)
+    assert (two.session_id in kept, kept.remove_count, len(kept)) == (False, 1, 1)
+    kept.reset_counts()
+    with pytest.raises(NotFound):
+        await client.open_session("my-app", two.session_id)
+    assert (kept.get_count, kept.miss_count, kept.add_count) == (1, 1, 0)
+
+
 async def test_a_session_that_never_was(client: AsyncDevClient, session: SessionHandle) -> None:
     for use in (
         client.get_session,

@@ -188,6 +188,25 @@ def test_a_deleted_session_is_gone_for_every_use(
     assert client.list_sessions("my-app").total == 0
 
 
+def test_what_the_daemon_keeps_of_sessions_is_counted(
+    daemon: FakeDaemon, client: DevClient, model: FakeModel
+) -> None:
+    model.will_respond_with_text("hi")
+    kept = daemon.sessions
+    one, two = [client.new_session("my-app") for _ in range(2)]
+    assert (len(kept), kept.add_count) == (2, 2)
+    client.send(one, "hello", timeout=10)
+    stored = kept.get(one.session_id)
+    assert stored is not None
+    assert [message.content for message in stored.conversation.messages] == ["hello", "hi"]
+    client.delete(two)
+    assert (two.session_id in kept, kept.remove_count, len(kept)) == (False, 1, 1)
+    kept.reset_counts()
+    with pytest.raises(NotFound):
+        client.open_session("my-app", two.session_id)
+    assert (kept.get_count, kept.miss_count, kept.add_count) == (1, 1, 0)
+
+
 def test_a_session_that_never_was(client: DevClient, session: SessionHandle) -> None:
     for use in (
         client.get_session,

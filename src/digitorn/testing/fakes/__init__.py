@@ -9,6 +9,7 @@ from digitorn.testing._tools import ToolDefinition
 from ._daemon import DEFAULT_USER, FakeDaemon
 from ._model import FakeModel, ModelMessage, ModelRequest, ModelToolCall, Usage
 from ._server import DaemonNotStarted
+from ._sessions import Session, SessionRepository
 from ._users import NameTaken, User
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "ModelSettings",
     "ModelToolCall",
     "NameTaken",
+    "Session",
+    "SessionRepository",
     "ToolDefinition",
     "Usage",
     "User",

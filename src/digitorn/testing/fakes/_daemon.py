@@ -18,6 +18,7 @@ from ._http import http_of
 from ._in_process import BothSockets, LocalEndpoint, LocalSockets
 from ._model import FakeModel
 from ._server import DaemonNotStarted, DaemonThread, LoopThread, ServerThread
+from ._sessions import SessionRepository
 from ._socketio import Sockets, SocketServer
 from ._sockets import EventSockets
 from ._state import DaemonState, Settings
@@ -310,6 +311,11 @@ class FakeDaemon:
             NameTaken: Somebody else has that address.
         """
         return self._running().users.add(email, password, email=email, roles=roles, permissions=permissions)
+
+    @property
+    def sessions(self) -> SessionRepository:
+        """Every user's sessions, as the daemon keeps them."""
+        return self._running().sessions.repository
 
     def drop_connections(self) -> None:
         """Cuts every connection as if the network had failed; the daemon itself goes on."""

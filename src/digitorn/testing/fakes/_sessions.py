@@ -1,6 +1,7 @@
 """Sessions of the embedded daemon: their messages, queue, turns and counts."""
 
 import asyncio
+import threading
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -360,16 +361,76 @@ class SessionMissing(Exception):
     """There is no such session for this user; it may belong to somebody else."""
 
 
+class SessionRepository:
+    """Sessions in memory, by id, with counts of what was done. May be used from several threads.
+
+    The embedded daemon keeps its sessions in one; a test reads it at `FakeDaemon.sessions`.
+
+    Attributes:
+        add_count: How many sessions were added.
+        get_count: How many times one was asked for by its id.
+        miss_count: How many of these found none.
+        remove_count: How many sessions were removed.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_id: dict[str, Session] = {}
+        self.add_count = self.get_count = self.miss_count = self.remove_count = 0
+
+    def add(self, session: Session) -> None:
+        """Keeps a session; one of the same id is replaced."""
+        with self._lock:
+            self._by_id[session.id] = session
+            self.add_count += 1
+
+    def get(self, session_id: str) -> Session | None:
+        """A session; None if there is none."""
+        with self._lock:
+            found = self._by_id.get(session_id)
+            self.get_count += 1
+            self.miss_count += found is None
+            return found
+
+    def remove(self, session_id: str) -> bool:
+        """Forgets a session.
+
+        Returns:
+            Whether there was one.
+        """
+        with self._lock:
+            found = self._by_id.pop(session_id, None)
+            self.remove_count += found is not None
+            return found is not None
+
+    def reset_counts(self) -> None:
+        """Counts from 0 again."""
+        with self._lock:
+            self.add_count = self.get_count = self.miss_count = self.remove_count = 0
+
+    def all(self) -> list[Session]:
+        """Every session, the oldest first."""
+        with self._lock:
+            return list(self._by_id.values())
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __contains__(self, session_id: str) -> bool:
+        return session_id in self._by_id
+
+
 class Sessions:
-    """The sessions of one daemon.
+    """The sessions of one daemon: who may see which, and how they come to be.
 
     Args:
+        repository: Where they are kept.
         log_delay: Seconds until an event can be read back from a session's log.
     """
 
-    def __init__(self, *, log_delay: float) -> None:
+    def __init__(self, repository: SessionRepository, *, log_delay: float) -> None:
+        self.repository = repository
         self._log_delay = log_delay
-        self._by_id: dict[str, Session] = {}
 
     def create(self, app: App, user: User, session_id: str | None = None, *, workspace: str = "") -> Session:
         """Creates a session.
@@ -387,7 +448,7 @@ class Sessions:
             SessionLog(delay=self._log_delay),
             workspace=workspace,
         )
-        self._by_id[found] = session
+        self.repository.add(session)
         return session
 
     def fork(self, source: Session, user: User) -> Session:
@@ -409,7 +470,7 @@ class Sessions:
         return session
 
     def __contains__(self, session_id: str) -> bool:
-        return session_id in self._by_id
+        return session_id in self.repository
 
     def get(self, app_id: str, session_id: str, user: User) -> Session:
         """A session of a user.
@@ -417,7 +478,7 @@ class Sessions:
         Raises:
             SessionMissing: It does not exist, or belongs to another user or app.
         """
-        session = self._by_id.get(session_id)
+        session = self.repository.get(session_id)
         if session is None or session.owner.app_id != app_id or session.owner.user_id != user.user_id:
             raise SessionMissing(session_id)
         return session
@@ -428,7 +489,7 @@ class Sessions:
         Raises:
             SessionMissing: It belongs to another user or app.
         """
-        if session_id not in self._by_id:
+        if session_id not in self:
             return self.create(app, user, session_id)
         session = self.get(app.app_id, session_id, user)
         # The app may have been deployed anew since.
@@ -438,20 +499,18 @@ class Sessions:
     def of(self, app_id: str, user: User) -> list[Session]:
         """A user's sessions of an app, the last used first."""
         found = [
-            one
-            for one in self._by_id.values()
-            if one.owner.app_id == app_id and one.owner.user_id == user.user_id
+            one for one in self.all() if one.owner.app_id == app_id and one.owner.user_id == user.user_id
         ]
         return sorted(found, key=lambda one: one.last_active, reverse=True)
 
     def all(self) -> list[Session]:
         """Every user's sessions."""
-        return list(self._by_id.values())
+        return self.repository.all()
 
     def of_app(self, app_id: str) -> list[Session]:
         """Every user's sessions of an app."""
-        return [one for one in self._by_id.values() if one.owner.app_id == app_id]
+        return [one for one in self.all() if one.owner.app_id == app_id]
 
     def remove(self, session: Session) -> None:
         """Forgets a session."""
-        self._by_id.pop(session.id, None)
+        self.repository.remove(session.id)

@@ -12,7 +12,7 @@ from ._build_a import BuildA
 from ._bus import EventBus, Outlet
 from ._dispatcher import Dispatcher
 from ._model import FakeModel
-from ._sessions import Session, Sessions
+from ._sessions import Session, SessionRepository, Sessions
 from ._tool_runs import ToolRuns
 from ._users import Users
 
@@ -55,7 +55,7 @@ class DaemonState:
         self.model = model
         self.users = Users(access_token_lifetime=settings.access_token_lifetime)
         self.apps = Apps()
-        self.sessions = Sessions(log_delay=settings.log_delay)
+        self.sessions = Sessions(SessionRepository(), log_delay=settings.log_delay)
         self.bus = EventBus(outlet)
         self.approvals = Approvals()
         self.build: Build = BuildA(self.bus, self.approvals)
