@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check generate format types lint clean
+.PHONY: help demo test check bench generate format types lint clean
 
 help:
 	@echo "make demo      a live scenario against the embedded daemon, or against \$$DIGITORN_DAEMON_URL"
 	@echo "make test      every check and every test"
 	@echo "make check     lint, format, both type checkers, drift of the generated code"
+	@echo "make bench     how long a test takes, over sockets and in process"
 	@echo "make generate  write the generated code anew from schema/"
 	@echo "make format    format the handwritten code"
 
@@ -35,6 +36,9 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/basedpyright --level error
+
+bench: $(STAMP)
+	@$(BIN)/python benchmarks/turns.py
 
 generate: $(STAMP)
 	$(BIN)/digitorn-codegen generate
