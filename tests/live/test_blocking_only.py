@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from digitorn.testing import DevClient, EventPayload, LiveEvent, LiveEventStream, SessionHandle, StreamClosed
+from digitorn.testing import DevClient, EventPayload, LiveEvent, SessionHandle
 from digitorn.testing.events import MessageDone, Token
 from digitorn.testing.fakes import FakeDaemon, FakeModel
 from live.faces import leftovers
@@ -33,17 +33,6 @@ def test_many_streams_cost_one_thread(client: DevClient, known: SessionHandle) -
     for stream in streams:
         stream.stop()
     assert leftovers() == 0
-
-
-def test_a_stream_that_was_not_started_has_no_gaps_to_fill(client: DevClient, known: SessionHandle) -> None:
-    stream = LiveEventStream(
-        daemon_url=client.daemon_url,
-        token=client._get_auth_token(),
-        app_id=known.app_id,
-        session_id=known.session_id,
-    )
-    with pytest.raises(StreamClosed, match="not started"):
-        stream.fill_gaps()
 
 
 def test_callbacks_run_in_order_off_the_reading_thread(

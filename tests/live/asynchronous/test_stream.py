@@ -371,3 +371,32 @@ async def test_several_may_stop_a_stream_at_once(client: AsyncDevClient, known: 
     assert await other.wait_for(Token, timeout=5)
     await other.fill_gaps()
     await other.stop()
+
+
+async def test_a_stream_that_was_not_started_has_no_gaps_to_fill(
+    client: AsyncDevClient, known: SessionHandle
+) -> None:
+    stream = AsyncLiveEventStream(
+        daemon_url=client.daemon_url,
+        token=client._get_auth_token(),
+        app_id=known.app_id,
+        session_id=known.session_id,
+    )
+    with pytest.raises(StreamClosed, match="not started"):
+        await stream.fill_gaps()
+
+
+async def test_turns_are_read_in_order_while_connections_are_cut(
+    daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, known: SessionHandle
+) -> None:
+    model.will_stream_text([str(number) for number in range(300)], delay=0.001)
+    turn = await client.start_turn(known, "go")
+    seen: list[int] = []
+    async for event in turn:
+        seen.append(event.seq)
+        if len(seen) % 60 == 0:
+            daemon.drop_connections()
+    assert seen == sorted(set(seen))
+    result = await turn.result()
+    assert [event.seq for event in result.events] == seen
+    assert result.text == "".join(str(number) for number in range(300))
