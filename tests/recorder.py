@@ -136,7 +136,11 @@ async def recording(daemon: FakeDaemon, user: User | None = None) -> AsyncGenera
     recorder = Recorder()
     token = daemon.token(user)
     await recorder.sio.connect(
-        daemon.url, auth={"token": token}, namespaces=[EVENT_NAMESPACE, "/"], transports=["websocket"]
+        daemon.url,
+        auth={"token": token},
+        namespaces=[EVENT_NAMESPACE, "/"],
+        transports=["websocket"],
+        wait_timeout=SECONDS,
     )
     try:
         yield recorder
