@@ -7,7 +7,7 @@ import pytest
 
 from digitorn.testing.fakes import FailureCode, FakeDaemon, FakeModel, ModelRequest, Usage
 from digitorn.testing.fakes._failures import FAILURES
-from digitorn.testing.fakes._model import Scripted
+from digitorn.testing.fakes._script import Scripted
 from recorder import APP, Talk, another, recording, talking
 
 TEXT = ["user_message", "message_started", "token", "stream_done", "result", "message_done"]

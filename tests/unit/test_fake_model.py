@@ -232,29 +232,33 @@ def test_a_rule_has_the_same_words_as_the_queue() -> None:
     assert [one.wait for one in found[-2:]] == [0.0, 1.5]
 
 
-@pytest.mark.parametrize(
-    ("conditions", "asked", "fits"),
-    [
-        ({"contains": "weather"}, request("the weather"), True),
-        ({"contains": "weather"}, request("hi"), False),
-        ({"contains": "weather"}, after_tools(("look", "weather")), False),
-        ({"matches": r"^\d+$"}, request("42"), True),
-        ({"matches": r"^\d+$"}, request("42!"), False),
-        ({"matches": re.compile("rome", re.IGNORECASE)}, request("in Rome"), True),
-        ({"contains": "4", "matches": "2"}, request("42"), True),
-        ({"contains": "4", "matches": "3"}, request("42"), False),
-        ({"tool_result_of": "look"}, after_tools(("look", "rain")), True),
-        ({"tool_result_of": "look"}, after_tools(("other", "rain")), False),
-        ({"tool_result_of": "look"}, request("look"), False),
-        ({"tool_result_of": "look"}, after_tools(("other", ""), ("look", "")), True),
-        ({"tool_result_of": "look", "contains": "rain"}, after_tools(("look", "rain")), True),
-        ({"tool_result_of": "look", "contains": "sun"}, after_tools(("look", "rain")), False),
-        ({"tool_result_of": "look", "contains": "sun"}, after_tools(("other", "sun"), ("look", "")), False),
-        ({"predicate": lambda one: one.app_id == "app"}, request(), True),
-        ({"predicate": lambda one: one.app_id == "other"}, request(), False),
-        ({"predicate": lambda _: False, "contains": "hi"}, request("hi"), False),
-    ],
-)
+def asks_for(app_id: str) -> Callable[[ModelRequest], bool]:
+    return lambda one: one.app_id == app_id
+
+
+FITTING: list[tuple[dict[str, Any], ModelRequest, bool]] = [
+    ({"contains": "weather"}, request("the weather"), True),
+    ({"contains": "weather"}, request("hi"), False),
+    ({"contains": "weather"}, after_tools(("look", "weather")), False),
+    ({"matches": r"^\d+$"}, request("42"), True),
+    ({"matches": r"^\d+$"}, request("42!"), False),
+    ({"matches": re.compile("rome", re.IGNORECASE)}, request("in Rome"), True),
+    ({"contains": "4", "matches": "2"}, request("42"), True),
+    ({"contains": "4", "matches": "3"}, request("42"), False),
+    ({"tool_result_of": "look"}, after_tools(("look", "rain")), True),
+    ({"tool_result_of": "look"}, after_tools(("other", "rain")), False),
+    ({"tool_result_of": "look"}, request("look"), False),
+    ({"tool_result_of": "look"}, after_tools(("other", ""), ("look", "")), True),
+    ({"tool_result_of": "look", "contains": "rain"}, after_tools(("look", "rain")), True),
+    ({"tool_result_of": "look", "contains": "sun"}, after_tools(("look", "rain")), False),
+    ({"tool_result_of": "look", "contains": "sun"}, after_tools(("other", "sun"), ("look", "")), False),
+    ({"predicate": asks_for("app")}, request(), True),
+    ({"predicate": asks_for("other")}, request(), False),
+    ({"predicate": asks_for("other"), "contains": "hi"}, request("hi"), False),
+]
+
+
+@pytest.mark.parametrize(("conditions", "asked", "fits"), FITTING)
 def test_what_a_rule_fits(conditions: dict[str, Any], asked: ModelRequest, fits: bool) -> None:
     model = FakeModel().will_respond_with_text("queue")
     model.when(**conditions).will_respond_with_text("rule")

@@ -132,11 +132,12 @@ class ModelRule(Script):
     `FakeModel.when` makes one.
     """
 
+    _repeats_last = True
+
     def __init__(self, condition: _Condition, times: int | None, lock: "threading.RLock") -> None:
         super().__init__(lock)
         self._condition = condition
         self._times = times
-        self._given = 0
 
     def __repr__(self) -> str:
         return f"when({self._condition})"
@@ -149,9 +150,9 @@ class ModelRule(Script):
         """
         return bool(self._lines) and self._given != self._times and self._condition.fits(request)
 
-    def _next(self) -> Scripted | None:
-        self._given += 1
-        return super()._next() or self._lines[-1].scripted
+    @property
+    def _given(self) -> int:
+        return sum(one.given for one in self._lines)
 
     def _leftover(self) -> list[str]:
         if not self._lines:

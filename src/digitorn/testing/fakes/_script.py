@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, ClassVar, Final, Self, TypeAlias
 
 from digitorn.testing._generated._runtime import NOT_GIVEN, NotGiven
 from digitorn.testing._tools import json_object, result_object
@@ -191,6 +191,9 @@ class _Line:
 
 class Script:
     """Answers that are given one after another. The methods that add one return the script: they chain."""
+
+    _repeats_last: ClassVar[bool] = False
+    """Whether the last answer is given again and again."""
 
     def __init__(self, lock: "threading.RLock | None" = None) -> None:
         self._lock = lock if lock is not None else threading.RLock()
@@ -442,7 +445,10 @@ class Script:
                 line.given += 1
                 return line.scripted
             self._at += 1
-        return None
+        if not self._lines or not self._repeats_last:
+            return None
+        self._lines[-1].given += 1
+        return self._lines[-1].scripted
 
     def _leftover(self) -> list[str]:
         """What has yet to be given, in words; an answer for every further request may go unused."""
