@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 
@@ -114,6 +115,20 @@ async def test_python_functions_of_one_answer_meet() -> None:
             await talk.run("go")
             results = [one["payload"]["result"] for one in talk.recorder.of("tool_call")]
     assert sorted(one["output"] for one in results) == ["a", "b"]
+
+
+async def test_a_function_does_not_change_an_answer_that_is_given_again() -> None:
+    def add(data: dict[str, Any]) -> str:
+        data["list"].append(2)
+        return str(data)
+
+    model = FakeModel().will_call_tool("add", {"data": {"list": [1]}}, times=2).will_respond_with_text("ok")
+    with FakeDaemon() as daemon:
+        daemon.deploy(AppBuilder(APP).with_tool(add), model=model)
+        async with another(daemon) as talk:
+            await talk.run("go")
+            results = [one["payload"]["result"]["output"] for one in talk.recorder.of("tool_call")]
+    assert results == ["{'list': [1, 2]}"] * 2
 
 
 async def requests_of(talk: Talk, count: int) -> dict[str, str]:

@@ -725,6 +725,13 @@ async def test_a_client_leaves_an_endless_stream(client: Client, model: FakeMode
     assert (await client.complete()).choices[0].message.content == "next"
 
 
+@pytest.fixture
+def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that waited for its answers would not stop in time."""
+    monkeypatch.setattr("digitorn.testing.fakes._server._GRACE_SECONDS", 60.0)
+
+
+@pytest.mark.usefixtures("no_grace")
 async def test_the_server_stops_with_an_open_stream(
     kind: type[Blocking | Asynchronous], model: FakeModel
 ) -> None:
@@ -742,6 +749,7 @@ async def test_the_server_stops_with_an_open_stream(
     assert not any(one.name.startswith("fake-daemon-") for one in threading.enumerate())
 
 
+@pytest.mark.usefixtures("no_grace")
 async def test_the_server_stops_with_an_open_request(
     kind: type[Blocking | Asynchronous], model: FakeModel
 ) -> None:

@@ -245,7 +245,7 @@ class FakeModelServer:
             await asyncio.gather(work, closed, return_exceptions=True)
 
     async def _cut_off(self) -> None:
-        """Ends what is being answered; an endless answer would otherwise outlive its server."""
+        """Ends what is being answered, so that the server need not wait for it."""
         for work in list(self._open):
             work.cancel()
         if self._open:
