@@ -9,7 +9,7 @@ import pytest
 
 from contract.document import SCHEMA
 from contract.event_schemas import schema_faults
-from digitorn.testing.fakes import FakeModel, Usage
+from digitorn.testing.fakes import FailureCode, FakeModel, Usage
 from digitorn.testing.fakes._failures import FAILURES
 from recorder import APP, Frame, Talk, recording, talking
 
@@ -144,7 +144,7 @@ async def read_back() -> list[Frame]:
         return found
 
 
-def failing(code: str) -> Scenario:
+def failing(code: FailureCode) -> Scenario:
     async def failed() -> list[Frame]:
         return await frames_of(FakeModel().will_fail(code, "it broke"), "hi")
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from digitorn.testing.fakes import FakeDaemon, FakeModel, ModelRequest, Usage
+from digitorn.testing.fakes import FailureCode, FakeDaemon, FakeModel, ModelRequest, Usage
 from digitorn.testing.fakes._failures import FAILURES
-from digitorn.testing.fakes._model import Scripted
+from digitorn.testing.fakes._script import Scripted
 from recorder import APP, Talk, another, recording, talking
 
 TEXT = ["user_message", "message_started", "token", "stream_done", "result", "message_done"]
@@ -317,7 +317,7 @@ async def test_an_approval_can_be_decided_once_and_by_its_owner_only() -> None:
 @pytest.mark.parametrize(
     "code", sorted(FAILURES.keys() - {"credential_required", "credential_auth_required"})
 )
-async def test_a_turn_that_fails(code: str) -> None:
+async def test_a_turn_that_fails(code: FailureCode) -> None:
     async with talking(FakeModel().will_fail(code, "it broke")) as talk:
         types = await talk.run("hi")
         assert types == ["user_message", "message_started", "result", "error", "message_done"]
@@ -332,7 +332,7 @@ async def test_a_turn_that_fails(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", ["credential_required", "credential_auth_required"])
-async def test_a_missing_credential_has_a_type_of_its_own_but_not_from_the_queue(code: str) -> None:
+async def test_a_missing_credential_has_a_type_of_its_own_but_not_from_the_queue(code: FailureCode) -> None:
     model = FakeModel().will_wait(0.2).will_fail(code).will_fail(code)
     async with talking(model) as talk:
         first, second = await talk.send("one"), await talk.send("two")

@@ -1,17 +1,44 @@
 """The scripted model, without a daemon."""
 
+import itertools
+import re
 import threading
+from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 
-from digitorn.testing import NOT_GIVEN
-from digitorn.testing.fakes import FakeModel, ModelMessage, ModelRequest, Usage
+from digitorn.testing import NOT_GIVEN, DigitornError
+from digitorn.testing.fakes import (
+    FailureCode,
+    FakeModel,
+    ModelMessage,
+    ModelRequest,
+    ModelRule,
+    ModelToolCall,
+    ScriptedToolCall,
+    ScriptMismatch,
+    ToolDefinition,
+    Usage,
+)
 from digitorn.testing.fakes._failures import FAILURES, TurnFailed
-from digitorn.testing.fakes._model import FailureAnswer, Scripted, TextAnswer, ToolCallAnswer
+from digitorn.testing.fakes._script import Failure, Reply, Script, Scripted, Silence
 
 
 def request(text: str = "hi") -> ModelRequest:
     return ModelRequest("prompt", (ModelMessage("user", text),), (), "app", "s-1")
+
+
+def after_tools(*results: tuple[str, str]) -> ModelRequest:
+    """A request that ends with the results of tools, each a name and a text."""
+    calls = tuple(ModelToolCall(f"c-{at}", name, {}) for at, (name, _) in enumerate(results))
+    answered = (
+        ModelMessage("tool", text, tool_call_id=call.id)
+        for call, (_, text) in zip(calls, results, strict=True)
+    )
+    asked = ModelMessage("user", "weather in Rome?")
+    messages = (asked, ModelMessage("assistant", "", calls), *answered)
+    return ModelRequest("prompt", messages, (), "app", "s-1")
 
 
 def texts(model: FakeModel, count: int) -> list[str]:
@@ -19,7 +46,7 @@ def texts(model: FakeModel, count: int) -> list[str]:
     found: list[str] = []
     for _ in range(count):
         answer = model.take(request()).answer
-        assert isinstance(answer, TextAnswer)
+        assert isinstance(answer, Reply)
         found.append(answer.text)
     return found
 
@@ -68,56 +95,310 @@ def test_waiting_belongs_to_the_next_answer_and_adds_up() -> None:
     assert [model.take(request()).wait for _ in range(2)] == [1.5, 0.0]
 
 
+def calls_of(model: FakeModel) -> tuple[ScriptedToolCall, ...]:
+    """The calls of the next answer."""
+    answer = model.take(request()).answer
+    assert isinstance(answer, Reply)
+    return answer.calls
+
+
 def test_a_tool_call_carries_what_the_tool_does() -> None:
     model = FakeModel().will_call_tool("Bash", {"a": 1}, result={"b": 2}, text="Hm.", delay=0.5)
-    assert model.take(request()) == Scripted(
-        ToolCallAnswer("Bash", {"a": 1}, {"b": 2}, "", False, None, "", "Hm.", 0.5), 0.0
+    call = ScriptedToolCall("Bash", {"a": 1}, {"b": 2}, delay=0.5)
+    assert model.take(request()) == Scripted(Reply(("Hm.",), calls=(call,)), 0.0)
+
+
+def test_several_calls_are_one_answer() -> None:
+    calls = [ScriptedToolCall("Read", {"path": "a"}), ScriptedToolCall("Read", {"path": "b"})]
+    model = FakeModel().will_call_tools(calls, text="Both.", thinking="Hm.", usage=Usage(1, 2))
+    assert model.take(request()).answer == Reply(
+        ("Both.",), thinking="Hm.", calls=tuple(calls), usage=Usage(1, 2)
     )
 
 
 def test_no_result_is_not_the_result_none() -> None:
     model = FakeModel().will_call_tool("Bash").will_call_tool("Bash", result=None)
-    answers = [model.take(request()).answer for _ in range(2)]
-    assert [one.result for one in answers if isinstance(one, ToolCallAnswer)] == [NOT_GIVEN, None]
+    assert [calls_of(model)[0].result for _ in range(2)] == [NOT_GIVEN, None]
 
 
 def test_a_text_result_becomes_an_object() -> None:
-    answer = FakeModel().will_call_tool("Bash", result="text").take(request()).answer
-    assert isinstance(answer, ToolCallAnswer)
-    assert answer.result == {"output": "text"}
+    (call,) = calls_of(FakeModel().will_call_tool("Bash", result="text"))
+    assert call.result == {"output": "text"}
 
 
 def test_the_script_does_not_change_with_what_it_was_made_of() -> None:
-    params = {"list": [1]}
-    model = FakeModel().will_call_tool("Bash", params)
+    params, result = {"list": [1]}, {"list": [1]}
+    call = ScriptedToolCall("Bash", params, result)
     params["list"].append(2)
-    answer = model.take(request()).answer
-    assert isinstance(answer, ToolCallAnswer)
-    assert answer.params == {"list": [1]}
+    result["list"].append(2)
+    assert (call.params, call.result) == ({"list": [1]}, {"list": [1]})
 
 
 def test_a_question_is_an_approval_of_its_own_tool() -> None:
-    answer = FakeModel().will_ask_user("Which?", choices=("a", "b")).take(request()).answer
-    assert isinstance(answer, ToolCallAnswer)
-    assert (answer.name, answer.requires_approval) == ("ask_user", True)
-    assert answer.params == {"question": "Which?", "choices": ["a", "b"]}
+    (call,) = calls_of(FakeModel().will_ask_user("Which?", choices=("a", "b")))
+    assert (call.name, call.requires_approval) == ("ask_user", True)
+    assert call.params == {"question": "Which?", "choices": ["a", "b"]}
 
 
 @pytest.mark.parametrize("code", sorted(FAILURES))
-def test_every_code_of_the_contract_can_be_scripted(code: str) -> None:
-    assert FakeModel().will_fail(code).take(request()).answer == FailureAnswer(code, None)
+def test_every_code_of_the_contract_can_be_scripted(code: FailureCode) -> None:
+    assert FakeModel().will_fail(code).take(request()).answer == Failure(code)
 
 
-def test_usage_is_kept() -> None:
-    answer = FakeModel().will_respond_with_text("a", usage=Usage(1, 2)).take(request()).answer
-    assert isinstance(answer, TextAnswer)
+ADD: dict[str, Callable[[Script], Script]] = {
+    "text": lambda script: script.will_respond_with_text("a", usage=Usage(1, 2), times=2),
+    "stream": lambda script: script.will_stream_text(["a"], usage=Usage(1, 2), times=2),
+    "tool": lambda script: script.will_call_tool("Bash", usage=Usage(1, 2), times=2),
+    "tools": lambda script: script.will_call_tools([ScriptedToolCall("Bash")], usage=Usage(1, 2), times=2),
+    "question": lambda script: script.will_ask_user("Which?", times=2),
+    "failure": lambda script: script.will_fail(times=2),
+    "endless": lambda script: script.will_stream_forever(times=2),
+    "silence": lambda script: script.will_never_answer(times=2),
+}
+
+
+@pytest.mark.parametrize("kind", ADD)
+def test_every_answer_may_be_repeated_and_chained(kind: str) -> None:
+    model = FakeModel()
+    assert ADD[kind](model) is model
+    answers = [model.take(request()).answer for _ in range(2)]
+    assert answers[0] == answers[1]
+    with pytest.raises(TurnFailed):
+        model.take(request())
+
+
+@pytest.mark.parametrize("kind", ["text", "stream", "tool", "tools"])
+def test_usage_is_kept(kind: str) -> None:
+    model = FakeModel()
+    ADD[kind](model)
+    answer = model.take(request()).answer
+    assert isinstance(answer, Reply)
     assert answer.usage == Usage(1, 2)
+
+
+def test_an_endless_answer_says_the_same_again_and_again() -> None:
+    answer = FakeModel().will_stream_forever(["a", "b"], delay=0.5).take(request()).answer
+    assert isinstance(answer, Reply)
+    assert list(itertools.islice(answer.pieces, 5)) == ["a", "b", "a", "b", "a"]
+    assert answer.delay == 0.5
+    assert FakeModel().will_never_answer().take(request()).answer == Silence()
+
+
+# --- rules
+
+
+def test_a_rule_goes_before_the_queue_and_answers_all_that_fits() -> None:
+    model = FakeModel().will_respond_with_text("queue", times=2)
+    model.when(contains="weather").will_respond_with_text("rule")
+    asked = ["weather?", "hi", "the weather!", "Weather"]
+    assert [text_for(model, request(one)) for one in asked] == ["rule", "queue", "rule", "queue"]
+
+
+def text_for(model: FakeModel, asked: ModelRequest) -> str:
+    answer = model.take(asked).answer
+    assert isinstance(answer, Reply)
+    return answer.text
+
+
+def test_the_first_rule_that_fits_answers() -> None:
+    model = FakeModel()
+    model.when(contains="a").will_respond_with_text("first")
+    model.when(contains="b").will_respond_with_text("second")
+    assert [text_for(model, request(one)) for one in ("ab", "b")] == ["first", "second"]
+
+
+def test_the_answers_of_a_rule_come_in_order_and_the_last_one_stays() -> None:
+    model = FakeModel()
+    model.when(contains="a").will_respond_with_text("1", times=2).will_respond_with_text("2")
+    assert [text_for(model, request("a")) for _ in range(5)] == ["1", "1", "2", "2", "2"]
+
+
+def test_a_rule_may_be_bounded() -> None:
+    model = FakeModel()
+    model.when(contains="a", times=2).will_respond_with_text("rule")
+    model.when(contains="a", times=1).will_respond_with_text("next rule")
+    model.will_respond_with_text("queue")
+    assert [text_for(model, request("a")) for _ in range(4)] == ["rule", "rule", "next rule", "queue"]
+
+
+def test_a_rule_has_the_same_words_as_the_queue() -> None:
+    model = FakeModel()
+    rule = model.when(contains="hi")
+    for add in ADD.values():
+        assert add(rule) is rule
+    assert isinstance(rule, ModelRule)
+    assert rule.will_wait(1.5).will_fail() is rule
+    found = [model.take(request()) for _ in range(2 * len(ADD) + 1)]
+    assert [one.wait for one in found[-2:]] == [0.0, 1.5]
+
+
+def asks_for(app_id: str) -> Callable[[ModelRequest], bool]:
+    return lambda one: one.app_id == app_id
+
+
+FITTING: list[tuple[dict[str, Any], ModelRequest, bool]] = [
+    ({"contains": "weather"}, request("the weather"), True),
+    ({"contains": "weather"}, request("hi"), False),
+    ({"contains": "weather"}, after_tools(("look", "weather")), False),
+    ({"matches": r"^\d+$"}, request("42"), True),
+    ({"matches": r"^\d+$"}, request("42!"), False),
+    ({"matches": re.compile("rome", re.IGNORECASE)}, request("in Rome"), True),
+    ({"contains": "4", "matches": "2"}, request("42"), True),
+    ({"contains": "4", "matches": "3"}, request("42"), False),
+    ({"tool_result_of": "look"}, after_tools(("look", "rain")), True),
+    ({"tool_result_of": "look"}, after_tools(("other", "rain")), False),
+    ({"tool_result_of": "look"}, request("look"), False),
+    ({"tool_result_of": "look"}, after_tools(("other", ""), ("look", "")), True),
+    ({"tool_result_of": "look", "contains": "rain"}, after_tools(("look", "rain")), True),
+    ({"tool_result_of": "look", "contains": "sun"}, after_tools(("look", "rain")), False),
+    ({"tool_result_of": "look", "contains": "sun"}, after_tools(("other", "sun"), ("look", "")), False),
+    ({"predicate": asks_for("app")}, request(), True),
+    ({"predicate": asks_for("other")}, request(), False),
+    ({"predicate": asks_for("other"), "contains": "hi"}, request("hi"), False),
+]
+
+
+@pytest.mark.parametrize(("conditions", "asked", "fits"), FITTING)
+def test_what_a_rule_fits(conditions: dict[str, Any], asked: ModelRequest, fits: bool) -> None:
+    model = FakeModel().will_respond_with_text("queue")
+    model.when(**conditions).will_respond_with_text("rule")
+    assert text_for(model, asked) == ("rule" if fits else "queue")
+
+
+def test_a_tool_that_was_used_earlier_does_not_count() -> None:
+    done = after_tools(("look", "rain"))
+    later = ModelRequest("", (*done.messages, ModelMessage("user", "thanks")), (), "app", "s-1")
+    assert done.tool_results_of("look") == ("rain",)
+    assert later.tool_results_of("look") == ()
+
+
+def test_a_predicate_may_look_at_the_model() -> None:
+    model = FakeModel()
+    model.when(lambda _: model.request_count == 2).will_respond_with_text("second")
+    model.will_respond_with_text("first")
+    assert texts(model, 2) == ["first", "second"]
+
+
+def test_a_predicate_that_fails_fails_the_request() -> None:
+    model = FakeModel().will_respond_with_text("queue")
+
+    def broken(asked: ModelRequest) -> bool:
+        raise LookupError("a bug")
+
+    model.when(broken).will_respond_with_text("rule")
+    with pytest.raises(TurnFailed, match="predicate failed: LookupError: a bug") as caught:
+        model.take(request())
+    assert isinstance(caught.value.__cause__, LookupError)
+    assert model.unscripted_requests == [request()]
+
+
+# --- what the script does not answer
+
+
+def test_leaving_the_context_tells_of_unscripted_requests() -> None:
+    asked = ModelRequest(
+        "prompt", after_tools(("look", "rain")).messages, (ToolDefinition("look"),), "my-app", "s-1"
+    )
+
+    def ask() -> None:
+        with FakeModel() as model:
+            model.will_respond_with_text("Hello.")
+            model.when(contains="sun").will_call_tool("Bash", {"command": "ls"})
+            texts(model, 1)
+            with pytest.raises(TurnFailed):
+                model.take(asked)
+
+    with pytest.raises(ScriptMismatch) as caught:
+        ask()
+    error = caught.value
+    assert isinstance(error, AssertionError)
+    assert isinstance(error, DigitornError)
+    assert (error.unscripted, error.leftover) == ((asked,), ())
+    assert str(error).splitlines() == [
+        "1 request has no answer:",
+        "  request 2, by session 's-1' of app 'my-app', (the model's script is used up)",
+        "    user: 'weather in Rome?'",
+        "    assistant: call of look({})",
+        "    tool: 'rain'",
+        "    tools: look",
+        "scripted:",
+        '  when(contains=\'sun\'): call of Bash({"command": "ls"}) (given 0)',
+        "  text 'Hello.' (given 1 of 1)",
+    ]
+
+
+def test_a_long_conversation_is_shown_in_part() -> None:
+    messages = tuple(ModelMessage("user", f"message {at} " + "x" * 500) for at in range(50))
+    model = FakeModel()
+    with pytest.raises(TurnFailed):
+        model.take(ModelRequest("", messages, (), "app", "s-1"))
+    with pytest.raises(ScriptMismatch) as caught:
+        model.assert_exhausted()
+    said = str(caught.value)
+    assert "message 49" in said
+    assert "44 earlier messages" in said
+    assert len(said) < 2000
+
+
+def test_an_error_on_its_way_out_gets_a_note() -> None:
+    def ask() -> None:
+        with FakeModel() as model:
+            with pytest.raises(TurnFailed):
+                model.take(request("what now"))
+            raise KeyError("content")
+
+    with pytest.raises(KeyError) as caught:
+        ask()
+    assert "what now" in caught.value.__notes__[0]
+
+
+def test_leaving_the_context_says_nothing_of_what_is_left_over() -> None:
+    with FakeModel() as model:
+        model.will_respond_with_text("a").will_respond_with_text("b")
+        assert texts(model, 1) == ["a"]
+    with pytest.raises(ScriptMismatch, match=r"never asked for:\n  text 'b' \(given 0 of 1\)\nscripted:"):
+        model.assert_exhausted()
+
+
+def test_what_may_go_unused_and_what_may_not() -> None:
+    model = FakeModel().will_respond_with_text("queue", times=None)
+    model.when(contains="a").will_fail("rate_limited", after=["So "])
+    model.assert_exhausted()
+    bounded = model.when(contains="b", times=2).will_never_answer()
+    model.when(contains="c")
+    model.take(request("b"))
+    with pytest.raises(ScriptMismatch) as caught:
+        model.assert_exhausted()
+    assert caught.value.leftover == (
+        "when(contains='b'): silence (given 1 of 2)",
+        "when(contains='c'): no answer",
+    )
+    assert "failure rate_limited after 'So '" in str(caught.value)
+    assert repr(bounded) == "when(contains='b')"
+
+
+def test_reset_forgets_everything() -> None:
+    model = FakeModel().will_respond_with_text("a")
+    model.when(contains="hi").will_respond_with_text("rule")
+    model.take(request())
+    with pytest.raises(TurnFailed):
+        [model.take(request("other")) for _ in range(2)]
+    model.reset()
+    model.assert_exhausted()
+    assert (model.requests, model.unscripted_requests) == ([], [])
+    with pytest.raises(TurnFailed):
+        model.take(request())
+
+
+def test_a_request_over_http_has_no_session() -> None:
+    with pytest.raises(TurnFailed, match="request 1, over HTTP for model None, has no answer"):
+        FakeModel().take(ModelRequest("", (), (), "", ""))
 
 
 def test_what_cannot_be_meant_is_refused_where_it_is_written() -> None:
     model = FakeModel()
     with pytest.raises(ValueError, match=r"unknown error code 'oops'.*provider_error"):
-        model.will_fail("oops")
+        model.will_fail(cast("FailureCode", "oops"))
     with pytest.raises(ValueError, match="times must be positive"):
         model.will_respond_with_text("a", times=0)
     with pytest.raises(ValueError, match="seconds must not be negative"):
@@ -128,6 +409,26 @@ def test_what_cannot_be_meant_is_refused_where_it_is_written() -> None:
         model.will_stream_text("text")
     with pytest.raises(ValueError, match="choices is one text"):
         model.will_ask_user("?", choices="ab")
+    with pytest.raises(ValueError, match="delay must not be negative, not nan"):
+        ScriptedToolCall("Bash", delay=float("nan"))
+    with pytest.raises(ValueError, match="after is one text"):
+        model.will_fail(after="text")
+    with pytest.raises(ValueError, match="status must be from 400 to 599, not 200"):
+        model.will_fail(status=200)
+    with pytest.raises(ValueError, match="retry_after must not be negative"):
+        model.will_fail(retry_after=-1)
+    with pytest.raises(ValueError, match="calls is empty"):
+        model.will_call_tools([])
+    with pytest.raises(ValueError, match="delay must be positive"):
+        model.will_stream_forever(delay=0)
+    with pytest.raises(ValueError, match="no text"):
+        model.will_stream_forever(["", ""])
+    with pytest.raises(ValueError, match="needs a condition"):
+        model.when()
+    with pytest.raises(ValueError, match="no regular expression"):
+        model.when(matches="(")
+    with pytest.raises(ValueError, match="times must be positive"):
+        model.when(contains="a", times=0)
     with pytest.raises(TypeError):
         model.will_call_tool("Bash", {"when": object()})
     with pytest.raises(TurnFailed):

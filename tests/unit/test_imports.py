@@ -33,6 +33,7 @@ def test_the_core_imports_no_extra(statement: str) -> None:
         "yaml",
         "jinja2",
         "starlette",
+        "openai",
     }
     assert found.isdisjoint(extras)
 

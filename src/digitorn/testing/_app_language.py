@@ -52,6 +52,14 @@ _SHORT_NAMES: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """Actions by module whose tools have a name of their own."""
 
+_READING: Final[Mapping[str, frozenset[str]]] = {
+    "filesystem": frozenset({"read", "grep", "glob", "ls"}),
+    "web": frozenset({"search", "fetch"}),
+    "workspace": frozenset({"read", "glob", "grep"}),
+    "lsp": frozenset({"diagnostics", "check"}),
+}
+"""Actions by module that change nothing."""
+
 
 def is_valid_id(value: str) -> bool:
     """Whether a text has the form of an app or session id (contract: rest, Conventions)."""
@@ -104,6 +112,12 @@ def tool_name(tool: str) -> str:
 def known_actions(module: str) -> tuple[Action, ...]:
     """The actions of a module that this library knows."""
     return tuple(Action(module, name) for name in _SHORT_NAMES.get(module, {}))
+
+
+def reads_only(tool: str) -> bool:
+    """Whether a tool, named `Read` or `filesystem.read`, is known to change nothing."""
+    action = action_of(tool)
+    return action is not None and action.name in _READING.get(action.module, ())
 
 
 # --- documents

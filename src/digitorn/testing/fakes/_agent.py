@@ -1,12 +1,14 @@
 """The agent: turns a model's answers into the events of a turn."""
 
 import asyncio
+import itertools
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+from digitorn.testing._app_language import reads_only
 from digitorn.testing._generated._runtime import EventPayload, NotGiven
 from digitorn.testing._generated.events import (
     ApprovalProgress,
@@ -24,29 +26,26 @@ from digitorn.testing._generated.events import (
     ToolStart,
 )
 from digitorn.testing._generated.payloads import OpState, ToolDisplay
+from digitorn.testing._tools import result_object
 
 from ._approvals import Approval, Approvals, Decision
 from ._build import Build
 from ._bus import EventBus
-from ._context import estimate, estimate_messages
+from ._context import estimate, usage_of
 from ._envelopes import Op
 from ._failures import TurnFailed
-from ._model import (
-    ASK_USER,
-    FailureAnswer,
-    ModelMessage,
-    ModelRequest,
-    ModelToolCall,
-    TextAnswer,
-    ToolCallAnswer,
-    Usage,
-)
+from ._model import ModelMessage, ModelRequest, ModelToolCall
+from ._script import ASK_USER, Failure, Reply, ScriptedToolCall, Silence, Usage
 from ._sessions import Turn
 from ._tool_runs import ToolRuns
 
 _SHORT_THINKING_LINES: Final = 2
 _SHORT_THINKING_CHARS: Final = 80
 _LONGEST_TOOL_DETAIL: Final = 120
+
+
+_Call: TypeAlias = tuple[ModelToolCall, ScriptedToolCall]
+"""A call, and what the tool does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,35 +103,47 @@ class Agent:
             if scripted.wait:
                 await asyncio.sleep(scripted.wait)
             match scripted.answer:
-                case TextAnswer() as answer:
-                    return await self._say(turn, request, answer)
-                case ToolCallAnswer() as answer:
-                    await self._use_tool(turn, request, answer)
-                case FailureAnswer(code=code, message=message):
-                    raise TurnFailed(code, message)
+                case Reply() as reply:
+                    await self._say(turn, request, reply)
+                    if not reply.calls:
+                        return reply.text
+                case Failure() as failure:
+                    await self._stream(turn, failure.after)
+                    raise TurnFailed(failure.code, failure.message)
+                case Silence():
+                    await asyncio.get_running_loop().create_future()
 
-    # --- text
+    # --- what the model says
 
-    async def _say(self, turn: Turn, request: ModelRequest, answer: TextAnswer) -> str:
-        if answer.thinking:
-            await self._think(turn, answer.thinking)
-        await self._stream(turn, answer.chunks, answer.delay)
-        await self._count(turn, answer.usage or _usage(request, answer.text + (answer.thinking or "")))
-        await self._publish(turn, StreamDone())
-        self._remember(turn, ModelMessage("assistant", answer.text), answer.thinking)
-        return answer.text
+    async def _say(self, turn: Turn, request: ModelRequest, reply: Reply) -> None:
+        calls = [_new_call(one) for one in reply.calls]
+        if reply.thinking:
+            await self._think(turn, reply.thinking)
+        await self._stream(turn, reply.pieces, reply.delay)
+        # The stream of an answer ends with its text: before the first call, if there is one.
+        if calls:
+            await self._publish(turn, StreamDone())
+        for call, _ in calls:
+            await self._write_call(turn, call)
+        await self._count(turn, usage_of(request, reply))
+        if not calls:
+            await self._publish(turn, StreamDone())
+        message = ModelMessage("assistant", reply.text, tuple(call for call, _ in calls))
+        turn.session.remember(message, reply.thinking)
+        await self._use_tools(turn, calls)
 
-    async def _stream(self, turn: Turn, chunks: tuple[str, ...], delay: float) -> None:
-        turn.touch("generating")
-        if turn.has_spoken and any(chunks):
-            # Two texts of one turn would run into each other.
-            await self._publish(turn, Token(delta="\n\n"))
+    async def _stream(self, turn: Turn, chunks: Iterable[str], delay: float = 0.0) -> None:
+        has_spoken_before = turn.has_spoken
         written = 0
         for place, chunk in enumerate(chunks):
             if place and delay:
                 await asyncio.sleep(delay)
-            written += estimate(chunk)
             turn.touch("generating")
+            if chunk and has_spoken_before:
+                # Two texts of one turn would run into each other.
+                await self._publish(turn, Token(delta="\n\n"))
+                has_spoken_before = False
+            written += estimate(chunk)
             turn.has_spoken = turn.has_spoken or bool(chunk)
             await self._publish(turn, Token(delta=chunk, count=written) if written else Token(delta=chunk))
 
@@ -158,14 +169,41 @@ class Agent:
 
     # --- tools
 
-    async def _use_tool(self, turn: Turn, request: ModelRequest, answer: ToolCallAnswer) -> None:
-        call = ModelToolCall(f"call_{uuid.uuid4().hex[:12]}", answer.name, answer.params)
-        if answer.text:
-            await self._stream(turn, (answer.text,), 0.0)
-        await self._write_call(turn, call)
-        arguments = json.dumps(dict(answer.params))
-        await self._count(turn, _usage(request, answer.text + answer.name + arguments))
-        self._remember(turn, ModelMessage("assistant", answer.text, (call,)))
+    async def _write_call(self, turn: Turn, call: ModelToolCall) -> None:
+        """Streams the arguments: the first event on the name, the last one forced at the end."""
+        turn.touch("generating")
+        await self._publish(turn, ToolCallStreaming(call_id=call.id, name=call.name))
+        written = estimate(json.dumps(dict(call.params)))
+        await self._publish(turn, ToolCallStreaming(call_id=call.id, name=call.name, count=written))
+
+    async def _use_tools(self, turn: Turn, calls: Sequence[_Call]) -> None:
+        """Runs the calls of one answer: neighbours that only read in parallel, the others one by one."""
+        for reads, neighbours in itertools.groupby(calls, key=lambda one: _only_reads(one[1])):
+            group = list(neighbours)
+            if reads and len(group) > 1:
+                await self._use_in_parallel(turn, group)
+            else:
+                for call, scripted in group:
+                    outcome = await self._use_tool(turn, call, scripted)
+                    self._remember_result(turn, call, outcome)
+
+    async def _use_in_parallel(self, turn: Turn, calls: Sequence[_Call]) -> None:
+        ended: dict[str, _ToolOutcome] = {}
+
+        async def use(call: ModelToolCall, scripted: ScriptedToolCall) -> None:
+            ended[call.id] = await self._use_tool(turn, call, scripted)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for call, scripted in calls:
+                    group.create_task(use(call, scripted), name=f"call {call.id} of {call.name}")
+        finally:
+            # In the order of the calls, whatever order they ended in, and even if the others are cut off.
+            for call, _ in calls:
+                if call.id in ended:
+                    self._remember_result(turn, call, ended[call.id])
+
+    async def _use_tool(self, turn: Turn, call: ModelToolCall, scripted: ScriptedToolCall) -> _ToolOutcome:
         turn.touch("tool_use")
         turn.tool_calls += 1
         display = _display(call)
@@ -183,45 +221,38 @@ class Agent:
             ),
             Op(call.id, "tool", "running"),
         )
-        outcome = await self._outcome(turn, answer)
+        outcome = await self._outcome(turn, scripted)
         await self._end_call(turn, call, display, outcome)
-        self._remember(turn, ModelMessage("tool", outcome.said, tool_call_id=call.id))
+        return outcome
 
-    async def _write_call(self, turn: Turn, call: ModelToolCall) -> None:
-        """Streams the arguments: the first event on the name, the last one forced at the end."""
-        turn.touch("generating")
-        await self._publish(turn, StreamDone())
-        await self._publish(turn, ToolCallStreaming(call_id=call.id, name=call.name))
-        written = estimate(json.dumps(dict(call.params)))
-        await self._publish(turn, ToolCallStreaming(call_id=call.id, name=call.name, count=written))
-
-    async def _outcome(self, turn: Turn, answer: ToolCallAnswer) -> _ToolOutcome:
+    async def _outcome(self, turn: Turn, scripted: ScriptedToolCall) -> _ToolOutcome:
         definition = turn.app.definition
-        refusal = definition.refusal(answer.name)
+        refusal = definition.refusal(scripted.name)
         if refusal:
             return _failed(refusal)
-        if answer.requires_approval or definition.requires_approval(answer.name):
-            decision = await self._decision(turn, answer)
+        if scripted.requires_approval or definition.requires_approval(scripted.name):
+            decision = await self._decision(turn, scripted)
             if not decision.approved:
                 reason = decision.message or "no reason given"
-                return _failed(f"The user denied the call of {answer.name}: {reason}")
-            if answer.name == ASK_USER:
+                return _failed(f"The user denied the call of {scripted.name}: {reason}")
+            if scripted.name == ASK_USER:
                 return _ToolOutcome({"response": decision.message}, "", decision.message)
-        if answer.delay:
-            await asyncio.sleep(answer.delay)
-        return await self._done(turn, answer)
+        if scripted.delay:
+            await asyncio.sleep(scripted.delay)
+        return await self._done(turn, scripted)
 
-    async def _done(self, turn: Turn, answer: ToolCallAnswer) -> _ToolOutcome:
+    async def _done(self, turn: Turn, scripted: ScriptedToolCall) -> _ToolOutcome:
         """What the tool did: as the script has it, else as the app's function does it."""
-        if isinstance(answer.result, NotGiven):
-            tool = turn.app.definition.python_tools.get(answer.name)
-            if tool is None or answer.error:
-                return _failed(answer.error) if answer.error else _ToolOutcome(None, "", "")
-            run = await self._tool_runs.run(tool, answer.params)
+        if isinstance(scripted.result, NotGiven):
+            tool = turn.app.definition.python_tools.get(scripted.name)
+            if tool is None or scripted.error:
+                return _failed(scripted.error) if scripted.error else _ToolOutcome(None, "", "")
+            run = await self._tool_runs.run(tool, scripted.params)
             return _failed(run.error) if run.error else _ToolOutcome(run.result, "", _said(run.result))
-        if answer.error:
-            return _ToolOutcome(_copied(answer.result), answer.error, answer.error)
-        return _ToolOutcome(_copied(answer.result), "", _said(answer.result))
+        result = result_object(scripted.result)
+        if scripted.error:
+            return _ToolOutcome(result, scripted.error, scripted.error)
+        return _ToolOutcome(result, "", _said(result))
 
     async def _end_call(
         self, turn: Turn, call: ModelToolCall, display: ToolDisplay, outcome: _ToolOutcome
@@ -248,12 +279,12 @@ class Agent:
 
     # --- approvals
 
-    async def _decision(self, turn: Turn, answer: ToolCallAnswer) -> Decision:
+    async def _decision(self, turn: Turn, scripted: ScriptedToolCall) -> Decision:
         """Parks the turn until somebody decides."""
         definition = turn.app.definition
-        tool = definition.python_tools.get(answer.name)
-        risk_level = answer.risk_level or (tool.risk_level if tool is not None else "medium")
-        call = replace(answer, risk_level=risk_level)
+        tool = definition.python_tools.get(scripted.name)
+        risk_level = scripted.risk_level or (tool.risk_level if tool is not None else "medium")
+        call = replace(scripted, risk_level=risk_level)
         approval = self._approvals.open(turn.session, definition.agents[0], call)
         try:
             request = ApprovalRequest.from_wire(_asked(approval))
@@ -299,8 +330,8 @@ class Agent:
         )
 
     @staticmethod
-    def _remember(turn: Turn, message: ModelMessage, thinking: str | None = None) -> None:
-        turn.session.remember(message, thinking)
+    def _remember_result(turn: Turn, call: ModelToolCall, outcome: _ToolOutcome) -> None:
+        turn.session.remember(ModelMessage("tool", outcome.said, tool_call_id=call.id))
 
 
 def _request(turn: Turn) -> ModelRequest:
@@ -316,9 +347,14 @@ def _request(turn: Turn) -> ModelRequest:
     )
 
 
-def _usage(request: ModelRequest, written: str) -> Usage:
-    read = estimate(request.system_prompt) + estimate_messages(request.messages)
-    return Usage(input_tokens=max(1, read), output_tokens=max(1, estimate(written)))
+def _new_call(scripted: ScriptedToolCall) -> _Call:
+    # A copy: the same answer may be given again.
+    copied = replace(scripted)
+    return ModelToolCall(f"call_{uuid.uuid4().hex[:12]}", copied.name, copied.params), copied
+
+
+def _only_reads(call: ScriptedToolCall) -> bool:
+    return reads_only(call.name) if call.read_only is None else call.read_only
 
 
 def _display(call: ModelToolCall) -> ToolDisplay:
@@ -336,10 +372,6 @@ def _display(call: ModelToolCall) -> ToolDisplay:
 
 def _failed(error: str) -> _ToolOutcome:
     return _ToolOutcome(None, error, error)
-
-
-def _copied(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if result is None else dict(result)
 
 
 def _said(result: Mapping[str, Any] | None) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from digitorn.testing._generated.models import PendingApproval
 
-from ._model import ToolCallAnswer
+from ._script import ScriptedToolCall
 from ._sessions import Session
 
 
@@ -49,7 +49,7 @@ class Approvals:
     def __init__(self) -> None:
         self._open: dict[str, Approval] = {}
 
-    def open(self, session: Session, agent_id: str, call: ToolCallAnswer) -> Approval:
+    def open(self, session: Session, agent_id: str, call: ScriptedToolCall) -> Approval:
         """Asks for a decision on a call; it is listed until `close`."""
         request = PendingApproval(
             request_id=str(uuid.uuid4()),

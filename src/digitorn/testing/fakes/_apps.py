@@ -22,7 +22,8 @@ from digitorn.testing._app_language import (
 )
 from digitorn.testing._tools import PythonTool, ToolDefinition
 
-from ._model import ASK_USER, FakeModel
+from ._model import FakeModel
+from ._script import ASK_USER
 
 RuntimeStatus: TypeAlias = Literal["running", "disabled", "broken", "not_deployed"]
 

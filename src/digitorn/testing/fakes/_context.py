@@ -10,7 +10,8 @@ from digitorn.testing._generated.models import ContextSnapshot, TokenTriple
 
 from ._apps import AppDefinition
 from ._conversation import Conversation
-from ._model import ModelMessage
+from ._model import ModelMessage, ModelRequest
+from ._script import Reply, Usage
 
 MODEL_NAME: Final = "fake-model"
 """Name of the model that every app of the embedded daemon uses."""
@@ -44,6 +45,13 @@ def estimate_messages(messages: Iterable[ModelMessage]) -> int:
         estimate(one.content) + sum(estimate(json.dumps(dict(call.params))) for call in one.tool_calls)
         for one in messages
     )
+
+
+def usage_of(request: ModelRequest, reply: Reply) -> Usage:
+    """What a reply costs: what the script says, else an estimate."""
+    read = estimate(request.system_prompt) + estimate_messages(request.messages)
+    estimated = Usage(input_tokens=max(1, read), output_tokens=max(1, estimate(reply.written)))
+    return reply.usage or estimated
 
 
 def context_snapshot(definition: AppDefinition, conversation: Conversation) -> ContextSnapshot:

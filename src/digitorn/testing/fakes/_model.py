@@ -1,22 +1,22 @@
 """The scripted language model."""
 
+import itertools
+import re
 import threading
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self, TypeAlias
+from types import TracebackType
+from typing import Any, Final, Literal, Self
 
 from digitorn.testing._app_language import ModelSettings
-from digitorn.testing._generated._runtime import NOT_GIVEN, NotGiven
-from digitorn.testing._tools import ToolDefinition, json_object, result_object
+from digitorn.testing._errors import DigitornError
+from digitorn.testing._tools import ToolDefinition
 
-from ._failures import FAILURES, INTERNAL_ERROR, TurnFailed
+from ._failures import INTERNAL_ERROR, TurnFailed
+from ._script import Script, Scripted, check_times, shown
 
-ASK_USER = "ask_user"
-"""Name of the tool by which an agent puts a question to the user."""
-
-ToolResult: TypeAlias = Mapping[str, Any] | str | None
-"""What a scripted tool returns; a text stands for `{"output": text}`."""
+_MOST_MESSAGES: Final = 6
+_LONGEST_MESSAGE: Final = 200
 
 
 # --- what the model is asked
@@ -62,8 +62,8 @@ class ModelRequest:
         system_prompt: The app's system prompt.
         messages: The conversation so far, oldest first.
         tools: What the model may call.
-        app_id: App that asks.
-        session_id: Session that asks.
+        app_id: App that asks; empty over HTTP, where nobody says so.
+        session_id: Session that asks; empty over HTTP.
         excluded_tools: Names of the tools that the app keeps from the model.
         model_settings: What the app says about its model.
     """
@@ -81,238 +81,177 @@ class ModelRequest:
         """Text of the last message; empty if there is none."""
         return self.messages[-1].content if self.messages else ""
 
-
-# --- what the model answers
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What one answer costs, in tokens.
-
-    Attributes:
-        input_tokens: Tokens that were read.
-        output_tokens: Tokens that were written.
-    """
-
-    input_tokens: int
-    output_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class TextAnswer:
-    """A text, in the pieces in which it is streamed; `delay` seconds lie between two of them."""
-
-    chunks: tuple[str, ...]
-    delay: float = 0.0
-    thinking: str | None = None
-    usage: Usage | None = None
-
-    @property
-    def text(self) -> str:
-        """The whole text."""
-        return "".join(self.chunks)
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCallAnswer:
-    """A tool call, with what the tool does: it runs `delay` seconds and gives `result` or `error`.
-
-    Without a result the app's own handler runs, if it has one. Without a risk level the tool's counts.
-    """
-
-    name: str
-    params: Mapping[str, Any]
-    result: Mapping[str, Any] | NotGiven | None
-    error: str
-    requires_approval: bool
-    risk_level: str | None
-    description: str
-    text: str
-    delay: float
-
-
-@dataclass(frozen=True, slots=True)
-class FailureAnswer:
-    """No answer: the request fails."""
-
-    code: str
-    message: str | None
-
-
-ModelAnswer: TypeAlias = TextAnswer | ToolCallAnswer | FailureAnswer
-
-
-@dataclass(frozen=True, slots=True)
-class Scripted:
-    """The next answer of a script.
-
-    Attributes:
-        answer: The answer.
-        wait: Seconds that the model takes before it begins.
-    """
-
-    answer: ModelAnswer
-    wait: float
-
-
-@dataclass(slots=True)
-class _Line:
-    scripted: Scripted
-    left: int | None
-
-
-class FakeModel:
-    """A model that answers by script: each request takes the next answer.
-
-    The methods that add an answer return the model, so that they chain. It may be scripted from one
-    thread while a daemon asks it from another. A request that finds the script used up fails.
-
-        model = FakeModel()
-        model.will_call_tool("Bash", {"command": "ls"}, result={"stdout": "a.txt"})
-        model.will_respond_with_text("There is one file.")
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lines: deque[_Line] = deque()
-        self._wait = 0.0
-        self._requests: list[ModelRequest] = []
-
-    # --- scripting
-
-    def will_respond_with_text(self, text: str, *, usage: Usage | None = None, times: int | None = 1) -> Self:
-        """Answers with a text in one piece.
-
-        Args:
-            text: The text.
-            usage: What the answer costs; estimated from the text if left out.
-            times: How many requests get this answer; None means every further one.
-
-        Raises:
-            ValueError: `times` is not positive, or the answer before this one never ends.
-        """
-        return self._add(TextAnswer((text,), usage=usage), times)
-
-    def will_stream_text(
-        self, chunks: Iterable[str], *, delay: float = 0.0, thinking: str | None = None, times: int | None = 1
-    ) -> Self:
-        """Answers with a text that is streamed piece by piece, one `token` event each.
-
-        Args:
-            chunks: The pieces.
-            delay: Seconds between two pieces.
-            thinking: Reasoning that is streamed before the text.
-            times: How many requests get this answer; None means every further one.
-
-        Raises:
-            ValueError: `delay` is negative, `times` is not positive, or the answer before this one never
-                ends.
-        """
-        if isinstance(chunks, str):
-            raise ValueError("chunks is one text; pass the pieces, for example a list")
-        return self._add(TextAnswer(tuple(chunks), _seconds("delay", delay), thinking), times)
-
-    def will_call_tool(
-        self,
-        name: str,
-        params: Mapping[str, Any] | None = None,
-        *,
-        result: ToolResult | NotGiven = NOT_GIVEN,
-        error: str = "",
-        requires_approval: bool = False,
-        risk_level: str | None = None,
-        description: str = "",
-        text: str = "",
-        delay: float = 0.0,
-    ) -> Self:
-        """Calls a tool. Its result goes into the next request.
-
-        What the tool does is scripted too, unless the app has a Python function for it: that runs when the
-        script says neither `result` nor `error`.
+    def tool_results_of(self, name: str) -> tuple[str, ...]:
+        """What a tool has returned since the model last spoke, one text a call.
 
         Args:
             name: Name of the tool.
-            params: Arguments.
-            result: What the tool returns. Left out, it comes from the app's function, and is None if there
-                is none.
-            error: Why the tool fails; empty means that it succeeds.
-            requires_approval: Whether the user has to approve the call first, even if the app does not ask
-                for it. A denied call fails, and the model is told so.
-            risk_level: Risk that the approval names; the tool's if left out.
-            description: What the call would do, for the approval.
-            text: What the model says before the call.
-            delay: Seconds that the tool runs.
-
-        Raises:
-            ValueError: `delay` is negative, or the answer before this one never ends.
-            TypeError: `params` or `result` holds what JSON cannot.
         """
-        answer = ToolCallAnswer(
-            name=name,
-            params=json_object(params or {}),
-            result=result if isinstance(result, NotGiven) else result_object(result),
-            error=error,
-            requires_approval=requires_approval,
-            risk_level=risk_level,
-            description=description,
-            text=text,
-            delay=_seconds("delay", delay),
-        )
-        return self._add(answer, 1)
+        behind = tuple(itertools.takewhile(lambda one: one.role == "tool", reversed(self.messages)))
+        names = {call.id: call.name for message in self.messages for call in message.tool_calls}
+        return tuple(one.content for one in reversed(behind) if names.get(one.tool_call_id or "") == name)
 
-    def will_ask_user(self, question: str, *, choices: Sequence[str] = ()) -> Self:
-        """Asks the user: an approval of the tool `ask_user`, whose message becomes the tool's result.
 
-        Args:
-            question: The question.
-            choices: Answers to choose from; none means free text.
+# --- what it answers
 
-        Raises:
-            ValueError: The answer before this one never ends.
-        """
-        if isinstance(choices, str):
-            raise ValueError("choices is one text; pass the choices, for example a list")
-        return self.will_call_tool(
-            ASK_USER,
-            {"question": question, "choices": list(choices)},
-            requires_approval=True,
-            risk_level="low",
-            description=question,
+
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    predicate: Callable[[ModelRequest], bool] | None
+    contains: str | None
+    pattern: re.Pattern[str] | None
+    tool_result_of: str | None
+
+    def fits(self, request: ModelRequest) -> bool:
+        is_about_text = self.contains is not None or self.pattern is not None
+        if self.tool_result_of is not None:
+            texts = request.tool_results_of(self.tool_result_of)
+        else:
+            texts = tuple(one.content for one in request.messages[-1:] if one.role == "user")
+        if (self.tool_result_of is not None or is_about_text) and not any(map(self._finds, texts)):
+            return False
+        return self.predicate is None or self.predicate(request)
+
+    def _finds(self, text: str) -> bool:
+        return (self.contains is None or self.contains in text) and (
+            self.pattern is None or self.pattern.search(text) is not None
         )
 
-    def will_fail(self, code: str = "provider_error", message: str | None = None) -> Self:
-        """Fails, and with it the turn (contract: events, section 7).
+    def __str__(self) -> str:
+        pattern = None if self.pattern is None else self.pattern.pattern
+        conditions = {"contains": self.contains, "matches": pattern, "tool_result_of": self.tool_result_of}
+        named = [f"{name}={value!r}" for name, value in conditions.items() if value is not None]
+        if self.predicate is not None:
+            named.insert(0, getattr(self.predicate, "__qualname__", repr(self.predicate)))
+        return ", ".join(named)
+
+
+class ModelRule(Script):
+    """Answers for the requests that fit a condition, one after another; the last one again and again.
+
+    `FakeModel.when` makes one.
+    """
+
+    _repeats_last = True
+
+    def __init__(self, condition: _Condition, times: int | None, lock: "threading.RLock") -> None:
+        super().__init__(lock)
+        self._condition = condition
+        self._times = times
+
+    def __repr__(self) -> str:
+        return f"when({self._condition})"
+
+    def fits(self, request: ModelRequest) -> bool:
+        """Whether it answers a request now.
 
         Args:
-            code: How the failure is classified; decides `category` and `retry` of the `error` event.
-            message: Text for people; one that fits the code if left out.
-
-        Raises:
-            ValueError: The code is unknown, or the answer before this one never ends.
+            request: What the model is asked.
         """
-        if code not in FAILURES:
-            raise ValueError(f"unknown error code {code!r}; known are {', '.join(sorted(FAILURES))}")
-        return self._add(FailureAnswer(code, message), 1)
+        return bool(self._lines) and self._given != self._times and self._condition.fits(request)
 
-    def will_wait(self, seconds: float) -> Self:
-        """Takes its time before it begins with the next answer.
+    @property
+    def _given(self) -> int:
+        return sum(one.given for one in self._lines)
+
+    def _leftover(self) -> list[str]:
+        if not self._lines:
+            return [f"{self!r}: no answer"]
+        return [] if self._times is None or self._given == self._times else self._shown()
+
+    def _shown(self) -> list[str]:
+        of = "" if self._times is None else f" of {self._times}"
+        answers = ", then ".join(str(one.scripted.answer) for one in self._lines) or "no answer"
+        return [f"{self!r}: {answers} (given {self._given}{of})"]
+
+
+class ScriptMismatch(DigitornError, AssertionError):
+    """A model was asked what its script does not answer, or its script holds more than was asked.
+
+    Attributes:
+        unscripted: Requests without an answer.
+        leftover: Answers that nobody asked for, in words.
+    """
+
+    def __init__(
+        self, message: str, unscripted: tuple[ModelRequest, ...] = (), leftover: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.unscripted = unscripted
+        self.leftover = leftover
+
+
+@dataclass(frozen=True, slots=True)
+class _Unscripted:
+    number: int
+    request: ModelRequest
+    reason: str
+
+
+class FakeModel(Script):
+    """A model that answers by script: by the first rule that fits a request, else by the next of its queue.
+
+    The methods that add an answer return the model, so that they chain. It may be scripted from one
+    thread while a daemon asks it from another. A request without an answer fails, and is remembered: leaving
+    the model as a context manager raises `ScriptMismatch` then.
+
+        with FakeModel() as model:
+            model.when(contains="weather").will_respond_with_text("Sunny.")
+            model.will_call_tool("Bash", {"command": "ls"}, result={"stdout": "a.txt"})
+            model.will_respond_with_text("There is one file.")
+            ...
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rules: list[ModelRule] = []
+        self._requests: list[ModelRequest] = []
+        self._unscripted: list[_Unscripted] = []
+
+    # --- scripting
+
+    def when(
+        self,
+        predicate: Callable[[ModelRequest], bool] | None = None,
+        *,
+        contains: str | None = None,
+        matches: str | re.Pattern[str] | None = None,
+        tool_result_of: str | None = None,
+        times: int | None = None,
+    ) -> ModelRule:
+        """Answers of their own for requests that fit; what is given of the conditions must all hold.
+
+        Rules go before the queue, in the order in which they were made. A rule gives its answers in order,
+        and its last one again and again.
 
         Args:
-            seconds: How long; adds up over several calls.
+            predicate: Whether a request fits.
+            contains: What occurs in the user's message that the request ends with, or, with
+                `tool_result_of`, in a result of that tool. Case counts.
+            matches: Regular expression that finds something there.
+            tool_result_of: Tool whose result the request ends with: the answer to what the tool returned.
+            times: How many requests it answers before it counts no more; None means all.
 
         Raises:
-            ValueError: The time is negative.
+            ValueError: There is no condition, `times` is not positive, or `matches` is no regular
+                expression.
         """
+        check_times(times)
+        condition = _Condition(predicate, contains, _compiled(matches), tool_result_of)
+        if not str(condition):
+            raise ValueError("a rule needs a condition; answers for every request go to the model itself")
+        rule = ModelRule(condition, times, self._lock)
         with self._lock:
-            self._wait += _seconds("seconds", seconds)
-        return self
+            self._rules.append(rule)
+        return rule
 
     def reset(self) -> None:
-        """Forgets the script and the requests."""
+        """Forgets the script, its rules and the requests."""
         with self._lock:
-            self._lines.clear()
+            self._clear()
+            self._rules.clear()
             self._requests.clear()
-            self._wait = 0.0
+            self._unscripted.clear()
 
     # --- looking back
 
@@ -334,49 +273,123 @@ class FakeModel:
         with self._lock:
             return len(self._requests)
 
+    @property
+    def unscripted_requests(self) -> list[ModelRequest]:
+        """The requests that had no answer, oldest first."""
+        with self._lock:
+            return [one.request for one in self._unscripted]
+
+    def assert_exhausted(self) -> None:
+        """Checks that every request had an answer, and that every answer of the script was asked for.
+
+        Answers for every further request, and rules without `times`, need not have been asked for.
+
+        Raises:
+            ScriptMismatch: That is not so; it says what was asked and what was scripted.
+        """
+        self._check(with_leftover=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Checks that every request had an answer. An error on its way out gets a note instead.
+
+        Raises:
+            ScriptMismatch: A request had none.
+        """
+        try:
+            self._check(with_leftover=False)
+        except ScriptMismatch as mismatch:
+            if error is None:
+                raise
+            error.add_note(str(mismatch))
+
     # --- answering
 
     def take(self, request: ModelRequest) -> Scripted:
-        """Logs a request and takes the next answer off the script.
+        """Logs a request and takes the answer to it off the script.
 
         Args:
             request: What the model is asked.
 
         Raises:
-            TurnFailed: The script is used up.
+            TurnFailed: There is none, or a rule's predicate failed.
         """
         with self._lock:
             self._requests.append(request)
-            if not self._lines:
-                raise TurnFailed(INTERNAL_ERROR, _used_up(request, len(self._requests)))
-            line = self._lines[0]
-            if line.left is not None:
-                line.left -= 1
-                if not line.left:
-                    self._lines.popleft()
-            return line.scripted
+            try:
+                rule = next((one for one in self._rules if one.fits(request)), None)
+            except Exception as error:
+                reason = f"a rule's predicate failed: {type(error).__name__}: {error}"
+                raise self._note_unscripted(request, reason) from error
+            script: Script = self if rule is None else rule
+            found = script._next()
+            if found is None:
+                raise self._note_unscripted(request, "the model's script is used up")
+            return found
 
-    def _add(self, answer: ModelAnswer, times: int | None) -> Self:
-        if times is not None and times < 1:
-            raise ValueError(f"times must be positive or None, not {times}")
+    def _note_unscripted(self, request: ModelRequest, reason: str) -> TurnFailed:
+        found = _Unscripted(len(self._requests), request, reason)
+        self._unscripted.append(found)
+        return TurnFailed(
+            INTERNAL_ERROR,
+            f"{reason}: {_asker(found)} has no answer; it was asked {shown(request.last_text, 80)!r}",
+        )
+
+    def _check(self, *, with_leftover: bool) -> None:
         with self._lock:
-            if self._lines and self._lines[-1].left is None:
-                raise ValueError("the answer before this one is for every further request; reset() first")
-            self._lines.append(_Line(Scripted(answer, self._wait), times))
-            self._wait = 0.0
-        return self
+            unscripted = tuple(self._unscripted)
+            leftover = self._all_leftover() if with_leftover else ()
+            scripted = [line for one in (*self._rules, self) for line in one._shown()]
+        if unscripted or leftover:
+            message = _mismatch(unscripted, leftover, scripted)
+            raise ScriptMismatch(message, tuple(one.request for one in unscripted), leftover)
+
+    def _all_leftover(self) -> tuple[str, ...]:
+        return tuple(line for one in (*self._rules, self) for line in one._leftover())
 
 
-def _seconds(name: str, value: float) -> float:
-    if value < 0:
-        raise ValueError(f"{name} must not be negative, not {value}")
-    return value
+def _compiled(pattern: str | re.Pattern[str] | None) -> re.Pattern[str] | None:
+    try:
+        return None if pattern is None else re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"matches is no regular expression: {error}") from error
 
 
-def _used_up(request: ModelRequest, count: int) -> str:
-    asked = request.last_text
-    shown = asked if len(asked) <= 80 else asked[:77] + "..."
-    return (
-        f"the model's script is used up: request {count}, by session {request.session_id!r} of app "
-        f"{request.app_id!r}, has no answer; it was asked {shown!r}"
-    )
+# --- messages for people
+
+
+def _mismatch(unscripted: tuple[_Unscripted, ...], leftover: tuple[str, ...], scripted: list[str]) -> str:
+    parts: list[str] = []
+    if unscripted:
+        count = len(unscripted)
+        parts.append("1 request has no answer:" if count == 1 else f"{count} requests have no answer:")
+        parts += [line for one in unscripted for line in _request_lines(one)]
+    if leftover:
+        parts += ["never asked for:", *(f"  {one}" for one in leftover)]
+    parts += ["scripted:", *(f"  {one}" for one in scripted or ["nothing"])]
+    return "\n".join(parts)
+
+
+def _request_lines(found: _Unscripted) -> list[str]:
+    request = found.request
+    lines = [f"  {_asker(found)} ({found.reason})"]
+    left_out = len(request.messages) - _MOST_MESSAGES
+    if left_out > 0:
+        lines.append(f"    ... {left_out} earlier messages")
+    for message in request.messages[-_MOST_MESSAGES:]:
+        said = [shown(repr(message.content), _LONGEST_MESSAGE)] if message.content else []
+        called = [f"call of {one.name}({shown(str(dict(one.params)))})" for one in message.tool_calls]
+        lines.append(f"    {message.role}: {', '.join([*said, *called])}")
+    lines.append(f"    tools: {', '.join(one.name for one in request.tools) or 'none'}")
+    return lines
+
+
+def _asker(found: _Unscripted) -> str:
+    request = found.request
+    if not request.session_id:
+        return f"request {found.number}, over HTTP for model {request.model_settings.model!r},"
+    return f"request {found.number}, by session {request.session_id!r} of app {request.app_id!r},"

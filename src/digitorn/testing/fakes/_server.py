@@ -76,12 +76,14 @@ class _Server(uvicorn.Server):
         # Transports tell their end on the next round of the loop.
         await asyncio.sleep(0)
 
-    def abort_connections(self) -> None:
-        """Cuts every connection without a goodbye."""
+    def abort_connections(self, client: tuple[str, int] | None = None) -> None:
+        """Cuts every connection, or the one of a client, without a goodbye."""
         for connection in list(self.server_state.connections):
             # The protocols are all on a stream transport, which uvicorn's types do not tell.
             transport: Any = connection.transport
-            transport.abort()
+            # An IPv6 address has more parts than host and port, one that has gone has none.
+            if client is None or (transport.get_extra_info("peername") or ())[:2] == client:
+                transport.abort()
 
 
 class DaemonThread(Protocol):
@@ -215,6 +217,15 @@ class ServerThread:
         if self._server is not None:
             self._server.abort_connections()
 
+    def abort_connection(self, client: tuple[str, int]) -> None:
+        """Cuts one connection as if the network had failed. To be called in the server's loop.
+
+        Args:
+            client: The client's end of it, as the scope of its request names it.
+        """
+        if self._server is not None:
+            self._server.abort_connections(client)
+
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
@@ -234,6 +245,7 @@ class ServerThread:
             ws="websockets-sansio",
             date_header=False,
             server_header=False,
+            proxy_headers=False,
         )
         self._server = server = _Server(config, self._stopping, self._up, self._before_stop)
         await server.serve(sockets=[self._socket])
