@@ -18,6 +18,7 @@ def imported_by(statement: str) -> set[str]:
     [
         "import digitorn.testing",
         "import digitorn.testing.events, digitorn.testing.models, digitorn.testing.assertions",
+        "import digitorn.testing.builders",
     ],
 )
 def test_the_core_imports_no_extra(statement: str) -> None:
@@ -33,15 +34,17 @@ def test_the_core_imports_no_extra(statement: str) -> None:
         "yaml",
         "jinja2",
         "starlette",
+        "polyfactory",
+        "opentelemetry",
     }
     assert found.isdisjoint(extras)
 
 
 def test_every_public_name_is_there() -> None:
     import digitorn.testing
-    from digitorn.testing import events
+    from digitorn.testing import builders, events
 
-    for module in (digitorn.testing, events):
+    for module in (digitorn.testing, events, builders, builders.payloads):
         for name in module.__all__:
             assert hasattr(module, name), name
 

@@ -35,11 +35,11 @@ _Attributes = dict[str, str | int | bool]
 def export_spans(operations: Iterable[Operation], tracer: Tracer) -> None:
     """Gives a tracer a span for each operation.
 
-    A span has the operation's name, its start and end on the daemon's clock, its parent if that is among the
+    A span has the operation's start and end on the daemon's clock, its parent if that is among the
     operations, and its events. Attributes are those of OpenTelemetry's conventions for generative AI where
-    there is one (`gen_ai.tool.name`, `gen_ai.conversation.id`, `gen_ai.usage.input_tokens`, …), else begin with
-    `digitorn.`. What failed or timed out has the status ERROR, what completed OK; an operation that was
-    cancelled, or is still open, has none. An open one ends with its last event, and says
+    there is one (`gen_ai.tool.name`, `gen_ai.conversation.id`, `gen_ai.usage.input_tokens` and others), else
+    begin with `digitorn.`. What failed or timed out has the status ERROR, what completed has OK; what was
+    cancelled, or has not ended, has none. One that has not ended ends with its last event, and says
     `digitorn.operation.open`.
 
     Args:
@@ -49,12 +49,13 @@ def export_spans(operations: Iterable[Operation], tracer: Tracer) -> None:
     Raises:
         ValueError: An operation has no time: none of its events carries one.
     """
-    chosen = list(operations)
-    for one in chosen:
+    listed = list(operations)
+    chosen = set(listed)
+    for one in listed:
         if one.started is None:
             raise ValueError(f"operation {one.id!r} ({one.type} {one.name}) has no time")
-    waiting = [(one, None) for one in chosen if one.parent is None or one.parent not in chosen]
-    stack: list[tuple[Operation, Context | None]] = list(reversed(waiting))
+    roots = [one for one in listed if one.parent is None or one.parent not in chosen]
+    stack: list[tuple[Operation, Context | None]] = [(one, None) for one in reversed(roots)]
     while stack:
         one, around = stack.pop()
         span = _start(one, tracer, around)
@@ -67,8 +68,8 @@ def export_spans(operations: Iterable[Operation], tracer: Tracer) -> None:
 
 def _start(one: Operation, tracer: Tracer, around: Context | None) -> Span:
     action = _NAMES.get(one.type, one.type)
-    name = action if one.name in (action, "turn") else f"{action} {one.name}"
-    # Without a context of its own a root would hang on whatever span the caller is in: that is wanted.
+    name = action if one.type == "turn" else f"{action} {one.names[-1] if one.type == 'tool' else one.name}"
+    # A root becomes a child of the span that the caller is in, if any: that of a test, for example.
     span = tracer.start_span(
         name, context=around, attributes=_of_operation(one), start_time=_nanoseconds(one.started)
     )

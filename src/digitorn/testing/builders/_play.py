@@ -125,12 +125,16 @@ class TurnRun:
         """Whether its message had to wait."""
         return self.script.position is not None
 
-    def announce(self) -> None:
-        """The message waits in the queue (contract: events, section 6.4)."""
+    def announce(self, depth: int) -> None:
+        """The message waits in the queue (contract: events, section 6.4).
+
+        Args:
+            depth: Number of messages in it.
+        """
         queued = payloads.message_queued(
             correlation_id=self.place.correlation_id,
             position=self.script.position or 1,
-            queue_depth=1,
+            queue_depth=depth,
             message_preview=self.script.message[:_LONGEST_PREVIEW],
         )
         self._write(queued)

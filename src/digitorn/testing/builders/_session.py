@@ -55,21 +55,18 @@ class SessionBuilder:
         """Another builder with one more turn.
 
         The turn takes the ids, the numbers and the clock of the session. Its correlation id stays unless an
-        earlier turn has it. A turn that is `queued` is announced while the one before it runs.
+        earlier turn has it. A turn that is `queued` is announced while the one before it runs; behind one
+        that never ends it stays in the queue.
 
         Args:
             turn: The turn.
 
         Raises:
-            ValueError: The turn before it still runs, and this one does not wait for it; or that one waits
-                already.
+            ValueError: A turn before it still runs, and this one does not wait for it.
         """
-        last = self.turns[-1] if self.turns else None
-        if last is not None and last.script.ending == "unfinished":
-            if turn.script.position is None:
-                raise ValueError("the turn before it still runs: let this one be `queued`")
-            if len(self.turns) > 1 and self.turns[-2].script.ending == "unfinished":
-                raise ValueError("the turn before it has not begun: only one can wait")
+        is_busy = any(one.script.ending == "unfinished" for one in self.turns)
+        if is_busy and turn.script.position is None:
+            raise ValueError("a turn before it still runs: let this one be `queued`")
         taken = {one.correlation_id for one in self.turns}
         free = (f"fp-{number:012x}" for number in itertools.count(len(self.turns) + 1))
         wanted = itertools.chain((turn.correlation_id,), free)
@@ -144,16 +141,18 @@ class SessionBuilder:
         runs = [TurnRun(one.script, one.place, writer, number) for number, one in enumerate(self.turns, 1)]
         played = _Played(writer)
         if runs and runs[0].is_queued:
-            runs[0].announce()
+            runs[0].announce(1)
         for run, following in itertools.zip_longest(runs, runs[1:]):
-            if played.begun and played.begun[-1].script.ending == "unfinished":
+            is_busy = bool(played.begun) and played.begun[-1].script.ending == "unfinished"
+            if is_busy:
                 played.waiting.append(run)
-                continue
-            played.begun.append(run)
-            run.play()
+            else:
+                played.begun.append(run)
+                run.play()
             if following is not None and following.is_queued:
-                following.announce()
-            run.end()
+                following.announce(len(played.waiting) + 1)
+            if not is_busy:
+                run.end()
         return played
 
     def _entry(self, run: TurnRun) -> QueueEntry:

@@ -225,7 +225,7 @@ class TurnBuilder:
         writer = Writer(self.start_seq, self.starts_at, self.step)
         run = TurnRun(self.script, self.place, writer, number=1)
         if run.is_queued:
-            run.announce()
+            run.announce(1)
         run.play()
         run.end()
         return writer.events
