@@ -58,7 +58,8 @@ def _builder(event: ir.Event, schemas: Mapping[str, JsonObject], scope: Scope) -
     schema = schemas[f"payloads.{event.name}"]
     examples = _Examples(schemas)
     properties = examples.properties(schema)
-    taken = {_EXTRA}
+    # Neither may hide what the body of the function needs.
+    taken = {_EXTRA, "built"}
     members: list[Member] = []
     for name, member in properties.items():
         argument = free_argument(name, "member", taken)
