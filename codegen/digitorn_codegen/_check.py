@@ -33,6 +33,7 @@ _EXTENSIONS: JsonObject = {
         "x-event-type": _TEXT,
         "x-event-variant": _texts("requires", required=("requires",)),
         "x-event-enveloped": _FLAG,
+        "x-event-defaults": {"type": "object"},
         "x-event-envelope": _FLAG,
         "x-socketio": _texts("namespace", "event"),
         "x-event-lifted": {"type": "object", "additionalProperties": _TEXT},

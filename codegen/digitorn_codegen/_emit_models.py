@@ -145,16 +145,17 @@ def _bound(source: str) -> set[str]:
     return names
 
 
-_FORMATS = ("format", "contentMediaType", "contentEncoding")
+# On the wire dates, addresses and identifiers are text, and stay text; examples are for builders.
+_LEFT_OUT = ("format", "contentMediaType", "contentEncoding", "examples")
 
 
 def _plain(value: JsonValue, table: bool = False) -> JsonValue:
-    """A schema without formats: on the wire dates, addresses and identifiers are text, and stay text."""
+    """A schema without what a class does not show."""
     if isinstance(value, list):
         return [_plain(one) for one in value]
     if not isinstance(value, dict):
         return value
-    found = {key: member for key, member in value.items() if table or key not in _FORMATS}
+    found = {key: member for key, member in value.items() if table or key not in _LEFT_OUT}
     for key, member, is_table in below(found, table):
         found[key] = _plain(member, is_table)
     return found

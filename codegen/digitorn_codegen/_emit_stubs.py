@@ -10,6 +10,7 @@ from typing import cast
 import jinja2
 
 from . import _ir as ir
+from ._emit_builders import Builder, builders
 
 _WIDTH = 110
 
@@ -43,6 +44,9 @@ def emit(contract: ir.Contract) -> dict[str, str]:
         wires = dict.fromkeys(event.wire for event in contract.events if not event.wire.endswith("*"))
         modules["events"] = environment.get_template("events.py.jinja").render(
             contract=contract, envelope=contract.envelope, wires=list(wires)
+        )
+        modules["builders"] = environment.get_template("builders.py.jinja").render(
+            builders=builders(contract), modules=[name for name in imported if name != "messages"]
         )
     if contract.commands:
         keys = [key for command in contract.commands for key in (command.request, command.ack)]
@@ -78,6 +82,7 @@ def _environment() -> jinja2.Environment:
         keywords=_keywords,
         at=_at,
         docs=_docs,
+        builder_docs=_builder_docs,
         styles=_styles,
         media_type=_media_type,
     )
@@ -178,4 +183,13 @@ def _docs(operation: ir.Operation) -> str:
         lines += ["", "        Args:"]
         lines += [_wrap(f"{name}: {prose(text)}", 12, 4) for name, text in arguments if text]
     lines += ["", "        " + prose(f"Contract: `{operation.method} {operation.path}`")]
+    return "\n".join(lines)
+
+
+def _builder_docs(builder: Builder) -> str:
+    """The docstring of a builder, without its quotes."""
+    lines = [prose(f"A payload of `{builder.wire}`."), "", "    Args:"]
+    lines += [_wrap(f"{m.argument}: {prose(m.description)}", 8, 4) for m in builder.members if m.description]
+    lines += ["        extra_members: Further members of the payload, by wire name."]
+    lines += ["", "    Raises:", "        pydantic.ValidationError: The payload breaks the contract."]
     return "\n".join(lines)

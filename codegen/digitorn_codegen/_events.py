@@ -61,6 +61,8 @@ def read_events(definitions: Definitions, documents: Sequence[Document]) -> Even
         text = "holds events but no envelope: mark one schema with 'x-event-envelope': true"
         raise ContractError(documents[0].path.parent, "", text)
     envelope = envelopes[0][1] if envelopes else None
+    if envelopes:
+        _check_defaults(envelopes[0][0], seen.values())
     return Events(
         tuple(sorted(events, key=lambda e: (e.wire, e.variant_key is None, e.variant_key or ""))),
         envelope,
@@ -78,6 +80,15 @@ def _check_shared(document: Document) -> None:
         )
 
 
+def _check_defaults(envelope: Document, documents: Iterable[Document]) -> None:
+    properties = _object(envelope.root, "properties")
+    for document in documents:
+        for name in _object(document.root, "x-event-defaults"):
+            if name not in properties:
+                pointer = f"/x-event-defaults/{escape(name)}"
+                raise ContractError(document.path, pointer, f"the envelope has no {name!r}")
+
+
 def _event(definitions: Definitions, document: Document, wire: str) -> tuple[ir.Event, str]:
     root = document.root
     if root.get("type") != "object":
@@ -92,6 +103,7 @@ def _event(definitions: Definitions, document: Document, wire: str) -> tuple[ir.
         summary=text_of(root, "description"),
         variant_key=text_of(variant, "requires") if isinstance(variant, dict) else None,
         enveloped=root.get("x-event-enveloped") is not False,
+        defaults=_object(root, "x-event-defaults"),
     )
     return event, key
 

@@ -147,6 +147,7 @@ class Event:
         name: The payload class.
         variant_key: Payload key whose presence selects this class among those of one wire name.
         enveloped: Whether it travels inside the event envelope.
+        defaults: Members of the envelope that normally go with it, and their values.
     """
 
     wire: str
@@ -154,6 +155,7 @@ class Event:
     summary: str
     variant_key: str | None
     enveloped: bool
+    defaults: JsonObject
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,7 @@ MALFORMED = {
     '"up",': ('"up", 1,', "/x-constants/WAYS/1"),
     '"type": "object",': ('"type": "object", "x-event-variant": true,', "/x-event-variant"),
     '"title"': ('"x-event-enveloped": "no", "title"', "/x-event-enveloped"),
+    '"properties": {': ('"x-event-defaults": [], "properties": {', "/x-event-defaults"),
     '"description": "A toy moved."': ('"x-command-error": 1', "/x-command-error"),
 }
 

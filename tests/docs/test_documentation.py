@@ -33,3 +33,4 @@ def test_links_between_pages_lead_somewhere() -> None:
 def test_the_pages_with_code_are_found() -> None:
     names = {page.name for page in PAGES if blocks(page)}
     assert names >= {"README.md", "apps.md", "getting-started.md", "streams.md", "assertions.md", "fakes.md"}
+    assert names >= {"builders.md", "operations.md"}

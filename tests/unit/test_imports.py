@@ -18,6 +18,7 @@ def imported_by(statement: str) -> set[str]:
     [
         "import digitorn.testing",
         "import digitorn.testing.events, digitorn.testing.models, digitorn.testing.assertions",
+        "import digitorn.testing.builders",
     ],
 )
 def test_the_core_imports_no_extra(statement: str) -> None:
@@ -34,15 +35,17 @@ def test_the_core_imports_no_extra(statement: str) -> None:
         "jinja2",
         "starlette",
         "openai",
+        "polyfactory",
+        "opentelemetry",
     }
     assert found.isdisjoint(extras)
 
 
 def test_every_public_name_is_there() -> None:
     import digitorn.testing
-    from digitorn.testing import events
+    from digitorn.testing import builders, events
 
-    for module in (digitorn.testing, events):
+    for module in (digitorn.testing, events, builders, builders.payloads):
         for name in module.__all__:
             assert hasattr(module, name), name
 

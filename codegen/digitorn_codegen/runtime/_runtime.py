@@ -103,6 +103,9 @@ class EventPayload(Model):
     """Base of every event payload."""
 
 
+Payload = TypeVar("Payload", bound=EventPayload)
+
+
 # --- REST
 
 
@@ -542,12 +545,14 @@ class EventSpec:
         payload: The payload class.
         variant_key: Payload member whose presence selects this class among those of one wire name.
         enveloped: Whether it travels in the event envelope.
+        defaults: Members of the envelope that normally go with it, and their values.
     """
 
     wire: str
     payload: type[EventPayload]
     variant_key: str | None = None
     enveloped: bool = True
+    defaults: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
 class EventRegistry:
@@ -555,6 +560,7 @@ class EventRegistry:
 
     def __init__(self, specs: Iterable[EventSpec]) -> None:
         self.specs = tuple(specs)
+        self._by_class = {spec.payload: spec for spec in self.specs}
         self._plain: dict[str, type[EventPayload]] = {}
         self._variants: dict[str, tuple[EventSpec, ...]] = {}
         self._patterns: list[EventSpec] = []
@@ -578,9 +584,34 @@ class EventRegistry:
                     return spec.payload
         return found
 
+    def spec_of(self, payload: type[EventPayload]) -> EventSpec | None:
+        """What belongs to a payload class; None if the contract has no such event."""
+        return self._by_class.get(payload)
+
     def types_of(self, payload: type[EventPayload]) -> tuple[str, ...]:
         """The wire names whose payloads are instances of a class, in the contract's order."""
         return tuple(dict.fromkeys(s.wire for s in self.specs if issubclass(s.payload, payload)))
+
+
+def built(
+    payload: type[Payload],
+    example: Mapping[str, object],
+    given: Mapping[str, object],
+    extra: Mapping[str, object] | None,
+) -> Payload:
+    """A payload from an example and the members that are given; what is `NOT_GIVEN` is as in the example.
+
+    Args:
+        payload: The class.
+        example: Every member that must be there, by wire name.
+        given: Members, by wire name.
+        extra: Further members, by wire name.
+
+    Raises:
+        pydantic.ValidationError: The result breaks the contract.
+    """
+    chosen = {name: value for name, value in given.items() if not isinstance(value, NotGiven)}
+    return payload.from_wire({**example, **chosen, **(extra or {})})
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from ._approvals import (
 )
 from ._async.client import AsyncDevClient as AsyncDevClient
 from ._async.turn import AsyncTurn
+from ._capture import EventCapture
 from ._errors import (
     ApiError,
     AppNotPortable,
@@ -45,6 +46,7 @@ from ._generated._runtime import NOT_GIVEN, NotGiven
 from ._generated.events import EventPayload, EventType
 from ._handles import AppHandle, SessionHandle
 from ._log import EventLog
+from ._operations import ForbiddenTransition, Operation, Operations
 from ._select import EventSelector
 from ._stream import AsyncLiveEventStream, LiveEventStream
 from ._sync.client import DevClient
@@ -82,6 +84,7 @@ __all__ = [
     "is_question",
     # events
     "AsyncLiveEventStream",
+    "EventCapture",
     "EventLog",
     "EventPayload",
     "EventSelector",
@@ -90,6 +93,10 @@ __all__ = [
     "LiveEvent",
     "LiveEventStream",
     "UnknownPayload",
+    # operations
+    "ForbiddenTransition",
+    "Operation",
+    "Operations",
     # assertions
     "Check",
     "assertions",

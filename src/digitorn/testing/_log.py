@@ -19,6 +19,7 @@ from ._generated.events import (
     MessageStarted,
 )
 from ._generated.models import PendingApproval
+from ._operations import Operations
 from ._select import Selector
 from ._sequence import Sequence as NumberSequence
 from ._turns import TurnTracker
@@ -241,6 +242,10 @@ class EventLog:
         """The events of one operation so far, in order."""
         with self._lock:
             return _sorted(self._by_op.get(op_id, ()))
+
+    def operations(self) -> Operations:
+        """What the events so far add up to: turns, tool calls, approvals and the like, in order of start."""
+        return Operations.of(self.events())
 
     def pending_approvals(self) -> list[PendingApproval]:
         """Approvals that were asked for here and not resolved so far, oldest first."""

@@ -102,6 +102,11 @@ def is_snapshot(event: AnyEvent) -> bool:
     return event.type in _SNAPSHOT_WIRES
 
 
+def is_snapshot_payload(payload: EventPayload) -> bool:
+    """Whether a payload is that of a snapshot (contract: events, section 5.11)."""
+    return isinstance(payload, _SNAPSHOTS)
+
+
 def is_logged(event: AnyEvent) -> bool:
     """Whether an event is one of the session's own, as opposed to a snapshot made for one socket."""
     return event.is_numbered and not is_snapshot(event)

@@ -9,19 +9,32 @@ from digitorn.testing import (
     AppHandle,
     AsyncDevClient,
     AsyncLiveEventStream,
+    AsyncTurn,
     Check,
     DevClient,
+    EventCapture,
     EventLog,
     EventPayload,
     LiveEvent,
     LiveEventStream,
+    Operation,
+    Operations,
     SessionHandle,
+    Turn,
     TurnResult,
     assertions,
+    builders,
 )
+from digitorn.testing.builders import SessionBuilder, TurnBuilder, payloads
 from digitorn.testing.events import MessageDone, Token, ToolCall
 from digitorn.testing.fakes import FakeDaemon, ModelRequest, ToolDefinition
-from digitorn.testing.models import MessageAccepted, PendingApproval, SessionDetail, TokenResponse
+from digitorn.testing.models import (
+    MessageAccepted,
+    PendingApproval,
+    SessionDetail,
+    SessionHistory,
+    TokenResponse,
+)
 
 
 def waiting(stream: LiveEventStream) -> None:
@@ -126,3 +139,31 @@ def building(daemon: FakeDaemon, request: ModelRequest) -> None:
     assert_type(daemon.deploy(app), AppHandle)
     assert_type(request.excluded_tools, tuple[str, ...])
     assert_type(request.model_settings.temperature, float | None)
+
+
+def building_events(capture: EventCapture) -> None:
+    assert_type(payloads.tool_call(name="Bash", params={"command": "ls"}, success=False), ToolCall)
+    call = builders.event(payloads.tool_call(name="Bash"), seq=3, op_state="failed", correlation_id=None)
+    assert_type(call, LiveEvent[ToolCall])
+    turn = TurnBuilder(session_id="s").user("hi").tool("Bash", {"command": ["ls"]}).approval().text("a", "b")
+    assert_type(turn, TurnBuilder)
+    assert_type(turn.build(), list[LiveEvent[EventPayload]])
+    assert_type(turn.error("rate_limited").queued(), TurnBuilder)
+    session = SessionBuilder().turn(turn)
+    assert_type(session.log(), EventLog)
+    assert_type(session.history(), SessionHistory)
+    assert_type(session.pending_approvals(), list[PendingApproval])
+    capture.publish(payloads.token(delta="x"))
+    capture.publish(call)
+    assert_type(capture.events_of(ToolCall)[0].payload.name, str)
+    assert_type(capture.has_event_of(ToolCall, "token"), bool)
+
+
+def operations(stream: LiveEventStream, turn: Turn, other: AsyncTurn, result: TurnResult) -> None:
+    found = stream.operations().find(name="Bash", type="tool", within=turn)
+    assert_type(found, Operations)
+    assert_type(found.find(within=other).find(within=result).find(within="fp-1").open(), Operations)
+    assert_type(found[0], Operation)
+    assert_type(found[0].duration, float | None)
+    assert_type(found[0].parent, Operation | None)
+    assert_type(Operations.of(stream.log), Operations)

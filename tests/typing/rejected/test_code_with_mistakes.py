@@ -1,6 +1,7 @@
 """Mistakes that type checkers must find: each marked line, and no other. Never run."""
 
-from digitorn.testing import AppBuilder, DevClient, LiveEvent, LiveEventStream, assertions
+from digitorn.testing import AppBuilder, DevClient, EventCapture, LiveEvent, LiveEventStream, assertions
+from digitorn.testing.builders import SessionBuilder, TurnBuilder, event, payloads
 from digitorn.testing.events import EventPayload, Token, ToolCall, ToolStart
 
 
@@ -52,3 +53,24 @@ def wrong_apps(app: AppBuilder) -> None:
     app.with_default_policy("ask")  # E: no such policy
     app.with_tools(3)  # E: a tool has a name
     app.with_model(temprature=0.5)  # E: no such keyword
+
+
+def wrong_builders(capture: EventCapture) -> None:
+    payloads.tool_call(nam="Bash")  # E: misspelt member
+    payloads.tool_call(success="yes")  # E: not a bool
+    payloads.agent_event(action="spawn")  # E: no such value
+    payloads.tol_call()  # E: no such event type
+    event(payloads.token(), op_state="done")  # E: no such state
+    start: LiveEvent[ToolStart] = event(payloads.tool_call())  # E: another payload
+    TurnBuilder().user("hi").error("rate_limit")  # E: no such code
+    TurnBuilder().tool(3)  # E: a tool has a name
+    SessionBuilder().turn("hi")  # E: not a turn
+    capture.publish("token")  # E: not an event
+    capture.has_event_of("tool_cal")  # E: no such wire name
+    print(start)
+
+
+def wrong_operations(stream: LiveEventStream) -> None:
+    stream.operations().find(type="tol")  # E: no such type
+    stream.operations().find(within=3)  # E: not a turn
+    print(stream.operations()[0].statee)  # E: misspelt attribute

@@ -19,6 +19,7 @@ from .._generated.events import (
 )
 from .._handles import SessionHandle
 from .._log import EventLog
+from .._operations import Operations
 from .._select import Selector, Where
 from .._turn_result import TurnResult, collect
 
@@ -76,6 +77,10 @@ class StreamBase:
             types: Payload classes or wire names.
         """
         return self.log.events_of(*types)
+
+    def operations(self) -> Operations:
+        """What the events so far add up to: turns, tool calls, approvals and the like, in order of start."""
+        return self.log.operations()
 
     def turn_result(self, correlation_id: str | None = None) -> TurnResult:
         """What a turn's events so far add up to.

@@ -32,6 +32,9 @@ DEFAULT_MODEL: Final = "fake-model"
 
 _CHAT: Final = "/v1/chat/completions"
 _MODELS: Final = "/v1/models"
+_ANSWER_SECONDS: Final = 10.0
+"""How long the server's thread may take to do something at once."""
+
 _ANY_KEY: Final = "fake-key"
 _CREATED: Final = 1_700_000_000
 
@@ -214,7 +217,8 @@ class FakeModelServer:
 
     def drop_connections(self) -> None:
         """Cuts every connection as if the network had failed; the server itself goes on."""
-        self._running().drop_connections()
+        thread = self._running()
+        thread.submit(thread.abort_connections()).result(_ANSWER_SECONDS)
 
     def _running(self) -> ServerThread:
         if self._thread is None:

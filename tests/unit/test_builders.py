@@ -1,0 +1,425 @@
+"""Turns and sessions that are built: what happened, in the order and under the numbers of the contract."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from digitorn.testing import (
+    EventCapture,
+    EventLog,
+    InvalidPayload,
+    SessionHandle,
+    TurnResult,
+    UnknownPayload,
+    assertions,
+)
+from digitorn.testing._turn_result import collect
+from digitorn.testing.builders import SessionBuilder, TurnBuilder, event, frame, payloads
+from digitorn.testing.builders._errors import ERROR_CLASSES, ErrorCode
+from digitorn.testing.events import (
+    ApprovalResolved,
+    Error,
+    MessageQueued,
+    Result,
+    Token,
+    ToolCall,
+    ToolStart,
+    UserMessage,
+)
+from digitorn.testing.fakes._failures import FAILURES
+from recorder import folded
+
+HANDLE = SessionHandle(session_id="s-1", app_id="app", daemon_url="http://x")
+
+
+def result_of(turn: TurnBuilder) -> TurnResult:
+    return collect(turn.build(), session=HANDLE, correlation_id=turn.correlation_id)
+
+
+def types(turn: TurnBuilder) -> list[str]:
+    return folded([one.type for one in turn.build()])
+
+
+# --- one event
+
+
+def test_an_event_has_the_envelope_of_its_type() -> None:
+    call = event(payloads.tool_call(id="c-1", name="Bash"), seq=7)
+    assert (call.seq, call.type, call.kind, call.event_id) == (7, "tool_call", "session", "ev-000000000007")
+    assert (call.op_id, call.op_type, call.op_state) == ("c-1", "tool", "completed")
+    assert (call.app_id, call.session_id, call.user_id) == ("app", "s-1", "u-1")
+    assert call.correlation_id == "fp-000000000001"
+    assert call.payload.success
+    asked = event(payloads.approval_request(request_id="r-1"))
+    assert (asked.kind, asked.op_id, asked.op_state, asked.correlation_id) == (
+        *("approval", "r-1", "waiting_approval"),
+        None,
+    )
+
+
+def test_what_is_given_wins() -> None:
+    at = datetime(2030, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+    one = event(
+        payloads.token(delta="x", correlation_id="fp-own"),
+        ts=at,
+        correlation_id="fp-2",
+        op_id="o",
+        op_type="system",
+        op_state="failed",
+        op_parent_id="p",
+        event_id="ev-1",
+        session_id="s-2",
+    )
+    assert (one.emitted_at, one.correlation_id, one.op_id, one.op_type) == (at, "fp-2", "o", "system")
+    assert (one.op_state, one.op_parent_id, one.event_id, one.session_id) == ("failed", "p", "ev-1", "s-2")
+    assert event(payloads.token(correlation_id="fp-own")).correlation_id == "fp-own"
+    assert event(payloads.token(), correlation_id=None).correlation_id is None
+
+
+@pytest.mark.parametrize(
+    ("payload", "state"),
+    [
+        (payloads.tool_call(success=False), "failed"),
+        (payloads.user_message(pending=True), "pending"),
+        (payloads.approval_resolved(approved=True), "completed"),
+        (payloads.approval_resolved(approved=False, reason="no"), "cancelled"),
+        (payloads.approval_resolved(approved=False, reason="Timed out"), "timeout"),
+        (payloads.bg_task_update(status="progress"), "running"),
+        (payloads.bg_task_update(status="cancelled"), "cancelled"),
+        (payloads.agent_event(action="agent_result", status="timeout"), "timeout"),
+        (payloads.agent_event(action="agent_cancel"), "cancelled"),
+        (payloads.hook(phase="error"), "failed"),
+        (payloads.hook(phase="cancelled"), "cancelled"),
+        (payloads.hook_notification(level="warning"), "failed"),
+        (payloads.notification_result(error="x"), "failed"),
+        (payloads.message_replaced(queue_depth=2), "pending"),
+        (payloads.message_replaced(), "running"),
+    ],
+)
+def test_the_state_follows_from_the_payload(payload: ToolCall, state: str) -> None:
+    assert event(payload).op_state == state
+
+
+def test_types_that_are_no_part_of_an_operation_have_seven_fields() -> None:
+    one = event(payloads.queue_snapshot(), seq=4)
+    assert set(one) == {"type", "seq", "kind", "app_id", "session_id", "payload", "ts"}
+    assert (one.ts or "").endswith("+00:00")
+
+
+def test_a_control_frame_has_no_number_and_no_session() -> None:
+    one = event(payloads.connected())
+    assert (one.kind, one.session_id, "seq" in one) == ("system", None, False)
+
+
+def test_a_family_of_types_has_a_name_of_its_own() -> None:
+    assert event(payloads.preview_custom()).type == "preview:custom"
+    drawn = event(payloads.preview_custom(extra_members={"x": 1}), type="preview:drawn")
+    assert (drawn.type, drawn["payload"]) == ("preview:drawn", {"x": 1})
+    unknown = event(UnknownPayload.from_wire({"a": 1}), type="later_type")
+    assert (unknown.type, unknown.op_type) == ("later_type", None)
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="the payload of 'token' is no ToolCall"):
+        event(payloads.tool_call(), type="token")
+    with pytest.raises(ValueError, match="UnknownPayload is no event type"):
+        event(UnknownPayload())
+    with pytest.raises(ValueError, match="without an envelope"):
+        event(payloads.web_preview_attached())
+    with pytest.raises(ValueError, match="delta"):
+        payloads.token(delta=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - on purpose
+
+
+# --- turns
+
+
+def test_a_turn_with_a_tool_and_an_approval() -> None:
+    turn = TurnBuilder().user("hi").commentary("Look.").tool("Bash", {"command": "ls"}, result={"n": 1})
+    turn = turn.approval("sure", risk_level="high").text("do", "ne")
+    assert types(turn) == [
+        *("user_message", "message_started", "token", "stream_done", "tool_call_streaming", "tool_start"),
+        *("approval_request", "approval_resolved", "tool_call", "token", "stream_done", "result"),
+        "message_done",
+    ]
+    found = result_of(turn)
+    assert (found.status, found.content, found.commentary) == ("completed", "done", ("Look.",))
+    (call,) = found.tool_calls
+    assert (call.name, call.params, call.success, call.result) == ("Bash", {"command": "ls"}, True, {"n": 1})
+    (approval,) = found.approvals
+    assert (approval.resolution, approval.message) == ("approved", "sure")
+    assert approval.request.risk_level == "high"
+    assert [one.seq for one in turn.build()] == list(range(1, len(turn.build()) + 1))
+    events = turn.build()
+    assert assertions.seq_unique(events)
+    assert assertions.correlation_thread(events)
+    assert assertions.no_errors(events)
+
+
+def test_a_builder_stays_as_it_is() -> None:
+    base = TurnBuilder().user("hi")
+    assert types(base.text("a")) != types(base.tool("Bash"))
+    assert types(base) == ["user_message", "message_started", "stream_done", "result", "message_done"]
+
+
+def test_ids_and_times_are_the_same_each_time_and_go_up() -> None:
+    turn = TurnBuilder(
+        app_id="my-app",
+        session_id="s-9",
+        user_id="me",
+        correlation_id="fp-9",
+        start_seq=40,
+        starts_at=datetime(2026, 5, 1, tzinfo=UTC),
+        step=timedelta(seconds=1),
+    )
+    turn = turn.user("hi").tool("Bash").approval().text("a")
+    events = turn.build()
+    assert turn.frames() == [frame(one) for one in events]
+    assert [one.seq for one in events] == list(range(40, 40 + len(events)))
+    times = [one.emitted_at for one in events]
+    assert times[0] == datetime(2026, 5, 1, tzinfo=UTC)
+    assert times == [datetime(2026, 5, 1, tzinfo=UTC) + timedelta(seconds=n) for n in range(len(events))]
+    assert {one.session_id for one in events} == {"s-9"}
+    assert {one.correlation_id for one in events} == {"fp-9", None}
+    request = next(one for one in events if one.type == "approval_request")
+    assert request["payload"]["created_at"] == (request.emitted_at or times[0]).timestamp()  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def test_thinking_that_is_short_is_not_closed() -> None:
+    short = types(TurnBuilder().thinking("a\nb").text("c"))
+    assert short[2:5] == ["thinking_started", "thinking_delta", "token"]
+    long = types(TurnBuilder().thinking("a\nb\nc").text("d"))
+    assert long[2:6] == ["thinking_started", "thinking_delta", "thinking", "token"]
+
+
+def test_a_commentary_that_no_call_follows_is_a_request_of_its_own() -> None:
+    turn = TurnBuilder().user("hi").commentary("Wait.").text("done")
+    found = result_of(turn)
+    assert (found.commentary, found.content) == (("Wait.",), "done")
+    assert types(turn).count("stream_done") == 2
+
+
+def test_denied_and_timed_out_calls_fail() -> None:
+    denied = result_of(TurnBuilder().tool("Bash", result={"n": 1}).denied("too risky").text("ok"))
+    assert (denied.approvals[0].resolution, denied.approvals[0].message) == ("denied", "too risky")
+    assert (denied.tool_calls[0].success, denied.tool_calls[0].result) == (False, None)
+    assert "too risky" in denied.tool_calls[0].error
+    late = result_of(TurnBuilder().tool("Bash").denied("Approval timed out after 300s").text("ok"))
+    assert late.approvals[0].resolution == "timed_out"
+
+
+def test_a_call_that_fails() -> None:
+    found = result_of(TurnBuilder().tool("Bash", error="no such file").text("sorry"))
+    assert (found.tool_calls[0].success, found.tool_calls[0].error) == (False, "no such file")
+    assert found.status == "completed"
+
+
+def test_a_question_and_its_answer() -> None:
+    found = result_of(TurnBuilder().question("Which?", choices=["a", "b"], answer="b").text("b it is"))
+    assert found.tool_calls[0].result == {"response": "b"}
+    assert (found.approvals[0].message, found.approvals[0].request.description) == ("b", "Which?")
+    open_one = result_of(TurnBuilder().question("Which?"))
+    assert open_one.approvals[0].resolution == "open"
+
+
+def test_a_turn_that_waits_for_an_approval_does_not_end() -> None:
+    turn = TurnBuilder().user("hi").tool("Bash").pending_approval()
+    assert types(turn)[-1] == "approval_request"
+    with pytest.raises(ValueError, match="Bash waits for an approval"):
+        turn.text("done")
+    with pytest.raises(ValueError, match="Bash waits for an approval"):
+        turn.error()
+    assert types(turn.aborted())[-3:] == ["approval_resolved", "abort", "message_cancelled"]
+
+
+@pytest.mark.parametrize("code", sorted(ERROR_CLASSES))
+def test_a_turn_that_fails(code: ErrorCode) -> None:
+    turn = TurnBuilder().user("hi").error(code, "it broke")
+    found = result_of(turn)
+    assert (found.status, found.error) == ("failed", "it broke")
+    assert found.errors[-1].code == code
+    if code.startswith("credential_"):
+        assert types(turn)[-2:] == ["credential_required", "message_done"]
+        assert types(turn.queued())[-2:] == ["error", "message_done"]
+    else:
+        assert types(turn)[-3:] == ["result", "error", "message_done"]
+
+
+def test_failures_are_classified_as_the_embedded_daemon_does() -> None:
+    daemon = {code: (one.category, one.retry) for code, one in FAILURES.items()}
+    assert {code: tuple(one) for code, one in ERROR_CLASSES.items()} == daemon
+
+
+def test_a_turn_that_is_cut_off() -> None:
+    assert types(TurnBuilder().user("hi").text("par").aborted())[-3:] == [
+        "token",
+        "abort",
+        "message_cancelled",
+    ]
+    assert types(TurnBuilder().user("hi").tool("Bash").aborted())[-3:] == [
+        *("tool_start", "abort", "message_cancelled"),
+    ]
+    # One from the queue ends as if it were done.
+    assert types(TurnBuilder().queued().text("par").aborted())[-2:] == ["abort", "message_done"]
+
+
+def test_a_queued_turn_is_announced_first() -> None:
+    events = TurnBuilder().user("hi").queued(position=3).text("a").build()
+    assert [(one.type, one.op_state) for one in events[:3]] == [
+        ("message_queued", "pending"),
+        ("user_message", "pending"),
+        ("message_started", "running"),
+    ]
+    assert events[2]["payload"]["position"] == 3
+    assert [one.type for one in events].count("user_message") == 1
+
+
+def test_usage() -> None:
+    turn = TurnBuilder().user("hi").tool("Bash").text("a").usage(70, 30)
+    found = result_of(turn)
+    assert found.usage is not None
+    assert (found.usage.input_tokens, found.usage.output_tokens) == (70, 30)
+    counters = [(one.type, one["payload"]["count"]) for one in turn.build() if one.type.endswith("n_token")]
+    assert counters == [("in_token", 70)]
+    estimated = result_of(TurnBuilder().user("hi").tool("Bash").text("a")).usage
+    assert estimated is not None
+    assert estimated.input_tokens == 2
+
+
+def test_anything_else_may_happen_in_a_turn() -> None:
+    turn = (
+        TurnBuilder().event(payloads.hook(hook_id="h-1")).event(payloads.token(), op_state="failed").text("a")
+    )
+    hook, token = turn.build()[2:4]
+    assert (hook.type, hook.correlation_id, hook.op_type) == ("hook", turn.correlation_id, "system")
+    assert (token.op_id, token.op_state) == (turn.correlation_id, "failed")
+
+
+def test_an_approval_is_that_of_a_call() -> None:
+    for wrong in (TurnBuilder(), TurnBuilder().tool("Bash").text("a")):
+        with pytest.raises(ValueError, match="an approval is that of a tool call"):
+            wrong.approval()
+
+
+# --- sessions
+
+FIRST = TurnBuilder().user("one").thinking("hm").tool("Bash", {"a": 1}, result={"n": 1}).text("first")
+
+
+def test_turns_of_a_session_have_one_count_and_one_clock() -> None:
+    session = (
+        SessionBuilder(session_id="s-7", start_seq=5).turn(FIRST).turn(TurnBuilder().user("two").text("2"))
+    )
+    events = session.events()
+    assert [one.seq for one in events] == list(range(5, 5 + len(events)))
+    times = [one.emitted_at for one in events if one.emitted_at is not None]
+    assert times == sorted(set(times))
+    assert {one.session_id for one in events} == {"s-7"}
+    log = session.log()
+    assert isinstance(log, EventLog)
+    assert (len(log), log.duplicates, log.foreign) == (len(events), 0, [])
+    assert [event.payload.content for event in log.events_of(Result)] == ["first", "2"]
+    assert [one.correlation_id for one in log.events_of(UserMessage)] == [
+        "fp-000000000001",
+        "fp-000000000002",
+    ]
+    last = log.events_of(Result)[-1].payload
+    assert last.usage.total_input_tokens == 1 + 1 + 1
+    assert last.turn_number == 2
+
+
+def test_correlation_ids_stay_unless_they_are_taken() -> None:
+    own = TurnBuilder(correlation_id="fp-000000000003").user("x").text("x")
+    session = SessionBuilder().turn(own).turn(own).turn(own).turn(FIRST)
+    ids = [one.correlation_id for one in session.log().events_of(UserMessage)]
+    assert ids == ["fp-000000000003", "fp-000000000002", "fp-000000000004", "fp-000000000001"]
+
+
+def test_a_queued_turn_is_announced_while_the_one_before_it_runs() -> None:
+    log = SessionBuilder().turn(FIRST).turn(TurnBuilder().user("two").queued().text("2")).log()
+    assert assertions.event_order(
+        log.events(), ["token", "message_queued", "user_message", "result", "message_done", "message_started"]
+    )
+    assert log.operations().violations == ()
+
+
+def test_the_history_of_a_session() -> None:
+    aborted = TurnBuilder().user("two").text("par").aborted()
+    history = SessionBuilder(title="T").turn(FIRST).turn(aborted).history()
+    assert [(one.role, one.content) for one in history.messages] == [
+        ("user", "one"),
+        ("assistant", ""),
+        ("assistant", "first"),
+        ("user", "two"),
+    ]
+    call = (history.messages[1].tool_calls_1 or [])[0]
+    assert (call.name, call.params, call.result) == ("Bash", {"a": 1}, '{"n": 1}')
+    assert history.messages[1].thinking == "hm"
+    assert (history.title, history.turn_count, history.message_count) == ("T", 2, 4)
+    assert (history.interrupted, history.turn_active, history.last_message_preview) == (True, False, "two")
+    assert (history.event_count, history.events_has_more) == (len(history.events), False)
+    assert history.events_next_seq == history.events[-1].seq
+    # The rows say the same as the live events.
+    log = EventLog(session_id="s-1")
+    for row in history.events:
+        log.feed({key: value for key, value in row.to_wire().items() if key != "id"})
+    assert [one.type for one in log] == [one.type for one in history.events]
+    assert not log.events_of(InvalidPayload)
+
+
+def test_a_session_that_waits_for_an_approval_with_a_message_behind_it() -> None:
+    session = SessionBuilder().turn(FIRST).turn(TurnBuilder().user("rm").tool("Bash").pending_approval())
+    (pending,) = session.pending_approvals()
+    (told,) = session.log().pending_approvals()
+    assert pending.to_wire().items() <= told.to_wire().items()
+    assert (pending.tool_name, pending.session_id) == ("Bash", "s-1")
+    assert session.history().turn_active
+    session = session.turn(TurnBuilder().user("next").queued(position=2).text("never"))
+    history = session.history()
+    assert [(one.message, one.status, one.position) for one in history.pending_queue] == [
+        ("next", "queued", 2)
+    ]
+    assert session.events()[-1].op_state == "pending"
+    with pytest.raises(ValueError, match="let this one be `queued`"):
+        SessionBuilder().turn(FIRST.unfinished()).turn(FIRST)
+    session = session.turn(TurnBuilder().user("last").queued(position=3).text("never"))
+    assert [one.message for one in session.history().pending_queue] == ["next", "last"]
+    assert [one.payload.queue_depth for one in session.log().events_of(MessageQueued)] == [1, 2]
+    with pytest.raises(ValueError, match="let this one be `queued`"):
+        session.turn(FIRST)
+
+
+def test_an_empty_session() -> None:
+    history = SessionBuilder().history()
+    assert (history.messages, history.events, history.last_message_role) == ([], [], "")
+    assert SessionBuilder().log().events() == []
+
+
+# --- the capture
+
+
+def test_a_capture_keeps_what_is_published() -> None:
+    capture = EventCapture()
+    assert not capture.has_event_of(ToolCall)
+    assert capture.publish(payloads.tool_start(id="c-1", name="Bash")).seq == 1
+    capture.publish(payloads.tool_call(id="c-1", name="Bash"))
+    capture.publish(event(payloads.token(delta="x"), seq=10))
+    capture.publish(payloads.token(delta="y"))
+    assert capture.has_event_of(ToolCall)
+    assert capture.has_event_of(Error, "token")
+    assert not capture.has_event_of(ApprovalResolved)
+    assert [one.payload.delta for one in capture.events_of(Token)] == ["x", "y"]
+    assert [one.seq for one in capture.events] == [1, 2, 10, 11]
+    assert [one.state for one in capture.operations().find(name="Bash")] == ["completed"]
+    assert (capture.publish_count, len(capture.events_of(ToolStart))) == (4, 1)
+    with pytest.raises(ValueError, match="did you mean 'token'"):
+        capture.has_event_of("tokn")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - a misspelt name
+    capture.reset()
+    assert (capture.publish_count, capture.events) == (0, [])
+
+
+def test_a_copy_counts_as_published_and_is_kept_once() -> None:
+    capture = EventCapture()
+    one = event(payloads.token(delta="x"))
+    capture.publish(one)
+    capture.publish(one)
+    assert (capture.publish_count, len(capture.events)) == (2, 1)
