@@ -408,3 +408,18 @@ def test_streams_without_an_open_turn_are_not_kept_without_end(client: DevClient
     assert turns[0].result().content == "hi"
     # A session whose stream was closed gets another one.
     assert client.send(turns[0].session, "again", timeout=10).content == "hi"
+
+
+def test_the_operations_of_a_turn(client: DevClient, model: FakeModel, session: SessionHandle) -> None:
+    model.will_call_tool("Bash", {"command": "ls"}, result={"n": 1}).will_respond_with_text("first")
+    model.will_call_tool("Bash", error="no such file").will_respond_with_text("second")
+    client.start_turn(session, "one").result()
+    turn = client.start_turn(session, "two")
+    turn.result()
+    found = turn.stream.operations()
+    assert [one.state for one in found.find(name="Bash")] == ["completed", "failed"]
+    (call,) = found.find(name="Bash", within=turn)
+    assert (call.state, call.turn, call.is_open) == ("failed", turn.correlation_id, False)
+    assert call.parent is not None
+    assert (call.parent.id, call.parent.state) == (turn.correlation_id, "completed")
+    assert (len(found.open()), found.violations) == (0, ())
