@@ -64,12 +64,16 @@ def _builder(event: ir.Event, schemas: Mapping[str, JsonObject], scope: Scope) -
     for name, member in properties.items():
         argument = free_argument(name, "member", taken)
         taken.add(argument)
-        # A member whose shape has no name of its own is passed as an object.
-        kind = expression(member, lambda *_: OPEN_OBJECT, name)
+        kind = expression(member, _unnamed, name)
         description = text_of(member, "description") if isinstance(member, dict) else ""
         members.append(Member(name, argument, kind, description))
     function = scope.allot(snake(event.name), event.name)
     return Builder(function, event.name, event.wire, tuple(members), examples.of_object(schema))
+
+
+def _unnamed(schema: JsonObject, hint: str) -> str:
+    """The type of a member whose shape has no name of its own: any object, checked when called."""
+    return OPEN_OBJECT
 
 
 class _Examples:

@@ -181,7 +181,8 @@ def test_ids_and_times_are_the_same_each_time_and_go_up() -> None:
     assert {one.session_id for one in events} == {"s-9"}
     assert {one.correlation_id for one in events} == {"fp-9", None}
     request = next(one for one in events if one.type == "approval_request")
-    assert request["payload"]["created_at"] == (request.emitted_at or times[0]).timestamp()  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
+    assert request.emitted_at is not None
+    assert request["payload"]["created_at"] == request.emitted_at.timestamp()
 
 
 def test_thinking_that_is_short_is_not_closed() -> None:

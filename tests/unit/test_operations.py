@@ -32,11 +32,11 @@ def test_a_turn_that_waits_is_approved_runs_and_completes() -> None:
     builder = SessionBuilder().turn(TurnBuilder().user("first").text("a"))
     builder = builder.turn(BASH.queued().approval().text("done"))
     events = builder.events()
-    seen: list[dict[str, OpState]] = []
+    seen: list[dict[OpType, OpState]] = []
     for count in range(1, len(events) + 1):
         found = Operations.of(events[:count]).find(within="fp-000000000002")
         assert not found.violations
-        now = {one.type: one.state for one in found}
+        now: dict[OpType, OpState] = {one.type: one.state for one in found}
         if not seen or seen[-1] != now:
             seen.append(now)
     assert seen == [

@@ -138,15 +138,16 @@ def abort(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "session_id": "session_id",
+        "queue_purged": 0,
+        "queue_preserved": True,
+        "task_cancelled": True,
+        "approvals_cancelled": 0,
+    }
     return built(
         _payloads.Abort,
-        {
-            "session_id": "session_id",
-            "queue_purged": 0,
-            "queue_preserved": True,
-            "task_cancelled": True,
-            "approvals_cancelled": 0,
-        },
+        _example,
         {
             "session_id": session_id,
             "queue_purged": queue_purged,
@@ -182,16 +183,17 @@ def active_ops_snapshot(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "app_id": "app_id",
+        "session_id": "session_id",
+        "active_ops": [],
+        "count": 0,
+        "scanned_events": 0,
+        "terminal_states": ["completed", "failed", "cancelled", "timeout"],
+    }
     return built(
         _payloads.ActiveOpsSnapshot,
-        {
-            "app_id": "app_id",
-            "session_id": "session_id",
-            "active_ops": [],
-            "count": 0,
-            "scanned_events": 0,
-            "terminal_states": ["completed", "failed", "cancelled", "timeout"],
-        },
+        _example,
         {
             "app_id": app_id,
             "session_id": session_id,
@@ -216,9 +218,10 @@ def agent_cancel(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.AgentCancel,
-        {},
+        _example,
         {},
         extra_members,
     )
@@ -279,9 +282,10 @@ def agent_event(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"action": "spawn_agent", "op_id": "op_id"}
     return built(
         _payloads.AgentEvent,
-        {"action": "spawn_agent", "op_id": "op_id"},
+        _example,
         {
             "action": action,
             "op_id": op_id,
@@ -319,9 +323,10 @@ def agent_progress(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.AgentProgress,
-        {},
+        _example,
         {},
         extra_members,
     )
@@ -339,9 +344,10 @@ def agent_result(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.AgentResult,
-        {},
+        _example,
         {},
         extra_members,
     )
@@ -359,9 +365,10 @@ def agent_spawn(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.AgentSpawn,
-        {},
+        _example,
         {},
         extra_members,
     )
@@ -405,23 +412,24 @@ def approval_progress(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "request_id": "request_id",
+        "agent_id": "agent_id",
+        "user_id": "user_id",
+        "app_id": "app_id",
+        "session_id": "session_id",
+        "tool_name": "tool_name",
+        "tool_params": {},
+        "risk_level": "medium",
+        "description": "description",
+        "created_at": 0.0,
+        "op_id": "op_id",
+        "approved": False,
+        "reason": "pending_heartbeat",
+    }
     return built(
         _payloads.ApprovalProgress,
-        {
-            "request_id": "request_id",
-            "agent_id": "agent_id",
-            "user_id": "user_id",
-            "app_id": "app_id",
-            "session_id": "session_id",
-            "tool_name": "tool_name",
-            "tool_params": {},
-            "risk_level": "medium",
-            "description": "description",
-            "created_at": 0.0,
-            "op_id": "op_id",
-            "approved": False,
-            "reason": "pending_heartbeat",
-        },
+        _example,
         {
             "request_id": request_id,
             "agent_id": agent_id,
@@ -475,21 +483,22 @@ def approval_request(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "request_id": "request_id",
+        "agent_id": "agent_id",
+        "user_id": "user_id",
+        "app_id": "app_id",
+        "session_id": "session_id",
+        "tool_name": "tool_name",
+        "tool_params": {},
+        "risk_level": "medium",
+        "description": "description",
+        "created_at": 0.0,
+        "op_id": "op_id",
+    }
     return built(
         _payloads.ApprovalRequest,
-        {
-            "request_id": "request_id",
-            "agent_id": "agent_id",
-            "user_id": "user_id",
-            "app_id": "app_id",
-            "session_id": "session_id",
-            "tool_name": "tool_name",
-            "tool_params": {},
-            "risk_level": "medium",
-            "description": "description",
-            "created_at": 0.0,
-            "op_id": "op_id",
-        },
+        _example,
         {
             "request_id": request_id,
             "agent_id": agent_id,
@@ -545,23 +554,24 @@ def approval_resolved(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "request_id": "request_id",
+        "agent_id": "agent_id",
+        "user_id": "user_id",
+        "app_id": "app_id",
+        "session_id": "session_id",
+        "tool_name": "tool_name",
+        "tool_params": {},
+        "risk_level": "medium",
+        "description": "description",
+        "created_at": 0.0,
+        "op_id": "op_id",
+        "approved": True,
+        "reason": "",
+    }
     return built(
         _payloads.ApprovalResolved,
-        {
-            "request_id": "request_id",
-            "agent_id": "agent_id",
-            "user_id": "user_id",
-            "app_id": "app_id",
-            "session_id": "session_id",
-            "tool_name": "tool_name",
-            "tool_params": {},
-            "risk_level": "medium",
-            "description": "description",
-            "created_at": 0.0,
-            "op_id": "op_id",
-            "approved": True,
-            "reason": "",
-        },
+        _example,
         {
             "request_id": request_id,
             "agent_id": agent_id,
@@ -601,27 +611,28 @@ def approvals_snapshot(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "app_id": "app_id",
+        "session_id": "session_id",
+        "pending": [
+            {
+                "request_id": "request_id",
+                "agent_id": "agent_id",
+                "user_id": "user_id",
+                "app_id": "app_id",
+                "session_id": "session_id",
+                "tool_name": "tool_name",
+                "tool_params": {},
+                "risk_level": "medium",
+                "description": "description",
+                "created_at": 0.0,
+            }
+        ],
+        "count": 1,
+    }
     return built(
         _payloads.ApprovalsSnapshot,
-        {
-            "app_id": "app_id",
-            "session_id": "session_id",
-            "pending": [
-                {
-                    "request_id": "request_id",
-                    "agent_id": "agent_id",
-                    "user_id": "user_id",
-                    "app_id": "app_id",
-                    "session_id": "session_id",
-                    "tool_name": "tool_name",
-                    "tool_params": {},
-                    "risk_level": "medium",
-                    "description": "description",
-                    "created_at": 0.0,
-                }
-            ],
-            "count": 1,
-        },
+        _example,
         {
             "app_id": app_id,
             "session_id": session_id,
@@ -646,9 +657,10 @@ def assistant_delta(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.AssistantDelta,
-        {},
+        _example,
         {
             "text": text,
         },
@@ -668,9 +680,10 @@ def assistant_message(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.AssistantMessage,
-        {},
+        _example,
         {},
         extra_members,
     )
@@ -698,9 +711,10 @@ def assistant_message_partial(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.AssistantMessagePartial,
-        {},
+        _example,
         {
             "agent_seq": agent_seq,
             "streaming_status": streaming_status,
@@ -724,9 +738,10 @@ def assistant_stream_snapshot(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.AssistantStreamSnapshot,
-        {},
+        _example,
         {},
         extra_members,
     )
@@ -752,9 +767,10 @@ def background_activation_finished(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.BackgroundActivationFinished,
-        {},
+        _example,
         {
             "activation_id": activation_id,
             "status": status,
@@ -781,9 +797,10 @@ def background_activation_started(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.BackgroundActivationStarted,
-        {},
+        _example,
         {
             "activation_id": activation_id,
             "trigger_id": trigger_id,
@@ -810,9 +827,10 @@ def behavior(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.Behavior,
-        {},
+        _example,
         {
             "rule_id": rule_id,
             "action": action,
@@ -840,9 +858,10 @@ def behavior_directive(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"turn": 0, "directive": "directive", "length": 0}
     return built(
         _payloads.BehaviorDirective,
-        {"turn": 0, "directive": "directive", "length": 0},
+        _example,
         {
             "turn": turn,
             "directive": directive,
@@ -878,17 +897,18 @@ def bg_task_update(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "task_id": "task_id",
+        "tool_name": None,
+        "status": "progress",
+        "elapsed_seconds": 0.0,
+        "result_preview": "",
+        "hint": "",
+        "error": "",
+    }
     return built(
         _payloads.BgTaskUpdate,
-        {
-            "task_id": "task_id",
-            "tool_name": None,
-            "status": "progress",
-            "elapsed_seconds": 0.0,
-            "result_preview": "",
-            "hint": "",
-            "error": "",
-        },
+        _example,
         {
             "task_id": task_id,
             "tool_name": tool_name,
@@ -926,16 +946,17 @@ def compact_done(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "strategy": "strategy",
+        "tokens_before": 0,
+        "tokens_after": 0,
+        "tokens_reduced": 0,
+        "messages_after": 0,
+        "pressure": 0.0,
+    }
     return built(
         _payloads.CompactDone,
-        {
-            "strategy": "strategy",
-            "tokens_before": 0,
-            "tokens_after": 0,
-            "tokens_reduced": 0,
-            "messages_after": 0,
-            "pressure": 0.0,
-        },
+        _example,
         {
             "strategy": strategy,
             "tokens_before": tokens_before,
@@ -966,9 +987,10 @@ def compact_started(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"reason": "context_overflow", "tokens_before": 0, "strategy": "truncate"}
     return built(
         _payloads.CompactStarted,
-        {"reason": "context_overflow", "tokens_before": 0, "strategy": "truncate"},
+        _example,
         {
             "reason": reason,
             "tokens_before": tokens_before,
@@ -1015,22 +1037,23 @@ def compaction(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "reason": "reason",
+        "strategy": "strategy",
+        "tokens_before": 0,
+        "tokens_after": 0,
+        "kept_range": {"from_seq": 0, "to_seq": 0},
+        "compacted_range": {"from_seq": 0, "to_seq": 0},
+        "summary_text": "summary_text",
+        "memory_snapshot": {},
+        "tools_snapshot": {},
+        "setup_summary": [],
+        "tool_examples": [],
+        "tool_injection_mode": "tool_injection_mode",
+    }
     return built(
         _payloads.Compaction,
-        {
-            "reason": "reason",
-            "strategy": "strategy",
-            "tokens_before": 0,
-            "tokens_after": 0,
-            "kept_range": {"from_seq": 0, "to_seq": 0},
-            "compacted_range": {"from_seq": 0, "to_seq": 0},
-            "summary_text": "summary_text",
-            "memory_snapshot": {},
-            "tools_snapshot": {},
-            "setup_summary": [],
-            "tool_examples": [],
-            "tool_injection_mode": "tool_injection_mode",
-        },
+        _example,
         {
             "reason": reason,
             "strategy": strategy,
@@ -1061,9 +1084,10 @@ def connected(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.Connected,
-        {},
+        _example,
         {},
         extra_members,
     )
@@ -1109,20 +1133,21 @@ def credential_auth_required(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "retry": False,
+        "detail": "detail",
+        "provider": "provider",
+        "provider_type": "api_key",
+        "candidates": [],
+        "field_spec": {},
+        "error": "credential_auth_required",
+        "code": "credential_auth_required",
+        "category": "auth",
+        "oauth_missing_scopes": [],
+    }
     return built(
         _payloads.CredentialAuthRequired,
-        {
-            "retry": False,
-            "detail": "detail",
-            "provider": "provider",
-            "provider_type": "api_key",
-            "candidates": [],
-            "field_spec": {},
-            "error": "credential_auth_required",
-            "code": "credential_auth_required",
-            "category": "auth",
-            "oauth_missing_scopes": [],
-        },
+        _example,
         {
             "retry": retry,
             "detail": detail,
@@ -1201,19 +1226,20 @@ def credential_required(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "retry": False,
+        "detail": "detail",
+        "provider": "provider",
+        "provider_type": "api_key",
+        "candidates": [],
+        "field_spec": {},
+        "error": "error",
+        "code": "credential_required",
+        "category": "credential",
+    }
     return built(
         _payloads.CredentialRequired,
-        {
-            "retry": False,
-            "detail": "detail",
-            "provider": "provider",
-            "provider_type": "api_key",
-            "candidates": [],
-            "field_spec": {},
-            "error": "error",
-            "code": "credential_required",
-            "category": "credential",
-        },
+        _example,
         {
             "retry": retry,
             "detail": detail,
@@ -1254,9 +1280,10 @@ def disconnected(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.Disconnected,
-        {},
+        _example,
         {},
         extra_members,
     )
@@ -1283,9 +1310,10 @@ def module_error(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"topic": "topic"}
     return built(
         _payloads.ModuleError,
-        {"topic": "topic"},
+        _example,
         {
             "topic": topic,
             "correlation_id": correlation_id,
@@ -1377,9 +1405,10 @@ def error(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"error": "error"}
     return built(
         _payloads.Error,
-        {"error": "error"},
+        _example,
         {
             "error": error,
             "code": code,
@@ -1427,9 +1456,10 @@ def heartbeat(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.Heartbeat,
-        {},
+        _example,
         {},
         extra_members,
     )
@@ -1457,9 +1487,15 @@ def hook(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "hook_id": "hook_id",
+        "action_type": "action_type",
+        "phase": "phase",
+        "details": {},
+    }
     return built(
         _payloads.Hook,
-        {"hook_id": "hook_id", "action_type": "action_type", "phase": "phase", "details": {}},
+        _example,
         {
             "hook_id": hook_id,
             "action_type": action_type,
@@ -1489,9 +1525,10 @@ def hook_notification(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"title": "title", "message": "message", "level": "level"}
     return built(
         _payloads.HookNotification,
-        {"title": "title", "message": "message", "level": "level"},
+        _example,
         {
             "title": title,
             "message": message,
@@ -1515,9 +1552,10 @@ def in_token(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"count": 0}
     return built(
         _payloads.InToken,
-        {"count": 0},
+        _example,
         {
             "count": count,
         },
@@ -1546,9 +1584,10 @@ def info(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"topic": "topic"}
     return built(
         _payloads.Info,
-        {"topic": "topic"},
+        _example,
         {
             "topic": topic,
             "correlation_id": correlation_id,
@@ -1571,9 +1610,10 @@ def intent_phrases(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.IntentPhrases,
-        {},
+        _example,
         {},
         extra_members,
     )
@@ -1601,9 +1641,16 @@ def memory_snapshot(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "app_id": "app_id",
+        "session_id": "session_id",
+        "goal": "",
+        "todos": [],
+        "facts": [],
+    }
     return built(
         _payloads.MemorySnapshot,
-        {"app_id": "app_id", "session_id": "session_id", "goal": "", "todos": [], "facts": []},
+        _example,
         {
             "app_id": app_id,
             "session_id": session_id,
@@ -1638,9 +1685,10 @@ def memory_update(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"action": "set_goal", "result": None}
     return built(
         _payloads.MemoryUpdate,
-        {"action": "set_goal", "result": None},
+        _example,
         {
             "action": action,
             "result": result,
@@ -1673,9 +1721,10 @@ def message_cancelled(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"session_id": "session_id"}
     return built(
         _payloads.MessageCancelled,
-        {"session_id": "session_id"},
+        _example,
         {
             "session_id": session_id,
             "correlation_id": correlation_id,
@@ -1708,9 +1757,10 @@ def message_done(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"correlation_id": "correlation_id", "session_id": "session_id"}
     return built(
         _payloads.MessageDone,
-        {"correlation_id": "correlation_id", "session_id": "session_id"},
+        _example,
         {
             "correlation_id": correlation_id,
             "session_id": session_id,
@@ -1733,9 +1783,10 @@ def message_failed(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.MessageFailed,
-        {},
+        _example,
         {},
         extra_members,
     )
@@ -1766,9 +1817,15 @@ def message_merged(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "correlation_id": "correlation_id",
+        "position": 0,
+        "merged": False,
+        "replaced": False,
+    }
     return built(
         _payloads.MessageMerged,
-        {"correlation_id": "correlation_id", "position": 0, "merged": False, "replaced": False},
+        _example,
         {
             "correlation_id": correlation_id,
             "position": position,
@@ -1805,16 +1862,17 @@ def message_queued(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "correlation_id": "correlation_id",
+        "position": 0,
+        "queue_depth": 0,
+        "message_preview": "message_preview",
+        "merged": False,
+        "replaced": False,
+    }
     return built(
         _payloads.MessageQueued,
-        {
-            "correlation_id": "correlation_id",
-            "position": 0,
-            "queue_depth": 0,
-            "message_preview": "message_preview",
-            "merged": False,
-            "replaced": False,
-        },
+        _example,
         {
             "correlation_id": correlation_id,
             "position": position,
@@ -1852,9 +1910,15 @@ def message_replaced(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "correlation_id": "correlation_id",
+        "position": 0,
+        "merged": False,
+        "replaced": False,
+    }
     return built(
         _payloads.MessageReplaced,
-        {"correlation_id": "correlation_id", "position": 0, "merged": False, "replaced": False},
+        _example,
         {
             "correlation_id": correlation_id,
             "position": position,
@@ -1891,9 +1955,10 @@ def message_started(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"correlation_id": "correlation_id", "session_id": "session_id"}
     return built(
         _payloads.MessageStarted,
-        {"correlation_id": "correlation_id", "session_id": "session_id"},
+        _example,
         {
             "correlation_id": correlation_id,
             "session_id": session_id,
@@ -1949,9 +2014,10 @@ def notification(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.Notification,
-        {},
+        _example,
         {
             "type": type,
             "tool_name": tool_name,
@@ -1996,15 +2062,16 @@ def notification_result(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "content": "content",
+        "session_id": "session_id",
+        "notifications_count": 0,
+        "tool_calls_count": 0,
+        "error": None,
+    }
     return built(
         _payloads.NotificationResult,
-        {
-            "content": "content",
-            "session_id": "session_id",
-            "notifications_count": 0,
-            "tool_calls_count": 0,
-            "error": None,
-        },
+        _example,
         {
             "content": content,
             "session_id": session_id,
@@ -2030,9 +2097,10 @@ def out_token(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"count": 0}
     return built(
         _payloads.OutToken,
-        {"count": 0},
+        _example,
         {
             "count": count,
         },
@@ -2052,9 +2120,10 @@ def pong(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.Pong,
-        {},
+        _example,
         {},
         extra_members,
     )
@@ -2072,9 +2141,10 @@ def preview_custom(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.PreviewCustom,
-        {},
+        _example,
         {},
         extra_members,
     )
@@ -2097,9 +2167,10 @@ def preview_channel_cleared(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"channel": "channel"}
     return built(
         _payloads.PreviewChannelCleared,
-        {"channel": "channel"},
+        _example,
         {
             "channel": channel,
             "preview_seq": preview_seq,
@@ -2123,9 +2194,10 @@ def preview_cleared(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.PreviewCleared,
-        {},
+        _example,
         {
             "preview_seq": preview_seq,
         },
@@ -2145,9 +2217,10 @@ def preview_delta(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.PreviewDelta,
-        {},
+        _example,
         {},
         extra_members,
     )
@@ -2174,9 +2247,10 @@ def preview_resource_bulk_set(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"channel": "channel", "items": {}, "replace": False}
     return built(
         _payloads.PreviewResourceBulkSet,
-        {"channel": "channel", "items": {}, "replace": False},
+        _example,
         {
             "channel": channel,
             "items": items,
@@ -2206,9 +2280,10 @@ def preview_resource_deleted(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"channel": "channel", "id": "id"}
     return built(
         _payloads.PreviewResourceDeleted,
-        {"channel": "channel", "id": "id"},
+        _example,
         {
             "channel": channel,
             "id": id,
@@ -2241,9 +2316,10 @@ def preview_resource_patched(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"channel": "channel", "id": "id", "patch": {}, "payload": {}}
     return built(
         _payloads.PreviewResourcePatched,
-        {"channel": "channel", "id": "id", "patch": {}, "payload": {}},
+        _example,
         {
             "channel": channel,
             "id": id,
@@ -2276,9 +2352,10 @@ def preview_resource_set(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"channel": "channel", "id": "id", "payload": {}}
     return built(
         _payloads.PreviewResourceSet,
-        {"channel": "channel", "id": "id", "payload": {}},
+        _example,
         {
             "channel": channel,
             "id": id,
@@ -2317,9 +2394,17 @@ def preview_snapshot(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "session_id": "session_id",
+        "user_id": None,
+        "state": {},
+        "resources": {},
+        "nodes": [],
+        "edges": [],
+    }
     return built(
         _payloads.PreviewSnapshot,
-        {"session_id": "session_id", "user_id": None, "state": {}, "resources": {}, "nodes": [], "edges": []},
+        _example,
         {
             "session_id": session_id,
             "user_id": user_id,
@@ -2353,9 +2438,10 @@ def preview_state_changed(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"key": "key", "value": None}
     return built(
         _payloads.PreviewStateChanged,
-        {"key": "key", "value": None},
+        _example,
         {
             "key": key,
             "value": value,
@@ -2382,9 +2468,10 @@ def preview_state_patched(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"patch": {}}
     return built(
         _payloads.PreviewStatePatched,
-        {"patch": {}},
+        _example,
         {
             "patch": patch,
             "preview_seq": preview_seq,
@@ -2414,9 +2501,10 @@ def progress(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"topic": "topic"}
     return built(
         _payloads.Progress,
-        {"topic": "topic"},
+        _example,
         {
             "topic": topic,
             "correlation_id": correlation_id,
@@ -2447,9 +2535,10 @@ def queue_snapshot(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"entries": [], "depth": 0, "is_active": False}
     return built(
         _payloads.QueueSnapshot,
-        {"entries": [], "depth": 0, "is_active": False},
+        _example,
         {
             "entries": entries,
             "depth": depth,
@@ -2476,9 +2565,10 @@ def queue_cleared(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"session_id": "session_id", "cancelled": 0}
     return built(
         _payloads.QueueCleared,
-        {"session_id": "session_id", "cancelled": 0},
+        _example,
         {
             "session_id": session_id,
             "cancelled": cancelled,
@@ -2505,9 +2595,10 @@ def queue_full(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"depth": 0, "max": 0, "session_id": "session_id"}
     return built(
         _payloads.QueueFull,
-        {"depth": 0, "max": 0, "session_id": "session_id"},
+        _example,
         {
             "depth": depth,
             "max": max,
@@ -2538,9 +2629,10 @@ def module_result(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"topic": "topic"}
     return built(
         _payloads.ModuleResult,
-        {"topic": "topic"},
+        _example,
         {
             "topic": topic,
             "correlation_id": correlation_id,
@@ -2585,17 +2677,18 @@ def result(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "content": "content",
+        "session_id": "session_id",
+        "tool_calls_count": 0,
+        "turns_used": 1,
+        "truncated": False,
+        "error": None,
+        "usage": {"input_tokens": 0, "output_tokens": 0},
+    }
     return built(
         _payloads.Result,
-        {
-            "content": "content",
-            "session_id": "session_id",
-            "tool_calls_count": 0,
-            "turns_used": 1,
-            "truncated": False,
-            "error": None,
-            "usage": {"input_tokens": 0, "output_tokens": 0},
-        },
+        _example,
         {
             "content": content,
             "session_id": session_id,
@@ -2643,19 +2736,20 @@ def session_snapshot(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "app_id": "app_id",
+        "session_id": "session_id",
+        "title": None,
+        "created_at": None,
+        "last_active": None,
+        "message_count": 0,
+        "tokens": {"prompt": 0, "completion": 0, "total": 0},
+        "turn_running": False,
+        "interrupted": False,
+    }
     return built(
         _payloads.SessionSnapshot,
-        {
-            "app_id": "app_id",
-            "session_id": "session_id",
-            "title": None,
-            "created_at": None,
-            "last_active": None,
-            "message_count": 0,
-            "tokens": {"prompt": 0, "completion": 0, "total": 0},
-            "turn_running": False,
-            "interrupted": False,
-        },
+        _example,
         {
             "app_id": app_id,
             "session_id": session_id,
@@ -2701,18 +2795,19 @@ def state_snapshot(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "schema_version": 1,
+        "app_id": "app_id",
+        "session_id": "session_id",
+        "user_id": "user_id",
+        "seq": 0,
+        "queue": {"entries": [], "depth": 0, "is_active": False},
+        "compaction": {"had_compaction": False},
+        "server_time": "server_time",
+    }
     return built(
         _payloads.StateSnapshot,
-        {
-            "schema_version": 1,
-            "app_id": "app_id",
-            "session_id": "session_id",
-            "user_id": "user_id",
-            "seq": 0,
-            "queue": {"entries": [], "depth": 0, "is_active": False},
-            "compaction": {"had_compaction": False},
-            "server_time": "server_time",
-        },
+        _example,
         {
             "schema_version": schema_version,
             "app_id": app_id,
@@ -2744,9 +2839,10 @@ def status(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.Status,
-        {},
+        _example,
         {
             "phase": phase,
         },
@@ -2768,9 +2864,10 @@ def stream_catchup(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"partials": {}}
     return built(
         _payloads.StreamCatchup,
-        {"partials": {}},
+        _example,
         {
             "partials": partials,
         },
@@ -2790,9 +2887,10 @@ def stream_done(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.StreamDone,
-        {},
+        _example,
         {},
         extra_members,
     )
@@ -2821,9 +2919,10 @@ def system_message(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"content": "content", "source": "other"}
     return built(
         _payloads.SystemMessage,
-        {"content": "content", "source": "other"},
+        _example,
         {
             "content": content,
             "source": source,
@@ -2852,9 +2951,10 @@ def terminal_output(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"stdout": "stdout", "stderr": "", "op_parent_id": "op_parent_id"}
     return built(
         _payloads.TerminalOutput,
-        {"stdout": "stdout", "stderr": "", "op_parent_id": "op_parent_id"},
+        _example,
         {
             "stdout": stdout,
             "stderr": stderr,
@@ -2880,9 +2980,10 @@ def thinking(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"text": "text"}
     return built(
         _payloads.Thinking,
-        {"text": "text"},
+        _example,
         {
             "text": text,
             "count": count,
@@ -2907,9 +3008,10 @@ def thinking_delta(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"delta": "delta"}
     return built(
         _payloads.ThinkingDelta,
-        {"delta": "delta"},
+        _example,
         {
             "delta": delta,
             "count": count,
@@ -2930,9 +3032,10 @@ def thinking_started(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.ThinkingStarted,
-        {},
+        _example,
         {},
         extra_members,
     )
@@ -2960,9 +3063,10 @@ def token(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"delta": "delta"}
     return built(
         _payloads.Token,
-        {"delta": "delta"},
+        _example,
         {
             "delta": delta,
             "count": count,
@@ -2992,9 +3096,10 @@ def token_usage(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.TokenUsage,
-        {},
+        _example,
         {
             "input": input,
             "output": output,
@@ -3053,9 +3158,10 @@ def tool_call(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"id": "id", "name": "name", "params": {}, "success": True, "error": ""}
     return built(
         _payloads.ToolCall,
-        {"id": "id", "name": "name", "params": {}, "success": True, "error": ""},
+        _example,
         {
             "id": id,
             "name": name,
@@ -3099,9 +3205,10 @@ def tool_call_streaming(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"call_id": "call_id", "name": "name"}
     return built(
         _payloads.ToolCallStreaming,
-        {"call_id": "call_id", "name": "name"},
+        _example,
         {
             "call_id": call_id,
             "name": name,
@@ -3124,9 +3231,10 @@ def tool_end(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.ToolEnd,
-        {},
+        _example,
         {},
         extra_members,
     )
@@ -3150,9 +3258,10 @@ def tool_result(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.ToolResult,
-        {},
+        _example,
         {
             "tool_call_id": tool_call_id,
             "output": output,
@@ -3191,26 +3300,27 @@ def tool_start(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "id": "id",
+        "call_id": "call_id",
+        "name": "name",
+        "params": {},
+        "label": "label",
+        "detail": "detail",
+        "display": {
+            "verb": "verb",
+            "detail": "detail",
+            "icon": "tool",
+            "channel": "chat",
+            "hidden": False,
+            "category": "action",
+            "group": "",
+        },
+        "correlation_id": None,
+    }
     return built(
         _payloads.ToolStart,
-        {
-            "id": "id",
-            "call_id": "call_id",
-            "name": "name",
-            "params": {},
-            "label": "label",
-            "detail": "detail",
-            "display": {
-                "verb": "verb",
-                "detail": "detail",
-                "icon": "tool",
-                "channel": "chat",
-                "hidden": False,
-                "category": "action",
-                "group": "",
-            },
-            "correlation_id": None,
-        },
+        _example,
         {
             "id": id,
             "call_id": call_id,
@@ -3239,22 +3349,23 @@ def turn_heartbeat(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "turn": {
+            "correlation_id": "correlation_id",
+            "started_at": 0.0,
+            "last_activity_at": 0.0,
+            "phase": "generating",
+            "tool_calls_count": 0,
+            "tokens_out": 0,
+            "tokens_in": 0,
+            "interrupted": False,
+            "duration_ms": 0,
+            "idle_ms": 0,
+        }
+    }
     return built(
         _payloads.TurnHeartbeat,
-        {
-            "turn": {
-                "correlation_id": "correlation_id",
-                "started_at": 0.0,
-                "last_activity_at": 0.0,
-                "phase": "generating",
-                "tool_calls_count": 0,
-                "tokens_out": 0,
-                "tokens_in": 0,
-                "interrupted": False,
-                "duration_ms": 0,
-                "idle_ms": 0,
-            }
-        },
+        _example,
         {
             "turn": turn,
         },
@@ -3282,9 +3393,10 @@ def turn_complete(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.TurnComplete,
-        {},
+        _example,
         {
             "content": content,
             "tool_calls_count": tool_calls_count,
@@ -3313,9 +3425,14 @@ def turn_terminal(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "correlation_id": "correlation_id",
+        "session_id": "session_id",
+        "status": "completed",
+    }
     return built(
         _payloads.TurnTerminal,
-        {"correlation_id": "correlation_id", "session_id": "session_id", "status": "completed"},
+        _example,
         {
             "correlation_id": correlation_id,
             "session_id": session_id,
@@ -3352,15 +3469,16 @@ def user_message(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "session_id": "session_id",
+        "role": "user",
+        "content": "content",
+        "correlation_id": "correlation_id",
+        "pending": False,
+    }
     return built(
         _payloads.UserMessage,
-        {
-            "session_id": "session_id",
-            "role": "user",
-            "content": "content",
-            "correlation_id": "correlation_id",
-            "pending": False,
-        },
+        _example,
         {
             "session_id": session_id,
             "role": role,
@@ -3395,9 +3513,10 @@ def warning(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"topic": "topic"}
     return built(
         _payloads.Warning,
-        {"topic": "topic"},
+        _example,
         {
             "topic": topic,
             "correlation_id": correlation_id,
@@ -3440,15 +3559,16 @@ def web_preview_attach(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "request_id": "request_id",
+        "session_id": "session_id",
+        "name": "name",
+        "type": "proxy",
+        "preview_url_template": "preview_url_template",
+    }
     return built(
         _payloads.WebPreviewAttach,
-        {
-            "request_id": "request_id",
-            "session_id": "session_id",
-            "name": "name",
-            "type": "proxy",
-            "preview_url_template": "preview_url_template",
-        },
+        _example,
         {
             "request_id": request_id,
             "session_id": session_id,
@@ -3487,9 +3607,10 @@ def web_preview_attached(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"session_id": "session_id", "name": "name", "type": "type", "url": "url"}
     return built(
         _payloads.WebPreviewAttached,
-        {"session_id": "session_id", "name": "name", "type": "type", "url": "url"},
+        _example,
         {
             "session_id": session_id,
             "name": name,
@@ -3515,9 +3636,10 @@ def widget_cleared(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"widget_seq": 0}
     return built(
         _payloads.WidgetCleared,
-        {"widget_seq": 0},
+        _example,
         {
             "widget_seq": widget_seq,
         },
@@ -3541,9 +3663,10 @@ def widget_close(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"widget_id": "widget_id", "widget_seq": 0}
     return built(
         _payloads.WidgetClose,
-        {"widget_id": "widget_id", "widget_seq": 0},
+        _example,
         {
             "widget_id": widget_id,
             "widget_seq": widget_seq,
@@ -3572,9 +3695,15 @@ def widget_error(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "widget_id": "widget_id",
+        "binding": None,
+        "message": "message",
+        "widget_seq": 0,
+    }
     return built(
         _payloads.WidgetError,
-        {"widget_id": "widget_id", "binding": None, "message": "message", "widget_seq": 0},
+        _example,
         {
             "widget_id": widget_id,
             "binding": binding,
@@ -3615,19 +3744,20 @@ def widget_render(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {
+        "widget_id": "widget_id",
+        "zone": "inline",
+        "target": None,
+        "ref": "ref",
+        "tree": None,
+        "ctx": {},
+        "turn_id": None,
+        "mounted_at": 0.0,
+        "widget_seq": 0,
+    }
     return built(
         _payloads.WidgetRender,
-        {
-            "widget_id": "widget_id",
-            "zone": "inline",
-            "target": None,
-            "ref": "ref",
-            "tree": None,
-            "ctx": {},
-            "turn_id": None,
-            "mounted_at": 0.0,
-            "widget_seq": 0,
-        },
+        _example,
         {
             "widget_id": widget_id,
             "zone": zone,
@@ -3665,9 +3795,10 @@ def widget_snapshot(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {}
     return built(
         _payloads.WidgetSnapshot,
-        {},
+        _example,
         {
             "session_id": session_id,
             "mounted": mounted,
@@ -3695,9 +3826,10 @@ def widget_state(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"state": {}, "widget_seq": 0}
     return built(
         _payloads.WidgetState,
-        {"state": {}, "widget_seq": 0},
+        _example,
         {
             "state": state,
             "widget_seq": widget_seq,
@@ -3724,9 +3856,10 @@ def widget_update(
     Raises:
         pydantic.ValidationError: The payload breaks the contract.
     """
+    _example: dict[str, object] = {"widget_id": "widget_id", "patch": {}, "widget_seq": 0}
     return built(
         _payloads.WidgetUpdate,
-        {"widget_id": "widget_id", "patch": {}, "widget_seq": 0},
+        _example,
         {
             "widget_id": widget_id,
             "patch": patch,
