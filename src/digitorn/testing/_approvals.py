@@ -3,6 +3,8 @@
 import asyncio
 import concurrent.futures
 import inspect
+import logging
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -83,8 +85,12 @@ class ApproveWhen:
     def __call__(self, request: PendingApproval) -> Decision | None:
         if is_question(request):
             return None
-        approved = self.predicate(request)
-        return Decision(approved, "" if approved else self.reason)
+        holds: object = self.predicate(request)
+        if inspect.isawaitable(holds):
+            if inspect.iscoroutine(holds):
+                holds.close()
+            raise TypeError("ApproveWhen takes a plain function; a coroutine function is a policy by itself")
+        return Decision(True) if holds else Decision(False, self.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +122,8 @@ class AnswerWith:
             (answer for part, answer in self.answer.items() if any(part in text for text in asked)), None
         )
 
+
+_logger = logging.getLogger("digitorn.testing")
 
 _OWN_CODE: Final = (ApproveAll, DenyAll, LeaveOpen)
 
@@ -249,15 +257,52 @@ async def ask(policy: ApprovalPolicy, request: PendingApproval, *, on_thread: bo
         TypeError: The policy gave something else than a decision.
     """
     if on_thread and not isinstance(policy, _OWN_CODE):
-        said = await asyncio.to_thread(policy, request)
+        said = await _on_thread(policy, request)
     else:
         said = policy(request)
     # Whether it keeps to its type only a type checker of the user's would know.
     verdict = cast("object", await said if inspect.isawaitable(said) else said)
     if isinstance(verdict, bool):
         return Decision(verdict)
-    if verdict is None or isinstance(verdict, Decision):
+    if isinstance(verdict, Decision):
+        _check(verdict)
         return verdict
+    if verdict is None:
+        return None
     raise TypeError(
         f"an approval policy gives a Decision, a bool or None; {policy!r} gave {type(verdict).__name__}"
     )
+
+
+def _check(decision: Decision) -> None:
+    approved, message = cast("object", decision.approved), cast("object", decision.message)
+    if not isinstance(approved, bool) or not isinstance(message, str):
+        raise TypeError(f"a Decision has a bool and a text, not {decision!r}")
+
+
+async def _on_thread(policy: ApprovalPolicy, request: PendingApproval) -> Verdict | Awaitable[Verdict]:
+    """Calls a policy on a thread of its own: those of a pool would keep the interpreter from exiting."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[tuple[Verdict | Awaitable[Verdict], BaseException | None]] = loop.create_future()
+
+    def end(said: Verdict | Awaitable[Verdict], error: BaseException | None) -> None:
+        if not ended.done():
+            ended.set_result((said, error))
+
+    def work() -> None:
+        said: Verdict | Awaitable[Verdict] = None
+        failed: BaseException | None = None
+        try:
+            said = policy(request)
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            failed = error
+        try:
+            loop.call_soon_threadsafe(end, said, failed)
+        except RuntimeError:
+            _logger.warning("an approval policy ended after its stream: request %s", request.request_id)
+
+    threading.Thread(target=work, name="approval-policy", daemon=True).start()
+    said, error = await ended
+    if error is not None:
+        raise error
+    return said

@@ -400,6 +400,11 @@ class EventLog:
         """The turn that runs, for those who read in order; None when none is known to."""
         return self._tracker.running
 
+    def is_waiting_below(self, seq: int) -> bool:
+        """Whether those who read in order still wait for a number up to this one."""
+        with self._lock:
+            return self._numbers.is_holding and self._numbers.frontier < seq
+
     def give_up(self, seq: int) -> None:
         """Makes those who read in order wait no longer for missing numbers.
 

@@ -4,7 +4,7 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar, cast
 
 import aiohttp
@@ -116,21 +116,25 @@ class EventSocket:
         client.on("*", self._pushed, namespace=EVENT_NAMESPACE)
         client.on("disconnect", self._disconnected, namespace=EVENT_NAMESPACE)
         self._client, self._closing, self._gone = client, False, asyncio.Event()
+        client.on_engine_lost = self._gone.set
         auth = ConnectAuth(token=token).to_wire() if token else None
+        connecting = client.connect(
+            self.daemon_url,
+            auth=auth,
+            transports=["websocket"],
+            namespaces=[EVENT_NAMESPACE],
+            wait_timeout=timeout,
+        )
         try:
             async with asyncio.timeout(timeout):
-                await client.connect(
-                    self.daemon_url,
-                    auth=auth,
-                    transports=["websocket"],
-                    namespaces=[EVENT_NAMESPACE],
-                    wait_timeout=timeout,
-                )
-        except _CONNECT_ERRORS as error:
+                await self._unless_lost(connecting, "the handshake")
+        except (*_CONNECT_ERRORS, DaemonUnreachable) as error:
             refused = bool(client.failed_namespaces)
             await self.close()
             if refused:
                 raise HandshakeRefused from None
+            if isinstance(error, DaemonUnreachable):
+                raise
             said = str(error) or f"no handshake within {timeout:g} s"
             raise DaemonUnreachable(self.daemon_url, f"Socket.IO: {said}") from None
         except BaseException:
@@ -153,24 +157,29 @@ class EventSocket:
         """
         if self._client is None:
             raise DaemonUnreachable(self.daemon_url, f"{command.name}: the connection is closed")
-        asking = asyncio.ensure_future(
-            self._client.call(command.name, request.to_wire(), namespace=command.namespace, timeout=timeout)
+        asking = self._client.call(
+            command.name, request.to_wire(), namespace=command.namespace, timeout=timeout
         )
-        # An acknowledgement never comes over a connection that is gone.
+        try:
+            raw = await self._unless_lost(asking, command.name)
+        except SocketIOError as error:
+            said = str(error) or f"no acknowledgement within {timeout:g} s"
+            raise DaemonUnreachable(self.daemon_url, f"{command.name}: {said}") from None
+        return read_ack(command, raw)
+
+    async def _unless_lost(self, coroutine: Coroutine[Any, Any, object], what: str) -> object:
+        """The result of a coroutine that waits for the peer; one that is gone never answers."""
+        asking = asyncio.ensure_future(coroutine)
         going = asyncio.ensure_future(self._gone.wait())
         try:
             await asyncio.wait({asking, going}, return_when=asyncio.FIRST_COMPLETED)
             if not asking.done():
-                raise DaemonUnreachable(self.daemon_url, f"{command.name}: the connection was lost")
-            raw: object = asking.result()
-        except SocketIOError as error:
-            said = str(error) or f"no acknowledgement within {timeout:g} s"
-            raise DaemonUnreachable(self.daemon_url, f"{command.name}: {said}") from None
+                raise DaemonUnreachable(self.daemon_url, f"{what}: the connection was lost")
+            return asking.result()
         finally:
             asking.cancel()
             going.cancel()
             await asyncio.wait({asking, going})
-        return read_ack(command, raw)
 
     @property
     def connected(self) -> bool:
@@ -235,5 +244,13 @@ class _EngineClient(engineio.AsyncClient):  # type: ignore[misc] # the package h
 
 
 class _SocketClient(socketio.AsyncClient):  # type: ignore[misc] # the package has no types
+    on_engine_lost: Callable[[], None] | None = None
+
     def _engineio_client_class(self) -> type[engineio.AsyncClient]:
         return _EngineClient
+
+    async def _handle_eio_disconnect(self, *reason: object) -> None:
+        # In the middle of a handshake the namespace's own event does not come.
+        await super()._handle_eio_disconnect(*reason)
+        if self.on_engine_lost is not None:
+            self.on_engine_lost()

@@ -186,7 +186,8 @@ def collect(
         ending: How the turn ended where no event of it says so.
     """
     result = next((one.payload for one in reversed(events) if isinstance(one.payload, Result)), None)
-    errors = _errors(events)
+    # One that names no turn may be of something else that failed meanwhile, such as an activation.
+    errors = _errors(event for event in events if event.correlation_id == correlation_id)
     messages = _messages(events, None if result is None else result.content)
     answer = next((one.text for one in messages if one.kind == "answer"), "")
     return TurnResult(

@@ -1,5 +1,8 @@
 """Approval policies: of a client, of one turn, of a stream."""
 
+import re
+from typing import Any, cast
+
 import pytest
 
 from digitorn.testing import (
@@ -234,3 +237,55 @@ async def test_a_policy_that_raises_where_no_turn_is_read_is_told_by_the_stream(
 async def test_one_says_it_in_one_way(client: AsyncDevClient, session: SessionHandle) -> None:
     with pytest.raises(ValueError, match="not both"):
         await client.start_turn(session, "go", approvals=DenyAll(), auto_approve=True)
+
+
+async def test_what_a_turn_asked_before_it_was_taken_up_is_decided(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    model.will_respond_with_text("first")
+    asks(model)
+    await client.send(session, "1", timeout=10)
+    accepted = await client.post_message_raw(session, "2")
+    async with await client.open_event_stream(session, auto_approve=False) as stream:
+        await stream.wait_for(ApprovalRequest, timeout=10)
+    turn = await client.turn(session, accepted)
+    assert (await turn.result(timeout=10)).approvals[0].approved
+
+
+WRONG: Any = 3
+NONSENSE: list[ApprovalPolicy] = [
+    lambda one: Decision(WRONG),
+    lambda one: Decision(True, WRONG),
+    lambda one: cast("bool", WRONG),
+    AnswerWith("blue", otherwise=lambda one: cast("bool", WRONG)),
+]
+
+
+@pytest.mark.parametrize("policy", NONSENSE)
+async def test_a_policy_that_decides_nonsense_ends_the_wait(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle, policy: ApprovalPolicy
+) -> None:
+    asks(model)
+    turn = await client.start_turn(session, "go", approvals=policy)
+    with pytest.raises(CallbackFailed, match="TypeError"):
+        await turn.result(timeout=10)
+    await turn.abort()
+
+
+async def test_a_predicate_may_give_what_is_true_or_not(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    asks(model)
+    asks(model, command="rm")
+    # As users write it: a match is no bool, but true.
+    policy = ApproveWhen(lambda one: cast("bool", re.search("ls", one.tool_params["command"])))
+    results = [await client.send(session, text, approvals=policy, timeout=10) for text in "12"]
+    assert [one.approvals[0].resolution for one in results] == ["approved", "denied"]
+
+
+@pytest.mark.parametrize("policy", [ApproveAll, True, "all"])
+async def test_what_is_no_policy_is_refused_at_once(
+    client: AsyncDevClient, session: SessionHandle, policy: object
+) -> None:
+    with pytest.raises(TypeError, match=r"takes a policy such as ApproveAll\(\)"):
+        await client.start_turn(session, "go", approvals=policy)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - that is the point

@@ -326,6 +326,7 @@ class AsyncDevClient:
         Raises:
             EventTimeout: It does not know it in time.
         """
+        await self._check_not_deleted(session)
         deadline = time.monotonic() + timeout
         interval = _POLL_FIRST
         while True:
@@ -452,11 +453,12 @@ class AsyncDevClient:
             raise ValueError(
                 "there is no turn to take up; a session has a first_turn if it was made with a message"
             )
+        await self._check_not_deleted(session)
         async with self._lock_of(session):
+            self._approvals.begin(protocol.correlation_id_of(turn))
             stream = await self._shared_stream(session)
             if not stream.is_joined:
                 await stream.join(from_now=True)
-            self._approvals.begin(protocol.correlation_id_of(turn))
             await stream.fill_gaps(since=0)
             handle = stream.turn(turn, timeout=self.timeout if timeout is None else timeout)
         await self._close_idle_streams()
@@ -660,7 +662,8 @@ class AsyncDevClient:
         idle = [one for one in list(self._streams.values()) if not one.has_open_turns]
         for stream in idle[:-_IDLE_STREAMS]:
             async with self._lock_of(stream.session):
-                if not stream.has_open_turns:
+                # Another may stand in its place by now.
+                if not stream.has_open_turns and self._streams.get(_key(stream.session)) is stream:
                     await self._drop_stream(stream.session)
 
     async def _drop_stream(self, session: SessionHandle) -> None:
@@ -1184,6 +1187,8 @@ def _message_id() -> str:
 def _policy(approvals: ApprovalPolicy | None, auto_approve: bool | None) -> ApprovalPolicy | None:
     if approvals is not None and auto_approve is not None:
         raise ValueError("pass approvals= or its short form auto_approve=, not both")
+    if approvals is not None and (isinstance(approvals, type) or not callable(approvals)):
+        raise TypeError(f"approvals= takes a policy such as ApproveAll() or a function, not {approvals!r}")
     return approvals if auto_approve is None else short_form(auto_approve)
 
 

@@ -55,6 +55,8 @@ _RECONNECT_FIRST, _RECONNECT_MOST = 0.05, 2.0
 _CHECK_FIRST, _CHECK_MOST = 0.5, 5.0
 # What may be gone a moment later: the daemon starts, is busy, or cannot be reached.
 _PASSING = (DaemonUnreachable, ServerError, RateLimited)
+# Statuses of an approval that is no longer there: the envelope's refusal, and that of its app or session.
+_TOO_LATE = (200, 404)
 _logger = logging.getLogger("digitorn.testing")
 
 
@@ -291,7 +293,7 @@ class AsyncLiveEventStream(StreamBase):
     async def _close_gaps(self) -> None:
         """Gives a missing number a moment to come, asks the daemon's log for it, and goes on without it."""
         while self.log.is_holding and self.log.closed is None:
-            newest, passed = self.log.last_seq, 0.0
+            newest, passed, has_read = self.log.last_seq, 0.0, False
             for moment in protocol.SETTLE_SECONDS:
                 await asyncio.sleep(moment - passed)
                 passed = moment
@@ -299,9 +301,16 @@ class AsyncLiveEventStream(StreamBase):
                     return
                 try:
                     await self.fill_gaps()
-                except (ApiError, ContractViolation, DaemonUnreachable) as error:
+                    has_read = True
+                except _PASSING as error:
+                    has_read = False
                     _logger.info("session %s: gaps could not be filled: %s", self.session_id, error)
-            self.log.give_up(newest)
+                except (ApiError, ContractViolation) as error:
+                    # It will not be otherwise later.
+                    has_read = True
+                    _logger.warning("session %s: gaps could not be filled: %s", self.session_id, error)
+            if has_read:
+                self.log.give_up(newest)
 
     async def fill_gaps(self, *, since: int | None = None) -> int:
         """Reads the daemon's durable log and takes over what is missing here.
@@ -531,7 +540,12 @@ class AsyncLiveEventStream(StreamBase):
         entry = next((one for one in view.entries if one.correlation_id == correlation_id), None)
         if entry is not None and entry.status == "queued":
             await self._api.queue.cancel_queued_message(self.app_id, self.session_id, entry.id)
-        elif entry is None or entry.status == "running":
+        elif entry is not None and entry.status != "running":
+            return
+        elif any(protocol.ends_turn(event, correlation_id) for event in self.log.turn(correlation_id)):
+            # It ended meanwhile; what runs is another.
+            return
+        elif self.log.running_turn in (correlation_id, None):
             await self._api.sessions.abort_session(self.app_id, self.session_id)
 
     def _follow(self, correlation_id: str) -> "asyncio.Task[None]":
@@ -546,6 +560,8 @@ class AsyncLiveEventStream(StreamBase):
             inbox = self._turns.inboxes[correlation_id] = asyncio.Queue()
             watch = self._spawn(self._watch(correlation_id, inbox))
             self._turns.watches[correlation_id] = watch
+            # What its turn asked before it was followed is decided now.
+            self._decide_all()
         return watch
 
     async def _watch(
@@ -604,14 +620,20 @@ class AsyncLiveEventStream(StreamBase):
             # A join right behind the message: its first rows may not be visible yet. Or a last piece of text.
             await asyncio.sleep(protocol.SETTLE_SECONDS[0])
             await self._fill_gaps_at_last()
-        self.log.give_up(self.log.last_seq)
+        # No further: what is missing behind it may belong to the next turn, and still come.
+        self.log.give_up(self._last_of(correlation_id))
         if correlation_id not in self._turns.endings and not protocol.tells_outcome(
             self.log.turn(correlation_id)
         ):
             await self._ended_by_http(correlation_id)
 
+    def _last_of(self, correlation_id: str) -> int:
+        return max((event.seq for event in self.log.turn(correlation_id)), default=0)
+
     def _lacks(self, correlation_id: str) -> bool:
-        return self.log.is_holding or protocol.lacks_text(self.log.turn(correlation_id))
+        if self.log.is_waiting_below(self._last_of(correlation_id)):
+            return True
+        return protocol.lacks_text(self.log.turn(correlation_id))
 
     async def _fill_gaps_at_last(self, *, since: int | None = None) -> None:
         """Fills gaps, however long the daemon cannot be reached; a session that is gone gives no more."""
@@ -728,19 +750,32 @@ class AsyncLiveEventStream(StreamBase):
     async def _decide(self, request: PendingApproval, turn: str | None) -> None:
         policy = await self._approvals.policy(self.session_id, turn)
         client = self._approvals.client
-        is_open = any(one.request_id == request.request_id for one in self.log.pending_approvals())
-        if policy is None or not is_open or not client.ask_once(request.request_id, policy):
+        if not any(one.request_id == request.request_id for one in self.log.pending_approvals()):
+            return
+        if policy is None:
+            # Nobody's here so far; somebody may take up its turn.
+            self._undecided.setdefault(request.request_id, (request, turn))
+            return
+        if not client.ask_once(request.request_id, policy):
             return
         try:
             decision = await ask(policy, request, on_thread=self._approvals.on_thread)
-        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+        except asyncio.CancelledError:
             raise
+        except (KeyboardInterrupt, SystemExit) as error:
+            if not self._approvals.on_thread:
+                raise
+            self._policy_failed(policy, error, turn)
+            return
         except BaseException as error:  # noqa: BLE001 - test runners fail a test with any of these
             self._policy_failed(policy, error, turn)
             return
         if decision is not None and client.claim(request.request_id):
             try:
                 await self._resolve(request, decision)
+            except ApiError as error:
+                client.unclaim(request.request_id)
+                self._policy_failed(policy, error, turn)
             except BaseException:
                 client.unclaim(request.request_id)
                 raise
@@ -768,6 +803,8 @@ class AsyncLiveEventStream(StreamBase):
             except _PASSING as error:
                 _logger.info("approval %s: %s", request.request_id, error)
             except (ApiError, ContractViolation) as error:
+                if isinstance(error, ApiError) and error.status not in _TOO_LATE:
+                    raise
                 # Somebody else was faster, or the turn was aborted meanwhile.
                 _logger.info("approval %s was not resolved: %s", request.request_id, error)
                 return

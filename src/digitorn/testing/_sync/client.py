@@ -327,6 +327,7 @@ class DevClient:
         Raises:
             EventTimeout: It does not know it in time.
         """
+        self._check_not_deleted(session)
         deadline = time.monotonic() + timeout
         interval = _POLL_FIRST
         while True:
@@ -453,11 +454,12 @@ class DevClient:
             raise ValueError(
                 "there is no turn to take up; a session has a first_turn if it was made with a message"
             )
+        self._check_not_deleted(session)
         with self._lock_of(session):
+            self._approvals.begin(protocol.correlation_id_of(turn))
             stream = self._shared_stream(session)
             if not stream.is_joined:
                 stream.join(from_now=True)
-            self._approvals.begin(protocol.correlation_id_of(turn))
             stream.fill_gaps(since=0)
             handle = stream.turn(turn, timeout=self.timeout if timeout is None else timeout)
         self._close_idle_streams()
@@ -659,7 +661,8 @@ class DevClient:
         idle = [one for one in list(self._streams.values()) if not one.has_open_turns]
         for stream in idle[:-_IDLE_STREAMS]:
             with self._lock_of(stream.session):
-                if not stream.has_open_turns:
+                # Another may stand in its place by now.
+                if not stream.has_open_turns and self._streams.get(_key(stream.session)) is stream:
                     self._drop_stream(stream.session)
 
     def _drop_stream(self, session: SessionHandle) -> None:
@@ -1181,6 +1184,8 @@ def _message_id() -> str:
 def _policy(approvals: ApprovalPolicy | None, auto_approve: bool | None) -> ApprovalPolicy | None:
     if approvals is not None and auto_approve is not None:
         raise ValueError("pass approvals= or its short form auto_approve=, not both")
+    if approvals is not None and (isinstance(approvals, type) or not callable(approvals)):
+        raise TypeError(f"approvals= takes a policy such as ApproveAll() or a function, not {approvals!r}")
     return approvals if auto_approve is None else short_form(auto_approve)
 
 
