@@ -29,7 +29,6 @@ from ._errors import (
     DaemonUnreachable,
     DigitornError,
     EventTimeout,
-    Exchange,
     Forbidden,
     InvalidRequest,
     JoinRefused,
@@ -38,13 +37,16 @@ from ._errors import (
     ServerError,
     StreamClosed,
     Unauthorized,
+    UnexpectedApproval,
 )
 from ._event import InvalidPayload, LiveEvent, UnknownPayload
+from ._exchanges import Exchange, Exchanges
 from ._generated import CONTRACT_VERSION
 from ._generated._runtime import NOT_GIVEN, NotGiven
 from ._generated.events import EventPayload, EventType
 from ._handles import AppHandle, SessionHandle
 from ._log import EventLog
+from ._recording_approvals import RecordingApprovals
 from ._select import EventSelector
 from ._stream import AsyncLiveEventStream, LiveEventStream
 from ._sync.client import DevClient
@@ -62,6 +64,9 @@ __all__ = [
     "DevClient",
     "SessionHandle",
     "ToolDefinition",
+    # traffic
+    "Exchange",
+    "Exchanges",
     # turns
     "ApprovalRecord",
     "AsyncTurn",
@@ -78,6 +83,7 @@ __all__ = [
     "Decision",
     "DenyAll",
     "LeaveOpen",
+    "RecordingApprovals",
     "Verdict",
     "is_question",
     # events
@@ -102,7 +108,6 @@ __all__ = [
     "DaemonUnreachable",
     "DigitornError",
     "EventTimeout",
-    "Exchange",
     "Forbidden",
     "InvalidRequest",
     "JoinRefused",
@@ -111,6 +116,7 @@ __all__ = [
     "ServerError",
     "StreamClosed",
     "Unauthorized",
+    "UnexpectedApproval",
     # the rest
     "CONTRACT_VERSION",
     "NOT_GIVEN",

@@ -6,8 +6,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from digitorn.testing._app_builder import AppBuilder
+from digitorn.testing._exchanges import Exchanges
 from digitorn.testing._handles import AppHandle
 from digitorn.testing._tools import ToolDefinition
+from digitorn.testing._tracking import track
 
 from ._apps import App, compile_source
 from ._http import http_of
@@ -16,6 +18,7 @@ from ._server import DaemonNotStarted, ServerThread
 from ._socketio import SocketServer
 from ._sockets import EventSockets
 from ._state import DaemonState, Settings
+from ._traffic import recorded
 from ._users import ADMIN, User
 
 if TYPE_CHECKING:
@@ -48,6 +51,11 @@ class FakeDaemon:
             about 0.05 (contract: events, section 8, trap 12).
         queue_depth: Most messages that wait in one session.
         access_token_lifetime: Seconds that an access token is valid.
+        keep_exchanges: How many of the last REST calls `exchanges` holds; 0 keeps none.
+
+    Attributes:
+        exchanges: The last REST calls that reached it, from whomever, with its answers; still there when it
+            has stopped. Secrets in them are hidden.
     """
 
     def __init__(
@@ -61,6 +69,7 @@ class FakeDaemon:
         log_delay: float = 0.0,
         queue_depth: int = 20,
         access_token_lifetime: float = 3600.0,
+        keep_exchanges: int = 200,
     ) -> None:
         self.model = model if model is not None else FakeModel()
         self._host = host
@@ -72,8 +81,10 @@ class FakeDaemon:
             queue_depth=queue_depth,
             access_token_lifetime=access_token_lifetime,
         )
+        self.exchanges = Exchanges(keep_exchanges)
         self._state: DaemonState | None = None
         self._thread: ServerThread | None = None
+        track(self)
 
     # --- life
 
@@ -86,6 +97,7 @@ class FakeDaemon:
         """
         if self._thread is not None:
             raise RuntimeError("the embedded daemon runs already")
+        self.exchanges.clear()
         sockets = SocketServer()
         state = DaemonState(self._settings, self.model, sockets)
         state.users.add(
@@ -101,7 +113,7 @@ class FakeDaemon:
             await state.stop()
             await sockets.stop()
 
-        thread = ServerThread(sockets.asgi(http_of(state)), self._host, before_stop)
+        thread = ServerThread(sockets.asgi(recorded(http_of(state), self.exchanges)), self._host, before_stop)
         thread.start()
         self._state, self._thread = state, thread
         return self
