@@ -20,7 +20,7 @@ from digitorn.testing import (
 )
 from digitorn.testing.events import MessageDone
 from digitorn.testing.fakes import FakeDaemon, FakeModel
-from live.servers import hanging, server
+from live.servers import hanging, refusing
 
 PASSWORD = "correct horse battery"
 
@@ -79,15 +79,14 @@ async def test_an_error_is_about_the_exchange_that_is_kept(
 
 
 async def test_calls_that_stay_without_an_answer() -> None:
-    with server(b"") as closed:
-        pass
-    async with AsyncDevClient(daemon_url=closed, token="x") as client:
-        with pytest.raises(DaemonUnreachable):
-            await client.list_sessions("my-app")
-        (one,) = client.exchanges
-        assert (one.status, one.response, one.response_size) == (None, None, 0)
-        assert one.error
-        assert str(one).endswith(f"got no answer: {one.error}")
+    with refusing() as url:
+        async with AsyncDevClient(daemon_url=url, token="x") as client:
+            with pytest.raises(DaemonUnreachable):
+                await client.list_sessions("my-app")
+            (one,) = client.exchanges
+            assert (one.status, one.response, one.response_size) == (None, None, 0)
+            assert one.error
+            assert str(one).endswith(f"got no answer: {one.error}")
     with hanging() as url:
         async with AsyncDevClient(daemon_url=url, token="x", timeout=0.1) as client:
             with pytest.raises(DaemonUnreachable):
@@ -152,7 +151,8 @@ async def test_the_calls_of_a_stream_are_on_the_clients_list(
         assert stream.events_of(MessageDone)
         before = len(client.exchanges)
         await stream.fill_gaps(since=0)
-        assert operations(client.exchanges)[before:] == ["list_session_events"]
+        # A join right behind the message may read the log by itself.
+        assert set(operations(client.exchanges)[before:]) == {"list_session_events"}
         assert stream.exchanges is client.exchanges
     assert len(client.exchanges.of("resolve_approval")) == 1
     assert asked.request_count == 1
@@ -161,7 +161,7 @@ async def test_the_calls_of_a_stream_are_on_the_clients_list(
     )
     async with by_hand:
         await by_hand.fill_gaps(since=0)
-    assert operations(by_hand.exchanges) == ["list_session_events"]
+    assert set(operations(by_hand.exchanges)) == {"list_session_events"}
 
 
 async def test_a_call_that_is_sent_again_with_a_new_token(daemon: FakeDaemon) -> None:

@@ -5,7 +5,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from live.servers import hanging, server
+from live.servers import hanging, refusing
 
 from digitorn.testing import (
     ApiError,
@@ -76,15 +76,14 @@ def test_an_error_is_about_the_exchange_that_is_kept(client: DevClient, session:
 
 
 def test_calls_that_stay_without_an_answer() -> None:
-    with server(b"") as closed:
-        pass
-    with DevClient(daemon_url=closed, token="x") as client:
-        with pytest.raises(DaemonUnreachable):
-            client.list_sessions("my-app")
-        (one,) = client.exchanges
-        assert (one.status, one.response, one.response_size) == (None, None, 0)
-        assert one.error
-        assert str(one).endswith(f"got no answer: {one.error}")
+    with refusing() as url:
+        with DevClient(daemon_url=url, token="x") as client:
+            with pytest.raises(DaemonUnreachable):
+                client.list_sessions("my-app")
+            (one,) = client.exchanges
+            assert (one.status, one.response, one.response_size) == (None, None, 0)
+            assert one.error
+            assert str(one).endswith(f"got no answer: {one.error}")
     with hanging() as url:
         with DevClient(daemon_url=url, token="x", timeout=0.1) as client:
             with pytest.raises(DaemonUnreachable):
@@ -149,7 +148,8 @@ def test_the_calls_of_a_stream_are_on_the_clients_list(
         assert stream.events_of(MessageDone)
         before = len(client.exchanges)
         stream.fill_gaps(since=0)
-        assert operations(client.exchanges)[before:] == ["list_session_events"]
+        # A join right behind the message may read the log by itself.
+        assert set(operations(client.exchanges)[before:]) == {"list_session_events"}
         assert stream.exchanges is client.exchanges
     assert len(client.exchanges.of("resolve_approval")) == 1
     assert asked.request_count == 1
@@ -158,7 +158,7 @@ def test_the_calls_of_a_stream_are_on_the_clients_list(
     )
     with by_hand:
         by_hand.fill_gaps(since=0)
-    assert operations(by_hand.exchanges) == ["list_session_events"]
+    assert set(operations(by_hand.exchanges)) == {"list_session_events"}
 
 
 def test_a_call_that_is_sent_again_with_a_new_token(daemon: FakeDaemon) -> None:

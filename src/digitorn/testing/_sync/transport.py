@@ -46,6 +46,7 @@ class Transport:
         self.credentials = credentials
         self.timeout = timeout
         self.exchanges = exchanges if exchanges is not None else Exchanges(KEPT)
+        self.exchanges.redactor.learn(credentials.access_token, credentials.refresh_token)
         self._http: httpx.Client | None = None
         # Several threads may use one client, and must not each open their own connections.
         self._opening = threading.Lock()
