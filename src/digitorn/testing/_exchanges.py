@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from ._generated import operations
 from ._generated._runtime import Call, Operation, Part, Refused, Undecodable
 from ._generated.models import CreatedSession, FirstMessage, MessageAccepted
-from ._redaction import HIDDEN, Redactor, as_json
+from ._redaction import Redactor, as_json
 
 KEPT: Final = 50
 """How many exchanges a client keeps when it is not told."""
@@ -340,6 +340,3 @@ def _nested(value: JsonValue) -> JsonValue:
     if not isinstance(value, Mapping):
         return value
     return [one for one in value.values() if isinstance(one, dict | list)]
-
-
-__all__ = ["HIDDEN", "KEPT", "LARGEST_BODY", "Exchange", "Exchanges", "Sending", "sending"]

@@ -252,7 +252,16 @@ def _async_fixture(request: pytest.FixtureRequest) -> str:
 
     marker = request.node.get_closest_marker("asyncio")
     scope: str | None = marker.kwargs.get("loop_scope") if marker is not None else None
-    return name_in(scope or request.config.getini("asyncio_default_test_loop_scope"))
+    return name_in(scope or _default_loop_scope(request.config))
+
+
+def _default_loop_scope(config: pytest.Config) -> str:
+    try:
+        scope: str = config.getini("asyncio_default_test_loop_scope")
+    except ValueError:
+        # A pytest-asyncio that cannot be told otherwise.
+        return "function"
+    return scope
 
 
 @pytest.fixture
