@@ -70,6 +70,14 @@ def hanging() -> Generator[str]:
 
 
 @contextmanager
+def refusing() -> Generator[str]:
+    """A URL at which nothing listens, and meanwhile nothing else can."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{held.getsockname()[1]}"
+
+
+@contextmanager
 def listener(answer: bytes | None) -> Generator[str]:
     """Something that takes connections, and says one thing or nothing."""
     with socket.create_server(("127.0.0.1", 0)) as listening:

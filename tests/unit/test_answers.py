@@ -10,6 +10,7 @@ from digitorn.testing import (
     Conflict,
     ContractViolation,
     DigitornError,
+    Exchange,
     Forbidden,
     InvalidRequest,
     NotFound,
@@ -29,10 +30,13 @@ CREDENTIALS = Credentials(SECRET, "refresh-" + SECRET)
 
 def read(call: Call[Any], status: int, body: Any, headers: dict[str, str] | None = None) -> Any:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    exchange = Exchange(
+        operation=call.operation.id, method=call.operation.method, path=call.path, status=status
+    )
     return read_answer(
         call,
+        exchange,
         daemon_url="http://daemon",
-        status=status,
         headers=headers or {},
         content=content,
         credentials=CREDENTIALS,

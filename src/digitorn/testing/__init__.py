@@ -30,7 +30,6 @@ from ._errors import (
     DaemonUnreachable,
     DigitornError,
     EventTimeout,
-    Exchange,
     Forbidden,
     InvalidRequest,
     JoinRefused,
@@ -39,14 +38,17 @@ from ._errors import (
     ServerError,
     StreamClosed,
     Unauthorized,
+    UnexpectedApproval,
 )
 from ._event import InvalidPayload, LiveEvent, UnknownPayload
+from ._exchanges import Exchange, Exchanges
 from ._generated import CONTRACT_VERSION
 from ._generated._runtime import NOT_GIVEN, NotGiven
 from ._generated.events import EventPayload, EventType
 from ._handles import AppHandle, SessionHandle
 from ._log import EventLog
 from ._operations import ForbiddenTransition, Operation, Operations
+from ._recording_approvals import RecordingApprovals
 from ._select import EventSelector
 from ._stream import AsyncLiveEventStream, LiveEventStream
 from ._sync.client import DevClient
@@ -64,6 +66,9 @@ __all__ = [
     "DevClient",
     "SessionHandle",
     "ToolDefinition",
+    # traffic
+    "Exchange",
+    "Exchanges",
     # turns
     "ApprovalRecord",
     "AsyncTurn",
@@ -80,6 +85,7 @@ __all__ = [
     "Decision",
     "DenyAll",
     "LeaveOpen",
+    "RecordingApprovals",
     "Verdict",
     "is_question",
     # events
@@ -109,7 +115,6 @@ __all__ = [
     "DaemonUnreachable",
     "DigitornError",
     "EventTimeout",
-    "Exchange",
     "Forbidden",
     "InvalidRequest",
     "JoinRefused",
@@ -118,6 +123,7 @@ __all__ = [
     "ServerError",
     "StreamClosed",
     "Unauthorized",
+    "UnexpectedApproval",
     # the rest
     "CONTRACT_VERSION",
     "NOT_GIVEN",

@@ -12,7 +12,6 @@ from ._errors import (
     ApiError,
     Conflict,
     ContractViolation,
-    Exchange,
     Forbidden,
     InvalidRequest,
     NotFound,
@@ -20,6 +19,7 @@ from ._errors import (
     ServerError,
     Unauthorized,
 )
+from ._exchanges import Exchange
 from ._generated._runtime import Call, Model, Refused, Undecodable
 from ._generated.models import AppResponse, ErrorResponse, HTTPValidationError, Problem
 
@@ -42,9 +42,9 @@ _LONGEST_SHOWN = 120
 
 def read_answer(
     call: Call[T],
+    exchange: Exchange,
     *,
     daemon_url: str,
-    status: int,
     headers: Mapping[str, str],
     content: bytes,
     credentials: Credentials,
@@ -53,8 +53,8 @@ def read_answer(
 
     Args:
         call: What was asked.
+        exchange: The call and its answer; named in errors.
         daemon_url: Whom; named in errors.
-        status: HTTP status.
         headers: Header fields with lower-case names.
         content: The body.
         credentials: Their tokens are kept out of messages.
@@ -63,9 +63,9 @@ def read_answer(
         ApiError: The daemon refused, by status or by the envelope.
         ContractViolation: The body is not what the contract says.
     """
-    exchange = Exchange(call.operation.id, call.operation.method, call.path, status)
+    status = exchange.status or 0
     if not 200 <= status < 300:
-        raise _refusal(exchange, headers, content, daemon_url, credentials)
+        raise _refusal(exchange, status, headers, content, daemon_url, credentials)
     try:
         return call.operation.read(content)
     except Refused as refused:
@@ -78,9 +78,14 @@ def read_answer(
 
 
 def _refusal(
-    exchange: Exchange, headers: Mapping[str, str], content: bytes, daemon_url: str, credentials: Credentials
+    exchange: Exchange,
+    status: int,
+    headers: Mapping[str, str],
+    content: bytes,
+    daemon_url: str,
+    credentials: Credentials,
 ) -> ApiError:
-    kind = _BY_STATUS.get(exchange.status, ServerError if exchange.status >= 500 else ApiError)
+    kind = _BY_STATUS.get(status, ServerError if status >= 500 else ApiError)
     data: object = None
     hint: str | None = None
     if _is_json(content):

@@ -1,11 +1,11 @@
 """Every error that the library raises on purpose."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ._event import LiveEvent
+    from ._exchanges import Exchange
     from ._generated.events import EventPayload
     from ._generated.models import PendingApproval
     from ._turn_result import TurnResult
@@ -29,38 +29,20 @@ class DaemonUnreachable(DigitornError):
         self.url = url
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """Which call an error is about.
-
-    Attributes:
-        operation: The operation's id in the contract.
-        method: HTTP method.
-        path: Path as it was sent.
-        status: HTTP status of the answer.
-    """
-
-    operation: str
-    method: str
-    path: str
-    status: int
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.path} ({self.operation}) answered {self.status}"
-
-
 class ApiError(DigitornError):
     """The daemon refused a call. Under HTTP 200 this is the envelope's `success: false`.
 
     Attributes:
-        exchange: The call.
+        exchange: The call, as it is in `client.exchanges`.
         reason: The daemon's own words; empty if it gave none.
         data: What the daemon sent with its refusal.
     """
 
     hint = ""
 
-    def __init__(self, exchange: Exchange, reason: str, data: object = None, hint: str | None = None) -> None:
+    def __init__(
+        self, exchange: "Exchange", reason: str, data: object = None, hint: str | None = None
+    ) -> None:
         said = f": {reason}" if reason else " and gave no reason"
         advice = self.hint if hint is None else hint
         super().__init__(f"{exchange}{said}" + (f". {advice}" if advice else ""))
@@ -71,7 +53,8 @@ class ApiError(DigitornError):
     @property
     def status(self) -> int:
         """HTTP status of the answer."""
-        return self.exchange.status
+        # A refusal is an answer.
+        return self.exchange.status or 0
 
 
 class Unauthorized(ApiError):
@@ -178,6 +161,10 @@ class StreamClosed(DigitornError):
 
 class CallbackFailed(DigitornError):
     """A callback that was registered with `on` raised; the cause is its exception."""
+
+
+class UnexpectedApproval(DigitornError):
+    """`RecordingApprovals` was asked more often than it has decisions for."""
 
 
 class AppNotPortable(DigitornError):

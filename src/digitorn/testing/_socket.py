@@ -249,8 +249,8 @@ class _SocketClient(socketio.AsyncClient):  # type: ignore[misc] # the package h
     def _engineio_client_class(self) -> type[engineio.AsyncClient]:
         return _EngineClient
 
-    async def _handle_eio_disconnect(self, *reason: object) -> None:
+    async def _handle_eio_disconnect(self, reason: object) -> None:
         # In the middle of a handshake the namespace's own event does not come.
-        await super()._handle_eio_disconnect(*reason)
+        await super()._handle_eio_disconnect(reason)
         if self.on_engine_lost is not None:
             self.on_engine_lost()

@@ -25,6 +25,7 @@ from .._errors import (
     NotFound,
     Unauthorized,
 )
+from .._exchanges import KEPT, Exchanges
 from .._generated._runtime import NOT_GIVEN
 from .._generated.models import (
     AbortResult,
@@ -67,6 +68,7 @@ from .._generated.rest_async import AsyncApi
 from .._handles import AppHandle, SessionHandle
 from .._locks import AsyncLock
 from .._stream import AsyncLiveEventStream
+from .._tracking import track
 from .._turn_result import TurnResult
 from .transport import AsyncTransport
 from .turn import AsyncTurn
@@ -93,6 +95,7 @@ class AsyncDevClient:
         timeout: Seconds for one call, and for a turn.
         token: Access token; without one, `login` or `register` first.
         approvals: Decides what asks in turns of this client; see `ApprovalPolicy`.
+        keep_exchanges: How many of the last REST calls `exchanges` holds; 0 keeps none, and costs nothing.
 
     Attributes:
         api: The typed REST stubs.
@@ -108,6 +111,7 @@ class AsyncDevClient:
         token: str | None = None,
         *,
         approvals: ApprovalPolicy | None = None,
+        keep_exchanges: int = KEPT,
     ) -> None:
         self.daemon_url = resolve_daemon_url(daemon_url)
         self.timeout = timeout
@@ -116,8 +120,12 @@ class AsyncDevClient:
         self._locks: dict[tuple[str, str], AsyncLock] = {}
         self._deleted: set[tuple[str, str]] = set()
         self._credentials = Credentials(token)
-        self._transport = AsyncTransport(self.daemon_url, self._credentials, timeout=timeout)
+        self._exchanges = Exchanges(keep_exchanges)
+        self._transport = AsyncTransport(
+            self.daemon_url, self._credentials, timeout=timeout, exchanges=self._exchanges
+        )
         self.api = AsyncApi(self._transport)
+        track(self)
 
     @classmethod
     def with_token(
@@ -128,6 +136,7 @@ class AsyncDevClient:
         auto_approve: bool = True,
         timeout: float = 3600.0,
         approvals: ApprovalPolicy | None = None,
+        keep_exchanges: int = KEPT,
     ) -> Self:
         """A client with an access token. The arguments are the constructor's."""
         return cls(
@@ -136,6 +145,7 @@ class AsyncDevClient:
             timeout=timeout,
             token=token,
             approvals=approvals,
+            keep_exchanges=keep_exchanges,
         )
 
     @classmethod
@@ -149,6 +159,7 @@ class AsyncDevClient:
         auto_approve: bool = True,
         timeout: float = 3600.0,
         approvals: ApprovalPolicy | None = None,
+        keep_exchanges: int = KEPT,
     ) -> Self:
         """A client that is logged in.
 
@@ -160,11 +171,18 @@ class AsyncDevClient:
             auto_approve: As for the constructor.
             timeout: As for the constructor.
             approvals: As for the constructor.
+            keep_exchanges: As for the constructor.
 
         Raises:
             Unauthorized: The daemon does not accept the login.
         """
-        client = cls(daemon_url=daemon_url, auto_approve=auto_approve, timeout=timeout, approvals=approvals)
+        client = cls(
+            daemon_url=daemon_url,
+            auto_approve=auto_approve,
+            timeout=timeout,
+            approvals=approvals,
+            keep_exchanges=keep_exchanges,
+        )
         try:
             await client.login(email, password)
         except Unauthorized as refused:
@@ -209,6 +227,14 @@ class AsyncDevClient:
     @auto_approve.setter
     def auto_approve(self, approve: bool) -> None:
         self.approvals = short_form(approve)
+
+    @property
+    def exchanges(self) -> Exchanges:
+        """The last calls over REST with their answers, those of this client's streams too.
+
+        Secrets in them are hidden; headers are not kept, and bodies of more than 16 KiB by their size only.
+        """
+        return self._exchanges
 
     # --- users
 
@@ -614,6 +640,7 @@ class AsyncDevClient:
             since=since,
             strict=strict,
             approvals=approvals,
+            exchanges=self._exchanges,
         )
         stream.session = session
         return stream

@@ -12,6 +12,7 @@ from .._connect import tls_context
 from .._credentials import Credentials
 from .._endpoints import endpoint_of
 from .._errors import DaemonUnreachable, DigitornError
+from .._exchanges import KEPT, Exchange, Exchanges, sending
 from .._generated._runtime import Call
 from .._generated.models import RefreshTokenRequest
 from .._generated.operations import REFRESH_TOKEN
@@ -30,12 +31,22 @@ class AsyncTransport:
         daemon_url: Base URL of the daemon.
         credentials: The user's tokens; shared, so that a renewal serves all.
         timeout: Seconds for one call; a nearer deadline of the caller's shortens it.
+        exchanges: Where calls and answers are kept; a list of its own when left out.
     """
 
-    def __init__(self, daemon_url: str, credentials: Credentials, *, timeout: float) -> None:
+    def __init__(
+        self,
+        daemon_url: str,
+        credentials: Credentials,
+        *,
+        timeout: float,
+        exchanges: Exchanges | None = None,
+    ) -> None:
         self.daemon_url = daemon_url
         self.credentials = credentials
         self.timeout = timeout
+        self.exchanges = exchanges if exchanges is not None else Exchanges(KEPT)
+        self.exchanges.redactor.learn(credentials.access_token, credentials.refresh_token)
         self._http: httpx.AsyncClient | None = None
         # Several threads may use one client, and must not each open their own connections.
         self._opening = threading.Lock()
@@ -49,10 +60,10 @@ class AsyncTransport:
             DaemonUnreachable: There was no answer.
         """
         token = self.credentials.access_token if call.operation.authenticated else None
-        response = await self._exchange(call, token)
+        response, exchange = await self._exchange(call, token)
         if response.status_code == 401 and call.operation.authenticated and await self._renew(token):
-            response = await self._exchange(call, self.credentials.access_token)
-        return self._read(call, response)
+            response, exchange = await self._exchange(call, self.credentials.access_token, retry=1)
+        return self._read(call, response, exchange)
 
     async def _renew(self, used: str | None) -> bool:
         """Whether there is a newer access token than the one that was refused."""
@@ -65,35 +76,42 @@ class AsyncTransport:
             return False
         call = REFRESH_TOKEN.call(body=RefreshTokenRequest(refresh_token=refresh_token).to_wire())
         try:
-            self.credentials.store(self._read(call, await self._exchange(call, None)))
+            response, exchange = await self._exchange(call, None)
+            self.credentials.store(self._read(call, response, exchange))
         except DigitornError:
             # The refusal of the first call tells the caller more than that of the renewal.
             return False
         return True
 
-    def _read(self, call: Call[T], response: httpx.Response) -> T:
+    def _read(self, call: Call[T], response: httpx.Response, exchange: Exchange) -> T:
         return read_answer(
             call,
+            exchange,
             daemon_url=self.daemon_url,
-            status=response.status_code,
             headers=response.headers,
             content=response.content,
             credentials=self.credentials,
         )
 
-    async def _exchange(self, call: Call[T], token: str | None) -> httpx.Response:
+    async def _exchange(
+        self, call: Call[T], token: str | None, *, retry: int = 0
+    ) -> tuple[httpx.Response, Exchange]:
+        self.exchanges.redactor.learn(self.credentials.access_token, self.credentials.refresh_token)
+        under_way = sending(self.exchanges, call, retry=retry)
         headers = dict(call.headers)
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         content, files = None, None
         if (encoded := call.encoded()) is not None:
             content, headers["Content-Type"] = encoded
+            under_way.sends(content)
         elif parts := call.parts():
             # A part without a file name is a text field.
             files = [(part.name, (part.filename, part.content)) for part in parts]
+            under_way.sends_parts(parts)
         limit = remaining(self.timeout)
         try:
-            return await self._client().request(
+            response = await self._client().request(
                 call.operation.method,
                 self.daemon_url + call.path,
                 params=call.query or None,
@@ -107,7 +125,13 @@ class AsyncTransport:
             # Timeouts of the asynchronous httpx say nothing, those of the other do.
             name = "timed out" if isinstance(error, httpx.TimeoutException) else type(error).__name__
             said = self.credentials.redact(str(error) or name)
+            under_way.failed(said)
             raise DaemonUnreachable(self.daemon_url, f"{call.operation.method} {call.path}: {said}") from None
+        except BaseException as error:
+            # Who looks why a test hangs wants to see the call that was cut off.
+            under_way.failed(type(error).__name__)
+            raise
+        return response, under_way.answered(response.status_code, response.content)
 
     def _client(self) -> httpx.AsyncClient:
         with self._opening:

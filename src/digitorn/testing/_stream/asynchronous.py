@@ -30,6 +30,7 @@ from .._errors import (
     StreamClosed,
 )
 from .._event import AnyEvent, LiveEvent
+from .._exchanges import Exchanges
 from .._generated._runtime import NOT_GIVEN
 from .._generated.commands import JOIN_SESSION, CommandError, JoinSessionRequest
 from .._generated.events import (
@@ -44,6 +45,7 @@ from .._handles import SessionHandle
 from .._log import EventLog
 from .._select import Selector, Where
 from .._socket import HandshakeRefused
+from .._tracking import track
 from .._turn_result import TurnResult
 from .base import DEFAULT_TIMEOUT, FollowedTurns, StreamBase, callback_failed, first, fits
 
@@ -75,6 +77,10 @@ class AsyncLiveEventStream(StreamBase):
         timeout: Seconds that a wait without a timeout of its own takes, and that iteration waits for
             the next event.
         approvals: Decides what asks; see `ApprovalPolicy`.
+        exchanges: Where the stream's own calls over REST are kept; a list of its own when left out.
+
+    Attributes:
+        exchanges: The stream's calls over REST; with those of the client if that made the stream.
     """
 
     def __init__(
@@ -89,6 +95,7 @@ class AsyncLiveEventStream(StreamBase):
         strict: bool = False,
         timeout: float = DEFAULT_TIMEOUT,
         approvals: ApprovalPolicy | StreamApprovals | None = None,
+        exchanges: Exchanges | None = None,
     ) -> None:
         self.daemon_url = resolve_daemon_url(daemon_url)
         self.app_id = app_id
@@ -101,7 +108,10 @@ class AsyncLiveEventStream(StreamBase):
         self.callback_errors: list[CallbackFailed] = []
         """Callbacks that raised; the first is raised again by `stop`."""
         self._credentials = token if isinstance(token, Credentials) else Credentials(token)
-        self._transport = AsyncTransport(self.daemon_url, self._credentials, timeout=_CONNECT_SECONDS)
+        self._transport = AsyncTransport(
+            self.daemon_url, self._credentials, timeout=_CONNECT_SECONDS, exchanges=exchanges
+        )
+        self.exchanges = self._transport.exchanges
         self._api = AsyncApi(self._transport)
         self._socket = event_connection(self.daemon_url, self._received, self._lost)
         self._join_since = since
@@ -117,6 +127,7 @@ class AsyncLiveEventStream(StreamBase):
         self._deliveries: set[asyncio.Task[None]] = set()
         self._started = False
         self._stopped = False
+        track(self)
 
     # --- life
 

@@ -17,6 +17,7 @@ from .._errors import (
     StreamClosed,
 )
 from .._event import AnyEvent, LiveEvent
+from .._exchanges import Exchanges
 from .._generated.events import (
     EventPayload,
     EventType,
@@ -55,6 +56,7 @@ class LiveEventStream(StreamBase):
         strict: bool = False,
         timeout: float = DEFAULT_TIMEOUT,
         approvals: ApprovalPolicy | StreamApprovals | None = None,
+        exchanges: Exchanges | None = None,
     ) -> None:
         deciding = stream_approvals(approvals, auto_approve=auto_approve)
         # A policy may block, and use this face from where it runs.
@@ -68,7 +70,9 @@ class LiveEventStream(StreamBase):
             strict=strict,
             timeout=timeout,
             approvals=deciding,
+            exchanges=exchanges,
         )
+        self.exchanges = self._inner.exchanges
         self.daemon_url = self._inner.daemon_url
         self.app_id = app_id
         self.session_id = session_id

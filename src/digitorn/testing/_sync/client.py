@@ -26,6 +26,7 @@ from .._errors import (
     NotFound,
     Unauthorized,
 )
+from .._exchanges import KEPT, Exchanges
 from .._generated._runtime import NOT_GIVEN
 from .._generated.models import (
     AbortResult,
@@ -68,6 +69,7 @@ from .._generated.rest import Api
 from .._handles import AppHandle, SessionHandle
 from .._locks import Lock
 from .._stream import LiveEventStream
+from .._tracking import track
 from .._turn_result import TurnResult
 from .transport import Transport
 from .turn import Turn
@@ -94,6 +96,7 @@ class DevClient:
         timeout: Seconds for one call, and for a turn.
         token: Access token; without one, `login` or `register` first.
         approvals: Decides what asks in turns of this client; see `ApprovalPolicy`.
+        keep_exchanges: How many of the last REST calls `exchanges` holds; 0 keeps none, and costs nothing.
 
     Attributes:
         api: The typed REST stubs.
@@ -109,6 +112,7 @@ class DevClient:
         token: str | None = None,
         *,
         approvals: ApprovalPolicy | None = None,
+        keep_exchanges: int = KEPT,
     ) -> None:
         self.daemon_url = resolve_daemon_url(daemon_url)
         self.timeout = timeout
@@ -117,8 +121,12 @@ class DevClient:
         self._locks: dict[tuple[str, str], Lock] = {}
         self._deleted: set[tuple[str, str]] = set()
         self._credentials = Credentials(token)
-        self._transport = Transport(self.daemon_url, self._credentials, timeout=timeout)
+        self._exchanges = Exchanges(keep_exchanges)
+        self._transport = Transport(
+            self.daemon_url, self._credentials, timeout=timeout, exchanges=self._exchanges
+        )
         self.api = Api(self._transport)
+        track(self)
 
     @classmethod
     def with_token(
@@ -129,6 +137,7 @@ class DevClient:
         auto_approve: bool = True,
         timeout: float = 3600.0,
         approvals: ApprovalPolicy | None = None,
+        keep_exchanges: int = KEPT,
     ) -> Self:
         """A client with an access token. The arguments are the constructor's."""
         return cls(
@@ -137,6 +146,7 @@ class DevClient:
             timeout=timeout,
             token=token,
             approvals=approvals,
+            keep_exchanges=keep_exchanges,
         )
 
     @classmethod
@@ -150,6 +160,7 @@ class DevClient:
         auto_approve: bool = True,
         timeout: float = 3600.0,
         approvals: ApprovalPolicy | None = None,
+        keep_exchanges: int = KEPT,
     ) -> Self:
         """A client that is logged in.
 
@@ -161,11 +172,18 @@ class DevClient:
             auto_approve: As for the constructor.
             timeout: As for the constructor.
             approvals: As for the constructor.
+            keep_exchanges: As for the constructor.
 
         Raises:
             Unauthorized: The daemon does not accept the login.
         """
-        client = cls(daemon_url=daemon_url, auto_approve=auto_approve, timeout=timeout, approvals=approvals)
+        client = cls(
+            daemon_url=daemon_url,
+            auto_approve=auto_approve,
+            timeout=timeout,
+            approvals=approvals,
+            keep_exchanges=keep_exchanges,
+        )
         try:
             client.login(email, password)
         except Unauthorized as refused:
@@ -210,6 +228,14 @@ class DevClient:
     @auto_approve.setter
     def auto_approve(self, approve: bool) -> None:
         self.approvals = short_form(approve)
+
+    @property
+    def exchanges(self) -> Exchanges:
+        """The last calls over REST with their answers, those of this client's streams too.
+
+        Secrets in them are hidden; headers are not kept, and bodies of more than 16 KiB by their size only.
+        """
+        return self._exchanges
 
     # --- users
 
@@ -613,6 +639,7 @@ class DevClient:
             since=since,
             strict=strict,
             approvals=approvals,
+            exchanges=self._exchanges,
         )
         stream.session = session
         return stream

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from digitorn.testing._app_builder import AppBuilder
 from digitorn.testing._endpoints import SCHEME, register
 from digitorn.testing._errors import EventTimeout
+from digitorn.testing._exchanges import Exchanges
 from digitorn.testing._handles import AppHandle
 from digitorn.testing._tools import ToolDefinition
+from digitorn.testing._tracking import track
 
 from ._apps import App, compile_source
 from ._http import http_of
@@ -22,6 +24,7 @@ from ._sessions import SessionRepository
 from ._socketio import Sockets, SocketServer
 from ._sockets import EventSockets
 from ._state import DaemonState, Settings
+from ._traffic import recorded
 from ._users import ADMIN, User
 
 if TYPE_CHECKING:
@@ -59,6 +62,11 @@ class FakeDaemon:
         access_token_lifetime: Seconds that an access token is valid.
         listen: Whether it listens on a port. If not, only clients of this process reach it, and `url` is a
             name that they understand.
+        keep_exchanges: How many of the last REST calls `exchanges` holds; 0 keeps none.
+
+    Attributes:
+        exchanges: The last REST calls that reached it, from whomever, with its answers; still there when it
+            has stopped. Secrets in them are hidden.
     """
 
     def __init__(
@@ -73,6 +81,7 @@ class FakeDaemon:
         queue_depth: int = 20,
         access_token_lifetime: float = 3600.0,
         listen: bool = True,
+        keep_exchanges: int = 200,
     ) -> None:
         self.model = model if model is not None else FakeModel()
         self._host = host
@@ -85,9 +94,11 @@ class FakeDaemon:
             queue_depth=queue_depth,
             access_token_lifetime=access_token_lifetime,
         )
+        self.exchanges = Exchanges(keep_exchanges)
         self._state: DaemonState | None = None
         self._thread: DaemonThread | None = None
         self._endpoint: LocalEndpoint | None = None
+        track(self)
 
     # --- life
 
@@ -100,6 +111,7 @@ class FakeDaemon:
         """
         if self._thread is not None:
             raise RuntimeError("the embedded daemon runs already")
+        self.exchanges.clear()
         server, local = SocketServer(), LocalSockets()
         sockets: Sockets = BothSockets(local, server) if self._listen else local
         state = DaemonState(self._settings, self.model, sockets)
@@ -116,7 +128,7 @@ class FakeDaemon:
             await state.stop()
             await sockets.stop()
 
-        http, name = http_of(state), f"fake-daemon-{uuid.uuid4().hex[:8]}"
+        http, name = recorded(http_of(state), self.exchanges), f"fake-daemon-{uuid.uuid4().hex[:8]}"
         thread: DaemonThread
         if self._listen:
             thread = ServerThread(server.asgi(http), self._host, before_stop)

@@ -122,6 +122,8 @@ def _route(operation: Operation[Any], signature: Signature) -> Route:
         await _check(request, operation, signature)
         return _answer(operation, request.path_params)
 
+    # What the daemon's record of calls knows the operation by.
+    answer.__name__ = operation.id
     route = Route(route_path(operation), answer, methods=[operation.method], name=operation.id)
     # A route for GET would serve HEAD too.
     route.methods = {operation.method}

@@ -1,0 +1,308 @@
+"""What the report of a failure shows, and what the artifacts folder holds."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from digitorn.testing.fakes import FakeDaemon
+from plugin.conftest import Run
+
+EVENTS = "*- digitorn: events -*"
+APPROVALS = "*- digitorn: pending approvals -*"
+EXCHANGES = "*- digitorn: last exchanges -*"
+
+FAILING = """
+    import pytest
+    from digitorn.testing import LeaveOpen, NotFound
+    from digitorn.testing.events import ApprovalRequest
+
+    def test_fails(dev_client, fake_model, session):
+        fake_model.will_call_tool("Bash", {"command": "rm x"}, requires_approval=True)
+        turn = dev_client.start_turn(session, "tidy up", approvals=LeaveOpen())
+        turn.wait_for(ApprovalRequest, timeout=10)
+        with pytest.raises(NotFound):
+            dev_client.list_sessions("nope")
+        assert 1 == 2, "that is how it is"
+"""
+
+
+def folders(root: Path) -> dict[str, Path]:
+    """The folders of tests, by the names of the tests."""
+    return {
+        report.parent.name.split("__")[-1].rpartition("-")[0]: report.parent
+        for report in root.rglob("report.txt")
+    }
+
+
+def lines(file: Path) -> list[dict[str, object]]:
+    """A file of JSON lines."""
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_failure_shows_what_happened(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(FAILING)
+    result = run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "E*that is how it is",
+            EVENTS,
+            "s-*: * events",
+            "*user_message *'tidy up'",
+            '*approval_request *Bash {"command": "rm x"}[?]',
+            APPROVALS,
+            's-*: * Bash {"command": "rm x"}*',
+            EXCHANGES,
+            "* POST /api/apps/my-app/sessions (create_session) 200 in * ms",
+            "* POST */messages (send_message) 200 in * ms",
+            "* GET /api/apps/nope/sessions[?]* (list_sessions) 404 in * ms",
+            "*<- {*nope*",
+        ]
+    )
+
+
+def test_what_holds_and_what_uses_nothing_shows_nothing(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(
+        """
+        def test_holds(dev_client, session): pass
+        def test_fails(): assert False
+        """
+    )
+    result = run("-rA", "--digitorn-artifacts", "out")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.no_fnmatch_line("*digitorn: *")
+    assert set(folders(pytester.path / "out")) == {"test_fails"}
+
+
+def test_failures_of_setup_and_of_teardown(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture
+        def broken(dev_client, session):
+            raise RuntimeError("in setup")
+
+        @pytest.fixture
+        def broken_later(dev_client, session):
+            yield
+            raise RuntimeError("in teardown")
+
+        def test_setup(broken): pass
+        def test_teardown(broken_later): assert False, "in the call"
+        """
+    )
+    result = run("--digitorn-artifacts", "out")
+    result.assert_outcomes(errors=2, failed=1)
+    assert result.stdout.str().count("digitorn: last exchanges") == 3
+    found = folders(pytester.path / "out")
+    assert set(found) == {"test_setup", "test_teardown"}
+    report = (found["test_teardown"] / "report.txt").read_text(encoding="utf-8")
+    assert report.index("in the call") < report.index("in teardown")
+    assert "in setup" in (found["test_setup"] / "report.txt").read_text(encoding="utf-8")
+
+
+def test_a_client_that_tests_share_is_reported_by_what_each_did(
+    pytester: pytest.Pytester, run: Run, given: FakeDaemon
+) -> None:
+    pytester.makepyfile(
+        f"""
+        import pytest
+        from digitorn.testing import AsyncDevClient, DevClient
+
+        @pytest.fixture(scope="module")
+        def client():
+            with DevClient.with_token({given.token()!r}, daemon_url={given.url!r}) as made:
+                yield made
+
+        @pytest.fixture(scope="module")
+        def stream(client):
+            session = client.new_session("their-app")
+            with client.open_event_stream(session) as opened:
+                yield opened
+
+        def test_first(client, stream):
+            client.search("their-app", "first")
+
+        def test_uses_it(client, stream):
+            client.search("their-app", "second")
+            assert False
+
+        def test_leaves_it_alone(client):
+            assert False
+
+        def test_made_elsewhere():
+            def helper():
+                with DevClient.with_token({given.token()!r}, daemon_url={given.url!r}) as made:
+                    made.search("their-app", "third")
+            helper()
+            assert False
+        """
+    )
+    result = run("--digitorn-artifacts", "out")
+    result.assert_outcomes(passed=1, failed=3)
+    found = folders(pytester.path / "out")
+    asked = {
+        name: [dict(one["query"])["q"] for one in lines(file)]  # type: ignore[call-overload]
+        for name, folder in found.items()
+        for file in folder.glob("exchanges-*.jsonl")
+    }
+    assert asked == {"test_uses_it": ["second"], "test_made_elsewhere": ["third"]}
+    # Nor is a stream shown that has brought nothing new.
+    result.stdout.no_fnmatch_line(EVENTS)
+
+
+def test_the_artifacts_of_a_failure(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(FAILING)
+    run("--digitorn-artifacts", "out").assert_outcomes(failed=1)
+    (folder,) = folders(pytester.path / "out").values()
+    names = sorted(one.name for one in folder.iterdir())
+    (events,) = [name for name in names if name.startswith("events-s-")]
+    assert names == ["daemon-exchanges-1.jsonl", events, "exchanges-1.jsonl", "report.txt"]
+    types = [one["type"] for one in lines(folder / events)]
+    assert {"user_message", "approval_request"} <= set(types)
+    ours, theirs = lines(folder / "exchanges-1.jsonl"), lines(folder / "daemon-exchanges-1.jsonl")
+    assert [one["operation"] for one in ours] == [one["operation"] for one in theirs]
+    assert [one["operation"] for one in ours][-1] == "list_sessions"
+    report = (folder / "report.txt").read_text(encoding="utf-8")
+    for said in ("::test_fails (call)", "that is how it is", "digitorn: events", "approval_request", "404"):
+        assert said in report
+    # A run of its own writes it anew.
+    stale = folder / "events-stale.jsonl"
+    stale.write_text("", encoding="utf-8")
+    run("--digitorn-artifacts", str(pytester.path / "out")).assert_outcomes(failed=1)
+    assert not stale.exists()
+    assert (folder / "report.txt").read_text(encoding="utf-8").count("(call)") == 1
+
+
+def test_no_secret_gets_out(pytester: pytest.Pytester, run: Run, given: FakeDaemon) -> None:
+    token, password = given.token(), "correct horse battery"
+    given.add_user("me@example.com", password)
+    pytester.makepyfile(
+        f"""
+        import pytest
+        from digitorn.testing import DevClient
+        from digitorn.testing.fakes import FakeModel
+
+        def test_it(dev_client, session):
+            token = dev_client._get_auth_token()
+            dev_client.send(session, "my token is " + token, timeout=10)
+            dev_client.send(session, "my password is {password}", timeout=10)
+            with DevClient.with_user("me@example.com", "{password}", daemon_url={given.url!r}) as other:
+                other.search("their-app", other._get_auth_token())
+                with open("tokens.txt", "w") as file:
+                    file.write(other._get_auth_token())
+            raise AssertionError("with " + token)
+        """
+    )
+    options = ("--digitorn-url", given.url, "--digitorn-app", "their-app", "--digitorn-artifacts", "out")
+    result = run(*options, "--digitorn-token", token)
+    result.assert_outcomes(failed=1)
+    # The test itself says it; what this package adds does not.
+    _, _, added = result.stdout.str().partition("digitorn: events")
+    others = (pytester.path / "tokens.txt").read_text(encoding="utf-8")
+    files = {
+        file.name: file.read_text(encoding="utf-8")
+        for file in (pytester.path / "out").rglob("*.*")
+        if file.is_file()
+    }
+    assert len(files) == 4
+    assert "my token is ***" in "".join(files.values())
+    shown = added.partition("short test summary")[0]
+    for text in (shown, *files.values()):
+        for secret in (token, others, password):
+            assert secret not in text
+
+
+LONG = "word " * 200
+
+
+@pytest.mark.parametrize(
+    "assertion",
+    [
+        "assert assertions.contains_text([], LONG)",
+        "assert assertions.contains_text([], LONG), 'words of ones own'",
+        "check = assertions.contains_text([], LONG); assert check",
+        "helper(assertions.contains_text([], LONG))",
+        "assert assertions.no_errors([]) and assertions.contains_text([], LONG)",
+    ],
+)
+def test_the_whole_detail_of_a_check_is_shown(pytester: pytest.Pytester, run: Run, assertion: str) -> None:
+    pytester.makepyfile(
+        f"""
+        from digitorn.testing import assertions
+        from digitorn.testing.assertions import Check
+
+        LONG = {LONG!r}
+
+        def helper(check: Check) -> None:
+            assert check
+
+        def test_it():
+            unused = Check(False, "another one")
+            {assertion}
+        """
+    )
+    result = run()
+    result.assert_outcomes(failed=1)
+    detail = f"expected streamed text with {LONG!r}, saw ''"
+    assert detail in result.stdout.str()
+    assert result.stdout.str().count("another one") == 1
+    # Once is enough, and pytest's own words are still there.
+    run("-vv").stdout.fnmatch_lines(["E*assert*Check(ok=False*"])
+    if "own" in assertion:
+        result.stdout.fnmatch_lines(["E *words of ones own"])
+
+
+def test_other_failures_are_left_as_they_are(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(
+        """
+        from digitorn.testing.assertions import Check
+
+        def test_it():
+            check = Check(False, "not asked for")
+            assert check.ok is None or 1 == 2
+
+        def test_that_says_it_already():
+            check = Check(False, "said once")
+            assert check, check.detail
+        """
+    )
+    result = run("--tb=short", "--show-capture=no", "-q")
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["E*said once"])
+    errors = [line for line in result.stdout.lines if line.startswith("E  ")]
+    assert not [line for line in errors if line.split("E", 1)[1].strip() == "not asked for"]
+    assert len([line for line in errors if line.endswith("said once")]) == 1
+
+
+@pytest.mark.timeout(300)  # processes take their time on a busy machine
+@pytest.mark.parametrize(
+    ("options", "each"), [(("-n", "2"), 1), (("--tx", "2*popen", "--dist", "each"), 2)], ids=["load", "each"]
+)
+def test_under_xdist_no_artifacts_clash(
+    pytester: pytest.Pytester, run: Run, xdist: tuple[str, ...], options: tuple[str, ...], each: int
+) -> None:
+    body = """
+        import pytest
+
+        @pytest.mark.parametrize("number", [1, "a/b", "a:b"])
+        def test_it(dev_client, session, number):
+            dev_client.search("my-app", f"{number}")
+            assert False, number
+        """
+    pytester.makepyfile(test_one=body, test_two=body)
+    result = run(*xdist, *options, "--digitorn-artifacts", "out")
+    result.assert_outcomes(failed=6 * each)
+    result.stdout.fnmatch_lines([EXCHANGES])
+    out = pytester.path / "out"
+    written = list(out.rglob("report.txt"))
+    assert len(written) == 6 * each
+    assert {one.parent.parent.name for one in written} <= {"gw0", "gw1"}
+    for report in written:
+        (exchanges,) = report.parent.glob("exchanges-*.jsonl")
+        # Nothing of another test got in.
+        assert [one["operation"] for one in lines(exchanges)] == ["create_session", "search_sessions"]
+    asked = [str(lines(one.parent / "exchanges-1.jsonl")[1]["query"]) for one in written]
+    assert sorted(map(asked.count, set(asked))) == [2 * each] * 3
