@@ -24,7 +24,7 @@ def said(model: FakeModel) -> list[tuple[str, str]]:
 
 async def test_create_list_search_get(client: AsyncDevClient, model: FakeModel) -> None:
     model.will_respond_with_text("About cats.").will_respond_with_text("About whales.")
-    whales = await client.new_session("my-app", workspace="/work/whales")
+    whales = await client.new_session("my-app", workspace="/srv/whales")
     cats = await client.new_session("my-app", message="Tell me about cats")
     await (await client.turn(cats, cats.first_turn)).result(timeout=10)
     await client.send(whales, "Tell me about whales", timeout=10)
@@ -38,7 +38,7 @@ async def test_create_list_search_get(client: AsyncDevClient, model: FakeModel) 
     assert (detail.title, detail.message_count, detail.workspace) == (
         "Tell me about whales",
         2,
-        "/work/whales",
+        "/srv/whales",
     )
     assert not detail.is_active
 
@@ -48,7 +48,7 @@ async def test_a_session_is_taken_up_again_by_this_client_and_by_a_new_one(
 ) -> None:
     for text in ("one", "two", "three"):
         model.will_respond_with_text(text)
-    session = await client.new_session("my-app", workspace="/work")
+    session = await client.new_session("my-app", workspace="/srv")
     await client.send(session, "1", timeout=10)
     again = await client.open_session("my-app", session.session_id)
     assert again == session

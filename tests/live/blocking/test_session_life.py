@@ -25,7 +25,7 @@ def said(model: FakeModel) -> list[tuple[str, str]]:
 
 def test_create_list_search_get(client: DevClient, model: FakeModel) -> None:
     model.will_respond_with_text("About cats.").will_respond_with_text("About whales.")
-    whales = client.new_session("my-app", workspace="/work/whales")
+    whales = client.new_session("my-app", workspace="/srv/whales")
     cats = client.new_session("my-app", message="Tell me about cats")
     client.turn(cats, cats.first_turn).result(timeout=10)
     client.send(whales, "Tell me about whales", timeout=10)
@@ -39,7 +39,7 @@ def test_create_list_search_get(client: DevClient, model: FakeModel) -> None:
     assert (detail.title, detail.message_count, detail.workspace) == (
         "Tell me about whales",
         2,
-        "/work/whales",
+        "/srv/whales",
     )
     assert not detail.is_active
 
@@ -49,7 +49,7 @@ def test_a_session_is_taken_up_again_by_this_client_and_by_a_new_one(
 ) -> None:
     for text in ("one", "two", "three"):
         model.will_respond_with_text(text)
-    session = client.new_session("my-app", workspace="/work")
+    session = client.new_session("my-app", workspace="/srv")
     client.send(session, "1", timeout=10)
     again = client.open_session("my-app", session.session_id)
     assert again == session
