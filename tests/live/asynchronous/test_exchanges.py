@@ -201,6 +201,12 @@ async def test_no_secret_is_kept_anywhere(daemon: FakeDaemon) -> None:
         assert len(client.exchanges) == 9
         server_side = everything(daemon.exchanges)
         assert operations(daemon.exchanges) == operations(client.exchanges)
+    # A token that the daemon has not seen in any answer of its own.
+    secrets.append(token := daemon.token())
+    async with daemon.async_client(token=token) as client:
+        await client.search("my-app", token)
+        kept += everything(client.exchanges)
+    server_side += everything(daemon.exchanges)
     for secret in secrets:
         assert len(secret) > 8
         for text in (kept, server_side):

@@ -198,6 +198,12 @@ def test_no_secret_is_kept_anywhere(daemon: FakeDaemon) -> None:
         assert len(client.exchanges) == 9
         server_side = everything(daemon.exchanges)
         assert operations(daemon.exchanges) == operations(client.exchanges)
+    # A token that the daemon has not seen in any answer of its own.
+    secrets.append(token := daemon.token())
+    with daemon.client(token=token) as client:
+        client.search("my-app", token)
+        kept += everything(client.exchanges)
+    server_side += everything(daemon.exchanges)
     for secret in secrets:
         assert len(secret) > 8
         for text in (kept, server_side):
