@@ -3,6 +3,7 @@
 import json
 import threading
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import pytest
 
@@ -19,8 +20,10 @@ from digitorn.testing._generated.operations import (
     UPSERT_USER_CREDENTIAL,
 )
 
+T = TypeVar("T")
 
-def exchanged(call: Call[object], content: bytes, *, status: int = 200, keep: int = 5) -> Exchange:
+
+def exchanged(call: Call[T], content: bytes, *, status: int = 200, keep: int = 5) -> Exchange:
     """A call as it is kept with its answer."""
     exchanges = Exchanges(keep)
     under_way = sending(exchanges, call)
