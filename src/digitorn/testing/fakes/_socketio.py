@@ -25,12 +25,22 @@ AsgiApp: TypeAlias = Callable[
     [Scope, Callable[[], Awaitable[Scope]], Callable[[Scope], Awaitable[None]]], Awaitable[None]
 ]
 
-# Engine.IO settings of build A (contract: events, section 1).
-_PING_INTERVAL = 25
-_PING_TIMEOUT = 10
-_MAX_MESSAGE = 1_000_000
-
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How connections over Engine.IO behave (contract: events, section 1).
+
+    Attributes:
+        ping_interval: Seconds between two pings.
+        ping_timeout: Seconds until one that is not answered ends the connection.
+        max_message: Bytes of the largest message that a client may send.
+    """
+
+    ping_interval: int
+    ping_timeout: int
+    max_message: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +155,18 @@ class Sockets(Protocol):
 
 
 class SocketServer:
-    """Connections over Socket.IO."""
+    """Connections over Socket.IO.
 
-    def __init__(self) -> None:
+    Args:
+        settings: How they behave.
+    """
+
+    def __init__(self, settings: EngineSettings) -> None:
         self._server: Any = socketio.AsyncServer(
             async_mode="asgi",
-            ping_interval=_PING_INTERVAL,
-            ping_timeout=_PING_TIMEOUT,
-            max_http_buffer_size=_MAX_MESSAGE,
+            ping_interval=settings.ping_interval,
+            ping_timeout=settings.ping_timeout,
+            max_http_buffer_size=settings.max_message,
         )
         self._greetings: set[asyncio.Task[None]] = set()
 
