@@ -71,6 +71,7 @@ class FakeDaemon:
         heartbeat: Seconds between two `heartbeat` frames of a joined session; build B only.
 
     Attributes:
+        build: Which of the contract's builds it is.
         exchanges: The last REST calls that reached it, from whomever, with its answers; still there when it
             has stopped. Secrets in them are hidden.
     """
@@ -93,6 +94,7 @@ class FakeDaemon:
     ) -> None:
         if build not in ENGINES:
             raise ValueError(f"build={build!r}: the contract describes the builds {', '.join(ENGINES)}")
+        self.build = build
         self.model = model if model is not None else FakeModel()
         self._host = host
         self._listen = listen
