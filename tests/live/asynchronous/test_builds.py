@@ -108,14 +108,14 @@ async def test_a_turn_ends_with_the_last_event_of_its_build(
 ) -> None:
     model.will_stream_text(["a"]).will_stream_text(["b"])
     last = MessageDone if daemon.build == "A" else TurnTerminal
-    for text in "ab":
-        turn = await client.start_turn(session, text)
+    turns = [await client.start_turn(session, text) for text in "ab"]
+    for turn in turns:
         events = [event async for event in turn]
         assert isinstance(events[0].payload, UserMessage)
         assert isinstance(events[-1].payload, last)
         assert {event.correlation_id for event in events} == {turn.correlation_id}
         assert numbers((await turn.result()).events) == numbers(events)
-    assert turn.stream.operations().violations == ()
+    assert turns[0].stream.operations().violations == ()
 
 
 @pytest.mark.parametrize("build", ["A", "B"])
