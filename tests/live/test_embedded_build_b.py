@@ -136,8 +136,8 @@ async def test_approvals_are_asked_in_the_session_alone() -> None:
         ]
         for request, error in refused:
             assert await talk.recorder.call("resolve_approval", request) == {"ok": False, "error": error}
-        request = {"app_id": APP, "request_id": asked["op_id"], "approved": True, "message": "fine"}
-        assert await bystander.call("resolve_approval", request) == {
+        decision = {"app_id": APP, "request_id": asked["op_id"], "approved": True, "message": "fine"}
+        assert await bystander.call("resolve_approval", decision) == {
             "ok": True,
             "request_id": asked["op_id"],
             "approved": True,

@@ -271,6 +271,12 @@ class EventLog:
         """The highest place in the session's order so far."""
         return self._last_seq
 
+    @property
+    def highest_number(self) -> int:
+        """The highest number that has come or was given up; it may be that of a copy, which is not here."""
+        with self._lock:
+            return self._numbers.highest
+
     def has_gap(self, since: int) -> bool:
         """Whether a number between `since` and the highest has not come; copies count as come.
 

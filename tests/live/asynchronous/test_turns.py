@@ -11,6 +11,7 @@ from digitorn.testing import (
     EventPayload,
     EventSelector,
     EventTimeout,
+    LeaveOpen,
     LiveEvent,
     NotFound,
     SessionHandle,
@@ -163,9 +164,13 @@ async def test_fifty_turns_on_ten_sessions_read_in_random_order(
 async def test_turns_of_one_session_queue_and_each_reader_gets_its_own(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
+    model.will_call_tool("Bash", {}, result={}, requires_approval=True)
     for text in "abc":
         model.will_stream_text([text] * 3, delay=0.01)
-    turns = [await client.start_turn(session, text) for text in "abc"]
+    turns = [await client.start_turn(session, text, approvals=LeaveOpen()) for text in "abc"]
+    # The first runs until the others have been posted.
+    asked = await turns[0].wait_for(ApprovalRequest, timeout=10)
+    await client.resolve_approval(session.app_id, asked.payload.request_id, approved=True)
     texts = ["".join([delta async for delta in turn.text_deltas()]) for turn in reversed(turns)]
     assert texts == ["ccc", "bbb", "aaa"]
     assert assertions.event_order(turns[2].events, [MessageQueued, UserMessage, MessageStarted, MessageDone])

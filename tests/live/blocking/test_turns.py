@@ -12,6 +12,7 @@ from digitorn.testing import (
     EventPayload,
     EventSelector,
     EventTimeout,
+    LeaveOpen,
     LiveEvent,
     NotFound,
     SessionHandle,
@@ -160,9 +161,13 @@ def test_fifty_turns_on_ten_sessions_read_in_random_order(daemon: FakeDaemon, ch
 def test_turns_of_one_session_queue_and_each_reader_gets_its_own(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
+    model.will_call_tool("Bash", {}, result={}, requires_approval=True)
     for text in "abc":
         model.will_stream_text([text] * 3, delay=0.01)
-    turns = [client.start_turn(session, text) for text in "abc"]
+    turns = [client.start_turn(session, text, approvals=LeaveOpen()) for text in "abc"]
+    # The first runs until the others have been posted.
+    asked = turns[0].wait_for(ApprovalRequest, timeout=10)
+    client.resolve_approval(session.app_id, asked.payload.request_id, approved=True)
     texts = ["".join([delta for delta in turn.text_deltas()]) for turn in reversed(turns)]
     assert texts == ["ccc", "bbb", "aaa"]
     assert assertions.event_order(turns[2].events, [MessageQueued, UserMessage, MessageStarted, MessageDone])

@@ -316,7 +316,7 @@ class AsyncLiveEventStream(StreamBase):
     async def _close_gaps(self) -> None:
         """Gives a missing number a moment to come, asks the daemon's log for it, and goes on without it."""
         while self.log.is_holding and self.log.closed is None:
-            newest, passed, has_read = self.log.last_seq, 0.0, False
+            newest, passed, has_read = self.log.highest_number, 0.0, False
             for moment in protocol.SETTLE_SECONDS:
                 await asyncio.sleep(moment - passed)
                 passed = moment
