@@ -223,8 +223,9 @@ async def test_trap_04_result_is_not_the_end_of_a_turn() -> None:
 
 
 async def test_trap_04_turn_terminal_is_the_last_event_of_a_turn_and_leaks_into_no_other() -> None:
-    model = FakeModel().will_respond_with_text("a").will_respond_with_text("b")
-    async with session_on("B", model) as (_, client, session):
+    # The turn has no gap that would make a client read the log anyhow, nor is the log there at once.
+    model = FakeModel().will_fail("rate_limited").will_respond_with_text("b")
+    async with session_on("B", model, log_delay=0.2) as (_, client, session):
         async with await client.open_event_stream(session) as stream:
             tap = Tap(stream)
             tap.hold("turn_terminal")
