@@ -6,6 +6,8 @@ The builds differ in all three; what is decided here is decided by what arrives,
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal, TypeAlias
 
+from pydantic import ValidationError
+
 from ._errors import ContractViolation
 from ._event import AnyEvent
 from ._generated.events import (
@@ -15,10 +17,13 @@ from ._generated.events import (
     Abort,
     ActiveOpsSnapshot,
     ApprovalsSnapshot,
+    Connected,
     CredentialAuthRequired,
     CredentialRequired,
     Error,
+    EventEnvelope,
     EventPayload,
+    Heartbeat,
     MemorySnapshot,
     MessageCancelled,
     MessageDone,
@@ -56,8 +61,15 @@ SETTLE_SECONDS: Final = (0.1, 0.5)
 VISIBLE_SECONDS: Final = 1.0
 """After this time an emitted event is in the durable log for sure; batches take a twentieth of it."""
 
+SETTLED_SECONDS: Final = (0.1, 1.1)
+"""When behind a join the log is read again: what was sent just before it may have missed both the room and
+the replay, and is visible later (contract: events, section 8, trap 12)."""
+
 PAGE: Final = 5000
 """Most rows that one read of the durable log brings (contract: rest, list_session_events)."""
+
+_REFUSED_FOR_NOW: Final = ("internal error",)
+"""What the refusal of a join says that may be otherwise a moment later (contract: events, section 3)."""
 
 _SNAPSHOTS: Final = (
     ActiveOpsSnapshot,
@@ -95,6 +107,33 @@ TURN_END_HINTS: Final[tuple[type[EventPayload], ...]] = (
     QueueCleared,
 )
 """What may mean the end of a turn without naming it."""
+
+
+def is_refused_for_now(reason: str) -> bool:
+    """Whether a join that was refused may succeed a moment later."""
+    return reason in _REFUSED_FOR_NOW
+
+
+def is_heartbeat(event: AnyEvent) -> bool:
+    """Whether an event says that the daemon is alive, and that another will follow in 5 seconds."""
+    return isinstance(event.payload, Heartbeat)
+
+
+def instance_of(event: AnyEvent) -> str | None:
+    """The daemon's process that an event names; None where it names none (contract: events, section 1)."""
+    return _control(event).instance_id if isinstance(event.payload, Connected | Heartbeat) else None
+
+
+def current_seq_of(event: AnyEvent) -> int:
+    """The session's counter that a heartbeat names, which tells whether a client is behind; 0 for none."""
+    return (_control(event).current_seq or 0) if is_heartbeat(event) else 0
+
+
+def _control(event: AnyEvent) -> EventEnvelope:
+    try:
+        return EventEnvelope.from_wire(event.raw)
+    except ValidationError:
+        return EventEnvelope(type=event.type, payload={})
 
 
 def is_snapshot(event: AnyEvent) -> bool:

@@ -171,14 +171,22 @@ class SocketServer:
 
     Args:
         reset: Breaks the connection of a client, as the scope of its request names it.
+        ping_interval: Seconds between two pings; the contract's if left out.
+        ping_timeout: Seconds until one that is not answered ends a connection; the contract's if left out.
     """
 
-    def __init__(self, reset: Callable[[tuple[str, int]], None]) -> None:
+    def __init__(
+        self,
+        reset: Callable[[tuple[str, int]], None],
+        *,
+        ping_interval: float | None = None,
+        ping_timeout: float | None = None,
+    ) -> None:
         self._reset = reset
         self._server: Any = socketio.AsyncServer(
             async_mode="asgi",
-            ping_interval=_PING_INTERVAL,
-            ping_timeout=_PING_TIMEOUT,
+            ping_interval=_PING_INTERVAL if ping_interval is None else ping_interval,
+            ping_timeout=_PING_TIMEOUT if ping_timeout is None else ping_timeout,
             max_http_buffer_size=_MAX_MESSAGE,
         )
         self._greetings: set[asyncio.Task[None]] = set()
