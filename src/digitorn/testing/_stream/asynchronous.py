@@ -132,7 +132,7 @@ class AsyncLiveEventStream(StreamBase):
         self._settling: asyncio.Task[None] | None = None
         self._watching_silence: asyncio.Task[None] | None = None
         self._joined_at = 0.0
-        self._behind_at = 0
+        self._asked_for = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._deliveries: set[asyncio.Task[None]] = set()
         self._started = False
@@ -384,11 +384,11 @@ class AsyncLiveEventStream(StreamBase):
             self._link.has_heartbeats = True
             if self._watching_silence is None or self._watching_silence.done():
                 self._watching_silence = self._spawn(self._watch_silence())
-            current = protocol.current_seq_of(event)
-            if self._behind_at < current > self.log.last_seq:
-                # Once for each number: it may be one that nobody is sent.
-                self._behind_at = current
-                self._settle()
+        current_seq = protocol.current_seq(event)
+        if current_seq is not None and current_seq > max(self.log.last_seq, self._asked_for):
+            # Asked once: the number may be one that nobody gets.
+            self._asked_for = current_seq
+            self._spawn(self._fill_gaps_at_last())
 
     async def _watch_silence(self) -> None:
         """Takes a connection for lost that is silent although heartbeats should come."""
@@ -405,7 +405,7 @@ class AsyncLiveEventStream(StreamBase):
     async def _close_gaps(self) -> None:
         """Gives a missing number a moment to come, asks the daemon's log for it, and goes on without it."""
         while self.log.is_holding and self.log.closed is None:
-            newest, passed, has_read = self.log.last_seq, 0.0, False
+            newest, passed, has_read = self.log.highest_number, 0.0, False
             for moment in protocol.SETTLE_SECONDS:
                 await asyncio.sleep(moment - passed)
                 passed = moment
@@ -776,7 +776,24 @@ class AsyncLiveEventStream(StreamBase):
             if not ended and protocol.may_end_turn(event):
                 ended = await self._ended_by_http(correlation_id)
                 patience = _CHECK_FIRST
+        await self._until_terminal(correlation_id, inbox)
         await self._complete_turn(correlation_id)
+
+    async def _until_terminal(
+        self, correlation_id: str, inbox: "asyncio.Queue[AnyEvent | CallbackFailed | None]"
+    ) -> None:
+        """Gives the last word on a turn that has done everything a moment to come."""
+        while protocol.lacks_terminal(self.log.turn(correlation_id)):
+            try:
+                async with asyncio.timeout(protocol.SETTLE_SECONDS[0]):
+                    event = await inbox.get()
+            except TimeoutError:
+                # The daemon's log is asked for it next.
+                return
+            if isinstance(event, CallbackFailed):
+                raise event
+            if event is None:
+                raise self._closed()
 
     async def _complete_turn(self, correlation_id: str) -> None:
         """Makes sure of what came before now. Without a gap there is nothing to ask the daemon for."""
@@ -803,7 +820,8 @@ class AsyncLiveEventStream(StreamBase):
     def _lacks(self, correlation_id: str) -> bool:
         if self.log.is_waiting_below(self._last_of(correlation_id)):
             return True
-        return protocol.lacks_text(self.log.turn(correlation_id))
+        turn = self.log.turn(correlation_id)
+        return protocol.lacks_text(turn) or protocol.lacks_terminal(turn)
 
     async def _fill_gaps_at_last(self, *, since: int | None = None) -> None:
         """Fills gaps, however long the daemon cannot be reached; a session that is gone gives no more."""
