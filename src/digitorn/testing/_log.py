@@ -176,7 +176,7 @@ class EventLog:
         if event.is_numbered:
             numbered = (event.session_id, event.seq)
             brings_number = numbered not in self._seen_seqs and numbered not in self._snapshot_seqs
-            is_copy = is_copy or self._has_its_number(event, numbered)
+            is_copy = self._has_its_number(event, numbered) or is_copy
         return is_copy, brings_number
 
     def _has_its_number(self, event: AnyEvent, numbered: tuple[str | None, int]) -> bool:

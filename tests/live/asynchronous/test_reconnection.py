@@ -10,6 +10,7 @@ from digitorn.testing import (
     AsyncDevClient,
     AsyncLiveEventStream,
     DaemonUnreachable,
+    EventLog,
     EventTimeout,
     JoinRefused,
     LiveEvent,
@@ -21,7 +22,7 @@ from digitorn.testing import (
     assertions,
 )
 from digitorn.testing import _session_protocol as protocol
-from digitorn.testing.events import MessageDone, Result, Token, ToolCall
+from digitorn.testing.events import Heartbeat, MessageDone, Result, Token, ToolCall
 from digitorn.testing.fakes import FakeDaemon, FakeModel
 from live.faces import AsyncBackground, inner
 from tcp_proxy import TcpProxy
@@ -61,13 +62,12 @@ def stream_of(
 async def assert_complete(client: AsyncDevClient, stream: AsyncLiveEventStream) -> None:
     """The stream has every event that the daemon keeps, once and in order."""
     page = await client.api.sessions.list_session_events(stream.app_id, stream.session_id, limit=5000)
-    kept = [
-        (row["seq"], row["type"]) if isinstance(row, dict) else (row.seq, row.type) for row in page.events
-    ]
-    assert kept
+    kept = EventLog(session_id=stream.session_id)
+    for row in page.events:
+        kept.feed(row if isinstance(row, dict) else row.to_wire())
+    assert len(kept) > 0
     seen = [(one.seq, one.type) for one in stream.events() if protocol.is_logged(one)]
-    # What goes out twice under two numbers is kept once.
-    assert seen == kept
+    assert seen == [(one.seq, one.type) for one in kept]
 
 
 def says(text: str) -> Callable[[LiveEvent[Token]], bool]:
@@ -146,10 +146,10 @@ async def test_the_state_of_a_connection_is_told(
         with pytest.raises(EventTimeout, match=r"not as wanted within 0\.01 s"):
             await stream.wait_for_connection(has_reconnected, timeout=0.01)
     assert (await stream.wait_for_connection(has_reconnected, timeout=10)).reconnects == 1
-    with pytest.raises(EventTimeout, match="joined, 1 reconnect, lost last: "):
+    with pytest.raises(EventTimeout, match=r"joined, 1 reconnect, .*lost last: "):
         await stream.wait_for(ToolCall, timeout=0.01)
     await stream.stop()
-    assert str(stream.connection) == "closed, 1 reconnect, lost last: " + str(stream.connection.last_loss)
+    assert str(stream.connection).startswith("closed, 1 reconnect, ")
     with pytest.raises(StreamClosed, match="stopped"):
         await stream.wait_for_connection(is_reconnecting, timeout=10)
 
@@ -178,7 +178,11 @@ async def test_numbers_that_a_new_process_gives_out_again_are_no_copies(
             model.will_stream_text([f"text {turn}"])
             accepted = await client.post_message_raw(known, "go")
             assert (await stream.wait_for_turn(accepted, timeout=10)).text == f"text {turn}"
-            assert (await stream.wait_for_connection(has_reconnected, timeout=10)).reconnects == turn + 1
+            connection = await stream.wait_for_connection(has_reconnected, timeout=10)
+            assert connection.reconnects == turn + 1
+            # Build A does not tell which process it is.
+            assert connection.instance_id == daemon.instance_id
+            assert connection.restarts == (turn + 1 if daemon.build == "B" else 0)
         assert min(one.seq for one in stream.events_of(Token) if one.payload.delta == "text 0") <= before
         await assert_complete(client, stream)
 
@@ -282,19 +286,22 @@ async def test_refusals_without_a_reason_are_outlasted(
 # --- what must not get lost on the way
 
 
-async def test_a_rejoin_brings_what_came_late(
-    daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, known: SessionHandle
-) -> None:
+async def test_a_rejoin_brings_what_came_late() -> None:
     """Events behind the lost one have come; the log cannot be read over HTTP, so that only the join helps."""
-    model.will_stream_text(list("abcdef"))
-    async with stream_of(daemon, known) as stream:
-        with daemon.faults.calls(path="*/events").respond_with(503):
-            daemon.faults.events(Token, after=1, times=1).lose()
-            await client.post_message_raw(known, "go")
-            await stream.wait_for(Token, where=says("f"), timeout=10)
-            assert "b" not in [one.payload.delta for one in stream.events_of(Token)]
-            daemon.drop_connections()
-            await stream.wait_for(Token, where=says("b"), timeout=10)
+    model = FakeModel().will_stream_text(list("abcdef"))
+    # Build B replays nothing.
+    with FakeDaemon(model=model, build="A") as daemon:
+        daemon.add_app("my-app")
+        async with daemon.async_client() as client:
+            session = await client.new_session("my-app")
+            async with stream_of(daemon, session) as stream:
+                daemon.faults.calls(path="*/events").respond_with(503)
+                daemon.faults.events(Token, after=1, times=1).lose()
+                await client.post_message_raw(session, "go")
+                await stream.wait_for(Token, where=says("f"), timeout=10)
+                assert "b" not in [one.payload.delta for one in stream.events_of(Token)]
+                daemon.drop_connections()
+                await stream.wait_for(Token, where=says("b"), timeout=10)
 
 
 async def test_a_gap_is_closed_without_anything_else_happening(
@@ -312,7 +319,7 @@ async def test_a_gap_is_closed_without_anything_else_happening(
 
 async def test_what_is_sent_just_before_a_join_is_not_missed(model: FakeModel) -> None:
     """It misses both the room and the replay (contract: events, section 8, trap 12)."""
-    with FakeDaemon(model=model, log_delay=0.3) as daemon:
+    with FakeDaemon(model=model, log_delay=0.7) as daemon:
         daemon.add_app("my-app")
         model.will_stream_text(["new"])
         async with daemon.async_client() as client:
@@ -421,6 +428,38 @@ async def test_a_half_open_connection_is_noticed_by_its_pings() -> None:
                 assert (await stream.wait_for(MessageDone, timeout=10)).seq > 0
                 assert (await stream.wait_for_connection(has_reconnected, timeout=10)).reconnects == 1
                 await assert_complete(client, stream)
+
+
+async def test_a_half_open_connection_is_noticed_by_its_heartbeats() -> None:
+    """The engine's own pings come once a minute on build B (contract: events, section 1)."""
+    watchful = ReconnectPolicy(first_pause=0.01, longest_pause=0.05, silence=0.4)
+    model = FakeModel().will_stream_text(["new"])
+    with FakeDaemon(model=model, build="B", heartbeat=0.05) as daemon, TcpProxy(daemon.port) as proxy:
+        daemon.add_app("my-app")
+        async with daemon.async_client() as client:
+            session = await client.new_session("my-app")
+            async with stream_of(daemon, session, url=proxy.url, reconnect=watchful) as stream:
+                await stream.wait_for(Heartbeat, timeout=5)
+                with proxy.stalled():
+                    connection = await stream.wait_for_connection(is_reconnecting, timeout=5)
+                    assert connection.last_loss == "no frame for 0.4 s, not even a heartbeat"
+                    await client.post_message_raw(session, "go")
+                    daemon.drain()
+                await stream.wait_for(MessageDone, timeout=10)
+                await stream.wait_for_connection(has_reconnected, timeout=10)
+                await assert_complete(client, stream)
+
+
+async def test_a_quiet_session_without_heartbeats_stays_connected(model: FakeModel) -> None:
+    watchful = ReconnectPolicy(silence=0.05)
+    with FakeDaemon(model=model, build="A") as daemon:
+        daemon.add_app("my-app")
+        async with daemon.async_client() as client:
+            session = await client.new_session("my-app")
+            async with stream_of(daemon, session, reconnect=watchful) as stream:
+                with pytest.raises(EventTimeout):
+                    await stream.wait_for(ToolCall, timeout=0.2)
+                assert not stream.connection.was_lost
 
 
 async def test_a_slow_network_loses_nothing() -> None:
