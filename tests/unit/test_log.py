@@ -268,7 +268,7 @@ def test_rows_without_a_session_belong_to_the_log_that_reads_them() -> None:
 def test_a_number_that_was_given_out_again_is_another_event() -> None:
     """A daemon that was restarted goes on behind its log (contract: events, section 4.2)."""
     log = EventLog(session_id="s")
-    snapshot = {"type": "queue:snapshot", "seq": 2, "session_id": "s", "payload": {}}
+    snapshot: dict[str, object] = {"type": "queue:snapshot", "seq": 2, "session_id": "s", "payload": {}}
     first = {"type": "token", "seq": 1, "session_id": "s", "event_id": "ev-1", "payload": {"delta": "a"}}
     assert log.feed(first) is not None
     assert log.feed(snapshot) is not None

@@ -96,6 +96,8 @@ async def test_a_stream_survives_connections_that_drop(
         daemon.faults.events(Token, session=known, after=59, times=1).drop_connection("disconnect"),
     ]
     async with await client.open_event_stream(known) as stream:
+        # What was before is there at once, whether or not the join brings it.
+        assert [one.payload.delta for one in stream.events_of(Token)] == ["old"]
         accepted = await client.post_message_raw(known, "go")
         assert (await stream.wait_for_turn(accepted, timeout=20)).text == "".join(pieces)
         assert [one.hits for one in dropped] == [1, 1, 1]
@@ -321,15 +323,35 @@ async def test_what_is_sent_just_before_a_join_is_not_missed(model: FakeModel) -
     """It misses both the room and the replay (contract: events, section 8, trap 12)."""
     with FakeDaemon(model=model, log_delay=0.7) as daemon:
         daemon.add_app("my-app")
-        model.will_stream_text(["new"])
+        model.will_stream_text(["one"]).will_stream_text(["two"])
+        async with daemon.async_client() as client:
+            session = await client.new_session("my-app")
+            # A stream that was opened for a message reads nothing of what was before its own join.
+            async with await client.send_live(session, "go", total_timeout=10) as stream:
+                daemon.faults.events(Result, times=1).drop_connection()
+                daemon.faults.events(MessageDone, times=1).lose()
+                turn = (await client.post_message_raw(session, "go on")).correlation_id
+                await stream.wait_for(MessageDone, where=lambda e: e.correlation_id == turn, timeout=10)
+                assert stream.connection.reconnects == 1
+
+
+async def test_a_new_process_is_reread_from_the_beginning(model: FakeModel) -> None:
+    """It had logged little of what was seen, and numbers what it does from there on."""
+    model.will_stream_text(["x"] * 150).will_stream_text(["new"])
+    with FakeDaemon(model=model, build="B", log_delay=0.5) as daemon:
+        daemon.add_app("my-app")
         async with daemon.async_client() as client:
             session = await client.new_session("my-app")
             async with stream_of(daemon, session) as stream:
-                daemon.faults.events(Result, times=1).drop_connection()
-                daemon.faults.events(MessageDone, times=1).lose()
                 await client.post_message_raw(session, "go")
                 await stream.wait_for(MessageDone, timeout=10)
-                assert stream.connection.reconnects == 1
+                daemon.restart()
+                with daemon.faults.refuse_connections():
+                    await client.post_message_raw(session, "go on")
+                    daemon.drain()
+                await stream.wait_for(Token, where=says("new"), timeout=10)
+                assert stream.connection.restarts == 1
+                assert stream.events_of(Token)[0].seq < stream.log.last_seq - protocol.REPLAY_MARGIN
 
 
 async def test_a_decision_is_sent_until_it_arrives(

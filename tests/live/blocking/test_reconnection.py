@@ -12,6 +12,7 @@ from tcp_proxy import TcpProxy
 from digitorn.testing import (
     DaemonUnreachable,
     DevClient,
+    EventLog,
     EventTimeout,
     JoinRefused,
     LiveEvent,
@@ -24,7 +25,7 @@ from digitorn.testing import (
     assertions,
 )
 from digitorn.testing import _session_protocol as protocol
-from digitorn.testing.events import MessageDone, Result, Token, ToolCall
+from digitorn.testing.events import Heartbeat, MessageDone, Result, Token, ToolCall
 from digitorn.testing.fakes import FakeDaemon, FakeModel
 
 SWIFT = ReconnectPolicy(first_pause=0.01, longest_pause=0.05)
@@ -62,13 +63,12 @@ def stream_of(
 def assert_complete(client: DevClient, stream: LiveEventStream) -> None:
     """The stream has every event that the daemon keeps, once and in order."""
     page = client.api.sessions.list_session_events(stream.app_id, stream.session_id, limit=5000)
-    kept = [
-        (row["seq"], row["type"]) if isinstance(row, dict) else (row.seq, row.type) for row in page.events
-    ]
-    assert kept
+    kept = EventLog(session_id=stream.session_id)
+    for row in page.events:
+        kept.feed(row if isinstance(row, dict) else row.to_wire())
+    assert len(kept) > 0
     seen = [(one.seq, one.type) for one in stream.events() if protocol.is_logged(one)]
-    # What goes out twice under two numbers is kept once.
-    assert seen == kept
+    assert seen == [(one.seq, one.type) for one in kept]
 
 
 def says(text: str) -> Callable[[LiveEvent[Token]], bool]:
@@ -97,6 +97,8 @@ def test_a_stream_survives_connections_that_drop(
         daemon.faults.events(Token, session=known, after=59, times=1).drop_connection("disconnect"),
     ]
     with client.open_event_stream(known) as stream:
+        # What was before is there at once, whether or not the join brings it.
+        assert [one.payload.delta for one in stream.events_of(Token)] == ["old"]
         accepted = client.post_message_raw(known, "go")
         assert stream.wait_for_turn(accepted, timeout=20).text == "".join(pieces)
         assert [one.hits for one in dropped] == [1, 1, 1]
@@ -147,10 +149,10 @@ def test_the_state_of_a_connection_is_told(
         with pytest.raises(EventTimeout, match=r"not as wanted within 0\.01 s"):
             stream.wait_for_connection(has_reconnected, timeout=0.01)
     assert stream.wait_for_connection(has_reconnected, timeout=10).reconnects == 1
-    with pytest.raises(EventTimeout, match="joined, 1 reconnect, lost last: "):
+    with pytest.raises(EventTimeout, match=r"joined, 1 reconnect, .*lost last: "):
         stream.wait_for(ToolCall, timeout=0.01)
     stream.stop()
-    assert str(stream.connection) == "closed, 1 reconnect, lost last: " + str(stream.connection.last_loss)
+    assert str(stream.connection).startswith("closed, 1 reconnect, ")
     with pytest.raises(StreamClosed, match="stopped"):
         stream.wait_for_connection(is_reconnecting, timeout=10)
 
@@ -179,7 +181,11 @@ def test_numbers_that_a_new_process_gives_out_again_are_no_copies(
             model.will_stream_text([f"text {turn}"])
             accepted = client.post_message_raw(known, "go")
             assert stream.wait_for_turn(accepted, timeout=10).text == f"text {turn}"
-            assert stream.wait_for_connection(has_reconnected, timeout=10).reconnects == turn + 1
+            connection = stream.wait_for_connection(has_reconnected, timeout=10)
+            assert connection.reconnects == turn + 1
+            # Build A does not tell which process it is.
+            assert connection.instance_id == daemon.instance_id
+            assert connection.restarts == (turn + 1 if daemon.build == "B" else 0)
         assert min(one.seq for one in stream.events_of(Token) if one.payload.delta == "text 0") <= before
         assert_complete(client, stream)
 
@@ -277,19 +283,22 @@ def test_refusals_without_a_reason_are_outlasted(
 # --- what must not get lost on the way
 
 
-def test_a_rejoin_brings_what_came_late(
-    daemon: FakeDaemon, client: DevClient, model: FakeModel, known: SessionHandle
-) -> None:
+def test_a_rejoin_brings_what_came_late() -> None:
     """Events behind the lost one have come; the log cannot be read over HTTP, so that only the join helps."""
-    model.will_stream_text(list("abcdef"))
-    with stream_of(daemon, known) as stream:
-        with daemon.faults.calls(path="*/events").respond_with(503):
-            daemon.faults.events(Token, after=1, times=1).lose()
-            client.post_message_raw(known, "go")
-            stream.wait_for(Token, where=says("f"), timeout=10)
-            assert "b" not in [one.payload.delta for one in stream.events_of(Token)]
-            daemon.drop_connections()
-            stream.wait_for(Token, where=says("b"), timeout=10)
+    model = FakeModel().will_stream_text(list("abcdef"))
+    # Build B replays nothing.
+    with FakeDaemon(model=model, build="A") as daemon:
+        daemon.add_app("my-app")
+        with daemon.client() as client:
+            session = client.new_session("my-app")
+            with stream_of(daemon, session) as stream:
+                daemon.faults.calls(path="*/events").respond_with(503)
+                daemon.faults.events(Token, after=1, times=1).lose()
+                client.post_message_raw(session, "go")
+                stream.wait_for(Token, where=says("f"), timeout=10)
+                assert "b" not in [one.payload.delta for one in stream.events_of(Token)]
+                daemon.drop_connections()
+                stream.wait_for(Token, where=says("b"), timeout=10)
 
 
 def test_a_gap_is_closed_without_anything_else_happening(
@@ -307,17 +316,37 @@ def test_a_gap_is_closed_without_anything_else_happening(
 
 def test_what_is_sent_just_before_a_join_is_not_missed(model: FakeModel) -> None:
     """It misses both the room and the replay (contract: events, section 8, trap 12)."""
-    with FakeDaemon(model=model, log_delay=0.3) as daemon:
+    with FakeDaemon(model=model, log_delay=0.7) as daemon:
         daemon.add_app("my-app")
-        model.will_stream_text(["new"])
+        model.will_stream_text(["one"]).will_stream_text(["two"])
+        with daemon.client() as client:
+            session = client.new_session("my-app")
+            # A stream that was opened for a message reads nothing of what was before its own join.
+            with client.send_live(session, "go", total_timeout=10) as stream:
+                daemon.faults.events(Result, times=1).drop_connection()
+                daemon.faults.events(MessageDone, times=1).lose()
+                turn = client.post_message_raw(session, "go on").correlation_id
+                stream.wait_for(MessageDone, where=lambda e: e.correlation_id == turn, timeout=10)
+                assert stream.connection.reconnects == 1
+
+
+def test_a_new_process_is_reread_from_the_beginning(model: FakeModel) -> None:
+    """It had logged little of what was seen, and numbers what it does from there on."""
+    model.will_stream_text(["x"] * 150).will_stream_text(["new"])
+    with FakeDaemon(model=model, build="B", log_delay=0.5) as daemon:
+        daemon.add_app("my-app")
         with daemon.client() as client:
             session = client.new_session("my-app")
             with stream_of(daemon, session) as stream:
-                daemon.faults.events(Result, times=1).drop_connection()
-                daemon.faults.events(MessageDone, times=1).lose()
                 client.post_message_raw(session, "go")
                 stream.wait_for(MessageDone, timeout=10)
-                assert stream.connection.reconnects == 1
+                daemon.restart()
+                with daemon.faults.refuse_connections():
+                    client.post_message_raw(session, "go on")
+                    daemon.drain()
+                stream.wait_for(Token, where=says("new"), timeout=10)
+                assert stream.connection.restarts == 1
+                assert stream.events_of(Token)[0].seq < stream.log.last_seq - protocol.REPLAY_MARGIN
 
 
 def test_a_decision_is_sent_until_it_arrives(
@@ -416,6 +445,38 @@ def test_a_half_open_connection_is_noticed_by_its_pings() -> None:
                 assert stream.wait_for(MessageDone, timeout=10).seq > 0
                 assert stream.wait_for_connection(has_reconnected, timeout=10).reconnects == 1
                 assert_complete(client, stream)
+
+
+def test_a_half_open_connection_is_noticed_by_its_heartbeats() -> None:
+    """The engine's own pings come once a minute on build B (contract: events, section 1)."""
+    watchful = ReconnectPolicy(first_pause=0.01, longest_pause=0.05, silence=0.4)
+    model = FakeModel().will_stream_text(["new"])
+    with FakeDaemon(model=model, build="B", heartbeat=0.05) as daemon, TcpProxy(daemon.port) as proxy:
+        daemon.add_app("my-app")
+        with daemon.client() as client:
+            session = client.new_session("my-app")
+            with stream_of(daemon, session, url=proxy.url, reconnect=watchful) as stream:
+                stream.wait_for(Heartbeat, timeout=5)
+                with proxy.stalled():
+                    connection = stream.wait_for_connection(is_reconnecting, timeout=5)
+                    assert connection.last_loss == "no frame for 0.4 s, not even a heartbeat"
+                    client.post_message_raw(session, "go")
+                    daemon.drain()
+                stream.wait_for(MessageDone, timeout=10)
+                stream.wait_for_connection(has_reconnected, timeout=10)
+                assert_complete(client, stream)
+
+
+def test_a_quiet_session_without_heartbeats_stays_connected(model: FakeModel) -> None:
+    watchful = ReconnectPolicy(silence=0.05)
+    with FakeDaemon(model=model, build="A") as daemon:
+        daemon.add_app("my-app")
+        with daemon.client() as client:
+            session = client.new_session("my-app")
+            with stream_of(daemon, session, reconnect=watchful) as stream:
+                with pytest.raises(EventTimeout):
+                    stream.wait_for(ToolCall, timeout=0.2)
+                assert not stream.connection.was_lost
 
 
 def test_a_slow_network_loses_nothing() -> None:

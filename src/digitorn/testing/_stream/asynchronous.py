@@ -456,7 +456,10 @@ class AsyncLiveEventStream(StreamBase):
             DaemonUnreachable: No daemon answered.
         """
         self._check_started()
-        whole, self._reads_whole_log = self._reads_whole_log, False
+        whole = self._reads_whole_log
+        if time.monotonic() - self._joined_at >= protocol.VISIBLE_SECONDS:
+            # From the next read on; what was sent before the join is visible to this one.
+            self._reads_whole_log = False
         if since is None:
             since = self._since if whole else self._read_since()
         else:
