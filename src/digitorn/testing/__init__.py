@@ -51,6 +51,7 @@ from ._operations import ForbiddenTransition, Operation, Operations
 from ._recording_approvals import RecordingApprovals
 from ._select import EventSelector
 from ._stream import AsyncLiveEventStream, LiveEventStream
+from ._stream.connection import ConnectionState, ReconnectPolicy, StreamConnection
 from ._sync.client import DevClient
 from ._sync.turn import Turn
 from ._tools import ToolDefinition
@@ -90,6 +91,7 @@ __all__ = [
     "is_question",
     # events
     "AsyncLiveEventStream",
+    "ConnectionState",
     "EventCapture",
     "EventLog",
     "EventPayload",
@@ -98,6 +100,8 @@ __all__ = [
     "InvalidPayload",
     "LiveEvent",
     "LiveEventStream",
+    "ReconnectPolicy",
+    "StreamConnection",
     "UnknownPayload",
     # operations
     "ForbiddenTransition",
