@@ -15,6 +15,7 @@ from .._async.transport import AsyncTransport
 from .._async.turn import AsyncTurn
 from .._clock import remaining, unbounded
 from .._connect import resolve_daemon_url
+from .._connection_options import ConnectionOptions
 from .._credentials import Credentials
 from .._endpoints import event_connection
 from .._errors import (
@@ -78,6 +79,7 @@ class AsyncLiveEventStream(StreamBase):
             the next event.
         approvals: Decides what asks; see `ApprovalPolicy`.
         exchanges: Where the stream's own calls over REST are kept; a list of its own when left out.
+        connection: How to connect; see `ConnectionOptions`.
 
     Attributes:
         exchanges: The stream's calls over REST; with those of the client if that made the stream.
@@ -96,6 +98,7 @@ class AsyncLiveEventStream(StreamBase):
         timeout: float = DEFAULT_TIMEOUT,
         approvals: ApprovalPolicy | StreamApprovals | None = None,
         exchanges: Exchanges | None = None,
+        connection: ConnectionOptions | None = None,
     ) -> None:
         self.daemon_url = resolve_daemon_url(daemon_url)
         self.app_id = app_id
@@ -109,11 +112,15 @@ class AsyncLiveEventStream(StreamBase):
         """Callbacks that raised; the first is raised again by `stop`."""
         self._credentials = token if isinstance(token, Credentials) else Credentials(token)
         self._transport = AsyncTransport(
-            self.daemon_url, self._credentials, timeout=_CONNECT_SECONDS, exchanges=exchanges
+            self.daemon_url,
+            self._credentials,
+            timeout=_CONNECT_SECONDS,
+            exchanges=exchanges,
+            connection=connection,
         )
         self.exchanges = self._transport.exchanges
         self._api = AsyncApi(self._transport)
-        self._socket = event_connection(self.daemon_url, self._received, self._lost)
+        self._socket = event_connection(self.daemon_url, self._received, self._lost, connection)
         self._join_since = since
         self._newest_logged = since
         # The durable log is read from `_complete` on: up to there nothing can be missing any more.
@@ -267,6 +274,9 @@ class AsyncLiveEventStream(StreamBase):
 
     def _lost(self, reason: str) -> None:
         self._turns.joined = False
+        if (violation := self._socket.violation) is not None:
+            self.log.close(violation)
+            return
         # A connection that is lost again while it is made again is the same loop's business.
         if self.log.closed is None and (self._reconnecting is None or self._reconnecting.done()):
             self._reconnecting = self._spawn(self._reconnect(reason))

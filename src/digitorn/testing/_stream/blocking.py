@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar, overload
 
 from .. import _session_protocol as protocol
 from .._approvals import ApprovalPolicy, StreamApprovals, stream_approvals
+from .._connection_options import ConnectionOptions
 from .._credentials import Credentials
 from .._errors import (
     CallbackFailed,
@@ -57,6 +58,7 @@ class LiveEventStream(StreamBase):
         timeout: float = DEFAULT_TIMEOUT,
         approvals: ApprovalPolicy | StreamApprovals | None = None,
         exchanges: Exchanges | None = None,
+        connection: ConnectionOptions | None = None,
     ) -> None:
         deciding = stream_approvals(approvals, auto_approve=auto_approve)
         # A policy may block, and use this face from where it runs.
@@ -71,6 +73,7 @@ class LiveEventStream(StreamBase):
             timeout=timeout,
             approvals=deciding,
             exchanges=exchanges,
+            connection=connection,
         )
         self.exchanges = self._inner.exchanges
         self.daemon_url = self._inner.daemon_url
