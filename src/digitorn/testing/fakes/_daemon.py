@@ -16,6 +16,10 @@ from digitorn.testing._tools import ToolDefinition
 from digitorn.testing._tracking import track
 
 from ._apps import App, compile_source
+from ._fault_rules import Rules
+from ._faults import Faults
+from ._faults_http import faulty
+from ._faults_sockets import FaultySockets
 from ._http import http_of
 from ._in_process import BothSockets, LocalEndpoint, LocalSockets
 from ._model import FakeModel
@@ -67,6 +71,7 @@ class FakeDaemon:
     Attributes:
         exchanges: The last REST calls that reached it, from whomever, with its answers; still there when it
             has stopped. Secrets in them are hidden.
+        faults: What goes wrong on purpose; nothing so far.
     """
 
     def __init__(
@@ -95,6 +100,8 @@ class FakeDaemon:
             access_token_lifetime=access_token_lifetime,
         )
         self.exchanges = Exchanges(keep_exchanges)
+        self._rules = Rules()
+        self.faults = Faults(self._rules)
         self._state: DaemonState | None = None
         self._thread: DaemonThread | None = None
         self._endpoint: LocalEndpoint | None = None
@@ -112,8 +119,9 @@ class FakeDaemon:
         if self._thread is not None:
             raise RuntimeError("the embedded daemon runs already")
         self.exchanges.clear()
-        server, local = SocketServer(), LocalSockets()
+        server, local = SocketServer(self._reset_connection), LocalSockets()
         sockets: Sockets = BothSockets(local, server) if self._listen else local
+        sockets = FaultySockets(sockets, self._rules)
         state = DaemonState(self._settings, self.model, sockets)
         state.users.add(
             DEFAULT_USER,
@@ -125,10 +133,12 @@ class FakeDaemon:
         EventSockets(state, sockets)
 
         async def before_stop() -> None:
+            self._rules.let_go()
             await state.stop()
             await sockets.stop()
 
-        http, name = recorded(http_of(state), self.exchanges), f"fake-daemon-{uuid.uuid4().hex[:8]}"
+        calls = faulty(http_of(state), self._rules, self._reset_connection)
+        http, name = recorded(calls, self.exchanges), f"fake-daemon-{uuid.uuid4().hex[:8]}"
         thread: DaemonThread
         if self._listen:
             thread = ServerThread(server.asgi(http), self._host, before_stop)
@@ -338,6 +348,11 @@ class FakeDaemon:
             await thread.abort_connections()
 
         thread.submit(drop()).result(_ANSWER_SECONDS)
+
+    def _reset_connection(self, client: tuple[str, int]) -> None:
+        """Breaks one connection. On the daemon's event loop."""
+        if self._thread is not None:
+            self._thread.reset_connection(client)
 
     def _running(self) -> DaemonState:
         if self._state is None:
