@@ -12,18 +12,18 @@ _LEADS_AWAY: Final = re.compile(r"[/\\\x00-\x1f\x7f]")
 
 
 def check_path(call: Call[Any]) -> None:
-    """Refuses a path that another segment than the intended one could be read in.
+    """Refuses a path that somebody on the way could read as another one than is meant.
 
     Args:
         call: The call.
 
     Raises:
-        ValueError: A segment is `.` or `..`, or holds a slash, a backslash or a control character.
+        ValueError: A segment is empty, `.` or `..`, or holds a slash, a backslash or a control character.
     """
-    for segment in call.path.split("/"):
+    for segment in call.path.split("/")[1:]:
         meant = unquote(segment)
-        if meant in (".", "..") or _LEADS_AWAY.search(meant):
+        if meant in ("", ".", "..") or _LEADS_AWAY.search(meant):
             raise ValueError(
-                f"{call.operation.id}: {meant!r} cannot be a part of a path: an id is no '.' or '..', "
-                "and holds no slash, backslash or control character"
+                f"{call.operation.id}: {meant!r} cannot be a part of a path: it must not be empty, '.' or '..', "
+                "and hold no slash, backslash or control character"
             )

@@ -81,9 +81,10 @@ class RetryPolicy:
             made: How many attempts there were.
             chance: A random number, 0 to 1.
         """
-        # A power that is too large is no number any more.
-        steps = min(made - 1, 64)
-        whole = min(self.first_pause * self.growth**steps, self.longest_pause)
+        try:
+            whole = min(self.first_pause * self.growth ** (made - 1), self.longest_pause)
+        except OverflowError:
+            whole = self.longest_pause
         return whole * (1 - self.jitter * chance)
 
 

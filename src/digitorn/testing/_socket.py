@@ -17,7 +17,7 @@ from ._errors import ContractViolation, DaemonUnreachable, TooLarge, UntrustedCe
 from ._generated._runtime import Command, Model, reasons
 from ._generated.commands import CommandError, ConnectAuth
 from ._generated.events import EVENT_NAMESPACE, EVENT_PUSH, EventEnvelope
-from ._socket_io import RedirectRefused, SocketClient, http_session, websocket_options
+from ._socket_io import Connections, RedirectRefused, SocketClient, websocket_options
 
 Request = TypeVar("Request", bound=Model)
 Ack = TypeVar("Ack", bound=Model)
@@ -100,6 +100,7 @@ class EventSocket:
         self._on_lost = on_lost
         self._closing = False
         self._client: Any = None
+        self._connections: Connections | None = None
         self._gone = asyncio.Event()
 
     async def connect(self, token: str | None, timeout: float) -> None:
@@ -121,11 +122,12 @@ class EventSocket:
         self._token = token = Token(token) if token else None
         self._violation, self._closing, self._gone = None, False, asyncio.Event()
         websocket = websocket_options(self._connection, self.daemon_url)
+        self._connections = connections = Connections(self._connection, self._oversized)
         client: Any = SocketClient(
             token,
             on_lost=self._gone.set,
             on_unreadable=self._unreadable,
-            http_session=http_session(self._connection, self._oversized),
+            http_session=connections.http,
             websocket_extra_options=websocket,
             reconnection=False,
             handle_sigint=False,
@@ -220,15 +222,14 @@ class EventSocket:
         """Ends the connection. May be called again."""
         self._closing = True
         client, self._client = self._client, None
-        if client is None:
-            return
+        connections, self._connections = self._connections, None
         try:
-            await client.disconnect()
+            if client is not None:
+                await client.disconnect()
         finally:
             # A peer that does not answer, or a handshake that was broken off, leaves these.
-            http = client.eio.http
-            if http is not None and not http.closed:
-                await http.close()
+            if connections is not None:
+                await connections.close()
 
     def _pushed(self, name: str, *arguments: object) -> None:
         # Builds may append arguments; the first is the event.

@@ -7,7 +7,7 @@ import logging
 import traceback
 from collections.abc import Callable, MutableMapping
 from types import SimpleNamespace
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 import aiohttp
 import engineio
@@ -109,29 +109,64 @@ class SocketClient(socketio.AsyncClient):  # type: ignore[misc] # the package ha
         self._on_lost()
 
 
-def http_session(connection: ConnectionOptions, on_oversize: Callable[[str], None]) -> aiohttp.ClientSession:
-    """Connections that keep no cookies, follow no redirects, and take no more than they may.
+class _BoundedWebSocket(aiohttp.ClientWebSocketResponse):
+    owner: "Connections"
+
+    async def receive(self, timeout: float | None = None) -> aiohttp.WSMessage:
+        message = await super().receive(timeout)
+        self.owner.check(message)
+        return message
+
+    def abort(self) -> None:
+        """Ends the connection without a goodbye; nothing is waited for."""
+        self._response.close()
+
+
+class Connections:
+    """The connections of one event socket: they keep no cookies, follow no redirects, and are bounded.
 
     Args:
-        connection: How much that is.
+        options: How much is taken.
         on_oversize: Called with what is too large, when a connection ends by it.
     """
 
-    class BoundedWebSocket(aiohttp.ClientWebSocketResponse):
-        async def receive(self, timeout: float | None = None) -> aiohttp.WSMessage:
-            message = await super().receive(timeout)
-            try:
-                _check_message(message, connection)
-            except OutOfBounds as error:
-                on_oversize(str(error))
-                raise
-            return message
+    def __init__(self, options: ConnectionOptions, on_oversize: Callable[[str], None]) -> None:
+        self._options = options
+        self._on_oversize = on_oversize
+        self._opened: list[_BoundedWebSocket] = []
+        tracing = aiohttp.TraceConfig()
+        tracing.on_request_redirect.append(_refuse_redirect)
+        self.http = aiohttp.ClientSession(
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[tracing],
+            # What is called like a class may be one.
+            ws_response_class=cast("type[aiohttp.ClientWebSocketResponse]", self._open),
+        )
 
-    tracing = aiohttp.TraceConfig()
-    tracing.on_request_redirect.append(_refuse_redirect)
-    return aiohttp.ClientSession(
-        cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[tracing], ws_response_class=BoundedWebSocket
-    )
+    def _open(self, *arguments: Any, **options: Any) -> _BoundedWebSocket:
+        made = _BoundedWebSocket(*arguments, **options)
+        made.owner = self
+        self._opened.append(made)
+        return made
+
+    def check(self, message: aiohttp.WSMessage) -> None:
+        """Refuses a message that is too large.
+
+        Raises:
+            OutOfBounds: It is.
+        """
+        try:
+            _check_message(message, self._options)
+        except OutOfBounds as error:
+            self._on_oversize(str(error))
+            raise
+
+    async def close(self) -> None:
+        """Ends what is still open."""
+        for one in self._opened:
+            if not one.closed:
+                one.abort()
+        await self.http.close()
 
 
 def _check_message(message: aiohttp.WSMessage, connection: ConnectionOptions) -> None:
