@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import socket
 import ssl
 import threading
@@ -125,15 +126,19 @@ class HostileSocket:
         """Pushes an event."""
         self.send(f'42/events,["event",{json.dumps(envelope)}]')
 
-    def let_in(self) -> None:
-        """Lets the client in as a daemon does, and into the session that it asks for."""
+    def let_in(self, answer: str = '{"ok":true,"room":"session:s","latest_seq":0}') -> None:
+        """Lets the client in as a daemon does, and answers its wish to join a session.
+
+        Args:
+            answer: The acknowledgement as JSON.
+        """
         self.send(OPEN)
         assert self._connection.recv().startswith("40/events,")
         self.send('40/events,{"sid":"y"}')
         asked = self._connection.recv()
         assert "join_session" in str(asked)
         number = str(asked).removeprefix("42/events,").partition("[")[0]
-        self.send(f'43/events,{number}[{{"ok":true,"room":"session:s","latest_seq":0}}]')
+        self.send(f"43/events,{number}[{answer}]")
 
     def hold(self) -> None:
         """Says nothing more."""
@@ -152,7 +157,9 @@ def hostile_socket(speak: Callable[[HostileSocket], None]) -> Generator[str]:
             # The client has had enough.
             return
 
-    with serve(handle, "127.0.0.1", 0, compression=None, close_timeout=0.1) as server:
+    # What it sends shall not be found in a log of its own.
+    silent = logging.Logger("hostile", logging.CRITICAL + 1)
+    with serve(handle, "127.0.0.1", 0, compression=None, close_timeout=0.1, logger=silent) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:

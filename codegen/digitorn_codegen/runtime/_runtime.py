@@ -362,7 +362,7 @@ class Operation(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """An operation with its arguments, ready to be sent.
+    """An operation with its arguments, ready to be sent. Bodies may hold secrets, and do not show.
 
     Attributes:
         operation: What is called.
@@ -383,13 +383,13 @@ class Call(Generic[T]):
     query: tuple[tuple[str, str], ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     cookies: Mapping[str, str] = field(default_factory=dict[str, str])
-    body: Mapping[str, Any] | None = None
-    files: Mapping[str, FileContent] = field(default_factory=dict[str, FileContent])
+    body: Mapping[str, Any] | None = field(default=None, repr=False)
+    files: Mapping[str, FileContent] = field(default_factory=dict[str, FileContent], repr=False)
     file_lists: Mapping[str, tuple[FileContent, ...]] = field(
-        default_factory=dict[str, tuple[FileContent, ...]]
+        default_factory=dict[str, tuple[FileContent, ...]], repr=False
     )
-    form: tuple[tuple[str, str], ...] = ()
-    content: Any = None
+    form: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    content: Any = field(default=None, repr=False)
     has_body: bool = False
 
     def encoded(self) -> "tuple[bytes, str] | None":

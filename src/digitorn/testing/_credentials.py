@@ -6,6 +6,7 @@ from ._generated.models import TokenResponse
 from ._redaction import HIDDEN
 
 _SHORTEST_SECRET = 8
+_MOST_KNOWN = 64
 
 
 class Token(str):
@@ -24,11 +25,12 @@ class Credentials:
         ValueError: A token holds characters that no header can carry. The message does not repeat it.
     """
 
-    __slots__ = ("_access_token", "_refresh_token")
+    __slots__ = ("_access_token", "_known", "_refresh_token")
 
     def __init__(self, access_token: str | None = None, refresh_token: str | None = None) -> None:
-        self._access_token = _checked(access_token)
-        self._refresh_token = _checked(refresh_token)
+        self._known: dict[str, None] = {}
+        self._access_token = self._taken(access_token)
+        self._refresh_token = self._taken(refresh_token)
 
     @property
     def access_token(self) -> Token | None:
@@ -37,7 +39,7 @@ class Credentials:
 
     @access_token.setter
     def access_token(self, token: str | None) -> None:
-        self._access_token = _checked(token)
+        self._access_token = self._taken(token)
 
     @property
     def refresh_token(self) -> Token | None:
@@ -46,20 +48,28 @@ class Credentials:
 
     @refresh_token.setter
     def refresh_token(self, token: str | None) -> None:
-        self._refresh_token = _checked(token)
+        self._refresh_token = self._taken(token)
 
     def store(self, tokens: TokenResponse) -> None:
         """Takes over what a login or a refresh brought; a refresh brings no new refresh token."""
-        self._access_token = _checked(tokens.access_token)
-        self._refresh_token = _checked(tokens.refresh_token) or self._refresh_token
+        self._access_token = self._taken(tokens.access_token)
+        self._refresh_token = self._taken(tokens.refresh_token) or self._refresh_token
 
     def forget(self) -> None:
         """Drops both tokens."""
         self._access_token = self._refresh_token = None
 
+    def _taken(self, token: str | None) -> Token | None:
+        found = _checked(token)
+        if found is not None:
+            self._known[found] = None
+            while len(self._known) > _MOST_KNOWN:
+                del self._known[next(iter(self._known))]
+        return found
+
     def redact(self, text: str) -> str:
-        """A text without the tokens."""
-        for secret in (self._access_token, self._refresh_token):
+        """A text without the tokens, those of before too."""
+        for secret in list(self._known):
             text = without(text, secret)
         return text
 
@@ -76,6 +86,11 @@ class Credentials:
 
     def __repr__(self) -> str:
         return f"Credentials({'with' if self._access_token else 'without'} a token)"
+
+
+def hidden(token: str | None) -> Token | None:
+    """A token that was passed in, so that it does not show in the frame of who takes it."""
+    return None if token is None else Token(token)
 
 
 def without(text: str, secret: str | None) -> str:

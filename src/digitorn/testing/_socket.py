@@ -188,11 +188,17 @@ class EventSocket:
         asking = self._client.call(
             command.name, request.to_wire(), namespace=command.namespace, timeout=timeout
         )
+        failure: DaemonUnreachable | ContractViolation
         try:
             return read_ack(command, await self._unless_lost(asking, command.name))
         except SocketIOError as error:
             said = str(error) or f"no acknowledgement within {timeout:g} s"
-        raise self._unreachable(f"{command.name}: {said}")
+            failure = self._unreachable(f"{command.name}: {said}")
+        except ContractViolation as error:
+            unfit = [without(one, self._token) for one in error.reasons]
+            failure = ContractViolation(f"the acknowledgement of {command.name!r}", unfit)
+        # Without the frames whose variables hold what came.
+        raise failure
 
     async def _unless_lost(self, coroutine: Coroutine[Any, Any, object], what: str) -> object:
         """The result of a coroutine that waits for the peer; one that is gone never answers."""

@@ -3,9 +3,8 @@
 # The packages have no types: what comes out of them is unknown here, and typed from here on.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
-import logging
-import traceback
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final, NoReturn, cast
 
@@ -17,41 +16,13 @@ from socketio.packet import Packet
 from ._bounds import OutOfBounds, check_depth, check_values
 from ._connection_options import ConnectionOptions
 from ._credentials import Token, without
+from ._quiet_logs import QuietLogger
 
-_logger = logging.getLogger("digitorn.testing.socketio")
-
-# Theirs say loudly what is told by typed errors here.
-_LEVELS: Final = {logging.INFO: logging.DEBUG, logging.WARNING: logging.INFO}
+_LOGGER: Final = "digitorn.testing.socketio"
 
 
 class RedirectRefused(Exception):
     """The daemon wants the connection to go elsewhere."""
-
-
-class QuietLogger(logging.LoggerAdapter[logging.Logger]):
-    """Takes what the packages log, as text and without the token: they log whole packets.
-
-    Args:
-        token: The token.
-    """
-
-    def __init__(self, token: Token | None) -> None:
-        super().__init__(_logger)
-        self._token = token
-
-    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """Logs a message."""
-        level = _LEVELS.get(level, level)
-        if not self.isEnabledFor(level):
-            return
-        text = str(msg) % args if args else str(msg)
-        if kwargs.pop("exc_info", None):
-            text += f"\n{traceback.format_exc()}"
-        self.logger.log(level, "%s", without(text, self._token))
-
-    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        """Leaves a message as it is."""
-        return msg, kwargs
 
 
 class EngineClient(engineio.AsyncClient):  # type: ignore[misc] # the package has no types
@@ -81,7 +52,7 @@ class SocketClient(socketio.AsyncClient):  # type: ignore[misc] # the package ha
         on_unreadable: Callable[[str | bytes], None],
         **options: Any,
     ) -> None:
-        logger = QuietLogger(token)
+        logger = QuietLogger(_LOGGER, partial(without, secret=token))
         self._binary_packet: object = None
         super().__init__(logger=logger, engineio_logger=logger, serializer=_BoundedPacket, **options)
         self._on_lost = on_lost

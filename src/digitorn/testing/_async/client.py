@@ -15,7 +15,7 @@ from .._approvals import ApprovalPolicy, ApproveAll, ClientApprovals, StreamAppr
 from .._clock import asleep, remaining, until
 from .._connect import resolve_daemon_url
 from .._connection_options import ConnectionOptions
-from .._credentials import Credentials
+from .._credentials import Credentials, hidden
 from .._errors import (
     ApiError,
     CallbackFailed,
@@ -123,6 +123,7 @@ class AsyncDevClient:
         retries: RetryPolicy | None = _RETRIES,
         connection: ConnectionOptions | None = None,
     ) -> None:
+        token = hidden(token)
         self.daemon_url = resolve_daemon_url(daemon_url)
         self.timeout = timeout
         self._connection = connection

@@ -28,6 +28,7 @@ from .._generated.models import RefreshTokenRequest
 from .._generated.operations import REFRESH_TOKEN
 from .._http import AsyncHttp
 from .._paths import check_path
+from .._quiet_logs import hide_in_logs
 from .._retry import Attempts, RetryPolicy, identified
 
 T = TypeVar("T")
@@ -71,6 +72,7 @@ class AsyncTransport:
         if credentials.access_token is not None:
             self.connection.check_secrets_may_go_to(daemon_url)
         self.exchanges.redactor.learn(credentials.access_token, credentials.refresh_token)
+        hide_in_logs(self.exchanges.redactor)
         self._http: httpx.AsyncClient | None = None
         # Several threads may use one client, and must not each open their own connections.
         self._opening = threading.Lock()
@@ -94,9 +96,11 @@ class AsyncTransport:
                 try:
                     return await self._attempt(call, attempts)
                 except DigitornError as error:
-                    pause = attempts.pause(error, remaining(self.timeout))
-                    if pause is None:
-                        raise
+                    failure = error
+                pause = attempts.pause(failure, remaining(self.timeout))
+                if pause is None:
+                    # Without the frames below, whose variables hold what came: there may be a token in it.
+                    raise failure.with_traceback(None)
                 await asleep(pause)
 
     async def _attempt(self, call: Call[T], attempts: Attempts) -> T:

@@ -100,6 +100,7 @@ class AsyncLiveEventStream(StreamBase):
         exchanges: Exchanges | None = None,
         connection: ConnectionOptions | None = None,
     ) -> None:
+        self._credentials = token = token if isinstance(token, Credentials) else Credentials(token)
         self.daemon_url = resolve_daemon_url(daemon_url)
         self.app_id = app_id
         self.session_id = session_id
@@ -110,7 +111,6 @@ class AsyncLiveEventStream(StreamBase):
         self._turns = FollowedTurns()
         self.callback_errors: list[CallbackFailed] = []
         """Callbacks that raised; the first is raised again by `stop`."""
-        self._credentials = token if isinstance(token, Credentials) else Credentials(token)
         self._transport = AsyncTransport(
             self.daemon_url,
             self._credentials,
@@ -184,7 +184,10 @@ class AsyncLiveEventStream(StreamBase):
         request = JoinSessionRequest(app_id=self.app_id, session_id=self.session_id, since=since)
         ack = await self._socket.call(JOIN_SESSION, request, remaining(_CONNECT_SECONDS))
         if isinstance(ack, CommandError):
-            raise JoinRefused(self.session_id, self._credentials.redact(ack.error))
+            reason = self._credentials.redact(ack.error)
+            # What came does not show in a traceback with variables.
+            del ack
+            raise JoinRefused(self.session_id, reason)
         if from_now:
             # Snapshots take numbers too: what the session does from here on comes behind them.
             self._join_since = self._newest_logged = self._complete = self.log.last_seq

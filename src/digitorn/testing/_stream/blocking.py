@@ -60,6 +60,7 @@ class LiveEventStream(StreamBase):
         exchanges: Exchanges | None = None,
         connection: ConnectionOptions | None = None,
     ) -> None:
+        token = token if isinstance(token, Credentials) else Credentials(token)
         deciding = stream_approvals(approvals, auto_approve=auto_approve)
         # A policy may block, and use this face from where it runs.
         deciding.on_thread = True

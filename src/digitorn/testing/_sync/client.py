@@ -16,7 +16,7 @@ from .._approvals import ApprovalPolicy, ApproveAll, ClientApprovals, StreamAppr
 from .._clock import remaining, sleep, until
 from .._connect import resolve_daemon_url
 from .._connection_options import ConnectionOptions
-from .._credentials import Credentials
+from .._credentials import Credentials, hidden
 from .._errors import (
     ApiError,
     CallbackFailed,
@@ -124,6 +124,7 @@ class DevClient:
         retries: RetryPolicy | None = _RETRIES,
         connection: ConnectionOptions | None = None,
     ) -> None:
+        token = hidden(token)
         self.daemon_url = resolve_daemon_url(daemon_url)
         self.timeout = timeout
         self._connection = connection

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
@@ -14,6 +15,8 @@ from pydantic import ValidationError
 from digitorn.testing._generated._runtime import Command, Model
 from digitorn.testing._generated.commands import CommandError
 from digitorn.testing._generated.events import EVENT_NAMESPACE, EVENT_PUSH
+from digitorn.testing._quiet_logs import QuietLogger
+from digitorn.testing._redaction import HIDDEN
 
 from ._envelopes import Frame
 
@@ -35,6 +38,10 @@ _PING_TIMEOUT = 10
 _MAX_MESSAGE = 1_000_000
 
 logger = logging.getLogger(__name__)
+
+# The package logs whole packets, that of the handshake with its token among them.
+_TOKENS = re.compile(r"""(?<="token":")[^"]*|eyJ[\w-]+\.[\w-]+\.[\w-]+""")
+_LOGGER = QuietLogger(f"{__name__}.packets", lambda text: _TOKENS.sub(HIDDEN, text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +187,8 @@ class SocketServer:
             ping_interval=_PING_INTERVAL,
             ping_timeout=_PING_TIMEOUT,
             max_http_buffer_size=_MAX_MESSAGE,
+            logger=_LOGGER,
+            engineio_logger=_LOGGER,
         )
         self._greetings: set[asyncio.Task[None]] = set()
         self._endings: set[asyncio.Task[None]] = set()
