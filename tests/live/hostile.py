@@ -133,7 +133,7 @@ class HostileSocket:
             answer: The acknowledgement as JSON.
         """
         self.send(OPEN)
-        assert self._connection.recv().startswith("40/events,")
+        assert str(self._connection.recv()).startswith("40/events,")
         self.send('40/events,{"sid":"y"}')
         asked = self._connection.recv()
         assert "join_session" in str(asked)

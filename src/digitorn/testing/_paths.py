@@ -24,6 +24,6 @@ def check_path(call: Call[Any]) -> None:
         meant = unquote(segment)
         if meant in ("", ".", "..") or _LEADS_AWAY.search(meant):
             raise ValueError(
-                f"{call.operation.id}: {meant!r} cannot be a part of a path: it must not be empty, '.' or '..', "
-                "and hold no slash, backslash or control character"
+                f"{call.operation.id}: {meant!r} cannot be a part of a path: it must not be empty, "
+                "'.' or '..', and hold no slash, backslash or control character"
             )

@@ -33,7 +33,7 @@ _FILTER: Final = _HideSecrets()
 
 
 def hide_in_logs(redactor: Redactor) -> None:
-    """Keeps secrets out of what the packages log that carry REST calls, as long as somebody holds the redactor.
+    """Keeps secrets out of the logs of the packages that carry REST calls, while somebody holds the redactor.
 
     Args:
         redactor: Knows the secrets.
