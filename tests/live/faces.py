@@ -8,8 +8,9 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Generic, ParamSpec, Self, TypeVar
+from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar
 
 from digitorn.testing import AsyncLiveEventStream, LiveEventStream
 
@@ -17,6 +18,30 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _MOST_THREADS = 32
+
+
+@dataclass(frozen=True)
+class DaemonKind:
+    """A daemon that the tests run against.
+
+    Attributes:
+        build: Which of the contract's builds it is.
+        listens: Whether it listens on loopback; else it is reached in process.
+    """
+
+    build: Literal["A", "B"]
+    listens: bool
+
+    def __str__(self) -> str:
+        return f"{self.build} {'over sockets' if self.listens else 'in process'}"
+
+
+ASYNC_DAEMONS = (DaemonKind("A", listens=True), DaemonKind("B", listens=False))
+"""What the asynchronous face is tested on. The two faces together have every build both ways, each once: one
+core is behind both, so that all four on each would cost twice the time and tell nothing new."""
+
+DAEMONS = (DaemonKind("B", listens=True), DaemonKind("A", listens=False))
+"""What the blocking face is tested on."""
 
 
 class AsyncRunning(Generic[T]):

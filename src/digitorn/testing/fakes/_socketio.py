@@ -32,16 +32,26 @@ Cut: TypeAlias = Literal["reset", "close", "disconnect"]
 """How a connection ends from the daemon's side: `reset` breaks it as a network does, `close` ends it in
 order, `disconnect` takes leave in Socket.IO first."""
 
-# Engine.IO settings of build A (contract: events, section 1).
-_PING_INTERVAL = 25
-_PING_TIMEOUT = 10
-_MAX_MESSAGE = 1_000_000
-
 logger = logging.getLogger(__name__)
 
 # The package logs whole packets, that of the handshake with its token among them.
 _TOKENS = re.compile(r"""(?<="token":")[^"]*|eyJ[\w-]+\.[\w-]+\.[\w-]+""")
 _LOGGER = QuietLogger(f"{__name__}.packets", lambda text: _TOKENS.sub(HIDDEN, text))
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How connections over Engine.IO behave (contract: events, section 1).
+
+    Attributes:
+        ping_interval: Seconds between two pings.
+        ping_timeout: Seconds until one that is not answered ends the connection.
+        max_message: Bytes of the largest message that a client may send.
+    """
+
+    ping_interval: int
+    ping_timeout: int
+    max_message: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,16 +187,17 @@ class SocketServer:
     """Connections over Socket.IO.
 
     Args:
+        settings: How they behave.
         reset: Breaks the connection of a client, as the scope of its request names it.
     """
 
-    def __init__(self, reset: Callable[[tuple[str, int]], None]) -> None:
+    def __init__(self, settings: EngineSettings, reset: Callable[[tuple[str, int]], None]) -> None:
         self._reset = reset
         self._server: Any = socketio.AsyncServer(
             async_mode="asgi",
-            ping_interval=_PING_INTERVAL,
-            ping_timeout=_PING_TIMEOUT,
-            max_http_buffer_size=_MAX_MESSAGE,
+            ping_interval=settings.ping_interval,
+            ping_timeout=settings.ping_timeout,
+            max_http_buffer_size=settings.max_message,
             logger=_LOGGER,
             engineio_logger=_LOGGER,
         )
