@@ -48,7 +48,8 @@ class InsecureConnection(DigitornError, ValueError):
     def __init__(self, url: str) -> None:
         super().__init__(
             f"{url} is plain HTTP and another machine: whoever is on the way could read the token. "
-            "Use https://, or allow it: ConnectionOptions(allow_plain_http=True) or $DIGITORN_ALLOW_PLAIN_HTTP=1"
+            "Use https://, or allow it with ConnectionOptions(allow_plain_http=True) "
+            "or $DIGITORN_ALLOW_PLAIN_HTTP=1"
         )
         self.url = url
 
