@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 TESTS = Path(__file__).parent
 
@@ -105,7 +105,7 @@ def shown_error(error: BaseException, *, variables: bool = True) -> str:
         # Also what `from None` keeps from being shown, but not from being there.
         pending += [below for below in (one.__cause__, one.__context__) if below is not None]
         if isinstance(one, BaseExceptionGroup):
-            pending += one.exceptions
+            pending += cast("BaseExceptionGroup[BaseException]", one).exceptions
     return "\n".join(lines)
 
 

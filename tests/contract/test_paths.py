@@ -109,7 +109,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(value=VALUES)
 @example("..")
 @example("../..")

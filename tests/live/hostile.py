@@ -185,7 +185,9 @@ class Certificates:
     def server(self, host: str) -> ssl.SSLContext:
         """The TLS settings of a server that calls itself by a name."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._ca.issue_cert(host).configure_cert(context)
+        # Its types name a package that is not here.
+        certificate: Any = self._ca.issue_cert(host)
+        certificate.configure_cert(context)
         return context
 
 

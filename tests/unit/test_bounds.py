@@ -4,9 +4,10 @@ import gzip
 import json
 import tracemalloc
 import zlib
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from digitorn.testing._bounds import BoundedBody, NotUnpacked, OutOfBounds, check_depth, check_values
@@ -76,12 +77,12 @@ def test_what_is_inside_of_a_text_is_no_value() -> None:
     check_values(text.encode(), 10)
 
 
+@settings(max_examples=30)
 @given(st.recursive(st.none() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_every_value_is_counted(value: object) -> None:
-    def size(one: object) -> int:
-        if isinstance(one, dict):
-            return 1 + sum(map(size, one.values()))
-        return 1 + sum(map(size, one)) if isinstance(one, list) else 1
+    def size(one: Any) -> int:
+        members: list[Any] = list(one.values()) if isinstance(one, dict) else one  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] - JSON
+        return 1 + sum(size(member) for member in members) if isinstance(one, dict | list) else 1
 
     text = json.dumps(value)
     # An empty list has no comma, and the value of a member no sign of its own.

@@ -2,6 +2,7 @@
 
 import re
 import zlib
+from collections.abc import Iterable
 from typing import Any, Final, Protocol, cast
 
 DEEPEST: Final = 100
@@ -125,8 +126,12 @@ def check_depth(text: str, value: object, deepest: int = DEEPEST) -> None:
             inner
             for one in level
             if isinstance(one, list | dict)
-            for inner in (cast("dict[str, Any]", one).values() if isinstance(one, dict) else one)
+            for inner in _members(cast("list[Any] | dict[str, Any]", one))
         ]
         if not level:
             return
     raise OutOfBounds(f"nested more than {deepest} levels deep")
+
+
+def _members(value: list[Any] | dict[str, Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value

@@ -8,7 +8,7 @@ import math
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httpcore
 import httpx
@@ -96,10 +96,24 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         return self._inner.get_extra_info(info)
 
 
-class _AsyncNetwork(httpcore.AnyIOBackend):
-    async def connect_tcp(self, *args: Any, **options: Any) -> httpcore.AsyncNetworkStream:
-        options["timeout"] = _within(options.get("timeout"), httpcore.ConnectTimeout)
-        return _AsyncStream(await super().connect_tcp(*args, **options))
+class _AsyncNetwork(httpcore.AsyncNetworkBackend):
+    def __init__(self) -> None:
+        # It is declared as one of two, of which one is for machines without anyio.
+        self._inner = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        limit = _within(timeout, httpcore.ConnectTimeout)
+        return _AsyncStream(await self._inner.connect_tcp(host, port, limit, local_address, socket_options))
+
+    async def sleep(self, seconds: float) -> None:
+        await self._inner.sleep(seconds)
 
 
 class _AsyncBody(httpx.AsyncByteStream):
@@ -143,7 +157,7 @@ class AsyncHttp(httpx.AsyncBaseTransport):
             answer.status,
             headers=answer.headers,
             stream=_AsyncBody(answer.stream),
-            extensions=answer.extensions,
+            extensions=cast("dict[str, Any]", answer.extensions),
         )
 
     async def aclose(self) -> None:
@@ -225,7 +239,7 @@ class Http(httpx.BaseTransport):
             answer.status,
             headers=answer.headers,
             stream=_Body(answer.stream),
-            extensions=answer.extensions,
+            extensions=cast("dict[str, Any]", answer.extensions),
         )
 
     def close(self) -> None:

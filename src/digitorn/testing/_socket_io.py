@@ -52,9 +52,11 @@ class SocketClient(socketio.AsyncClient):  # type: ignore[misc] # the package ha
         on_unreadable: Callable[[str | bytes], None],
         **options: Any,
     ) -> None:
-        logger = QuietLogger(_LOGGER, partial(without, secret=token))
+        # The package's arguments have types by their defaults alone, which is wrong for these.
+        logger: Any = QuietLogger(_LOGGER, partial(without, secret=token))
+        packets: Any = _BoundedPacket
         self._binary_packet: object = None
-        super().__init__(logger=logger, engineio_logger=logger, serializer=_BoundedPacket, **options)
+        super().__init__(logger=logger, engineio_logger=logger, serializer=packets, **options)
         self._on_lost = on_lost
         self._on_unreadable = on_unreadable
 

@@ -68,8 +68,8 @@ class Run:
         return "\n".join([*map(shown_error, self.errors), *misuse])
 
     def _exchanges(self) -> str:
-        found = [one.exchanges for one in self.made if hasattr(one, "exchanges")]
-        assert all(isinstance(one, Exchanges) for one in found)
+        found: list[Any] = [getattr(one, "exchanges", None) for one in self.made]
+        found = [one for one in found if isinstance(one, Exchanges)]
         return "\n".join(f"{one!r} {one} {one.to_json()}" for exchanges in found for one in exchanges)
 
     def _artifacts(self) -> str:

@@ -254,8 +254,8 @@ def deep(depth: int) -> Any:
 OVERSIZE: dict[str, Callable[[HostileSocket], None]] = {
     "a huge event": lambda socket: socket.event({"type": "token", "payload": {"delta": "x" * 100_001}}),
     "an endless event": lambda socket: socket.send_in_pieces(pieces()),
-    "an event of many values": lambda socket: socket.event({"type": "x", "payload": {"a": [[]] * 2000}}),
-    "many values outside of an event": lambda socket: socket.send("4" + json.dumps([[]] * 2000)),
+    "an event of many values": lambda socket: socket.event({"type": "x", "payload": {"a": [[1]] * 2000}}),
+    "many values outside of an event": lambda socket: socket.send("4" + json.dumps([[1]] * 2000)),
     "an announcement": lambda socket: socket.send_raw(b"\x81\x7f" + (2**62).to_bytes(8)),
 }
 

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 # The package logs whole packets, that of the handshake with its token among them.
 _TOKENS = re.compile(r"""(?<="token":")[^"]*|eyJ[\w-]+\.[\w-]+\.[\w-]+""")
-_LOGGER = QuietLogger(f"{__name__}.packets", lambda text: _TOKENS.sub(HIDDEN, text))
+_LOGGER: Any = QuietLogger(f"{__name__}.packets", lambda text: _TOKENS.sub(HIDDEN, text))
 
 
 @dataclass(frozen=True, slots=True)
