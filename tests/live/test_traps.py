@@ -316,9 +316,9 @@ async def test_trap_07_the_same_thing_under_different_shapes(build: Build) -> No
             )
             assert [error.message for error in result.errors] == ["slow down"]
             # An agent's life, and what is derived from the tool call that it came from: one operation.
-            agent = {"agent_id": "agent-1", "status": "completed"}
-            daemon.publish(session, builders.agent_event(action="agent_result", **agent))
-            daemon.publish(session, builders.agent_event(action="agent", name="Agent", **agent))
+            ended = builders.agent_event(action="agent_result", agent_id="agent-1", status="completed")
+            daemon.publish(session, ended)
+            daemon.publish(session, ended.model_copy(update={"action": "agent", "name": "Agent"}))
             # A change of the memory, from the tool and from the relay: two names, and two events.
             daemon.publish(session, builders.memory_update(action="task_create", name="memory.task"))
             daemon.publish(session, builders.memory_update(action="add_todo", result={"todos": []}))
