@@ -25,6 +25,7 @@ from ._errors import (
     ApiError,
     AppNotPortable,
     CallbackFailed,
+    ClientClosed,
     Conflict,
     ContractViolation,
     DaemonUnreachable,
@@ -35,10 +36,13 @@ from ._errors import (
     JoinRefused,
     NotFound,
     RateLimited,
+    RecordingDamaged,
+    RecordingError,
     ServerError,
     StreamClosed,
     Unauthorized,
     UnexpectedApproval,
+    WrongEventLoop,
 )
 from ._event import InvalidPayload, LiveEvent, UnknownPayload
 from ._exchanges import Exchange, Exchanges
@@ -48,6 +52,8 @@ from ._generated.events import EventPayload, EventType
 from ._handles import AppHandle, SessionHandle
 from ._log import EventLog
 from ._operations import ForbiddenTransition, Operation, Operations
+from ._recorder import Recorder
+from ._recording import RecordedLog, Recording
 from ._recording_approvals import RecordingApprovals
 from ._select import EventSelector
 from ._stream import AsyncLiveEventStream, LiveEventStream
@@ -99,6 +105,10 @@ __all__ = [
     "LiveEvent",
     "LiveEventStream",
     "UnknownPayload",
+    # recordings
+    "RecordedLog",
+    "Recorder",
+    "Recording",
     # operations
     "ForbiddenTransition",
     "Operation",
@@ -110,6 +120,7 @@ __all__ = [
     "ApiError",
     "AppNotPortable",
     "CallbackFailed",
+    "ClientClosed",
     "Conflict",
     "ContractViolation",
     "DaemonUnreachable",
@@ -120,10 +131,13 @@ __all__ = [
     "JoinRefused",
     "NotFound",
     "RateLimited",
+    "RecordingDamaged",
+    "RecordingError",
     "ServerError",
     "StreamClosed",
     "Unauthorized",
     "UnexpectedApproval",
+    "WrongEventLoop",
     # the rest
     "CONTRACT_VERSION",
     "NOT_GIVEN",

@@ -11,11 +11,13 @@ from .._clock import remaining
 from .._connect import tls_context
 from .._credentials import Credentials
 from .._endpoints import endpoint_of
-from .._errors import DaemonUnreachable, DigitornError
+from .._errors import ClientClosed, DaemonUnreachable, DigitornError
 from .._exchanges import KEPT, Exchange, Exchanges, sending
+from .._forks import in_forks, leave_behind
 from .._generated._runtime import Call
 from .._generated.models import RefreshTokenRequest
 from .._generated.operations import REFRESH_TOKEN
+from .._home import AsyncHome
 
 T = TypeVar("T")
 
@@ -48,8 +50,17 @@ class AsyncTransport:
         self.exchanges = exchanges if exchanges is not None else Exchanges(KEPT)
         self.exchanges.redactor.learn(credentials.access_token, credentials.refresh_token)
         self._http: httpx.AsyncClient | None = None
+        self._home = AsyncHome()
+        self._is_closed = False
         # Several threads may use one client, and must not each open their own connections.
         self._opening = threading.Lock()
+        in_forks(self)
+
+    def after_fork(self) -> None:
+        """Makes it usable in a forked child, over connections of its own."""
+        self._opening = threading.Lock()
+        leave_behind(self._http)
+        self._http = None
 
     async def send(self, call: Call[T], /) -> T:
         """The typed result of a call.
@@ -58,6 +69,8 @@ class AsyncTransport:
             ApiError: The daemon refused it.
             ContractViolation: The answer is not what the contract says.
             DaemonUnreachable: There was no answer.
+            ClientClosed: It was closed.
+            WrongEventLoop: Its connections live on another event loop, which is not closed.
         """
         token = self.credentials.access_token if call.operation.authenticated else None
         response, exchange = await self._exchange(call, token)
@@ -135,6 +148,11 @@ class AsyncTransport:
 
     def _client(self) -> httpx.AsyncClient:
         with self._opening:
+            if self._is_closed:
+                raise ClientClosed(f"the client of {self.daemon_url} was closed; make a new one")
+            if self._home.moved():
+                # What is left there ended with its event loop.
+                self._http = None
             if self._http is None:
                 endpoint = endpoint_of(self.daemon_url)
                 self._http = httpx.AsyncClient(
@@ -146,10 +164,16 @@ class AsyncTransport:
             return self._http
 
     async def aclose(self) -> None:
-        """Closes the connections. A later call opens new ones."""
+        """Closes the connections, for good. May be called again.
+
+        Raises:
+            WrongEventLoop: They live on another event loop, which is not closed.
+        """
         with self._opening:
+            moved = self._http is not None and self._home.moved()
+            self._is_closed = True
             http, self._http = self._http, None
-        if http is not None:
+        if http is not None and not moved:
             await http.aclose()
 
     async def __aenter__(self) -> "AsyncTransport":

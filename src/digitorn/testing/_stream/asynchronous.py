@@ -1,10 +1,13 @@
 """A session's live events: the asynchronous stream."""
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import time
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -31,6 +34,8 @@ from .._errors import (
 )
 from .._event import AnyEvent, LiveEvent
 from .._exchanges import Exchanges
+from .._forgotten import weakly, when_forgotten
+from .._forks import in_forks, leave_behind
 from .._generated._runtime import NOT_GIVEN
 from .._generated.commands import JOIN_SESSION, CommandError, JoinSessionRequest
 from .._generated.events import (
@@ -42,9 +47,11 @@ from .._generated.events import (
 from .._generated.models import MessageAccepted, PendingApproval
 from .._generated.rest_async import AsyncApi
 from .._handles import SessionHandle
+from .._home import wrong_loop
 from .._log import EventLog
+from .._recorder import Recorders
 from .._select import Selector, Where
-from .._socket import HandshakeRefused
+from .._socket import EventConnection, HandshakeRefused
 from .._tracking import track
 from .._turn_result import TurnResult
 from .base import DEFAULT_TIMEOUT, FollowedTurns, StreamBase, callback_failed, first, fits
@@ -54,6 +61,7 @@ R = TypeVar("R")
 
 _CONNECT_SECONDS = 10.0
 _RECONNECT_FIRST, _RECONNECT_MOST = 0.05, 2.0
+_FORGOTTEN_SECONDS = 1.0
 _CHECK_FIRST, _CHECK_MOST = 0.5, 5.0
 # What may be gone a moment later: the daemon starts, is busy, or cannot be reached.
 _PASSING = (DaemonUnreachable, ServerError, RateLimited)
@@ -78,6 +86,11 @@ class AsyncLiveEventStream(StreamBase):
             the next event.
         approvals: Decides what asks; see `ApprovalPolicy`.
         exchanges: Where the stream's own calls over REST are kept; a list of its own when left out.
+        max_events: How many events to keep; then the oldest are dropped, and `log.dropped` counts them. All
+            of them when left out.
+
+    Raises:
+        ValueError: `max_events` is less than one.
 
     Attributes:
         exchanges: The stream's calls over REST; with those of the client if that made the stream.
@@ -96,13 +109,14 @@ class AsyncLiveEventStream(StreamBase):
         timeout: float = DEFAULT_TIMEOUT,
         approvals: ApprovalPolicy | StreamApprovals | None = None,
         exchanges: Exchanges | None = None,
+        max_events: int | None = None,
     ) -> None:
         self.daemon_url = resolve_daemon_url(daemon_url)
         self.app_id = app_id
         self.session_id = session_id
         self.session = SessionHandle(session_id=session_id, app_id=app_id, daemon_url=self.daemon_url)
         self.timeout = timeout
-        self.log = EventLog(session_id=session_id, strict=strict, since=since)
+        self.log = EventLog(session_id=session_id, strict=strict, since=since, max_events=max_events)
         self.log.subscribe_in_order(self._came_in_order)
         self._turns = FollowedTurns()
         self.callback_errors: list[CallbackFailed] = []
@@ -113,7 +127,12 @@ class AsyncLiveEventStream(StreamBase):
         )
         self.exchanges = self._transport.exchanges
         self._api = AsyncApi(self._transport)
-        self._socket = event_connection(self.daemon_url, self._received, self._lost)
+        self._recorders = Recorders(self.exchanges, self.daemon_url)
+        self._recorders.made(self)
+        # Weakly, so that a stream that nobody holds any more can be collected.
+        self._socket = event_connection(self.daemon_url, weakly(self._received), weakly(self._lost))
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._forgotten: weakref.finalize[..., object] | None = None
         self._join_since = since
         self._newest_logged = since
         # The durable log is read from `_complete` on: up to there nothing can be missing any more.
@@ -127,7 +146,15 @@ class AsyncLiveEventStream(StreamBase):
         self._deliveries: set[asyncio.Task[None]] = set()
         self._started = False
         self._stopped = False
+        in_forks(self)
         track(self)
+
+    def after_fork(self) -> None:
+        """Closes the stream in a forked child: its connection is the parent's."""
+        leave_behind(self)
+        self.log.leave(StreamClosed("it belongs to the process that opened it"))
+        self._turns.joined = False
+        self._loop = None
 
     # --- life
 
@@ -141,7 +168,7 @@ class AsyncLiveEventStream(StreamBase):
             JoinRefused: The daemon does not let this user into the session.
             Unauthorized: The token is missing, wrong or expired.
             DaemonUnreachable: No daemon answered.
-            StreamClosed: It was started before.
+            StreamClosed: It was started before, or stopped.
         """
         await self.connect()
         try:
@@ -157,7 +184,16 @@ class AsyncLiveEventStream(StreamBase):
             raise StreamClosed(
                 f"the stream of session {self.session_id!r} was started before; make a new one"
             )
+        if self.log.closed is not None:
+            raise self._closed()
         self._started = True
+        self._loop = asyncio.get_running_loop()
+        self._forgotten = when_forgotten(
+            self,
+            f"the stream of session {self.session_id!r}",
+            self._loop,
+            partial(_close_all, self._socket, self._transport),
+        )
         try:
             await self._handshake()
         except BaseException:
@@ -194,15 +230,46 @@ class AsyncLiveEventStream(StreamBase):
         Raises:
             CallbackFailed: A callback had raised; only the first call of `stop` tells.
         """
-        await self._shut(StreamClosed("it was stopped"), timeout)
+        if self._is_at_home():
+            await self._shut(StreamClosed("it was stopped"), timeout)
+        else:
+            # Its event loop has ended, and the connection with it.
+            self.log.close(StreamClosed("it was stopped"))
+        failed = self._recorders.stop()
         if self.callback_errors and not self._stopped:
             self._stopped = True
             raise self.callback_errors[0]
         self._stopped = True
+        if failed is not None:
+            raise failed
+
+    def _is_at_home(self) -> bool:
+        """Whether this is the stream's event loop, or none is yet; False where that has ended.
+
+        Raises:
+            WrongEventLoop: It is another one than the stream's, which could still run.
+        """
+        if self._loop is None or self._loop is asyncio.get_running_loop():
+            return True
+        if not self._loop.is_closed():
+            raise wrong_loop("stream")
+        return False
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it is open, and its event loop too.
+
+        Raises:
+            WrongEventLoop: This is another event loop than the stream's, which could still run.
+        """
+        return self.log.closed is None and self._is_at_home()
 
     async def _shut(self, reason: DigitornError, timeout: float) -> None:
         """Ends everything within about the given seconds, whatever callbacks and peer do."""
         self.log.close(reason)
+        self._turns.joined = False
+        if self._forgotten is not None:
+            self._forgotten.detach()
         current = asyncio.current_task()
         try:
             # What has arrived is still given to the callbacks.
@@ -335,8 +402,11 @@ class AsyncLiveEventStream(StreamBase):
         Raises:
             ApiError: The daemon refused.
             DaemonUnreachable: No daemon answered.
+            StreamClosed: The stream ended, or was never started.
         """
         self._check_started()
+        if self.log.closed is not None:
+            raise self._closed()
         if since is not None:
             self._complete = min(self._complete, since)
         before, started = len(self.log), time.monotonic()
@@ -543,10 +613,13 @@ class AsyncLiveEventStream(StreamBase):
 
         Raises:
             ApiError: The daemon refused.
+            StreamClosed: The stream ended before the turn did.
         """
         correlation_id = protocol.correlation_id_of(turn)
         if self.log.turn_ended(correlation_id):
             return
+        if self.log.closed is not None:
+            raise self._closed()
         view = await self._api.queue.list_session_queue(self.app_id, self.session_id, include_finished=True)
         entry = next((one for one in view.entries if one.correlation_id == correlation_id), None)
         if entry is not None and entry.status == "queued":
@@ -591,6 +664,7 @@ class AsyncLiveEventStream(StreamBase):
             del self._turns.inboxes[correlation_id]
             self._approvals.client.end(correlation_id)
             self._turns.open.discard(correlation_id)
+            self._turns.forget_oldest()
             self.log.end_turn(correlation_id, error)
 
     async def _until_turn_end(
@@ -678,12 +752,16 @@ class AsyncLiveEventStream(StreamBase):
             _logger.info("session %s: %s", self.session_id, error)
             return False
         if ending is not None:
-            self._turns.endings[correlation_id] = ending
+            self._turns.note(correlation_id, ending)
         return over
 
     def _check_started(self) -> None:
         if not self._started:
             raise StreamClosed(f"the stream of session {self.session_id!r} was not started; call start()")
+        if not self._is_at_home():
+            raise StreamClosed(
+                f"the stream of session {self.session_id!r} is closed: its event loop has ended"
+            )
 
     # --- callbacks
 
@@ -823,6 +901,13 @@ class AsyncLiveEventStream(StreamBase):
                 return
             await asyncio.sleep(delay)
             delay = min(delay * 2, _RECONNECT_MOST)
+
+
+async def _close_all(socket: EventConnection, transport: AsyncTransport) -> None:
+    for closing in (socket.close(), transport.aclose()):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FORGOTTEN_SECONDS):
+                await closing
 
 
 async def _awaited(result: Awaitable[object]) -> None:

@@ -1,7 +1,7 @@
 """What both faces of a stream share."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, overload
 
@@ -20,6 +20,8 @@ from .._generated.events import (
 from .._handles import SessionHandle
 from .._log import EventLog
 from .._operations import Operations
+from .._recorder import Recorder, Recorders
+from .._recording import FilePath
 from .._select import Selector, Where
 from .._turn_result import TurnResult, collect
 
@@ -27,6 +29,9 @@ P = TypeVar("P", bound=EventPayload)
 
 DEFAULT_TIMEOUT = 60.0
 """Seconds that a wait without a timeout of its own takes."""
+
+_MOST_TURNS = 1024
+"""How many turns a stream remembers how it followed them."""
 
 
 class FollowedTurns:
@@ -36,10 +41,24 @@ class FollowedTurns:
         self.joined = False
         self.endings: dict[str, protocol.TurnStatus] = {}
         """How turns ended of which no event says so."""
+        self.listeners: tuple[Callable[[str, protocol.TurnStatus], object], ...] = ()
+        """Are told of them."""
         self.watches: dict[str, asyncio.Task[None]] = {}
         self.inboxes: dict[str, asyncio.Queue[AnyEvent | CallbackFailed | None]] = {}
         self.open: set[str] = set()
         """Turns that have not ended."""
+
+    def note(self, correlation_id: str, ending: protocol.TurnStatus) -> None:
+        """Notes how a turn ended of which no event says so."""
+        self.endings[correlation_id] = ending
+        for listener in self.listeners:
+            listener(correlation_id, ending)
+
+    def forget_oldest(self) -> None:
+        """Forgets turns that ended long ago."""
+        for turns in (self.watches, self.endings):
+            while len(turns) > _MOST_TURNS and (oldest := next(iter(turns))) not in self.open:
+                del turns[oldest]
 
 
 class StreamBase:
@@ -61,6 +80,26 @@ class StreamBase:
     daemon_url: str
     session: SessionHandle
     log: EventLog
+    _recorders: Recorders
+
+    def record(self, path: FilePath) -> Recorder:
+        """Records what the stream has seen and will see, and its calls over REST, as JSON lines.
+
+        Secrets are hidden. `EventLog.load` reads it, and `FakeDaemon.replay` serves it.
+
+        Args:
+            path: The file; one that is there is appended to.
+
+        Returns:
+            The recording that runs, to be stopped, or used as a context manager; the end of the stream ends
+            it as well.
+
+        Raises:
+            RecordingError: The file is there and is no recording.
+            RecordingDamaged: It is one, and damaged.
+            OSError: It cannot be written.
+        """
+        return self._recorders.record(path)
 
     def events(self) -> list[AnyEvent]:
         """Every event so far, in `seq` order."""

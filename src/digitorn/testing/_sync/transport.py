@@ -12,11 +12,13 @@ from .._clock import remaining
 from .._connect import tls_context
 from .._credentials import Credentials
 from .._endpoints import endpoint_of
-from .._errors import DaemonUnreachable, DigitornError
+from .._errors import ClientClosed, DaemonUnreachable, DigitornError
 from .._exchanges import KEPT, Exchange, Exchanges, sending
+from .._forks import in_forks, leave_behind
 from .._generated._runtime import Call
 from .._generated.models import RefreshTokenRequest
 from .._generated.operations import REFRESH_TOKEN
+from .._home import Home
 
 T = TypeVar("T")
 
@@ -49,8 +51,17 @@ class Transport:
         self.exchanges = exchanges if exchanges is not None else Exchanges(KEPT)
         self.exchanges.redactor.learn(credentials.access_token, credentials.refresh_token)
         self._http: httpx.Client | None = None
+        self._home = Home()
+        self._is_closed = False
         # Several threads may use one client, and must not each open their own connections.
         self._opening = threading.Lock()
+        in_forks(self)
+
+    def after_fork(self) -> None:
+        """Makes it usable in a forked child, over connections of its own."""
+        self._opening = threading.Lock()
+        leave_behind(self._http)
+        self._http = None
 
     def send(self, call: Call[T], /) -> T:
         """The typed result of a call.
@@ -59,6 +70,8 @@ class Transport:
             ApiError: The daemon refused it.
             ContractViolation: The answer is not what the contract says.
             DaemonUnreachable: There was no answer.
+            ClientClosed: It was closed.
+            WrongEventLoop: Its connections live on another event loop, which is not closed.
         """
         token = self.credentials.access_token if call.operation.authenticated else None
         response, exchange = self._exchange(call, token)
@@ -136,6 +149,11 @@ class Transport:
 
     def _client(self) -> httpx.Client:
         with self._opening:
+            if self._is_closed:
+                raise ClientClosed(f"the client of {self.daemon_url} was closed; make a new one")
+            if self._home.moved():
+                # What is left there ended with its event loop.
+                self._http = None
             if self._http is None:
                 endpoint = endpoint_of(self.daemon_url)
                 self._http = httpx.Client(
@@ -147,10 +165,16 @@ class Transport:
             return self._http
 
     def close(self) -> None:
-        """Closes the connections. A later call opens new ones."""
+        """Closes the connections, for good. May be called again.
+
+        Raises:
+            WrongEventLoop: They live on another event loop, which is not closed.
+        """
         with self._opening:
+            moved = self._http is not None and self._home.moved()
+            self._is_closed = True
             http, self._http = self._http, None
-        if http is not None:
+        if http is not None and not moved:
             http.close()
 
     def __enter__(self) -> "Transport":
