@@ -310,7 +310,7 @@ class Recording:
         for line in lines:
             try:
                 self._take(line.record, urls, exchanges)
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
                 lines.broken(line, f"it does not say what it should ({type(error).__name__}: {error})")
                 break
         self.exchanges = tuple(exchanges)
