@@ -81,6 +81,11 @@ class BackgroundLoop:
         if thread is not threading.current_thread():
             thread.join(_STOP_SECONDS)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it runs in this process."""
+        return self._thread is not None and self._thread.is_alive()
+
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
         """Runs a coroutine on the loop and waits for nothing.
 

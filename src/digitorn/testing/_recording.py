@@ -38,7 +38,8 @@ VERSION: Final = 1
 FilePath: TypeAlias = str | PathLike[str]
 OnDamage: TypeAlias = Literal["warn", "raise"]
 
-_BEGINNING: Final = f'{{"record":"header","format":"{FORMAT}"'.encode()
+BEGINNING: Final = f'{{"record":"header","format":"{FORMAT}"'.encode()
+"""What every recording begins with."""
 _CHECKSUM: Final = re.compile(rb',"crc":"([0-9a-f]{8})"\}$')
 _MEMBERS: Final[Mapping[str, frozenset[str]]] = {
     "header": frozenset({"record", "format", "version", "part", "at", "contract", "library", "daemon_url"}),
@@ -126,7 +127,7 @@ class Lines:
         self.is_terminated = True
         self.damage: RecordingDamaged | None = None
         self.is_torn = False
-        if not (content.startswith(_BEGINNING) or _BEGINNING.startswith(content)):
+        if not (content.startswith(BEGINNING) or BEGINNING.startswith(content)):
             raise RecordingError(path, "this is no recording")
 
     def __iter__(self) -> Iterator[_Line]:
@@ -183,6 +184,7 @@ class RecordedLog(EventLog):
 
     Attributes:
         session: The session.
+        frames: Everything that came, as it came, copies too.
         exchanges: The recording's exchanges, of all its sessions.
         damage: Where the recording is cut off or damaged; None if it is whole.
     """
@@ -201,10 +203,10 @@ class RecordedLog(EventLog):
         )
         self.exchanges = exchanges
         self.damage = damage
+        self.frames = [frame for one in streams for frame in one.frames]
         self._endings = {turn: status for one in streams for turn, status in one.endings.items()}
-        for one in streams:
-            for frame in one.frames:
-                self.feed(frame)
+        for frame in self.frames:
+            self.feed(frame)
         self.close(StreamClosed("it is a recording"))
 
     @property

@@ -132,6 +132,7 @@ class AsyncLiveEventStream(StreamBase):
         # Weakly, so that a stream that nobody holds any more can be collected.
         self._socket = event_connection(self.daemon_url, weakly(self._received), weakly(self._lost))
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_left = False
         self._forgotten: weakref.finalize[..., object] | None = None
         self._join_since = since
         self._newest_logged = since
@@ -154,7 +155,7 @@ class AsyncLiveEventStream(StreamBase):
         leave_behind(self)
         self.log.leave(StreamClosed("it belongs to the process that opened it"))
         self._turns.joined = False
-        self._loop = None
+        self._is_left = True
 
     # --- life
 
@@ -244,11 +245,13 @@ class AsyncLiveEventStream(StreamBase):
             raise failed
 
     def _is_at_home(self) -> bool:
-        """Whether this is the stream's event loop, or none is yet; False where that has ended.
+        """Whether this is the stream's event loop, or none is yet; False where that or its process ended.
 
         Raises:
             WrongEventLoop: It is another one than the stream's, which could still run.
         """
+        if self._is_left:
+            return False
         if self._loop is None or self._loop is asyncio.get_running_loop():
             return True
         if not self._loop.is_closed():
@@ -759,9 +762,8 @@ class AsyncLiveEventStream(StreamBase):
         if not self._started:
             raise StreamClosed(f"the stream of session {self.session_id!r} was not started; call start()")
         if not self._is_at_home():
-            raise StreamClosed(
-                f"the stream of session {self.session_id!r} is closed: its event loop has ended"
-            )
+            self.log.close(StreamClosed("its event loop has ended"))
+            raise self._closed()
 
     # --- callbacks
 
