@@ -34,6 +34,16 @@ def own(events: list[LiveEvent[EventPayload]]) -> list[tuple[int, str, str | Non
     ]
 
 
+def text(path: Path) -> str:
+    """What a recording says."""
+    return path.read_text()
+
+
+def written(path: Path) -> bool:
+    """Whether there is a recording."""
+    return path.exists()
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Where a recording goes."""
@@ -62,7 +72,7 @@ def test_a_stream_is_recorded(
     assert log.operations()
     sent = [one for one in log.exchanges if one.operation == "send_message"]
     assert [one.correlation_id for one in sent] == [first.correlation_id, accepted.correlation_id]
-    assert daemon.token() not in path.read_text()
+    assert daemon.token() not in text(path)
 
 
 def test_a_client_is_recorded_with_all_its_streams(daemon: FakeDaemon, model: FakeModel, path: Path) -> None:
@@ -91,7 +101,7 @@ def test_a_client_is_recorded_with_all_its_streams(daemon: FakeDaemon, model: Fa
     assert [one.operation for one in recording.exchanges if one.method == "POST"][:3] == [
         "create_session"
     ] * 3
-    content = path.read_text()
+    content = text(path)
     assert token not in content and "a-secret-password" not in content
 
 
@@ -139,7 +149,7 @@ def test_a_closed_client_records_nothing(daemon: FakeDaemon, path: Path) -> None
     client.close()
     with pytest.raises(ClientClosed):
         client.record(path)
-    assert not path.exists()
+    assert not written(path)
 
 
 # --- replay
@@ -200,7 +210,7 @@ def test_a_test_runs_against_its_recording(
                 app_id="my-app",
                 daemon_url=other.daemon_url,
             )
-            with pytest.raises(Conflict, match="of 'else'; it has 'list', 'more'; its sessions: "):
+            with pytest.raises(Conflict, match=r"of 'else'; it has 'list', 'more'; its sessions: "):
                 other.post_message_raw(session, "else")
             with pytest.raises(Conflict, match="no further answer to GET /api/apps/my-app/triggers"):
                 other.list_triggers("my-app")

@@ -144,6 +144,8 @@ class AsyncLiveEventStream(StreamBase):
         self._closing_gaps: asyncio.Task[None] | None = None
         self._reconnecting: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._callbacks: list[_Callback] = []
+        self._inboxes: list[asyncio.Queue[AnyEvent | None]] = []
         self._deliveries: set[asyncio.Task[None]] = set()
         self._started = False
         self._stopped = False
@@ -193,7 +195,7 @@ class AsyncLiveEventStream(StreamBase):
             self,
             f"the stream of session {self.session_id!r}",
             self._loop,
-            partial(_close_all, self._socket, self._transport),
+            partial(_close_all, self._socket, self._transport, self._inboxes, self._deliveries),
         )
         try:
             await self._handshake()
@@ -284,8 +286,8 @@ class AsyncLiveEventStream(StreamBase):
             if tasks:
                 await asyncio.wait(tasks, timeout=timeout / 4)
         finally:
-            for closing in (self._socket.close(), self._transport.aclose()):
-                await self._close_in_time(closing, max(timeout / 4, 0.1))
+            for close in (self._socket.close, self._transport.aclose):
+                await self._close_in_time(close(), max(timeout / 4, 0.1))
 
     async def _close_in_time(self, closing: Coroutine[Any, Any, None], seconds: float) -> None:
         try:
@@ -310,12 +312,11 @@ class AsyncLiveEventStream(StreamBase):
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine, context=unbounded())
         self._tasks.add(task)
-        task.add_done_callback(self._finished)
+        task.add_done_callback(weakly(self._finished))
         return task
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._deliveries.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.log.close(error)
 
@@ -785,31 +786,18 @@ class AsyncLiveEventStream(StreamBase):
         """
 
         def register(callback: Callable[[Any], R]) -> Callable[[Any], R]:
-            selector = Selector((type,))
+            kept = _Callback(Selector((type,)), callback)
             arrived: asyncio.Queue[AnyEvent | None] = asyncio.Queue()
             self.log.subscribe(arrived.put_nowait, (type,))
-            self._deliveries.add(self._spawn(self._deliver(arrived, selector, callback)))
+            self._callbacks.append(kept)
+            self._inboxes.append(arrived)
+            delivering = self._spawn(_deliver(arrived, weakref.ref(kept), weakly(self.report)))
+            self._deliveries.add(delivering)
+            # Of its own, since the stream's may be gone by then.
+            delivering.add_done_callback(self._deliveries.discard)
             return callback
 
         return register
-
-    async def _deliver(
-        self,
-        arrived: "asyncio.Queue[AnyEvent | None]",
-        selector: Selector,
-        callback: Callable[[AnyEvent], object],
-    ) -> None:
-        while (event := await arrived.get()) is not None:
-            if not selector.matches(event):
-                continue
-            try:
-                result = callback(event)
-                if inspect.isawaitable(result):
-                    await _awaited(result)
-            except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
-                raise
-            except BaseException as error:  # noqa: BLE001 - test runners fail a test with any of these
-                self.report(callback, error)
 
     def report(self, callback: object, error: BaseException) -> None:
         """Reports a callback that raised."""
@@ -905,11 +893,50 @@ class AsyncLiveEventStream(StreamBase):
             delay = min(delay * 2, _RECONNECT_MOST)
 
 
-async def _close_all(socket: EventConnection, transport: AsyncTransport) -> None:
-    for closing in (socket.close(), transport.aclose()):
+class _Callback:
+    """A callback, which its stream keeps alive."""
+
+    def __init__(self, selector: Selector, call: Callable[[Any], object]) -> None:
+        self.selector = selector
+        self.call = call
+
+
+async def _deliver(
+    arrived: "asyncio.Queue[AnyEvent | None]",
+    reference: "weakref.ref[_Callback]",
+    report: Callable[[object, BaseException], None],
+) -> None:
+    """Gives a callback what arrives; holds neither it nor its stream while it waits."""
+    while (event := await arrived.get()) is not None:
+        if (callback := reference()) is None:
+            return
+        if callback.selector.matches(event):
+            try:
+                result = callback.call(event)
+                if inspect.isawaitable(result):
+                    await _awaited(result)
+            except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # noqa: BLE001 - test runners fail a test with any of these
+                report(callback.call, error)
+        del callback
+
+
+async def _close_all(
+    socket: EventConnection,
+    transport: AsyncTransport,
+    inboxes: "list[asyncio.Queue[AnyEvent | None]]",
+    deliveries: "set[asyncio.Task[None]]",
+) -> None:
+    """Closes what belongs to a stream that was forgotten."""
+    for arrived in inboxes:
+        arrived.put_nowait(None)
+    for close in (socket.close, transport.aclose):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FORGOTTEN_SECONDS):
-                await closing
+                await close()
+    if deliveries:
+        await asyncio.wait(set(deliveries), timeout=_FORGOTTEN_SECONDS)
 
 
 async def _awaited(result: Awaitable[object]) -> None:

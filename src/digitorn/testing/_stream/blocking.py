@@ -94,7 +94,7 @@ class LiveEventStream(StreamBase):
         self._holds_loop = False
         self._releasing = threading.Lock()
         self._started = False
-        self._callbacks: list[tuple[Selector, Callable[[AnyEvent], object]]] = []
+        self._callbacks = _Callbacks()
         self._deliveries: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
         self._delivery: threading.Thread | None = None
         self._forgotten: weakref.finalize[..., object] | None = None
@@ -449,13 +449,12 @@ class LiveEventStream(StreamBase):
         """
 
         def register(callback: Callable[[Any], R]) -> Callable[[Any], R]:
-            self._callbacks.append((Selector((type,)), callback))
+            self._callbacks.listed.append((Selector((type,)), callback))
             if self._delivery is None:
                 self.log.subscribe(self._deliveries.put)
                 self._delivery = threading.Thread(
                     target=_deliver,
-                    # Not the stream, which could never be collected then.
-                    args=(self._deliveries, self._callbacks, self._inner.report),
+                    args=(self._deliveries, weakref.ref(self._callbacks), self._inner.report),
                     name=f"digitorn-testing-callbacks-{self.session_id}",
                     daemon=True,
                 )
@@ -465,18 +464,30 @@ class LiveEventStream(StreamBase):
         return register
 
 
+class _Callbacks:
+    """The callbacks of a stream, which keeps them alive."""
+
+    def __init__(self) -> None:
+        self.listed: list[tuple[Selector, Callable[[AnyEvent], object]]] = []
+
+
 def _deliver(
     arrived: "queue.SimpleQueue[AnyEvent | None]",
-    callbacks: list[tuple[Selector, Callable[[AnyEvent], object]]],
+    reference: "weakref.ref[_Callbacks]",
     report: Callable[[object, BaseException], None],
 ) -> None:
+    """Gives callbacks what arrives; holds neither them nor their stream while it waits."""
     while (event := arrived.get()) is not None:
-        for selector, callback in list(callbacks):
+        if (callbacks := reference()) is None:
+            return
+        for selector, callback in list(callbacks.listed):
             if selector.matches(event):
                 try:
                     callback(event)
                 except BaseException as error:  # noqa: BLE001 - test runners fail a test with any of these
                     report(callback, error)
+        # What is still bound would be held.
+        callbacks = callback = event = None  # type: ignore[assignment]
 
 
 async def _close_inner(inner: AsyncLiveEventStream, deliveries: "queue.SimpleQueue[AnyEvent | None]") -> None:

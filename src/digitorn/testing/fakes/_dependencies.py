@@ -110,7 +110,9 @@ async def owned_session(app: DeployedApp, session_id: SessionId, user: Caller, d
 OwnedSession: TypeAlias = Annotated[Session, Depends(owned_session)]
 
 
-async def session_if_any(app: DeployedApp, session_id: SessionId, user: Caller, daemon: Daemon) -> Session | None:
+async def session_if_any(
+    app: DeployedApp, session_id: SessionId, user: Caller, daemon: Daemon
+) -> Session | None:
     """A session of the caller, for an operation to which the contract gives no 404 of its own."""
     try:
         return daemon.sessions.get(app.app_id, session_id, user)
