@@ -8,6 +8,7 @@ import pytest
 
 from digitorn.testing import (
     AsyncDevClient,
+    AsyncLiveEventStream,
     CallbackFailed,
     ClientClosed,
     EventPayload,
@@ -134,8 +135,13 @@ async def test_a_forgotten_stream_with_a_callback_stops(daemon: FakeDaemon, know
         gc.collect()
         before = await taken_with(client, known, daemon)
         stream = await client.open_event_stream(known)
+
+        def hear(event: LiveEvent[Token], of: AsyncLiveEventStream = stream) -> None:
+            heard.append(of.session_id)
+
         # A callback may know its stream.
-        stream.on(Token)(lambda event, of=stream: heard.append(of.session_id))
+        stream.on(Token)(hear)
+        del hear
         reference = weakref.ref(stream)
         with pytest.warns(ResourceWarning, match="was forgotten"):
             del stream
@@ -148,9 +154,9 @@ async def test_a_forgotten_stream_with_a_callback_stops(daemon: FakeDaemon, know
 async def test_a_stream_that_was_stopped_leaves_nothing(daemon: FakeDaemon, known: SessionHandle) -> None:
     async with daemon.async_client() as client:
         before = await taken_with(client, known, daemon)
-        for _ in range(3):
-            async with await client.open_event_stream(known) as stream:
-                await stream.wait_for(MessageDone, timeout=10)
+        stream = await client.open_event_stream(known)
+        async with stream:
+            await stream.wait_for(MessageDone, timeout=10)
         assert await taken_with(client, known, daemon, before) == before
         reference = weakref.ref(stream)
         del stream

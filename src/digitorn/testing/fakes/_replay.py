@@ -320,10 +320,10 @@ def _as_asked(response: JsonValue, sent: JsonValue) -> JsonValue:
 
 
 async def _body(receive: Receive) -> bytes:
-    body = b""
+    body: bytes = b""
     while True:
         message = await receive()
-        body += message.get("body", b"")
+        body += cast("bytes", message.get("body", b""))
         if message["type"] != "http.request" or not message.get("more_body", False):
             return body
 
