@@ -58,7 +58,8 @@ def prepared(tmp_path: Path) -> Iterator[Prepared]:
     model.will_respond_with_text("An answer.", times=None)
     file = tmp_path / "app.yaml"
     file.write_text("app_id: from-file\n", encoding="utf-8")
-    with FakeDaemon() as daemon:
+    # The build that has every operation.
+    with FakeDaemon(build="B") as daemon:
         daemon.add_app(APP, model=model, tools=["Bash"])
         daemon.add_user("ann@example.com", "a-long-password")
         with daemon.client() as client:

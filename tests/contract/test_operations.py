@@ -16,6 +16,12 @@ PROBES = {
     ("get_metrics", "GET", "/metrics"),
 }
 
+# Not in the table either: the handlers have them, the daemon's API document does not.
+UNDOCUMENTED = {
+    ("get_session_state", "GET", "/api/apps/{app_id}/sessions/{session_id}/state"),
+    ("get_session_snapshot", "GET", "/api/apps/{app_id}/sessions/{session_id}/snapshot"),
+}
+
 Row = tuple[str, str, str]
 
 
@@ -34,7 +40,7 @@ def in_contract() -> list[Row]:
 
 
 def test_every_published_operation_is_in_the_contract() -> None:
-    assert set(in_contract()) == set(published()) | PROBES
+    assert set(in_contract()) == set(published()) | PROBES | UNDOCUMENTED
 
 
 def test_ids_are_unique() -> None:

@@ -54,12 +54,6 @@ def checks_of(name: str) -> list[Any]:
     return found if name in STREAMS else [*found, particular.response_schema_conformance]
 
 
-@pytest.fixture(scope="module")
-def daemon() -> Iterator[FakeDaemon]:
-    with FakeDaemon() as running:
-        yield running
-
-
 class Target:
     """A daemon that has the app and the session, whatever was done to them before."""
 
@@ -69,7 +63,6 @@ class Target:
         self._authorization = f"Bearer {daemon.token()}"
         headers = {"Authorization": self._authorization}
         self._client = httpx.Client(base_url=daemon.url, headers=headers, timeout=SECONDS)
-        self.statuses: list[int] = []
 
     def prepare(self) -> None:
         self._daemon.add_app(APP, model=self._model, tools=["Bash"])
@@ -79,22 +72,23 @@ class Target:
             body = {"message": "hi", "queue_mode": "wait"}
             self._client.post(f"{path}/messages", json=body).raise_for_status()
 
-    def call(self, case: Any, checked: list[Any]) -> None:
-        self.prepare()
+    def call(self, case: Any, checked: list[Any]) -> int:
         response = case.call_and_validate(
             base_url=self._daemon.url, checks=checked, headers={"Authorization": self._authorization}
         )
-        self.statuses.append(response.status_code)
+        status: int = response.status_code
+        return status
 
     def close(self) -> None:
         self._client.close()
 
 
-@pytest.fixture
-def target(daemon: FakeDaemon) -> Iterator[Target]:
-    found = Target(daemon)
-    yield found
-    found.close()
+@pytest.fixture(scope="module")
+def target() -> Iterator[Target]:
+    with FakeDaemon() as daemon:
+        found = Target(daemon)
+        yield found
+        found.close()
 
 
 def cases(name: str, kind: str) -> st.SearchStrategy[Any]:
@@ -133,10 +127,12 @@ def test_answers_keep_to_the_contract(target: Target, name: str, kind: str) -> N
     )
     @given(case=cases(name, kind))
     def call(case: Any) -> None:
-        target.call(case, checks_of(name))
+        statuses.append(target.call(case, checks))
 
+    checks, statuses = checks_of(name), list[int]()
+    target.prepare()
     call()
-    assert target.statuses
+    assert statuses
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+# Its blocks are tests, with fixtures: tests/plugin runs them.
+OF_PYTEST = "pytest.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -16,7 +18,11 @@ def blocks(page: Path) -> list[tuple[int, str]]:
     return [(text.count("\n", 0, found.start(1)), found[1]) for found in BLOCK.finditer(text)]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if blocks(page) and page.name != OF_PYTEST],
+    ids=lambda page: page.name,
+)
 def test_the_blocks_of_a_page_run(page: Path) -> None:
     namespace: dict[str, object] = {"__name__": page.stem}
     for line, source in blocks(page):

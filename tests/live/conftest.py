@@ -8,6 +8,7 @@ import pytest
 
 from digitorn.testing import SessionHandle
 from digitorn.testing.fakes import FakeDaemon, FakeModel
+from live.faces import DAEMONS, DaemonKind
 
 
 @pytest.fixture
@@ -16,10 +17,17 @@ def model() -> FakeModel:
     return FakeModel()
 
 
-@pytest.fixture(params=["sockets", "in process"])
-def daemon(model: FakeModel, request: pytest.FixtureRequest) -> Iterator[FakeDaemon]:
-    """A daemon with the app `my-app`: one that listens on loopback, and one that is reached in process."""
-    with FakeDaemon(listen=request.param == "sockets") as running:
+@pytest.fixture(params=DAEMONS, ids=str)
+def kind(request: pytest.FixtureRequest) -> DaemonKind:
+    """What sort of daemon a test runs against."""
+    found: DaemonKind = request.param
+    return found
+
+
+@pytest.fixture
+def daemon(model: FakeModel, kind: DaemonKind) -> Iterator[FakeDaemon]:
+    """A daemon with the app `my-app`."""
+    with FakeDaemon(listen=kind.listens, build=kind.build) as running:
         running.add_app("my-app", model=model)
         yield running
 

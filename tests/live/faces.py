@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Generic, ParamSpec, Self, TypeVar
+from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar
 
 from digitorn.testing import AsyncLiveEventStream, LiveEventStream
 from digitorn.testing.fakes import FakeDaemon
@@ -25,6 +25,30 @@ T = TypeVar("T")
 
 _MOST_THREADS = 32
 _LOOK_SECONDS, _SAME_LOOKS, _SETTLE_SECONDS = 0.01, 3, 8.0
+
+
+@dataclass(frozen=True)
+class DaemonKind:
+    """A daemon that the tests run against.
+
+    Attributes:
+        build: Which of the contract's builds it is.
+        listens: Whether it listens on loopback; else it is reached in process.
+    """
+
+    build: Literal["A", "B"]
+    listens: bool
+
+    def __str__(self) -> str:
+        return f"{self.build} {'over sockets' if self.listens else 'in process'}"
+
+
+ASYNC_DAEMONS = (DaemonKind("A", listens=True), DaemonKind("B", listens=False))
+"""What the asynchronous face is tested on. The two faces together have every build both ways, each once: one
+core is behind both, so that all four on each would cost twice the time and tell nothing new."""
+
+DAEMONS = (DaemonKind("B", listens=True), DaemonKind("A", listens=False))
+"""What the blocking face is tested on."""
 
 
 class AsyncRunning(Generic[T]):
@@ -222,22 +246,29 @@ class Stall:
         self._signal.set()
 
 
-async def async_gone(reference: "weakref.ref[Any]") -> bool:
-    """Whether something is collected, within some seconds: what a stream has begun it ends first."""
-    deadline = time.monotonic() + _SETTLE_SECONDS
+async def async_gone(held: list[Any]) -> bool:
+    """Whether what a list alone holds is collected once it is let go, within some seconds.
+
+    A stream ends first what it has begun.
+    """
+    reference, deadline = _let_go(held), time.monotonic() + _SETTLE_SECONDS
     while reference() is not None and time.monotonic() < deadline:
         await asyncio.sleep(_LOOK_SECONDS)
         gc.collect()
     return reference() is None
 
 
-def gone(reference: "weakref.ref[Any]") -> bool:
+def gone(held: list[Any]) -> bool:
     """The blocking equal of `async_gone`."""
-    deadline = time.monotonic() + _SETTLE_SECONDS
+    reference, deadline = _let_go(held), time.monotonic() + _SETTLE_SECONDS
     while reference() is not None and time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
         gc.collect()
     return reference() is None
+
+
+def _let_go(held: list[Any]) -> "weakref.ref[Any]":
+    return weakref.ref(held.pop())
 
 
 @dataclass(frozen=True)

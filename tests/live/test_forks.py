@@ -42,7 +42,7 @@ def in_child(work: Callable[[], str]) -> str:
         said, status = "", 1
         try:
             said, status = work(), 0
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - told to the parent
             said = traceback.format_exc()
         finally:
             os.write(writing, said.encode()[:60_000])

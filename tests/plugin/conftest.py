@@ -1,7 +1,10 @@
 """Runs of pytest with the plugin, beside the one that these tests are in."""
 
 import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Protocol
 
 import pytest
@@ -25,13 +28,46 @@ def _no_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"DIGITORN_{name}", raising=False)
 
 
+class Imported:
+    """What runs have imported, as a plugin of them.
+
+    A run in this process takes back what it imported, and `pytester` does at its end. Libraries that came
+    with it must not be imported a second time: others hold on to their classes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._libraries: dict[str, ModuleType] = {}
+
+    def pytest_unconfigure(self) -> None:
+        """Notes it before it is taken back."""
+        for name, module in list(sys.modules.items()):
+            if not Path(getattr(module, "__file__", None) or self._folder).is_relative_to(self._folder):
+                self._libraries[name] = module
+
+    def keep(self) -> None:
+        """Puts the libraries back."""
+        for name, module in self._libraries.items():
+            sys.modules.setdefault(name, module)
+
+
+@pytest.fixture(autouse=True)
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Imported]:
+    """What the runs of a test import. Before `pytester` begins, so that it ends after it."""
+    noted = Imported(tmp_path_factory.getbasetemp())
+    yield noted
+    noted.keep()
+
+
 @pytest.fixture
-def run(pytester: pytest.Pytester) -> Run:
+def run(pytester: pytest.Pytester, imported: Imported) -> Run:
     """Runs pytest with the plugin, with warnings as errors."""
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n")
 
     def run(*args: str) -> pytest.RunResult:
-        return pytester.runpytest(*OPTIONS, *args)
+        result = pytester.runpytest(*OPTIONS, *args, plugins=[imported])
+        imported.keep()
+        return result
 
     return run
 

@@ -52,6 +52,31 @@ def test_the_fixtures_are_of_one_daemon(pytester: pytest.Pytester, run: Run) -> 
     assert _tracking._trackers == ()
 
 
+def test_builders_are_of_the_tests_app(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+        from digitorn.testing import assertions
+
+        @pytest.fixture
+        def digitorn_app(fake_daemon, app_builder):
+            return fake_daemon.deploy(app_builder.with_system_prompt("Rhyme."))
+
+        def test_apps(dev_client, fake_model, session):
+            fake_model.will_respond_with_text("So be it, sit.")
+            dev_client.send(session, "Hi", timeout=10)
+            assert fake_model.last_request.system_prompt == "Rhyme."
+
+        def test_turns(turn_builder, session_builder, session):
+            events = turn_builder.user("hi").tool("Bash", {}).text("done").build()
+            assert assertions.tool_called(events, "Bash")
+            log = session_builder.turn(turn_builder.user("hi").text("done")).log()
+            assert {one.app_id for one in [*events, *log]} == {session.app_id}
+        """
+    )
+    run().assert_outcomes(passed=2)
+
+
 def test_a_daemon_that_is_given(
     pytester: pytest.Pytester, run: Run, given: FakeDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:

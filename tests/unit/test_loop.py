@@ -103,7 +103,7 @@ def test_a_timeout_of_the_work_is_its_own(background: BackgroundLoop) -> None:
 
     with pytest.raises(TimeoutError, match="of the work"):
         background.run(late(), 5)
-    with pytest.raises(TimeoutError, match="^$"):
+    with pytest.raises(TimeoutError, match=r"^$"):
         background.run(forever(), 0.01)
 
 

@@ -108,8 +108,8 @@ def test_what_does_not_fit_is_recorded_as_it_came(tmp_path: Path) -> None:
     log = EventLog.load(tmp_path / "r.jsonl")
     assert [event.raw for event in log.events()[:3]] == [event.raw for event in source.log]
     assert [event.payload.errors for event in log.events_of(InvalidPayload)][-2:] == [
-        ('expected an envelope, got str "not recorded: RecursionError"',),
-        ('expected an envelope, got str "not recorded: TypeError"',),
+        ("expected an envelope, got str 'not recorded: RecursionError'",),
+        ("expected an envelope, got str 'not recorded: TypeError'",),
     ]
 
 

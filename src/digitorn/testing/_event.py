@@ -1,6 +1,6 @@
 """One event as it arrived, and what it means."""
 
-import json
+import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -89,7 +89,11 @@ class LiveEvent(Mapping[str, Any], Generic[P_co]):
         return hash((self.session_id, self.event_id, self.seq, self.type))
 
     def __repr__(self) -> str:
-        return f"LiveEvent(seq={self.seq}, type={self.type!r}, payload={self.payload!r})"
+        try:
+            payload = repr(self.payload)
+        except RecursionError:
+            payload = f"<{type(self.payload).__name__}, nested too deeply to be shown>"
+        return f"LiveEvent(seq={self.seq}, type={self.type!r}, payload={payload})"
 
     @property
     def emitted_at(self) -> datetime | None:
@@ -179,10 +183,11 @@ def _lifted(envelope: EventEnvelope) -> EventEnvelope:
     if not found:
         return envelope
     try:
-        return EventEnvelope.from_wire({**envelope.to_wire(), **found})
+        lifted = EventEnvelope.from_wire({"type": envelope.type, "payload": {}, **found})
     except ValidationError:
         # A payload member of the same name that means something else.
         return envelope
+    return envelope.model_copy(update={outer: getattr(lifted, outer) for outer in found})
 
 
 def _broken(frame: dict[str, Any], error: ValidationError) -> AnyEvent:
@@ -197,5 +202,4 @@ def _broken(frame: dict[str, Any], error: ValidationError) -> AnyEvent:
 
 
 def _kind_of(raw: object) -> str:
-    shown = json.dumps(raw, default=repr)
-    return f"{type(raw).__name__} {shown if len(shown) <= 80 else shown[:77] + '...'}"
+    return f"{type(raw).__name__} {reprlib.repr(raw)}"

@@ -143,6 +143,7 @@ class EventLog:
         self._by_op: dict[str, list[AnyEvent]] = {}
         self._copies = Copies(max_events)
         self._foreign: deque[AnyEvent] = deque(maxlen=max_events)
+        self._log_only: deque[AnyEvent] = deque(maxlen=max_events)
         self._duplicates = 0
         self._dropped = 0
         self._arrived = 0
@@ -166,7 +167,8 @@ class EventLog:
             raw: The frame as JSON values, normally an envelope.
 
         Returns:
-            The event, or None if it is a copy of one that is here or belongs to another session.
+            The event, or None if it is a copy of one that is here, belongs to another session or is a row
+            that was never sent.
 
         Raises:
             ContractViolation: `strict` is set and the event is unknown or invalid; it is kept all the same.
@@ -183,17 +185,22 @@ class EventLog:
                 self._foreign.append(event)
                 return None
             is_copy, brings_number = self._copies.recognise(event)
-            released = self._sequence(event, is_copy=is_copy, brings_number=brings_number)
+            is_row = protocol.is_log_only(event)
+            hidden = is_copy or is_row
+            released = self._sequence(event, is_hidden=hidden, brings_number=brings_number)
             if is_copy:
                 self._duplicates += 1
+            elif is_row:
+                self._dropped += len(self._log_only) == self.max_events
+                self._log_only.append(event)
             else:
                 self._insert(event)
-            sinks = () if is_copy else (*self._sinks.of(event.type), *self._sinks.of(_EVERY))
+            sinks = () if is_copy or is_row else (*self._sinks.of(event.type), *self._sinks.of(_EVERY))
             deliveries = self._deliveries(released) + self._drop_oldest()
         for sink in sinks:
             sink(event)
         self._deliver(deliveries)
-        if is_copy:
+        if is_copy or is_row:
             return None
         if self.strict:
             _refuse(event)
@@ -241,14 +248,14 @@ class EventLog:
     # --- recording
 
     def tap(self, tap: Tap) -> None:
-        """Gives every frame to a tap as it came: first of the events that are here, then whatever arrives.
+        """Gives every frame to a tap as it came: first of all that is here, then whatever arrives.
 
         Args:
             tap: Takes a frame, copies and events of other sessions too. It must be quick, must not raise,
                 and must not use the log.
         """
         with self._lock:
-            for _, _, event in self._ordered:
+            for event in (*(entry[2] for entry in self._ordered), *self._log_only, *self._foreign):
                 tap(event.raw)
             self._taps = (*self._taps, tap)
 
@@ -360,6 +367,12 @@ class EventLog:
         """The highest place in the session's order so far."""
         return self._last_seq
 
+    @property
+    def highest_number(self) -> int:
+        """The highest number that has come or was given up; it may be that of a copy, which is not here."""
+        with self._lock:
+            return self._numbers.highest
+
     def has_gap(self, since: int) -> bool:
         """Whether a number between `since` and the highest has not come; copies count as come.
 
@@ -386,6 +399,13 @@ class EventLog:
         """Events of other sessions that came along; they are not part of this log."""
         with self._lock:
             return list(self._foreign)
+
+    @property
+    def log_only(self) -> list[AnyEvent]:
+        """Rows of the daemon's durable log that it never sends, in order: they repeat what events have told,
+        and are not among the events here (contract: events, section 4.2)."""
+        with self._lock:
+            return sorted(self._log_only, key=lambda event: event.seq)
 
     def __len__(self) -> int:
         return len(self._ordered)
@@ -537,9 +557,9 @@ class EventLog:
             deliveries = self._deliveries(self._numbers.begin_at(seq))
         self._deliver(deliveries)
 
-    def _sequence(self, event: AnyEvent, *, is_copy: bool, brings_number: bool) -> list[AnyEvent]:
-        """What can be released in order now that an event came."""
-        mine = None if is_copy else event
+    def _sequence(self, event: AnyEvent, *, is_hidden: bool, brings_number: bool) -> list[AnyEvent]:
+        """What can be released in order now that an event came; one that is hidden only has a number."""
+        mine = None if is_hidden else event
         if brings_number and self.session_id is not None:
             return self._numbers.arrive(event.seq, mine)
         # Without a number there is no order to keep, and without a session no one order.
@@ -565,11 +585,13 @@ class EventLog:
 
     def _turn_at(self, seq: int) -> str | None:
         """The turn that ran at a number that has passed."""
+        over: set[str | None] = set()
         for _, _, event in reversed(self._ordered[: bisect_left(self._ordered, seq, key=_place)]):
             if protocol.ends_a_turn(event):
-                return None
-            if protocol.starts_running(event):
-                return event.correlation_id
+                # It may be the last word on another turn than the one that runs.
+                over.add(event.correlation_id)
+            elif protocol.starts_running(event):
+                return None if event.correlation_id in over else event.correlation_id
         return None
 
     def timeout(self, what: str, seconds: float) -> EventTimeout:

@@ -28,6 +28,12 @@ class Sequence(Generic[T]):
         self._count = 0
 
     @property
+    def highest(self) -> int:
+        """The highest number that has come or was given up."""
+        # The heap's last is not its highest.
+        return max((number for number, _, _ in self._held), default=self.frontier)
+
+    @property
     def is_holding(self) -> bool:
         """Whether something waits behind a missing number."""
         return bool(self._held)

@@ -15,10 +15,16 @@ from ._generated.events import (
     Abort,
     ActiveOpsSnapshot,
     ApprovalsSnapshot,
+    AssistantMessage,
+    AssistantMessagePartial,
     CredentialAuthRequired,
     CredentialRequired,
     Error,
+    EventEnvelope,
     EventPayload,
+    Heartbeat,
+    LoggedCompactDone,
+    LoggedToolCall,
     MemorySnapshot,
     MessageCancelled,
     MessageDone,
@@ -35,10 +41,12 @@ from ._generated.events import (
     StreamCatchup,
     StreamDone,
     Token,
+    ToolResult,
     TurnTerminal,
     UserMessage,
 )
 from ._generated.models import MessageAccepted, QueueEntry
+from ._generated.payloads import EventKind
 
 TurnStatus: TypeAlias = Literal["completed", "failed", "cancelled", "timed_out"]
 """How a turn ended. One that a timeout of the test or of the daemon's queue cut short is `timed_out`."""
@@ -75,7 +83,26 @@ _SNAPSHOT_WIRES: Final = frozenset(wire for one in _SNAPSHOTS for wire in EVENTS
 
 _BEFORE_RUNNING: Final = (UserMessage, MessageQueued, MessageMerged, MessageReplaced)
 
-TURN_END_TYPES: Final[tuple[type[EventPayload], ...]] = (MessageDone, MessageCancelled, TurnTerminal)
+TURN_END_TYPES: Final[tuple[type[EventPayload], ...]] = (
+    MessageDone,
+    MessageCancelled,
+    TurnTerminal,
+    CredentialAuthRequired,
+    CredentialRequired,
+)
+"""What ends a turn, or may; `ends_a_turn` tells."""
+
+_LOG_ONLY: Final = (
+    AssistantMessage,
+    AssistantMessagePartial,
+    LoggedCompactDone,
+    LoggedToolCall,
+    ToolResult,
+)
+"""Rows of the durable log that are never sent live (contract: events, sections 4.2 and 5)."""
+
+_MESSAGE_ROW: Final[EventKind] = "message"
+"""Kind of the rows that hold the messages of a conversation; their types may be those of events."""
 
 OUTCOME_TYPES: Final = (
     CredentialAuthRequired,
@@ -112,18 +139,46 @@ def is_logged(event: AnyEvent) -> bool:
     return event.is_numbered and not is_snapshot(event)
 
 
+def current_seq(event: AnyEvent) -> int | None:
+    """The newest number of the session that a heartbeat tells; None for other events."""
+    return EventEnvelope.from_wire(event.raw).current_seq if isinstance(event.payload, Heartbeat) else None
+
+
+def is_log_only(event: AnyEvent) -> bool:
+    """Whether this is no event, but a row of the durable log that repeats what events have told."""
+    return isinstance(event.payload, _LOG_ONLY) or event.kind == _MESSAGE_ROW
+
+
 def ends_a_turn(event: AnyEvent) -> bool:
-    """Whether this event is the end of the turn that it names."""
-    return isinstance(event.payload, TURN_END_TYPES)
+    """Whether the turn that this event names does nothing more; a word on how it ended may follow."""
+    match event.payload:
+        case CredentialRequired() | CredentialAuthRequired():
+            return _pauses(event)
+        case _:
+            return isinstance(event.payload, TURN_END_TYPES)
 
 
 def ends_turn(event: AnyEvent, correlation_id: str) -> bool:
-    """Whether this event is the end of that turn.
-
-    A build without `turn_terminal` ends with the done or cancelled event; one with it sends it behind
-    those, so that the first of them is enough (contract: events, section 8, trap 4).
-    """
+    """Whether that turn does nothing more after this event."""
     return event.correlation_id == correlation_id and ends_a_turn(event)
+
+
+def lacks_terminal(turn: Iterable[AnyEvent]) -> bool:
+    """Whether a turn that has done everything lacks its last event.
+
+    A build whose `message_started` names a source sends `turn_terminal` behind the done or cancelled event;
+    on others that one is the last (contract: events, section 8, trap 4).
+    """
+    events = list(turn)
+    promised = any(isinstance(one.payload, MessageStarted) and one.payload.source for one in events)
+    over = any(isinstance(one.payload, TurnTerminal) or _pauses(one) for one in events)
+    return promised and not over
+
+
+def _pauses(event: AnyEvent) -> bool:
+    """Whether a turn waits for a credential from here on; nothing follows (contract: events, section 5.6)."""
+    asks = isinstance(event.payload, CredentialRequired | CredentialAuthRequired)
+    return asks and event.op_state == "waiting_approval"
 
 
 def begins_turn(event: AnyEvent) -> bool:

@@ -24,6 +24,7 @@ from ._plugin.evidence import Evidence, Watch
 from ._recording_approvals import RecordingApprovals
 from ._stream import LiveEventStream
 from ._sync.client import DevClient
+from .builders import AppBuilder, SessionBuilder, TurnBuilder
 
 if TYPE_CHECKING:
     from .fakes import FakeDaemon, FakeModel
@@ -313,3 +314,24 @@ def live_stream(dev_client: DevClient, session: SessionHandle) -> Iterator[LiveE
     """The open stream of `session`."""
     with dev_client.open_event_stream(session) as stream:
         yield stream
+
+
+# --- builders
+
+
+@pytest.fixture
+def app_builder() -> AppBuilder:
+    """An app definition to begin with, of the id that the app of `session` has on an embedded daemon."""
+    return AppBuilder(_EMBEDDED_APP)
+
+
+@pytest.fixture
+def turn_builder() -> TurnBuilder:
+    """An empty turn to build events from."""
+    return TurnBuilder(app_id=_EMBEDDED_APP)
+
+
+@pytest.fixture
+def session_builder() -> SessionBuilder:
+    """An empty session to build turns and approvals into."""
+    return SessionBuilder(app_id=_EMBEDDED_APP)

@@ -6,6 +6,14 @@ import pytest
 
 from digitorn.testing import AsyncDevClient
 from digitorn.testing.fakes import FakeDaemon
+from live.faces import ASYNC_DAEMONS, DaemonKind
+
+
+@pytest.fixture(params=ASYNC_DAEMONS, ids=str)
+def kind(request: pytest.FixtureRequest) -> DaemonKind:
+    """What sort of daemon a test of this face runs against."""
+    found: DaemonKind = request.param
+    return found
 
 
 @pytest.fixture

@@ -204,7 +204,7 @@ async def test_a_test_runs_against_its_recording(
         async with replayed.async_client() as other:
             assert await scenario(other) == told
             # It makes nothing up.
-            with pytest.raises(Conflict, match="no further answer to POST .*/sessions"):
+            with pytest.raises(Conflict, match=r"no further answer to POST .*/sessions"):
                 await scenario(other)
             session = SessionHandle(
                 session_id=EventLog.load(path).session.session_id,

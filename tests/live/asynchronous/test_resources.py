@@ -2,7 +2,6 @@
 
 import gc
 import time
-import weakref
 
 import pytest
 
@@ -122,10 +121,10 @@ async def test_a_forgotten_stream_stops(daemon: FakeDaemon, known: SessionHandle
         gc.collect()
         assert stream.is_joined
         assert await taken_with(client, known, daemon) != before
-        reference = weakref.ref(stream)
+        held = [stream]
+        del stream
         with pytest.warns(ResourceWarning, match=f"the stream of session '{known.session_id}' was forgotten"):
-            del stream
-            assert await async_gone(reference)
+            assert await async_gone(held)
         assert await taken_with(client, known, daemon, before) == before
 
 
@@ -142,10 +141,10 @@ async def test_a_forgotten_stream_with_a_callback_stops(daemon: FakeDaemon, know
         # A callback may know its stream.
         stream.on(Token)(hear)
         del hear
-        reference = weakref.ref(stream)
+        held = [stream]
+        del stream
         with pytest.warns(ResourceWarning, match="was forgotten"):
-            del stream
-            assert await async_gone(reference)
+            assert await async_gone(held)
         assert await taken_with(client, known, daemon, before) == before
         await client.send(known, "again")
     assert heard == []
@@ -158,9 +157,9 @@ async def test_a_stream_that_was_stopped_leaves_nothing(daemon: FakeDaemon, know
         async with stream:
             await stream.wait_for(MessageDone, timeout=10)
         assert await taken_with(client, known, daemon, before) == before
-        reference = weakref.ref(stream)
+        held = [stream]
         del stream
-        assert await async_gone(reference)
+        assert await async_gone(held)
 
 
 # --- clients that are closed

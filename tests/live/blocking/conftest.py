@@ -4,9 +4,17 @@
 from collections.abc import Iterator
 
 import pytest
+from live.faces import DAEMONS, DaemonKind
 
 from digitorn.testing import DevClient
 from digitorn.testing.fakes import FakeDaemon
+
+
+@pytest.fixture(params=DAEMONS, ids=str)
+def kind(request: pytest.FixtureRequest) -> DaemonKind:
+    """What sort of daemon a test of this face runs against."""
+    found: DaemonKind = request.param
+    return found
 
 
 @pytest.fixture

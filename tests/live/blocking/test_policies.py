@@ -18,7 +18,9 @@ from digitorn.testing import (
     DevClient,
     EventTimeout,
     LeaveOpen,
+    RecordingApprovals,
     SessionHandle,
+    UnexpectedApproval,
 )
 from digitorn.testing.events import ApprovalRequest, MessageDone
 from digitorn.testing.fakes import FakeDaemon, FakeModel
@@ -288,3 +290,16 @@ def test_what_is_no_policy_is_refused_at_once(
 ) -> None:
     with pytest.raises(TypeError, match=r"takes a policy such as ApproveAll\(\)"):
         client.start_turn(session, "go", approvals=policy)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - that is the point
+
+
+def test_a_recording_policy_that_is_asked_too_often_fails_the_turn(
+    client: DevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    for tool in ("Read", "Bash"):
+        model.will_call_tool(tool, {}, result={}, requires_approval=True)
+    approvals = RecordingApprovals().will_decide(Decision(True, "once"))
+    with pytest.raises(CallbackFailed, match="approval 2 was not expected: Bash") as caught:
+        client.send(session, "go", approvals=approvals, timeout=10)
+    assert isinstance(caught.value.__cause__, UnexpectedApproval)
+    assert [one.tool_name for one in approvals.requests] == ["Read", "Bash"]
+    assert approvals.decisions == [Decision(True, "once"), None]

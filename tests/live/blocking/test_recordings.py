@@ -203,7 +203,7 @@ def test_a_test_runs_against_its_recording(
         with replayed.client() as other:
             assert scenario(other) == told
             # It makes nothing up.
-            with pytest.raises(Conflict, match="no further answer to POST .*/sessions"):
+            with pytest.raises(Conflict, match=r"no further answer to POST .*/sessions"):
                 scenario(other)
             session = SessionHandle(
                 session_id=EventLog.load(path).session.session_id,

@@ -3,7 +3,6 @@
 
 import gc
 import time
-import weakref
 
 import pytest
 from live.faces import Background, Signal, Stall, Taken, gone, taken
@@ -14,6 +13,7 @@ from digitorn.testing import (
     DevClient,
     EventPayload,
     LiveEvent,
+    LiveEventStream,
     SessionHandle,
     StreamClosed,
 )
@@ -120,10 +120,10 @@ def test_a_forgotten_stream_stops(daemon: FakeDaemon, known: SessionHandle) -> N
         gc.collect()
         assert stream.is_joined
         assert taken_with(client, known, daemon) != before
-        reference = weakref.ref(stream)
+        held = [stream]
+        del stream
         with pytest.warns(ResourceWarning, match=f"the stream of session '{known.session_id}' was forgotten"):
-            del stream
-            assert gone(reference)
+            assert gone(held)
         assert taken_with(client, known, daemon, before) == before
 
 
@@ -133,12 +133,17 @@ def test_a_forgotten_stream_with_a_callback_stops(daemon: FakeDaemon, known: Ses
         gc.collect()
         before = taken_with(client, known, daemon)
         stream = client.open_event_stream(known)
+
+        def hear(event: LiveEvent[Token], of: LiveEventStream = stream) -> None:
+            heard.append(of.session_id)
+
         # A callback may know its stream.
-        stream.on(Token)(lambda event, of=stream: heard.append(of.session_id))
-        reference = weakref.ref(stream)
+        stream.on(Token)(hear)
+        del hear
+        held = [stream]
+        del stream
         with pytest.warns(ResourceWarning, match="was forgotten"):
-            del stream
-            assert gone(reference)
+            assert gone(held)
         assert taken_with(client, known, daemon, before) == before
         client.send(known, "again")
     assert heard == []
@@ -147,13 +152,13 @@ def test_a_forgotten_stream_with_a_callback_stops(daemon: FakeDaemon, known: Ses
 def test_a_stream_that_was_stopped_leaves_nothing(daemon: FakeDaemon, known: SessionHandle) -> None:
     with daemon.client() as client:
         before = taken_with(client, known, daemon)
-        for _ in range(3):
-            with client.open_event_stream(known) as stream:
-                stream.wait_for(MessageDone, timeout=10)
+        stream = client.open_event_stream(known)
+        with stream:
+            stream.wait_for(MessageDone, timeout=10)
         assert taken_with(client, known, daemon, before) == before
-        reference = weakref.ref(stream)
+        held = [stream]
         del stream
-        assert gone(reference)
+        assert gone(held)
 
 
 # --- clients that are closed

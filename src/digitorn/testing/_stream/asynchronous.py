@@ -139,6 +139,7 @@ class AsyncLiveEventStream(StreamBase):
         # The durable log is read from `_complete` on: up to there nothing can be missing any more.
         self._complete = since
         self._mark: tuple[float, int] | None = None
+        self._asked_for = 0
         self._approvals = stream_approvals(approvals, auto_approve=auto_approve)
         self._undecided: dict[str, tuple[PendingApproval, str | None]] = {}
         self._closing_gaps: asyncio.Task[None] | None = None
@@ -221,6 +222,9 @@ class AsyncLiveEventStream(StreamBase):
             # Snapshots take numbers too: what the session does from here on comes behind them.
             self._join_since = self._newest_logged = self._complete = self.log.last_seq
             self.log.begin_at(self.log.last_seq)
+        elif ack.latest_seq > self._join_since and self.log.has_gap(self._complete):
+            # The number is the session's own, and the join did not bring what was before it.
+            await self.fill_gaps()
         self._turns.joined = True
         self._decide_all()
 
@@ -367,15 +371,23 @@ class AsyncLiveEventStream(StreamBase):
             return
         if event.seq > self._newest_logged and protocol.is_logged(event):
             self._newest_logged = event.seq
+        self._compare(protocol.current_seq(event))
         if self.log.is_holding and (self._closing_gaps is None or self._closing_gaps.done()):
             self._closing_gaps = self._spawn(self._close_gaps())
 
     # --- gaps
 
+    def _compare(self, current_seq: int | None) -> None:
+        """Asks the daemon's log when a heartbeat tells of more than is here."""
+        if current_seq is not None and current_seq > max(self.log.last_seq, self._asked_for):
+            # Asked once: the number may be one that nobody gets.
+            self._asked_for = current_seq
+            self._spawn(self._fill_gaps_at_last())
+
     async def _close_gaps(self) -> None:
         """Gives a missing number a moment to come, asks the daemon's log for it, and goes on without it."""
         while self.log.is_holding and self.log.closed is None:
-            newest, passed, has_read = self.log.last_seq, 0.0, False
+            newest, passed, has_read = self.log.highest_number, 0.0, False
             for moment in protocol.SETTLE_SECONDS:
                 await asyncio.sleep(moment - passed)
                 passed = moment
@@ -695,7 +707,24 @@ class AsyncLiveEventStream(StreamBase):
             if not ended and protocol.may_end_turn(event):
                 ended = await self._ended_by_http(correlation_id)
                 patience = _CHECK_FIRST
+        await self._until_terminal(correlation_id, inbox)
         await self._complete_turn(correlation_id)
+
+    async def _until_terminal(
+        self, correlation_id: str, inbox: "asyncio.Queue[AnyEvent | CallbackFailed | None]"
+    ) -> None:
+        """Gives the last word on a turn that has done everything a moment to come."""
+        while protocol.lacks_terminal(self.log.turn(correlation_id)):
+            try:
+                async with asyncio.timeout(protocol.SETTLE_SECONDS[0]):
+                    event = await inbox.get()
+            except TimeoutError:
+                # The daemon's log is asked for it next.
+                return
+            if isinstance(event, CallbackFailed):
+                raise event
+            if event is None:
+                raise self._closed()
 
     async def _complete_turn(self, correlation_id: str) -> None:
         """Makes sure of what came before now. Without a gap there is nothing to ask the daemon for."""
@@ -722,7 +751,8 @@ class AsyncLiveEventStream(StreamBase):
     def _lacks(self, correlation_id: str) -> bool:
         if self.log.is_waiting_below(self._last_of(correlation_id)):
             return True
-        return protocol.lacks_text(self.log.turn(correlation_id))
+        turn = self.log.turn(correlation_id)
+        return protocol.lacks_text(turn) or protocol.lacks_terminal(turn)
 
     async def _fill_gaps_at_last(self, *, since: int | None = None) -> None:
         """Fills gaps, however long the daemon cannot be reached; a session that is gone gives no more."""

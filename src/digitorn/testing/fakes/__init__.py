@@ -10,6 +10,7 @@ from digitorn.testing._tools import ToolDefinition
 
 from ._daemon import DEFAULT_USER, FakeDaemon
 from ._failures import FailureCode
+from ._faults import CallFaults, EventFaults, Fault, Faults
 from ._model import FakeModel, ModelMessage, ModelRequest, ModelRule, ModelToolCall, ScriptMismatch
 from ._model_server import FakeModelServer, ModelServerNotStarted
 from ._openai_wire import ChatCompletionRequest
@@ -20,12 +21,16 @@ from ._users import NameTaken, User
 
 __all__ = [
     "DEFAULT_USER",
+    "CallFaults",
     "ChatCompletionRequest",
     "DaemonNotStarted",
+    "EventFaults",
     "FailureCode",
     "FakeDaemon",
     "FakeModel",
     "FakeModelServer",
+    "Fault",
+    "Faults",
     "ModelMessage",
     "ModelRequest",
     "ModelRule",

@@ -63,7 +63,7 @@ class Agent:
     Args:
         bus: Where events are published.
         approvals: Where calls wait for a decision.
-        build: How approvals are asked for.
+        build: How approvals are asked for, and what is logged of messages.
         tool_runs: Where the Python functions of tools run.
         approval_timeout: Seconds until an approval counts as denied.
         approval_heartbeat: Seconds between two reminders of an open approval.
@@ -130,6 +130,8 @@ class Agent:
             await self._publish(turn, StreamDone())
         message = ModelMessage("assistant", reply.text, tuple(call for call, _ in calls))
         turn.session.remember(message, reply.thinking)
+        self._build.said(turn, message)
+        turn.partial = ""
         await self._use_tools(turn, calls)
 
     async def _stream(self, turn: Turn, chunks: Iterable[str], delay: float = 0.0) -> None:
@@ -145,7 +147,9 @@ class Agent:
                 has_spoken_before = False
             written += estimate(chunk)
             turn.has_spoken = turn.has_spoken or bool(chunk)
+            turn.partial += chunk
             await self._publish(turn, Token(delta=chunk, count=written) if written else Token(delta=chunk))
+            self._build.streamed(turn)
 
     async def _think(self, turn: Turn, text: str) -> None:
         turn.touch("thinking")
@@ -329,9 +333,10 @@ class Agent:
             turn.session, payload, op or turn.op("running"), correlation_id=turn.correlation_id
         )
 
-    @staticmethod
-    def _remember_result(turn: Turn, call: ModelToolCall, outcome: _ToolOutcome) -> None:
-        turn.session.remember(ModelMessage("tool", outcome.said, tool_call_id=call.id))
+    def _remember_result(self, turn: Turn, call: ModelToolCall, outcome: _ToolOutcome) -> None:
+        message = ModelMessage("tool", outcome.said, tool_call_id=call.id)
+        turn.session.remember(message)
+        self._build.said(turn, message)
 
 
 def _request(turn: Turn) -> ModelRequest:

@@ -1,32 +1,33 @@
 """Build A of the daemon, the one that the contract is written for."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import ClassVar, Final
 
 from digitorn.testing._generated._runtime import EventPayload
 from digitorn.testing._generated.events import (
-    ActiveOpsSnapshot,
     ApprovalRequest,
-    ApprovalsSnapshot,
     CredentialRequired,
     Error,
     EventEnvelope,
     MessageCancelled,
     MessageDone,
+    MessageStarted,
     QueueSnapshot,
-    SessionSnapshot,
     StateSnapshot,
 )
 from digitorn.testing._generated.messages import JoinSessionAck, JoinSessionRequest
-from digitorn.testing._generated.payloads import CredentialFieldSpec
 
 from ._approvals import Approvals
-from ._bus import USER_SEQ, EventBus, session_room, user_room
+from ._bus import USER_SEQ, EventBus, app_room, session_room, user_room
 from ._envelopes import Op, gap_fill, handshake, hydration, log_row, snapshot
+from ._failure_payloads import credential_members, error_payload
 from ._failures import CREDENTIAL_CODES, TurnFailed
-from ._log import TERMINAL_STATES
+from ._hydration import active_ops_snapshot, approvals_snapshot, session_snapshot
+from ._model import ModelMessage
 from ._results import turn_result
-from ._sessions import Session, Turn
+from ._rooms import Rooms
+from ._sessions import Message, Session, Turn
+from ._socketio import EngineSettings
 
 _REPLAY_LIMIT: Final = 50_000
 _GAP_FILL_LIMIT: Final = 1_000
@@ -38,15 +39,41 @@ class BuildA:
     Args:
         bus: Where events are published.
         approvals: The open approvals.
+        rooms: The rooms of the sockets.
     """
 
-    def __init__(self, bus: EventBus, approvals: Approvals) -> None:
+    engine: ClassVar = EngineSettings(ping_interval=25, ping_timeout=10, max_message=1_000_000)
+    instance_id = None
+    takes_turn_commands = False
+
+    def __init__(self, bus: EventBus, approvals: Approvals, rooms: Rooms) -> None:
         self._bus = bus
         self._approvals = approvals
+        self._rooms = rooms
+
+    # --- connections
 
     def handshake(self, user_id: str) -> EventEnvelope:
         """What a socket is greeted with."""
         return handshake(user_id, latest_seq=USER_SEQ)
+
+    async def enter(self, sid: str, session: Session) -> None:
+        """Puts a socket into a session's room; it stays in those that it is in."""
+        await self._rooms.enter(sid, session_room(session.id))
+
+    async def leave(self, sid: str, session_id: str, user_id: str) -> None:
+        """Takes a socket out of a session's room."""
+        await self._rooms.leave(sid, session_room(session_id))
+
+    def gone(self, sid: str) -> None:
+        """Nothing runs for a socket."""
+
+    def latest_seq(self, session: Session | None) -> int:
+        """The user's counter, whatever was asked for."""
+        return USER_SEQ
+
+    async def stop(self) -> None:
+        """Nothing runs for connections."""
 
     # --- joining (contract: events, section 3.1)
 
@@ -71,25 +98,49 @@ class BuildA:
     async def _hydrate(self, sid: str, session: Session) -> None:
         covered = session.log.last_seq
         await self._snapshot(sid, session, StateSnapshot.from_wire(session.state(covered).to_wire()))
-        for payload in (_active_ops(session), _session_snapshot(session)):
+        for payload in (active_ops_snapshot(session), session_snapshot(session, session.tokens.triple())):
             await self._hydration(sid, session, payload)
         pending = self._approvals.pending(session.owner.app_id, session.owner.user_id, session.id)
         if pending:
-            listed = ApprovalsSnapshot(
-                app_id=session.owner.app_id, session_id=session.id, pending=pending, count=len(pending)
-            )
-            await self._hydration(sid, session, listed)
+            await self._hydration(sid, session, approvals_snapshot(session, pending))
 
     async def _snapshot(self, sid: str, session: Session, payload: EventPayload) -> None:
         await self._bus.send(snapshot(payload, session.owner, seq=session.log.next_seq()), to=sid)
 
     async def _hydration(self, sid: str, session: Session, payload: EventPayload) -> None:
-        await self._bus.send(hydration(payload, session.owner, seq=session.log.next_seq()), to=sid)
+        seq = session.log.next_seq()
+        # Not unique across sessions.
+        shown = hydration(payload, session.owner, seq=seq, event_id=f"ev-hydr-{seq}")
+        await self._bus.send(shown, to=sid)
 
-    # --- approvals (contract: events, section 2)
+    # --- messages
+
+    async def take_over_socket(self, session: Session, message: Message) -> None:
+        """Tells nothing."""
+
+    async def first_seq(self, message: Message) -> dict[str, int | None]:
+        """Says nothing."""
+        return {}
+
+    # --- while a turn runs
+
+    def started(self, turn: Turn) -> MessageStarted:
+        """What tells that a turn begins."""
+        payload = MessageStarted(
+            correlation_id=turn.correlation_id, session_id=turn.session.id, position=turn.position
+        )
+        if turn.fast_path is None:
+            return payload
+        return payload.model_copy(update={"fast_path": turn.fast_path})
+
+    def streamed(self, turn: Turn) -> None:
+        """Logs nothing beside the events."""
+
+    def said(self, turn: Turn, message: ModelMessage) -> None:
+        """Logs nothing beside the events."""
 
     async def ask_approval(self, session: Session, payload: ApprovalRequest, op: Op) -> None:
-        """Asks in the session's room, and once more in the user's room."""
+        """Asks in the session's room, and once more in the user's room (contract: events, section 2)."""
         event = await self._bus.publish(session, payload, op)
         await self._bus.copy(session, event, to=user_room(session.owner.user_id))
 
@@ -100,14 +151,17 @@ class BuildA:
         await self._publish(turn, turn_result(turn, content), turn.op("completed"))
         await self._done(turn)
 
-    async def end_failed(self, turn: Turn, failure: TurnFailed) -> None:
+    async def end_failed(self, turn: Turn, failure: TurnFailed) -> bool:
         """Ends a turn that failed: the error comes after its result, and the turn still ends with done."""
         if failure.failure.code in CREDENTIAL_CODES:
-            await self._publish(turn, _credential_payload(turn, failure), turn.op("failed"))
+            # An event of its own, an error from the queue (contract: events, section 5.6).
+            lacking = CredentialRequired if turn.queued is None else Error
+            await self._publish(turn, lacking.from_wire(credential_members(turn, failure)), turn.op("failed"))
         else:
             await self._publish(turn, turn_result(turn, "", failure.message), turn.op("completed"))
-            await self._publish(turn, _error_payload(turn, failure), turn.op("failed"))
+            await self._publish(turn, error_payload(turn, failure), turn.op("failed"))
         await self._done(turn)
+        return True
 
     async def end_cancelled(self, turn: Turn) -> None:
         """Ends a turn that was cut off; one from the queue ends as if it were done."""
@@ -128,63 +182,11 @@ class BuildA:
     async def _publish(self, turn: Turn, payload: EventPayload, op: Op) -> None:
         await self._bus.publish(turn.session, payload, op, correlation_id=turn.correlation_id)
 
+    # --- modules
 
-def _active_ops(session: Session) -> ActiveOpsSnapshot:
-    ops = session.log.active_ops()
-    return ActiveOpsSnapshot(
-        app_id=session.owner.app_id,
-        session_id=session.id,
-        active_ops=ops,
-        count=len(ops),
-        scanned_events=len(session.log.events()),
-        terminal_states=list(TERMINAL_STATES),
-    )
-
-
-def _session_snapshot(session: Session) -> SessionSnapshot:
-    return SessionSnapshot(
-        app_id=session.owner.app_id,
-        session_id=session.id,
-        title=session.title or None,
-        created_at=session.created_at,
-        last_active=session.last_active,
-        message_count=len(session.conversation.shown),
-        tokens=session.tokens.triple(),
-        turn_running=session.turn is not None,
-        interrupted=session.interrupted,
-    )
-
-
-def _error_payload(turn: Turn, failure: TurnFailed) -> Error:
-    return Error(
-        error=failure.message,
-        code=failure.failure.code,
-        category=failure.failure.category,
-        retry=failure.failure.retry,
-        detail=failure.detail,
-        session_id=turn.session.id,
-    )
-
-
-def _credential_payload(turn: Turn, failure: TurnFailed) -> EventPayload:
-    """What a turn lacks (contract: events, section 5.6): an event of its own, an error from the queue."""
-    owner = turn.session.owner
-    members: dict[str, Any] = {
-        "error": failure.message,
-        "code": failure.failure.code,
-        "category": failure.failure.category,
-        "retry": failure.failure.retry,
-        "detail": failure.detail,
-        "provider": _PROVIDER,
-        "provider_type": "api_key",
-        "candidates": [],
-        "field_spec": CredentialFieldSpec(
-            name=_PROVIDER, label=_PROVIDER, type="api_key", fields=[]
-        ).to_wire(),
-        "app_id": owner.app_id,
-        "user_id": owner.user_id,
-    }
-    return (CredentialRequired if turn.queued is None else Error).from_wire(members)
-
-
-_PROVIDER: Final = "fake"
+    async def publish_module_event(self, session: Session, payload: EventPayload) -> EventEnvelope:
+        """Sends it to the app's room and, under the same number, to the session's."""
+        event = snapshot(payload, session.owner, seq=session.log.next_seq())
+        for room in (app_room(session.owner.app_id), session_room(session.id)):
+            await self._bus.send(event, to=room)
+        return event

@@ -4,8 +4,9 @@ from typing import Final, Protocol
 
 from digitorn.testing._generated._runtime import EventPayload
 from digitorn.testing._generated.events import EventEnvelope
+from digitorn.testing._generated.payloads import EventKind
 
-from ._envelopes import Frame, Op, live, renumbered, ring_copy
+from ._envelopes import Frame, Op, live, renumbered, ring_copy, row_only
 from ._log import RingBuffer
 from ._sessions import Session
 
@@ -73,6 +74,20 @@ class EventBus:
         self.ring(session.owner.user_id).append(ring_copy(event))
         await self._outlet.push(event.to_wire(), to=session_room(session.id))
         return event
+
+    def log(
+        self,
+        session: Session,
+        payload: EventPayload,
+        *,
+        kind: EventKind = "session",
+        correlation_id: str | None = None,
+    ) -> None:
+        """Writes a row that is never sent; it spends a number of the session all the same."""
+        seq = session.log.next_seq()
+        session.log.append(
+            row_only(payload, session.owner, seq=seq, kind=kind, correlation_id=correlation_id)
+        )
 
     async def copy(self, session: Session, event: EventEnvelope, *, to: str) -> None:
         """Sends an event to one more room, under a number of its own that is not logged."""

@@ -10,22 +10,30 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from digitorn.testing._app_builder import AppBuilder
 from digitorn.testing._endpoints import SCHEME, register
 from digitorn.testing._errors import EventTimeout
+from digitorn.testing._event import AnyEvent, decode
 from digitorn.testing._exchanges import Exchanges
-from digitorn.testing._handles import AppHandle
+from digitorn.testing._generated._runtime import EventPayload
+from digitorn.testing._handles import AppHandle, SessionHandle
 from digitorn.testing._recording import FilePath, OnDamage, Recording
 from digitorn.testing._tools import ToolDefinition
 from digitorn.testing._tracking import track
 
 from ._apps import App, compile_source
+from ._build import BuildName
+from ._fault_rules import Rules
+from ._faults import Faults
+from ._faults_http import faulty
+from ._faults_sockets import FaultySockets
 from ._http import http_of
 from ._in_process import BothSockets, LocalEndpoint, LocalSockets
 from ._model import FakeModel
+from ._publishing import publish
 from ._replay import replaying
 from ._server import DaemonNotStarted, DaemonThread, LoopThread, ServerThread
 from ._sessions import SessionRepository
 from ._socketio import Sockets, SocketServer
 from ._sockets import EventSockets
-from ._state import DaemonState, Settings
+from ._state import ENGINES, DaemonState, Settings
 from ._traffic import recorded
 from ._users import ADMIN, User
 
@@ -42,9 +50,9 @@ _ANSWER_SECONDS: Final = 10.0
 class FakeDaemon:
     """A small working daemon on a free loopback port: real HTTP, real Socket.IO, a scripted model.
 
-    It speaks build A of the contract. Operations without behaviour answer with examples that keep to the
-    contract, the same each time, behind the usual checks of token, ids and request. Use it as a context
-    manager, or call `start` and `stop`.
+    It speaks build A of the contract, or build B. Operations without behaviour answer with examples that
+    keep to the contract, the same each time, behind the usual checks of token, ids and request. Use it as a
+    context manager, or call `start` and `stop`.
 
         model = FakeModel().will_respond_with_text("Hello.")
         with FakeDaemon() as daemon:
@@ -65,10 +73,14 @@ class FakeDaemon:
         listen: Whether it listens on a port. If not, only clients of this process reach it, and `url` is a
             name that they understand.
         keep_exchanges: How many of the last REST calls `exchanges` holds; 0 keeps none.
+        build: Which of the contract's builds it is: how it greets, joins, asks for approvals and ends turns.
+        heartbeat: Seconds between two `heartbeat` frames of a joined session; build B only.
 
     Attributes:
+        build: Which of the contract's builds it is.
         exchanges: The last REST calls that reached it, from whomever, with its answers; still there when it
             has stopped. Secrets in them are hidden.
+        faults: What goes wrong on purpose; nothing so far.
     """
 
     def __init__(
@@ -84,11 +96,18 @@ class FakeDaemon:
         access_token_lifetime: float = 3600.0,
         listen: bool = True,
         keep_exchanges: int = 200,
+        build: BuildName = "A",
+        heartbeat: float = 5.0,
     ) -> None:
+        if build not in ENGINES:
+            raise ValueError(f"build={build!r}: the contract describes the builds {', '.join(ENGINES)}")
+        self.build = build
         self.model = model if model is not None else FakeModel()
         self._host = host
         self._listen = listen
         self._settings = Settings(
+            build=build,
+            heartbeat=heartbeat,
             approval_timeout=approval_timeout,
             approval_heartbeat=approval_heartbeat,
             turn_heartbeat=turn_heartbeat,
@@ -97,6 +116,8 @@ class FakeDaemon:
             access_token_lifetime=access_token_lifetime,
         )
         self.exchanges = Exchanges(keep_exchanges)
+        self._rules = Rules()
+        self.faults = Faults(self._rules)
         self._state: DaemonState | None = None
         self._thread: DaemonThread | None = None
         self._endpoint: LocalEndpoint | None = None
@@ -152,8 +173,10 @@ class FakeDaemon:
         if self._thread is not None:
             raise RuntimeError("the embedded daemon runs already")
         self.exchanges.clear()
-        server, local = SocketServer(), LocalSockets()
+        engine = ENGINES[self._settings.build]
+        server, local = SocketServer(engine, self._reset_connection), LocalSockets()
         sockets: Sockets = BothSockets(local, server) if self._listen else local
+        sockets = FaultySockets(sockets, self._rules)
         state = DaemonState(self._settings, self.model, sockets)
         user = state.users.add(
             DEFAULT_USER,
@@ -165,13 +188,15 @@ class FakeDaemon:
         EventSockets(state, sockets)
 
         async def before_stop() -> None:
+            self._rules.let_go()
             await state.stop()
             await sockets.stop()
 
         http = http_of(state)
         if self._recording is not None:
             http = replaying(self._recording, state, sockets, user, http)
-        http, name = recorded(http, self.exchanges), f"fake-daemon-{uuid.uuid4().hex[:8]}"
+        calls = faulty(http, self._rules, self._reset_connection)
+        http, name = recorded(calls, self.exchanges), f"fake-daemon-{uuid.uuid4().hex[:8]}"
         thread: DaemonThread
         if self._listen:
             thread = ServerThread(server.asgi(http), self._host, before_stop)
@@ -372,6 +397,40 @@ class FakeDaemon:
         """Every user's sessions, as the daemon keeps them."""
         return self._running().sessions.repository
 
+    @property
+    def instance_id(self) -> str | None:
+        """Id of this run of the daemon, as build B tells its clients; None on build A."""
+        return self._running().build.instance_id
+
+    def publish(
+        self,
+        session: SessionHandle | str,
+        payload: EventPayload,
+        *,
+        correlation_id: str | None = None,
+        op_id: str | None = None,
+    ) -> AnyEvent:
+        """Publishes an event in a session: what its agent does not do here, such as previews and hooks.
+
+        Its kind and its operation are those that the contract gives the type. What modules report, with a
+        `topic` in the payload, goes the way of module events (contract: events, section 5.12).
+
+        Args:
+            session: The session, or its id.
+            payload: What happened.
+            correlation_id: The turn that it belongs to; none if left out.
+            op_id: The operation that it reports on; one of its own if left out.
+
+        Returns:
+            The event as it was sent.
+
+        Raises:
+            ValueError: There is no such session, or the contract has no such event.
+        """
+        session_id = session if isinstance(session, str) else session.session_id
+        publishing = publish(self._running(), session_id, payload, correlation_id, op_id)
+        return decode(self._running_thread().submit(publishing).result(_ANSWER_SECONDS).to_wire())
+
     def drop_connections(self) -> None:
         """Cuts every connection as if the network had failed; the daemon itself goes on."""
         thread, endpoint = self._running_thread(), self._running_endpoint()
@@ -381,6 +440,11 @@ class FakeDaemon:
             await thread.abort_connections()
 
         thread.submit(drop()).result(_ANSWER_SECONDS)
+
+    def _reset_connection(self, client: tuple[str, int]) -> None:
+        """Breaks one connection. On the daemon's event loop."""
+        if self._thread is not None:
+            self._thread.reset_connection(client)
 
     def _running(self) -> DaemonState:
         if self._state is None:

@@ -3,15 +3,16 @@
 import asyncio
 import logging
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from digitorn.testing._generated._runtime import EventPayload
 from digitorn.testing._generated.events import (
     Abort,
+    EventEnvelope,
     MessageCancelled,
     MessageQueued,
     MessageReplaced,
-    MessageStarted,
     QueueCleared,
     QueueFull,
     TurnHeartbeat,
@@ -41,13 +42,28 @@ class SessionQueueFull(Exception):
         super().__init__(f"Session queue full ({depth}/{limit})")
 
 
+@dataclass(frozen=True, slots=True)
+class CutOff:
+    """What an abort came upon.
+
+    Attributes:
+        was_active: Whether a turn ran.
+        purged: Number of messages that were dropped.
+        refused: Number of approvals that were refused.
+    """
+
+    was_active: bool
+    purged: int
+    refused: int
+
+
 class Dispatcher:
     """Decides what runs when.
 
     Args:
         bus: Where events are published.
         agent: Runs turns.
-        build: Ends turns.
+        build: Begins and ends turns.
         approvals: The open approvals.
         queue_depth: Most messages that wait in one session.
         turn_heartbeat: Seconds between two signs of life of a turn.
@@ -106,7 +122,7 @@ class Dispatcher:
         return await self._enqueue(session, message)
 
     async def send_over_socket(self, session: Session, message: Message) -> QueuedMessage:
-        """Takes in a message that came over the socket: always through the queue, without events of its own.
+        """Takes in a message that came over the socket: always through the queue.
 
         Raises:
             SessionQueueFull: Too many messages wait.
@@ -114,9 +130,9 @@ class Dispatcher:
         self._check_depth(session)
         starts_at_once = session.turn is None and not session.waiting
         queued = session.enqueue(message)
-        queued.announced = True
         queued.starts_at_once = starts_at_once
-        self.drain(session)
+        await self._build.take_over_socket(session, message)
+        self._announced(session, queued)
         return queued
 
     async def _enqueue(self, session: Session, message: Message) -> Receipt:
@@ -235,6 +251,8 @@ class Dispatcher:
             self._after(session, outcome)
 
     def _after(self, session: Session, outcome: Outcome) -> None:
+        if outcome.stops_queue:
+            return
         if outcome.kind == "cancelled":
             asyncio.get_running_loop().call_later(_RESTART_DELAY, self.drain, session)
         else:
@@ -256,15 +274,12 @@ class Dispatcher:
     async def _begin(self, session: Session, turn: Turn) -> None:
         if turn.announces:
             payload = _user_message(session, turn.message, pending=False)
-            await self._publish(session, payload, turn.op("running"), turn.correlation_id)
+            event = await self._publish(session, payload, turn.op("running"), turn.correlation_id)
+            turn.message.announce(event.seq)
         if turn.adds_message:
             turn.begins_at = len(session.conversation.entries)
             session.remember(ModelMessage("user", turn.message.text))
-        started = MessageStarted(
-            correlation_id=turn.correlation_id, session_id=session.id, position=turn.position
-        )
-        if turn.fast_path is not None:
-            started = started.model_copy(update={"fast_path": turn.fast_path})
+        started = self._build.started(turn)
         await self._publish(session, started, turn.op("running"), turn.correlation_id)
 
     async def _end(self, session: Session, turn: Turn, body: "asyncio.Task[str]") -> Outcome:
@@ -279,8 +294,8 @@ class Dispatcher:
             return Outcome("completed")
         failure = error if isinstance(error, TurnFailed) else _crashed(turn, error)
         session.errors.append(failure.message)
-        await self._build.end_failed(turn, failure)
-        return Outcome("failed", failure.message, failure.failure.code)
+        goes_on = await self._build.end_failed(turn, failure)
+        return Outcome("failed", failure.message, failure.failure.code, stops_queue=not goes_on)
 
     async def _beat(self, turn: Turn) -> None:
         while True:
@@ -291,7 +306,37 @@ class Dispatcher:
     # --- cutting off
 
     async def abort(self, session: Session, *, purge_queue: bool) -> AbortResult:
-        """Cuts off the turn of a session (contract: events, section 6.6).
+        """Cuts off the turn of a session and tells of it (contract: events, section 6.6).
+
+        Args:
+            session: The session.
+            purge_queue: Whether to drop the messages that wait, too.
+        """
+        cut = self.cut_off(session, purge_queue=purge_queue)
+        payload = Abort(
+            session_id=session.id,
+            queue_purged=cut.purged,
+            queue_preserved=not purge_queue,
+            task_cancelled=cut.was_active,
+            approvals_cancelled=cut.refused,
+        )
+        op_id = f"abort-{session.id}"
+        await self._publish(session, payload, Op(op_id, "turn", "cancelled"), op_id)
+        return AbortResult(
+            session_id=session.id,
+            was_active=cut.was_active,
+            aborted=cut.was_active,
+            task_cancelled=cut.was_active,
+            bg_tasks_cleaned=False,
+            agents_cleaned=False,
+            approvals_cancelled=cut.refused,
+            queue_purged=cut.purged,
+            queue_preserved=not purge_queue,
+            interrupted=cut.was_active,
+        )
+
+    def cut_off(self, session: Session, *, purge_queue: bool) -> CutOff:
+        """Cuts off the turn of a session; only the turn itself tells of it.
 
         Args:
             session: The session.
@@ -302,27 +347,7 @@ class Dispatcher:
         if turn is not None:
             turn.abort()
         refused = self._approvals.cancel_app(session.owner.app_id)
-        payload = Abort(
-            session_id=session.id,
-            queue_purged=len(purged),
-            queue_preserved=not purge_queue,
-            task_cancelled=turn is not None,
-            approvals_cancelled=refused,
-        )
-        op_id = f"abort-{session.id}"
-        await self._publish(session, payload, Op(op_id, "turn", "cancelled"), op_id)
-        return AbortResult(
-            session_id=session.id,
-            was_active=turn is not None,
-            aborted=turn is not None,
-            task_cancelled=turn is not None,
-            bg_tasks_cleaned=False,
-            agents_cleaned=False,
-            approvals_cancelled=refused,
-            queue_purged=len(purged),
-            queue_preserved=not purge_queue,
-            interrupted=turn is not None,
-        )
+        return CutOff(was_active=turn is not None, purged=len(purged), refused=refused)
 
     async def cancel_queued(self, session: Session, entry_id: str) -> bool:
         """Takes one message out of the queue.
@@ -363,8 +388,10 @@ class Dispatcher:
         self._is_stopping = True
         await _cancel(*self._tasks)
 
-    async def _publish(self, session: Session, payload: EventPayload, op: Op, correlation_id: str) -> None:
-        await self._bus.publish(session, payload, op, correlation_id=correlation_id)
+    async def _publish(
+        self, session: Session, payload: EventPayload, op: Op, correlation_id: str
+    ) -> EventEnvelope:
+        return await self._bus.publish(session, payload, op, correlation_id=correlation_id)
 
 
 def _user_message(session: Session, message: Message, *, pending: bool) -> UserMessage:

@@ -17,6 +17,8 @@ from digitorn.testing._generated.events import (
     Disconnected,
     Error,
     EventEnvelope,
+    Heartbeat,
+    ModuleError,
     Status,
 )
 from digitorn.testing._generated.payloads import EventKind, OpState, OpType
@@ -32,9 +34,11 @@ _KINDS: Final[tuple[tuple[type[Any], EventKind], ...]] = (
     (ApprovalProgress, "approval"),
     (ApprovalResolved, "approval"),
     (Error, "error"),
+    (ModuleError, "error"),
     (Status, "status"),
     (Connected, "system"),
     (Disconnected, "system"),
+    (Heartbeat, "system"),
 )
 
 
@@ -97,10 +101,27 @@ def renumbered(event: EventEnvelope, seq: int) -> EventEnvelope:
     return event.model_copy(update={"seq": seq})
 
 
-def hydration(payload: EventPayload, owner: Owner, *, seq: int) -> EventEnvelope:
-    """A full envelope for one that joins; build A's `event_id` is not unique across sessions."""
+def row_only(
+    payload: EventPayload, owner: Owner, *, seq: int, kind: EventKind = "session", correlation_id: str | None
+) -> EventEnvelope:
+    """A row of the log that is never sent live: nothing that reports on an operation."""
     return EventEnvelope(
-        event_id=f"ev-hydr-{seq}",
+        type=WIRE_NAMES[type(payload)],
+        kind=kind,
+        seq=seq,
+        ts=_now(),
+        app_id=owner.app_id,
+        session_id=owner.session_id,
+        user_id=owner.user_id,
+        correlation_id=correlation_id,
+        payload=payload.to_wire(),
+    )
+
+
+def hydration(payload: EventPayload, owner: Owner, *, seq: int, event_id: str) -> EventEnvelope:
+    """A full envelope for one that joins."""
+    return EventEnvelope(
+        event_id=event_id,
         type=WIRE_NAMES[type(payload)],
         kind="session",
         seq=seq,
@@ -118,11 +139,11 @@ def hydration(payload: EventPayload, owner: Owner, *, seq: int) -> EventEnvelope
 
 
 def snapshot(payload: EventPayload, owner: Owner, *, seq: int) -> EventEnvelope:
-    """The seven fields in which build A sends its own snapshots."""
+    """The seven fields in which build A sends its own snapshots, and modules their events."""
     return EventEnvelope(
         type=WIRE_NAMES[type(payload)],
         seq=seq,
-        kind="session",
+        kind=kind_of(payload),
         app_id=owner.app_id,
         session_id=owner.session_id,
         payload=payload.to_wire(),
@@ -145,6 +166,12 @@ def ring_copy(event: EventEnvelope) -> EventEnvelope:
 
 def log_row(event: EventEnvelope) -> EventEnvelope:
     """A row of the durable log, in which the payload repeats the ids of the operation."""
+    # A row has only what was stored: the parent when there is one, the operation when there is one.
+    stored = {
+        name: getattr(event, name)
+        for name in ("event_id", "op_id", "op_type", "op_state", "op_parent_id")
+        if getattr(event, name) is not None
+    }
     row = EventEnvelope(
         type=event.type,
         kind=event.kind,
@@ -154,20 +181,13 @@ def log_row(event: EventEnvelope) -> EventEnvelope:
         session_id=event.session_id,
         user_id=event.user_id,
         correlation_id=event.correlation_id,
-        event_id=event.event_id,
-        op_id=event.op_id,
-        op_type=event.op_type,
-        op_state=event.op_state,
         payload={**event.payload, **_lifted(event, same_name=True)},
     )
-    if event.op_parent_id is None:
-        # A row has the parent only when there is one.
-        return row
-    return row.model_copy(update={"op_parent_id": event.op_parent_id})
+    return row.model_copy(update=stored)
 
 
-def gap_fill(event: EventEnvelope) -> EventEnvelope:
-    """A flagged copy of a row: event id and operation stand in the payload alone."""
+def gap_row(event: EventEnvelope) -> EventEnvelope:
+    """A row in the form of a filled gap: event id and operation stand in the payload alone."""
     return EventEnvelope(
         seq=event.seq,
         type=event.type,
@@ -178,8 +198,32 @@ def gap_fill(event: EventEnvelope) -> EventEnvelope:
         correlation_id=event.correlation_id,
         payload={**event.payload, **_lifted(event, same_name=False)},
         ts=event.ts,
-        replayed=True,
     )
+
+
+def gap_fill(event: EventEnvelope) -> EventEnvelope:
+    """A row in the form of a filled gap, flagged as a copy."""
+    return gap_row(event).model_copy(update={"replayed": True})
+
+
+def control(payload: EventPayload, *, session_id: str | None, **more: object) -> EventEnvelope:
+    """A control frame of build B, without a number.
+
+    Args:
+        payload: What it says.
+        session_id: The session; None for the handshake.
+        more: Further fields of the envelope.
+    """
+    frame = EventEnvelope(
+        type=WIRE_NAMES[type(payload)],
+        kind="system",
+        control=True,
+        app_id=None,
+        session_id=session_id,
+        payload=payload.to_wire(),
+        ts=_now(),
+    )
+    return frame.model_copy(update=more)
 
 
 def handshake(user_id: str, *, latest_seq: int) -> EventEnvelope:

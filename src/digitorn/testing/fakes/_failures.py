@@ -67,6 +67,9 @@ CREDENTIAL_CODES: Final[frozenset[FailureCode]] = frozenset(
 )
 """Codes that end a turn with an event of their own (contract: events, section 5.6)."""
 
+BEFORE_THE_LOOP: Final[frozenset[FailureCode]] = frozenset({"session_busy"})
+"""Codes of failures before the agent ran, which have no result (contract: events, section 6.7)."""
+
 
 class TurnFailed(Exception):
     """A turn cannot go on; the model gave no answer, for example.

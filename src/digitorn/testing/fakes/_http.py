@@ -4,6 +4,7 @@ import threading
 import warnings
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
+from typing import Final
 
 from fastapi import FastAPI
 from pydantic.warnings import UnsupportedFieldAttributeWarning
@@ -16,6 +17,7 @@ from ._socketio import AsgiApp, Scope
 from ._state import DaemonState
 
 _BUILDING = threading.Lock()
+_INSTANCE: Final = b"x-digitorn-instance"
 
 
 def http_of(daemon: DaemonState) -> AsgiApp:
@@ -26,12 +28,19 @@ def http_of(daemon: DaemonState) -> AsgiApp:
     """
     with _BUILDING:
         app = _application()
+    instance_id = daemon.build.instance_id
 
     async def serve(
         scope: Scope, receive: Callable[[], Awaitable[Scope]], send: Callable[[Scope], Awaitable[None]]
     ) -> None:
         bind(scope, daemon)
-        await app(scope, receive, send)
+
+        async def answer(message: Scope) -> None:
+            if message["type"] == "http.response.start" and instance_id is not None:
+                message["headers"] = [*message.get("headers", ()), (_INSTANCE, instance_id.encode())]
+            await send(message)
+
+        await app(scope, receive, answer)
 
     return serve
 

@@ -14,7 +14,8 @@ from digitorn.testing._generated.commands import CommandError, ConnectAuth
 from digitorn.testing._socket import HandshakeRefused, read_ack
 
 from ._envelopes import Frame
-from ._socketio import AsgiApp, Handshake, Sockets, Unanswered, acknowledge
+from ._faults_http import LOCAL_CLIENT, CallCut
+from ._socketio import AsgiApp, Cut, Handshake, Sockets, Unanswered, acknowledge
 
 Request = TypeVar("Request", bound=Model)
 Ack = TypeVar("Ack", bound=Model)
@@ -81,6 +82,20 @@ class LocalSockets:
     async def close(self, room: str) -> None:
         """Takes every socket out of a room."""
         self._rooms.pop(room, None)
+
+    def members(self, room: str) -> list[str]:
+        """The sockets in a room, or the one socket of an id."""
+        return [room] if room in self._connections else list(self._rooms.get(room, ()))
+
+    async def push_truncated(self, frame: Frame, keep: float, *, to: str) -> None:
+        """Loses a frame: what cannot be read is never handed over."""
+
+    async def cut(self, sid: str, how: Cut) -> None:
+        """Ends a connection from the daemon's side; all ways are the same here."""
+        connection = self._connections.get(sid)
+        if connection is not None:
+            self.disconnect(sid)
+            connection.lose()
 
     async def stop(self) -> None:
         """Ends every connection."""
@@ -169,6 +184,19 @@ class BothSockets:
         for one in self._all:
             await one.close(room)
 
+    def members(self, room: str) -> list[str]:
+        """The sockets in a room, or the one socket of an id."""
+        return [sid for one in self._all for sid in one.members(room)]
+
+    async def push_truncated(self, frame: Frame, keep: float, *, to: str) -> None:
+        """Sends the beginning of a frame."""
+        for one in self._all:
+            await one.push_truncated(frame, keep, to=to)
+
+    async def cut(self, sid: str, how: Cut) -> None:
+        """Ends a connection from the daemon's side."""
+        await self._of(sid).cut(sid, how)
+
     async def stop(self) -> None:
         """Ends what watches over the connections."""
         for one in self._all:
@@ -193,7 +221,7 @@ class LocalEndpoint:
         submit: "Callable[[Coroutine[Any, Any, Any]], concurrent.futures.Future[Any]]",
     ) -> None:
         self.url = url
-        self._asgi = httpx.ASGITransport(app)
+        self._asgi = httpx.ASGITransport(app, client=LOCAL_CLIENT)
         self.sockets = sockets
         self._submit = submit
         self._is_open = True
@@ -259,6 +287,8 @@ class _HttpTransport(httpx.BaseTransport):
         except concurrent.futures.TimeoutError:
             answering.cancel()
             raise httpx.ReadTimeout("timed out", request=request) from None
+        except CallCut as error:
+            raise httpx.ReadError(str(error), request=request) from None
         except concurrent.futures.CancelledError:
             raise httpx.ReadError(_STOPPED, request=request) from None
 

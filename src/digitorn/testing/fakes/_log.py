@@ -13,12 +13,16 @@ TERMINAL_STATES: Final = ("completed", "failed", "cancelled", "timeout")
 """States that end an operation (contract: events, section 4.1)."""
 
 _RING_SIZE = 2000
+_IN_FLIGHT_SECONDS: Final = 600.0
+"""How long after its last event an operation counts as in flight (contract: events, section 3.1)."""
+
 _HINTS: Final = ("name", "tool_name", "specialist", "description")
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
     event: EventEnvelope
+    written_at: float
     visible_at: float
 
 
@@ -53,7 +57,8 @@ class SessionLog:
 
     def append(self, event: EventEnvelope) -> None:
         """Writes an event; it can be read after the delay."""
-        self._rows.append(_Row(event, self._clock() + self._delay))
+        now = self._clock()
+        self._rows.append(_Row(event, now, now + self._delay))
 
     def events(self, since: int = 0) -> list[EventEnvelope]:
         """The readable events with a greater number."""
@@ -65,7 +70,10 @@ class SessionLog:
         last: dict[str, EventEnvelope] = {}
         hints: dict[str, dict[str, str]] = {}
         for event in self._readable():
-            op_id = event.op_id or ""
+            op_id = event.op_id
+            if op_id is None:
+                # A row that was never sent reports on nothing.
+                continue
             first.setdefault(op_id, event)
             last[op_id] = event
             found = {name: event.payload[name] for name in _HINTS if isinstance(event.payload.get(name), str)}
@@ -75,6 +83,22 @@ class SessionLog:
             for op_id, event in last.items()
             if event.op_state not in TERMINAL_STATES
         ]
+
+    def in_flight(self) -> list[EventEnvelope]:
+        """The last event of each operation that has begun and not ended, in the order of their starts."""
+        first_seq: dict[str, int] = {}
+        last: dict[str, _Row] = {}
+        for row in self._rows:
+            if row.event.op_id is not None:
+                first_seq.setdefault(row.event.op_id, row.event.seq or 0)
+                last[row.event.op_id] = row
+        since = self._clock() - _IN_FLIGHT_SECONDS
+        kept = [
+            row.event
+            for row in last.values()
+            if row.event.op_state not in (*TERMINAL_STATES, "pending") and row.written_at >= since
+        ]
+        return sorted(kept, key=lambda event: first_seq[event.op_id or ""])
 
     def _readable(self) -> Iterator[EventEnvelope]:
         now = self._clock()
@@ -104,10 +128,18 @@ class RingBuffer:
     """The last events of one user, in memory (contract: events, section 3.2)."""
 
     _events: deque[EventEnvelope] = field(default_factory=lambda: deque[EventEnvelope](maxlen=_RING_SIZE))
+    _gone: dict[str, int] = field(default_factory=dict[str, int])
 
     def append(self, event: EventEnvelope) -> None:
         """Keeps an event; the oldest one gives way."""
+        if len(self._events) == _RING_SIZE:
+            oldest = self._events[0]
+            self._gone[oldest.session_id or ""] = oldest.seq or 0
         self._events.append(event)
+
+    def bridges(self, session_id: str, since: int) -> bool:
+        """Whether everything behind a number of a session is still here."""
+        return self._gone.get(session_id, 0) <= since
 
     def events(
         self, since: int = 0, *, app_id: str | None = None, session_id: str | None = None

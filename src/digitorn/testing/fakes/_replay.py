@@ -75,7 +75,7 @@ def _put(log: RecordedLog, state: DaemonState, user: User) -> None:
         state.apps.put(app)
     session = state.sessions.create(app, user, log.session.session_id)
     session.log.skip_to(log.last_seq)
-    for event in log.events():
+    for event in sorted([*log.events(), *log.log_only], key=lambda one: one.seq):
         if protocol.is_logged(event) and (row := _row(event, session)) is not None:
             session.log.append(row)
         match event.payload:

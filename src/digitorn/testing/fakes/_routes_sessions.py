@@ -16,10 +16,12 @@ from ._session_views import (
     active_ops,
     created_session,
     event_page,
+    ring_page,
     search_page,
     session_detail,
     session_history,
     session_page,
+    session_state,
 )
 from ._sessions import Message, Receipt, Session, SessionMissing
 from ._state import DaemonState
@@ -130,6 +132,22 @@ async def list_session_events(
     return event_page(session, since_seq, _time(since_ts), limit)
 
 
+@serve(router, operations.GET_SESSION_STATE)
+async def get_session_state(session: OwnedSession, since_seq: int = 0) -> models.SessionState:
+    return session_state(session, since_seq)
+
+
+@serve(router, operations.GET_SESSION_SNAPSHOT)
+async def get_session_snapshot(
+    daemon: Daemon, session: OwnedSession, since: int = 0
+) -> models.SessionSnapshotPage:
+    instance_id = daemon.build.instance_id
+    if instance_id is None:
+        # This build does not have it.
+        raise HTTPException(404, "Not Found")
+    return ring_page(session, daemon.bus.ring(session.owner.user_id), since, instance_id=instance_id)
+
+
 @serve(router, operations.LIST_ACTIVE_OPS)
 async def list_active_ops(session: OwnedSession) -> models.ActiveOpsView:
     return active_ops(session)
@@ -220,7 +238,9 @@ async def _send(
         receipt = await daemon.dispatcher.send(session, message, mode=mode)
     except SessionQueueFull as full:
         raise HTTPException(429, str(full)) from full
-    return await _completed(session, receipt) if mode == "wait" else _accepted(session, receipt)
+    if mode == "wait":
+        return await _completed(session, receipt)
+    return await _accepted(daemon, session, receipt)
 
 
 async def _completed(session: Session, receipt: Receipt) -> models.MessageAccepted:
@@ -232,16 +252,17 @@ async def _completed(session: Session, receipt: Receipt) -> models.MessageAccept
     )
 
 
-def _accepted(session: Session, receipt: Receipt) -> models.MessageAccepted:
+async def _accepted(daemon: DaemonState, session: Session, receipt: Receipt) -> models.MessageAccepted:
     message, queued = receipt.message, receipt.queued
     if queued is None:
-        return models.MessageAccepted(
+        accepted = models.MessageAccepted(
             session_id=session.id,
             status="accepted",
             correlation_id=message.correlation_id,
             client_message_id=message.client_message_id or "",
             state=session.state(session.log.last_seq),
         )
+        return accepted.model_copy(update=await daemon.build.first_seq(message))
     return models.MessageAccepted(
         session_id=session.id,
         status="queued",

@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import logging
 import socket
+import struct
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, Protocol, TypeVar
@@ -20,6 +21,9 @@ T = TypeVar("T")
 _START_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 10.0
 _GRACE_SECONDS: Final = 1.0
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
+"""Makes the system answer with a reset instead of an end when a socket is closed."""
+
 _UVICORN_LOGGERS: Final = ("uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 
 
@@ -85,6 +89,14 @@ class _Server(uvicorn.Server):
             if client is None or (transport.get_extra_info("peername") or ())[:2] == client:
                 transport.abort()
 
+    def reset_connection(self, client: tuple[str, int]) -> None:
+        """Breaks the connection of a client so that its end sees a reset, as from a network."""
+        for connection in list(self.server_state.connections):
+            transport: Any = connection.transport
+            if (transport.get_extra_info("peername") or ())[:2] == client:
+                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+                transport.abort()
+
 
 class DaemonThread(Protocol):
     """The thread that a daemon runs on."""
@@ -107,6 +119,10 @@ class DaemonThread(Protocol):
 
     async def abort_connections(self) -> None:
         """Cuts every connection over the network without a goodbye. On its event loop."""
+        ...
+
+    def reset_connection(self, client: tuple[str, int]) -> None:
+        """Breaks one connection with a reset. On its event loop."""
         ...
 
 
@@ -142,6 +158,9 @@ class LoopThread:
         return self._background.submit(coroutine)
 
     async def abort_connections(self) -> None:
+        """There are none."""
+
+    def reset_connection(self, client: tuple[str, int]) -> None:
         """There are none."""
 
 
@@ -216,6 +235,15 @@ class ServerThread:
         """Cuts every connection without a goodbye. On the server's event loop."""
         if self._server is not None:
             self._server.abort_connections()
+
+    def reset_connection(self, client: tuple[str, int]) -> None:
+        """Breaks one connection with a reset. To be called in the server's loop.
+
+        Args:
+            client: The client's end of it, as the scope of its request names it.
+        """
+        if self._server is not None:
+            self._server.reset_connection(client)
 
     def abort_connection(self, client: tuple[str, int]) -> None:
         """Cuts one connection as if the network had failed. To be called in the server's loop.

@@ -9,13 +9,14 @@ from digitorn.testing._generated.events import EventEnvelope
 
 from ._context import MODEL_NAME, context_snapshot
 from ._conversation import Entry
-from ._envelopes import iso, log_row
-from ._log import TERMINAL_STATES
+from ._envelopes import gap_row, iso, log_row
+from ._log import TERMINAL_STATES, RingBuffer
 from ._model import ModelMessage, ModelToolCall
 from ._sessions import Session
 
 _LONGEST_PREVIEW: Final = 200
 _MOST_SNIPPETS: Final = 3
+_MOST_GAP_EVENTS: Final = 1_000
 _SNIPPET_MARGIN: Final = 40
 _HIGH_PRESSURE: Final = 0.8
 
@@ -181,6 +182,38 @@ def event_page(
         total=len(found),
         events=[models.SessionEvent.from_wire(log_row(one).to_wire()) for one in found[:limit]],
         note="Gaps between the numbers are normal.",
+    )
+
+
+def session_state(session: Session, since_seq: int) -> models.SessionState:
+    """The state of a session, and the rows of its log behind a number."""
+    missed = session.log.events(since_seq)[:_MOST_GAP_EVENTS]
+    state = session.state(session.log.last_seq)
+    return models.SessionState.from_wire(
+        {**state.to_wire(), "gap_events": [gap_row(one).to_wire() for one in missed]}
+    )
+
+
+def ring_page(
+    session: Session, ring: RingBuffer, since: int, *, instance_id: str
+) -> models.SessionSnapshotPage:
+    """What a user's ring buffer holds of a session behind a number.
+
+    Args:
+        session: The session.
+        ring: The buffer.
+        since: Only events with a greater number.
+        instance_id: Id of the daemon process.
+    """
+    events = ring.events(since, session_id=session.id)
+    return models.SessionSnapshotPage(
+        instance_id=instance_id,
+        current_seq=session.log.last_seq,
+        session_id=session.id,
+        since=since,
+        full=not ring.bridges(session.id, since),
+        events=[models.SessionEvent.from_wire(one.to_wire()) for one in events],
+        event_count=len(events),
     )
 
 

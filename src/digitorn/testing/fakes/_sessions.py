@@ -39,11 +39,13 @@ class Outcome:
         kind: Whether its turn completed, failed or was cut off.
         error: Why it did not complete.
         error_code: Code of that reason.
+        stops_queue: Whether what waits in the queue stays there.
     """
 
     kind: OutcomeKind
     error: str = ""
     error_code: str = ""
+    stops_queue: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +57,7 @@ class Message:
         client_message_id: The client's own id of it.
         images: One id an image; None for one that could not be decoded.
         correlation_id: Id of its turn.
+        announced: Set to the number of the event that tells of it; None if its turn ended without.
         ended: Set when its turn has ended.
     """
 
@@ -62,6 +65,9 @@ class Message:
     client_message_id: str | None = None
     images: tuple[str | None, ...] = ()
     correlation_id: str = field(default_factory=lambda: f"fp-{uuid.uuid4().hex[:12]}")
+    announced: "asyncio.Future[int | None]" = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
     ended: "asyncio.Future[Outcome]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -71,8 +77,14 @@ class Message:
         """Its beginning."""
         return self.text[:_LONGEST_PREVIEW]
 
+    def announce(self, seq: int | None) -> None:
+        """Tells those who wait for the number of its event."""
+        if not self.announced.done():
+            self.announced.set_result(seq)
+
     def end(self, outcome: Outcome) -> None:
         """Tells those who wait for the end."""
+        self.announce(None)
         if not self.ended.done():
             self.ended.set_result(outcome)
 
@@ -172,6 +184,9 @@ class Turn:
         tokens_in: Tokens that the model read so far.
         tokens_out: Tokens that the model wrote so far.
         has_spoken: Whether any text was streamed.
+        partial: The text that is being streamed, as far as it is.
+        partials_logged: Number of rows of the log that hold such a text.
+        partial_logged_at: When the last of them was written, monotonic seconds.
     """
 
     session: "Session"
@@ -192,6 +207,9 @@ class Turn:
     tokens_in: int = 0
     tokens_out: int = 0
     has_spoken: bool = False
+    partial: str = ""
+    partials_logged: int = 0
+    partial_logged_at: float = field(default_factory=time.monotonic)
 
     @property
     def correlation_id(self) -> str:
@@ -482,6 +500,11 @@ class Sessions:
         if session is None or session.owner.app_id != app_id or session.owner.user_id != user.user_id:
             raise SessionMissing(session_id)
         return session
+
+    def find(self, session_id: str, user: User) -> Session | None:
+        """A session of a user, whatever its app; None if there is none."""
+        session = self.repository.get(session_id)
+        return session if session is not None and session.owner.user_id == user.user_id else None
 
     def get_or_create(self, app: App, session_id: str, user: User) -> Session:
         """A session of a user, which its first message brings into being.

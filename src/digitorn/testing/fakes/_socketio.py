@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
-from typing import Any, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast
 from urllib.parse import parse_qs
 
 import socketio  # pyright: ignore[reportMissingTypeStubs] - the package has none
@@ -25,12 +25,26 @@ AsgiApp: TypeAlias = Callable[
     [Scope, Callable[[], Awaitable[Scope]], Callable[[Scope], Awaitable[None]]], Awaitable[None]
 ]
 
-# Engine.IO settings of build A (contract: events, section 1).
-_PING_INTERVAL = 25
-_PING_TIMEOUT = 10
-_MAX_MESSAGE = 1_000_000
+Cut: TypeAlias = Literal["reset", "close", "disconnect"]
+"""How a connection ends from the daemon's side: `reset` breaks it as a network does, `close` ends it in
+order, `disconnect` takes leave in Socket.IO first."""
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How connections over Engine.IO behave (contract: events, section 1).
+
+    Attributes:
+        ping_interval: Seconds between two pings.
+        ping_timeout: Seconds until one that is not answered ends the connection.
+        max_message: Bytes of the largest message that a client may send.
+    """
+
+    ping_interval: int
+    ping_timeout: int
+    max_message: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,22 +153,47 @@ class Sockets(Protocol):
         """Takes every socket out of a room."""
         ...
 
+    def members(self, room: str) -> list[str]:
+        """The sockets in a room, or the one socket of an id."""
+        ...
+
+    async def push_truncated(self, frame: Frame, keep: float, *, to: str) -> None:
+        """Sends the beginning of a frame, which nobody can read.
+
+        Args:
+            frame: The frame.
+            keep: How much of it is sent, from 0 to below 1.
+            to: A room, or the one socket of an id.
+        """
+        ...
+
+    async def cut(self, sid: str, how: Cut) -> None:
+        """Ends a connection from the daemon's side; it may have gone already."""
+        ...
+
     async def stop(self) -> None:
         """Ends what watches over the connections."""
         ...
 
 
 class SocketServer:
-    """Connections over Socket.IO."""
+    """Connections over Socket.IO.
 
-    def __init__(self) -> None:
+    Args:
+        settings: How they behave.
+        reset: Breaks the connection of a client, as the scope of its request names it.
+    """
+
+    def __init__(self, settings: EngineSettings, reset: Callable[[tuple[str, int]], None]) -> None:
+        self._reset = reset
         self._server: Any = socketio.AsyncServer(
             async_mode="asgi",
-            ping_interval=_PING_INTERVAL,
-            ping_timeout=_PING_TIMEOUT,
-            max_http_buffer_size=_MAX_MESSAGE,
+            ping_interval=settings.ping_interval,
+            ping_timeout=settings.ping_timeout,
+            max_http_buffer_size=settings.max_message,
         )
         self._greetings: set[asyncio.Task[None]] = set()
+        self._endings: set[asyncio.Task[None]] = set()
 
     def asgi(self, other: AsgiApp) -> AsgiApp:
         """An application that serves the sockets, and everything else by another one."""
@@ -230,8 +269,43 @@ class SocketServer:
         """Takes every socket out of a room."""
         await self._server.close_room(room, namespace=EVENT_NAMESPACE)
 
+    def members(self, room: str) -> list[str]:
+        """The sockets in a room, or the one socket of an id."""
+        return [sid for sid, _ in self._server.manager.get_participants(EVENT_NAMESPACE, room)]
+
+    async def push_truncated(self, frame: Frame, keep: float, *, to: str) -> None:
+        """Sends the beginning of a frame, which nobody can read."""
+        # A packet is an event unless it says otherwise.
+        text: str = self._server.packet_class(namespace=EVENT_NAMESPACE, data=[EVENT_PUSH, frame]).encode()
+        for sid in self.members(to):
+            await self._server.eio.send(self._engine_id(sid), text[: max(1, int(len(text) * keep))])
+
+    async def cut(self, sid: str, how: Cut) -> None:
+        """Ends a connection from the daemon's side; it may have gone already."""
+        environ: dict[str, Any] | None = self._server.get_environ(sid, namespace=EVENT_NAMESPACE)
+        if environ is None:
+            return
+        match how:
+            case "reset":
+                self._reset(tuple(environ["asgi.scope"]["client"]))
+            case "close":
+                self._end(self._server.eio.disconnect(self._engine_id(sid)))
+            case "disconnect":
+                self._end(self._server.disconnect(sid, namespace=EVENT_NAMESPACE))
+
+    def _engine_id(self, sid: str) -> str:
+        return cast("str", self._server.manager.eio_sid_from_sid(sid, EVENT_NAMESPACE))
+
+    def _end(self, ending: Coroutine[Any, Any, None]) -> None:
+        """Ends a connection in order, which may wait for what is still to be sent."""
+        task = asyncio.get_running_loop().create_task(ending)
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+
     async def stop(self) -> None:
         """Ends the watch over idle connections."""
+        for ending in self._endings:
+            ending.cancel()
         await self._server.shutdown()
 
 

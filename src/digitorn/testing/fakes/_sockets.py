@@ -35,12 +35,13 @@ from digitorn.testing._generated.commands import (
     SendMessageRequest,
 )
 
-from ._bus import USER_SEQ, app_room, session_room, user_room
+from ._bus import USER_SEQ, app_room, user_room
 from ._dispatcher import SessionQueueFull
 from ._images import image_ids
 from ._sessions import Message, SessionMissing
 from ._socketio import Handshake, Sockets
 from ._state import DaemonState
+from ._turn_commands import TurnCommands, refused
 from ._users import TokenRefused, User
 
 TOKEN_PARAMETER: Final = "token"
@@ -64,7 +65,6 @@ class EventSockets:
 
     def __init__(self, daemon: DaemonState, server: Sockets) -> None:
         self._daemon = daemon
-        self._server = server
         self._users: dict[str, User] = {}
         server.on_connection(self._admit, self._greet, self._gone)
         server.on_command(JOIN_SESSION, self._join_session, incomplete="app_id and session_id required")
@@ -76,6 +76,8 @@ class EventSockets:
         )
         server.on_command(REPLAY, self._replay, incomplete="malformed request")
         server.on_command(LATEST_SEQ, self._latest_seq, incomplete="malformed request")
+        if daemon.build.takes_turn_commands:
+            TurnCommands(daemon, self._users).serve(server)
         server.on_command(PING, self._ping, incomplete="malformed request")
 
     # --- connecting
@@ -83,8 +85,8 @@ class EventSockets:
     def _admit(self, sid: str, handshake: Handshake) -> bool:
         try:
             self._users[sid] = self._daemon.users.authenticate(_token(handshake))
-        except TokenRefused as refused:
-            logger.info("a socket was refused: %s", refused)
+        except TokenRefused as refusal:
+            logger.info("a socket was refused: %s", refusal)
             return False
         return True
 
@@ -93,34 +95,36 @@ class EventSockets:
         if user is None:
             # It has gone in the meantime.
             return
-        await self._server.enter(sid, user_room(user.user_id))
+        await self._daemon.rooms.enter(sid, user_room(user.user_id))
         await self._daemon.bus.send(self._daemon.build.handshake(user.user_id), to=sid)
 
     def _gone(self, sid: str) -> None:
         self._users.pop(sid, None)
+        self._daemon.build.gone(sid)
+        self._daemon.rooms.forget(sid)
 
     # --- rooms
 
     async def _join_session(self, sid: str, request: JoinSessionRequest) -> JoinSessionAck | CommandError:
         if not request.app_id or not request.session_id:
-            return _refused("app_id and session_id required")
+            return refused("app_id and session_id required")
         try:
             session = self._daemon.sessions.get(request.app_id, request.session_id, self._users[sid])
         except SessionMissing:
-            return _refused("session not found or access denied")
-        await self._server.enter(sid, session_room(session.id))
+            return refused("session not found or access denied")
+        await self._daemon.build.enter(sid, session)
         return await self._daemon.build.join(sid, session, request, self._daemon.dispatcher.drain)
 
     async def _leave_session(self, sid: str, request: LeaveSessionRequest) -> LeaveSessionAck | CommandError:
         if not request.session_id:
-            return _refused("session_id required")
-        await self._server.leave(sid, session_room(request.session_id))
+            return refused("session_id required")
+        await self._daemon.build.leave(sid, request.session_id, self._users[sid].user_id)
         return LeaveSessionAck(ok=True)
 
     async def _join_app(self, sid: str, request: JoinAppRequest) -> JoinAppAck | CommandError:
         if not request.app_id:
-            return _refused("app_id required")
-        await self._server.enter(sid, app_room(request.app_id))
+            return refused("app_id required")
+        await self._daemon.rooms.enter(sid, app_room(request.app_id))
         if request.since is not None and request.since > 0:
             ring = self._daemon.bus.ring(self._users[sid].user_id)
             for event in ring.events(request.since, app_id=request.app_id):
@@ -129,30 +133,30 @@ class EventSockets:
 
     async def _leave_app(self, sid: str, request: LeaveAppRequest) -> LeaveAppAck | CommandError:
         if not request.app_id:
-            return _refused("app_id required")
-        await self._server.leave(sid, app_room(request.app_id))
+            return refused("app_id required")
+        await self._daemon.rooms.leave(sid, app_room(request.app_id))
         return LeaveAppAck(ok=True)
 
     # --- messages
 
     async def _send_message(self, sid: str, request: SendMessageRequest) -> SendMessageAck | CommandError:
         if not request.app_id or not request.session_id:
-            return _refused("app_id, session_id and message required")
+            return refused("app_id, session_id and message required")
         app = self._daemon.apps.deployed(request.app_id)
         if app is None or not is_valid_id(request.session_id):
-            return _refused("enqueue failed: the app is not deployed or the session id is malformed")
+            return refused("enqueue failed: the app is not deployed or the session id is malformed")
         existed = request.session_id in self._daemon.sessions
         try:
             session = self._daemon.sessions.get_or_create(app, request.session_id, self._users[sid])
         except SessionMissing:
-            return _refused("enqueue failed: session not found or access denied")
+            return refused("enqueue failed: session not found or access denied")
         if request.workspace and existed:
             session.workspace = request.workspace
         message = Message(request.message, images=image_ids(one.data for one in request.images or ()))
         try:
             queued = await self._daemon.dispatcher.send_over_socket(session, message)
         except SessionQueueFull as full:
-            return _refused(str(full))
+            return refused(str(full))
         return SendMessageAck(
             ok=True,
             accepted=True,
@@ -171,7 +175,10 @@ class EventSockets:
         return ReplayAck(ok=True, replayed=len(found), latest_seq=USER_SEQ)
 
     async def _latest_seq(self, sid: str, request: LatestSeqRequest) -> LatestSeqAck | CommandError:
-        return LatestSeqAck(ok=True, latest_seq=USER_SEQ)
+        session = None
+        if request.session_id:
+            session = self._daemon.sessions.find(request.session_id, self._users[sid])
+        return LatestSeqAck(ok=True, latest_seq=self._daemon.build.latest_seq(session))
 
     async def _ping(self, sid: str, request: PingRequest) -> PingAck | CommandError:
         return PingAck(pong=True)
@@ -194,7 +201,3 @@ def _auth_token(auth: object) -> str | None:
         return ConnectAuth.from_wire(auth).token
     except ValidationError:
         return None
-
-
-def _refused(reason: str) -> CommandError:
-    return CommandError(ok=False, error=reason)

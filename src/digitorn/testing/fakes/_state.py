@@ -1,23 +1,30 @@
 """Everything that one embedded daemon is made of, without its server."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ._agent import Agent
 from ._approvals import Approvals
 from ._apps import App, Apps
-from ._build import Build
+from ._build import Build, BuildName
 from ._build_a import BuildA
-from ._bus import EventBus, Outlet
+from ._build_b import BuildB
+from ._bus import EventBus
 from ._dispatcher import Dispatcher
 from ._model import FakeModel
+from ._rooms import Rooms
 from ._sessions import Session, SessionRepository, Sessions
+from ._socketio import EngineSettings, Sockets
 from ._tool_runs import ToolRuns
 from ._users import Users
 
 _DEPLOY_SECONDS: Final = 0.02
 """How long a deployment is under way; long enough to be seen, short enough not to be felt."""
+
+ENGINES: Final[Mapping[BuildName, EngineSettings]] = {"A": BuildA.engine, "B": BuildB.engine}
+"""How the connections of each build behave."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +32,8 @@ class Settings:
     """How a daemon behaves; times are in seconds.
 
     Attributes:
+        build: Which build of the daemon it is.
+        heartbeat: Between two signs of life of a joined session, on builds that give some.
         approval_timeout: Until an approval counts as denied.
         approval_heartbeat: Between two reminders of an open approval.
         turn_heartbeat: Between two signs of life of a turn.
@@ -33,6 +42,8 @@ class Settings:
         access_token_lifetime: How long an access token is valid.
     """
 
+    build: BuildName
+    heartbeat: float
     approval_timeout: float
     approval_heartbeat: float
     turn_heartbeat: float
@@ -47,18 +58,19 @@ class DaemonState:
     Args:
         settings: How it behaves.
         model: Who answers for apps that are deployed over REST.
-        outlet: Where events go.
+        sockets: Where events go.
     """
 
-    def __init__(self, settings: Settings, model: FakeModel, outlet: Outlet) -> None:
+    def __init__(self, settings: Settings, model: FakeModel, sockets: Sockets) -> None:
         self.settings = settings
         self.model = model
         self.users = Users(access_token_lifetime=settings.access_token_lifetime)
         self.apps = Apps()
         self.sessions = Sessions(SessionRepository(), log_delay=settings.log_delay)
-        self.bus = EventBus(outlet)
+        self.bus = EventBus(sockets)
+        self.rooms = Rooms(sockets)
         self.approvals = Approvals()
-        self.build: Build = BuildA(self.bus, self.approvals)
+        self.build = self._build()
         self.tool_runs = ToolRuns()
         agent = Agent(
             self.bus,
@@ -77,6 +89,11 @@ class DaemonState:
             turn_heartbeat=settings.turn_heartbeat,
         )
         self._deployments: set[asyncio.Task[None]] = set()
+
+    def _build(self) -> Build:
+        if self.settings.build == "A":
+            return BuildA(self.bus, self.approvals, self.rooms)
+        return BuildB(self.bus, self.approvals, self.rooms, heartbeat=self.settings.heartbeat)
 
     def begin_deployment(self, app: App) -> None:
         """Deploys an app a moment later; one of the same id serves until then."""
@@ -124,5 +141,6 @@ class DaemonState:
         # Those who wait for a message that never got its turn are told.
         for session in self.sessions.all():
             session.remove_waiting()
+        await self.build.stop()
         await self.dispatcher.stop()
         await self.tool_runs.stop()

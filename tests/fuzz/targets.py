@@ -1,0 +1,235 @@
+"""What is fuzzed: the event log, the answers of REST and the acknowledgements, each with what must hold."""
+
+import random
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Final, Protocol
+
+from digitorn.testing import (
+    ContractViolation,
+    DigitornError,
+    EventLog,
+    InvalidPayload,
+    LiveEvent,
+    SessionHandle,
+    assertions,
+)
+from digitorn.testing._answers import read_answer
+from digitorn.testing._credentials import Credentials
+from digitorn.testing._event import AnyEvent
+from digitorn.testing._exchanges import KEPT, Exchanges, sending
+from digitorn.testing._generated import commands
+from digitorn.testing._generated._runtime import Command, Operation
+from digitorn.testing._generated.commands import CommandError
+from digitorn.testing._generated.events import EVENTS, EventPayload
+from digitorn.testing._generated.operations import OPERATIONS
+from digitorn.testing._socket import read_ack
+from digitorn.testing._turn_result import collect
+from digitorn.testing.builders import SessionBuilder, TurnBuilder, event, payloads
+from digitorn.testing.fakes._examples import example_of
+from fuzz.mutation import Mutator
+
+SESSION: Final = "s-1"
+ROUND: Final = 30
+"""How many inputs a round has; of frames, that a log is fed."""
+
+_HANDLE: Final = SessionHandle(session_id=SESSION, app_id="my-app", daemon_url="http://127.0.0.1:1")
+_STATUSES: Final = (200, 200, 200, 200, 201, 204, 400, 401, 403, 404, 409, 418, 422, 429, 500, 503)
+_RETRY_AFTER: Final = ("1", "-1", "nan", "inf", "1e999", "x" * 5000, "Wed, 21 Oct 2026 07:28:00 GMT", "")
+
+
+class Target(Protocol):
+    """One thing that is fuzzed."""
+
+    def run(self, chance: random.Random) -> int:
+        """Gives it some inputs and checks what must hold.
+
+        Args:
+            chance: Where the inputs come from.
+
+        Returns:
+            How many inputs it was given.
+        """
+        ...
+
+
+@cache
+def frames() -> tuple[dict[str, Any], ...]:
+    """A frame of every event type, and those of whole turns."""
+    found: list[dict[str, Any]] = []
+    for spec in EVENTS.specs:
+        if spec.enveloped:
+            made = event(payloads.BUILDERS[spec.payload](), seq=len(found) + 1, session_id=SESSION)
+            found.append(dict(made.raw))
+    turn = TurnBuilder().user("hi").tool("Bash", {"command": "ls"}, result={"stdout": "a"}).approval()
+    session = SessionBuilder(session_id=SESSION).turn(turn.text("so ", "it is"))
+    session = session.turn(TurnBuilder().user("again").tool("Bash", {}).pending_approval())
+    return (*found, *session.frames())
+
+
+class Events:
+    """Frames into an `EventLog`, which is then read in every way."""
+
+    def run(self, chance: random.Random) -> int:
+        mutator = Mutator(chance)
+        fed: list[Any] = []
+        for _ in range(ROUND):
+            frame = mutator.mutated(chance.choice(frames()))
+            fed.append(mutator.enveloped(frame, SESSION))
+        check_log(fed, EventLog(session_id=SESSION))
+        check_log(fed[: ROUND // 3], EventLog())
+        self._strict(fed)
+        return len(fed)
+
+    def _strict(self, fed: list[Any]) -> None:
+        log = EventLog(session_id=SESSION, strict=True)
+        for frame in fed:
+            before = len(log)
+            try:
+                log.feed(frame)
+            except ContractViolation:
+                # It is kept all the same.
+                assert len(log) == before + 1
+
+
+def check_log(fed: list[Any], log: EventLog) -> None:
+    """Feeds frames to a log, and checks what holds for every log."""
+    in_order: list[AnyEvent] = []
+    kept: list[AnyEvent] = []
+    log.subscribe_in_order(lambda one, _turn: in_order.append(one))
+    for frame in fed:
+        event = log.feed(frame)
+        if event is not None:
+            kept.append(event)
+            assert _is_what_was_fed(event, frame)
+    # Each is here, or a copy, or another session's.
+    assert len(log) == len(kept)
+    assert len(fed) == len(log) + log.duplicates + len(log.foreign)
+    events = log.events()
+    assert {id(one) for one in events} == {id(one) for one in kept}
+    numbered = [one for one in events if one.is_numbered]
+    assert [one.seq for one in numbered] == sorted(one.seq for one in numbered)
+    assert _unique((one.session_id, one.seq) for one in numbered)
+    assert _unique((one.session_id, one.event_id) for one in events if one.event_id is not None)
+    # In order nobody waits for ever, and is given each once.
+    log.give_up(log.highest_number)
+    assert not log.is_holding
+    assert len(in_order) == len(events)
+    assert {id(one) for one in in_order} == {id(one) for one in events}
+    read_all(log)
+
+
+def read_all(log: EventLog) -> None:
+    """Reads a log in every way there is."""
+    events = log.events()
+    for one in events:
+        assert repr(one)
+        assert hash(one) == hash(one)
+        assert one.emitted_at is None or one.emitted_at.tzinfo is not None
+        assert isinstance(one.payload, EventPayload)
+        assert not isinstance(one.payload, InvalidPayload) or one.payload.errors
+    turns = {one.correlation_id for one in events if one.correlation_id}
+    for turn in turns:
+        found = log.turn(turn)
+        assert {one.seq for one in events if one.correlation_id == turn} <= {one.seq for one in found}
+        if found and log.session_id is not None:
+            assert collect(found, session=_HANDLE, correlation_id=turn).status
+    folded = log.operations()
+    assert len(folded.open()) <= len(folded)
+    assert len(log.pending_approvals()) <= len(events)
+    assert str(log.timeout("nothing", 1.0))
+    assert isinstance(assertions.report(events), str)
+
+
+class Answers:
+    """Answers of REST into what reads them."""
+
+    def run(self, chance: random.Random) -> int:
+        operation = chance.choice(operations())
+        mutator = Mutator(chance)
+        for _ in range(ROUND):
+            body = mutator.text(mutator.mutated(_body(operation)))
+            check_answer(operation, chance.choice(_STATUSES), body, chance.choice(_RETRY_AFTER))
+        return ROUND
+
+
+def check_answer(operation: Operation[Any], status: int, body: bytes, retry_after: str = "") -> None:
+    """An answer has a result, or is one typed error that says something."""
+    call = operation.call()
+    exchanges = Exchanges(KEPT)
+    exchange = sending(exchanges, call).answered(status, body)
+    refusal: DigitornError | None = None
+    try:
+        read_answer(
+            call,
+            exchange,
+            daemon_url="http://127.0.0.1:1",
+            headers={"retry-after": retry_after},
+            content=body,
+            credentials=Credentials("a-secret-token"),
+        )
+    except DigitornError as error:
+        refusal = error
+    said = str(refusal)
+    assert refusal is None or operation.id in said or operation.method in said
+    assert len(said) < 20_000
+    assert len(exchanges) == 1
+
+
+class Acks:
+    """Acknowledgements of commands."""
+
+    def run(self, chance: random.Random) -> int:
+        said: dict[str, Any] = {"ok": True, "room": "session:s-1", "latest_seq": 3, "error": "no"}
+        for _ in range(ROUND):
+            check_ack(chance.choice(_commands()), Mutator(chance).mutated(said))
+        return ROUND
+
+
+def check_ack(command: Command[Any, Any], raw: Any) -> None:
+    """An acknowledgement is the command's, or a refusal, or against the contract."""
+    violation: ContractViolation | None = None
+    ack: object = None
+    try:
+        ack = read_ack(command, raw)
+    except ContractViolation as error:
+        violation = error
+    assert violation.reasons if violation is not None else isinstance(ack, command.ack | CommandError)
+
+
+TARGETS: Final[dict[str, Target]] = {"events": Events(), "answers": Answers(), "acks": Acks()}
+
+
+@cache
+def operations() -> tuple[Operation[Any], ...]:
+    """Those whose answers are read as JSON."""
+    return tuple(one for one in OPERATIONS if one.reading == "json")
+
+
+@cache
+def _body(operation: Operation[Any]) -> Any:
+    example = example_of(operation)
+    envelope = operation.envelope
+    if envelope is None:
+        return example
+    wrapped: dict[str, Any] = {envelope.data: example}
+    if envelope.success is not None:
+        wrapped[envelope.success] = True
+    if envelope.error is not None:
+        wrapped[envelope.error] = None
+    return wrapped
+
+
+@cache
+def _commands() -> tuple[Command[Any, Any], ...]:
+    found: list[Command[Any, Any]] = [one for one in vars(commands).values() if isinstance(one, Command)]
+    return tuple(found)
+
+
+def _is_what_was_fed(event: LiveEvent[EventPayload], frame: object) -> bool:
+    return event.raw is frame or (not isinstance(frame, dict) and event.raw["payload"] is frame)
+
+
+def _unique(keys: Iterator[Any]) -> bool:
+    found = list(keys)
+    return len(found) == len(set(found))
