@@ -12,6 +12,9 @@ class Home:
     def __init__(self) -> None:
         self._pid = os.getpid()
 
+    def check(self) -> None:
+        """Nothing lives here alone."""
+
     def moved(self) -> bool:
         """Whether this is another process than the last time: a forked child."""
         here = os.getpid()
@@ -26,15 +29,26 @@ class AsyncHome(Home):
         super().__init__()
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    def check(self) -> None:
+        """Makes sure that nothing lives on another event loop.
+
+        Raises:
+            WrongEventLoop: It does, and that loop is not closed: it may still be used there.
+        """
+        before = self._loop
+        if before is None or before is asyncio.get_running_loop() or self._pid != os.getpid():
+            return
+        if not before.is_closed():
+            raise wrong_loop("client")
+
     def moved(self) -> bool:
         """Whether this is another process or event loop than the last time.
 
         Raises:
             WrongEventLoop: The other loop is not closed: what lives there may still be used there.
         """
+        self.check()
         moved, here, before = super().moved(), asyncio.get_running_loop(), self._loop
-        if before is not None and before is not here and not before.is_closed() and not moved:
-            raise wrong_loop("client")
         self._loop = here
         return moved or before not in (None, here)
 

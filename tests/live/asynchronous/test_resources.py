@@ -107,6 +107,27 @@ async def test_a_callback_that_fails_is_told_of_and_others_go_on(
     assert "no such thing" in caplog.text
 
 
+async def test_a_callback_that_falls_behind_a_bound_is_told_of(
+    client: AsyncDevClient, known: SessionHandle, model: FakeModel
+) -> None:
+    async with AsyncStall() as stall:
+        stream = await client.open_event_stream(known, max_events=10)
+        heard: list[str] = []
+
+        @stream.on(Token)
+        async def hang(event: LiveEvent[Token]) -> None:
+            heard.append(event.payload.delta)
+            await stall.wait()
+
+        for _ in range(15):
+            accepted = await client.post_message_raw(known, "again")
+            await stream.wait_for_turn(accepted, timeout=10)
+        with pytest.raises(CallbackFailed, match="it is more than max_events=10 events behind"):
+            await stream.stop(timeout=0.2)
+    assert heard == ["hello"]
+    assert len(stream.callback_errors) == 1
+
+
 # --- streams that are forgotten
 
 

@@ -106,6 +106,27 @@ def test_a_callback_that_fails_is_told_of_and_others_go_on(
     assert "no such thing" in caplog.text
 
 
+def test_a_callback_that_falls_behind_a_bound_is_told_of(
+    client: DevClient, known: SessionHandle, model: FakeModel
+) -> None:
+    with Stall() as stall:
+        stream = client.open_event_stream(known, max_events=10)
+        heard: list[str] = []
+
+        @stream.on(Token)
+        def hang(event: LiveEvent[Token]) -> None:
+            heard.append(event.payload.delta)
+            stall.wait()
+
+        for _ in range(15):
+            accepted = client.post_message_raw(known, "again")
+            stream.wait_for_turn(accepted, timeout=10)
+        with pytest.raises(CallbackFailed, match="it is more than max_events=10 events behind"):
+            stream.stop(timeout=0.2)
+    assert heard == ["hello"]
+    assert len(stream.callback_errors) == 1
+
+
 # --- streams that are forgotten
 
 

@@ -1217,9 +1217,12 @@ class AsyncDevClient:
         Streams that you opened stay open. May be called again.
 
         Raises:
+            WrongEventLoop: It lives on another event loop, which is not closed.
             RecordingError: Not everything could be recorded.
             CallbackFailed: An approval policy had raised where no turn could tell.
         """
+        for home in (self._home, self._transport.home):
+            home.check()
         self._is_closed = True
         streams, self._streams = list(self._streams.values()), {}
         failed: CallbackFailed | RecordingError | None = None

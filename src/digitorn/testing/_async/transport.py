@@ -50,7 +50,7 @@ class AsyncTransport:
         self.exchanges = exchanges if exchanges is not None else Exchanges(KEPT)
         self.exchanges.redactor.learn(credentials.access_token, credentials.refresh_token)
         self._http: httpx.AsyncClient | None = None
-        self._home = AsyncHome()
+        self.home = AsyncHome()
         self._is_closed = False
         # Several threads may use one client, and must not each open their own connections.
         self._opening = threading.Lock()
@@ -150,7 +150,7 @@ class AsyncTransport:
         with self._opening:
             if self._is_closed:
                 raise ClientClosed(f"the client of {self.daemon_url} was closed; make a new one")
-            if self._home.moved():
+            if self.home.moved():
                 # What is left there ended with its event loop.
                 self._http = None
             if self._http is None:
@@ -170,7 +170,7 @@ class AsyncTransport:
             WrongEventLoop: They live on another event loop, which is not closed.
         """
         with self._opening:
-            moved = self._http is not None and self._home.moved()
+            moved = self._http is not None and self.home.moved()
             self._is_closed = True
             http, self._http = self._http, None
         if http is not None and not moved:

@@ -54,7 +54,7 @@ from .._select import Selector, Where
 from .._socket import EventConnection, HandshakeRefused
 from .._tracking import track
 from .._turn_result import TurnResult
-from .base import DEFAULT_TIMEOUT, FollowedTurns, StreamBase, callback_failed, first, fits
+from .base import DEFAULT_TIMEOUT, Backlog, FollowedTurns, StreamBase, callback_failed, first, fits, name_of
 
 P = TypeVar("P", bound=EventPayload)
 R = TypeVar("R")
@@ -806,7 +806,8 @@ class AsyncLiveEventStream(StreamBase):
         """Registers a callback for the events of a type that arrive from now on.
 
         Callbacks run one after the other in a task of their own; they may be coroutine functions. One that
-        raises is reported: logged at once, and raised by `stop`.
+        raises is reported: logged at once, and raised by `stop`. So is one that falls more than `max_events`
+        behind, if the stream has such a bound; it misses the oldest then.
 
         Args:
             type: Payload class or wire name.
@@ -818,7 +819,9 @@ class AsyncLiveEventStream(StreamBase):
         def register(callback: Callable[[Any], R]) -> Callable[[Any], R]:
             kept = _Callback(Selector((type,)), callback)
             arrived: asyncio.Queue[AnyEvent | None] = asyncio.Queue()
-            self.log.subscribe(arrived.put_nowait, (type,))
+            tell = partial(weakly(self.report), name_of(callback))
+            backlog = Backlog(arrived, self.log.max_events, tell)
+            self.log.subscribe(backlog.put, (type,))
             self._callbacks.append(kept)
             self._inboxes.append(arrived)
             delivering = self._spawn(_deliver(arrived, weakref.ref(kept), weakly(self.report)))

@@ -1,9 +1,11 @@
 """What both faces of a stream share."""
 
 import asyncio
+import contextlib
+import queue
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from .. import _session_protocol as protocol
 from .._errors import (
@@ -185,9 +187,52 @@ class StreamBase:
         return error
 
 
+class _Queue(Protocol):
+    """A queue of either face."""
+
+    def qsize(self) -> int: ...
+
+    def get_nowait(self) -> AnyEvent | None: ...
+
+    def put_nowait(self, item: AnyEvent | None, /) -> None: ...
+
+
+class Backlog:
+    """What waits for a callback. Where the log is bounded so is this: it drops the oldest, and tells once.
+
+    Args:
+        waiting: The queue.
+        keep: Most events that wait; any number when it is None.
+        tell: Called when one is dropped for the first time.
+    """
+
+    def __init__(self, waiting: _Queue, keep: int | None, tell: Callable[[BaseException], object]) -> None:
+        self._waiting = waiting
+        self._keep = keep
+        self._tell = tell
+        self._told = False
+
+    def put(self, event: AnyEvent | None) -> None:
+        """Takes an event, or the end."""
+        if self._keep is not None and event is not None and self._waiting.qsize() >= self._keep:
+            # The callback may have taken it in the meantime.
+            with contextlib.suppress(asyncio.QueueEmpty, queue.Empty):
+                self._waiting.get_nowait()
+            if not self._told:
+                self._told = True
+                self._tell(
+                    OverflowError(f"it is more than max_events={self._keep} events behind, and misses some")
+                )
+        self._waiting.put_nowait(event)
+
+
+def name_of(callback: object) -> str:
+    """What a callback is called; a name stands for itself."""
+    return callback if isinstance(callback, str) else getattr(callback, "__qualname__", repr(callback))
+
+
 def callback_failed(what: str, callback: object, error: BaseException) -> CallbackFailed:
-    name = getattr(callback, "__qualname__", repr(callback))
-    failed = CallbackFailed(f"{what} {name} raised {type(error).__name__}: {error}")
+    failed = CallbackFailed(f"{what} {name_of(callback)} raised {type(error).__name__}: {error}")
     failed.__cause__ = error
     return failed
 

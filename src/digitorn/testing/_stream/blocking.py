@@ -32,7 +32,7 @@ from .._select import Selector, Where
 from .._sync.turn import Turn
 from .._turn_result import TurnResult
 from .asynchronous import AsyncLiveEventStream
-from .base import DEFAULT_TIMEOUT, StreamBase, first, fits
+from .base import DEFAULT_TIMEOUT, Backlog, StreamBase, first, fits, name_of
 
 P = TypeVar("P", bound=EventPayload)
 T = TypeVar("T")
@@ -439,7 +439,8 @@ class LiveEventStream(StreamBase):
         """Registers a callback for the events of a type that arrive from now on.
 
         Callbacks run one after the other on a thread of this stream. One that raises is reported: logged at
-        once, and raised by `stop`.
+        once, and raised by `stop`. So is falling more than `max_events` behind, if the stream has such a
+        bound; the oldest are missed then.
 
         Args:
             type: Payload class or wire name.
@@ -451,7 +452,9 @@ class LiveEventStream(StreamBase):
         def register(callback: Callable[[Any], R]) -> Callable[[Any], R]:
             self._callbacks.listed.append((Selector((type,)), callback))
             if self._delivery is None:
-                self.log.subscribe(self._deliveries.put)
+                # By its name: the connection must not hold what may hold the stream.
+                tell = partial(self._inner.report, name_of(callback))
+                self.log.subscribe(Backlog(self._deliveries, self.log.max_events, tell).put)
                 self._delivery = threading.Thread(
                     target=_deliver,
                     args=(self._deliveries, weakref.ref(self._callbacks), self._inner.report),
