@@ -279,6 +279,14 @@ class Taken:
     descriptors: int
     connections: int
 
+    def is_within(self, other: "Taken") -> bool:
+        """Whether it is no more than was taken before; what others had left then may be gone by now."""
+        return (
+            self.threads <= other.threads
+            and self.descriptors <= other.descriptors
+            and self.connections <= other.connections
+        )
+
 
 async def async_taken(daemon: FakeDaemon, expected: Taken | None = None) -> Taken:
     """What is taken once nothing changes any more.
@@ -305,7 +313,8 @@ def _looks(daemon: FakeDaemon, expected: Taken | None) -> Iterator[float]:
     while same < _SAME_LOOKS and time.monotonic() < deadline:
         yield _LOOK_SECONDS
         now = _taken(daemon)
-        same, last = (same + 1 if now == last and expected in (None, now) else 0), now
+        settled = now == last and (expected is None or now.is_within(expected))
+        same, last = (same + 1 if settled else 0), now
 
 
 def _taken(daemon: FakeDaemon) -> Taken:
