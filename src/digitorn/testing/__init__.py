@@ -26,6 +26,7 @@ from ._errors import (
     ApiError,
     AppNotPortable,
     CallbackFailed,
+    ClientClosed,
     Conflict,
     ContractViolation,
     DaemonUnreachable,
@@ -37,12 +38,15 @@ from ._errors import (
     JoinRefused,
     NotFound,
     RateLimited,
+    RecordingDamaged,
+    RecordingError,
     ServerError,
     StreamClosed,
     TooLarge,
     Unauthorized,
     UnexpectedApproval,
     UntrustedCertificate,
+    WrongEventLoop,
 )
 from ._event import InvalidPayload, LiveEvent, UnknownPayload
 from ._exchanges import Exchange, Exchanges
@@ -52,6 +56,8 @@ from ._generated.events import EventPayload, EventType
 from ._handles import AppHandle, SessionHandle
 from ._log import EventLog
 from ._operations import ForbiddenTransition, Operation, Operations
+from ._recorder import Recorder
+from ._recording import RecordedLog, Recording
 from ._recording_approvals import RecordingApprovals
 from ._retry import RetryPolicy
 from ._select import EventSelector
@@ -111,6 +117,10 @@ __all__ = [
     "ReconnectPolicy",
     "StreamConnection",
     "UnknownPayload",
+    # recordings
+    "RecordedLog",
+    "Recorder",
+    "Recording",
     # operations
     "ForbiddenTransition",
     "Operation",
@@ -122,6 +132,7 @@ __all__ = [
     "ApiError",
     "AppNotPortable",
     "CallbackFailed",
+    "ClientClosed",
     "Conflict",
     "ContractViolation",
     "DaemonUnreachable",
@@ -133,12 +144,15 @@ __all__ = [
     "JoinRefused",
     "NotFound",
     "RateLimited",
+    "RecordingDamaged",
+    "RecordingError",
     "ServerError",
     "StreamClosed",
     "TooLarge",
     "Unauthorized",
     "UnexpectedApproval",
     "UntrustedCertificate",
+    "WrongEventLoop",
     # the rest
     "CONTRACT_VERSION",
     "NOT_GIVEN",
