@@ -217,6 +217,9 @@ class EventSocket:
             asking.cancel()
             going.cancel()
             await asyncio.wait({asking, going})
+            if not asking.cancelled():
+                # It may fail when it is cancelled; that is taken up here, lest the event loop complains.
+                asking.exception()
 
     @property
     def connected(self) -> bool:

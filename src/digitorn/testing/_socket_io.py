@@ -3,6 +3,7 @@
 # The packages have no types: what comes out of them is unknown here, and typed from here on.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
@@ -27,6 +28,10 @@ class RedirectRefused(Exception):
 
 class EngineClient(engineio.AsyncClient):  # type: ignore[misc] # the package has no types
     """Handles messages in the reading task itself: a task for each would cost more than the event."""
+
+    async def disconnect(self, abort: bool = False, reason: object = None) -> None:
+        # The daemon takes leave in the reading task, which cannot wait for its own end.
+        await super().disconnect(abort=abort or asyncio.current_task() is self.read_loop_task, reason=reason)
 
     async def _trigger_event(self, event: str, *args: object, **kwargs: object) -> object:
         if event == "message":

@@ -1,0 +1,32 @@
+"""A chaos run: `python -m chaos --seed 1`."""
+
+import argparse
+import random
+import sys
+from typing import Final
+
+from chaos.storm import Plan, run
+
+BUILDS: Final = ("A", "B")
+
+
+def main() -> int:
+    """Runs on both builds, and prints the figures."""
+    options = argparse.ArgumentParser(prog="chaos", description=__doc__)
+    options.add_argument("--events", type=int, default=100_000, help="on each build, at least")
+    options.add_argument("--drops", type=int, default=1_000, help="of connections, likewise")
+    options.add_argument("--build", choices=BUILDS, help="one alone")
+    options.add_argument("--seed", type=int, default=None, help="of the random numbers")
+    asked = options.parse_args()
+    seed = asked.seed if asked.seed is not None else random.SystemRandom().randrange(2**32)
+    held = True
+    for build in (asked.build,) if asked.build else BUILDS:
+        figures = run(Plan(build=build, seed=seed, events=asked.events, drops=asked.drops))
+        print(figures, flush=True)
+        held &= figures.holds
+    print("nothing lost, nothing twice, nothing out of order, nothing hung" if held else "it does NOT hold")
+    return 0 if held else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

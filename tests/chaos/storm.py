@@ -1,0 +1,269 @@
+"""A chaos run: many sessions at once on a daemon whose network, calls and events are disturbed at random."""
+
+import asyncio
+import itertools
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from chaos.asynchronous.talking import talk as async_talk
+from chaos.blocking.talking import talk
+from chaos.tally import Figures, Talk
+from digitorn.testing import (
+    AsyncDevClient,
+    AsyncLiveEventStream,
+    EventLog,
+    LiveEventStream,
+    RetryPolicy,
+    SessionHandle,
+)
+from digitorn.testing import _session_protocol as protocol
+from digitorn.testing.events import MessageStarted
+from digitorn.testing.fakes import FakeDaemon, FakeModel
+from digitorn.testing.fakes._faults import Fault
+from tcp_proxy import TcpProxy
+
+APP: Final = "chaos"
+_WAIT_SECONDS: Final = 60.0
+_POLL_SECONDS: Final = 0.02
+_CALM_SECONDS: Final = (2.0, 6.0)
+_PATIENT: Final = RetryPolicy(attempts=50, first_pause=0.02, longest_pause=0.2, attempt_timeout=10.0)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much there is to be.
+
+    Attributes:
+        build: Which build of the daemon.
+        seed: Of the random numbers; when they are drawn depends on the machine too.
+        events: At least so many events in all.
+        drops: At least so many connections that drop.
+        sessions: At once; one half on each face of the client.
+        turns: Turns of a session between two restarts of the daemon.
+        tokens: Pieces of a turn's text.
+        delay: Seconds between two of them.
+        drop_chance: How probable it is that an event drops the connection that it goes to.
+    """
+
+    build: Literal["A", "B"]
+    seed: int
+    events: int
+    drops: int
+    sessions: int = 20
+    turns: int = 5
+    tokens: int = 250
+    delay: float = 0.002
+    drop_chance: float = 0.003
+
+
+def run(plan: Plan) -> Figures:
+    """Runs until there were as many events and drops as planned, and compares what came with what was.
+
+    Args:
+        plan: How much there is to be.
+    """
+    began = time.perf_counter()
+    pieces = [f"{number} " for number in range(plan.tokens)]
+    model = FakeModel().will_stream_text(pieces, delay=plan.delay, times=None)
+    figures = Figures(seed=plan.seed, build=plan.build, sessions=plan.sessions)
+    with (
+        FakeDaemon(model=model, build=plan.build, keep_exchanges=0) as daemon,
+        TcpProxy(daemon.port) as proxy,
+    ):
+        daemon.add_app(APP)
+        asyncio.run(_Storm(plan, daemon, proxy, "".join(pieces), figures).blow())
+    figures.seconds = time.perf_counter() - began
+    return figures
+
+
+class _Storm:
+    def __init__(self, plan: Plan, daemon: FakeDaemon, proxy: TcpProxy, text: str, figures: Figures) -> None:
+        self._plan = plan
+        self._daemon = daemon
+        self._proxy = proxy
+        self._text = text
+        self._figures = figures
+        self._calm = threading.Lock()
+        self._weather: Counter[str] = Counter()
+
+    async def blow(self) -> None:
+        """The whole run."""
+        daemon, url = self._daemon, self._proxy.url
+        with ExitStack() as blocking:
+            client = blocking.enter_context(
+                daemon.client(daemon_url=url, retries=_PATIENT, timeout=_WAIT_SECONDS)
+            )
+            threads = blocking.enter_context(ThreadPoolExecutor(self._plan.sessions))
+            async with (
+                daemon.async_client(daemon_url=url, retries=_PATIENT, timeout=_WAIT_SECONDS) as other,
+                daemon.async_client(retries=_PATIENT, timeout=_WAIT_SECONDS) as beside,
+            ):
+                half = self._plan.sessions // 2
+                mine = [client.open_event_stream(client.new_session(APP)) for _ in range(half)]
+                theirs = [
+                    await other.open_event_stream(await other.new_session(APP))
+                    for _ in range(self._plan.sessions - half)
+                ]
+                streams: list[LiveEventStream | AsyncLiveEventStream] = [*mine, *theirs]
+                told = [Talk() for _ in streams]
+                chances = [random.Random(f"{self._plan.seed}:{number}") for number in range(len(streams))]
+                loop = asyncio.get_running_loop()
+
+                async def in_thread(stream: LiveEventStream, told: Talk, chance: random.Random) -> None:
+                    await loop.run_in_executor(
+                        threads,
+                        lambda: talk(
+                            client,
+                            stream,
+                            told,
+                            chance,
+                            turns=self._plan.turns,
+                            text=self._text,
+                            timeout=_WAIT_SECONDS,
+                        ),
+                    )
+
+                async def on_loop(stream: AsyncLiveEventStream, told: Talk, chance: random.Random) -> None:
+                    await async_talk(
+                        other,
+                        stream,
+                        told,
+                        chance,
+                        turns=self._plan.turns,
+                        text=self._text,
+                        timeout=_WAIT_SECONDS,
+                    )
+
+                with self._faults() as faults, self._stormy():
+                    while not self._is_enough(streams):
+                        if self._figures.restarts or any(one.sent for one in told):
+                            await self._restart(beside, streams)
+                        await asyncio.gather(
+                            *map(in_thread, mine, told[:half], chances[:half]),
+                            *map(on_loop, theirs, told[half:], chances[half:]),
+                        )
+                for what, hits in faults:
+                    self._figures.faults[what] += hits.hits
+                self._figures.faults += self._weather
+                await asyncio.gather(*(stream.fill_gaps() for stream in theirs))
+                for stream in mine:
+                    await asyncio.to_thread(stream.fill_gaps)
+                for each, one in zip(streams, told, strict=True):
+                    self._figures.add(one)
+                    self._figures.drops += each.connection.reconnects
+                    kept = await _kept(beside, each.session)
+                    self._figures.compare(each.log, kept)
+                    executed = Counter(event.correlation_id for event in kept.events_of(MessageStarted))
+                    self._figures.twice += abs(one.sent - len(executed))
+                    self._figures.twice += sum(count - 1 for count in executed.values())
+                await asyncio.gather(*(stream.stop() for stream in theirs))
+                for stream in mine:
+                    await asyncio.to_thread(stream.stop)
+
+    def _is_enough(self, streams: "list[LiveEventStream | AsyncLiveEventStream]") -> bool:
+        return (
+            sum(len(stream.log) for stream in streams) >= self._plan.events
+            and sum(stream.connection.reconnects for stream in streams) >= self._plan.drops
+        )
+
+    @contextmanager
+    def _faults(self) -> "Generator[list[tuple[str, Fault]]]":
+        """What goes wrong with single events and calls."""
+        faults, third = self._daemon.faults, self._plan.drop_chance / 3
+        faults.seed(self._plan.seed)
+        messages, reads = "*/messages", "*/events"
+        yield [
+            ("events duplicated", faults.events(chance=0.01).duplicate()),
+            ("events delayed", faults.events(chance=0.005).delay(0.02)),
+            ("events lost", faults.events(chance=0.005).lose()),
+            ("events truncated", faults.events(chance=0.002).truncate()),
+            ("events reordered", faults.events(chance=0.02).reorder(window=3)),
+            ("connections reset", faults.events(chance=third).drop_connection("reset")),
+            ("connections closed", faults.events(chance=third).drop_connection("close")),
+            ("sockets disconnected", faults.events(chance=third).drop_connection("disconnect")),
+            ("connections refused", faults.refuse_connections(chance=0.1)),
+            ("messages whose answer was cut off", faults.calls(path=messages, chance=0.1).cut_off("answer")),
+            ("messages cut off", faults.calls(path=messages, chance=0.1).cut_off("request")),
+            ("messages answered 503", faults.calls(path=messages, chance=0.05).respond_with(503)),
+            (
+                "messages answered 429",
+                faults.calls(path=messages, chance=0.05).respond_with(429, retry_after=0),
+            ),
+            ("reads cut off", faults.calls(path=reads, chance=0.05).cut_off("body")),
+            ("reads answered 500", faults.calls(path=reads, chance=0.05).respond_with(500)),
+        ]
+        faults.clear()
+
+    @contextmanager
+    def _stormy(self) -> Generator[None]:
+        """What goes wrong with the network as a whole."""
+        chance, over = random.Random(f"{self._plan.seed}:weather"), threading.Event()
+
+        def blow() -> None:
+            while not over.wait(chance.uniform(*_CALM_SECONDS)):
+                with self._calm:
+                    what = chance.choice(["cuts", "resets", "stalls", "drops of all connections"])
+                    self._weather[f"network {what}"] += 1
+                    match what:
+                        case "cuts":
+                            self._proxy.cut()
+                        case "resets":
+                            self._proxy.reset()
+                        case "stalls":
+                            with self._proxy.stalled():
+                                over.wait(chance.uniform(0.05, 0.3))
+                        case _:
+                            self._daemon.drop_connections()
+
+        weather = threading.Thread(target=blow, name="weather")
+        weather.start()
+        try:
+            yield
+        finally:
+            over.set()
+            weather.join()
+
+    async def _restart(
+        self, beside: AsyncDevClient, streams: "list[LiveEventStream | AsyncLiveEventStream]"
+    ) -> None:
+        """Replaces the daemon's process once its logs have everything: what they have not is lost by it."""
+        for stream in streams:
+            last = max(event.seq for event in stream.events() if protocol.is_logged(event))
+            await _logged(beside, stream.session, last)
+        with self._calm:
+            await asyncio.to_thread(self._daemon.restart)
+        self._figures.restarts += 1
+
+
+async def _logged(client: AsyncDevClient, session: SessionHandle, number: int) -> None:
+    """Waits until an event is in the daemon's log; nothing tells of that, so that it is asked."""
+    async with asyncio.timeout(_WAIT_SECONDS):
+        for _ in itertools.count():
+            if await _page(client, session, number - 1):
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _kept(client: AsyncDevClient, session: SessionHandle) -> EventLog:
+    """What the daemon keeps of a session."""
+    kept = EventLog(session_id=session.session_id)
+    since = 0
+    while rows := await _page(client, session, since):
+        for row in rows:
+            kept.feed(row)
+        since = max(kept.highest_number, *(event.seq for event in kept.log_only), 0)
+    return kept
+
+
+async def _page(client: AsyncDevClient, session: SessionHandle, since: int) -> list[object]:
+    page = await client.api.sessions.list_session_events(
+        session.app_id, session.session_id, since_seq=since, limit=protocol.PAGE
+    )
+    return [row if isinstance(row, dict) else row.to_wire() for row in page.events]

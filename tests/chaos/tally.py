@@ -1,0 +1,108 @@
+"""What a chaos run counts."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from digitorn.testing import EventLog, LiveEvent
+from digitorn.testing import _session_protocol as protocol
+from digitorn.testing._event import AnyEvent
+
+
+@dataclass
+class Talk:
+    """What happened in one session.
+
+    Attributes:
+        sent: Messages that were sent.
+        hung: Waits that did not end in time.
+        unordered: Events that a reader of turns was given behind a later one.
+        wrong: Turns whose text is not what the model said.
+        missed: Events of turns that their reader was not given.
+    """
+
+    sent: int = 0
+    hung: int = 0
+    unordered: int = 0
+    wrong: int = 0
+    missed: int = 0
+
+    def read(self, given: Sequence[AnyEvent], of: Iterable[AnyEvent]) -> None:
+        """Compares the events of a turn that a reader was given with those of the turn."""
+        numbers = [event.seq for event in given]
+        self.unordered += sum(after <= before for before, after in itertools.pairwise(numbers))
+        self.missed += len({event.seq for event in of} - set(numbers))
+
+
+@dataclass
+class Figures:
+    """What a chaos run came to.
+
+    Attributes:
+        events: Events in the durable logs of the sessions, each of which a stream should have.
+        drops: Connections of streams that were lost and made again.
+        restarts: How often the daemon's process was replaced by another one.
+        faults: What was done to calls, events and connections, and how often.
+        copies: Copies that streams were given and dropped.
+        lost: Events of the durable logs that a stream lacks, and of turns that their reader was not given.
+        duplicated: Events that a stream has more than once.
+        unordered: Events that a stream or a reader has behind a later one.
+        twice: Messages that the daemon executed more than once, or never.
+    """
+
+    seed: int
+    build: str
+    sessions: int
+    events: int = 0
+    drops: int = 0
+    restarts: int = 0
+    faults: Counter[str] = field(default_factory=Counter[str])
+    copies: int = 0
+    turns: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    unordered: int = 0
+    hung: int = 0
+    wrong: int = 0
+    twice: int = 0
+    seconds: float = 0.0
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing was lost, duplicated, out of order, hung, wrong or executed twice."""
+        return not any((self.lost, self.duplicated, self.unordered, self.hung, self.wrong, self.twice))
+
+    def add(self, told: Talk) -> None:
+        """Adds what happened in a session."""
+        self.turns += told.sent
+        self.hung += told.hung
+        self.wrong += told.wrong
+        self.lost += told.missed
+        self.unordered += told.unordered
+
+    def compare(self, log: EventLog, kept: EventLog) -> None:
+        """Compares what a stream has with what the daemon keeps."""
+        durable = Counter(map(_named, kept))
+        seen = Counter(_named(event) for event in log if protocol.is_logged(event))
+        numbers = [event.seq for event in log if event.is_numbered]
+        self.events += durable.total()
+        self.copies += log.duplicates
+        self.lost += (durable - seen).total()
+        self.duplicated += sum(count - 1 for count in seen.values())
+        self.unordered += sum(after < before for before, after in itertools.pairwise(numbers))
+
+    def __str__(self) -> str:
+        faults = ", ".join(f"{count:,} {what}" for what, count in sorted(self.faults.items()))
+        return (
+            f"seed {self.seed}, build {self.build}: {self.sessions} sessions, {self.turns:,} turns,"
+            f" {self.events:,} events, {self.drops:,} connections dropped, {self.restarts} restarts of the"
+            f" daemon in {self.seconds:.0f} s\n"
+            f"  {faults}; {self.copies:,} copies recognised\n"
+            f"  {self.lost} lost, {self.duplicated} duplicated, {self.unordered} out of order,"
+            f" {self.hung} hung waits, {self.wrong} wrong texts, {self.twice} messages not executed once"
+        )
+
+
+def _named(event: LiveEvent) -> tuple[int, str]:
+    return event.seq, event.type
