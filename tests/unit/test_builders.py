@@ -1,5 +1,6 @@
 """Turns and sessions that are built: what happened, in the order and under the numbers of the contract."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -424,3 +425,48 @@ def test_a_copy_counts_as_published_and_is_kept_once() -> None:
     capture.publish(one)
     capture.publish(one)
     assert (capture.publish_count, len(capture.events)) == (2, 1)
+
+
+def test_a_capture_keeps_an_event_whose_number_or_id_is_taken() -> None:
+    capture = EventCapture()
+    capture.publish(payloads.tool_start(id="c-1", name="Bash"))
+    # An event that says nothing else has number 1 and the id that goes with it.
+    kept = capture.publish(event(payloads.tool_call(id="c-1", name="Bash")))
+    capture.publish(event(payloads.token(delta="x"), seq=9, event_id="ev-1"))
+    capture.publish(event(payloads.token(delta="y"), seq=4, event_id="ev-1"))
+    assert (kept.seq, kept.event_id) == (2, "ev-000000000002")
+    assert capture.has_event_of(ToolCall)
+    assert [one.seq for one in capture.events] == [1, 2, 9, 4]
+    assert [one.payload.delta for one in capture.events_of(Token)] == ["x", "y"]
+    assert len({one.event_id for one in capture.events}) == 4
+    assert [one.seq for one in capture.log] == [1, 2, 4, 9]
+    assert (capture.publish_count, capture.operations().violations) == (4, ())
+
+
+def test_a_copy_under_another_number_is_kept_once() -> None:
+    capture = EventCapture()
+    asked = payloads.approval_request(request_id="r-1")
+    first = capture.publish(event(asked, seq=3, event_id="ev-1"))
+    assert capture.publish(event(asked, seq=4, event_id="ev-1")) is first
+    assert len(capture.events) == 1
+
+
+def test_a_capture_keeps_what_threads_publish_at_once() -> None:
+    capture = EventCapture()
+    start = threading.Barrier(8)
+
+    def publish(thread: int) -> None:
+        start.wait(timeout=10)
+        for number in range(100):
+            capture.publish(payloads.token(delta=f"{thread} {number}"))
+
+    threads = [threading.Thread(target=publish, args=(number,)) for number in range(8)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join(timeout=30)
+    assert (capture.publish_count, len(capture.events), len(capture.log)) == (800, 800, 800)
+    assert [one.seq for one in capture.events] == list(range(1, 801))
+    for thread in range(8):
+        mine = [one.payload.delta for one in capture.events_of(Token) if one.payload.delta[0] == str(thread)]
+        assert mine == [f"{thread} {number}" for number in range(100)]
