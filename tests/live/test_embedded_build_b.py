@@ -128,7 +128,7 @@ async def test_approvals_are_asked_in_the_session_alone() -> None:
     async with talking(model, build="B") as talk, recording(talk.daemon) as bystander:
         await talk.send("go")
         asked = await talk.recorder.wait_for("approval_request")
-        refused = [
+        refused: list[tuple[dict[str, Any], str]] = [
             ({}, "app_id and request_id required"),
             ({"app_id": APP, "request_id": ""}, "app_id and request_id required"),
             ({"app_id": "none", "request_id": "r"}, "app not deployed"),
@@ -350,7 +350,7 @@ async def test_an_abort_over_the_socket_has_no_event_of_its_own() -> None:
         assert talk.recorder.of("abort") == []
         idle = await talk.recorder.call("abort_turn", {**request, "purge_queue": False})
         assert (idle["was_active"], idle["queue_purged"]) == (False, 0)
-        refusals = [
+        refusals: list[tuple[dict[str, Any], str]] = [
             ({}, "app_id and session_id required"),
             ({**request, "session_id": "x"}, "session not found"),
         ]

@@ -1,0 +1,134 @@
+"""What a client does where the builds of the daemon differ."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from digitorn.testing import AsyncDevClient, EventPayload, LiveEvent, SessionHandle, assertions
+from digitorn.testing._generated import builders
+from digitorn.testing.events import (
+    CredentialAuthRequired,
+    CredentialRequired,
+    MessageDone,
+    PreviewStateChanged,
+    StreamCatchup,
+    Token,
+    TurnTerminal,
+    UserMessage,
+)
+from digitorn.testing.fakes import FakeDaemon, FakeModel
+from live.faces import lose
+
+
+def numbers(events: Iterable[LiveEvent[EventPayload]]) -> list[int]:
+    """Copies of an event have one number, and shapes of their own."""
+    return [event.seq for event in events]
+
+
+async def test_an_open_stream_has_what_was_before(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    """Build A replays on join; on build B it is read over HTTP (contract: events, section 3.1)."""
+    model.will_stream_text(["a", "b"])
+    result = await client.send(session, "go", timeout=10)
+    async with await client.open_event_stream(session) as stream:
+        assert numbers(stream.log.turn(result.correlation_id)) == numbers(result.events)
+    since = result.events[-3].seq
+    async with await client.open_event_stream(session, since=since) as stream:
+        assert numbers(stream.log.turn(result.correlation_id)) == numbers(result.events)[-2:]
+
+
+async def test_a_stream_that_is_opened_while_text_is_written(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle, daemon: FakeDaemon
+) -> None:
+    model.will_stream_text(["a", "b", "c"], delay=0.05)
+    turn = await client.start_turn(session, "go")
+    await turn.wait_for(Token, timeout=10)
+    async with await client.open_event_stream(session) as stream:
+        assert bool(stream.events_of(StreamCatchup)) == (daemon.build == "B")
+        result = await stream.wait_for_turn(turn.correlation_id, timeout=10)
+        assert (result.text, result.content) == ("abc", "abc")
+        assert numbers(result.events) == numbers(turn.events)
+
+
+async def test_a_heartbeat_tells_what_was_dropped(model: FakeModel) -> None:
+    """A live copy may be dropped, and nothing behind it may come for long (contract: events, 5.12)."""
+    with FakeDaemon(build="B", heartbeat=0.05, listen=False) as daemon:
+        daemon.add_app("my-app", model=model)
+        async with daemon.async_client() as client:
+            session = await client.new_session("my-app")
+            async with await client.open_event_stream(session) as stream:
+                lose(stream, lambda frame: "preview" in repr(frame))
+                sent = daemon.publish(session, builders.preview_state_changed(key="k"))
+                found = await stream.wait_for(PreviewStateChanged, timeout=10)
+                assert (found.seq, found.event_id) == (sent.seq, sent.event_id)
+
+
+async def test_a_daemon_that_was_started_anew_is_told_by_its_instance(model: FakeModel) -> None:
+    with FakeDaemon(build="B", listen=False) as daemon:
+        daemon.add_app("my-app", model=model)
+        async with daemon.async_client() as client:
+            session = await client.new_session("my-app")
+            async with await client.open_event_stream(session) as stream:
+                greeting = await stream.wait_for("connected", timeout=10)
+                assert greeting["instance_id"] == daemon.instance_id
+
+
+@pytest.mark.parametrize("code", ["credential_required", "credential_auth_required"])
+async def test_a_turn_without_a_credential_ends_though_nothing_follows_on_build_b(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle, daemon: FakeDaemon, code: Any
+) -> None:
+    """Build A closes it as done; build B pauses it (contract: events, section 5.6)."""
+    model.will_fail(code).will_stream_text(["on"])
+    result = await client.send(session, "go", timeout=10)
+    assert (result.status, result.content) == ("failed", "")
+    assert [error.code for error in result.errors] == [code]
+    last = result.events[-1].payload
+    if daemon.build == "B":
+        assert isinstance(last, CredentialRequired | CredentialAuthRequired)
+    else:
+        assert isinstance(last, MessageDone)
+    assert (await client.send(session, "again", timeout=10)).content == "on"
+
+
+async def test_a_drained_message_that_failed_before_its_turn_ends(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    """On build B it has an error alone (contract: events, section 6.7)."""
+    model.will_stream_text(["x"] * 5, delay=0.01).will_fail("session_busy", "busy")
+    first, second = [await client.start_turn(session, text) for text in "12"]
+    assert (await first.result(timeout=10)).ok
+    result = await second.result(timeout=10)
+    assert (result.status, result.error) == ("failed", "busy")
+
+
+async def test_a_turn_ends_with_the_last_event_of_its_build(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle, daemon: FakeDaemon
+) -> None:
+    model.will_stream_text(["a"]).will_stream_text(["b"])
+    last = MessageDone if daemon.build == "A" else TurnTerminal
+    for text in "ab":
+        turn = await client.start_turn(session, text)
+        events = [event async for event in turn]
+        assert isinstance(events[0].payload, UserMessage)
+        assert isinstance(events[-1].payload, last)
+        assert {event.correlation_id for event in events} == {turn.correlation_id}
+        assert numbers((await turn.result()).events) == numbers(events)
+    assert turn.stream.operations().violations == ()
+
+
+@pytest.mark.parametrize("build", ["A", "B"])
+async def test_a_last_event_that_is_nowhere_does_not_hold_up_its_turn(model: FakeModel, build: Any) -> None:
+    """A build may promise `turn_terminal` and not send it: that costs a moment, not the turn."""
+    model.will_stream_text(["a"])
+    with FakeDaemon(build=build, listen=False, log_delay=60.0) as daemon:
+        daemon.add_app("my-app", model=model)
+        async with daemon.async_client() as client:
+            session = await client.new_session("my-app")
+            async with await client.open_event_stream(session) as stream:
+                lose(stream, lambda frame: "'turn_terminal'" in repr(frame))
+                accepted = await client.post_message_raw(session, "go")
+                result = await stream.wait_for_turn(accepted, timeout=10)
+                assert (result.status, result.content) == ("completed", "a")
+                assert assertions.event_count(result.events, TurnTerminal, 0)
