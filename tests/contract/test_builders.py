@@ -34,8 +34,8 @@ def test_each_event_type_has_a_builder_whose_output_keeps_to_the_contract(spec: 
     assert schema_faults(dict(made)) == []
     assert faults_of(dict(made)) == []
     log = EventLog(strict=True)
-    read = log.feed(dict(made))
-    assert read is not None
+    read = log.feed(dict(made)) or log.log_only[0]
+    assert len(log) + len(log.log_only) == 1
     assert not isinstance(read.payload, InvalidPayload | UnknownPayload)
     assert (read.payload, read.kind, read.op_type, read.op_state) == (
         built,

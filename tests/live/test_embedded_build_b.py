@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from digitorn.testing._generated.builders import preview_state_changed
-from digitorn.testing._generated.events import EventEnvelope
+from digitorn.testing._generated.events import EventEnvelope, LoggedCompactDone
 from digitorn.testing.fakes import FakeDaemon, FakeModel
 from digitorn.testing.fakes._log import RingBuffer, SessionLog
 from live.test_embedded_queue import busy_model, release
@@ -381,6 +381,19 @@ async def test_rows_that_are_never_sent_spend_numbers() -> None:
         assert not any("op_id" in one for one in rows)
         ops = (await talk.get("/active-ops"))["active_ops"]
         assert ops == []
+
+
+async def test_a_compaction_is_logged_beside_its_event() -> None:
+    model = FakeModel().will_respond_with_text("a", times=None)
+    async with talking(model, build="B") as talk:
+        for _ in range(4):
+            await turn(talk)
+        await talk.act("/compact")
+        event = await talk.recorder.wait_for("compaction")
+        row = (await talk.log())[-1]
+        assert (row["type"], row["seq"]) == ("compact_done", event["seq"] + 1)
+        assert row["payload"]["cutoff_seq"] == event["payload"]["compacted_range"]["to_seq"]
+        assert LoggedCompactDone.from_wire(row["payload"]).summary == event["payload"]["summary_text"]
 
 
 async def test_gaps_are_filled_over_http() -> None:

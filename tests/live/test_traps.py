@@ -223,8 +223,9 @@ async def test_trap_04_result_is_not_the_end_of_a_turn() -> None:
 
 
 async def test_trap_04_turn_terminal_is_the_last_event_of_a_turn_and_leaks_into_no_other() -> None:
-    model = FakeModel().will_respond_with_text("a").will_respond_with_text("b")
-    async with session_on("B", model) as (_, client, session):
+    # The turn has no gap that would make a client read the log anyhow, nor is the log there at once.
+    model = FakeModel().will_fail("rate_limited").will_respond_with_text("b")
+    async with session_on("B", model, log_delay=0.2) as (_, client, session):
         async with await client.open_event_stream(session) as stream:
             tap = Tap(stream)
             tap.hold("turn_terminal")
@@ -316,9 +317,11 @@ async def test_trap_07_the_same_thing_under_different_shapes(build: Build) -> No
             )
             assert [error.message for error in result.errors] == ["slow down"]
             # An agent's life, and what is derived from the tool call that it came from: one operation.
-            agent = {"agent_id": "agent-1", "status": "completed"}
-            daemon.publish(session, builders.agent_event(action="agent_result", **agent))
-            daemon.publish(session, builders.agent_event(action="agent", name="Agent", **agent))
+            for told in (
+                builders.agent_event(action="agent_result", agent_id="agent-1", status="completed"),
+                builders.agent_event(action="agent", name="Agent", agent_id="agent-1", status="completed"),
+            ):
+                daemon.publish(session, told)
             # A change of the memory, from the tool and from the relay: two names, and two events.
             daemon.publish(session, builders.memory_update(action="task_create", name="memory.task"))
             daemon.publish(session, builders.memory_update(action="add_todo", result={"todos": []}))

@@ -52,6 +52,19 @@ def test_the_fixtures_are_of_one_daemon(pytester: pytest.Pytester, run: Run) -> 
     assert _tracking._trackers == ()
 
 
+def test_what_the_script_does_not_answer_fails_the_test(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(
+        """
+        def test_it(dev_client, fake_model, session):
+            dev_client.send(session, "hello?", timeout=10)
+        """
+    )
+    result = run()
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*ScriptMismatch*"])
+    assert "hello?" in result.stdout.str()
+
+
 def test_builders_are_of_the_tests_app(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makepyfile(
         """

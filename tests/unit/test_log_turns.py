@@ -214,3 +214,42 @@ def test_whatever_the_arrival_readers_get_what_the_log_has_in_order(
         assert seqs(arrived) == seqs(log.turn(turn))
         assert seqs(log.subscribe_turn(lambda _: None, turn).existing) == seqs(arrived)
     assert not log.is_holding
+
+
+def test_a_last_word_on_a_turn_that_has_ended_takes_nothing_from_the_next() -> None:
+    """Behind the done event of a turn there may be one more, and the next turn may have begun by then."""
+    log = EventLog(session_id=SESSION)
+    b: Arrived = []
+    log.subscribe_turn(b.append, "b")
+    terminal = {"correlation_id": "a", "session_id": SESSION, "status": "completed"}
+    for one in (
+        of_turn("a", "message_started", seq=1),
+        of_turn("a", "message_done", seq=2, state="completed"),
+        of_turn("b", "message_started", seq=3),
+        frame("turn_terminal", terminal, seq=4, correlation_id="a", op_id="a", op_state="completed"),
+        approval_request("early", seq=5),
+        of_turn("b", "token", seq=8),
+    ):
+        log.feed(one)
+    log.give_up(8)
+    log.feed(approval_request("late", seq=7))
+    log.feed(of_turn("b", "message_done", seq=9, state="completed"))
+    assert seqs(b) == [3, 5, 8, 7, 9]
+    assert seqs(log.turn("b")) == [3, 5, 7, 8, 9]
+    assert seqs(log.turn("a")) == [1, 2, 4]
+
+
+def test_rows_that_are_never_sent_have_a_number_and_are_no_events() -> None:
+    log = EventLog(session_id=SESSION, strict=True)
+    arrived: Arrived = []
+    log.subscribe_turn(arrived.append, "a")
+    row = of_turn("a", "user_message", seq=2)
+    del row["event_id"], row["op_id"]
+    assert log.feed(of_turn("a", "message_started", seq=1)) is not None
+    assert log.feed(of_turn("a", "token", seq=4)) is not None
+    assert seqs(arrived) == [1]
+    # One that holds a message of the conversation may have the type of an event.
+    assert log.feed({**row, "kind": "message"}) is None
+    assert log.feed({**row, "type": "tool_result", "seq": 3}) is None
+    assert seqs(arrived) == [1, 4]
+    assert (seqs(log.events()), seqs(log.log_only), log.has_gap(0)) == ([1, 4], [2, 3], False)

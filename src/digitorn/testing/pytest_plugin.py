@@ -185,12 +185,13 @@ def _folder(item: pytest.Item) -> ArtifactsFolder | None:
 
 
 @pytest.fixture
-def fake_model() -> "FakeModel":
-    """The scripted model of `fake_daemon`."""
+def fake_model() -> "Iterator[FakeModel]":
+    """The scripted model of `fake_daemon`. A request that its script does not answer fails the test."""
     _needs_daemon_extra()
     from .fakes import FakeModel
 
-    return FakeModel()
+    with FakeModel() as model:
+        yield model
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ def test_a_turn_ends_with_the_last_event_of_its_build(
         assert isinstance(events[-1].payload, last)
         assert {event.correlation_id for event in events} == {turn.correlation_id}
         assert numbers(turn.result().events) == numbers(events)
-    assert turn.stream.operations().violations == ()
+        assert turn.stream.operations().violations == ()
 
 
 @pytest.mark.parametrize("build", ["A", "B"])

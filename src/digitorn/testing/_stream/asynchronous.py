@@ -308,7 +308,7 @@ class AsyncLiveEventStream(StreamBase):
 
     def _compare(self, current_seq: int | None) -> None:
         """Asks the daemon's log when a heartbeat tells of more than is here."""
-        if current_seq is not None and current_seq > max(self.log.last_seq, self._asked_for):
+        if current_seq is not None and current_seq > max(self.log.highest_number, self._asked_for):
             # Asked once: the number may be one that nobody gets.
             self._asked_for = current_seq
             self._spawn(self._fill_gaps_at_last())

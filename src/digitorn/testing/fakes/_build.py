@@ -3,7 +3,13 @@
 from collections.abc import Callable
 from typing import Literal, Protocol, TypeAlias
 
-from digitorn.testing._generated.events import ApprovalRequest, EventEnvelope, EventPayload, MessageStarted
+from digitorn.testing._generated.events import (
+    ApprovalRequest,
+    Compaction,
+    EventEnvelope,
+    EventPayload,
+    MessageStarted,
+)
 from digitorn.testing._generated.messages import JoinSessionAck, JoinSessionRequest
 
 from ._envelopes import Op
@@ -89,6 +95,10 @@ class Build(Protocol):
 
     def said(self, turn: Turn, message: ModelMessage) -> None:
         """Notes a message of the assistant, or the result of a tool."""
+        ...
+
+    def compacted(self, session: Session, payload: Compaction) -> None:
+        """Notes that a conversation was compacted."""
         ...
 
     async def ask_approval(self, session: Session, payload: ApprovalRequest, op: Op) -> None:

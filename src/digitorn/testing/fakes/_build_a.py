@@ -6,6 +6,7 @@ from typing import ClassVar, Final
 from digitorn.testing._generated._runtime import EventPayload
 from digitorn.testing._generated.events import (
     ApprovalRequest,
+    Compaction,
     CredentialRequired,
     Error,
     EventEnvelope,
@@ -138,6 +139,9 @@ class BuildA:
 
     def said(self, turn: Turn, message: ModelMessage) -> None:
         """Logs nothing beside the events."""
+
+    def compacted(self, session: Session, payload: Compaction) -> None:
+        """Logs nothing beside the event."""
 
     async def ask_approval(self, session: Session, payload: ApprovalRequest, op: Op) -> None:
         """Asks in the session's room, and once more in the user's room (contract: events, section 2)."""

@@ -11,11 +11,13 @@ from digitorn.testing._generated.events import (
     ApprovalRequest,
     AssistantMessage,
     AssistantMessagePartial,
+    Compaction,
     Connected,
     CredentialAuthRequired,
     CredentialRequired,
     EventEnvelope,
     Heartbeat,
+    LoggedCompactDone,
     LoggedToolCall,
     MessageCancelled,
     MessageDone,
@@ -226,6 +228,19 @@ class BuildB:
         for call in message.tool_calls:
             row = LoggedToolCall(id=call.id, name=call.name, arguments=dict(call.params))
             self._bus.log(turn.session, row, correlation_id=turn.correlation_id)
+
+    def compacted(self, session: Session, payload: Compaction) -> None:
+        """Logs what it came to, under a type of its own (contract: events, section 5.7)."""
+        row = LoggedCompactDone(
+            cutoff_seq=payload.compacted_range.to_seq,
+            summary=payload.summary_text,
+            strategy=payload.strategy,
+            tokens_estimate=payload.tokens_after,
+            model=MODEL_NAME,
+            key_event_count=0,
+            compaction_at_ts=time.time(),
+        )
+        self._bus.log(session, row)
 
     async def ask_approval(self, session: Session, payload: ApprovalRequest, op: Op) -> None:
         """Asks in the session's room alone (contract: events, section 2)."""

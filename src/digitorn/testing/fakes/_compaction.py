@@ -8,6 +8,7 @@ from digitorn.testing._generated.events import Compaction
 from digitorn.testing._generated.models import CompactedSession
 from digitorn.testing._generated.payloads import CompactionRange
 
+from ._build import Build
 from ._bus import EventBus
 from ._context import estimate_messages
 from ._conversation import Cut, Entry
@@ -21,12 +22,13 @@ _KEPT: Final = 4
 _LONGEST_LINE: Final = 80
 
 
-async def compact(session: Session, bus: EventBus) -> CompactedSession:
+async def compact(session: Session, bus: EventBus, build: Build) -> CompactedSession:
     """Puts a summary in the place of all but the last messages that the model sees.
 
     Args:
         session: The session.
         bus: Where the event is published.
+        build: What is logged of it.
     """
     conversation = session.conversation
     seen = conversation.for_model()
@@ -56,6 +58,7 @@ async def compact(session: Session, bus: EventBus) -> CompactedSession:
         tool_injection_mode="direct",
     )
     await bus.publish(session, payload, Op(f"op-compact-{uuid.uuid4().hex[:12]}", "compact", "completed"))
+    build.compacted(session, payload)
     return CompactedSession(before=len(seen), after=len(left), freed=len(seen) - len(left))
 
 

@@ -276,12 +276,17 @@ class FakeDaemon:
         """Waits until no turn runs, no message waits, and no function of a tool is left.
 
         Args:
-            timeout: Seconds to wait.
+            timeout: Seconds to wait; 0 only looks.
 
         Raises:
             EventTimeout: Something is left; the error says what.
+            ValueError: `timeout` is negative.
         """
+        if timeout < 0:
+            raise ValueError(f"timeout={timeout:g}: the seconds to wait cannot be negative")
         state = self._running()
+        if timeout == 0 and not state.unfinished():
+            return
         draining = self._running_thread().submit(state.drain())
         try:
             draining.result(timeout)
