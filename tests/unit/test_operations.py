@@ -1,6 +1,8 @@
 """Operations: what the events of one op_id fold into, and which changes of state the contract forbids."""
 
 import random
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -118,6 +120,19 @@ def test_no_transition_leaves_a_terminal_state_but_with_a_reason() -> None:
     assert all(one.section for one in TRANSITIONS)
 
 
+def test_the_documentation_has_every_known_transition() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\w+) \| ([\w, ]+) \| ([\w, ]+) \| (.*)\|$", page, re.MULTILINE)
+    told = {
+        (type, before, after, "it stays" in note)
+        for type, some, others, note in rows[1:]
+        for before in some.split(", ")
+        for after in others.split(", ")
+    }
+    known = {(one.type, one.before, after, one.keeps) for one in TRANSITIONS for after in one.after}
+    assert told == known
+
+
 def test_only_the_event_that_may_do_it_ends_a_call_as_cancelled() -> None:
     assert states("running", "cancelled", type="tool", payload=payloads.bg_task_update()).violations == ()
     assert len(states("running", "cancelled", type="tool").violations) == 1
@@ -130,7 +145,7 @@ def test_a_state_that_the_type_has_not_is_reported_and_what_follows_is_not() -> 
         (None, "pending"),
         ("pending", "waiting_approval"),
     ]
-    assert "tool 'hook' (op) began as pending by hook (seq 11)" == str(found.violations[0])
+    assert str(found.violations[0]) == "tool 'hook_id' (op) began as pending by hook (seq 11)"
     assert found[0].state == "completed"
     parked = states("running", "waiting_approval", "waiting_approval", "running", "completed", type="tool")
     assert [(one.before, one.after) for one in parked.violations] == [("running", "waiting_approval")]

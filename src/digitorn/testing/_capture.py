@@ -113,4 +113,8 @@ class EventCapture:
 def _are_same(one: AnyEvent, other: AnyEvent) -> bool:
     """Whether two events under one id tell the same; a copy may have a number of its own
     (contract: events, section 8, trap 1)."""
-    return (one.type, one.op_id, one.raw.get("payload")) == (other.type, other.op_id, other.raw.get("payload"))
+    return (one.type, one.op_id, one.raw.get("payload")) == (
+        other.type,
+        other.op_id,
+        other.raw.get("payload"),
+    )

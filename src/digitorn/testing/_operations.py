@@ -115,9 +115,7 @@ TRANSITIONS: Final = (
     Transition(
         type="turn", before="completed", after=("running",), section="8, trap 3", by=_LATE, keeps=True
     ),
-    Transition(
-        type="turn", before="failed", after=("running",), section="8, trap 3", by=_LATE, keeps=True
-    ),
+    Transition(type="turn", before="failed", after=("running",), section="8, trap 3", by=_LATE, keeps=True),
     Transition(
         type="turn", before="cancelled", after=("running",), section="8, trap 3", by=_LATE, keeps=True
     ),
@@ -513,15 +511,20 @@ class _Fold:
         if op_id is None:
             return
         draft = self._drafts.get((event.session_id, op_id))
+        is_first = draft is None
         if draft is None:
             draft = self._drafts[event.session_id, op_id] = _Draft(event, op_id, turn)
             state = _state_told(event, draft.type)
-            if event.session_id in self._whole and isinstance(event.payload, _ENDS) and state in TERMINAL_STATES:
+            if (
+                event.session_id in self._whole
+                and isinstance(event.payload, _ENDS)
+                and state in TERMINAL_STATES
+            ):
                 draft.forbidden.append((None, state, event))
         if event.op_type == "turn":
             draft.turn = op_id
         draft.take(event)
-        if isinstance(event.payload, ToolStart) and turn is not None:
+        if is_first and isinstance(event.payload, ToolStart) and turn is not None:
             enclosing = self._drafts.get((event.session_id, turn))
             if enclosing is not None:
                 enclosing.note_start(event)

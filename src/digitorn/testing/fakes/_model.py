@@ -252,7 +252,11 @@ class FakeModel(Script):
         check_times(times)
         if predicate is not None and not callable(predicate):
             raise TypeError(f"a predicate takes a request, got {predicate!r}; a text goes to contains=")
-        for name, text in {"contains": contains, "matches": matches, "tool_result_of": tool_result_of}.items():
+        for name, text in {
+            "contains": contains,
+            "matches": matches,
+            "tool_result_of": tool_result_of,
+        }.items():
             if text == "":
                 raise ValueError(f"{name} is empty, so that it says nothing of a request")
         for name, text in {"contains": contains, "tool_result_of": tool_result_of}.items():

@@ -237,7 +237,12 @@ class Script:
         self._wait = 0.0
 
     def will_respond_with_text(
-        self, text: str, *, thinking: str | None = None, usage: Usage | None = None, times: int | None | NotGiven = NOT_GIVEN
+        self,
+        text: str,
+        *,
+        thinking: str | None = None,
+        usage: Usage | None = None,
+        times: int | None | NotGiven = NOT_GIVEN,
     ) -> Self:
         """Answers with a text in one piece.
 
@@ -281,7 +286,11 @@ class Script:
         return self._add(reply, times)
 
     def will_stream_forever(
-        self, chunks: Iterable[str] = ("and so on ",), *, delay: float = 0.01, times: int | None | NotGiven = NOT_GIVEN
+        self,
+        chunks: Iterable[str] = ("and so on ",),
+        *,
+        delay: float = 0.01,
+        times: int | None | NotGiven = NOT_GIVEN,
     ) -> Self:
         """Streams pieces of text again and again, until the request is cut off.
 
@@ -395,7 +404,9 @@ class Script:
         said = (text,) if text else ()
         return self._add(Reply(said, thinking=thinking, calls=found, usage=usage), times)
 
-    def will_ask_user(self, question: str, *, choices: Sequence[str] = (), times: int | None | NotGiven = NOT_GIVEN) -> Self:
+    def will_ask_user(
+        self, question: str, *, choices: Sequence[str] = (), times: int | None | NotGiven = NOT_GIVEN
+    ) -> Self:
         """Asks the user: an approval of the tool `ask_user`, whose message becomes the tool's result.
 
         Args:
