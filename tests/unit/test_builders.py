@@ -9,6 +9,7 @@ from digitorn.testing import (
     EventCapture,
     EventLog,
     InvalidPayload,
+    Operations,
     SessionHandle,
     TurnResult,
     UnknownPayload,
@@ -56,6 +57,77 @@ def test_an_event_has_the_envelope_of_its_type() -> None:
         *("approval", "r-1", "waiting_approval"),
         None,
     )
+
+
+def test_what_a_payload_leaves_open_is_as_in_the_envelope() -> None:
+    asked = event(payloads.approval_request(), seq=5, app_id="a-9", session_id="s-9", user_id="u-9")
+    payload = asked.payload
+    assert (payload.app_id, payload.session_id, payload.user_id) == ("a-9", "s-9", "u-9")
+    assert payload.request_id == payload.op_id == asked.op_id
+    assert event(payloads.approval_request(), seq=6).op_id != asked.op_id
+    assert asked.raw["payload"]["session_id"] == "s-9"
+    begun = event(payloads.message_started(), correlation_id="fp-9")
+    assert (begun.correlation_id, begun.op_id, begun.payload.correlation_id) == ("fp-9",) * 3
+    assert event(payloads.tool_start(), correlation_id="fp-9").payload.correlation_id == "fp-9"
+    beat = event(payloads.turn_heartbeat(), correlation_id="fp-9")
+    assert beat.payload.turn.correlation_id == "fp-9"
+    assert event(payloads.tool_start(), op_id="c-9").payload.id == "c-9"
+    assert event(payloads.tool_start(call_id="c-9")).op_id == "c-9"
+    assert event(payloads.terminal_output(op_parent_id="c-9")).op_parent_id == "c-9"
+    assert event(payloads.terminal_output(), op_parent_id="c-9").payload.op_parent_id == "c-9"
+
+
+def test_what_a_payload_says_stays() -> None:
+    asked = event(payloads.approval_request(request_id="r-1", session_id="s-2"), session_id="s-9")
+    assert (asked.payload.session_id, asked.payload.op_id, asked.op_id) == ("s-2", "r-1", "r-1")
+    begun = event(payloads.message_started(correlation_id="fp-2"), correlation_id="fp-9")
+    assert (begun.payload.correlation_id, begun.correlation_id) == ("fp-2", "fp-9")
+    assert event(payloads.message_started(correlation_id="fp-2")).op_id == "fp-2"
+
+
+def test_single_events_belong_together() -> None:
+    turn = [payloads.message_started(), payloads.token(delta="x"), payloads.tool_start(name="Bash")]
+    events = [event(one, seq=seq) for seq, one in enumerate([*turn, payloads.message_done()], 1)]
+    found = Operations.of(events)
+    assert [(one.type, one.state, one.turn) for one in found] == [
+        ("turn", "completed", "fp-000000000001"),
+        ("tool", "running", "fp-000000000001"),
+    ]
+    calls = [event(payloads.tool_call(), seq=seq) for seq in (1, 2)]
+    assert len(Operations.of(calls)) == 2
+    assert not found.violations
+    assert not Operations.of(calls).violations
+
+
+@pytest.mark.parametrize("seq", [0, -1])
+def test_a_number_that_stands_for_none_is_refused(seq: int) -> None:
+    with pytest.raises(ValueError, match=f"seq={seq}: the events of a session are counted up from 1"):
+        event(payloads.token(), seq=seq)
+    with pytest.raises(ValueError, match="counted up from 1"):
+        TurnBuilder(start_seq=seq)
+
+
+def test_a_turn_refuses_what_it_cannot_play() -> None:
+    with pytest.raises(ValueError, match="'nope' is no code of a failed turn; they are credential_auth_req"):
+        TurnBuilder().error("nope")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - on purpose
+    with pytest.raises(ValueError, match="the turn begins with 'a'; another message begins another turn"):
+        TurnBuilder().user("a").user("b")
+    with pytest.raises(TypeError, match="JSON"):
+        TurnBuilder().tool("Read", {"path": object()})
+
+
+def test_what_a_tool_is_given_and_gives_is_copied_when_it_is_said() -> None:
+    params: dict[str, object] = {"paths": ["a"]}
+    answer: dict[str, object] = {"lines": [1]}
+    turn = TurnBuilder().tool("Read", params, result=answer).tool("Read", result="text")
+    for told in (params["paths"], answer["lines"]):
+        assert isinstance(told, list)
+        told.append("b")
+    calls = [one.payload for one in turn.build() if isinstance(one.payload, ToolCall)]
+    assert [(one.params, one.result) for one in calls] == [
+        ({"paths": ["a"]}, {"lines": [1]}),
+        ({}, {"output": "text"}),
+    ]
 
 
 def test_what_is_given_wins() -> None:

@@ -28,6 +28,7 @@ class EventCapture:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._last: int = 0
         self.reset()
 
     def publish(self, published: EventPayload | AnyEvent) -> AnyEvent:
