@@ -18,6 +18,13 @@ def daemon_threads() -> list[threading.Thread]:
     return [one for one in threading.enumerate() if one.name.startswith("fake-daemon")]
 
 
+def test_the_sessions_of_a_daemon_can_be_gone_through() -> None:
+    with FakeDaemon() as daemon, daemon.client() as client:
+        daemon.add_app(APP)
+        made = [client.new_session(APP).session_id for _ in range(2)]
+        assert [one.id for one in daemon.sessions] == made
+
+
 def test_stop_leaves_nothing_running_and_may_be_repeated() -> None:
     daemon = FakeDaemon().start()
     url = daemon.url

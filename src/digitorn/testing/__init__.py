@@ -21,6 +21,7 @@ from ._approvals import (
 from ._async.client import AsyncDevClient as AsyncDevClient
 from ._async.turn import AsyncTurn
 from ._capture import EventCapture
+from ._connect import ClientOptions
 from ._errors import (
     ApiError,
     AppNotPortable,
@@ -64,6 +65,7 @@ __all__ = [
     "AppHandle",
     "AsyncDevClient",
     "DevClient",
+    "ClientOptions",
     "SessionHandle",
     "ToolDefinition",
     # traffic

@@ -3,10 +3,32 @@
 import os
 import ssl
 from functools import lru_cache
+from typing import TypedDict
 
+from ._approvals import ApprovalPolicy
 from ._endpoints import SCHEME
 
 DEFAULT_DAEMON_URL = "http://127.0.0.1:8000"
+
+
+class ClientOptions(TypedDict, total=False):
+    """Arguments of `DevClient` and `AsyncDevClient`, where something else makes them; see there.
+
+    Attributes:
+        daemon_url: Base URL of the daemon.
+        auto_approve: Approve tool calls that ask in turns of this client.
+        timeout: Seconds for one call, and for a turn.
+        token: Access token.
+        approvals: Decides what asks in turns of this client.
+        keep_exchanges: How many of the last REST calls the client keeps.
+    """
+
+    daemon_url: str | None
+    auto_approve: bool
+    timeout: float
+    token: str | None
+    approvals: ApprovalPolicy | None
+    keep_exchanges: int
 
 
 def resolve_daemon_url(daemon_url: str | None) -> str:

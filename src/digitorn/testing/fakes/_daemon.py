@@ -3,11 +3,12 @@
 import concurrent.futures
 import secrets
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self, Unpack
 
 from digitorn.testing._app_builder import AppBuilder
+from digitorn.testing._connect import ClientOptions
 from digitorn.testing._endpoints import SCHEME, register
 from digitorn.testing._errors import EventTimeout
 from digitorn.testing._event import AnyEvent, decode
@@ -215,7 +216,7 @@ class FakeDaemon:
     # --- what it holds
 
     def token(self, user: User | str | None = None, *, expires_in: float | None = None) -> str:
-        """A new access token.
+        """A new access token. It is hidden in what is recorded, like those of clients.
 
         Args:
             user: The user, or a user name, email address or id; the default user, an administrator, if left
@@ -231,9 +232,11 @@ class FakeDaemon:
         found = users.find(name if name is not None else DEFAULT_USER)
         if found is None:
             raise ValueError(f"the embedded daemon has no user {name!r}; add_user() makes one")
-        return users.access_token(found, expires_in=expires_in)
+        made = users.access_token(found, expires_in=expires_in)
+        self.exchanges.redactor.learn(made)
+        return made
 
-    def client(self, **options: Any) -> "DevClient":
+    def client(self, **options: Unpack[ClientOptions]) -> "DevClient":
         """A client of this daemon, signed in as the default user.
 
         Args:
@@ -243,7 +246,7 @@ class FakeDaemon:
 
         return DevClient(**self._signed_in(options))
 
-    def async_client(self, **options: Any) -> "AsyncDevClient":
+    def async_client(self, **options: Unpack[ClientOptions]) -> "AsyncDevClient":
         """An asynchronous client of this daemon, signed in as the default user.
 
         Args:
@@ -253,23 +256,25 @@ class FakeDaemon:
 
         return AsyncDevClient(**self._signed_in(options))
 
-    def in_process_client(self, **options: Any) -> "DevClient":
+    def in_process_client(self, **options: Unpack[ClientOptions]) -> "DevClient":
         """A client that reaches this daemon without a socket: REST over ASGI, events handed over.
 
         Args:
             options: Further arguments of `DevClient`.
         """
-        return self.client(daemon_url=self._running_endpoint().url, **options)
+        here: ClientOptions = {"daemon_url": self._running_endpoint().url, **options}
+        return self.client(**here)
 
-    def async_in_process_client(self, **options: Any) -> "AsyncDevClient":
+    def async_in_process_client(self, **options: Unpack[ClientOptions]) -> "AsyncDevClient":
         """The asynchronous equal of `in_process_client`.
 
         Args:
             options: Further arguments of `AsyncDevClient`.
         """
-        return self.async_client(daemon_url=self._running_endpoint().url, **options)
+        here: ClientOptions = {"daemon_url": self._running_endpoint().url, **options}
+        return self.async_client(**here)
 
-    def _signed_in(self, options: Mapping[str, Any]) -> dict[str, Any]:
+    def _signed_in(self, options: ClientOptions) -> ClientOptions:
         return {"daemon_url": self.url, "token": self.token(), **options}
 
     def drain(self, timeout: float = 5.0) -> None:
