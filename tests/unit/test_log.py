@@ -263,3 +263,33 @@ def test_rows_without_a_session_belong_to_the_log_that_reads_them() -> None:
     assert log.feed({key: value for key, value in row.items() if key != "event_id"}) is None
     assert log.feed(token("a", seq=4)) is None
     assert [event.session_id for event in log] == [SESSION]
+
+
+def test_a_number_that_was_given_out_again_is_another_event() -> None:
+    """A daemon that was restarted goes on behind its log (contract: events, section 4.2)."""
+    log = EventLog(session_id="s")
+    snapshot: dict[str, object] = {"type": "queue:snapshot", "seq": 2, "session_id": "s", "payload": {}}
+    first = {"type": "token", "seq": 1, "session_id": "s", "event_id": "ev-1", "payload": {"delta": "a"}}
+    assert log.feed(first) is not None
+    assert log.feed(snapshot) is not None
+    assert log.feed(snapshot) is None
+    assert log.feed({**first, "seq": 2, "event_id": "ev-2"}) is not None
+    assert log.feed({**first, "event_id": "ev-3"}) is not None
+    # One without an id may be a copy of any.
+    assert log.feed({key: value for key, value in first.items() if key != "event_id"}) is None
+    assert log.feed({**first, "seq": 2, "event_id": None}) is None
+    assert log.duplicates == 3
+    assert [one.event_id for one in log.events_of("token")] == ["ev-1", "ev-3", "ev-2"]
+
+
+def test_up_to_where_nothing_is_missing() -> None:
+    log = EventLog(session_id="s")
+    for seq in (1, 2, 5, 6, 9):
+        log.feed({"type": "token", "seq": seq, "session_id": "s", "payload": {"delta": "a"}})
+    assert log.complete_upto(0) == 2
+    log.give_up(9)
+    assert [log.complete_upto(since) for since in (0, 3, 4, 6, 8, 20)] == [2, 3, 6, 6, 9, 20]
+    log.feed({"type": "token", "seq": 3, "session_id": "s", "payload": {"delta": "a"}})
+    assert log.complete_upto(0) == 3
+    log.feed({"type": "token", "seq": 4, "session_id": "s", "payload": {"delta": "a"}})
+    assert log.complete_upto(0) == 6

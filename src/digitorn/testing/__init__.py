@@ -52,6 +52,7 @@ from ._operations import ForbiddenTransition, Operation, Operations
 from ._recording_approvals import RecordingApprovals
 from ._select import EventSelector
 from ._stream import AsyncLiveEventStream, LiveEventStream
+from ._stream.connection import ConnectionState, ReconnectPolicy, StreamConnection
 from ._sync.client import DevClient
 from ._sync.turn import Turn
 from ._tools import ToolDefinition
@@ -92,6 +93,7 @@ __all__ = [
     "is_question",
     # events
     "AsyncLiveEventStream",
+    "ConnectionState",
     "EventCapture",
     "EventLog",
     "EventPayload",
@@ -100,6 +102,8 @@ __all__ = [
     "InvalidPayload",
     "LiveEvent",
     "LiveEventStream",
+    "ReconnectPolicy",
+    "StreamConnection",
     "UnknownPayload",
     # operations
     "ForbiddenTransition",

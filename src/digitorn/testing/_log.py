@@ -110,7 +110,8 @@ class EventLog:
         self._nameless: list[AnyEvent] = []
         self._by_op: dict[str, list[AnyEvent]] = {}
         self._seen_ids: set[tuple[str | None, str]] = set()
-        self._seen_seqs: set[tuple[str | None, int]] = set()
+        self._seen_seqs: dict[tuple[str | None, int], str | None] = {}
+        self._snapshot_seqs: set[tuple[str | None, int]] = set()
         self._foreign: list[AnyEvent] = []
         self._log_only: list[AnyEvent] = []
         self._duplicates = 0
@@ -174,10 +175,25 @@ class EventLog:
             self._seen_ids.add(key)
         if event.is_numbered:
             numbered = (event.session_id, event.seq)
-            brings_number = numbered not in self._seen_seqs
-            is_copy = is_copy or not brings_number
-            self._seen_seqs.add(numbered)
+            brings_number = numbered not in self._seen_seqs and numbered not in self._snapshot_seqs
+            is_copy = self._has_its_number(event, numbered) or is_copy
         return is_copy, brings_number
+
+    def _has_its_number(self, event: AnyEvent, numbered: tuple[str | None, int]) -> bool:
+        """Whether an event with this number is here and can be the same one.
+
+        A daemon that was restarted gives out the numbers of snapshots, and of what it had not logged, once
+        more (contract: events, section 4.2).
+        """
+        if protocol.is_snapshot(event):
+            is_here = numbered in self._snapshot_seqs
+            self._snapshot_seqs.add(numbered)
+            return is_here
+        if numbered not in self._seen_seqs:
+            self._seen_seqs[numbered] = event.event_id
+            return False
+        before = self._seen_seqs[numbered]
+        return event.event_id is None or before is None or before == event.event_id
 
     def _insert(self, event: AnyEvent) -> None:
         place = event.seq if event.is_numbered else self._last_seq
@@ -287,6 +303,15 @@ class EventLog:
         """
         with self._lock:
             return self._numbers.has_gap(since)
+
+    def complete_upto(self, since: int) -> int:
+        """The number up to which nothing above `since` is missing; copies count as come.
+
+        Args:
+            since: The number below which nothing is asked.
+        """
+        with self._lock:
+            return self._numbers.complete_upto(since)
 
     @property
     def duplicates(self) -> int:

@@ -42,6 +42,13 @@ class Sequence(Generic[T]):
         """Whether a number between `since` and the highest is missing, given up or not."""
         return self.is_holding or any(last > since for _, last in self._gaps)
 
+    def complete_upto(self, since: int) -> int:
+        """The number up to which none above `since` is missing, given up or not."""
+        for first, last in self._gaps:
+            if last > since:
+                return max(since, first - 1)
+        return max(since, self.frontier)
+
     def arrive(self, number: int, item: T | None) -> list[T]:
         """Takes a number, once, and gives what can be released.
 
@@ -66,7 +73,7 @@ class Sequence(Generic[T]):
     def begin_at(self, number: int) -> list[T]:
         """Begins anew behind this number; missing ones below it are no gaps. Gives what is below it."""
         released = self._release(number)
-        self.frontier = max(self.frontier, number)
+        self.frontier = number
         self._gaps.clear()
         return released + self._release(self.frontier)
 

@@ -6,6 +6,8 @@ The builds differ in all three; what is decided here is decided by what arrives,
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal, TypeAlias
 
+from pydantic import ValidationError
+
 from ._errors import ContractViolation
 from ._event import AnyEvent
 from ._generated.events import (
@@ -17,6 +19,7 @@ from ._generated.events import (
     ApprovalsSnapshot,
     AssistantMessage,
     AssistantMessagePartial,
+    Connected,
     CredentialAuthRequired,
     CredentialRequired,
     Error,
@@ -64,8 +67,15 @@ SETTLE_SECONDS: Final = (0.1, 0.5)
 VISIBLE_SECONDS: Final = 1.0
 """After this time an emitted event is in the durable log for sure; batches take a twentieth of it."""
 
+SETTLED_SECONDS: Final = (0.1, 1.1)
+"""When behind a join the log is read again: what was sent just before it may have missed both the room and
+the replay, and is visible later (contract: events, section 8, trap 12)."""
+
 PAGE: Final = 5000
 """Most rows that one read of the durable log brings (contract: rest, list_session_events)."""
+
+_REFUSED_FOR_NOW: Final = ("internal error",)
+"""What the refusal of a join says that may be otherwise a moment later (contract: events, section 3)."""
 
 _SNAPSHOTS: Final = (
     ActiveOpsSnapshot,
@@ -124,6 +134,28 @@ TURN_END_HINTS: Final[tuple[type[EventPayload], ...]] = (
 """What may mean the end of a turn without naming it."""
 
 
+def is_refused_for_now(reason: str) -> bool:
+    """Whether a join that was refused may succeed a moment later."""
+    return reason in _REFUSED_FOR_NOW
+
+
+def is_heartbeat(event: AnyEvent) -> bool:
+    """Whether an event says that the daemon is alive, and that another will follow in 5 seconds."""
+    return isinstance(event.payload, Heartbeat)
+
+
+def instance_of(event: AnyEvent) -> str | None:
+    """The daemon's process that an event names; None where it names none (contract: events, section 1)."""
+    return _control(event).instance_id if isinstance(event.payload, Connected | Heartbeat) else None
+
+
+def _control(event: AnyEvent) -> EventEnvelope:
+    try:
+        return EventEnvelope.from_wire(event.raw)
+    except ValidationError:
+        return EventEnvelope(type=event.type, payload={})
+
+
 def is_snapshot(event: AnyEvent) -> bool:
     """Whether an event was made for one socket when it joined (contract: events, section 5.11)."""
     return event.type in _SNAPSHOT_WIRES
@@ -141,7 +173,7 @@ def is_logged(event: AnyEvent) -> bool:
 
 def current_seq(event: AnyEvent) -> int | None:
     """The newest number of the session that a heartbeat tells; None for other events."""
-    return EventEnvelope.from_wire(event.raw).current_seq if isinstance(event.payload, Heartbeat) else None
+    return _control(event).current_seq if isinstance(event.payload, Heartbeat) else None
 
 
 def is_log_only(event: AnyEvent) -> bool:

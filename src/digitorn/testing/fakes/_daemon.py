@@ -3,7 +3,9 @@
 import concurrent.futures
 import secrets
 import uuid
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, Unpack
 
@@ -74,6 +76,8 @@ class FakeDaemon:
         keep_exchanges: How many of the last REST calls `exchanges` holds; 0 keeps none.
         build: Which of the contract's builds it is: how it greets, joins, asks for approvals and ends turns.
         heartbeat: Seconds between two `heartbeat` frames of a joined session; build B only.
+        ping_interval: Seconds between two pings of the connections for events; the contract's if left out.
+        ping_timeout: Seconds until a ping that is not answered ends one; the contract's if left out.
 
     Attributes:
         build: Which of the contract's builds it is.
@@ -97,6 +101,8 @@ class FakeDaemon:
         keep_exchanges: int = 200,
         build: BuildName = "A",
         heartbeat: float = 5.0,
+        ping_interval: float | None = None,
+        ping_timeout: float | None = None,
     ) -> None:
         if build not in ENGINES:
             raise ValueError(f"build={build!r}: the contract describes the builds {', '.join(ENGINES)}")
@@ -113,6 +119,12 @@ class FakeDaemon:
             log_delay=log_delay,
             queue_depth=queue_depth,
             access_token_lifetime=access_token_lifetime,
+        )
+        engine = ENGINES[build]
+        self._engine = replace(
+            engine,
+            ping_interval=engine.ping_interval if ping_interval is None else ping_interval,
+            ping_timeout=engine.ping_timeout if ping_timeout is None else ping_timeout,
         )
         self.exchanges = Exchanges(keep_exchanges)
         self._rules = Rules()
@@ -134,18 +146,25 @@ class FakeDaemon:
         if self._thread is not None:
             raise RuntimeError("the embedded daemon runs already")
         self.exchanges.clear()
-        engine = ENGINES[self._settings.build]
-        server, local = SocketServer(engine, self._reset_connection), LocalSockets()
+        self._run(None, None, 0)
+        return self
+
+    def _run(self, before: DaemonState | None, endpoint: LocalEndpoint | None, port: int) -> None:
+        """Starts a process of the daemon, which may take the place of another one."""
+        server, local = SocketServer(self._engine, self._reset_connection), LocalSockets()
         sockets: Sockets = BothSockets(local, server) if self._listen else local
         sockets = FaultySockets(sockets, self._rules)
         state = DaemonState(self._settings, self.model, sockets)
-        state.users.add(
-            DEFAULT_USER,
-            secrets.token_urlsafe(16),
-            email="dev@example.com",
-            roles=("admin",),
-            permissions=(ADMIN,),
-        )
+        if before is not None:
+            state.take_over(before)
+        else:
+            state.users.add(
+                DEFAULT_USER,
+                secrets.token_urlsafe(16),
+                email="dev@example.com",
+                roles=("admin",),
+                permissions=(ADMIN,),
+            )
         EventSockets(state, sockets)
 
         async def before_stop() -> None:
@@ -157,14 +176,16 @@ class FakeDaemon:
         http, name = recorded(calls, self.exchanges), f"fake-daemon-{uuid.uuid4().hex[:8]}"
         thread: DaemonThread
         if self._listen:
-            thread = ServerThread(server.asgi(http), self._host, before_stop)
+            thread = ServerThread(server.asgi(http), self._host, before_stop, port=port)
         else:
             thread = LoopThread(name, before_stop)
         thread.start()
-        endpoint = LocalEndpoint(SCHEME + name, http, local, thread.submit)
-        register(endpoint.url, endpoint)
+        if endpoint is not None:
+            endpoint.open(http, local, thread.submit)
+        else:
+            endpoint = LocalEndpoint(SCHEME + name, http, local, thread.submit)
+            register(endpoint.url, endpoint)
         self._state, self._thread, self._endpoint = state, thread, endpoint
-        return self
 
     def stop(self) -> None:
         """Stops the daemon: cuts off every turn, closes every connection. May be called again.
@@ -407,6 +428,25 @@ class FakeDaemon:
             await thread.abort_connections()
 
         thread.submit(drop()).result(_ANSWER_SECONDS)
+
+    @contextmanager
+    def outage(self) -> Generator[None]:
+        """Ends the daemon's process as a crash does; at the end of the block another one takes its place.
+
+        Users, apps and what the sessions' logs hold are there again, at the same address. Turns that ran or
+        waited are cut off and nobody is told; what the logs had not written yet is lost, and the numbers of
+        events go on behind what they have (contract: events, section 4.2).
+        """
+        state, endpoint = self._running(), self._running_endpoint()
+        port = self.port if self._listen else 0
+        self.stop()
+        yield
+        self._run(state, endpoint, port)
+
+    def restart(self) -> None:
+        """Ends the daemon's process as a crash does, and starts another one at once; see `outage`."""
+        with self.outage():
+            pass
 
     def _reset_connection(self, client: tuple[str, int]) -> None:
         """Breaks one connection. On the daemon's event loop."""

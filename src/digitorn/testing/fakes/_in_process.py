@@ -253,6 +253,18 @@ class LocalEndpoint:
         """Lets nobody in any more."""
         self._is_open = False
 
+    def open(
+        self,
+        app: AsgiApp,
+        sockets: LocalSockets,
+        submit: "Callable[[Coroutine[Any, Any, Any]], concurrent.futures.Future[Any]]",
+    ) -> None:
+        """Leads to a daemon that has taken the place of another one. The arguments are the constructor's."""
+        self._asgi = httpx.ASGITransport(app, client=LOCAL_CLIENT)
+        self.sockets = sockets
+        self._submit = submit
+        self._is_open = True
+
     def ask(self, request: httpx.Request, content: bytes) -> "concurrent.futures.Future[httpx.Response]":
         """Answers a REST call on the daemon's event loop.
 
@@ -363,7 +375,7 @@ class LocalConnection:
         except TimeoutError:
             raise DaemonUnreachable(self._endpoint.url, f"{what}: nothing within {timeout:g} s") from None
 
-    async def close(self) -> None:
+    async def close(self, *, abruptly: bool = False) -> None:
         """Ends the connection. May be called again."""
         self._listens = False
         sid, self._sid = self._sid, None

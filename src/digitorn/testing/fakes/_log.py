@@ -56,6 +56,14 @@ class SessionLog:
         now = self._clock()
         self._rows.append(_Row(event, now, now + self._delay))
 
+    def crash(self) -> None:
+        """Loses what cannot be read yet.
+
+        Numbers go on behind the last row (contract: events, section 4.2).
+        """
+        self._rows = [row for row in self._rows if row.visible_at <= self._clock()]
+        self._last_seq = max((row.event.seq or 0 for row in self._rows), default=0)
+
     def events(self, since: int = 0) -> list[EventEnvelope]:
         """The readable events with a greater number."""
         return [event for event in self._readable() if (event.seq or 0) > since]

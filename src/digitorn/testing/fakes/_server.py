@@ -171,9 +171,12 @@ class ServerThread:
         app: The application.
         host: Address to listen on.
         before_stop: Awaited in the loop before the connections are closed.
+        port: Port to listen on; a free one if left out.
     """
 
-    def __init__(self, app: AsgiApp, host: str, before_stop: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, app: AsgiApp, host: str, before_stop: Callable[[], Awaitable[None]], *, port: int = 0
+    ) -> None:
         self._app = app
         self._before_stop = before_stop
         self._up = threading.Event()
@@ -181,7 +184,7 @@ class ServerThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._server: _Server | None = None
-        self._socket = _listen(host)
+        self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
         self._thread = threading.Thread(target=self._run, name=f"fake-daemon-{self.port}", daemon=True)
         self._silence = _Silence(self._thread)
@@ -279,8 +282,8 @@ class ServerThread:
         await server.serve(sockets=[self._socket])
 
 
-def _listen(host: str) -> socket.socket:
-    made = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+def _listen(host: str, port: int) -> socket.socket:
+    made = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     # asyncio sends small answers at once only on sockets that say they are TCP; on others each waits about
     # 40 ms for the client's delayed acknowledgement. Accepted sockets take the protocol from the listener.
     listener = socket.socket(made.family, made.type, socket.IPPROTO_TCP, fileno=made.detach())

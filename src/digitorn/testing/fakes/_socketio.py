@@ -42,8 +42,8 @@ class EngineSettings:
         max_message: Bytes of the largest message that a client may send.
     """
 
-    ping_interval: int
-    ping_timeout: int
+    ping_interval: float
+    ping_timeout: float
     max_message: int
 
 

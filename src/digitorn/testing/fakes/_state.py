@@ -95,6 +95,12 @@ class DaemonState:
             return BuildA(self.bus, self.approvals, self.rooms)
         return BuildB(self.bus, self.approvals, self.rooms, heartbeat=self.settings.heartbeat)
 
+    def take_over(self, before: "DaemonState") -> None:
+        """Takes over what a process that has ended left on its disk: users, apps, and the sessions' logs."""
+        self.users, self.apps, self.sessions = before.users, before.apps, before.sessions
+        for session in self.sessions.all():
+            session.log.crash()
+
     def begin_deployment(self, app: App) -> None:
         """Deploys an app a moment later; one of the same id serves until then."""
         task = asyncio.get_running_loop().create_task(self._deploy(app), name=f"deploy {app.app_id}")

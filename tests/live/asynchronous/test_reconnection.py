@@ -1,0 +1,526 @@
+"""Connections that are lost, in every way: nothing is lost with them, and nobody waits for ever."""
+
+import random
+import time
+from collections.abc import Callable
+
+import pytest
+
+from digitorn.testing import (
+    AsyncDevClient,
+    AsyncLiveEventStream,
+    DaemonUnreachable,
+    EventLog,
+    EventTimeout,
+    JoinRefused,
+    LiveEvent,
+    ReconnectPolicy,
+    SessionHandle,
+    StreamClosed,
+    StreamConnection,
+    Unauthorized,
+    assertions,
+)
+from digitorn.testing import _session_protocol as protocol
+from digitorn.testing.events import Heartbeat, MessageDone, Result, Token, ToolCall
+from digitorn.testing.fakes import FakeDaemon, FakeModel
+from live.faces import AsyncBackground, inner
+from tcp_proxy import TcpProxy
+
+SWIFT = ReconnectPolicy(first_pause=0.01, longest_pause=0.05)
+"""Tries again sooner than usual, so that tests take less time."""
+
+
+@pytest.fixture
+async def known(client: AsyncDevClient, model: FakeModel, session: SessionHandle) -> SessionHandle:
+    """A session with one finished turn."""
+    model.will_stream_text(["old"])
+    await (await client.send_live(session, "first", total_timeout=10)).stop()
+    return session
+
+
+def stream_of(
+    daemon: FakeDaemon,
+    session: SessionHandle,
+    *,
+    reconnect: ReconnectPolicy = SWIFT,
+    url: str | None = None,
+    since: int = 0,
+) -> AsyncLiveEventStream:
+    """A stream of a session that is not started."""
+    return AsyncLiveEventStream(
+        daemon_url=url or daemon.url,
+        token=daemon.token(),
+        app_id=session.app_id,
+        session_id=session.session_id,
+        since=since,
+        timeout=20,
+        reconnect=reconnect,
+    )
+
+
+async def assert_complete(client: AsyncDevClient, stream: AsyncLiveEventStream) -> None:
+    """The stream has every event that the daemon keeps, once and in order."""
+    page = await client.api.sessions.list_session_events(stream.app_id, stream.session_id, limit=5000)
+    kept = EventLog(session_id=stream.session_id)
+    for row in page.events:
+        kept.feed(row if isinstance(row, dict) else row.to_wire())
+    assert len(kept) > 0
+    seen = [(one.seq, one.type) for one in stream.events() if protocol.is_logged(one)]
+    assert seen == [(one.seq, one.type) for one in kept]
+
+
+def says(text: str) -> Callable[[LiveEvent[Token]], bool]:
+    return lambda event: event.payload.delta == text
+
+
+def is_reconnecting(connection: StreamConnection) -> bool:
+    return connection.state == "reconnecting"
+
+
+def has_reconnected(connection: StreamConnection) -> bool:
+    return connection.state == "joined" and connection.reconnects > 0
+
+
+# --- ways to lose a connection
+
+
+async def test_a_stream_survives_connections_that_drop(
+    daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, known: SessionHandle
+) -> None:
+    pieces = [f"{number} " for number in range(100)]
+    model.will_stream_text(pieces, delay=0.002)
+    dropped = [
+        daemon.faults.events(Token, session=known, after=19, times=1).drop_connection("reset"),
+        daemon.faults.events(Token, session=known, after=39, times=1).drop_connection("close"),
+        daemon.faults.events(Token, session=known, after=59, times=1).drop_connection("disconnect"),
+    ]
+    async with await client.open_event_stream(known) as stream:
+        # What was before is there at once, whether or not the join brings it.
+        assert [one.payload.delta for one in stream.events_of(Token)] == ["old"]
+        accepted = await client.post_message_raw(known, "go")
+        assert (await stream.wait_for_turn(accepted, timeout=20)).text == "".join(pieces)
+        assert [one.hits for one in dropped] == [1, 1, 1]
+        connection = await stream.wait_for_connection(has_reconnected, timeout=10)
+        assert 1 <= connection.reconnects <= 3
+        assert connection.last_loss
+        await assert_complete(client, stream)
+        assert f"reconnects: {connection.reconnects}" in repr(stream)
+
+
+async def test_a_connection_that_was_made_again_is_made_again_once_more(
+    daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, known: SessionHandle
+) -> None:
+    async with await client.open_event_stream(known) as stream:
+        for times in (1, 2, 3):
+            daemon.drop_connections()
+            await stream.wait_for_connection(is_reconnecting, timeout=10)
+            connection = await stream.wait_for_connection(has_reconnected, timeout=10)
+            assert (connection.reconnects, connection.attempts, connection.last_error) == (times, 0, None)
+            model.will_stream_text([f"text {times}"])
+            await client.post_message_raw(known, "go")
+            await stream.wait_for(Token, where=says(f"text {times}"), timeout=10)
+        daemon.drain()
+        await stream.fill_gaps()
+        await assert_complete(client, stream)
+
+
+async def test_the_state_of_a_connection_is_told(
+    daemon: FakeDaemon, client: AsyncDevClient, known: SessionHandle
+) -> None:
+    stream = stream_of(daemon, known)
+    assert stream.connection == StreamConnection()
+    await stream.start()
+    assert str(stream.connection) == "joined"
+    assert not stream.connection.was_lost
+    assert "reconnect" not in repr(stream)
+    with daemon.outage():
+        connection = await stream.wait_for_connection(lambda one: one.attempts >= 2, timeout=10)
+        assert connection.state == "reconnecting"
+        assert connection.last_loss is not None
+        assert connection.last_error is not None
+        assert not stream.is_joined
+        assert "open, reconnecting" in repr(stream)
+        with pytest.raises(
+            EventTimeout, match=r"no ToolCall within 0\.05 s.*the connection: reconnecting for"
+        ):
+            await stream.wait_for(ToolCall, timeout=0.05)
+        with pytest.raises(EventTimeout, match=r"not as wanted within 0\.01 s"):
+            await stream.wait_for_connection(has_reconnected, timeout=0.01)
+    assert (await stream.wait_for_connection(has_reconnected, timeout=10)).reconnects == 1
+    with pytest.raises(EventTimeout, match=r"joined, 1 reconnect, .*lost last: "):
+        await stream.wait_for(ToolCall, timeout=0.01)
+    await stream.stop()
+    assert str(stream.connection).startswith("closed, 1 reconnect, ")
+    with pytest.raises(StreamClosed, match="stopped"):
+        await stream.wait_for_connection(is_reconnecting, timeout=10)
+
+
+async def test_waits_survive_an_outage(
+    daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, known: SessionHandle
+) -> None:
+    model.will_stream_text(["new"])
+    async with stream_of(daemon, known) as stream, AsyncBackground() as background:
+        waiting = await background.start(stream.wait_for, Token, where=says("new"), timeout=20)
+        with daemon.outage():
+            await stream.wait_for_connection(is_reconnecting, timeout=10)
+        await stream.wait_for_connection(has_reconnected, timeout=10)
+        await client.post_message_raw(known, "go")
+        assert (await waiting.result(timeout=10)).payload.delta == "new"
+
+
+async def test_numbers_that_a_new_process_gives_out_again_are_no_copies(
+    daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, known: SessionHandle
+) -> None:
+    """Numbers of snapshots are in no log, so that a daemon that was restarted gives them out once more."""
+    async with stream_of(daemon, known) as stream:
+        before = stream.log.last_seq
+        for turn in range(2):
+            daemon.restart()
+            model.will_stream_text([f"text {turn}"])
+            accepted = await client.post_message_raw(known, "go")
+            assert (await stream.wait_for_turn(accepted, timeout=10)).text == f"text {turn}"
+            connection = await stream.wait_for_connection(has_reconnected, timeout=10)
+            assert connection.reconnects == turn + 1
+            # Build A does not tell which process it is.
+            assert connection.instance_id == daemon.instance_id
+            assert connection.restarts == (turn + 1 if daemon.build == "B" else 0)
+        assert min(one.seq for one in stream.events_of(Token) if one.payload.delta == "text 0") <= before
+        await assert_complete(client, stream)
+
+
+async def test_an_expired_token_is_renewed_on_the_way(
+    daemon: FakeDaemon, model: FakeModel, known: SessionHandle
+) -> None:
+    daemon.add_user("ann@example.com", "correct horse!")
+    model.will_stream_text(["one"]).will_stream_text(["two"])
+    async with await AsyncDevClient.with_user(
+        "ann@example.com", "correct horse!", daemon_url=daemon.url
+    ) as client:
+        session = await client.new_session("my-app")
+        stream = await client.send_live(session, "go", total_timeout=10)
+        expired = daemon.token("ann@example.com", expires_in=-1)
+        inner(stream)._credentials.access_token = expired
+        daemon.drop_connections()
+        await stream.wait_for_connection(has_reconnected, timeout=10)
+        assert inner(stream)._credentials.access_token != expired
+        accepted = await client.post_message_raw(session, "go on")
+        assert (await stream.wait_for_turn(accepted, timeout=10)).text == "two"
+        await stream.stop()
+
+
+# --- when it cannot recover
+
+
+async def assert_closes(
+    stream: AsyncLiveEventStream, background: AsyncBackground, reason: str, cause: type[BaseException]
+) -> None:
+    """Everybody who waits wakes long before the own deadline, with the reason."""
+    started = time.monotonic()
+    with pytest.raises(StreamClosed, match=reason) as caught:
+        await stream.wait_for(ToolCall, timeout=20)
+    assert isinstance(caught.value.__cause__, cause)
+    with pytest.raises(StreamClosed, match=reason):
+        async for _ in stream:
+            pass
+    with pytest.raises(StreamClosed, match=reason):
+        await stream.wait_for_turn("fp-000000000000", timeout=20)
+    assert time.monotonic() - started < 10
+    assert stream.connection.state == "closed"
+
+
+async def test_a_token_that_cannot_be_renewed_ends_the_stream(
+    daemon: FakeDaemon, known: SessionHandle
+) -> None:
+    async with stream_of(daemon, known) as stream, AsyncBackground() as background:
+        waiting = await background.start(stream.wait_for, ToolCall, timeout=20)
+        expired = daemon.token(expires_in=-1)
+        inner(stream)._credentials.access_token = expired
+        daemon.drop_connections()
+        with pytest.raises(StreamClosed, match="GET /auth/me") as caught:
+            await waiting.result(timeout=10)
+        assert expired not in str(caught.value)
+        await assert_closes(stream, background, "answered 401", Unauthorized)
+
+
+async def test_a_session_that_was_deleted_meanwhile_ends_the_stream(
+    daemon: FakeDaemon, client: AsyncDevClient, known: SessionHandle
+) -> None:
+    async with stream_of(daemon, known) as stream, AsyncBackground() as background:
+        with daemon.faults.refuse_connections():
+            daemon.drop_connections()
+            await stream.wait_for_connection(is_reconnecting, timeout=10)
+            waiting = await background.start(stream.wait_for, ToolCall, timeout=20)
+            await client.api.sessions.delete_session(known.app_id, known.session_id)
+        with pytest.raises(StreamClosed, match="refused to join"):
+            await waiting.result(timeout=10)
+        await assert_closes(stream, background, "session not found or access denied", JoinRefused)
+
+
+async def test_an_outage_that_lasts_too_long_ends_the_stream(
+    daemon: FakeDaemon, known: SessionHandle
+) -> None:
+    impatient = ReconnectPolicy(first_pause=0.01, longest_pause=0.05, give_up_after=0.3)
+    async with stream_of(daemon, known, reconnect=impatient) as stream, AsyncBackground() as background:
+        waiting = await background.start(stream.wait_for, ToolCall, timeout=20)
+        with daemon.outage():
+            with pytest.raises(StreamClosed, match=r"given up: reconnecting for .* last error: .*no daemon"):
+                await waiting.result(timeout=10)
+            await assert_closes(stream, background, "given up", StreamClosed)
+        assert stream.connection.attempts >= 3
+
+
+async def test_refusals_without_a_reason_are_outlasted(
+    daemon: FakeDaemon, client: AsyncDevClient, known: SessionHandle
+) -> None:
+    """A good token is refused while too many others were (contract: events, section 1)."""
+    async with stream_of(daemon, known) as stream:
+        refused = daemon.faults.refuse_connections(times=3)
+        daemon.drop_connections()
+        connection = await stream.wait_for_connection(has_reconnected, timeout=10)
+        assert refused.hits == 3
+        assert connection.reconnects == 1
+    with daemon.faults.refuse_connections():
+        with pytest.raises(JoinRefused, match="the token is good"):
+            await client.open_event_stream(known)
+
+
+# --- what must not get lost on the way
+
+
+async def test_a_rejoin_brings_what_came_late() -> None:
+    """Events behind the lost one have come; the log cannot be read over HTTP, so that only the join helps."""
+    model = FakeModel().will_stream_text(list("abcdef"))
+    # Build B replays nothing.
+    with FakeDaemon(model=model, build="A") as daemon:
+        daemon.add_app("my-app")
+        async with daemon.async_client() as client:
+            session = await client.new_session("my-app")
+            async with stream_of(daemon, session) as stream:
+                daemon.faults.calls(path="*/events").respond_with(503)
+                daemon.faults.events(Token, after=1, times=1).lose()
+                await client.post_message_raw(session, "go")
+                await stream.wait_for(Token, where=says("f"), timeout=10)
+                assert "b" not in [one.payload.delta for one in stream.events_of(Token)]
+                daemon.drop_connections()
+                await stream.wait_for(Token, where=says("b"), timeout=10)
+
+
+async def test_a_gap_is_closed_without_anything_else_happening(
+    daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, known: SessionHandle
+) -> None:
+    model.will_stream_text(["new"]).will_stream_text(list("abc"))
+    # A stream that was opened for a message reads nothing of what was before.
+    async with await client.send_live(known, "one", total_timeout=10) as stream:
+        lost = daemon.faults.events(Token, after=1, times=1).lose()
+        await client.post_message_raw(known, "two")
+        await stream.wait_for(Token, where=says("b"), timeout=10)
+        assert lost.hits == 1
+        assert stream.connection.reconnects == 0
+
+
+async def test_what_is_sent_just_before_a_join_is_not_missed(model: FakeModel) -> None:
+    """It misses both the room and the replay (contract: events, section 8, trap 12)."""
+    with FakeDaemon(model=model, log_delay=0.7) as daemon:
+        daemon.add_app("my-app")
+        model.will_stream_text(["one"]).will_stream_text(["two"])
+        async with daemon.async_client() as client:
+            session = await client.new_session("my-app")
+            # A stream that was opened for a message reads nothing of what was before its own join.
+            async with await client.send_live(session, "go", total_timeout=10) as stream:
+                daemon.faults.events(Result, times=1).drop_connection()
+                daemon.faults.events(MessageDone, times=1).lose()
+                turn = (await client.post_message_raw(session, "go on")).correlation_id
+                await stream.wait_for(MessageDone, where=lambda e: e.correlation_id == turn, timeout=10)
+                assert stream.connection.reconnects == 1
+
+
+async def test_a_new_process_is_reread_from_the_beginning(model: FakeModel) -> None:
+    """It had logged little of what was seen, and numbers what it does from there on."""
+    model.will_stream_text(["x"] * 150).will_stream_text(["new"])
+    with FakeDaemon(model=model, build="B", log_delay=0.5) as daemon:
+        daemon.add_app("my-app")
+        async with daemon.async_client() as client:
+            session = await client.new_session("my-app")
+            async with stream_of(daemon, session) as stream:
+                await client.post_message_raw(session, "go")
+                await stream.wait_for(MessageDone, timeout=10)
+                daemon.restart()
+                with daemon.faults.refuse_connections():
+                    await client.post_message_raw(session, "go on")
+                    daemon.drain()
+                await stream.wait_for(Token, where=says("new"), timeout=10)
+                assert stream.connection.restarts == 1
+                assert stream.events_of(Token)[0].seq < stream.log.last_seq - protocol.REPLAY_MARGIN
+
+
+async def test_a_decision_is_sent_until_it_arrives(
+    daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    model.will_call_tool("Bash", {}, requires_approval=True, result="done").will_respond_with_text("ok")
+    refused = daemon.faults.calls(path="*/approve", times=1).respond_with(503)
+    unreachable = daemon.faults.calls(path="*/approve", times=1).cut_off()
+    stream = await client.send_live(session, "go", total_timeout=20)
+    assert stream.turn_result().content == "ok"
+    assert (refused.hits, unreachable.hits) == (1, 1)
+    await stream.stop()
+
+
+async def test_events_that_come_twice_late_and_cut_short_are_put_in_order(
+    daemon: FakeDaemon,
+    client: AsyncDevClient,
+    model: FakeModel,
+    known: SessionHandle,
+    chance: random.Random,
+) -> None:
+    pieces = [f"{number} " for number in range(150)]
+    model.will_stream_text(pieces, delay=0.001)
+    faults = daemon.faults
+    faults.seed(chance.randrange(1000))
+    faults.events(session=known, chance=0.1).duplicate()
+    faults.events(session=known, chance=0.05).delay(0.02)
+    faults.events(session=known, chance=0.05).lose()
+    faults.events(session=known, chance=0.02).truncate()
+    faults.events(session=known, chance=0.2).reorder(window=3)
+    faults.events(session=known, every=40, times=3).drop_connection()
+    async with await client.open_event_stream(known) as stream:
+        accepted = await client.post_message_raw(known, "go")
+        read = [event.seq async for event in stream.turn_events(accepted, timeout=20)]
+        faults.clear()
+        assert read == sorted(set(read))
+        assert stream.turn_result(accepted.correlation_id).text == "".join(pieces)
+        await stream.fill_gaps()
+        await assert_complete(client, stream)
+
+
+async def test_a_stream_from_a_number_that_is_not_there_yet_begins_now(
+    daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, known: SessionHandle
+) -> None:
+    model.will_stream_text(["new"])
+    async with stream_of(daemon, known, since=10_000) as stream:
+        daemon.faults.events(MessageDone, times=1).lose()
+        await client.post_message_raw(known, "go")
+        await stream.wait_for(Result, timeout=10)
+        daemon.drop_connections()
+        await stream.wait_for(MessageDone, timeout=10)
+        assert [one.payload.delta for one in stream.events_of(Token)] == ["new"]
+
+
+# --- the network between
+
+
+@pytest.mark.parametrize("how", ["cut", "reset"])
+async def test_a_network_that_breaks_loses_nothing(how: str) -> None:
+    pieces = [f"{number} " for number in range(60)]
+    model = FakeModel().will_stream_text(pieces, delay=0.005)
+    with FakeDaemon(model=model) as daemon, TcpProxy(daemon.port) as proxy:
+        daemon.add_app("my-app")
+        async with daemon.async_client(daemon_url=proxy.url) as client, daemon.async_client() as beside:
+            session = await client.new_session("my-app")
+            async with await client.open_event_stream(session) as stream:
+                accepted = await client.post_message_raw(session, "go")
+                for number in (5, 25, 45):
+                    await stream.wait_for(Token, where=says(pieces[number]), timeout=10)
+                    if how == "cut":
+                        proxy.cut()
+                    else:
+                        proxy.reset()
+                assert (await stream.wait_for_turn(accepted, timeout=20)).text == "".join(pieces)
+                connection = await stream.wait_for_connection(has_reconnected, timeout=10)
+                assert 1 <= connection.reconnects <= 3
+                await assert_complete(beside, stream)
+                assert proxy.accepted > 3
+
+
+async def test_a_half_open_connection_is_noticed_by_its_pings() -> None:
+    model = FakeModel().will_stream_text(["new"])
+    with (
+        FakeDaemon(model=model, ping_interval=0.15, ping_timeout=0.15) as daemon,
+        TcpProxy(daemon.port) as proxy,
+    ):
+        daemon.add_app("my-app")
+        async with daemon.async_client() as client:
+            session = await client.new_session("my-app")
+            async with stream_of(daemon, session, url=proxy.url) as stream:
+                with proxy.stalled():
+                    await stream.wait_for_connection(is_reconnecting, timeout=5)
+                    # Nothing of it gets through.
+                    await client.post_message_raw(session, "go")
+                    daemon.drain()
+                assert (await stream.wait_for(MessageDone, timeout=10)).seq > 0
+                assert (await stream.wait_for_connection(has_reconnected, timeout=10)).reconnects == 1
+                await assert_complete(client, stream)
+
+
+async def test_a_half_open_connection_is_noticed_by_its_heartbeats() -> None:
+    """The engine's own pings come once a minute on build B (contract: events, section 1)."""
+    watchful = ReconnectPolicy(first_pause=0.01, longest_pause=0.05, silence=0.4)
+    model = FakeModel().will_stream_text(["new"])
+    with FakeDaemon(model=model, build="B", heartbeat=0.05) as daemon, TcpProxy(daemon.port) as proxy:
+        daemon.add_app("my-app")
+        async with daemon.async_client() as client:
+            session = await client.new_session("my-app")
+            async with stream_of(daemon, session, url=proxy.url, reconnect=watchful) as stream:
+                await stream.wait_for(Heartbeat, timeout=5)
+                with proxy.stalled():
+                    connection = await stream.wait_for_connection(is_reconnecting, timeout=5)
+                    assert connection.last_loss == "no frame for 0.4 s, not even a heartbeat"
+                    await client.post_message_raw(session, "go")
+                    daemon.drain()
+                await stream.wait_for(MessageDone, timeout=10)
+                await stream.wait_for_connection(has_reconnected, timeout=10)
+                await assert_complete(client, stream)
+
+
+async def test_a_quiet_session_without_heartbeats_stays_connected(model: FakeModel) -> None:
+    watchful = ReconnectPolicy(silence=0.05)
+    with FakeDaemon(model=model, build="A") as daemon:
+        daemon.add_app("my-app")
+        async with daemon.async_client() as client:
+            session = await client.new_session("my-app")
+            async with stream_of(daemon, session, reconnect=watchful) as stream:
+                with pytest.raises(EventTimeout):
+                    await stream.wait_for(ToolCall, timeout=0.2)
+                assert not stream.connection.was_lost
+
+
+async def test_a_slow_network_loses_nothing() -> None:
+    pieces = [f"{number} " for number in range(40)]
+    model = FakeModel().will_stream_text(pieces)
+    with FakeDaemon(model=model) as daemon, TcpProxy(daemon.port) as proxy:
+        daemon.add_app("my-app")
+        async with daemon.async_client() as client:
+            session = await client.new_session("my-app")
+            async with stream_of(daemon, session, url=proxy.url) as stream:
+                with proxy.throttled(100_000):
+                    await client.post_message_raw(session, "go")
+                    await stream.wait_for(MessageDone, timeout=20)
+                await stream.fill_gaps()
+                await assert_complete(client, stream)
+                assert stream.connection.reconnects == 0
+
+
+async def test_a_stream_stops_in_time_while_it_cannot_reach_its_daemon(model: FakeModel) -> None:
+    with FakeDaemon(model=model) as daemon, TcpProxy(daemon.port) as proxy:
+        daemon.add_app("my-app")
+        async with daemon.async_client() as client:
+            session = await client.new_session("my-app")
+            stream = await stream_of(daemon, session, url=proxy.url).start()
+            with proxy.stalled():
+                daemon.drop_connections()
+                proxy.reset()
+                await stream.wait_for_connection(is_reconnecting, timeout=5)
+                started = time.monotonic()
+                await stream.stop(timeout=1.0)
+                assert time.monotonic() - started < 3
+
+
+async def test_a_daemon_that_is_not_there_at_the_start_is_an_error(
+    daemon: FakeDaemon, known: SessionHandle
+) -> None:
+    stream = stream_of(daemon, known)
+    with daemon.outage():
+        with pytest.raises(DaemonUnreachable):
+            await stream.start()
+    assert stream.connection.state == "closed"
+    assert assertions.event_count(stream.events(), Token, 0)
