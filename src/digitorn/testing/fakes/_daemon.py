@@ -1,8 +1,11 @@
 """The embedded daemon."""
 
 import concurrent.futures
+import os
 import secrets
 import uuid
+import warnings
+import weakref
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import replace
@@ -151,7 +154,15 @@ class FakeDaemon:
 
     def _run(self, before: DaemonState | None, endpoint: LocalEndpoint | None, port: int) -> None:
         """Starts a process of the daemon, which may take the place of another one."""
-        server, local = SocketServer(self._engine, self._reset_connection), LocalSockets()
+        # What runs on the thread must not keep the daemon alive: one that nobody has any more is ended.
+        weak = weakref.ref(self)
+
+        def reset(client: tuple[str, int]) -> None:
+            if (daemon := weak()) is not None:
+                daemon._reset_connection(client)
+
+        rules = self._rules
+        server, local = SocketServer(self._engine, reset), LocalSockets()
         sockets: Sockets = BothSockets(local, server) if self._listen else local
         sockets = FaultySockets(sockets, self._rules)
         state = DaemonState(self._settings, self.model, sockets)
@@ -168,11 +179,11 @@ class FakeDaemon:
         EventSockets(state, sockets)
 
         async def before_stop() -> None:
-            self._rules.let_go()
+            rules.let_go()
             await state.stop()
             await sockets.stop()
 
-        calls = faulty(http_of(state), self._rules, self._reset_connection)
+        calls = faulty(http_of(state), rules, reset)
         http, name = recorded(calls, self.exchanges), f"fake-daemon-{uuid.uuid4().hex[:8]}"
         thread: DaemonThread
         if self._listen:
@@ -186,6 +197,7 @@ class FakeDaemon:
             endpoint = LocalEndpoint(SCHEME + name, http, local, thread.submit)
             register(endpoint.url, endpoint)
         self._state, self._thread, self._endpoint = state, thread, endpoint
+        self._forgotten = weakref.finalize(self, _end_forgotten, thread, endpoint, os.getpid())
 
     def stop(self) -> None:
         """Stops the daemon: cuts off every turn, closes every connection. May be called again.
@@ -198,6 +210,7 @@ class FakeDaemon:
         endpoint, self._endpoint = self._endpoint, None
         if thread is None or state is None or endpoint is None:
             return
+        self._forgotten.detach()
         endpoint.shut()
         thread.stop()
         if state.tool_runs.unfinished:
@@ -467,3 +480,17 @@ class FakeDaemon:
         if self._thread is None:
             raise DaemonNotStarted("the embedded daemon is not running; use it in a with statement")
         return self._thread
+
+
+def _end_forgotten(thread: DaemonThread, endpoint: LocalEndpoint, pid: int) -> None:
+    """Ends a daemon that was never stopped; at the latest when Python ends, on whatever thread."""
+    if pid != os.getpid():
+        # A forked child has none of the parent's threads.
+        return
+    endpoint.shut()
+    thread.let_go()
+    warnings.warn(
+        "an embedded daemon was never stopped; use it in a with statement, or call stop()",
+        ResourceWarning,
+        stacklevel=1,
+    )
