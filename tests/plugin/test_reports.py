@@ -1,12 +1,14 @@
 """What the report of a failure shows, and what the artifacts folder holds."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from digitorn.testing.fakes import FakeDaemon
 from plugin.conftest import Run
+from secrets_scan import scan
 
 EVENTS = "*- digitorn: events -*"
 APPROVALS = "*- digitorn: pending approvals -*"
@@ -203,12 +205,8 @@ def test_a_client_that_tests_share_is_reported_by_what_each_did(
     result.assert_outcomes(passed=1, failed=3)
     found = folders(pytester.path / "out")
     asked = {
-        name: [
-            dict(one["query"])["q"]  # type: ignore[call-overload]
-            for one in lines(file)
-            # The stream reads the log back in the background.
-            if one["operation"] == "search_sessions"
-        ]
+        # The stream reads the log on its own.
+        name: [dict(one["query"])["q"] for one in lines(file) if one["operation"] == "search_sessions"]  # type: ignore[call-overload]
         for name, folder in found.items()
         for file in folder.glob("exchanges-*.jsonl")
     }
@@ -277,6 +275,49 @@ def test_no_secret_gets_out(pytester: pytest.Pytester, run: Run, given: FakeDaem
     for text in (shown, *files.values()):
         for secret in (token, others, password):
             assert secret not in text
+
+
+def test_no_token_gets_out_with_everything_shown(
+    pytester: pytest.Pytester, run: Run, given: FakeDaemon
+) -> None:
+    token = given.token()
+    pytester.makepyfile(
+        """
+        import logging
+        import pytest
+
+        @pytest.fixture(autouse=True)
+        def loud():
+            for one in (None, "httpx", "httpcore", "engineio.client", "socketio.client", "digitorn.testing"):
+                logging.getLogger(one).setLevel(1)
+
+        def test_refused(dev_client):
+            dev_client.list_sessions("nope")
+
+        def test_stream(dev_client, session, live_stream):
+            dev_client.send(session, "hi", timeout=10)
+            live_stream.wait_for("no:such", timeout=0.01)
+        """
+    )
+    options = ("--digitorn-url", given.url, "--digitorn-app", "their-app", "--digitorn-artifacts", "out")
+    shown = (
+        "--showlocals",
+        "--log-level=1",
+        "--log-file=all.log",
+        "--log-file-level=1",
+        "--junitxml=junit.xml",
+    )
+    result = run(*options, *shown, "-vv", "-o", "junit_logging=all", "--digitorn-token", token)
+    result.assert_outcomes(failed=2)
+    files = {
+        str(file.relative_to(pytester.path)): file.read_text(encoding="utf-8")
+        for file in pytester.path.rglob("*")
+        if file.suffix in (".log", ".xml", ".txt", ".jsonl")
+    }
+    assert {"all.log", "junit.xml"} < set(files)
+    places = {**files, "the output": result.stdout.str() + result.stderr.str()}
+    assert "Sending packet" in places["all.log"]
+    scan([token], {name: partial(str, text) for name, text in places.items()})
 
 
 LONG = "word " * 200

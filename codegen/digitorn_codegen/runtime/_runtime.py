@@ -1,6 +1,7 @@
 """What the generated classes and stubs run on."""
 
 import json
+import re
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,6 +53,18 @@ joined by commas by default; `pairs` writes `member=value,member=value`, `label`
 
 _Several: TypeAlias = list[Any] | dict[str, Any]
 
+# By what they are called, in any spelling: `access_token`, `apiKey`, `Authorization`. A word behind it makes
+# another thing of it (`token_type`, `tokens_limit`).
+_SECRET_NAME: Final = re.compile(
+    r"(?:^|_)(?:token|password|passwd|passphrase|secret|api_?key|private_?key|access_?key|"
+    r"authorization|cookie|jwt)s?$"
+)
+_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+_MOST_REASONS: Final = 100
+_TOO_MANY_REASONS: Final = 10_000
+_SHORTENED_TO: Final = 20
+
 _JOINTS: Final = {"comma": ",", "space": " ", "pipe": "|"}
 
 
@@ -90,6 +103,15 @@ class Model(BaseModel):
     def to_wire(self) -> dict[str, Any]:
         """The members that were set, as JSON values under their wire names."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, "***" if isinstance(value, str) and names_secret(name or "") else value
+
+
+def names_secret(name: str) -> bool:
+    """Whether a text that goes by a name is a secret."""
+    return _SECRET_NAME.search(_CAMEL.sub("_", name).lower().replace("-", "_")) is not None
 
 
 def complete(model: type[BaseModel]) -> None:
@@ -301,7 +323,17 @@ class Operation(Generic[T]):
         try:
             return self.adapter.validate_python(document)
         except ValidationError as error:
-            raise Undecodable(reasons(error, self.envelope.data if self.envelope else "")) from error
+            raise Undecodable(self._reasons(document, error)) from error
+
+    def _reasons(self, document: object, error: ValidationError) -> tuple[str, ...]:
+        below = self.envelope.data if self.envelope else ""
+        if error.error_count() > _TOO_MANY_REASONS:
+            # The list of all would take far more than the answer; the first members tell enough.
+            try:
+                self.adapter.validate_python(_shortened(document))
+            except ValidationError as first:
+                return (*reasons(first, below), *reasons(error, below))
+        return reasons(error, below)
 
     def _open(self, document: object, envelope: Envelope) -> object:
         if not isinstance(document, dict):
@@ -330,7 +362,7 @@ class Operation(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """An operation with its arguments, ready to be sent.
+    """An operation with its arguments, ready to be sent. Bodies may hold secrets, and do not show.
 
     Attributes:
         operation: What is called.
@@ -351,13 +383,13 @@ class Call(Generic[T]):
     query: tuple[tuple[str, str], ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     cookies: Mapping[str, str] = field(default_factory=dict[str, str])
-    body: Mapping[str, Any] | None = None
-    files: Mapping[str, FileContent] = field(default_factory=dict[str, FileContent])
+    body: Mapping[str, Any] | None = field(default=None, repr=False)
+    files: Mapping[str, FileContent] = field(default_factory=dict[str, FileContent], repr=False)
     file_lists: Mapping[str, tuple[FileContent, ...]] = field(
-        default_factory=dict[str, tuple[FileContent, ...]]
+        default_factory=dict[str, tuple[FileContent, ...]], repr=False
     )
-    form: tuple[tuple[str, str], ...] = ()
-    content: Any = None
+    form: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    content: Any = field(default=None, repr=False)
     has_body: bool = False
 
     def encoded(self) -> "tuple[bytes, str] | None":
@@ -424,12 +456,26 @@ class AsyncTransport(Protocol):
 
 
 def reasons(error: ValidationError, below: str = "") -> tuple[str, ...]:
-    """What a validation error found, each line with its place and without the input."""
+    """What a validation error found, each line with its place and without the input; of very many a part."""
+    count = error.error_count()
+    if count > _TOO_MANY_REASONS:
+        return (f"{count} places do not fit",)
     found: list[str] = []
-    for one in error.errors(include_url=False, include_input=False, include_context=False):
+    for one in error.errors(include_url=False, include_input=False, include_context=False)[:_MOST_REASONS]:
         place = ".".join([below] * bool(below) + [str(step) for step in one["loc"]])
         found.append(f"{place}: {one['msg']}" if place else one["msg"])
+    if count > _MOST_REASONS:
+        found.append(f"and {count - _MOST_REASONS} more")
     return tuple(found)
+
+
+def _shortened(value: object) -> object:
+    """A JSON value with the beginning of each list and object."""
+    if isinstance(value, list):
+        return [_shortened(one) for one in cast("list[object]", value)[:_SHORTENED_TO]]
+    if isinstance(value, dict):
+        return {name: _shortened(one) for name, one in cast("dict[str, object]", value).items()}
+    return value
 
 
 def _quoted(text: str) -> str:

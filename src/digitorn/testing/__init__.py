@@ -21,7 +21,8 @@ from ._approvals import (
 from ._async.client import AsyncDevClient as AsyncDevClient
 from ._async.turn import AsyncTurn
 from ._capture import EventCapture
-from ._connect import ClientOptions
+from ._client_options import ClientOptions
+from ._connection_options import ConnectionOptions
 from ._errors import (
     ApiError,
     AppNotPortable,
@@ -32,14 +33,17 @@ from ._errors import (
     DigitornError,
     EventTimeout,
     Forbidden,
+    InsecureConnection,
     InvalidRequest,
     JoinRefused,
     NotFound,
     RateLimited,
     ServerError,
     StreamClosed,
+    TooLarge,
     Unauthorized,
     UnexpectedApproval,
+    UntrustedCertificate,
 )
 from ._event import InvalidPayload, LiveEvent, UnknownPayload
 from ._exchanges import Exchange, Exchanges
@@ -50,6 +54,7 @@ from ._handles import AppHandle, SessionHandle
 from ._log import EventLog
 from ._operations import ForbiddenTransition, Operation, Operations
 from ._recording_approvals import RecordingApprovals
+from ._retry import RetryPolicy
 from ._select import EventSelector
 from ._stream import AsyncLiveEventStream, LiveEventStream
 from ._stream.connection import ConnectionState, ReconnectPolicy, StreamConnection
@@ -69,6 +74,9 @@ __all__ = [
     "ClientOptions",
     "SessionHandle",
     "ToolDefinition",
+    # connections
+    "ConnectionOptions",
+    "RetryPolicy",
     # traffic
     "Exchange",
     "Exchanges",
@@ -122,14 +130,17 @@ __all__ = [
     "DigitornError",
     "EventTimeout",
     "Forbidden",
+    "InsecureConnection",
     "InvalidRequest",
     "JoinRefused",
     "NotFound",
     "RateLimited",
     "ServerError",
     "StreamClosed",
+    "TooLarge",
     "Unauthorized",
     "UnexpectedApproval",
+    "UntrustedCertificate",
     # the rest
     "CONTRACT_VERSION",
     "NOT_GIVEN",

@@ -1,8 +1,12 @@
 """Turns an HTTP answer into a typed result or a typed error, without any IO."""
 
 import json
+import math
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -66,15 +70,21 @@ def read_answer(
     status = exchange.status or 0
     if not 200 <= status < 300:
         raise _refusal(exchange, status, headers, content, daemon_url, credentials)
+    failure: ApiError | ContractViolation
     try:
         return call.operation.read(content)
     except Refused as refused:
-        raise ApiError(exchange, credentials.redact(refused.reason), refused.data) from None
+        reason = credentials.redact(refused.reason)[:_LONGEST_REASON]
+        failure = ApiError(exchange, reason, credentials.redact_data(refused.data))
     except Undecodable as error:
         what = f"the answer to {exchange}"
         if not _is_json(content):
             what += f" ({_shown(content, credentials)!r}; is {daemon_url} a Digitorn daemon?)"
-        raise ContractViolation(what, error.reasons) from None
+        failure = ContractViolation(
+            what, [credentials.redact(one)[:_LONGEST_REASON] for one in error.reasons]
+        )
+    # Out here, where no exception that knows the answer is its context: there may be a token in it.
+    raise failure
 
 
 def _refusal(
@@ -89,13 +99,16 @@ def _refusal(
     data: object = None
     hint: str | None = None
     if _is_json(content):
-        data = from_json(content)
-        reason = credentials.redact(_reason(data))[:_LONGEST_REASON]
+        document: object = from_json(content)
+        data = credentials.redact_data(document)
+        reason = credentials.redact(_reason(document))[:_LONGEST_REASON]
     elif content.strip():
         reason = _shown(content, credentials)
         hint = f"The answer is not the daemon's; is a Digitorn daemon at {daemon_url}?"
     else:
         reason = ""
+    if 300 <= status < 400:
+        hint = f"Redirects are not followed; this one leads to {_target(headers)}"
     error = kind(exchange, reason, data, hint)
     if isinstance(error, RateLimited | ServerError):
         error.retry_after = _seconds(headers.get("retry-after"))
@@ -142,9 +155,27 @@ def _shown(content: bytes, credentials: Credentials) -> str:
     return text[:_LONGEST_SHOWN]
 
 
-def _seconds(value: str | None) -> float | None:
+def _target(headers: Mapping[str, str]) -> str:
+    """Where a redirect leads, without what may be secret in it."""
     try:
-        return float(value) if value is not None else None
+        target = urlsplit(headers.get("location", "")[:_LONGEST_REASON])
     except ValueError:
-        # The other form is a date; nobody here sends it.
+        return "nowhere"
+    host = target.netloc.rpartition("@")[2]
+    return f"{target.scheme}://{host}" if host else "the same host"
+
+
+def _seconds(value: str | None) -> float | None:
+    """How long `Retry-After` asks to wait (RFC 9110, section 10.2.3)."""
+    if value is None:
         return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(value)
+        except (ValueError, TypeError, IndexError, OverflowError):
+            return None
+        utc = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        seconds = max(0.0, (utc - datetime.now(UTC)).total_seconds())
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None

@@ -1,34 +1,19 @@
-"""Which daemon to talk to, and how to trust it."""
+"""Which daemon to talk to."""
 
 import os
-import ssl
-from functools import lru_cache
-from typing import TypedDict
+import re
+from typing import Final
+from urllib.parse import urlsplit
 
-from ._approvals import ApprovalPolicy
 from ._endpoints import SCHEME
 
 DEFAULT_DAEMON_URL = "http://127.0.0.1:8000"
 
-
-class ClientOptions(TypedDict, total=False):
-    """Arguments of `DevClient` and `AsyncDevClient`, where something else makes them; see there.
-
-    Attributes:
-        daemon_url: Base URL of the daemon.
-        auto_approve: Approve tool calls that ask in turns of this client.
-        timeout: Seconds for one call, and for a turn.
-        token: Access token.
-        approvals: Decides what asks in turns of this client.
-        keep_exchanges: How many of the last REST calls the client keeps.
-    """
-
-    daemon_url: str | None
-    auto_approve: bool
-    timeout: float
-    token: str | None
-    approvals: ApprovalPolicy | None
-    keep_exchanges: int
+# Strict, so that everybody who reads the URL finds the same host in it: no user, no query, no backslash.
+_URL: Final = re.compile(
+    r"https?://(?:\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\s/\\?#@%:\[\]\x00-\x20\x7f]+)(?::[0-9]+)?"
+    r"(?:/[^\s\\?#\x00-\x20\x7f]*)?"
+)
 
 
 def resolve_daemon_url(daemon_url: str | None) -> str:
@@ -39,7 +24,8 @@ def resolve_daemon_url(daemon_url: str | None) -> str:
             the local default.
 
     Raises:
-        ValueError: The URL is not an http or https URL.
+        ValueError: The URL is not an http or https URL of a host, or holds more than that: a user, a query.
+            What it holds more is not repeated, it may be a secret.
     """
     found = (
         daemon_url
@@ -47,12 +33,27 @@ def resolve_daemon_url(daemon_url: str | None) -> str:
         or os.environ.get("DIGITORN_DAEMON_URL")
         or DEFAULT_DAEMON_URL
     )
-    if not found.startswith(("http://", "https://", SCHEME)):
-        raise ValueError(f"the daemon URL {found!r} must start with http:// or https://")
+    if found.startswith(SCHEME):
+        return found.rstrip("/")
+    if not found.startswith(("http://", "https://")):
+        raise ValueError(f"the daemon URL {_without_secrets(found)!r} must start with http:// or https://")
+    if _URL.fullmatch(found) is None or not _has_port_in_range(found):
+        raise ValueError(
+            f"the daemon URL {_without_secrets(found)!r} must be a host with a port and a path and no more; "
+            "a token is passed as token="
+        )
     return found.rstrip("/")
 
 
-@lru_cache(maxsize=1)
-def tls_context() -> ssl.SSLContext:
-    """The process's TLS settings; loading the certificates takes longer than a call."""
-    return ssl.create_default_context()
+def _without_secrets(url: str) -> str:
+    """A URL that is not one, as far as it can be shown."""
+    scheme, colon, rest = url.rpartition("//")
+    shown = re.split(r"[?#\\]", rest.rpartition("@")[2])[0]
+    return scheme.rpartition("@")[2] + colon + shown
+
+
+def _has_port_in_range(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False

@@ -6,6 +6,7 @@ from weakref import WeakValueDictionary
 
 import httpx
 
+from ._connection_options import ConnectionOptions
 from ._errors import DaemonUnreachable
 from ._socket import EventConnection, EventSocket
 
@@ -60,7 +61,10 @@ def endpoint_of(daemon_url: str) -> Endpoint | None:
 
 
 def event_connection(
-    daemon_url: str, on_frame: Callable[[object], None], on_lost: Callable[[str], None]
+    daemon_url: str,
+    on_frame: Callable[[object], None],
+    on_lost: Callable[[str], None],
+    connection_options: ConnectionOptions | None = None,
 ) -> EventConnection:
     """A connection for the events of a daemon, wherever it is; not connected yet.
 
@@ -68,8 +72,9 @@ def event_connection(
         daemon_url: Base URL of the daemon.
         on_frame: Takes each pushed envelope, still raw. Must not raise.
         on_lost: Called with a reason when the connection ends without `close`.
+        connection_options: How to connect over the network; the defaults when left out.
     """
     endpoint = endpoint_of(daemon_url)
-    return (
-        EventSocket(daemon_url, on_frame, on_lost) if endpoint is None else endpoint.socket(on_frame, on_lost)
-    )
+    if endpoint is not None:
+        return endpoint.socket(on_frame, on_lost)
+    return EventSocket(daemon_url, on_frame, on_lost, connection_options)

@@ -20,11 +20,36 @@ class DaemonUnreachable(DigitornError):
 
     Attributes:
         url: Where it was looked for.
+        attempts: How many times it was tried.
     """
 
-    def __init__(self, url: str, what: str) -> None:
+    hint = "Start one, or pass daemon_url= or set $DIGITORN_DAEMON_URL"
+
+    def __init__(self, url: str, what: str, attempts: int = 1) -> None:
+        tried = f" ({attempts} attempts)" if attempts > 1 else ""
+        super().__init__(f"no daemon answered at {url}: {what}{tried}. {self.hint}")
+        self.url = url
+        self.attempts = attempts
+
+
+class UntrustedCertificate(DaemonUnreachable):
+    """What listens there cannot prove that it is the daemon: its certificate is not trusted."""
+
+    hint = "If it is signed by a CA of yours, pass ConnectionOptions(ca_file=...) or set $DIGITORN_CA_FILE"
+
+
+class InsecureConnection(DigitornError, ValueError):
+    """A token or a password would go over plain HTTP to another machine. Nothing was sent.
+
+    Attributes:
+        url: The daemon.
+    """
+
+    def __init__(self, url: str) -> None:
         super().__init__(
-            f"no daemon answered at {url}: {what}. Start one, or pass daemon_url= or set $DIGITORN_DAEMON_URL"
+            f"{url} is plain HTTP and another machine: whoever is on the way could read the token. "
+            "Use https://, or allow it with ConnectionOptions(allow_plain_http=True) "
+            "or $DIGITORN_ALLOW_PLAIN_HTTP=1"
         )
         self.url = url
 
@@ -36,9 +61,11 @@ class ApiError(DigitornError):
         exchange: The call, as it is in `client.exchanges`.
         reason: The daemon's own words; empty if it gave none.
         data: What the daemon sent with its refusal.
+        may_be_done: Whether an earlier attempt of this call got no answer, and may have done it all the same.
     """
 
     hint = ""
+    may_be_done = False
 
     def __init__(
         self, exchange: "Exchange", reason: str, data: object = None, hint: str | None = None
@@ -55,6 +82,11 @@ class ApiError(DigitornError):
         """HTTP status of the answer."""
         # A refusal is an answer.
         return self.exchange.status or 0
+
+    @property
+    def attempts(self) -> int:
+        """How many times the call was sent."""
+        return self.exchange.retry + 1
 
 
 class Unauthorized(ApiError):
@@ -111,9 +143,17 @@ class ContractViolation(DigitornError):
         reasons: What does not fit, each with its place.
     """
 
+    verb = "breaks the contract"
+
     def __init__(self, what: str, reasons: Sequence[str]) -> None:
-        super().__init__(f"{what} breaks the contract: " + "; ".join(reasons))
+        super().__init__(f"{what} {self.verb}: " + "; ".join(reasons))
         self.reasons = tuple(reasons)
+
+
+class TooLarge(ContractViolation):
+    """An answer or an event is larger than `ConnectionOptions` allows; the rest of it was not read."""
+
+    verb = "is too large"
 
 
 class EventTimeout(DigitornError, TimeoutError):

@@ -86,7 +86,12 @@ class Exchange:
 
     def __str__(self) -> str:
         operation = f" ({self.operation})" if self.operation else ""
-        came = f"answered {self.status}" if self.status is not None else f"got no answer: {self.error}"
+        tried = f" on attempt {self.retry + 1}" if self.retry else ""
+        came = (
+            f"answered {self.status}{tried}"
+            if self.status is not None
+            else f"got no answer{tried}: {self.error}"
+        )
         return f"{self.method} {self.path}{operation} {came}"
 
     def to_json(self) -> str:

@@ -9,19 +9,13 @@ from urllib.parse import quote
 from pydantic import JsonValue
 from pydantic_core import from_json
 
+from ._generated._runtime import names_secret
+
 HIDDEN: Final = "***"
 """What stands where a secret was."""
 
 _SHORTEST = 8
 _MOST = 256
-
-# By what they are called, in any spelling: `access_token`, `apiKey`, `Authorization`. Texts alone are hidden,
-# and a word behind it makes another thing of it (`token_type`, `tokens_limit`).
-_SECRET_NAME = re.compile(
-    r"(?:^|_)(?:token|password|passwd|passphrase|secret|api_?key|private_?key|access_?key|"
-    r"authorization|cookie|jwt)s?$"
-)
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 class Redactor:
@@ -100,11 +94,6 @@ class Redactor:
                 for name, one in value.items()
             }
         return value
-
-
-def names_secret(name: str) -> bool:
-    """Whether what goes by a name is a secret."""
-    return _SECRET_NAME.search(_CAMEL.sub("_", name).lower().replace("-", "_")) is not None
 
 
 def _secrets(value: JsonValue, *, secret: bool) -> Iterator[str]:

@@ -8,31 +8,19 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar, cast
 
 import aiohttp
-import engineio
-import socketio
 from pydantic import ValidationError
-from socketio.exceptions import ConnectionError as SocketConnectionError
 from socketio.exceptions import SocketIOError
 
-from ._errors import ContractViolation, DaemonUnreachable
+from ._connection_options import ConnectionOptions, is_distrust
+from ._credentials import Token, without
+from ._errors import ContractViolation, DaemonUnreachable, TooLarge, UntrustedCertificate
 from ._generated._runtime import Command, Model, reasons
 from ._generated.commands import CommandError, ConnectAuth
 from ._generated.events import EVENT_NAMESPACE, EVENT_PUSH, EventEnvelope
+from ._socket_io import Connections, RedirectRefused, SocketClient, websocket_options
 
 Request = TypeVar("Request", bound=Model)
 Ack = TypeVar("Ack", bound=Model)
-
-
-# What comes out of a handshake with something that is no daemon, or breaks off.
-_CONNECT_ERRORS = (
-    SocketConnectionError,
-    TimeoutError,
-    OSError,
-    aiohttp.ClientError,
-    ValueError,
-    TypeError,
-    KeyError,
-)
 
 
 class HandshakeRefused(Exception):
@@ -76,6 +64,11 @@ class EventConnection(Protocol):
         """Whether the connection stands."""
         ...
 
+    @property
+    def violation(self) -> TooLarge | None:
+        """Why the connection ended, when another one would fare no better."""
+        ...
+
     async def close(self, *, abruptly: bool = False) -> None:
         """Ends the connection. May be called again.
 
@@ -92,16 +85,26 @@ class EventSocket:
         daemon_url: Base URL of the daemon.
         on_frame: Takes each pushed envelope, still raw. Must not raise.
         on_lost: Called with a reason when the connection ends without `close`.
+        connection: How to connect; the defaults when left out.
+
     """
 
     def __init__(
-        self, daemon_url: str, on_frame: Callable[[object], None], on_lost: Callable[[str], None]
+        self,
+        daemon_url: str,
+        on_frame: Callable[[object], None],
+        on_lost: Callable[[str], None],
+        connection_options: ConnectionOptions | None = None,
     ) -> None:
         self.daemon_url = daemon_url
+        self._violation: TooLarge | None = None
+        self._connection = connection_options or ConnectionOptions()
+        self._token: Token | None = None
         self._on_frame = on_frame
         self._on_lost = on_lost
         self._closing = False
         self._client: Any = None
+        self._connections: Connections | None = None
         self._gone = asyncio.Event()
 
     async def connect(self, token: str | None, timeout: float) -> None:
@@ -114,36 +117,61 @@ class EventSocket:
         Raises:
             HandshakeRefused: The daemon refused the connection.
             DaemonUnreachable: There is no daemon, or it does not speak Socket.IO.
+            TooLarge: It sent more than is taken.
+            InsecureConnection: The token would go over plain HTTP to another machine.
         """
         await self.close(abruptly=True)
-        client: Any = _SocketClient(reconnection=False, handle_sigint=False, request_timeout=timeout)
+        if token is not None:
+            self._connection.check_secrets_may_go_to(self.daemon_url)
+        self._token = token = Token(token) if token else None
+        self._violation, self._closing, self._gone = None, False, asyncio.Event()
+        websocket = websocket_options(self._connection, self.daemon_url)
+        self._connections = connections = Connections(self._connection, self._oversized)
+        client: Any = SocketClient(
+            token,
+            on_lost=self._gone.set,
+            on_unreadable=self._unreadable,
+            http_session=connections.http,
+            websocket_extra_options=websocket,
+            reconnection=False,
+            handle_sigint=False,
+            request_timeout=timeout,
+        )
         client.on("*", self._pushed, namespace=EVENT_NAMESPACE)
         client.on("disconnect", self._disconnected, namespace=EVENT_NAMESPACE)
-        self._client, self._closing, self._gone = client, False, asyncio.Event()
-        client.on_engine_lost = self._gone.set
-        auth = ConnectAuth(token=token).to_wire() if token else None
+        self._client = client
         connecting = client.connect(
             self.daemon_url,
-            auth=auth,
+            # A function, so that no variable on the way holds the token.
+            auth=self._auth,
             transports=["websocket"],
             namespaces=[EVENT_NAMESPACE],
             wait_timeout=timeout,
         )
+        said = f"no handshake within {timeout:g} s"
+        failure: Exception
         try:
             async with asyncio.timeout(timeout):
                 await self._unless_lost(connecting, "the handshake")
-        except (*_CONNECT_ERRORS, DaemonUnreachable) as error:
-            refused = bool(client.failed_namespaces)
-            await self.close()
-            if refused:
-                raise HandshakeRefused from None
-            if isinstance(error, DaemonUnreachable):
-                raise
-            said = str(error) or f"no handshake within {timeout:g} s"
-            raise DaemonUnreachable(self.daemon_url, f"Socket.IO: {said}") from None
+            return
+        except DaemonUnreachable as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001 - the package lets out whatever it trips over
+            kind = UntrustedCertificate if is_distrust(error) else DaemonUnreachable
+            failure = self._unreachable(f"Socket.IO: {_said(error) or said}", kind)
         except BaseException:
             await self.close()
             raise
+        if client.failed_namespaces:
+            failure = HandshakeRefused()
+        await self.close()
+        raise self.violation or failure
+
+    def _auth(self) -> dict[str, Any]:
+        return ConnectAuth(token=self._token).to_wire() if self._token else {}
+
+    def _unreachable(self, what: str, kind: type[DaemonUnreachable] = DaemonUnreachable) -> DaemonUnreachable:
+        return kind(self.daemon_url, without(what, self._token))
 
     async def call(
         self, command: Command[Request, Ack], request: Request, timeout: float
@@ -164,12 +192,17 @@ class EventSocket:
         asking = self._client.call(
             command.name, request.to_wire(), namespace=command.namespace, timeout=timeout
         )
+        failure: DaemonUnreachable | ContractViolation
         try:
-            raw = await self._unless_lost(asking, command.name)
+            return read_ack(command, await self._unless_lost(asking, command.name))
         except SocketIOError as error:
             said = str(error) or f"no acknowledgement within {timeout:g} s"
-            raise DaemonUnreachable(self.daemon_url, f"{command.name}: {said}") from None
-        return read_ack(command, raw)
+            failure = self._unreachable(f"{command.name}: {said}")
+        except ContractViolation as error:
+            unfit = [without(one, self._token) for one in error.reasons]
+            failure = ContractViolation(f"the acknowledgement of {command.name!r}", unfit)
+        # Without the frames whose variables hold what came.
+        raise failure
 
     async def _unless_lost(self, coroutine: Coroutine[Any, Any, object], what: str) -> object:
         """The result of a coroutine that waits for the peer; one that is gone never answers."""
@@ -190,20 +223,26 @@ class EventSocket:
         """Whether the connection stands."""
         return self._client is not None and bool(self._client.connected)
 
+    @property
+    def violation(self) -> TooLarge | None:
+        """Why the last connection ended, if that was because too much came."""
+        return self._violation
+
     async def close(self, *, abruptly: bool = False) -> None:
         """Ends the connection. May be called again."""
         self._closing = True
         client, self._client = self._client, None
-        if client is None:
-            return
+        connections, self._connections = self._connections, None
         try:
-            if abruptly:
+            if abruptly and connections is not None:
                 # Everything that waits for the peer ends with its transport.
-                await _close_http(client)
-            await client.disconnect()
+                await connections.close()
+            if client is not None:
+                await client.disconnect()
         finally:
             # A peer that does not answer, or a handshake that was broken off, leaves these.
-            await _close_http(client)
+            if connections is not None:
+                await connections.close()
 
     def _pushed(self, name: str, *arguments: object) -> None:
         # Builds may append arguments; the first is the event.
@@ -214,16 +253,17 @@ class EventSocket:
             payload = cast("dict[str, Any]", first) if isinstance(first, dict) else {"data": first}
             self._on_frame(EventEnvelope(type=name, payload=payload).to_wire())
 
+    def _unreadable(self, message: str | bytes) -> None:
+        """Takes up what is no packet, so that it is seen."""
+        self._on_frame(message if isinstance(message, str) else message.hex())
+
+    def _oversized(self, what: str) -> None:
+        self._violation = TooLarge("what came over the event socket", [what])
+
     def _disconnected(self, *reason: object) -> None:
         self._gone.set()
         if not self._closing:
             self._on_lost(" ".join(str(part) for part in reason) or "the connection was lost")
-
-
-async def _close_http(client: Any) -> None:
-    http = client.eio.http
-    if http is not None and not http.closed:
-        await http.close()
 
 
 def read_ack(command: Command[Request, Ack], raw: object) -> Ack | CommandError:
@@ -239,29 +279,17 @@ def read_ack(command: Command[Request, Ack], raw: object) -> Ack | CommandError:
     try:
         return command.ack.from_wire(raw)
     except ValidationError as error:
-        try:
-            return CommandError.from_wire(raw)
-        except ValidationError:
-            raise ContractViolation(f"the acknowledgement of {command.name!r}", reasons(error)) from None
+        unfit = reasons(error)
+    try:
+        return CommandError.from_wire(raw)
+    except ValidationError:
+        violation = ContractViolation(f"the acknowledgement of {command.name!r}", unfit)
+    raise violation
 
 
-class _EngineClient(engineio.AsyncClient):  # type: ignore[misc] # the package has no types
-    """Handles messages in the reading task itself: a task for each would cost more than the event."""
-
-    async def _trigger_event(self, event: str, *args: object, **kwargs: object) -> object:
-        if event == "message":
-            kwargs["run_async"] = False
-        return await super()._trigger_event(event, *args, **kwargs)
-
-
-class _SocketClient(socketio.AsyncClient):  # type: ignore[misc] # the package has no types
-    on_engine_lost: Callable[[], None] | None = None
-
-    def _engineio_client_class(self) -> type[engineio.AsyncClient]:
-        return _EngineClient
-
-    async def _handle_eio_disconnect(self, reason: object) -> None:
-        # In the middle of a handshake the namespace's own event does not come.
-        await super()._handle_eio_disconnect(reason)
-        if self.on_engine_lost is not None:
-            self.on_engine_lost()
+def _said(error: Exception) -> str:
+    """What an exception says, and that of aiohttp which the package has left out."""
+    inner = error.__context__
+    while inner is not None and not isinstance(inner, aiohttp.ClientError | OSError | RedirectRefused):
+        inner = inner.__context__
+    return " ".join(str(one) for one in (error, inner) if one is not None and str(one))

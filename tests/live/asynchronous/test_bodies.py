@@ -16,7 +16,7 @@ def heard() -> Generator[Heard]:
 
 
 async def test_json(heard: Heard) -> None:
-    async with AsyncDevClient(heard.url, token="a-token-of-mine") as client:
+    async with AsyncDevClient(heard.url, token="a-token-of-mine", retries=None) as client:
         with pytest.raises(ContractViolation):
             await client.api.messages.send_message("a", "s", message="häi", workspace=None)
     ((method, path, headers, body),) = heard.requests

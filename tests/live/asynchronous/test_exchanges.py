@@ -80,7 +80,7 @@ async def test_an_error_is_about_the_exchange_that_is_kept(
 
 async def test_calls_that_stay_without_an_answer() -> None:
     with refusing() as url:
-        async with AsyncDevClient(daemon_url=url, token="x") as client:
+        async with AsyncDevClient(daemon_url=url, token="x", retries=None) as client:
             with pytest.raises(DaemonUnreachable):
                 await client.list_sessions("my-app")
             (one,) = client.exchanges

@@ -228,6 +228,8 @@ async def test_a_session_that_never_was(client: AsyncDevClient, session: Session
     with pytest.raises(NotFound):
         await client.new_session("no-app")
     with pytest.raises(InvalidRequest):
+        await client.open_session("my-app", "a..b")
+    with pytest.raises(ValueError, match="cannot be a part of a path"):
         await client.open_session("my-app", "..")
 
 

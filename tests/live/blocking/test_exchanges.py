@@ -77,7 +77,7 @@ def test_an_error_is_about_the_exchange_that_is_kept(client: DevClient, session:
 
 def test_calls_that_stay_without_an_answer() -> None:
     with refusing() as url:
-        with DevClient(daemon_url=url, token="x") as client:
+        with DevClient(daemon_url=url, token="x", retries=None) as client:
             with pytest.raises(DaemonUnreachable):
                 client.list_sessions("my-app")
             (one,) = client.exchanges

@@ -227,6 +227,8 @@ def test_a_session_that_never_was(client: DevClient, session: SessionHandle) -> 
     with pytest.raises(NotFound):
         client.new_session("no-app")
     with pytest.raises(InvalidRequest):
+        client.open_session("my-app", "a..b")
+    with pytest.raises(ValueError, match="cannot be a part of a path"):
         client.open_session("my-app", "..")
 
 

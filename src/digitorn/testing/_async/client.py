@@ -2,7 +2,6 @@
 
 import json
 import time
-import uuid
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +14,8 @@ from .._app_builder import AppBuilder
 from .._approvals import ApprovalPolicy, ApproveAll, ClientApprovals, StreamApprovals, short_form
 from .._clock import asleep, remaining, until
 from .._connect import resolve_daemon_url
-from .._credentials import Credentials
+from .._connection_options import ConnectionOptions
+from .._credentials import Credentials, hidden
 from .._errors import (
     ApiError,
     CallbackFailed,
@@ -67,6 +67,7 @@ from .._generated.models import (
 from .._generated.rest_async import AsyncApi
 from .._handles import AppHandle, SessionHandle
 from .._locks import AsyncLock
+from .._retry import RetryPolicy, new_message_id
 from .._stream import AsyncLiveEventStream
 from .._tracking import track
 from .._turn_result import TurnResult
@@ -75,6 +76,7 @@ from .turn import AsyncTurn
 
 _POLL_FIRST, _POLL_MOST, _POLL_GROWTH = 0.02, 1.0, 1.5
 _NEW_SESSION_SECONDS = 10.0
+_RETRIES = RetryPolicy()
 _IDLE_STREAMS = 16
 """Streams of sessions without an open turn that are kept open for the next one."""
 
@@ -96,6 +98,12 @@ class AsyncDevClient:
         token: Access token; without one, `login` or `register` first.
         approvals: Decides what asks in turns of this client; see `ApprovalPolicy`.
         keep_exchanges: How many of the last REST calls `exchanges` holds; 0 keeps none, and costs nothing.
+        retries: When a REST call is sent again; None for never.
+        connection_options: Whom to trust, what to send in clear, how much to take; see `ConnectionOptions`.
+
+    Raises:
+        InsecureConnection: The token would go over plain HTTP to another machine.
+        ValueError: The URL is none of a daemon, or the token none that a header can carry.
 
     Attributes:
         api: The typed REST stubs.
@@ -112,9 +120,13 @@ class AsyncDevClient:
         *,
         approvals: ApprovalPolicy | None = None,
         keep_exchanges: int = KEPT,
+        retries: RetryPolicy | None = _RETRIES,
+        connection_options: ConnectionOptions | None = None,
     ) -> None:
+        token = hidden(token)
         self.daemon_url = resolve_daemon_url(daemon_url)
         self.timeout = timeout
+        self._connection = connection_options
         self._approvals = ClientApprovals(approvals or short_form(auto_approve))
         self._streams: dict[tuple[str, str], AsyncLiveEventStream] = {}
         self._locks: dict[tuple[str, str], AsyncLock] = {}
@@ -122,7 +134,12 @@ class AsyncDevClient:
         self._credentials = Credentials(token)
         self._exchanges = Exchanges(keep_exchanges)
         self._transport = AsyncTransport(
-            self.daemon_url, self._credentials, timeout=timeout, exchanges=self._exchanges
+            self.daemon_url,
+            self._credentials,
+            timeout=timeout,
+            exchanges=self._exchanges,
+            retries=retries,
+            connection_options=connection_options,
         )
         self.api = AsyncApi(self._transport)
         track(self)
@@ -137,6 +154,8 @@ class AsyncDevClient:
         timeout: float = 3600.0,
         approvals: ApprovalPolicy | None = None,
         keep_exchanges: int = KEPT,
+        retries: RetryPolicy | None = _RETRIES,
+        connection_options: ConnectionOptions | None = None,
     ) -> Self:
         """A client with an access token. The arguments are the constructor's."""
         return cls(
@@ -146,6 +165,8 @@ class AsyncDevClient:
             token=token,
             approvals=approvals,
             keep_exchanges=keep_exchanges,
+            retries=retries,
+            connection_options=connection_options,
         )
 
     @classmethod
@@ -160,6 +181,8 @@ class AsyncDevClient:
         timeout: float = 3600.0,
         approvals: ApprovalPolicy | None = None,
         keep_exchanges: int = KEPT,
+        retries: RetryPolicy | None = _RETRIES,
+        connection_options: ConnectionOptions | None = None,
     ) -> Self:
         """A client that is logged in.
 
@@ -172,6 +195,8 @@ class AsyncDevClient:
             timeout: As for the constructor.
             approvals: As for the constructor.
             keep_exchanges: As for the constructor.
+            retries: As for the constructor.
+            connection_options: As for the constructor.
 
         Raises:
             Unauthorized: The daemon does not accept the login.
@@ -182,6 +207,8 @@ class AsyncDevClient:
             timeout=timeout,
             approvals=approvals,
             keep_exchanges=keep_exchanges,
+            retries=retries,
+            connection_options=connection_options,
         )
         try:
             await client.login(email, password)
@@ -314,7 +341,7 @@ class AsyncDevClient:
             workspace_path=workspace or NOT_GIVEN,
             message=NOT_GIVEN if message is None else message,
             images=list(images) or NOT_GIVEN,
-            client_message_id=NOT_GIVEN if message is None else _message_id(),
+            client_message_id=NOT_GIVEN if message is None else new_message_id(),
         )
         first_turn = created.first_message.correlation_id if created.first_message is not None else None
         if first_turn is not None:
@@ -404,7 +431,7 @@ class AsyncDevClient:
             workspace=session.workspace or NOT_GIVEN,
             images=list(images) or NOT_GIVEN,
             queue_mode=queue_mode or NOT_GIVEN,
-            client_message_id=client_message_id or _message_id(),
+            client_message_id=client_message_id or new_message_id(),
         )
 
     async def start_turn(
@@ -641,6 +668,7 @@ class AsyncDevClient:
             strict=strict,
             approvals=approvals,
             exchanges=self._exchanges,
+            connection_options=self._connection,
         )
         stream.session = session
         return stream
@@ -1003,13 +1031,20 @@ class AsyncDevClient:
     async def delete(self, session: SessionHandle) -> SessionDeleted:
         """Deletes a session. Whatever is done with it by this client from then on raises `NotFound`.
 
+        When the answer to it was lost, and a second attempt finds no session, that is what was wanted.
+
         Args:
             session: The session.
 
         Raises:
             NotFound: There is no such session.
         """
-        deleted = await self.api.sessions.delete_session(session.app_id, session.session_id)
+        try:
+            deleted = await self.api.sessions.delete_session(session.app_id, session.session_id)
+        except NotFound as error:
+            if not error.may_be_done:
+                raise
+            deleted = SessionDeleted(session_id=session.session_id, deleted=True)
         self._deleted.add(_key(session))
         stream = self._streams.get(_key(session))
         if stream is not None:
@@ -1205,10 +1240,6 @@ async def _joined(stream: AsyncLiveEventStream) -> bool:
 
 def _key(session: SessionHandle) -> tuple[str, str]:
     return session.app_id, session.session_id
-
-
-def _message_id() -> str:
-    return f"cm-{uuid.uuid4().hex}"
 
 
 def _policy(approvals: ApprovalPolicy | None, auto_approve: bool | None) -> ApprovalPolicy | None:

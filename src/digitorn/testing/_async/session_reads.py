@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from .. import _session_protocol as protocol
 from .._clock import asleep
+from .._errors import ContractViolation
 from .._generated.models import SessionEvent
 from .._generated.rest_async import AsyncApi
 from .._log import EventLog
@@ -33,7 +34,13 @@ async def read_log(
         numbers = [row.seq for row in page.events if isinstance(row, SessionEvent)]
         if len(page.events) < protocol.PAGE or not numbers:
             return
-        since = numbers[-1]
+        if max(numbers) <= since:
+            # It would be read for ever.
+            raise ContractViolation(
+                "the answer to list_session_events",
+                [f"since_seq {since} was asked for, and a full page up to {max(numbers)} came"],
+            )
+        since = max(numbers)
 
 
 async def ending_by_queue(

@@ -15,6 +15,7 @@ from .._async.transport import AsyncTransport
 from .._async.turn import AsyncTurn
 from .._clock import remaining, unbounded
 from .._connect import resolve_daemon_url
+from .._connection_options import ConnectionOptions
 from .._credentials import Credentials
 from .._endpoints import event_connection
 from .._errors import (
@@ -81,6 +82,7 @@ class AsyncLiveEventStream(StreamBase):
         approvals: Decides what asks; see `ApprovalPolicy`.
         exchanges: Where the stream's own calls over REST are kept; a list of its own when left out.
         reconnect: How a lost connection is made again, and when it is given up.
+        connection_options: How to connect; see `ConnectionOptions`.
 
     Attributes:
         exchanges: The stream's calls over REST; with those of the client if that made the stream.
@@ -100,7 +102,9 @@ class AsyncLiveEventStream(StreamBase):
         approvals: ApprovalPolicy | StreamApprovals | None = None,
         exchanges: Exchanges | None = None,
         reconnect: ReconnectPolicy = RECONNECT,
+        connection_options: ConnectionOptions | None = None,
     ) -> None:
+        self._credentials = token = token if isinstance(token, Credentials) else Credentials(token)
         self.daemon_url = resolve_daemon_url(daemon_url)
         self.app_id = app_id
         self.session_id = session_id
@@ -112,13 +116,16 @@ class AsyncLiveEventStream(StreamBase):
         self._link = Link(reconnect)
         self.callback_errors: list[CallbackFailed] = []
         """Callbacks that raised; the first is raised again by `stop`."""
-        self._credentials = token if isinstance(token, Credentials) else Credentials(token)
         self._transport = AsyncTransport(
-            self.daemon_url, self._credentials, timeout=_CONNECT_SECONDS, exchanges=exchanges
+            self.daemon_url,
+            self._credentials,
+            timeout=_CONNECT_SECONDS,
+            exchanges=exchanges,
+            connection_options=connection_options,
         )
         self.exchanges = self._transport.exchanges
         self._api = AsyncApi(self._transport)
-        self._socket = event_connection(self.daemon_url, self._received, self._lost)
+        self._socket = event_connection(self.daemon_url, self._received, self._lost, connection_options)
         self._since = since
         self._newest_logged = since
         # The durable log is read from `_complete` on: up to there nothing can be missing any more.
@@ -200,7 +207,8 @@ class AsyncLiveEventStream(StreamBase):
         """What a join did not bring: a build may replay nothing (contract: events, section 3.1)."""
         try:
             await self.fill_gaps()
-        except (*_PASSING, ContractViolation) as error:
+        except (DaemonUnreachable, ApiError, ContractViolation) as error:
+            # Tried again at once, where it is told if it is for good.
             _logger.info("session %s: the log could not be read yet: %s", self.session_id, error)
         self._settle()
 
@@ -209,7 +217,10 @@ class AsyncLiveEventStream(StreamBase):
         request = JoinSessionRequest(app_id=self.app_id, session_id=self.session_id, since=since)
         ack = await self._socket.call(JOIN_SESSION, request, remaining(_CONNECT_SECONDS))
         if isinstance(ack, CommandError):
-            raise JoinRefused(self.session_id, self._credentials.redact(ack.error))
+            reason = self._credentials.redact(ack.error)
+            # What came does not show in a traceback with variables.
+            del ack
+            raise JoinRefused(self.session_id, reason)
 
     def _joined(self) -> None:
         self._link.joined()
@@ -306,6 +317,9 @@ class AsyncLiveEventStream(StreamBase):
         if self.log.closed is not None:
             return
         self._turns.joined = False
+        if (violation := self._socket.violation) is not None:
+            self.log.close(violation)
+            return
         self._link.lost(reason)
         # A connection that is lost again while it is made again is the same loop's business.
         if self._reconnecting is None or self._reconnecting.done():

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar, overload
 
 from .. import _session_protocol as protocol
 from .._approvals import ApprovalPolicy, StreamApprovals, stream_approvals
+from .._connection_options import ConnectionOptions
 from .._credentials import Credentials
 from .._errors import (
     CallbackFailed,
@@ -60,7 +61,9 @@ class LiveEventStream(StreamBase):
         approvals: ApprovalPolicy | StreamApprovals | None = None,
         exchanges: Exchanges | None = None,
         reconnect: ReconnectPolicy = RECONNECT,
+        connection_options: ConnectionOptions | None = None,
     ) -> None:
+        token = token if isinstance(token, Credentials) else Credentials(token)
         deciding = stream_approvals(approvals, auto_approve=auto_approve)
         # A policy may block, and use this face from where it runs.
         deciding.on_thread = True
@@ -75,6 +78,7 @@ class LiveEventStream(StreamBase):
             approvals=deciding,
             exchanges=exchanges,
             reconnect=reconnect,
+            connection_options=connection_options,
         )
         self.exchanges = self._inner.exchanges
         self.daemon_url = self._inner.daemon_url

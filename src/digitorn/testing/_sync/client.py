@@ -3,7 +3,6 @@
 
 import json
 import time
-import uuid
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +15,8 @@ from .._app_builder import AppBuilder
 from .._approvals import ApprovalPolicy, ApproveAll, ClientApprovals, StreamApprovals, short_form
 from .._clock import remaining, sleep, until
 from .._connect import resolve_daemon_url
-from .._credentials import Credentials
+from .._connection_options import ConnectionOptions
+from .._credentials import Credentials, hidden
 from .._errors import (
     ApiError,
     CallbackFailed,
@@ -68,6 +68,7 @@ from .._generated.models import (
 from .._generated.rest import Api
 from .._handles import AppHandle, SessionHandle
 from .._locks import Lock
+from .._retry import RetryPolicy, new_message_id
 from .._stream import LiveEventStream
 from .._tracking import track
 from .._turn_result import TurnResult
@@ -76,6 +77,7 @@ from .turn import Turn
 
 _POLL_FIRST, _POLL_MOST, _POLL_GROWTH = 0.02, 1.0, 1.5
 _NEW_SESSION_SECONDS = 10.0
+_RETRIES = RetryPolicy()
 _IDLE_STREAMS = 16
 """Streams of sessions without an open turn that are kept open for the next one."""
 
@@ -97,6 +99,12 @@ class DevClient:
         token: Access token; without one, `login` or `register` first.
         approvals: Decides what asks in turns of this client; see `ApprovalPolicy`.
         keep_exchanges: How many of the last REST calls `exchanges` holds; 0 keeps none, and costs nothing.
+        retries: When a REST call is sent again; None for never.
+        connection_options: Whom to trust, what to send in clear, how much to take; see `ConnectionOptions`.
+
+    Raises:
+        InsecureConnection: The token would go over plain HTTP to another machine.
+        ValueError: The URL is none of a daemon, or the token none that a header can carry.
 
     Attributes:
         api: The typed REST stubs.
@@ -113,9 +121,13 @@ class DevClient:
         *,
         approvals: ApprovalPolicy | None = None,
         keep_exchanges: int = KEPT,
+        retries: RetryPolicy | None = _RETRIES,
+        connection_options: ConnectionOptions | None = None,
     ) -> None:
+        token = hidden(token)
         self.daemon_url = resolve_daemon_url(daemon_url)
         self.timeout = timeout
+        self._connection = connection_options
         self._approvals = ClientApprovals(approvals or short_form(auto_approve))
         self._streams: dict[tuple[str, str], LiveEventStream] = {}
         self._locks: dict[tuple[str, str], Lock] = {}
@@ -123,7 +135,12 @@ class DevClient:
         self._credentials = Credentials(token)
         self._exchanges = Exchanges(keep_exchanges)
         self._transport = Transport(
-            self.daemon_url, self._credentials, timeout=timeout, exchanges=self._exchanges
+            self.daemon_url,
+            self._credentials,
+            timeout=timeout,
+            exchanges=self._exchanges,
+            retries=retries,
+            connection_options=connection_options,
         )
         self.api = Api(self._transport)
         track(self)
@@ -138,6 +155,8 @@ class DevClient:
         timeout: float = 3600.0,
         approvals: ApprovalPolicy | None = None,
         keep_exchanges: int = KEPT,
+        retries: RetryPolicy | None = _RETRIES,
+        connection_options: ConnectionOptions | None = None,
     ) -> Self:
         """A client with an access token. The arguments are the constructor's."""
         return cls(
@@ -147,6 +166,8 @@ class DevClient:
             token=token,
             approvals=approvals,
             keep_exchanges=keep_exchanges,
+            retries=retries,
+            connection_options=connection_options,
         )
 
     @classmethod
@@ -161,6 +182,8 @@ class DevClient:
         timeout: float = 3600.0,
         approvals: ApprovalPolicy | None = None,
         keep_exchanges: int = KEPT,
+        retries: RetryPolicy | None = _RETRIES,
+        connection_options: ConnectionOptions | None = None,
     ) -> Self:
         """A client that is logged in.
 
@@ -173,6 +196,8 @@ class DevClient:
             timeout: As for the constructor.
             approvals: As for the constructor.
             keep_exchanges: As for the constructor.
+            retries: As for the constructor.
+            connection_options: As for the constructor.
 
         Raises:
             Unauthorized: The daemon does not accept the login.
@@ -183,6 +208,8 @@ class DevClient:
             timeout=timeout,
             approvals=approvals,
             keep_exchanges=keep_exchanges,
+            retries=retries,
+            connection_options=connection_options,
         )
         try:
             client.login(email, password)
@@ -315,7 +342,7 @@ class DevClient:
             workspace_path=workspace or NOT_GIVEN,
             message=NOT_GIVEN if message is None else message,
             images=list(images) or NOT_GIVEN,
-            client_message_id=NOT_GIVEN if message is None else _message_id(),
+            client_message_id=NOT_GIVEN if message is None else new_message_id(),
         )
         first_turn = created.first_message.correlation_id if created.first_message is not None else None
         if first_turn is not None:
@@ -405,7 +432,7 @@ class DevClient:
             workspace=session.workspace or NOT_GIVEN,
             images=list(images) or NOT_GIVEN,
             queue_mode=queue_mode or NOT_GIVEN,
-            client_message_id=client_message_id or _message_id(),
+            client_message_id=client_message_id or new_message_id(),
         )
 
     def start_turn(
@@ -640,6 +667,7 @@ class DevClient:
             strict=strict,
             approvals=approvals,
             exchanges=self._exchanges,
+            connection_options=self._connection,
         )
         stream.session = session
         return stream
@@ -1002,13 +1030,20 @@ class DevClient:
     def delete(self, session: SessionHandle) -> SessionDeleted:
         """Deletes a session. Whatever is done with it by this client from then on raises `NotFound`.
 
+        When the answer to it was lost, and a second attempt finds no session, that is what was wanted.
+
         Args:
             session: The session.
 
         Raises:
             NotFound: There is no such session.
         """
-        deleted = self.api.sessions.delete_session(session.app_id, session.session_id)
+        try:
+            deleted = self.api.sessions.delete_session(session.app_id, session.session_id)
+        except NotFound as error:
+            if not error.may_be_done:
+                raise
+            deleted = SessionDeleted(session_id=session.session_id, deleted=True)
         self._deleted.add(_key(session))
         stream = self._streams.get(_key(session))
         if stream is not None:
@@ -1202,10 +1237,6 @@ def _joined(stream: LiveEventStream) -> bool:
 
 def _key(session: SessionHandle) -> tuple[str, str]:
     return session.app_id, session.session_id
-
-
-def _message_id() -> str:
-    return f"cm-{uuid.uuid4().hex}"
 
 
 def _policy(approvals: ApprovalPolicy | None, auto_approve: bool | None) -> ApprovalPolicy | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from .. import _session_protocol as protocol
 from .._clock import sleep
+from .._errors import ContractViolation
 from .._generated.models import SessionEvent
 from .._generated.rest import Api
 from .._log import EventLog
@@ -30,7 +31,13 @@ def read_log(api: Api, app_id: str, session_id: str, *, since: int, take: Callab
         numbers = [row.seq for row in page.events if isinstance(row, SessionEvent)]
         if len(page.events) < protocol.PAGE or not numbers:
             return
-        since = numbers[-1]
+        if max(numbers) <= since:
+            # It would be read for ever.
+            raise ContractViolation(
+                "the answer to list_session_events",
+                [f"since_seq {since} was asked for, and a full page up to {max(numbers)} came"],
+            )
+        since = max(numbers)
 
 
 def ending_by_queue(

@@ -2,21 +2,35 @@
 """Sends the stubs' calls over HTTP."""
 
 import threading
+import time
+from collections.abc import Generator
 from types import TracebackType
 from typing import TypeVar
 
 import httpx
 
 from .._answers import read_answer
-from .._clock import remaining
-from .._connect import tls_context
-from .._credentials import Credentials
+from .._bounds import BoundedBody, NotUnpacked, OutOfBounds, check_values
+from .._clock import remaining, sleep, until
+from .._connection_options import ConnectionOptions, is_distrust
+from .._credentials import Credentials, Token
 from .._endpoints import endpoint_of
-from .._errors import DaemonUnreachable, DigitornError
-from .._exchanges import KEPT, Exchange, Exchanges, sending
+from .._errors import (
+    ContractViolation,
+    DaemonUnreachable,
+    DigitornError,
+    TooLarge,
+    Unauthorized,
+    UntrustedCertificate,
+)
+from .._exchanges import KEPT, Exchanges, Sending, sending
 from .._generated._runtime import Call
 from .._generated.models import RefreshTokenRequest
 from .._generated.operations import REFRESH_TOKEN
+from .._http import Http
+from .._paths import check_path
+from .._quiet_logs import hide_in_logs
+from .._retry import Attempts, RetryPolicy, identified
 
 T = TypeVar("T")
 
@@ -26,13 +40,18 @@ _CONNECT_SECONDS = 10.0
 class Transport:
     """Sends calls to one daemon, with the tokens of one user.
 
-    An expired access token is renewed once when a refresh token is there.
+    An expired access token is renewed once when a refresh token is there. Redirects are not followed.
 
     Args:
         daemon_url: Base URL of the daemon.
         credentials: The user's tokens; shared, so that a renewal serves all.
-        timeout: Seconds for one call; a nearer deadline of the caller's shortens it.
+        timeout: Seconds for one call with all its attempts; a nearer deadline of the caller's shortens it.
         exchanges: Where calls and answers are kept; a list of its own when left out.
+        retries: When a call is sent again; None for never.
+        connection: How to connect; the defaults when left out.
+
+    Raises:
+        InsecureConnection: A token would go over plain HTTP to another machine.
     """
 
     def __init__(
@@ -42,12 +61,19 @@ class Transport:
         *,
         timeout: float,
         exchanges: Exchanges | None = None,
+        retries: RetryPolicy | None = None,
+        connection_options: ConnectionOptions | None = None,
     ) -> None:
         self.daemon_url = daemon_url
         self.credentials = credentials
         self.timeout = timeout
         self.exchanges = exchanges if exchanges is not None else Exchanges(KEPT)
+        self.retries = retries
+        self.connection = connection_options or ConnectionOptions()
+        if credentials.access_token is not None:
+            self.connection.check_secrets_may_go_to(daemon_url)
         self.exchanges.redactor.learn(credentials.access_token, credentials.refresh_token)
+        hide_in_logs(self.exchanges.redactor)
         self._http: httpx.Client | None = None
         # Several threads may use one client, and must not each open their own connections.
         self._opening = threading.Lock()
@@ -57,14 +83,39 @@ class Transport:
 
         Raises:
             ApiError: The daemon refused it.
-            ContractViolation: The answer is not what the contract says.
+            ContractViolation: The answer is not what the contract says; `TooLarge` when it is too much.
             DaemonUnreachable: There was no answer.
+            InsecureConnection: A token or a password would go over plain HTTP to another machine.
+            ValueError: An id would leave its place in the path.
         """
-        token = self.credentials.access_token if call.operation.authenticated else None
-        response, exchange = self._exchange(call, token)
-        if response.status_code == 401 and call.operation.authenticated and self._renew(token):
-            response, exchange = self._exchange(call, self.credentials.access_token, retry=1)
-        return self._read(call, response, exchange)
+        check_path(call)
+        if self.retries is not None:
+            call = identified(call)
+        attempts = Attempts(self.retries, call)
+        with until(time.monotonic() + remaining(self.timeout)):
+            while True:
+                try:
+                    return self._attempt(call, attempts)
+                except DigitornError as error:
+                    failure = error
+                pause = attempts.pause(failure, remaining(self.timeout))
+                if pause is None:
+                    # Without the frames below, whose variables hold what came: there may be a token in it.
+                    raise failure.with_traceback(None)
+                sleep(pause)
+
+    def _attempt(self, call: Call[T], attempts: Attempts) -> T:
+        with until(time.monotonic() + remaining(attempts.timeout)):
+            token = self.credentials.access_token if call.operation.authenticated else None
+            try:
+                return self._exchange(call, token, attempts)
+            except Unauthorized as error:
+                if not call.operation.authenticated:
+                    raise
+                refused = error
+            if not self._renew(token):
+                raise refused
+            return self._exchange(call, self.credentials.access_token, attempts)
 
     def _renew(self, used: str | None) -> bool:
         """Whether there is a newer access token than the one that was refused."""
@@ -77,31 +128,63 @@ class Transport:
             return False
         call = REFRESH_TOKEN.call(body=RefreshTokenRequest(refresh_token=refresh_token).to_wire())
         try:
-            response, exchange = self._exchange(call, None)
-            self.credentials.store(self._read(call, response, exchange))
+            self.credentials.store(self._exchange(call, None, Attempts(None, call)))
         except DigitornError:
             # The refusal of the first call tells the caller more than that of the renewal.
             return False
         return True
 
-    def _read(self, call: Call[T], response: httpx.Response, exchange: Exchange) -> T:
-        return read_answer(
-            call,
-            exchange,
-            daemon_url=self.daemon_url,
-            headers=response.headers,
-            content=response.content,
-            credentials=self.credentials,
-        )
-
-    def _exchange(
-        self, call: Call[T], token: str | None, *, retry: int = 0
-    ) -> tuple[httpx.Response, Exchange]:
+    def _exchange(self, call: Call[T], token: Token | None, attempts: Attempts) -> T:
+        """One call and its answer."""
+        under_way = sending(self.exchanges, call, retry=attempts.sent)
         self.exchanges.redactor.learn(self.credentials.access_token, self.credentials.refresh_token)
-        under_way = sending(self.exchanges, call, retry=retry)
+        if token is not None or call.has_body:
+            self.connection.check_secrets_may_go_to(self.daemon_url)
+        failure: DigitornError
+        try:
+            request = self._request(call, under_way)
+            attempts.sent += 1
+            response = self._client().send(
+                request, auth=None if token is None else _Bearer(token), stream=True
+            )
+            try:
+                body = BoundedBody(
+                    self.connection.max_response_bytes, response.headers.get("content-encoding")
+                )
+                for part in response.iter_raw():
+                    body.feed(part)
+            finally:
+                response.close()
+            content = body.whole()
+            check_values(content, self.connection.max_json_values)
+        except OutOfBounds as error:
+            under_way.failed(str(error))
+            failure = TooLarge(f"the answer to {call.operation.method} {call.path}", [str(error)])
+        except NotUnpacked as error:
+            under_way.failed(str(error))
+            failure = ContractViolation(f"the answer to {call.operation.method} {call.path}", [str(error)])
+        except (httpx.RequestError, httpx.InvalidURL, httpx.StreamError) as error:
+            failure = self._unreachable(call, error, attempts.sent)
+            under_way.failed(_said(error))
+        except BaseException as error:
+            # Who looks why a test hangs wants to see the call that was cut off.
+            under_way.failed(type(error).__name__)
+            raise
+        else:
+            exchange = under_way.answered(response.status_code, content)
+            return read_answer(
+                call,
+                exchange,
+                daemon_url=self.daemon_url,
+                headers=response.headers,
+                content=content,
+                credentials=self.credentials,
+            )
+        # Out here, where no exception of a library that knows the request is its context.
+        raise failure
+
+    def _request(self, call: Call[T], under_way: Sending) -> httpx.Request:
         headers = dict(call.headers)
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
         content, files = None, None
         if (encoded := call.encoded()) is not None:
             content, headers["Content-Type"] = encoded
@@ -111,38 +194,35 @@ class Transport:
             files = [(part.name, (part.filename, part.content)) for part in parts]
             under_way.sends_parts(parts)
         limit = remaining(self.timeout)
-        try:
-            response = self._client().request(
-                call.operation.method,
-                self.daemon_url + call.path,
-                params=call.query or None,
-                headers=headers,
-                cookies=dict(call.cookies) or None,
-                content=content,
-                files=files,
-                timeout=httpx.Timeout(limit, connect=min(limit, _CONNECT_SECONDS)),
-            )
-        except (httpx.RequestError, httpx.InvalidURL) as error:
-            # Timeouts of the asynchronous httpx say nothing, those of the other do.
-            name = "timed out" if isinstance(error, httpx.TimeoutException) else type(error).__name__
-            said = self.credentials.redact(str(error) or name)
-            under_way.failed(said)
-            raise DaemonUnreachable(self.daemon_url, f"{call.operation.method} {call.path}: {said}") from None
-        except BaseException as error:
-            # Who looks why a test hangs wants to see the call that was cut off.
-            under_way.failed(type(error).__name__)
-            raise
-        return response, under_way.answered(response.status_code, response.content)
+        return self._client().build_request(
+            call.operation.method,
+            self.daemon_url + call.path,
+            params=call.query or None,
+            headers=headers,
+            cookies=dict(call.cookies) or None,
+            content=content,
+            files=files,
+            timeout=httpx.Timeout(limit, connect=min(limit, _CONNECT_SECONDS)),
+        )
+
+    def _unreachable(self, call: Call[T], error: Exception, attempts: int) -> DaemonUnreachable:
+        said = self.credentials.redact(_said(error))
+        kind = UntrustedCertificate if is_distrust(error) else DaemonUnreachable
+        return kind(self.daemon_url, f"{call.operation.method} {call.path}: {said}", attempts)
 
     def _client(self) -> httpx.Client:
         with self._opening:
             if self._http is None:
                 endpoint = endpoint_of(self.daemon_url)
                 self._http = httpx.Client(
-                    verify=tls_context(),
                     # Neither a proxy nor a .netrc of this machine comes between a test and its daemon.
                     trust_env=False,
-                    transport=None if endpoint is None else endpoint.http(),
+                    follow_redirects=False,
+                    # What is small on the way and large when unpacked helps nobody here.
+                    headers={"Accept-Encoding": "identity"},
+                    transport=Http(self.connection.tls(self.daemon_url))
+                    if endpoint is None
+                    else endpoint.http(),
                 )
             return self._http
 
@@ -163,3 +243,19 @@ class Transport:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class _Bearer(httpx.Auth):
+    """Puts the token into the header at the last moment, so that no variable on the way holds it."""
+
+    def __init__(self, token: Token) -> None:
+        self._token = token
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        yield request
+
+
+def _said(error: Exception) -> str:
+    # Timeouts of the asynchronous httpx say nothing, those of the other do.
+    return str(error) or ("timed out" if isinstance(error, httpx.TimeoutException) else type(error).__name__)

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, Unpack
 
 from digitorn.testing._app_builder import AppBuilder
-from digitorn.testing._connect import ClientOptions
+from digitorn.testing._client_options import ClientOptions
 from digitorn.testing._endpoints import SCHEME, register
 from digitorn.testing._errors import EventTimeout
 from digitorn.testing._event import AnyEvent, decode

@@ -285,7 +285,8 @@ class LocalEndpoint:
 
     async def _ask(self, request: httpx.Request) -> httpx.Response:
         answer = await self._asgi.handle_async_request(request)
-        return httpx.Response(answer.status_code, headers=answer.headers, content=await answer.aread())
+        content = httpx.ByteStream(await answer.aread())
+        return httpx.Response(answer.status_code, headers=answer.headers, stream=content)
 
 
 class _HttpTransport(httpx.BaseTransport):
@@ -344,6 +345,11 @@ class LocalConnection:
     def connected(self) -> bool:
         """Whether the connection stands."""
         return self._sid is not None
+
+    @property
+    def violation(self) -> None:
+        """Nothing: within a process nothing is too large."""
+        return
 
     async def connect(self, token: str | None, timeout: float) -> None:
         """Connects and authenticates."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
@@ -14,6 +15,8 @@ from pydantic import ValidationError
 from digitorn.testing._generated._runtime import Command, Model
 from digitorn.testing._generated.commands import CommandError
 from digitorn.testing._generated.events import EVENT_NAMESPACE, EVENT_PUSH
+from digitorn.testing._quiet_logs import QuietLogger
+from digitorn.testing._redaction import HIDDEN
 
 from ._envelopes import Frame
 
@@ -30,6 +33,10 @@ Cut: TypeAlias = Literal["reset", "close", "disconnect"]
 order, `disconnect` takes leave in Socket.IO first."""
 
 logger = logging.getLogger(__name__)
+
+# The package logs whole packets, that of the handshake with its token among them.
+_TOKENS = re.compile(r"""(?<="token":")[^"]*|eyJ[\w-]+\.[\w-]+\.[\w-]+""")
+_LOGGER: Any = QuietLogger(f"{__name__}.packets", lambda text: _TOKENS.sub(HIDDEN, text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +198,8 @@ class SocketServer:
             ping_interval=settings.ping_interval,
             ping_timeout=settings.ping_timeout,
             max_http_buffer_size=settings.max_message,
+            logger=_LOGGER,
+            engineio_logger=_LOGGER,
         )
         self._greetings: set[asyncio.Task[None]] = set()
         self._endings: set[asyncio.Task[None]] = set()

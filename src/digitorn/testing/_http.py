@@ -1,0 +1,247 @@
+"""HTTP over the network, within the caller's deadline however slowly the other side sends.
+
+httpx bounds each reading from a socket; a server that sends a byte now and then would never end. The streams
+here bound them all together by `_clock.until`.
+"""
+
+import math
+import ssl
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, cast
+
+import httpcore
+import httpx
+
+from ._clock import remaining
+
+_MOST_CONNECTIONS: Final = 100
+_MOST_IDLE: Final = 20
+_IDLE_SECONDS: Final = 5.0
+_PIECE: Final = 64 * 1024
+
+_MAPPED: Final[tuple[tuple[type[Exception], type[httpx.RequestError]], ...]] = (
+    (httpcore.ConnectTimeout, httpx.ConnectTimeout),
+    (httpcore.ReadTimeout, httpx.ReadTimeout),
+    (httpcore.WriteTimeout, httpx.WriteTimeout),
+    (httpcore.PoolTimeout, httpx.PoolTimeout),
+    (httpcore.ConnectError, httpx.ConnectError),
+    (httpcore.ReadError, httpx.ReadError),
+    (httpcore.WriteError, httpx.WriteError),
+    (httpcore.RemoteProtocolError, httpx.RemoteProtocolError),
+    (httpcore.LocalProtocolError, httpx.LocalProtocolError),
+    (httpcore.UnsupportedProtocol, httpx.UnsupportedProtocol),
+    (httpcore.ConnectionNotAvailable, httpx.ConnectError),
+    (OSError, httpx.ReadError),
+)
+
+
+@contextmanager
+def _as_httpx() -> Generator[None]:
+    try:
+        yield
+    except Exception as error:
+        kind = next((ours for theirs, ours in _MAPPED if isinstance(error, theirs)), None)
+        if kind is None:
+            raise
+        raise kind(str(error)) from error
+
+
+def _within(timeout: float | None, late: type[Exception]) -> float | None:
+    """Seconds that one reading may take.
+
+    Raises:
+        Exception: There are none left; of the type that is given.
+    """
+    left = remaining(math.inf if timeout is None else timeout)
+    if left <= 0:
+        raise late("timed out")
+    return None if left == math.inf else left
+
+
+def _request(request: httpx.Request) -> httpcore.Request:
+    url = request.url
+    return httpcore.Request(
+        method=request.method,
+        url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+        headers=request.headers.raw,
+        content=request.stream,
+        extensions=request.extensions,
+    )
+
+
+# --- asynchronous
+
+
+class _AsyncStream(httpcore.AsyncNetworkStream):
+    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+        self._inner = inner
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return await self._inner.read(max_bytes, _within(timeout, httpcore.ReadTimeout))
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._inner.write(buffer, _within(timeout, httpcore.WriteTimeout))
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        limit = _within(timeout, httpcore.ConnectTimeout)
+        return _AsyncStream(await self._inner.start_tls(ssl_context, server_hostname, limit))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class _AsyncNetwork(httpcore.AsyncNetworkBackend):
+    def __init__(self) -> None:
+        # It is declared as one of two, of which one is for machines without anyio.
+        self._inner = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        limit = _within(timeout, httpcore.ConnectTimeout)
+        return _AsyncStream(await self._inner.connect_tcp(host, port, limit, local_address, socket_options))
+
+    async def sleep(self, seconds: float) -> None:
+        await self._inner.sleep(seconds)
+
+
+class _AsyncBody(httpx.AsyncByteStream):
+    def __init__(self, inner: AsyncIterable[bytes]) -> None:
+        self._inner = inner
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _as_httpx():
+            async for part in self._inner:
+                yield part
+
+    async def aclose(self) -> None:
+        close: Any = getattr(self._inner, "aclose", None)
+        if close is not None:
+            with _as_httpx():
+                await close()
+
+
+class AsyncHttp(httpx.AsyncBaseTransport):
+    """Carries asynchronous REST calls.
+
+    Args:
+        tls: TLS settings; None where there is no TLS.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=tls,
+            max_connections=_MOST_CONNECTIONS,
+            max_keepalive_connections=_MOST_IDLE,
+            keepalive_expiry=_IDLE_SECONDS,
+            network_backend=_AsyncNetwork(),
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Sends a request; its answer is read later."""
+        with _as_httpx():
+            answer = await self._pool.handle_async_request(_request(request))
+        assert isinstance(answer.stream, AsyncIterable)
+        return httpx.Response(
+            answer.status,
+            headers=answer.headers,
+            stream=_AsyncBody(answer.stream),
+            extensions=cast("dict[str, Any]", answer.extensions),
+        )
+
+    async def aclose(self) -> None:
+        """Closes the connections."""
+        await self._pool.aclose()
+
+
+# --- blocking
+
+
+class _Stream(httpcore.NetworkStream):
+    def __init__(self, inner: httpcore.NetworkStream) -> None:
+        self._inner = inner
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, _within(timeout, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        # Each partial write underneath may take the whole time again.
+        for start in range(0, len(buffer), _PIECE):
+            self._inner.write(buffer[start : start + _PIECE], _within(timeout, httpcore.WriteTimeout))
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        limit = _within(timeout, httpcore.ConnectTimeout)
+        return _Stream(self._inner.start_tls(ssl_context, server_hostname, limit))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class _Network(httpcore.SyncBackend):
+    def connect_tcp(self, *args: Any, **options: Any) -> httpcore.NetworkStream:
+        options["timeout"] = _within(options.get("timeout"), httpcore.ConnectTimeout)
+        return _Stream(super().connect_tcp(*args, **options))
+
+
+class _Body(httpx.SyncByteStream):
+    def __init__(self, inner: Iterable[bytes]) -> None:
+        self._inner = inner
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _as_httpx():
+            yield from self._inner
+
+    def close(self) -> None:
+        close: Any = getattr(self._inner, "close", None)
+        if close is not None:
+            with _as_httpx():
+                close()
+
+
+class Http(httpx.BaseTransport):
+    """Carries blocking REST calls.
+
+    Args:
+        tls: TLS settings; None where there is no TLS.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=tls,
+            max_connections=_MOST_CONNECTIONS,
+            max_keepalive_connections=_MOST_IDLE,
+            keepalive_expiry=_IDLE_SECONDS,
+            network_backend=_Network(),
+        )
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Sends a request; its answer is read later."""
+        with _as_httpx():
+            answer = self._pool.handle_request(_request(request))
+        assert isinstance(answer.stream, Iterable)
+        return httpx.Response(
+            answer.status,
+            headers=answer.headers,
+            stream=_Body(answer.stream),
+            extensions=cast("dict[str, Any]", answer.extensions),
+        )
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._pool.close()

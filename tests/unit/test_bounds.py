@@ -1,0 +1,102 @@
+"""Bounds of what a daemon sends."""
+
+import gzip
+import json
+import tracemalloc
+import zlib
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from digitorn.testing._bounds import BoundedBody, NotUnpacked, OutOfBounds, check_depth, check_values
+
+
+def read(limit: int, encoding: str | None, *chunks: bytes) -> bytes:
+    body = BoundedBody(limit, encoding)
+    for chunk in chunks:
+        body.feed(chunk)
+    return body.whole()
+
+
+@given(st.binary(max_size=200), st.integers(1, 50))
+def test_a_body_comes_out_as_it_went_in(content: bytes, size: int) -> None:
+    for encoding, packed in (
+        (None, content),
+        ("identity", content),
+        ("gzip", gzip.compress(content)),
+        (" GZIP ", gzip.compress(content)),
+        ("deflate", zlib.compress(content)),
+    ):
+        chunks = [packed[start : start + size] for start in range(0, len(packed), size)]
+        assert read(200, encoding, *chunks) == content
+
+
+def test_a_body_may_be_as_large_as_the_limit() -> None:
+    assert read(4, None, b"ab", b"cd") == b"abcd"
+    assert read(4, "gzip", gzip.compress(b"abcd")) == b"abcd"
+    for encoding, packed in ((None, b"abcde"), ("gzip", gzip.compress(b"abcde"))):
+        with pytest.raises(OutOfBounds, match=r"more than 4 bytes \(max_response_bytes\)"):
+            read(4, encoding, packed)
+
+
+def test_a_bomb_is_not_unpacked() -> None:
+    bomb = gzip.compress(b"\0" * 50_000_000, compresslevel=9)
+    assert len(bomb) < 60_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(OutOfBounds):
+            read(100_000, "gzip", bomb)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 1_000_000
+
+
+def test_what_cannot_be_unpacked() -> None:
+    with pytest.raises(NotUnpacked, match="its gzip cannot be unpacked"):
+        read(100, "gzip", b"nope")
+    for encoding in ("br", "zstd", "gzip, gzip", "x" * 1000):
+        with pytest.raises(NotUnpacked, match="was not asked for") as caught:
+            BoundedBody(100, encoding)
+        assert len(str(caught.value)) < 100
+
+
+def test_values_are_counted_before_they_are_made() -> None:
+    check_values(b"[" + b"1," * 99 + b"1]", 100)
+    for document in (b"[" + b"1," * 100 + b"1]", b"[" * 101, b'{"a":' * 101):
+        for form in (document, document.decode()):
+            with pytest.raises(OutOfBounds, match=r"more than 100 JSON values \(max_json_values\)"):
+                check_values(form, 100)
+
+
+def test_what_is_inside_of_a_text_is_no_value() -> None:
+    text = json.dumps({"text": '[{,\\"' * 1000, 'a "quoted" name, and': "\n,"})
+    check_values(text, 10)
+    check_values(text.encode(), 10)
+
+
+@settings(max_examples=30)
+@given(st.recursive(st.none() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_every_value_is_counted(value: object) -> None:
+    def size(one: Any) -> int:
+        members: list[Any] = list(one.values()) if isinstance(one, dict) else one  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] - JSON
+        return 1 + sum(size(member) for member in members) if isinstance(one, dict | list) else 1
+
+    text = json.dumps(value)
+    # An empty list has no comma, and the value of a member no sign of its own.
+    check_values(text, 2 * size(value))
+    with pytest.raises(OutOfBounds):
+        check_values("[" + ",".join([text] * 200) + "]", 100)
+
+
+def test_depth_is_bounded() -> None:
+    for opening, closing in (("[", "]"), ('{"a":', "}")):
+        fits = opening * 100 + "1" + closing * 100
+        check_depth(fits, json.loads(fits))
+        deeper = opening + fits + closing
+        with pytest.raises(OutOfBounds, match="more than 100 levels"):
+            check_depth(deeper, json.loads(deeper))
+    wide = json.dumps([[{"a": []}]] * 500)
+    check_depth(wide, json.loads(wide))
