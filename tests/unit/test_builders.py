@@ -117,12 +117,12 @@ def test_a_turn_refuses_what_it_cannot_play() -> None:
 
 
 def test_what_a_tool_is_given_and_gives_is_copied_when_it_is_said() -> None:
-    params: dict[str, object] = {"paths": ["a"]}
-    answer: dict[str, object] = {"lines": [1]}
+    paths, numbers = ["a"], [1]
+    params: dict[str, object] = {"paths": paths}
+    answer: dict[str, object] = {"lines": numbers}
     turn = TurnBuilder().tool("Read", params, result=answer).tool("Read", result="text")
-    for told in (params["paths"], answer["lines"]):
-        assert isinstance(told, list)
-        told.append("b")
+    paths.append("b")
+    numbers.append(2)
     calls = [one.payload for one in turn.build() if isinstance(one.payload, ToolCall)]
     assert [(one.params, one.result) for one in calls] == [
         ({"paths": ["a"]}, {"lines": [1]}),

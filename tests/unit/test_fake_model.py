@@ -464,24 +464,24 @@ def test_what_cannot_be_meant_is_refused_where_it_is_written() -> None:
         model.take(request())
 
 
-@pytest.mark.parametrize(
-    "add",
-    [
-        lambda model: model.will_respond_with_text(None),
-        lambda model: model.will_respond_with_text("a", thinking=1),
-        lambda model: model.will_respond_with_text("a", usage=(1, 2)),
-        lambda model: model.will_stream_text([1]),
-        lambda model: model.will_stream_forever(["a", 1]),
-        lambda model: model.will_call_tool(None),
-        lambda model: model.will_call_tool("Bash", text=1),
-        lambda model: model.will_call_tool("Bash", error=None),
-        lambda model: model.will_call_tools(["Bash"]),
-        lambda model: model.will_ask_user(None),
-        lambda model: model.will_fail(message=1),
-        lambda model: model.will_fail(after=[b"a"]),
-        lambda model: Usage(cast("Any", "1"), 2),
-    ],
-)
+NO_TEXTS: list[Callable[[Any], object]] = [
+    lambda model: model.will_respond_with_text(None),
+    lambda model: model.will_respond_with_text("a", thinking=1),
+    lambda model: model.will_respond_with_text("a", usage=(1, 2)),
+    lambda model: model.will_stream_text([1]),
+    lambda model: model.will_stream_forever(["a", 1]),
+    lambda model: model.will_call_tool(None),
+    lambda model: model.will_call_tool("Bash", text=1),
+    lambda model: model.will_call_tool("Bash", error=None),
+    lambda model: model.will_call_tools(["Bash"]),
+    lambda model: model.will_ask_user(None),
+    lambda model: model.will_fail(message=1),
+    lambda model: model.will_fail(after=[b"a"]),
+    lambda model: Usage(cast("Any", "1"), 2),
+]
+
+
+@pytest.mark.parametrize("add", NO_TEXTS)
 def test_what_is_no_text_is_refused_where_it_is_written(add: Callable[[Any], object]) -> None:
     model = FakeModel()
     with pytest.raises(TypeError):

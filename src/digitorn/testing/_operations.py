@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Protocol, TypeAlias, get_args, overload
+from typing import Any, Final, Protocol, TypeAlias, cast, get_args, overload
 
 from . import _session_protocol as protocol
 from ._event import AnyEvent, InvalidPayload, LiveEvent, UnknownPayload, decode
@@ -309,7 +309,9 @@ class Operations(Sequence[Operation]):
         Args:
             events: Events in any order, such as an `EventLog`, or raw envelopes; copies count once.
         """
-        return _Fold().run(one if isinstance(one, LiveEvent) else decode(dict(one)) for one in events)
+        return _Fold().run(
+            cast("AnyEvent", one) if isinstance(one, LiveEvent) else decode(dict(one)) for one in events
+        )
 
     def find(
         self,
