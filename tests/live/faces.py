@@ -6,18 +6,25 @@ blocking one's.
 
 import asyncio
 import concurrent.futures
+import gc
+import os
 import threading
-from collections.abc import Callable, Coroutine
+import time
+import weakref
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar
 
 from digitorn.testing import AsyncLiveEventStream, LiveEventStream
+from digitorn.testing.fakes import FakeDaemon
+from digitorn.testing.fakes._server import ServerThread
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _MOST_THREADS = 32
+_LOOK_SECONDS, _SAME_LOOKS, _SETTLE_SECONDS = 0.01, 3, 8.0
 
 
 @dataclass(frozen=True)
@@ -203,3 +210,117 @@ def lose(stream: AsyncLiveEventStream | LiveEventStream, is_lost: Callable[[obje
             deliver(frame)
 
     connection._on_frame = keep
+
+
+class AsyncStall:
+    """Where a callback hangs until the test is over."""
+
+    def __init__(self) -> None:
+        self._signal = AsyncSignal()
+
+    async def wait(self) -> None:
+        """Hangs."""
+        await self._signal.wait(30)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._signal.set()
+
+
+class Stall:
+    """The blocking equal of `AsyncStall`."""
+
+    def __init__(self) -> None:
+        self._signal = Signal()
+
+    def wait(self) -> None:
+        """As in the other face."""
+        self._signal.wait(30)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._signal.set()
+
+
+async def async_gone(held: list[Any]) -> bool:
+    """Whether what a list alone holds is collected once it is let go, within some seconds.
+
+    A stream ends first what it has begun.
+    """
+    reference, deadline = _let_go(held), time.monotonic() + _SETTLE_SECONDS
+    while reference() is not None and time.monotonic() < deadline:
+        await asyncio.sleep(_LOOK_SECONDS)
+        gc.collect()
+    return reference() is None
+
+
+def gone(held: list[Any]) -> bool:
+    """The blocking equal of `async_gone`."""
+    reference, deadline = _let_go(held), time.monotonic() + _SETTLE_SECONDS
+    while reference() is not None and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+        gc.collect()
+    return reference() is None
+
+
+def _let_go(held: list[Any]) -> "weakref.ref[Any]":
+    return weakref.ref(held.pop())
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What this process has taken of its system, and what a daemon has of connections."""
+
+    threads: int
+    descriptors: int
+    connections: int
+
+    def is_within(self, other: "Taken") -> bool:
+        """Whether it is no more than was taken before; what others had left then may be gone by now."""
+        return (
+            self.threads <= other.threads
+            and self.descriptors <= other.descriptors
+            and self.connections <= other.connections
+        )
+
+
+async def async_taken(daemon: FakeDaemon, expected: Taken | None = None) -> Taken:
+    """What is taken once nothing changes any more.
+
+    Args:
+        daemon: The daemon.
+        expected: What is waited for; the system tells nobody when a socket has gone.
+    """
+    for patience in _looks(daemon, expected):
+        await asyncio.sleep(patience)
+    return _taken(daemon)
+
+
+def taken(daemon: FakeDaemon, expected: Taken | None = None) -> Taken:
+    """The blocking equal of `async_taken`."""
+    for patience in _looks(daemon, expected):
+        time.sleep(patience)
+    return _taken(daemon)
+
+
+def _looks(daemon: FakeDaemon, expected: Taken | None) -> Iterator[float]:
+    """The pauses between two looks."""
+    same, last, deadline = 0, _taken(daemon), time.monotonic() + _SETTLE_SECONDS
+    while same < _SAME_LOOKS and time.monotonic() < deadline:
+        yield _LOOK_SECONDS
+        now = _taken(daemon)
+        settled = now == last and (expected is None or now.is_within(expected))
+        same, last = (same + 1 if settled else 0), now
+
+
+def _taken(daemon: FakeDaemon) -> Taken:
+    endpoint, thread = daemon._endpoint, daemon._thread
+    assert endpoint is not None
+    connections = len(endpoint.sockets._connections)
+    if isinstance(thread, ServerThread) and thread._server is not None:
+        connections += len(thread._server.server_state.connections)
+    return Taken(threading.active_count(), len(os.listdir("/proc/self/fd")), connections)

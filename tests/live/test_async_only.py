@@ -1,15 +1,19 @@
 """What only the asynchronous face has: tasks that are cancelled, callbacks that are coroutines."""
 
 import asyncio
+import gc
 
 import pytest
 
 from digitorn.testing import (
+    AsyncDevClient,
+    AsyncLiveEventStream,
     CallbackFailed,
     EventPayload,
     LiveEvent,
     SessionHandle,
     StreamClosed,
+    WrongEventLoop,
     assertions,
 )
 from digitorn.testing.events import MessageDone, Token, ToolCall
@@ -67,3 +71,73 @@ async def test_callbacks_may_be_coroutines(
         await stream.wait_for(MessageDone, where=lambda e: e.correlation_id == accepted.correlation_id)
         with pytest.raises(CallbackFailed, match="no"):
             await stream.stop()
+
+
+# --- event loops
+
+
+async def _chat(client: AsyncDevClient, session: SessionHandle) -> str:
+    return (await client.send(session, "hi", timeout=10)).content
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_client_goes_from_one_event_loop_to_the_next(
+    daemon: FakeDaemon, model: FakeModel, session: SessionHandle
+) -> None:
+    model.will_respond_with_text("hello", times=None)
+    _on_two_loops(daemon, session)
+    # What was left open on the first of them goes now.
+    gc.collect()
+
+
+def _on_two_loops(daemon: FakeDaemon, session: SessionHandle) -> None:
+    client = daemon.async_client()
+    opened: list[AsyncLiveEventStream] = []
+
+    async def first() -> None:
+        assert await _chat(client, session) == "hello"
+        opened.append(await client.open_event_stream(session))
+
+    async def second() -> None:
+        # Those who wait for the session's lock here are not those of the other loop.
+        assert await asyncio.gather(*(_chat(client, session) for _ in range(3))) == ["hello"] * 3
+        with pytest.raises(StreamClosed, match="its event loop has ended"):
+            await opened[0].wait_for(ToolCall, timeout=5)
+        with pytest.raises(StreamClosed):
+            await opened[0].fill_gaps()
+        await opened[0].stop()
+        await client.aclose()
+
+    asyncio.run(first())
+    asyncio.run(second())
+
+
+def test_a_client_is_used_on_one_event_loop_at_a_time(
+    daemon: FakeDaemon, model: FakeModel, session: SessionHandle
+) -> None:
+    model.will_respond_with_text("hello", times=None)
+
+    async def elsewhere(client: AsyncDevClient, stream: AsyncLiveEventStream) -> None:
+        for use in (
+            lambda: client.get_session(session),
+            lambda: client.send(session, "hi"),
+            lambda: client.start_turn(session, "hi"),
+            lambda: client.api.apps.list_apps(),
+            client.aclose,
+        ):
+            with pytest.raises(WrongEventLoop, match="this client lives on another event loop"):
+                await use()
+        for use_stream in (lambda: stream.wait_for(ToolCall), stream.fill_gaps, stream.stop):
+            with pytest.raises(WrongEventLoop, match="this stream lives on another event loop"):
+                await use_stream()
+
+    async def here() -> None:
+        async with daemon.async_client() as client:
+            assert await _chat(client, session) == "hello"
+            async with await client.open_event_stream(session) as stream:
+                await asyncio.to_thread(lambda: asyncio.run(elsewhere(client, stream)))
+                # Nothing of it has hurt.
+                assert stream.is_joined
+            assert await _chat(client, session) == "hello"
+
+    asyncio.run(here())

@@ -27,6 +27,7 @@ from ._errors import (
     ApiError,
     AppNotPortable,
     CallbackFailed,
+    ClientClosed,
     Conflict,
     ContractViolation,
     DaemonUnreachable,
@@ -38,12 +39,15 @@ from ._errors import (
     JoinRefused,
     NotFound,
     RateLimited,
+    RecordingDamaged,
+    RecordingError,
     ServerError,
     StreamClosed,
     TooLarge,
     Unauthorized,
     UnexpectedApproval,
     UntrustedCertificate,
+    WrongEventLoop,
 )
 from ._event import InvalidPayload, LiveEvent, UnknownPayload
 from ._exchanges import Exchange, Exchanges
@@ -53,6 +57,8 @@ from ._generated.events import EventPayload, EventType
 from ._handles import AppHandle, SessionHandle
 from ._log import EventLog
 from ._operations import ForbiddenTransition, Operation, Operations
+from ._recorder import Recorder
+from ._recording import RecordedLog, Recording
 from ._recording_approvals import RecordingApprovals
 from ._retry import RetryPolicy
 from ._select import EventSelector
@@ -113,6 +119,10 @@ __all__ = [
     "ReconnectPolicy",
     "StreamConnection",
     "UnknownPayload",
+    # recordings
+    "RecordedLog",
+    "Recorder",
+    "Recording",
     # operations
     "ForbiddenTransition",
     "Operation",
@@ -124,6 +134,7 @@ __all__ = [
     "ApiError",
     "AppNotPortable",
     "CallbackFailed",
+    "ClientClosed",
     "Conflict",
     "ContractViolation",
     "DaemonUnreachable",
@@ -135,12 +146,15 @@ __all__ = [
     "JoinRefused",
     "NotFound",
     "RateLimited",
+    "RecordingDamaged",
+    "RecordingError",
     "ServerError",
     "StreamClosed",
     "TooLarge",
     "Unauthorized",
     "UnexpectedApproval",
     "UntrustedCertificate",
+    "WrongEventLoop",
     # the rest
     "CONTRACT_VERSION",
     "NOT_GIVEN",

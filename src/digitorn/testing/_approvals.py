@@ -162,6 +162,10 @@ class ClientApprovals:
             self._posting[session_id].remove(posted)
             posted.set_result(None)
 
+    def after_fork(self) -> None:
+        """Forgets in a forked child what the parent is posting."""
+        self._posting.clear()
+
     def begin(self, correlation_id: str, policy: ApprovalPolicy | None = None) -> None:
         """Notes a turn as this client's, with its policy; one that has a policy keeps it."""
         if policy is not None or correlation_id not in self._by_turn:

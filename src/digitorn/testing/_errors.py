@@ -199,6 +199,46 @@ class StreamClosed(DigitornError):
     """The stream is not open: it was stopped, never started, or lost its connection for good."""
 
 
+class ClientClosed(DigitornError):
+    """The client was closed, and does nothing more. Make a new one."""
+
+
+class WrongEventLoop(DigitornError, RuntimeError):
+    """A client or stream was used on another event loop than its own, which still runs or could."""
+
+
+class RecordingError(DigitornError):
+    """A file is no recording, or does not hold what it was asked for.
+
+    Attributes:
+        path: The file.
+    """
+
+    def __init__(self, path: str, what: str) -> None:
+        super().__init__(f"{path}: {what}")
+        self.path = path
+
+
+class RecordingDamaged(RecordingError, UserWarning):
+    """A recording is cut off or damaged; everything before that place can be read.
+
+    Attributes:
+        line: The first line that cannot be read, counted from 1.
+        offset: Where that line begins, in bytes.
+        lost: Bytes from there to the end of the file.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, path: str, *, line: int, offset: int, lost: int, reason: str) -> None:
+        super().__init__(
+            path, f"damaged at line {line}, byte {offset}: {reason}; the last {lost} bytes are not read"
+        )
+        self.line = line
+        self.offset = offset
+        self.lost = lost
+        self.reason = reason
+
+
 class CallbackFailed(DigitornError):
     """A callback that was registered with `on` raised; the cause is its exception."""
 

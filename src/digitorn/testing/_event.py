@@ -140,9 +140,7 @@ def decode(raw: object) -> AnyEvent:
 
 def payload_of(wire: str, payload: Mapping[str, Any]) -> EventPayload:
     """The typed payload for a wire name, by the contract's registry."""
-    model = EVENTS.payload_class(wire, payload)
-    if model is None:
-        return UnknownPayload.from_wire(payload)
+    model = EVENTS.payload_class(wire, payload) or UnknownPayload
     try:
         return model.from_wire(payload)
     except ValidationError as error:

@@ -5,14 +5,15 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, Final, overload
+from typing import Any, Final, TypeAlias, overload
 
 from pydantic import JsonValue
 
+from ._forks import in_forks
 from ._generated import operations
 from ._generated._runtime import Call, Operation, Part, Refused, Undecodable
 from ._generated.models import CreatedSession, FirstMessage, MessageAccepted
@@ -23,6 +24,9 @@ KEPT: Final = 50
 
 LARGEST_BODY: Final = 16 * 1024
 """Bytes of the largest body that is kept; of larger ones only the size is."""
+
+LARGEST_RECORDED: Final = 1024 * 1024
+"""Bytes of the largest body that a recording holds."""
 
 # What these are sent holds secrets under names that do not say so. Where it is nothing but secrets, these are
 # hidden wherever they turn up again; elsewhere it may be any word.
@@ -96,9 +100,15 @@ class Exchange:
 
     def to_json(self) -> str:
         """The exchange as a JSON object on one line."""
-        members = {name: getattr(self, name) for name in self.__slots__}
-        members |= {"started": self.started.isoformat(), "duration": round(self.duration, 6)}
-        return json.dumps(members, ensure_ascii=False)
+        return json.dumps(self.to_wire(), ensure_ascii=False)
+
+    def to_wire(self) -> dict[str, JsonValue]:
+        """The exchange as JSON values."""
+        members: dict[str, JsonValue] = {one.name: getattr(self, one.name) for one in fields(self)}
+        return members | {"started": self.started.isoformat(), "duration": round(self.duration, 6)}
+
+
+Listener: TypeAlias = Callable[[Exchange], object]
 
 
 class Exchanges(Sequence[Exchange]):
@@ -117,13 +127,26 @@ class Exchanges(Sequence[Exchange]):
         self._kept: deque[Exchange] = deque(maxlen=keep)
         self._lock = threading.Lock()
         self._seen = 0
+        self._listeners: tuple[Listener, ...] = ()
         self.redactor = Redactor()
         """Hides the secrets that were exchanged."""
+        in_forks(self)
+
+    def after_fork(self) -> None:
+        """Makes them usable in a forked child."""
+        self._lock = threading.Lock()
 
     @property
     def keep(self) -> int:
         """How many are kept at most."""
         return self._kept.maxlen or 0
+
+    @property
+    def largest_body(self) -> int:
+        """Bytes of the largest body that is worth looking at; 0 when nobody keeps any."""
+        if self._listeners:
+            return LARGEST_RECORDED
+        return LARGEST_BODY if self.keep else 0
 
     @property
     def dropped(self) -> int:
@@ -152,11 +175,35 @@ class Exchanges(Sequence[Exchange]):
             self._kept.clear()
             self._seen = 0
 
-    def add(self, exchange: Exchange) -> None:
-        """Takes one up; the oldest goes when there is no room."""
+    def add(self, exchange: Exchange, whole: Exchange | None = None) -> None:
+        """Takes one up; the oldest goes when there is no room.
+
+        Args:
+            exchange: The exchange.
+            whole: The exchange with bodies that are too large to be kept, for those who listen.
+        """
         with self._lock:
+            for listener in self._listeners:
+                listener(whole or exchange)
             self._seen += 1
             self._kept.append(exchange)
+
+    def listen(self, listener: Listener) -> None:
+        """Gives every exchange to a listener: first those that are here, then each one that is added.
+
+        Args:
+            listener: Takes an exchange, with larger bodies than are kept here. It must be quick, must not
+                raise, and must not use these exchanges.
+        """
+        with self._lock:
+            for exchange in self._kept:
+                listener(exchange)
+            self._listeners = (*self._listeners, listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        """Ends what `listen` began. May be called again."""
+        with self._lock:
+            self._listeners = tuple(one for one in self._listeners if one != listener)
 
     @overload
     def __getitem__(self, index: int) -> Exchange: ...
@@ -210,13 +257,14 @@ class Sending:
         self._retry = retry
         self._request: JsonValue = None
         self._request_size = 0
+        self._is_large = False
         self._started = datetime.now(UTC)
         self._clock = time.perf_counter()
 
     @property
     def is_kept(self) -> bool:
         """Whether bodies are worth looking at."""
-        return self._exchanges.keep > 0
+        return self._exchanges.largest_body > 0
 
     def sends(self, content: bytes) -> None:
         """Notes the body of the request.
@@ -225,8 +273,9 @@ class Sending:
             content: The body, in whatever encoding but multipart.
         """
         self._request_size = len(content)
-        if self.is_kept and len(content) <= LARGEST_BODY:
+        if self.is_kept and len(content) <= self._exchanges.largest_body:
             self._request = _body(content)
+            self._is_large = len(content) > LARGEST_BODY
 
     def sends_parts(self, parts: Sequence[Part]) -> None:
         """Notes the parts of a multipart request: texts, and of files their names and sizes."""
@@ -272,7 +321,7 @@ class Sending:
         id_ = self.operation.id if self.operation is not None else ""
         request = response = turn = None
         if self.is_kept:
-            response = _body(content) if size == len(content) <= LARGEST_BODY else None
+            response = _body(content) if size == len(content) <= self._exchanges.largest_body else None
             secret = id_ in _NOTHING_BUT_SECRETS
             # All before anything is hidden: the answer may repeat what was asked.
             self._redactor.learn_from(self._request, everything=secret)
@@ -297,8 +346,13 @@ class Sending:
             correlation_id=turn,
             retry=self._retry,
         )
-        self._exchanges.add(exchange)
-        return exchange
+        kept = exchange
+        if self._is_large:
+            kept = replace(kept, request=None)
+        if size > LARGEST_BODY:
+            kept = replace(kept, response=None)
+        self._exchanges.add(kept, exchange)
+        return kept
 
     def _answer(self, response: JsonValue, operation: str) -> JsonValue:
         if operation in _HOLD_SECRETS:

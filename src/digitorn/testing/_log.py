@@ -2,13 +2,17 @@
 
 import threading
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, TypeVar, overload
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 from . import _session_protocol as protocol
+from ._copies import Copies
 from ._errors import ContractViolation, EventTimeout
 from ._event import AnyEvent, InvalidPayload, LiveEvent, UnknownPayload, decode
+from ._forks import in_forks
 from ._generated.events import (
     EVENTS,
     ApprovalRequest,
@@ -19,13 +23,18 @@ from ._generated.events import (
     MessageStarted,
 )
 from ._generated.models import PendingApproval
+from ._handles import SessionHandle
 from ._operations import Operations
 from ._select import Selector
 from ._sequence import Sequence as NumberSequence
 from ._turns import TurnTracker
 
+if TYPE_CHECKING:
+    from ._recording import RecordedLog
+
 P = TypeVar("P", bound=EventPayload)
 Sink: TypeAlias = Callable[[AnyEvent | None], object]
+Tap: TypeAlias = Callable[[object], object]
 InOrder: TypeAlias = Callable[[AnyEvent, str | None], object]
 
 
@@ -44,6 +53,9 @@ class Subscription:
         """Ends the delivery. May be called again."""
         self._cancel()
 
+
+_Delivery: TypeAlias = tuple[AnyEvent, str | None, tuple[Sink, ...]]
+_Key = TypeVar("_Key", bound=Hashable)
 
 _EVENTS_SHOWN = 8
 _STARTED_WIRES = EVENTS.types_of(MessageStarted)
@@ -92,12 +104,32 @@ class EventLog:
         session_id: Keep only this session's events (and those of none); others go to `foreign`.
         strict: Raise on an event that the contract does not name or that breaks it.
         since: The events of the session that are wanted begin behind this number.
+        max_events: How many events to keep; then the oldest are dropped. All of them when left out.
+
+    Raises:
+        ValueError: `max_events` is less than one.
+
+    Attributes:
+        since: As given.
+        max_events: As given.
     """
 
-    def __init__(self, *, session_id: str | None = None, strict: bool = False, since: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        session_id: str | None = None,
+        strict: bool = False,
+        since: int = 0,
+        max_events: int | None = None,
+    ) -> None:
+        if max_events is not None and max_events < 1:
+            raise ValueError(f"max_events must be 1 or more events, not {max_events}")
         self.session_id = session_id
         self.strict = strict
+        self.since = since
+        self.max_events = max_events
         self._lock = threading.Lock()
+        self._taps: tuple[Tap, ...] = ()
         self._numbers: NumberSequence[AnyEvent] = NumberSequence(since)
         self._by_turn: dict[str, list[AnyEvent]] = {}
         self._turn_sinks = _Sinks()
@@ -109,15 +141,22 @@ class EventLog:
         self._by_correlation: dict[str, list[AnyEvent]] = {}
         self._nameless: list[AnyEvent] = []
         self._by_op: dict[str, list[AnyEvent]] = {}
-        self._seen_ids: set[tuple[str | None, str]] = set()
-        self._seen_seqs: dict[tuple[str | None, int], str | None] = {}
-        self._snapshot_seqs: set[tuple[str | None, int]] = set()
-        self._foreign: list[AnyEvent] = []
-        self._log_only: list[AnyEvent] = []
+        self._copies = Copies(max_events)
+        self._foreign: deque[AnyEvent] = deque(maxlen=max_events)
+        self._log_only: deque[AnyEvent] = deque(maxlen=max_events)
         self._duplicates = 0
+        self._dropped = 0
+        self._arrived = 0
+        # The turn that each event was given to; known only where events are dropped.
+        self._turn_of: dict[int, str] = {}
         self._last_seq = 0
         self._sinks = _Sinks()
         self._closed: BaseException | None = None
+        in_forks(self)
+
+    def after_fork(self) -> None:
+        """Makes the log usable in a forked child."""
+        self._lock = threading.Lock()
 
     # --- feeding
 
@@ -139,21 +178,25 @@ class EventLog:
             # Rows of the durable log may lack it (contract: events, section 4.3).
             event = replace(event, session_id=self.session_id)
         with self._lock:
+            for tap in self._taps:
+                tap(raw)
             if self._is_foreign(event):
+                self._dropped += len(self._foreign) == self.max_events
                 self._foreign.append(event)
                 return None
-            is_copy, brings_number = self._recognise(event)
+            is_copy, brings_number = self._copies.recognise(event)
             is_row = protocol.is_log_only(event)
             hidden = is_copy or is_row
             released = self._sequence(event, is_hidden=hidden, brings_number=brings_number)
             if is_copy:
                 self._duplicates += 1
             elif is_row:
+                self._dropped += len(self._log_only) == self.max_events
                 self._log_only.append(event)
             else:
                 self._insert(event)
             sinks = () if is_copy or is_row else (*self._sinks.of(event.type), *self._sinks.of(_EVERY))
-            deliveries = self._deliveries(released)
+            deliveries = self._deliveries(released) + self._drop_oldest()
         for sink in sinks:
             sink(event)
         self._deliver(deliveries)
@@ -166,38 +209,10 @@ class EventLog:
     def _is_foreign(self, event: AnyEvent) -> bool:
         return self.session_id is not None and event.session_id not in (None, self.session_id)
 
-    def _recognise(self, event: AnyEvent) -> tuple[bool, bool]:
-        """Whether an event is a copy, and whether its number is new."""
-        is_copy, brings_number = False, False
-        if event.event_id is not None:
-            key = (event.session_id, event.event_id)
-            is_copy = key in self._seen_ids
-            self._seen_ids.add(key)
-        if event.is_numbered:
-            numbered = (event.session_id, event.seq)
-            brings_number = numbered not in self._seen_seqs and numbered not in self._snapshot_seqs
-            is_copy = self._has_its_number(event, numbered) or is_copy
-        return is_copy, brings_number
-
-    def _has_its_number(self, event: AnyEvent, numbered: tuple[str | None, int]) -> bool:
-        """Whether an event with this number is here and can be the same one.
-
-        A daemon that was restarted gives out the numbers of snapshots, and of what it had not logged, once
-        more (contract: events, section 4.2).
-        """
-        if protocol.is_snapshot(event):
-            is_here = numbered in self._snapshot_seqs
-            self._snapshot_seqs.add(numbered)
-            return is_here
-        if numbered not in self._seen_seqs:
-            self._seen_seqs[numbered] = event.event_id
-            return False
-        before = self._seen_seqs[numbered]
-        return event.event_id is None or before is None or before == event.event_id
-
     def _insert(self, event: AnyEvent) -> None:
         place = event.seq if event.is_numbered else self._last_seq
-        entry = (place, len(self._ordered), event)
+        self._arrived += 1
+        entry = (place, self._arrived, event)
         if place >= self._last_seq:
             self._ordered.append(entry)
             self._last_seq = place
@@ -211,6 +226,71 @@ class EventLog:
             self._nameless.append(event)
         if event.op_id is not None:
             self._by_op.setdefault(event.op_id, []).append(event)
+
+    def _drop_oldest(self) -> "list[_Delivery]":
+        """Drops what there is no room for, from everywhere; gives what must not wait any longer."""
+        deliveries: list[_Delivery] = []
+        if self.max_events is None:
+            return deliveries
+        while len(self._ordered) > self.max_events:
+            place, _, event = self._ordered.pop(0)
+            # Nobody waits for what is missing before it: that would be dropped as well.
+            deliveries += self._deliveries(self._numbers.forget(place))
+            self._dropped += 1
+            _take_out(self._by_type, event.type, event)
+            _take_out(self._by_correlation, event.correlation_id, event)
+            _take_out(self._by_op, event.op_id, event)
+            _take_out(self._by_turn, self._turn_of.pop(id(event), None), event)
+            if event.correlation_id is None:
+                _remove(self._nameless, event)
+        return deliveries
+
+    # --- recording
+
+    def tap(self, tap: Tap) -> None:
+        """Gives every frame to a tap as it came: first of all that is here, then whatever arrives.
+
+        Args:
+            tap: Takes a frame, copies and events of other sessions too. It must be quick, must not raise,
+                and must not use the log.
+        """
+        with self._lock:
+            for event in (*(entry[2] for entry in self._ordered), *self._log_only, *self._foreign):
+                tap(event.raw)
+            self._taps = (*self._taps, tap)
+
+    def untap(self, tap: Tap) -> None:
+        """Ends what `tap` began. May be called again."""
+        with self._lock:
+            self._taps = tuple(one for one in self._taps if one != tap)
+
+    @staticmethod
+    def load(
+        path: "str | PathLike[str]",
+        *,
+        session: SessionHandle | str | None = None,
+        strict: bool = False,
+        damaged: Literal["warn", "raise"] = "warn",
+    ) -> "RecordedLog":
+        """The log of a session in a recording, to be asked as the live one was.
+
+        Args:
+            path: The recording.
+            session: Which session, if it holds several.
+            strict: As for the constructor.
+            damaged: What to do about a recording that is cut off or damaged: `warn` with `RecordingDamaged`
+                and load what is before the damage, or `raise` it.
+
+        Raises:
+            RecordingError: The file is no recording; it holds several sessions and none was named, or not
+                the one that was.
+            RecordingDamaged: The file is damaged, and `damaged` says so or warnings are errors.
+            ContractViolation: `strict` is set and an event is unknown or invalid.
+            OSError: The file cannot be read.
+        """
+        from ._recording import Recording
+
+        return Recording.load(path, damaged=damaged).log(session, strict=strict)
 
     # --- reading
 
@@ -319,6 +399,11 @@ class EventLog:
         return self._duplicates
 
     @property
+    def dropped(self) -> int:
+        """How many events are not here any more, because there was no room (`max_events`)."""
+        return self._dropped
+
+    @property
     def foreign(self) -> list[AnyEvent]:
         """Events of other sessions that came along; they are not part of this log."""
         with self._lock:
@@ -377,6 +462,16 @@ class EventLog:
         for sink in sinks:
             sink(None)
 
+    def leave(self, reason: BaseException) -> None:
+        """Closes the log in a forked child, where nobody waits: who did is in the parent.
+
+        Args:
+            reason: What a waiter raises.
+        """
+        self.after_fork()
+        self._sinks, self._turn_sinks, self._in_order, self._taps = _Sinks(), _Sinks(), None, ()
+        self.close(reason)
+
     @property
     def closed(self) -> BaseException | None:
         """Why nothing more will come; None while something may."""
@@ -420,6 +515,8 @@ class EventLog:
         """
         with self._lock:
             self._turn_ends[correlation_id] = error
+            if self._copies.keep is not None and len(self._turn_ends) > self._copies.keep:
+                del self._turn_ends[next(iter(self._turn_ends))]
             sinks = self._turn_sinks.of(correlation_id)
         for sink in sinks:
             sink(None)
@@ -477,16 +574,18 @@ class EventLog:
         # Without a number there is no order to keep, and without a session no one order.
         return [] if mine is None else [mine]
 
-    def _deliveries(self, released: list[AnyEvent]) -> list[tuple[AnyEvent, str | None, tuple[Sink, ...]]]:
-        deliveries: list[tuple[AnyEvent, str | None, tuple[Sink, ...]]] = []
+    def _deliveries(self, released: list[AnyEvent]) -> "list[_Delivery]":
+        deliveries: list[_Delivery] = []
         for event in released:
             turn = self._tracker.turn_of(event)
             if turn is not None:
                 self._by_turn.setdefault(turn, []).append(event)
+                if self.max_events is not None:
+                    self._turn_of[id(event)] = turn
             deliveries.append((event, turn, () if turn is None else self._turn_sinks.of(turn)))
         return deliveries
 
-    def _deliver(self, deliveries: list[tuple[AnyEvent, str | None, tuple[Sink, ...]]]) -> None:
+    def _deliver(self, deliveries: "list[_Delivery]") -> None:
         for event, turn, sinks in deliveries:
             for sink in sinks:
                 sink(event)
@@ -543,6 +642,22 @@ def _place(entry: tuple[int, int, AnyEvent]) -> int:
 
 def _sorted(events: Iterable[AnyEvent]) -> list[AnyEvent]:
     return sorted(events, key=lambda event: event.seq)
+
+
+def _take_out(index: dict[_Key, list[AnyEvent]], key: _Key | None, event: AnyEvent) -> None:
+    if key is None or (events := index.get(key)) is None:
+        return
+    _remove(events, event)
+    if not events:
+        del index[key]
+
+
+def _remove(events: list[AnyEvent], event: AnyEvent) -> None:
+    # By identity: events are mappings, and equal ones are not the same. The oldest is near the front.
+    for place, one in enumerate(events):
+        if one is event:
+            del events[place]
+            return
 
 
 def _refuse(event: AnyEvent) -> None:

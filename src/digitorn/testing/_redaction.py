@@ -9,6 +9,7 @@ from urllib.parse import quote
 from pydantic import JsonValue
 from pydantic_core import from_json
 
+from ._forks import in_forks
 from ._generated._runtime import names_secret
 
 HIDDEN: Final = "***"
@@ -28,6 +29,11 @@ class Redactor:
         self._lock = threading.Lock()
         self._known: dict[str, None] = {}
         self._pattern: re.Pattern[str] | None = None
+        in_forks(self)
+
+    def after_fork(self) -> None:
+        """Makes it usable in a forked child."""
+        self._lock = threading.Lock()
 
     def learn(self, *secrets: str | None) -> None:
         """Hides these from now on. What is too short is no secret, and may be part of any word."""

@@ -70,6 +70,13 @@ class Sequence(Generic[T]):
         """Stops to wait for missing numbers below this one, and gives what waited for them."""
         return self._release(number)
 
+    def forget(self, number: int) -> list[T]:
+        """Forgets the gaps up to a number, and gives what waited for one of them."""
+        released = self._release(number) if number > self.frontier else []
+        while self._gaps and self._gaps[0][1] <= number:
+            del self._gaps[0]
+        return released
+
     def begin_at(self, number: int) -> list[T]:
         """Begins anew behind this number; missing ones below it are no gaps. Gives what is below it."""
         released = self._release(number)

@@ -1,6 +1,7 @@
 """Which turn an event belongs to, while a session's events come in order."""
 
 from collections.abc import Callable
+from typing import Final
 
 from . import _session_protocol as protocol
 from ._event import AnyEvent
@@ -17,10 +18,13 @@ class TurnTracker:
         turn_at: Which turn ran at a number that has passed.
     """
 
+    _MOST_OVER: Final = 1024
+    """How many turns that are over are remembered: what may still come late of them is of the last ones."""
+
     def __init__(self, turn_at: Callable[[int], str | None]) -> None:
         self.running: str | None = None
         """The turn that runs; None when none does, or none is known to."""
-        self._over: set[str] = set()
+        self._over: dict[str, None] = {}
         self._newest = 0
         self._turn_at = turn_at
 
@@ -46,7 +50,9 @@ class TurnTracker:
 
     def _follow(self, event: AnyEvent, turn: str) -> None:
         if protocol.ends_a_turn(event):
-            self._over.add(turn)
+            self._over[turn] = None
+            if len(self._over) > self._MOST_OVER:
+                del self._over[next(iter(self._over))]
             if turn == self.running:
                 self.running = None
         elif protocol.starts_running(event):

@@ -294,7 +294,8 @@ async def test_a_stream_outlives_the_deadline_of_the_send_that_opened_it(
         assert await stream.poll_for("error", timeout=1.0) is None
         daemon.drop_connections()
         await client.aclose()
-        turn = (await client.post_message_raw(session, "two")).correlation_id
+        async with daemon.async_client() as other:
+            turn = (await other.post_message_raw(session, "two")).correlation_id
         await stream.wait_for(MessageDone, where=lambda e: e.correlation_id == turn, timeout=10)
         assert stream.turn_result(turn).content == "second"
 

@@ -289,7 +289,8 @@ def test_a_stream_outlives_the_deadline_of_the_send_that_opened_it(
         assert stream.poll_for("error", timeout=1.0) is None
         daemon.drop_connections()
         client.close()
-        turn = client.post_message_raw(session, "two").correlation_id
+        with daemon.client() as other:
+            turn = other.post_message_raw(session, "two").correlation_id
         stream.wait_for(MessageDone, where=lambda e: e.correlation_id == turn, timeout=10)
         assert stream.turn_result(turn).content == "second"
 

@@ -19,13 +19,16 @@ from .._credentials import Credentials, hidden
 from .._errors import (
     ApiError,
     CallbackFailed,
+    ClientClosed,
     DaemonUnreachable,
     EventTimeout,
     JoinRefused,
     NotFound,
+    RecordingError,
     Unauthorized,
 )
 from .._exchanges import KEPT, Exchanges
+from .._forks import in_forks
 from .._generated._runtime import NOT_GIVEN
 from .._generated.models import (
     AbortResult,
@@ -66,7 +69,10 @@ from .._generated.models import (
 )
 from .._generated.rest_async import AsyncApi
 from .._handles import AppHandle, SessionHandle
+from .._home import AsyncHome
 from .._locks import AsyncLock
+from .._recorder import Recorder, Recorders
+from .._recording import FilePath
 from .._retry import RetryPolicy, new_message_id
 from .._stream import AsyncLiveEventStream
 from .._tracking import track
@@ -142,7 +148,16 @@ class AsyncDevClient:
             connection_options=connection_options,
         )
         self.api = AsyncApi(self._transport)
+        self._home = AsyncHome()
+        self._recorders = Recorders(self._exchanges, self.daemon_url)
+        self._is_closed = False
+        in_forks(self)
         track(self)
+
+    def after_fork(self) -> None:
+        """Makes it usable in a forked child, over connections of its own."""
+        self._locks, self._streams = {}, {}
+        self._approvals.after_fork()
 
     @classmethod
     def with_token(
@@ -262,6 +277,27 @@ class AsyncDevClient:
         Secrets in them are hidden; headers are not kept, and bodies of more than 16 KiB by their size only.
         """
         return self._exchanges
+
+    def record(self, path: FilePath) -> Recorder:
+        """Records every stream of this client, and all calls over REST, as JSON lines.
+
+        Secrets are hidden. `EventLog.load` reads it, and `FakeDaemon.replay` serves it.
+
+        Args:
+            path: The file; one that is there is appended to.
+
+        Returns:
+            The recording that runs, to be stopped, or used as a context manager; closing the client ends it
+            as well.
+
+        Raises:
+            RecordingError: The file is there and is no recording.
+            RecordingDamaged: It is one, and damaged.
+            ClientClosed: The client was closed.
+            OSError: It cannot be written.
+        """
+        self._check_open()
+        return self._recorders.record(path)
 
     # --- users
 
@@ -637,6 +673,7 @@ class AsyncDevClient:
         auto_approve: bool | None = None,
         strict: bool = False,
         approvals: ApprovalPolicy | None = None,
+        max_events: int | None = None,
     ) -> AsyncLiveEventStream:
         """Opens a session's stream.
 
@@ -647,6 +684,8 @@ class AsyncDevClient:
             strict: Fail on an event that is unknown or breaks the contract.
             approvals: Decides what asks in turns that this client did not start, instead of the client's
                 policy.
+            max_events: How many events the stream keeps; then the oldest are dropped and counted. All of them
+                when left out.
 
         Raises:
             JoinRefused: The daemon does not let this user into the session.
@@ -654,11 +693,19 @@ class AsyncDevClient:
         """
         await self._check_not_deleted(session)
         deciding = self._approvals.of_stream(_policy(approvals, auto_approve))
-        return await self._stream(session, deciding, since=since, strict=strict).start()
+        stream = self._stream(session, deciding, since=since, strict=strict, max_events=max_events)
+        return await stream.start()
 
     def _stream(
-        self, session: SessionHandle, approvals: StreamApprovals, *, since: int = 0, strict: bool = False
+        self,
+        session: SessionHandle,
+        approvals: StreamApprovals,
+        *,
+        since: int = 0,
+        strict: bool = False,
+        max_events: int | None = None,
     ) -> AsyncLiveEventStream:
+        self._check_open()
         stream = AsyncLiveEventStream(
             daemon_url=self.daemon_url,
             token=self._credentials,
@@ -669,8 +716,10 @@ class AsyncDevClient:
             approvals=approvals,
             exchanges=self._exchanges,
             connection_options=self._connection,
+            max_events=max_events,
         )
         stream.session = session
+        self._recorders.made(stream)
         return stream
 
     async def _start(
@@ -699,14 +748,21 @@ class AsyncDevClient:
 
     # --- streams that turns share
 
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise ClientClosed(f"the client of {self.daemon_url} was closed; make a new one")
+
     def _lock_of(self, session: SessionHandle) -> AsyncLock:
+        if self._home.moved():
+            # Those who held one are gone.
+            self._locks.clear()
         return self._locks.setdefault(_key(session), AsyncLock())
 
     async def _shared_stream(self, session: SessionHandle) -> AsyncLiveEventStream:
         """The session's stream for turns, connected. Under the session's lock."""
         key = _key(session)
         stream = self._streams.pop(key, None)
-        if stream is None or stream.log.closed is not None:
+        if stream is None or not stream.is_usable:
             stream = self._stream(session, self._approvals.of_stream(turns_only=True))
             await stream.connect()
         # The last used is the last to be closed.
@@ -1191,13 +1247,20 @@ class AsyncDevClient:
     # --- life
 
     async def aclose(self) -> None:
-        """Closes the connections, those of turns too. Streams that you opened stay open.
+        """Closes the client, for good: its connections, those of turns too, and its recordings.
+
+        Streams that you opened stay open. May be called again.
 
         Raises:
+            WrongEventLoop: It lives on another event loop, which is not closed.
+            RecordingError: Not everything could be recorded.
             CallbackFailed: An approval policy had raised where no turn could tell.
         """
+        for home in (self._home, self._transport.home):
+            home.check()
+        self._is_closed = True
         streams, self._streams = list(self._streams.values()), {}
-        failed: CallbackFailed | None = None
+        failed: CallbackFailed | RecordingError | None = None
         try:
             for stream in streams:
                 try:
@@ -1206,10 +1269,12 @@ class AsyncDevClient:
                     failed = failed or error
         finally:
             await self._transport.aclose()
+            failed = failed or self._recorders.stop()
         if failed is not None:
             raise failed
 
     async def __aenter__(self) -> Self:
+        self._check_open()
         return self
 
     async def __aexit__(
@@ -1220,7 +1285,7 @@ class AsyncDevClient:
     ) -> None:
         try:
             await self.aclose()
-        except CallbackFailed:
+        except (CallbackFailed, RecordingError):
             # A failure of the test itself matters more.
             if error is None:
                 raise

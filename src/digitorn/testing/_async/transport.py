@@ -15,6 +15,7 @@ from .._connection_options import ConnectionOptions, is_distrust
 from .._credentials import Credentials, Token
 from .._endpoints import endpoint_of
 from .._errors import (
+    ClientClosed,
     ContractViolation,
     DaemonUnreachable,
     DigitornError,
@@ -23,9 +24,11 @@ from .._errors import (
     UntrustedCertificate,
 )
 from .._exchanges import KEPT, Exchanges, Sending, sending
+from .._forks import in_forks, leave_behind
 from .._generated._runtime import Call
 from .._generated.models import RefreshTokenRequest
 from .._generated.operations import REFRESH_TOKEN
+from .._home import AsyncHome
 from .._http import AsyncHttp
 from .._paths import check_path
 from .._quiet_logs import hide_in_logs
@@ -74,8 +77,17 @@ class AsyncTransport:
         self.exchanges.redactor.learn(credentials.access_token, credentials.refresh_token)
         hide_in_logs(self.exchanges.redactor)
         self._http: httpx.AsyncClient | None = None
+        self.home = AsyncHome()
+        self._is_closed = False
         # Several threads may use one client, and must not each open their own connections.
         self._opening = threading.Lock()
+        in_forks(self)
+
+    def after_fork(self) -> None:
+        """Makes it usable in a forked child, over connections of its own."""
+        self._opening = threading.Lock()
+        leave_behind(self._http)
+        self._http = None
 
     async def send(self, call: Call[T], /) -> T:
         """The typed result of a call.
@@ -86,6 +98,8 @@ class AsyncTransport:
             DaemonUnreachable: There was no answer.
             InsecureConnection: A token or a password would go over plain HTTP to another machine.
             ValueError: An id would leave its place in the path.
+            ClientClosed: It was closed.
+            WrongEventLoop: Its connections live on another event loop, which is not closed.
         """
         check_path(call)
         if self.retries is not None:
@@ -211,6 +225,11 @@ class AsyncTransport:
 
     def _client(self) -> httpx.AsyncClient:
         with self._opening:
+            if self._is_closed:
+                raise ClientClosed(f"the client of {self.daemon_url} was closed; make a new one")
+            if self.home.moved():
+                # What is left there ended with its event loop.
+                self._http = None
             if self._http is None:
                 endpoint = endpoint_of(self.daemon_url)
                 self._http = httpx.AsyncClient(
@@ -226,10 +245,16 @@ class AsyncTransport:
             return self._http
 
     async def aclose(self) -> None:
-        """Closes the connections. A later call opens new ones."""
+        """Closes the connections, for good. May be called again.
+
+        Raises:
+            WrongEventLoop: They live on another event loop, which is not closed.
+        """
         with self._opening:
+            moved = self._http is not None and self.home.moved()
+            self._is_closed = True
             http, self._http = self._http, None
-        if http is not None:
+        if http is not None and not moved:
             await http.aclose()
 
     async def __aenter__(self) -> "AsyncTransport":

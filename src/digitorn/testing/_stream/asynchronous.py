@@ -1,10 +1,13 @@
 """A session's live events: the asynchronous stream."""
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import time
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -32,6 +35,8 @@ from .._errors import (
 )
 from .._event import AnyEvent, LiveEvent
 from .._exchanges import Exchanges
+from .._forgotten import weakly, when_forgotten
+from .._forks import in_forks, leave_behind
 from .._generated._runtime import NOT_GIVEN
 from .._generated.commands import JOIN_SESSION, CommandError, JoinSessionRequest
 from .._generated.events import (
@@ -44,12 +49,14 @@ from .._generated.events import (
 from .._generated.models import MessageAccepted, PendingApproval
 from .._generated.rest_async import AsyncApi
 from .._handles import SessionHandle
+from .._home import wrong_loop
 from .._log import EventLog
+from .._recorder import Recorders
 from .._select import Selector, Where
-from .._socket import HandshakeRefused
+from .._socket import EventConnection, HandshakeRefused
 from .._tracking import track
 from .._turn_result import TurnResult
-from .base import DEFAULT_TIMEOUT, FollowedTurns, StreamBase, callback_failed, first, fits
+from .base import DEFAULT_TIMEOUT, Backlog, FollowedTurns, StreamBase, callback_failed, first, fits, name_of
 from .connection import RECONNECT, Link, ReconnectPolicy, StreamConnection
 
 P = TypeVar("P", bound=EventPayload)
@@ -57,6 +64,7 @@ R = TypeVar("R")
 
 _CONNECT_SECONDS = 10.0
 _TRY_FIRST, _TRY_MOST = 0.05, 2.0
+_FORGOTTEN_SECONDS = 1.0
 _CHECK_FIRST, _CHECK_MOST = 0.5, 5.0
 # What may be gone a moment later: the daemon starts, is busy, or cannot be reached.
 _PASSING = (DaemonUnreachable, ServerError, RateLimited)
@@ -83,6 +91,11 @@ class AsyncLiveEventStream(StreamBase):
         exchanges: Where the stream's own calls over REST are kept; a list of its own when left out.
         reconnect: How a lost connection is made again, and when it is given up.
         connection_options: How to connect; see `ConnectionOptions`.
+        max_events: How many events to keep; then the oldest are dropped, and `log.dropped` counts them. All
+            of them when left out.
+
+    Raises:
+        ValueError: `max_events` is less than one.
 
     Attributes:
         exchanges: The stream's calls over REST; with those of the client if that made the stream.
@@ -103,6 +116,7 @@ class AsyncLiveEventStream(StreamBase):
         exchanges: Exchanges | None = None,
         reconnect: ReconnectPolicy = RECONNECT,
         connection_options: ConnectionOptions | None = None,
+        max_events: int | None = None,
     ) -> None:
         self._credentials = token = token if isinstance(token, Credentials) else Credentials(token)
         self.daemon_url = resolve_daemon_url(daemon_url)
@@ -110,7 +124,7 @@ class AsyncLiveEventStream(StreamBase):
         self.session_id = session_id
         self.session = SessionHandle(session_id=session_id, app_id=app_id, daemon_url=self.daemon_url)
         self.timeout = timeout
-        self.log = EventLog(session_id=session_id, strict=strict, since=since)
+        self.log = EventLog(session_id=session_id, strict=strict, since=since, max_events=max_events)
         self.log.subscribe_in_order(self._came_in_order)
         self._turns = FollowedTurns()
         self._link = Link(reconnect)
@@ -125,7 +139,15 @@ class AsyncLiveEventStream(StreamBase):
         )
         self.exchanges = self._transport.exchanges
         self._api = AsyncApi(self._transport)
-        self._socket = event_connection(self.daemon_url, self._received, self._lost, connection_options)
+        self._recorders = Recorders(self.exchanges, self.daemon_url)
+        self._recorders.made(self)
+        # Weakly, so that a stream that nobody holds any more can be collected.
+        self._socket = event_connection(
+            self.daemon_url, weakly(self._received), weakly(self._lost), connection_options
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_left = False
+        self._forgotten: weakref.finalize[..., object] | None = None
         self._since = since
         self._newest_logged = since
         # The durable log is read from `_complete` on: up to there nothing can be missing any more.
@@ -136,15 +158,26 @@ class AsyncLiveEventStream(StreamBase):
         self._undecided: dict[str, tuple[PendingApproval, str | None]] = {}
         self._closing_gaps: asyncio.Task[None] | None = None
         self._reconnecting: asyncio.Task[None] | None = None
+        self._restarts_before = 0
         self._settling: asyncio.Task[None] | None = None
-        self._watching_silence: asyncio.Task[None] | None = None
+        self._watching_silence: asyncio.TimerHandle | None = None
         self._joined_at = 0.0
         self._asked_for = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._callbacks: list[_Callback] = []
+        self._inboxes: list[asyncio.Queue[AnyEvent | None]] = []
         self._deliveries: set[asyncio.Task[None]] = set()
         self._started = False
         self._stopped = False
+        in_forks(self)
         track(self)
+
+    def after_fork(self) -> None:
+        """Closes the stream in a forked child: its connection is the parent's."""
+        leave_behind(self)
+        self.log.leave(StreamClosed("it belongs to the process that opened it"))
+        self._turns.joined = False
+        self._is_left = True
 
     # --- life
 
@@ -158,7 +191,7 @@ class AsyncLiveEventStream(StreamBase):
             JoinRefused: The daemon does not let this user into the session.
             Unauthorized: The token is missing, wrong or expired.
             DaemonUnreachable: No daemon answered.
-            StreamClosed: It was started before.
+            StreamClosed: It was started before, or stopped.
         """
         await self.connect()
         try:
@@ -174,8 +207,17 @@ class AsyncLiveEventStream(StreamBase):
             raise StreamClosed(
                 f"the stream of session {self.session_id!r} was started before; make a new one"
             )
+        if self.log.closed is not None:
+            raise self._closed()
         self._started = True
         self._link.connecting()
+        self._loop = asyncio.get_running_loop()
+        self._forgotten = when_forgotten(
+            self,
+            f"the stream of session {self.session_id!r}",
+            self._loop,
+            partial(_close_all, self._socket, self._transport, self._inboxes, self._deliveries),
+        )
         try:
             await self._handshake()
         except HandshakeRefused as refused:
@@ -237,15 +279,50 @@ class AsyncLiveEventStream(StreamBase):
             CallbackFailed: A callback had raised; only the first call of `stop` tells.
         """
         self._link.was_stopped = True
-        await self._shut(StreamClosed("it was stopped"), timeout)
+        if self._is_at_home():
+            await self._shut(StreamClosed("it was stopped"), timeout)
+        else:
+            # Its event loop has ended, and the connection with it.
+            self.log.close(StreamClosed("it was stopped"))
+        failed = self._recorders.stop()
         if self.callback_errors and not self._stopped:
             self._stopped = True
             raise self.callback_errors[0]
         self._stopped = True
+        if failed is not None:
+            raise failed
+
+    def _is_at_home(self) -> bool:
+        """Whether this is the stream's event loop, or none is yet; False where that or its process ended.
+
+        Raises:
+            WrongEventLoop: It is another one than the stream's, which could still run.
+        """
+        if self._is_left:
+            return False
+        if self._loop is None or self._loop is asyncio.get_running_loop():
+            return True
+        if not self._loop.is_closed():
+            raise wrong_loop("stream")
+        return False
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it is open, and its event loop too.
+
+        Raises:
+            WrongEventLoop: This is another event loop than the stream's, which could still run.
+        """
+        return self.log.closed is None and self._is_at_home()
 
     async def _shut(self, reason: DigitornError, timeout: float) -> None:
         """Ends everything within about the given seconds, whatever callbacks and peer do."""
         self.log.close(reason)
+        self._turns.joined = False
+        if self._forgotten is not None:
+            self._forgotten.detach()
+        if self._watching_silence is not None:
+            self._watching_silence.cancel()
         current = asyncio.current_task()
         try:
             # What has arrived is still given to the callbacks.
@@ -257,8 +334,8 @@ class AsyncLiveEventStream(StreamBase):
             if tasks:
                 await asyncio.wait(tasks, timeout=timeout / 4)
         finally:
-            for closing in (self._socket.close(), self._transport.aclose()):
-                await self._close_in_time(closing, max(timeout / 4, 0.1))
+            for close in (self._socket.close, self._transport.aclose):
+                await self._close_in_time(close(), max(timeout / 4, 0.1))
 
     async def _close_in_time(self, closing: Coroutine[Any, Any, None], seconds: float) -> None:
         try:
@@ -283,12 +360,11 @@ class AsyncLiveEventStream(StreamBase):
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine, context=unbounded())
         self._tasks.add(task)
-        task.add_done_callback(self._finished)
+        task.add_done_callback(weakly(self._finished))
         return task
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._deliveries.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.log.close(error)
 
@@ -324,39 +400,48 @@ class AsyncLiveEventStream(StreamBase):
         # A connection that is lost again while it is made again is the same loop's business.
         if self._reconnecting is None or self._reconnecting.done():
             _logger.info("session %s: the connection was lost: %s", self.session_id, reason)
-            self._reconnecting = self._spawn(self._reconnect())
+            self._restarts_before = self._link.now.restarts
+            self._reconnecting = self._spawn(self._reconnect(weakref.ref(self)))
 
-    async def _reconnect(self) -> None:
-        """Makes a lost connection again, until it stands, cannot be made any more, or is given up."""
-        restarts = self._link.now.restarts
-        while self.log.closed is None:
-            failed = "it was lost again"
-            try:
-                async with asyncio.timeout(self._link.left()):
-                    await self._handshake()
-                    await self._enter(self._rejoin_since())
-                if self._socket.connected:
-                    if self._link.now.restarts > restarts:
-                        # Numbers that the last process gave out need not be those of its log.
-                        self._reads_whole_log = True
-                    self._joined()
-                    self._settle()
-                    return
-            except JoinRefused as error:
-                if not protocol.is_refused_for_now(error.reason):
-                    raise
-                failed = str(error)
-            except (*_PASSING, ContractViolation, HandshakeRefused) as error:
-                failed = str(error)
-            except TimeoutError:
-                # Cut short by the end of the time for it; what was before tells more.
-                failed = self._link.now.last_error or "no answer"
-            _logger.info("session %s: no connection: %s", self.session_id, failed)
-            pause = self._link.failed(failed)
+    @staticmethod
+    async def _reconnect(reference: "weakref.ref[AsyncLiveEventStream]") -> None:
+        """Makes a lost connection again, until it stands, cannot be made any more or is not wanted."""
+        while (stream := reference()) is not None and stream.log.closed is None:
+            pause = await stream._try_again()
+            # Not held while it waits, so that a stream that nobody holds any more can be collected.
+            del stream
             if pause is None:
-                self.log.close(StreamClosed(f"its connection was given up: {self.connection}"))
                 return
             await asyncio.sleep(pause)
+
+    async def _try_again(self) -> float | None:
+        """Makes a lost connection again: seconds until the next attempt; None when there is none."""
+        failed = "it was lost again"
+        try:
+            async with asyncio.timeout(self._link.left()):
+                await self._handshake()
+                await self._enter(self._rejoin_since())
+            if self._socket.connected:
+                if self._link.now.restarts > self._restarts_before:
+                    # Numbers that the last process gave out need not be those of its log.
+                    self._reads_whole_log = True
+                self._joined()
+                self._settle()
+                return None
+        except JoinRefused as error:
+            if not protocol.is_refused_for_now(error.reason):
+                raise
+            failed = str(error)
+        except (*_PASSING, ContractViolation, HandshakeRefused) as error:
+            failed = str(error)
+        except TimeoutError:
+            # Cut short by the end of the time for it; what was before tells more.
+            failed = self._link.now.last_error or "no answer"
+        _logger.info("session %s: no connection: %s", self.session_id, failed)
+        pause = self._link.failed(failed)
+        if pause is None:
+            self.log.close(StreamClosed(f"its connection was given up: {self.connection}"))
+        return pause
 
     def _rejoin_since(self) -> int:
         """Behind which number a rejoin begins; what is missing further back is read from the log."""
@@ -396,23 +481,30 @@ class AsyncLiveEventStream(StreamBase):
             self._link.runs_in(instance_id)
         if protocol.is_heartbeat(event):
             self._link.has_heartbeats = True
-            if self._watching_silence is None or self._watching_silence.done():
-                self._watching_silence = self._spawn(self._watch_silence())
+            if self._watching_silence is None:
+                self._watch_silence()
         current_seq = protocol.current_seq(event)
         if current_seq is not None and current_seq > max(self.log.highest_number, self._asked_for):
             # Asked once: the number may be one that nobody gets.
             self._asked_for = current_seq
             self._spawn(self._fill_gaps_at_last())
 
-    async def _watch_silence(self) -> None:
+    def _watch_silence(self) -> None:
         """Takes a connection for lost that is silent although heartbeats should come."""
-        while self._turns.joined and self._link.has_heartbeats:
-            left = self._link.quiet_left()
-            if left > 0:
-                await asyncio.sleep(left)
-                continue
-            await self._socket.close(abruptly=True)
-            self._lost(f"no frame for {self._link.policy.silence:g} s, not even a heartbeat")
+        self._watching_silence = None
+        if not (self._turns.joined and self._link.has_heartbeats):
+            return
+        left = self._link.quiet_left()
+        if left > 0:
+            # A timer and no task, which would keep a forgotten stream alive.
+            watch = weakly(self._watch_silence)
+            self._watching_silence = asyncio.get_running_loop().call_later(left, watch)
+        else:
+            self._spawn(self._end_silence())
+
+    async def _end_silence(self) -> None:
+        await self._socket.close(abruptly=True)
+        self._lost(f"no frame for {self._link.policy.silence:g} s, not even a heartbeat")
 
     # --- gaps
 
@@ -468,8 +560,11 @@ class AsyncLiveEventStream(StreamBase):
         Raises:
             ApiError: The daemon refused.
             DaemonUnreachable: No daemon answered.
+            StreamClosed: The stream ended, or was never started.
         """
         self._check_started()
+        if self.log.closed is not None:
+            raise self._closed()
         whole = self._reads_whole_log
         if time.monotonic() - self._joined_at >= protocol.VISIBLE_SECONDS:
             # From the next read on; what was sent before the join is visible to this one.
@@ -719,10 +814,13 @@ class AsyncLiveEventStream(StreamBase):
 
         Raises:
             ApiError: The daemon refused.
+            StreamClosed: The stream ended before the turn did.
         """
         correlation_id = protocol.correlation_id_of(turn)
         if self.log.turn_ended(correlation_id):
             return
+        if self.log.closed is not None:
+            raise self._closed()
         view = await self._api.queue.list_session_queue(self.app_id, self.session_id, include_finished=True)
         entry = next((one for one in view.entries if one.correlation_id == correlation_id), None)
         if entry is not None and entry.status == "queued":
@@ -767,6 +865,7 @@ class AsyncLiveEventStream(StreamBase):
             del self._turns.inboxes[correlation_id]
             self._approvals.client.end(correlation_id)
             self._turns.open.discard(correlation_id)
+            self._turns.forget_oldest()
             self.log.end_turn(correlation_id, error)
 
     async def _until_turn_end(
@@ -872,12 +971,15 @@ class AsyncLiveEventStream(StreamBase):
             _logger.info("session %s: %s", self.session_id, error)
             return False
         if ending is not None:
-            self._turns.endings[correlation_id] = ending
+            self._turns.note(correlation_id, ending)
         return over
 
     def _check_started(self) -> None:
         if not self._started:
             raise StreamClosed(f"the stream of session {self.session_id!r} was not started; call start()")
+        if not self._is_at_home():
+            self.log.close(StreamClosed("its event loop has ended"))
+            raise self._closed()
 
     # --- callbacks
 
@@ -889,7 +991,8 @@ class AsyncLiveEventStream(StreamBase):
         """Registers a callback for the events of a type that arrive from now on.
 
         Callbacks run one after the other in a task of their own; they may be coroutine functions. One that
-        raises is reported: logged at once, and raised by `stop`.
+        raises is reported: logged at once, and raised by `stop`. So is one that falls more than `max_events`
+        behind, if the stream has such a bound; it misses the oldest then.
 
         Args:
             type: Payload class or wire name.
@@ -899,31 +1002,20 @@ class AsyncLiveEventStream(StreamBase):
         """
 
         def register(callback: Callable[[Any], R]) -> Callable[[Any], R]:
-            selector = Selector((type,))
+            kept = _Callback(Selector((type,)), callback)
             arrived: asyncio.Queue[AnyEvent | None] = asyncio.Queue()
-            self.log.subscribe(arrived.put_nowait, (type,))
-            self._deliveries.add(self._spawn(self._deliver(arrived, selector, callback)))
+            tell = partial(weakly(self.report), name_of(callback))
+            backlog = Backlog(arrived, self.log.max_events, tell)
+            self.log.subscribe(backlog.put, (type,))
+            self._callbacks.append(kept)
+            self._inboxes.append(arrived)
+            delivering = self._spawn(_deliver(arrived, weakref.ref(kept), weakly(self.report)))
+            self._deliveries.add(delivering)
+            # Of its own, since the stream's may be gone by then.
+            delivering.add_done_callback(self._deliveries.discard)
             return callback
 
         return register
-
-    async def _deliver(
-        self,
-        arrived: "asyncio.Queue[AnyEvent | None]",
-        selector: Selector,
-        callback: Callable[[AnyEvent], object],
-    ) -> None:
-        while (event := await arrived.get()) is not None:
-            if not selector.matches(event):
-                continue
-            try:
-                result = callback(event)
-                if inspect.isawaitable(result):
-                    await _awaited(result)
-            except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
-                raise
-            except BaseException as error:  # noqa: BLE001 - test runners fail a test with any of these
-                self.report(callback, error)
 
     def report(self, callback: object, error: BaseException) -> None:
         """Reports a callback that raised."""
@@ -1017,6 +1109,52 @@ class AsyncLiveEventStream(StreamBase):
                 return
             await asyncio.sleep(delay)
             delay = min(delay * 2, _TRY_MOST)
+
+
+class _Callback:
+    """A callback, which its stream keeps alive."""
+
+    def __init__(self, selector: Selector, call: Callable[[Any], object]) -> None:
+        self.selector = selector
+        self.call = call
+
+
+async def _deliver(
+    arrived: "asyncio.Queue[AnyEvent | None]",
+    reference: "weakref.ref[_Callback]",
+    report: Callable[[object, BaseException], None],
+) -> None:
+    """Gives a callback what arrives; holds neither it nor its stream while it waits."""
+    while (event := await arrived.get()) is not None:
+        if (callback := reference()) is None:
+            return
+        if callback.selector.matches(event):
+            try:
+                result = callback.call(event)
+                if inspect.isawaitable(result):
+                    await _awaited(result)
+            except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # noqa: BLE001 - test runners fail a test with any of these
+                report(callback.call, error)
+        del callback
+
+
+async def _close_all(
+    socket: EventConnection,
+    transport: AsyncTransport,
+    inboxes: "list[asyncio.Queue[AnyEvent | None]]",
+    deliveries: "set[asyncio.Task[None]]",
+) -> None:
+    """Closes what belongs to a stream that was forgotten."""
+    for arrived in inboxes:
+        arrived.put_nowait(None)
+    for close in (socket.close, transport.aclose):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FORGOTTEN_SECONDS):
+                await close()
+    if deliveries:
+        await asyncio.wait(set(deliveries), timeout=_FORGOTTEN_SECONDS)
 
 
 async def _awaited(result: Awaitable[object]) -> None:

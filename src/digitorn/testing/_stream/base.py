@@ -1,9 +1,11 @@
 """What both faces of a stream share."""
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+import queue
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from .. import _session_protocol as protocol
 from .._errors import (
@@ -20,6 +22,8 @@ from .._generated.events import (
 from .._handles import SessionHandle
 from .._log import EventLog
 from .._operations import Operations
+from .._recorder import Recorder, Recorders
+from .._recording import FilePath
 from .._select import Selector, Where
 from .._turn_result import TurnResult, collect
 from .connection import Link, StreamConnection
@@ -29,6 +33,9 @@ P = TypeVar("P", bound=EventPayload)
 DEFAULT_TIMEOUT = 60.0
 """Seconds that a wait without a timeout of its own takes."""
 
+_MOST_TURNS = 1024
+"""How many turns a stream remembers how it followed them."""
+
 
 class FollowedTurns:
     """The turns that a stream follows, each to its end; both faces share it."""
@@ -37,10 +44,24 @@ class FollowedTurns:
         self.joined = False
         self.endings: dict[str, protocol.TurnStatus] = {}
         """How turns ended of which no event says so."""
+        self.listeners: tuple[Callable[[str, protocol.TurnStatus], object], ...] = ()
+        """Are told of them."""
         self.watches: dict[str, asyncio.Task[None]] = {}
         self.inboxes: dict[str, asyncio.Queue[AnyEvent | CallbackFailed | None]] = {}
         self.open: set[str] = set()
         """Turns that have not ended."""
+
+    def note(self, correlation_id: str, ending: protocol.TurnStatus) -> None:
+        """Notes how a turn ended of which no event says so."""
+        self.endings[correlation_id] = ending
+        for listener in self.listeners:
+            listener(correlation_id, ending)
+
+    def forget_oldest(self) -> None:
+        """Forgets turns that ended long ago."""
+        for turns in (self.watches, self.endings):
+            while len(turns) > _MOST_TURNS and (oldest := next(iter(turns))) not in self.open:
+                del turns[oldest]
 
 
 class StreamBase:
@@ -63,6 +84,26 @@ class StreamBase:
     daemon_url: str
     session: SessionHandle
     log: EventLog
+    _recorders: Recorders
+
+    def record(self, path: FilePath) -> Recorder:
+        """Records what the stream has seen and will see, and its calls over REST, as JSON lines.
+
+        Secrets are hidden. `EventLog.load` reads it, and `FakeDaemon.replay` serves it.
+
+        Args:
+            path: The file; one that is there is appended to.
+
+        Returns:
+            The recording that runs, to be stopped, or used as a context manager; the end of the stream ends
+            it as well.
+
+        Raises:
+            RecordingError: The file is there and is no recording.
+            RecordingDamaged: It is one, and damaged.
+            OSError: It cannot be written.
+        """
+        return self._recorders.record(path)
 
     def events(self) -> list[AnyEvent]:
         """Every event so far, in `seq` order."""
@@ -166,9 +207,52 @@ class StreamBase:
         return error
 
 
+class _Queue(Protocol):
+    """A queue of either face."""
+
+    def qsize(self) -> int: ...
+
+    def get_nowait(self) -> AnyEvent | None: ...
+
+    def put_nowait(self, item: AnyEvent | None, /) -> None: ...
+
+
+class Backlog:
+    """What waits for a callback. Where the log is bounded so is this: it drops the oldest, and tells once.
+
+    Args:
+        waiting: The queue.
+        keep: Most events that wait; any number when it is None.
+        tell: Called when one is dropped for the first time.
+    """
+
+    def __init__(self, waiting: _Queue, keep: int | None, tell: Callable[[BaseException], object]) -> None:
+        self._waiting = waiting
+        self._keep = keep
+        self._tell = tell
+        self._told = False
+
+    def put(self, event: AnyEvent | None) -> None:
+        """Takes an event, or the end."""
+        if self._keep is not None and event is not None and self._waiting.qsize() >= self._keep:
+            # The callback may have taken it in the meantime.
+            with contextlib.suppress(asyncio.QueueEmpty, queue.Empty):
+                self._waiting.get_nowait()
+            if not self._told:
+                self._told = True
+                self._tell(
+                    OverflowError(f"it is more than max_events={self._keep} events behind, and misses some")
+                )
+        self._waiting.put_nowait(event)
+
+
+def name_of(callback: object) -> str:
+    """What a callback is called; a name stands for itself."""
+    return callback if isinstance(callback, str) else getattr(callback, "__qualname__", repr(callback))
+
+
 def callback_failed(what: str, callback: object, error: BaseException) -> CallbackFailed:
-    name = getattr(callback, "__qualname__", repr(callback))
-    failed = CallbackFailed(f"{what} {name} raised {type(error).__name__}: {error}")
+    failed = CallbackFailed(f"{what} {name_of(callback)} raised {type(error).__name__}: {error}")
     failed.__cause__ = error
     return failed
 

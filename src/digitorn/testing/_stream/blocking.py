@@ -4,7 +4,9 @@ import logging
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable, Coroutine, Generator, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -19,6 +21,8 @@ from .._errors import (
 )
 from .._event import AnyEvent, LiveEvent
 from .._exchanges import Exchanges
+from .._forgotten import when_forgotten
+from .._forks import in_forks
 from .._generated.events import (
     Disconnected,
     EventPayload,
@@ -30,13 +34,15 @@ from .._select import Selector, Where
 from .._sync.turn import Turn
 from .._turn_result import TurnResult
 from .asynchronous import AsyncLiveEventStream
-from .base import DEFAULT_TIMEOUT, StreamBase, first, fits
+from .base import DEFAULT_TIMEOUT, Backlog, StreamBase, first, fits, name_of
 from .connection import RECONNECT, ReconnectPolicy, StreamConnection
 
 P = TypeVar("P", bound=EventPayload)
 T = TypeVar("T")
 R = TypeVar("R")
 
+_LEAST_SECONDS = 0.2
+_FORGOTTEN_SECONDS = 1.0
 _logger = logging.getLogger("digitorn.testing")
 
 
@@ -62,6 +68,7 @@ class LiveEventStream(StreamBase):
         exchanges: Exchanges | None = None,
         reconnect: ReconnectPolicy = RECONNECT,
         connection_options: ConnectionOptions | None = None,
+        max_events: int | None = None,
     ) -> None:
         token = token if isinstance(token, Credentials) else Credentials(token)
         deciding = stream_approvals(approvals, auto_approve=auto_approve)
@@ -79,6 +86,7 @@ class LiveEventStream(StreamBase):
             exchanges=exchanges,
             reconnect=reconnect,
             connection_options=connection_options,
+            max_events=max_events,
         )
         self.exchanges = self._inner.exchanges
         self.daemon_url = self._inner.daemon_url
@@ -89,14 +97,22 @@ class LiveEventStream(StreamBase):
         self.log = self._inner.log
         self._turns = self._inner._turns
         self._link = self._inner._link
+        self._recorders = self._inner._recorders
         self.callback_errors = self._inner.callback_errors
         """Callbacks that raised; the first is raised again by `stop`."""
         self._holds_loop = False
         self._releasing = threading.Lock()
         self._started = False
-        self._callbacks: list[tuple[Selector, Callable[[AnyEvent], object]]] = []
+        self._callbacks = _Callbacks()
         self._deliveries: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
         self._delivery: threading.Thread | None = None
+        self._forgotten: weakref.finalize[..., object] | None = None
+        in_forks(self)
+
+    def after_fork(self) -> None:
+        """Closes the stream in a forked child: its connection is the parent's."""
+        self._releasing = threading.Lock()
+        self._holds_loop, self._delivery = False, None
 
     # --- life
 
@@ -126,8 +142,16 @@ class LiveEventStream(StreamBase):
             raise StreamClosed(
                 f"the stream of session {self.session_id!r} was started before; make a new one"
             )
+        if self.log.closed is not None:
+            raise self._closed()
         self._started = self._holds_loop = True
-        BACKGROUND.acquire()
+        loop = BACKGROUND.acquire()
+        self._forgotten = when_forgotten(
+            self,
+            f"the stream of session {self.session_id!r}",
+            loop,
+            partial(_close_inner, self._inner, self._deliveries),
+        )
         try:
             BACKGROUND.run(self._inner.connect())
         except BaseException:
@@ -158,16 +182,25 @@ class LiveEventStream(StreamBase):
         if not self._holds_loop:
             self.log.close(StreamClosed("it was stopped"))
             return
+        deadline = time.monotonic() + timeout
         delivery, self._delivery = self._delivery, None
         if delivery is not None:
             # What has arrived is still delivered.
             self._deliveries.put(None)
             if delivery is not threading.current_thread():
                 delivery.join(timeout)
+                if delivery.is_alive():
+                    _logger.warning(
+                        "session %s: a callback still runs, and is left to itself", self.session_id
+                    )
+        left = max(_LEAST_SECONDS, deadline - time.monotonic())
         try:
-            BACKGROUND.run(self._inner.stop(timeout), timeout + 1.0)
-        except LoopStopped:
+            BACKGROUND.run(self._inner.stop(left), left + 1.0)
+        except (LoopStopped, ConnectionError):
             _logger.info("session %s: stopped by another thread", self.session_id)
+            self.log.close(StreamClosed("it was stopped"))
+        except TimeoutError:
+            _logger.warning("session %s was cut off: it did not stop in time", self.session_id)
         finally:
             self._release()
 
@@ -175,6 +208,8 @@ class LiveEventStream(StreamBase):
         with self._releasing:
             held, self._holds_loop = self._holds_loop, False
         if held:
+            if self._forgotten is not None:
+                self._forgotten.detach()
             BACKGROUND.release()
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -183,7 +218,8 @@ class LiveEventStream(StreamBase):
             raise self._not_open()
         try:
             return BACKGROUND.run(coroutine)
-        except LoopStopped:
+        except (LoopStopped, ConnectionError):
+            self.log.close(StreamClosed("its event loop has ended"))
             raise self._not_open() from None
 
     def _not_open(self) -> BaseException:
@@ -203,6 +239,11 @@ class LiveEventStream(StreamBase):
             # A failure of the test itself matters more than one of its callbacks.
             if error is None:
                 raise
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it is open."""
+        return self.log.closed is None
 
     # --- gaps
 
@@ -441,7 +482,8 @@ class LiveEventStream(StreamBase):
         """Registers a callback for the events of a type that arrive from now on.
 
         Callbacks run one after the other on a thread of this stream. One that raises is reported: logged at
-        once, and raised by `stop`.
+        once, and raised by `stop`. So is falling more than `max_events` behind, if the stream has such a
+        bound; the oldest are missed then.
 
         Args:
             type: Payload class or wire name.
@@ -451,22 +493,53 @@ class LiveEventStream(StreamBase):
         """
 
         def register(callback: Callable[[Any], R]) -> Callable[[Any], R]:
-            self._callbacks.append((Selector((type,)), callback))
+            self._callbacks.listed.append((Selector((type,)), callback))
             if self._delivery is None:
-                self.log.subscribe(self._deliveries.put)
+                # By its name: the connection must not hold what may hold the stream.
+                tell = partial(self._inner.report, name_of(callback))
+                self.log.subscribe(Backlog(self._deliveries, self.log.max_events, tell).put)
                 self._delivery = threading.Thread(
-                    target=self._deliver, name=f"digitorn-testing-callbacks-{self.session_id}", daemon=True
+                    target=_deliver,
+                    args=(self._deliveries, weakref.ref(self._callbacks), self._inner.report),
+                    name=f"digitorn-testing-callbacks-{self.session_id}",
+                    daemon=True,
                 )
                 self._delivery.start()
             return callback
 
         return register
 
-    def _deliver(self) -> None:
-        while (event := self._deliveries.get()) is not None:
-            for selector, callback in list(self._callbacks):
-                if selector.matches(event):
-                    try:
-                        callback(event)
-                    except BaseException as error:  # noqa: BLE001 - test runners fail a test with any of these
-                        self._inner.report(callback, error)
+
+class _Callbacks:
+    """The callbacks of a stream, which keeps them alive."""
+
+    def __init__(self) -> None:
+        self.listed: list[tuple[Selector, Callable[[AnyEvent], object]]] = []
+
+
+def _deliver(
+    arrived: "queue.SimpleQueue[AnyEvent | None]",
+    reference: "weakref.ref[_Callbacks]",
+    report: Callable[[object, BaseException], None],
+) -> None:
+    """Gives callbacks what arrives; holds neither them nor their stream while it waits."""
+    while (event := arrived.get()) is not None:
+        if (callbacks := reference()) is None:
+            return
+        for selector, callback in list(callbacks.listed):
+            if selector.matches(event):
+                try:
+                    callback(event)
+                except BaseException as error:  # noqa: BLE001 - test runners fail a test with any of these
+                    report(callback, error)
+        # What is still bound would be held.
+        callbacks = callback = event = None  # type: ignore[assignment]
+
+
+async def _close_inner(inner: AsyncLiveEventStream, deliveries: "queue.SimpleQueue[AnyEvent | None]") -> None:
+    """Closes the stream behind a face that was forgotten."""
+    deliveries.put(None)
+    try:
+        await inner.stop(_FORGOTTEN_SECONDS)
+    finally:
+        BACKGROUND.release()

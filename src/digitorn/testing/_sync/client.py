@@ -20,13 +20,16 @@ from .._credentials import Credentials, hidden
 from .._errors import (
     ApiError,
     CallbackFailed,
+    ClientClosed,
     DaemonUnreachable,
     EventTimeout,
     JoinRefused,
     NotFound,
+    RecordingError,
     Unauthorized,
 )
 from .._exchanges import KEPT, Exchanges
+from .._forks import in_forks
 from .._generated._runtime import NOT_GIVEN
 from .._generated.models import (
     AbortResult,
@@ -67,7 +70,10 @@ from .._generated.models import (
 )
 from .._generated.rest import Api
 from .._handles import AppHandle, SessionHandle
+from .._home import Home
 from .._locks import Lock
+from .._recorder import Recorder, Recorders
+from .._recording import FilePath
 from .._retry import RetryPolicy, new_message_id
 from .._stream import LiveEventStream
 from .._tracking import track
@@ -143,7 +149,16 @@ class DevClient:
             connection_options=connection_options,
         )
         self.api = Api(self._transport)
+        self._home = Home()
+        self._recorders = Recorders(self._exchanges, self.daemon_url)
+        self._is_closed = False
+        in_forks(self)
         track(self)
+
+    def after_fork(self) -> None:
+        """Makes it usable in a forked child, over connections of its own."""
+        self._locks, self._streams = {}, {}
+        self._approvals.after_fork()
 
     @classmethod
     def with_token(
@@ -263,6 +278,27 @@ class DevClient:
         Secrets in them are hidden; headers are not kept, and bodies of more than 16 KiB by their size only.
         """
         return self._exchanges
+
+    def record(self, path: FilePath) -> Recorder:
+        """Records every stream of this client, and all calls over REST, as JSON lines.
+
+        Secrets are hidden. `EventLog.load` reads it, and `FakeDaemon.replay` serves it.
+
+        Args:
+            path: The file; one that is there is appended to.
+
+        Returns:
+            The recording that runs, to be stopped, or used as a context manager; closing the client ends it
+            as well.
+
+        Raises:
+            RecordingError: The file is there and is no recording.
+            RecordingDamaged: It is one, and damaged.
+            ClientClosed: The client was closed.
+            OSError: It cannot be written.
+        """
+        self._check_open()
+        return self._recorders.record(path)
 
     # --- users
 
@@ -636,6 +672,7 @@ class DevClient:
         auto_approve: bool | None = None,
         strict: bool = False,
         approvals: ApprovalPolicy | None = None,
+        max_events: int | None = None,
     ) -> LiveEventStream:
         """Opens a session's stream.
 
@@ -646,6 +683,8 @@ class DevClient:
             strict: Fail on an event that is unknown or breaks the contract.
             approvals: Decides what asks in turns that this client did not start, instead of the client's
                 policy.
+            max_events: How many events the stream keeps; then the oldest are dropped and counted. All of them
+                when left out.
 
         Raises:
             JoinRefused: The daemon does not let this user into the session.
@@ -653,11 +692,19 @@ class DevClient:
         """
         self._check_not_deleted(session)
         deciding = self._approvals.of_stream(_policy(approvals, auto_approve))
-        return self._stream(session, deciding, since=since, strict=strict).start()
+        stream = self._stream(session, deciding, since=since, strict=strict, max_events=max_events)
+        return stream.start()
 
     def _stream(
-        self, session: SessionHandle, approvals: StreamApprovals, *, since: int = 0, strict: bool = False
+        self,
+        session: SessionHandle,
+        approvals: StreamApprovals,
+        *,
+        since: int = 0,
+        strict: bool = False,
+        max_events: int | None = None,
     ) -> LiveEventStream:
+        self._check_open()
         stream = LiveEventStream(
             daemon_url=self.daemon_url,
             token=self._credentials,
@@ -668,8 +715,10 @@ class DevClient:
             approvals=approvals,
             exchanges=self._exchanges,
             connection_options=self._connection,
+            max_events=max_events,
         )
         stream.session = session
+        self._recorders.made(stream)
         return stream
 
     def _start(
@@ -698,14 +747,21 @@ class DevClient:
 
     # --- streams that turns share
 
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise ClientClosed(f"the client of {self.daemon_url} was closed; make a new one")
+
     def _lock_of(self, session: SessionHandle) -> Lock:
+        if self._home.moved():
+            # Those who held one are gone.
+            self._locks.clear()
         return self._locks.setdefault(_key(session), Lock())
 
     def _shared_stream(self, session: SessionHandle) -> LiveEventStream:
         """The session's stream for turns, connected. Under the session's lock."""
         key = _key(session)
         stream = self._streams.pop(key, None)
-        if stream is None or stream.log.closed is not None:
+        if stream is None or not stream.is_usable:
             stream = self._stream(session, self._approvals.of_stream(turns_only=True))
             stream.connect()
         # The last used is the last to be closed.
@@ -1188,13 +1244,20 @@ class DevClient:
     # --- life
 
     def close(self) -> None:
-        """Closes the connections, those of turns too. Streams that you opened stay open.
+        """Closes the client, for good: its connections, those of turns too, and its recordings.
+
+        Streams that you opened stay open. May be called again.
 
         Raises:
+            WrongEventLoop: It lives on another event loop, which is not closed.
+            RecordingError: Not everything could be recorded.
             CallbackFailed: An approval policy had raised where no turn could tell.
         """
+        for home in (self._home, self._transport.home):
+            home.check()
+        self._is_closed = True
         streams, self._streams = list(self._streams.values()), {}
-        failed: CallbackFailed | None = None
+        failed: CallbackFailed | RecordingError | None = None
         try:
             for stream in streams:
                 try:
@@ -1203,10 +1266,12 @@ class DevClient:
                     failed = failed or error
         finally:
             self._transport.close()
+            failed = failed or self._recorders.stop()
         if failed is not None:
             raise failed
 
     def __enter__(self) -> Self:
+        self._check_open()
         return self
 
     def __exit__(
@@ -1217,7 +1282,7 @@ class DevClient:
     ) -> None:
         try:
             self.close()
-        except CallbackFailed:
+        except (CallbackFailed, RecordingError):
             # A failure of the test itself matters more.
             if error is None:
                 raise

@@ -16,6 +16,7 @@ from .._connection_options import ConnectionOptions, is_distrust
 from .._credentials import Credentials, Token
 from .._endpoints import endpoint_of
 from .._errors import (
+    ClientClosed,
     ContractViolation,
     DaemonUnreachable,
     DigitornError,
@@ -24,9 +25,11 @@ from .._errors import (
     UntrustedCertificate,
 )
 from .._exchanges import KEPT, Exchanges, Sending, sending
+from .._forks import in_forks, leave_behind
 from .._generated._runtime import Call
 from .._generated.models import RefreshTokenRequest
 from .._generated.operations import REFRESH_TOKEN
+from .._home import Home
 from .._http import Http
 from .._paths import check_path
 from .._quiet_logs import hide_in_logs
@@ -75,8 +78,17 @@ class Transport:
         self.exchanges.redactor.learn(credentials.access_token, credentials.refresh_token)
         hide_in_logs(self.exchanges.redactor)
         self._http: httpx.Client | None = None
+        self.home = Home()
+        self._is_closed = False
         # Several threads may use one client, and must not each open their own connections.
         self._opening = threading.Lock()
+        in_forks(self)
+
+    def after_fork(self) -> None:
+        """Makes it usable in a forked child, over connections of its own."""
+        self._opening = threading.Lock()
+        leave_behind(self._http)
+        self._http = None
 
     def send(self, call: Call[T], /) -> T:
         """The typed result of a call.
@@ -87,6 +99,8 @@ class Transport:
             DaemonUnreachable: There was no answer.
             InsecureConnection: A token or a password would go over plain HTTP to another machine.
             ValueError: An id would leave its place in the path.
+            ClientClosed: It was closed.
+            WrongEventLoop: Its connections live on another event loop, which is not closed.
         """
         check_path(call)
         if self.retries is not None:
@@ -212,6 +226,11 @@ class Transport:
 
     def _client(self) -> httpx.Client:
         with self._opening:
+            if self._is_closed:
+                raise ClientClosed(f"the client of {self.daemon_url} was closed; make a new one")
+            if self.home.moved():
+                # What is left there ended with its event loop.
+                self._http = None
             if self._http is None:
                 endpoint = endpoint_of(self.daemon_url)
                 self._http = httpx.Client(
@@ -227,10 +246,16 @@ class Transport:
             return self._http
 
     def close(self) -> None:
-        """Closes the connections. A later call opens new ones."""
+        """Closes the connections, for good. May be called again.
+
+        Raises:
+            WrongEventLoop: They live on another event loop, which is not closed.
+        """
         with self._opening:
+            moved = self._http is not None and self.home.moved()
+            self._is_closed = True
             http, self._http = self._http, None
-        if http is not None:
+        if http is not None and not moved:
             http.close()
 
     def __enter__(self) -> "Transport":

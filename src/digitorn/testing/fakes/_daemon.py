@@ -20,6 +20,7 @@ from digitorn.testing._event import AnyEvent, decode
 from digitorn.testing._exchanges import Exchanges
 from digitorn.testing._generated._runtime import EventPayload
 from digitorn.testing._handles import AppHandle, SessionHandle
+from digitorn.testing._recording import FilePath, OnDamage, Recording
 from digitorn.testing._tools import ToolDefinition
 from digitorn.testing._tracking import track
 
@@ -33,6 +34,7 @@ from ._http import http_of
 from ._in_process import BothSockets, LocalEndpoint, LocalSockets
 from ._model import FakeModel
 from ._publishing import publish
+from ._replay import replaying
 from ._server import DaemonNotStarted, DaemonThread, LoopThread, ServerThread
 from ._sessions import SessionRepository
 from ._socketio import Sockets, SocketServer
@@ -135,7 +137,45 @@ class FakeDaemon:
         self._state: DaemonState | None = None
         self._thread: DaemonThread | None = None
         self._endpoint: LocalEndpoint | None = None
+        self._recording: Recording | None = None
         track(self)
+
+    @classmethod
+    def replay(
+        cls,
+        path: FilePath,
+        *,
+        host: str = "127.0.0.1",
+        listen: bool = True,
+        keep_exchanges: int = 200,
+        damaged: OnDamage = "warn",
+    ) -> Self:
+        """A daemon that serves a recording: its sessions, their events, and the answers to the same calls.
+
+        A join brings the frames that were recorded, in their order. A call that was recorded is answered as
+        it was then; a message that was recorded brings the events of its turn. Other calls are answered from
+        the events, or refused with 409: the daemon makes nothing up. Its default user owns the sessions, and
+        signs in with tokens of its own.
+
+        Args:
+            path: The recording.
+            host: As for the constructor.
+            listen: As for the constructor.
+            keep_exchanges: As for the constructor.
+            damaged: As for `EventLog.load`.
+
+        Returns:
+            The daemon, which is to be started.
+
+        Raises:
+            RecordingError: The file is no recording.
+            RecordingDamaged: It is damaged, and `damaged` says so or warnings are errors.
+            OSError: It cannot be read.
+        """
+        recording = Recording.load(path, damaged=damaged)
+        daemon = cls(host=host, listen=listen, keep_exchanges=keep_exchanges)
+        daemon._recording = recording
+        return daemon
 
     # --- life
 
@@ -183,7 +223,10 @@ class FakeDaemon:
             await state.stop()
             await sockets.stop()
 
-        calls = faulty(http_of(state), rules, reset)
+        http = http_of(state)
+        if self._recording is not None and (owner := state.users.find(DEFAULT_USER)) is not None:
+            http = replaying(self._recording, state, sockets, owner, http)
+        calls = faulty(http, rules, reset)
         http, name = recorded(calls, self.exchanges), f"fake-daemon-{uuid.uuid4().hex[:8]}"
         thread: DaemonThread
         if self._listen:

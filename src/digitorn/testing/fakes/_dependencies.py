@@ -1,4 +1,7 @@
-"""What handlers ask for: the daemon, the caller, an app, a session."""
+"""What handlers ask for: the daemon, the caller, an app, a session.
+
+All of these are coroutine functions: others would be called on threads, which outlive the daemon.
+"""
 
 from collections.abc import MutableMapping
 from typing import Annotated, Any, Final, TypeAlias, cast
@@ -28,10 +31,14 @@ def daemon_of(request: Request) -> DaemonState:
     return cast("DaemonState", getattr(request.state, _DAEMON))
 
 
-Daemon: TypeAlias = Annotated[DaemonState, Depends(daemon_of)]
+async def _daemon(request: Request) -> DaemonState:
+    return daemon_of(request)
 
 
-def caller(
+Daemon: TypeAlias = Annotated[DaemonState, Depends(_daemon)]
+
+
+async def caller(
     daemon: Daemon, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> User:
     """The user behind a request's token.
@@ -51,10 +58,10 @@ async def caller_of(request: Request) -> User:
     Raises:
         TokenRefused: The token is missing, wrong or expired.
     """
-    return caller(daemon_of(request), await _bearer(request))
+    return await caller(daemon_of(request), await _bearer(request))
 
 
-def valid_app_id(app_id: str, user: Caller) -> str:
+async def valid_app_id(app_id: str, user: Caller) -> str:
     """An app id of the right form; the caller is known before it is looked at."""
     return _valid("app_id", app_id)
 
@@ -62,7 +69,7 @@ def valid_app_id(app_id: str, user: Caller) -> str:
 AppId: TypeAlias = Annotated[str, Depends(valid_app_id)]
 
 
-def deployed_app(app_id: AppId, daemon: Daemon) -> App:
+async def deployed_app(app_id: AppId, daemon: Daemon) -> App:
     """An app that can be used."""
     app = daemon.apps.deployed(app_id)
     if app is None:
@@ -73,7 +80,7 @@ def deployed_app(app_id: AppId, daemon: Daemon) -> App:
 DeployedApp: TypeAlias = Annotated[App, Depends(deployed_app)]
 
 
-def installed_app(app_id: AppId, daemon: Daemon) -> App:
+async def installed_app(app_id: AppId, daemon: Daemon) -> App:
     """An app in whatever state."""
     app = daemon.apps.installed(app_id)
     if app is None:
@@ -84,7 +91,7 @@ def installed_app(app_id: AppId, daemon: Daemon) -> App:
 InstalledApp: TypeAlias = Annotated[App, Depends(installed_app)]
 
 
-def valid_session_id(session_id: str, user: Caller) -> str:
+async def valid_session_id(session_id: str, user: Caller) -> str:
     """A session id of the right form."""
     return _valid("session_id", session_id)
 
@@ -92,7 +99,7 @@ def valid_session_id(session_id: str, user: Caller) -> str:
 SessionId: TypeAlias = Annotated[str, Depends(valid_session_id)]
 
 
-def owned_session(app: DeployedApp, session_id: SessionId, user: Caller, daemon: Daemon) -> Session:
+async def owned_session(app: DeployedApp, session_id: SessionId, user: Caller, daemon: Daemon) -> Session:
     """A session of the caller; another user's looks as if it did not exist."""
     try:
         return daemon.sessions.get(app.app_id, session_id, user)
@@ -103,7 +110,9 @@ def owned_session(app: DeployedApp, session_id: SessionId, user: Caller, daemon:
 OwnedSession: TypeAlias = Annotated[Session, Depends(owned_session)]
 
 
-def session_if_any(app: DeployedApp, session_id: SessionId, user: Caller, daemon: Daemon) -> Session | None:
+async def session_if_any(
+    app: DeployedApp, session_id: SessionId, user: Caller, daemon: Daemon
+) -> Session | None:
     """A session of the caller, for an operation to which the contract gives no 404 of its own."""
     try:
         return daemon.sessions.get(app.app_id, session_id, user)

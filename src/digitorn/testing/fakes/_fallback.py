@@ -144,15 +144,15 @@ async def _admit(request: Request, operation: Operation[Any]) -> None:
     checked = operation.id not in _WITHOUT_ID_CHECK
     app_id: str = request.path_params["app_id"]
     if checked:
-        valid_app_id(app_id, user)
+        await valid_app_id(app_id, user)
     if operation.id in _FOR_ANY_APP:
         return
-    app = deployed_app(app_id, daemon)
+    app = await deployed_app(app_id, daemon)
     if operation.path.startswith(_SESSIONS):
         session_id: str = request.path_params["session_id"]
         if checked:
-            valid_session_id(session_id, user)
-        owned_session(app, session_id, user, daemon)
+            await valid_session_id(session_id, user)
+        await owned_session(app, session_id, user, daemon)
 
 
 # --- what they send

@@ -11,7 +11,7 @@ from pydantic.warnings import UnsupportedFieldAttributeWarning
 
 from . import _routes_apps, _routes_auth, _routes_conversations, _routes_sessions, _routes_workspace
 from ._dependencies import bind
-from ._fallback import document_fallbacks, fallback_routes
+from ._fallback import ANSWERED_BY_EXAMPLE, document_fallbacks, fallback_routes
 from ._routing import complete_models, install_error_answers
 from ._socketio import AsgiApp, Scope
 from ._state import DaemonState
@@ -43,6 +43,19 @@ def http_of(daemon: DaemonState) -> AsgiApp:
         await app(scope, receive, answer)
 
     return serve
+
+
+def answered_by_example() -> frozenset[str]:
+    """The ids of the operations without behaviour."""
+    with _BUILDING:
+        return _without_behaviour()
+
+
+@lru_cache(maxsize=1)
+def _without_behaviour() -> frozenset[str]:
+    paths = _application().openapi()["paths"]
+    listed = (one for item in paths.values() for one in item.values())
+    return frozenset(one["operationId"] for one in listed if ANSWERED_BY_EXAMPLE in one)
 
 
 @lru_cache(maxsize=1)

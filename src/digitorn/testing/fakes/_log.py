@@ -51,6 +51,10 @@ class SessionLog:
         """The number spent last; 0 before the first."""
         return self._last_seq
 
+    def skip_to(self, seq: int) -> None:
+        """Spends every number up to this one."""
+        self._last_seq = max(self._last_seq, seq)
+
     def append(self, event: EventEnvelope) -> None:
         """Writes an event; it can be read after the delay."""
         now = self._clock()
