@@ -13,7 +13,6 @@ from ._types import OPEN_OBJECT, expression
 # What the module needs itself, and what may stand in annotations.
 _TAKEN = (
     *("BUILDERS", "NOT_GIVEN", "Any", "Callable", "EventPayload", "Final", "Literal", "Mapping", "NotGiven"),
-    "built",
 )
 _BUILTINS = ("bool", "dict", "float", "int", "list", "str")
 _EXTRA = "extra_members"
@@ -58,8 +57,7 @@ def _builder(event: ir.Event, schemas: Mapping[str, JsonObject], scope: Scope) -
     schema = schemas[f"payloads.{event.name}"]
     examples = _Examples(schemas)
     properties = examples.properties(schema)
-    # Neither may hide what the body of the function needs.
-    taken = {_EXTRA, "built"}
+    taken = {_EXTRA}
     members: list[Member] = []
     for name, member in properties.items():
         argument = free_argument(name, "member", taken)

@@ -113,7 +113,7 @@ def test_a_recursive_definition_is_left_to_the_caller(toy: Settings) -> None:
 def test_names_that_python_or_the_module_needs(toy: Settings) -> None:
     words = ("class", "built", "extra_members", "self", "str")
     add_event(toy, "Built", {name: {"type": "string"} for name in words})
-    name, members = built(toy, "built2(class_='a', built_member='b', str='c')")
+    name, members = built(toy, "built(class_='a', built='b', str='c')")
     assert (name, members["class"], members["built"], members["str"]) == ("Built", "a", "b", "c")
 
 

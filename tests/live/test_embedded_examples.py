@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from digitorn.testing._generated import models
+from digitorn.testing._generated import models, operations
 from digitorn.testing._generated.operations import OPERATIONS
 from digitorn.testing.fakes import FakeDaemon
 from digitorn.testing.fakes._examples import example_of
@@ -35,6 +35,11 @@ async def client(daemon: FakeDaemon) -> Any:
 )
 def test_an_example_keeps_to_the_contract(operation: Any) -> None:
     operation.adapter.validate_python(example_of(operation))
+
+
+@pytest.mark.parametrize("operation", [operations.SET_SECRET, operations.SET_SECRETS], ids=lambda o: o.id)
+def test_an_example_of_success_tells_of_no_error(operation: Any) -> None:
+    assert example_of(operation)["reload_error"] is None
 
 
 def test_examples_are_the_same_in_every_process_and_order() -> None:

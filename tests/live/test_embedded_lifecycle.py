@@ -1,6 +1,7 @@
 """Starting and stopping the embedded daemon."""
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
@@ -16,6 +17,45 @@ from recorder import APP, another, recording, talking
 
 def daemon_threads() -> list[threading.Thread]:
     return [one for one in threading.enumerate() if one.name.startswith("fake-daemon")]
+
+
+@pytest.mark.parametrize("listen", [True, False])
+def test_a_daemon_that_nobody_has_any_more_is_ended(listen: bool) -> None:
+    daemon = FakeDaemon(listen=listen).start()
+    with daemon.client() as client:
+        daemon.add_app(APP)
+        client.new_session(APP)
+    threads = daemon_threads()
+    assert len(threads) == 1
+    with pytest.warns(ResourceWarning, match="never stopped; use it in a with"):  # noqa: PT031 - either may do it
+        del daemon
+        gc.collect()
+    for thread in threads:
+        thread.join(10)
+    assert daemon_threads() == []
+
+
+@pytest.mark.parametrize("listen", [True, False])
+def test_python_ends_though_a_daemon_was_never_stopped(listen: bool) -> None:
+    code = (
+        "from digitorn.testing.fakes import FakeDaemon\n"
+        f"daemon = FakeDaemon(listen={listen}).start()\n"
+        "daemon.add_app('app')\n"
+        "client = daemon.client()\n"
+        "stream = client.open_event_stream(client.new_session('app'))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-W", "default", "-c", code], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert ran.stderr.count("ResourceWarning: an embedded daemon was never stopped") == 1
+    assert "Traceback" not in ran.stderr
+
+
+def test_the_sessions_of_a_daemon_can_be_gone_through() -> None:
+    with FakeDaemon() as daemon, daemon.client() as client:
+        daemon.add_app(APP)
+        made = [client.new_session(APP).session_id for _ in range(2)]
+        assert [one.id for one in daemon.sessions] == made
 
 
 def test_stop_leaves_nothing_running_and_may_be_repeated() -> None:

@@ -368,9 +368,32 @@ async def test_what_a_policy_makes_of_a_call(app: AppBuilder, name: str, outcome
     assert bool(payload["error"]) is (outcome == "blocked")
 
 
+@pytest.mark.parametrize(
+    ("app", "name", "offered"),
+    [
+        (AppBuilder(APP).with_tools("Read"), "Nope", "Read"),
+        (AppBuilder(APP).with_tools("Read", "Lookup").with_tool(add), "Bash", "Read, Lookup, add"),
+        (AppBuilder(APP).with_tools("Read"), "filesystem.write", "Read"),
+        (AppBuilder(APP).with_tools("Read"), "filesystem.read", ""),
+        (AppBuilder(APP).with_tools("Lookup"), "execute_tool", ""),
+        # What a whole module has is not all known here.
+        (AppBuilder(APP).with_tools("Read").with_module("git"), "GitPush", ""),
+        (AppBuilder(APP), "Nope", ""),
+        (AppBuilder(APP).with_tools("Read").without_tools("Read"), "Nope", ""),
+    ],
+)
+async def test_a_call_of_a_tool_that_the_app_does_not_name_fails(
+    app: AppBuilder, name: str, offered: str
+) -> None:
+    payload = await called(app, FakeModel().will_call_tool(name, {}, result={"n": 1}))
+    error = f"App 'my-app' offers no tool {name!r}; its tools are {offered}" if offered else ""
+    assert (payload["success"], payload["error"]) == (not offered, error)
+    assert payload["result"] == (None if offered else {"n": 1})
+
+
 async def test_a_question_to_the_user_is_under_no_policy() -> None:
     model = FakeModel().will_ask_user("Which?").will_respond_with_text("ok")
-    async with deployed(AppBuilder(APP).with_default_policy("block"), model) as talk:
+    async with deployed(AppBuilder(APP).with_tools("Read").with_default_policy("block"), model) as talk:
         accepted = await talk.send("go")
         request = await talk.recorder.wait_for("approval_request")
         await talk.resolve(request["payload"]["request_id"], approved=True, message="This.")

@@ -77,6 +77,66 @@ def test_what_holds_and_what_uses_nothing_shows_nothing(pytester: pytest.Pyteste
     assert set(folders(pytester.path / "out")) == {"test_fails"}
 
 
+def test_the_exchanges_of_each_client_say_whose_they_are(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(
+        """
+        from digitorn.testing import AsyncDevClient
+        import asyncio
+
+        def test_fails(dev_client, fake_daemon):
+            async def other():
+                async with fake_daemon.async_client() as client:
+                    await client.api.auth.get_me()
+            dev_client.api.auth.get_me()
+            asyncio.run(other())
+            with fake_daemon.client() as third:
+                third.api.auth.get_me()
+            assert False
+        """
+    )
+    run().stdout.fnmatch_lines(
+        [
+            "DevClient 1, http://127.0.0.1:*: 1 exchange",
+            "AsyncDevClient 2, http://127.0.0.1:*: 1 exchange",
+            "DevClient 3, http://127.0.0.1:*: 1 exchange",
+        ]
+    )
+
+
+@pytest.mark.parametrize("scope", ["function", "module"])
+def test_tokens_that_a_daemon_makes_are_hidden(scope: str, pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(
+        f"""
+        import pytest
+        from digitorn.testing.fakes import FakeDaemon
+
+        @pytest.fixture(scope="{scope}")
+        def daemon():
+            with FakeDaemon() as made:
+                yield made
+
+        def test_before(daemon): pass
+
+        def test_fails(daemon, dev_client, fake_model, session):
+            token = daemon.token()
+            with open("token", "w") as file:
+                file.write(token)
+            fake_model.will_respond_with_text("so be it")
+            dev_client.send(session, f"my token is {{token}}", timeout=10)
+            assert False
+        """
+    )
+    # Captured logs are pytest's own; the packets in them are hidden by what the daemon that logs them knows.
+    result = run("--digitorn-artifacts", "out", "--log-level=ERROR")
+    result.assert_outcomes(passed=1, failed=1)
+    token = (pytester.path / "token").read_text(encoding="utf-8")
+    result.stdout.fnmatch_lines(["*user_message *my token is [*][*][*]*"])
+    result.stdout.no_fnmatch_line(f"*my token is {token[:20]}*")
+    written = [file for file in (pytester.path / "out").rglob("*") if file.is_file()]
+    assert len(written) > 2
+    assert not [file.name for file in written if token in file.read_text(encoding="utf-8")]
+
+
 def test_failures_of_setup_and_of_teardown(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makepyfile(
         """
@@ -229,8 +289,13 @@ def test_no_token_gets_out_with_everything_shown(
 
         @pytest.fixture(autouse=True)
         def loud():
-            for one in (None, "httpx", "httpcore", "engineio.client", "socketio.client", "digitorn.testing"):
+            names = (None, "httpx", "httpcore", "engineio.client", "socketio.client", "digitorn.testing")
+            before = {one: logging.getLogger(one).level for one in names}
+            for one in names:
                 logging.getLogger(one).setLevel(1)
+            yield
+            for one, level in before.items():
+                logging.getLogger(one).setLevel(level)
 
         def test_refused(dev_client):
             dev_client.list_sessions("nope")

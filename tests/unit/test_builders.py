@@ -1,5 +1,6 @@
 """Turns and sessions that are built: what happened, in the order and under the numbers of the contract."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,6 +9,7 @@ from digitorn.testing import (
     EventCapture,
     EventLog,
     InvalidPayload,
+    Operations,
     SessionHandle,
     TurnResult,
     UnknownPayload,
@@ -55,6 +57,77 @@ def test_an_event_has_the_envelope_of_its_type() -> None:
         *("approval", "r-1", "waiting_approval"),
         None,
     )
+
+
+def test_what_a_payload_leaves_open_is_as_in_the_envelope() -> None:
+    asked = event(payloads.approval_request(), seq=5, app_id="a-9", session_id="s-9", user_id="u-9")
+    payload = asked.payload
+    assert (payload.app_id, payload.session_id, payload.user_id) == ("a-9", "s-9", "u-9")
+    assert payload.request_id == payload.op_id == asked.op_id
+    assert event(payloads.approval_request(), seq=6).op_id != asked.op_id
+    assert asked.raw["payload"]["session_id"] == "s-9"
+    begun = event(payloads.message_started(), correlation_id="fp-9")
+    assert (begun.correlation_id, begun.op_id, begun.payload.correlation_id) == ("fp-9",) * 3
+    assert event(payloads.tool_start(), correlation_id="fp-9").payload.correlation_id == "fp-9"
+    beat = event(payloads.turn_heartbeat(), correlation_id="fp-9")
+    assert beat.payload.turn.correlation_id == "fp-9"
+    assert event(payloads.tool_start(), op_id="c-9").payload.id == "c-9"
+    assert event(payloads.tool_start(call_id="c-9")).op_id == "c-9"
+    assert event(payloads.terminal_output(op_parent_id="c-9")).op_parent_id == "c-9"
+    assert event(payloads.terminal_output(), op_parent_id="c-9").payload.op_parent_id == "c-9"
+
+
+def test_what_a_payload_says_stays() -> None:
+    asked = event(payloads.approval_request(request_id="r-1", session_id="s-2"), session_id="s-9")
+    assert (asked.payload.session_id, asked.payload.op_id, asked.op_id) == ("s-2", "r-1", "r-1")
+    begun = event(payloads.message_started(correlation_id="fp-2"), correlation_id="fp-9")
+    assert (begun.payload.correlation_id, begun.correlation_id) == ("fp-2", "fp-9")
+    assert event(payloads.message_started(correlation_id="fp-2")).op_id == "fp-2"
+
+
+def test_single_events_belong_together() -> None:
+    turn = [payloads.message_started(), payloads.token(delta="x"), payloads.tool_start(name="Bash")]
+    events = [event(one, seq=seq) for seq, one in enumerate([*turn, payloads.message_done()], 1)]
+    found = Operations.of(events)
+    assert [(one.type, one.state, one.turn) for one in found] == [
+        ("turn", "completed", "fp-000000000001"),
+        ("tool", "running", "fp-000000000001"),
+    ]
+    calls = [event(payloads.tool_call(), seq=seq) for seq in (1, 2)]
+    assert len(Operations.of(calls)) == 2
+    assert not found.violations
+    assert not Operations.of(calls).violations
+
+
+@pytest.mark.parametrize("seq", [0, -1])
+def test_a_number_that_stands_for_none_is_refused(seq: int) -> None:
+    with pytest.raises(ValueError, match=f"seq={seq}: the events of a session are counted up from 1"):
+        event(payloads.token(), seq=seq)
+    with pytest.raises(ValueError, match="counted up from 1"):
+        TurnBuilder(start_seq=seq)
+
+
+def test_a_turn_refuses_what_it_cannot_play() -> None:
+    with pytest.raises(ValueError, match="'nope' is no code of a failed turn; they are credential_auth_req"):
+        TurnBuilder().error("nope")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - on purpose
+    with pytest.raises(ValueError, match="the turn begins with 'a'; another message begins another turn"):
+        TurnBuilder().user("a").user("b")
+    with pytest.raises(TypeError, match="JSON"):
+        TurnBuilder().tool("Read", {"path": object()})
+
+
+def test_what_a_tool_is_given_and_gives_is_copied_when_it_is_said() -> None:
+    paths, numbers = ["a"], [1]
+    params: dict[str, object] = {"paths": paths}
+    answer: dict[str, object] = {"lines": numbers}
+    turn = TurnBuilder().tool("Read", params, result=answer).tool("Read", result="text")
+    paths.append("b")
+    numbers.append(2)
+    calls = [one.payload for one in turn.build() if isinstance(one.payload, ToolCall)]
+    assert [(one.params, one.result) for one in calls] == [
+        ({"paths": ["a"]}, {"lines": [1]}),
+        ({}, {"output": "text"}),
+    ]
 
 
 def test_what_is_given_wins() -> None:
@@ -424,3 +497,48 @@ def test_a_copy_counts_as_published_and_is_kept_once() -> None:
     capture.publish(one)
     capture.publish(one)
     assert (capture.publish_count, len(capture.events)) == (2, 1)
+
+
+def test_a_capture_keeps_an_event_whose_number_or_id_is_taken() -> None:
+    capture = EventCapture()
+    capture.publish(payloads.tool_start(id="c-1", name="Bash"))
+    # An event that says nothing else has number 1 and the id that goes with it.
+    kept = capture.publish(event(payloads.tool_call(id="c-1", name="Bash")))
+    capture.publish(event(payloads.token(delta="x"), seq=9, event_id="ev-1"))
+    capture.publish(event(payloads.token(delta="y"), seq=4, event_id="ev-1"))
+    assert (kept.seq, kept.event_id) == (2, "ev-000000000002")
+    assert capture.has_event_of(ToolCall)
+    assert [one.seq for one in capture.events] == [1, 2, 9, 4]
+    assert [one.payload.delta for one in capture.events_of(Token)] == ["x", "y"]
+    assert len({one.event_id for one in capture.events}) == 4
+    assert [one.seq for one in capture.log] == [1, 2, 4, 9]
+    assert (capture.publish_count, capture.operations().violations) == (4, ())
+
+
+def test_a_copy_under_another_number_is_kept_once() -> None:
+    capture = EventCapture()
+    asked = payloads.approval_request(request_id="r-1")
+    first = capture.publish(event(asked, seq=3, event_id="ev-1"))
+    assert capture.publish(event(asked, seq=4, event_id="ev-1")) is first
+    assert len(capture.events) == 1
+
+
+def test_a_capture_keeps_what_threads_publish_at_once() -> None:
+    capture = EventCapture()
+    start = threading.Barrier(8)
+
+    def publish(thread: int) -> None:
+        start.wait(timeout=10)
+        for number in range(100):
+            capture.publish(payloads.token(delta=f"{thread} {number}"))
+
+    threads = [threading.Thread(target=publish, args=(number,)) for number in range(8)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join(timeout=30)
+    assert (capture.publish_count, len(capture.events), len(capture.log)) == (800, 800, 800)
+    assert [one.seq for one in capture.events] == list(range(1, 801))
+    for thread in range(8):
+        mine = [one.payload.delta for one in capture.events_of(Token) if one.payload.delta[0] == str(thread)]
+        assert mine == [f"{thread} {number}" for number in range(100)]

@@ -110,10 +110,22 @@ def test_it_is_a_sequence() -> None:
     assert (len(exchanges), exchanges.keep, exchanges.dropped) == (3, 3, 2)
     assert (exchanges[0], exchanges[-1], exchanges[1:]) == (made[2], made[4], made[3:])
     assert made[3] in exchanges
-    assert exchanges.of("op-4") == [made[4]]
     assert repr(exchanges) == "<3 exchanges, 2 dropped>"
     with pytest.raises(IndexError):
         exchanges[3]
+
+
+def test_those_of_an_operation() -> None:
+    exchanges = Exchanges(3)
+    for operation in ("send_message", "", "list_sessions"):
+        exchanges.add(Exchange(operation=operation, method="GET", path="/", status=200))
+    assert [one.operation for one in exchanges.of("list_sessions")] == ["list_sessions"]
+    assert exchanges.of("get_session") == []
+    assert len(exchanges.of("")) == 1
+    with pytest.raises(ValueError, match="no operation 'send_mesage'; there is send_message"):
+        exchanges.of("send_mesage")
+    with pytest.raises(ValueError, match=r"no operation 'zzzz'$"):
+        exchanges.of("zzzz")
 
 
 def test_threads_may_read_while_it_grows() -> None:

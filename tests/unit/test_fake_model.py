@@ -221,6 +221,20 @@ def test_a_rule_may_be_bounded() -> None:
     assert [text_for(model, request("a")) for _ in range(4)] == ["rule", "rule", "next rule", "queue"]
 
 
+def test_an_answer_of_a_rule_that_says_how_often_is_not_given_again() -> None:
+    model = FakeModel().will_respond_with_text("queue", times=None)
+    model.when(contains="a").will_respond_with_text("once", times=1)
+    model.when(contains="b").will_respond_with_text("first").will_respond_with_text("twice", times=2)
+    with pytest.raises(ScriptMismatch) as caught:
+        model.assert_exhausted()
+    assert len(caught.value.leftover) == 2
+    assert [text_for(model, request("a")) for _ in range(3)] == ["once", "queue", "queue"]
+    assert [text_for(model, request("b")) for _ in range(4)] == ["first", "twice", "twice", "queue"]
+    model.assert_exhausted()
+    model.when(contains="c").will_respond_with_text("for ever", times=None)
+    assert [text_for(model, request("c")) for _ in range(2)] == ["for ever"] * 2
+
+
 def test_a_rule_has_the_same_words_as_the_queue() -> None:
     model = FakeModel()
     rule = model.when(contains="hi")
@@ -431,8 +445,48 @@ def test_what_cannot_be_meant_is_refused_where_it_is_written() -> None:
         model.when(contains="a", times=0)
     with pytest.raises(TypeError):
         model.will_call_tool("Bash", {"when": object()})
+    with pytest.raises(ValueError, match="contains is empty"):
+        model.when(contains="")
+    with pytest.raises(TypeError, match="a text goes to contains="):
+        model.when(cast("Any", "weather"))
+    with pytest.raises(TypeError, match="contains: expected str, got 5"):
+        model.when(contains=cast("Any", 5))
+    with pytest.raises(ValueError, match="input_tokens must not be negative, not -1"):
+        Usage(-1, 2)
+    with pytest.raises(ValueError, match="the name of the tool is empty"):
+        model.will_call_tool("")
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(TypeError, match="not JSON"):
+            model.will_call_tool("Bash", {"value": value})
+        with pytest.raises(TypeError, match="not JSON"):
+            model.will_call_tool("Bash", result={"values": [value]})
     with pytest.raises(TurnFailed):
         model.take(request())
+
+
+NO_TEXTS: list[Callable[[Any], object]] = [
+    lambda model: model.will_respond_with_text(None),
+    lambda model: model.will_respond_with_text("a", thinking=1),
+    lambda model: model.will_respond_with_text("a", usage=(1, 2)),
+    lambda model: model.will_stream_text([1]),
+    lambda model: model.will_stream_forever(["a", 1]),
+    lambda model: model.will_call_tool(None),
+    lambda model: model.will_call_tool("Bash", text=1),
+    lambda model: model.will_call_tool("Bash", error=None),
+    lambda model: model.will_call_tools(["Bash"]),
+    lambda model: model.will_ask_user(None),
+    lambda model: model.will_fail(message=1),
+    lambda model: model.will_fail(after=[b"a"]),
+    lambda model: Usage(cast("Any", "1"), 2),
+]
+
+
+@pytest.mark.parametrize("add", NO_TEXTS)
+def test_what_is_no_text_is_refused_where_it_is_written(add: Callable[[Any], object]) -> None:
+    model = FakeModel()
+    with pytest.raises(TypeError):
+        add(model)
+    model.assert_exhausted()
 
 
 def test_threads_may_script_and_ask_at_once() -> None:

@@ -1,5 +1,6 @@
 """What importing the library brings along."""
 
+import inspect
 import subprocess
 import sys
 
@@ -48,6 +49,20 @@ def test_every_public_name_is_there() -> None:
     for module in (digitorn.testing, events, builders, builders.payloads):
         for name in module.__all__:
             assert hasattr(module, name), name
+
+
+def test_what_builders_are_made_of_is_none_of_them() -> None:
+    from digitorn.testing.builders import payloads
+
+    public = {name for name in dir(payloads) if not name.startswith("_")}
+    assert "built" not in public
+
+
+def test_the_options_of_a_client_are_its_arguments() -> None:
+    from digitorn.testing import AsyncDevClient, ClientOptions, DevClient
+
+    for client in (DevClient, AsyncDevClient):
+        assert set(inspect.signature(client).parameters) == set(ClientOptions.__annotations__)
 
 
 def test_digitorn_is_a_namespace_that_others_may_share() -> None:

@@ -1,6 +1,8 @@
 """Operations: what the events of one op_id fold into, and which changes of state the contract forbids."""
 
 import random
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +20,11 @@ BASH = TurnBuilder().user("hi").tool("Bash", {"command": "ls"}, result={"stdout"
 
 
 def states(*told: OpState, type: OpType, payload: EventPayload | None = None) -> Operations:
-    """The operations of one op_id whose events tell some states, one after the other."""
+    """The operations of one op_id whose events tell some states, one after the other, in the middle of a
+    session."""
     made = payload or payloads.hook()
     return Operations.of(
-        event(made, seq=seq, op_id="op", op_type=type, op_state=state) for seq, state in enumerate(told, 1)
+        event(made, seq=seq, op_id="op", op_type=type, op_state=state) for seq, state in enumerate(told, 11)
     )
 
 
@@ -78,9 +81,9 @@ def test_a_forbidden_transition_is_reported_and_not_raised(
     payload = payloads.message_done() if type == "turn" else None
     found = states(before, after, type=type, payload=payload)
     (violation,) = found.violations
-    assert (violation.before, violation.after, violation.event.seq) == (before, after, 2)
+    assert (violation.before, violation.after, violation.event.seq) == (before, after, 12)
     assert violation.operation is found[0]
-    assert f"from {before} to {after} by {violation.event.type} (seq 2)" in str(violation)
+    assert f"from {before} to {after} by {violation.event.type} (seq 12)" in str(violation)
 
 
 def test_what_has_ended_stays_so_whatever_is_told_later() -> None:
@@ -95,9 +98,9 @@ def test_every_known_transition_is_no_violation() -> None:
         for after in known.after:
             payload = made.get(known.type, payloads.hook())
             events = [
-                event(payload, seq=1, op_id="op", op_type=known.type, op_state=known.before),
+                event(payload, seq=11, op_id="op", op_type=known.type, op_state=known.before),
                 event(
-                    _told_by(known.by, payload, after), seq=2, op_id="op", op_type=known.type, op_state=after
+                    _told_by(known.by, payload, after), seq=12, op_id="op", op_type=known.type, op_state=after
                 ),
             ]
             found = Operations.of(events)
@@ -117,12 +120,113 @@ def test_no_transition_leaves_a_terminal_state_but_with_a_reason() -> None:
     assert all(one.section for one in TRANSITIONS)
 
 
+def test_the_documentation_has_every_known_transition() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\w+) \| ([\w, ]+) \| ([\w, ]+) \| (.*)\|$", page, re.MULTILINE)
+    told = {
+        (type, before, after, "it stays" in note)
+        for type, some, others, note in rows[1:]
+        for before in some.split(", ")
+        for after in others.split(", ")
+    }
+    known = {(one.type, one.before, after, one.keeps) for one in TRANSITIONS for after in one.after}
+    assert told == known
+
+
 def test_only_the_event_that_may_do_it_ends_a_call_as_cancelled() -> None:
     assert states("running", "cancelled", type="tool", payload=payloads.bg_task_update()).violations == ()
     assert len(states("running", "cancelled", type="tool").violations) == 1
 
 
+def test_a_state_that_the_type_has_not_is_reported_and_what_follows_is_not() -> None:
+    # The contract has neither for a tool (contract: events, sections 4.1 and 6.3).
+    found = states("pending", "waiting_approval", "running", "completed", type="tool")
+    assert [(one.before, one.after) for one in found.violations] == [
+        (None, "pending"),
+        ("pending", "waiting_approval"),
+    ]
+    assert str(found.violations[0]) == "tool 'hook_id' (op) began as pending by hook (seq 11)"
+    assert found[0].state == "completed"
+    parked = states("running", "waiting_approval", "waiting_approval", "running", "completed", type="tool")
+    assert [(one.before, one.after) for one in parked.violations] == [("running", "waiting_approval")]
+
+
+# --- ends without a beginning
+
+
+@pytest.mark.parametrize(
+    ("payload", "kind"),
+    [
+        (payloads.approval_resolved(request_id="r-1", op_id="r-1"), "approval"),
+        (payloads.message_done(correlation_id="fp-1"), "turn"),
+        (payloads.message_cancelled(correlation_id="fp-1"), "turn"),
+        (payloads.turn_terminal(correlation_id="fp-1"), "turn"),
+    ],
+)
+def test_an_end_without_a_beginning_is_reported_where_the_beginning_cannot_have_been_missed(
+    payload: EventPayload, kind: str
+) -> None:
+    (violation,) = Operations.of([event(payload, seq=1)]).violations
+    assert (violation.before, violation.operation.type) == (None, kind)
+    assert f"went to {violation.after} without a beginning by" in str(violation)
+    # Whoever joins later has not seen what was before.
+    assert Operations.of([event(payload, seq=2)]).violations == ()
+    other = event(payloads.token(), seq=1, session_id="s-2")
+    assert Operations.of([other, event(payload, seq=2)]).violations == ()
+    here = Operations.of([event(payloads.hook(), seq=1), event(payload, seq=7)])
+    assert [one.event.seq for one in here.violations] == [7]
+
+
+def test_a_call_that_is_only_reported_at_its_end_is_no_violation() -> None:
+    assert Operations.of([event(payloads.tool_call(id="c-1"), seq=1)]).violations == ()
+
+
+def test_raw_envelopes_are_folded_as_well() -> None:
+    turn = BASH.approval().text("done")
+    wanted = [(one.id, one.state) for one in Operations.of(turn.build())]
+    assert [(one.id, one.state) for one in Operations.of(turn.frames())] == wanted
+
+
 # --- turns
+
+
+def test_a_turn_that_has_ended_does_not_start_again() -> None:
+    events = BASH.text("done").build()
+    turn = TurnBuilder().correlation_id
+    for ended in (events, BASH.aborted().build(), BASH.error().build()):
+        last = Operations.of(ended).find(type="turn")[0].state
+        again = event(payloads.message_started(correlation_id=turn), seq=100)
+        call = event(payloads.tool_start(id="c-9", correlation_id=turn), seq=101)
+        violations = Operations.of([*ended, again, call]).violations
+        assert [(one.operation.id, one.before, one.after, one.event.seq) for one in violations] == [
+            (turn, last, "running", 100),
+            (turn, last, "running", 101),
+        ]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        *(payloads.token(), payloads.in_token(), payloads.out_token(), payloads.stream_done()),
+        *(payloads.thinking_started(), payloads.thinking_delta(), payloads.turn_heartbeat()),
+        *(payloads.tool_call_streaming(), payloads.status(), payloads.result()),
+    ],
+    ids=lambda payload: type(payload).__name__,
+)
+def test_what_is_sent_in_the_background_may_come_behind_the_end(payload: EventPayload) -> None:
+    turn = TurnBuilder().correlation_id
+    for ended in (BASH.text("done").build(), BASH.aborted().build(), BASH.error().build()):
+        found = Operations.of([*ended, event(payload, seq=100, correlation_id=turn)])
+        assert found.violations == ()
+        assert found.find(type="turn")[0].state == Operations.of(ended).find(type="turn")[0].state
+
+
+def test_a_turn_that_was_given_up_as_stale_may_go_on() -> None:
+    begun = BASH.unfinished().build()
+    stale = event(payloads.error(code="turn_stale"), seq=100, op_type="turn")
+    thought = event(payloads.thinking(text="still here"), seq=101)
+    assert stale.op_state == "failed"
+    assert Operations.of([*begun, stale, thought]).violations == ()
 
 
 def test_a_turn_is_not_over_at_its_result() -> None:
@@ -353,6 +457,23 @@ def test_within_a_turn_by_its_id_or_by_what_has_it() -> None:
     result: TurnResult = collect(log.turn(second), session=handle, correlation_id=second)
     assert [one.id for one in log.operations().find(within=result)] == [one.id for one in found]
     assert len(log.operations().find(within="fp-9")) == 0
+
+
+def test_within_an_operation() -> None:
+    operations = two_turns().operations()
+    turns = operations.find(type="turn")
+    assert [one.type for one in operations.find(within=turns[1])] == ["turn", "tool", "approval"]
+    (call,) = operations.find(type="tool", within=turns[1])
+    assert [one.type for one in operations.find(within=call)] == ["tool", "approval"]
+    # Ids of turns may be those of another session.
+    first, second = (SessionBuilder(session_id=one).turn(BASH.text("a")) for one in ("s-1", "s-2"))
+    both = Operations.of(first.events() + second.events())
+    assert len(both.find(within=both.find(type="turn")[0])) == 2
+
+
+def test_a_misspelt_type_is_refused() -> None:
+    with pytest.raises(ValueError, match="'tol' is no type of operations; they are turn, tool, agent"):
+        two_turns().operations().find(type="tol")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - on purpose
 
 
 def test_they_come_in_order_of_their_start_whatever_the_order_of_arrival() -> None:

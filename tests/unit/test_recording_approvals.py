@@ -95,3 +95,11 @@ def test_reset_forgets_everything() -> None:
     assert (approvals.requests, approvals.decisions, approvals.request_count) == ([], [], 0)
     assert approvals.last_request is None
     assert decide(approvals, "B") == [Decision(True)]
+
+
+def test_what_is_no_decision_is_refused_at_once() -> None:
+    approvals = RecordingApprovals()
+    with pytest.raises(TypeError, match="expected a Decision, True, False or None, got 'yes'"):
+        approvals.will_decide(True, "yes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - on purpose
+    # Nothing of it counts.
+    assert decide(approvals, "Bash") == [Decision(True)]

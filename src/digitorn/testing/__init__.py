@@ -21,6 +21,7 @@ from ._approvals import (
 from ._async.client import AsyncDevClient as AsyncDevClient
 from ._async.turn import AsyncTurn
 from ._capture import EventCapture
+from ._client_options import ClientOptions
 from ._connection_options import ConnectionOptions
 from ._errors import (
     ApiError,
@@ -76,6 +77,7 @@ __all__ = [
     "AppHandle",
     "AsyncDevClient",
     "DevClient",
+    "ClientOptions",
     "SessionHandle",
     "ToolDefinition",
     # connections

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeAlias, TypeVar, cast
+from uuid import UUID
 
 from pydantic import JsonValue
 
@@ -26,6 +27,7 @@ from ._generated.events import (
     NotificationResult,
     QueueCleared,
     ToolCall,
+    ToolCallStreaming,
     ToolStart,
     UserMessage,
 )
@@ -68,9 +70,13 @@ def event(
     and whether it names a turn (contract: events, sections 4.1, 4.4, 4.5 and 5). The state follows from the
     payload where it decides: a failed `ToolCall` is `failed`, a denied `ApprovalResolved` `cancelled`.
 
+    Members of the payload that name the app, the session, the user, the turn or the operation, and still
+    have the value of their builder's example, are as in the envelope.
+
     Args:
         payload: What happened.
-        seq: Place in the session's order; the ids and the time that are left out follow from it.
+        seq: Place in the session's order, counted up from 1; the ids and the time that are left out follow
+            from it.
         type: Wire name; that of the payload's class when left out.
         ts: When it was emitted.
         app_id: App that it belongs to.
@@ -81,12 +87,14 @@ def event(
         op_id: The operation that it reports on.
         op_type: What kind of operation that is.
         op_state: State of that operation after this event.
-        op_parent_id: The enclosing operation.
+        op_parent_id: The enclosing operation; the one that the payload names when left out.
 
     Raises:
         ValueError: The payload's class has no wire name and none was given, or the wire name is that of
-            another class, or the type travels without an envelope.
+            another class, or the type travels without an envelope; or `seq` is less than 1, which means
+            "ignore" (contract: events, section 4.2).
     """
+    check_start(seq)
     spec = EVENTS.spec_of(payload.__class__)
     wire = type or _wire_name(payload, spec)
     members = payload.to_wire()
@@ -106,11 +114,25 @@ def event(
     )
     if envelope.kind != "system":
         envelope = envelope.model_copy(update={"seq": seq})
+    turn = correlation_id
+    if isinstance(turn, NotGiven):
+        turn = turn_of(payload, session_id, _named_turn(members) or TURN)
+    agreed = _agreed(
+        members,
+        {
+            "app_id": app_id,
+            "session_id": session_id,
+            "user_id": user_id,
+            "correlation_id": turn,
+            "op_parent_id": op_parent_id,
+            **_op_ids(payload, members, op_id, seq),
+        },
+    )
+    if agreed != members:
+        payload = payload.from_wire(agreed)
+        envelope = envelope.model_copy(update={"payload": agreed})
     kind_of_op = op_type or cast("OpType | None", defaults.get("op_type"))
     if kind_of_op is not None:
-        turn = correlation_id
-        if isinstance(turn, NotGiven):
-            turn = turn_of(payload, session_id, _named_turn(members))
         reported = {
             "event_id": event_id or f"ev-{seq:012x}",
             "ts": f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z",
@@ -119,11 +141,21 @@ def event(
             "op_id": op_id or _op_id_of(payload, kind_of_op, turn, session_id, seq),
             "op_type": kind_of_op,
             "op_state": op_state or _op_state_of(payload, defaults),
-            "op_parent_id": op_parent_id,
+            "op_parent_id": op_parent_id or _named(agreed, "op_parent_id"),
         }
         envelope = envelope.model_copy(update=reported)
     # Read like one from the wire, so that it is what a stream would give.
     return cast("LiveEvent[P]", decode(envelope.to_wire()))
+
+
+def check_start(seq: int) -> None:
+    """Refuses numbers that mean "ignore" (contract: events, section 4.2).
+
+    Raises:
+        ValueError: It is less than 1.
+    """
+    if seq < 1:
+        raise ValueError(f"seq={seq}: the events of a session are counted up from 1")
 
 
 def frame(event: LiveEvent[EventPayload]) -> Frame:
@@ -162,9 +194,64 @@ def turn_of(payload: EventPayload, session_id: str, turn: str) -> str | None:
             return None if spec is not None and "correlation_id" in spec.defaults else turn
 
 
-def _named_turn(members: Mapping[str, object]) -> str:
-    named = members.get("correlation_id")
-    return named if isinstance(named, str) else TURN
+def _named(members: Mapping[str, object], name: str) -> str | None:
+    """What a member names; None when it is left to its example, which is its own name."""
+    named = members.get(name)
+    return named if isinstance(named, str) and named != name else None
+
+
+def _named_turn(members: Mapping[str, object]) -> str | None:
+    named = _named(members, "correlation_id")
+    inner = members.get("turn")
+    if named is None and isinstance(inner, Mapping):
+        return _named(cast("Mapping[str, object]", inner), "correlation_id")
+    return named
+
+
+def _agreed(members: Mapping[str, object], named: Mapping[str, str | None]) -> dict[str, object]:
+    """Members, of which those that are left to their example say what the envelope does.
+
+    Args:
+        members: Members of a payload by wire name.
+        named: What the envelope says, by wire name; None for nothing.
+    """
+    found = dict(members)
+    for name, value in named.items():
+        if value is not None and found.get(name) == name:
+            found[name] = value
+    if found.get("correlation_id", "") is None:
+        # Of a tool's start, which may have none.
+        found["correlation_id"] = named["correlation_id"]
+    inner = found.get("turn")
+    if isinstance(inner, Mapping):
+        turn = {"correlation_id": named["correlation_id"]}
+        found["turn"] = _agreed(cast("Mapping[str, object]", inner), turn)
+    return found
+
+
+def _op_ids(
+    payload: EventPayload, members: Mapping[str, object], op_id: str | None, seq: int
+) -> dict[str, str | None]:
+    """What members name the operation that an event reports on: they are the same for all that name it."""
+
+    def one(*names: str, like: str) -> dict[str, str | None]:
+        given = (named for name in names if (named := _named(members, name)))
+        return dict.fromkeys(names, op_id or next(given, like))
+
+    match payload:
+        case ToolCallStreaming():
+            # It reports on its turn.
+            return {"call_id": f"call_{seq:012x}"}
+        case ToolStart() | ToolCall():
+            return one("id", "call_id", "op_id", like=f"call_{seq:012x}")
+        case BgTaskUpdate() | Notification():
+            return one("task_id", like=f"task-{seq:012x}")
+        case ApprovalPayload():
+            return one("request_id", "op_id", like=str(UUID(int=seq)))
+        case AgentEvent():
+            return one("op_id", like=f"op-agent-{seq:012x}")
+        case _:
+            return {}
 
 
 def _op_id_of(

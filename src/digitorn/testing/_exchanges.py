@@ -1,5 +1,6 @@
 """REST exchanges: what was asked and what was answered, without the secrets in it."""
 
+import difflib
 import json
 import threading
 import time
@@ -7,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Final, TypeAlias, overload
 
 from pydantic import JsonValue
@@ -155,8 +157,16 @@ class Exchanges(Sequence[Exchange]):
         """The exchanges of one operation.
 
         Args:
-            operation: The operation's id in the contract.
+            operation: The operation's id in the contract, such as `send_message`; empty for requests that
+                are none of it.
+
+        Raises:
+            ValueError: The contract has no such operation.
         """
+        if operation and operation not in _known():
+            near = difflib.get_close_matches(operation, _known(), 5)
+            hint = f"; there is {' and '.join(near)}" if near else ""
+            raise ValueError(f"the contract has no operation {operation!r}{hint}")
         return [one for one in self if one.operation == operation]
 
     def clear(self) -> None:
@@ -379,6 +389,11 @@ def sending(exchanges: Exchanges, call: Call[Any], *, retry: int = 0) -> Sending
     """
     operation = call.operation
     return Sending(exchanges, operation, operation.method, call.path, query=call.query, retry=retry)
+
+
+@cache
+def _known() -> tuple[str, ...]:
+    return tuple(one.id for one in operations.OPERATIONS)
 
 
 def _body(content: bytes) -> JsonValue:

@@ -1,12 +1,12 @@
 """Operations: what the events of one `op_id` add up to, without any IO."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Protocol, TypeAlias, overload
+from typing import Any, Final, Protocol, TypeAlias, cast, get_args, overload
 
 from . import _session_protocol as protocol
-from ._event import AnyEvent
+from ._event import AnyEvent, InvalidPayload, LiveEvent, UnknownPayload, decode
 from ._generated.events import (
     AgentEvent,
     ApprovalRequest,
@@ -14,14 +14,24 @@ from ._generated.events import (
     BgTaskUpdate,
     EventPayload,
     Hook,
+    InToken,
     MemoryUpdate,
     MessageCancelled,
+    MessageDone,
     Notification,
+    OutToken,
     QueueSnapshot,
     Result,
     StateSnapshot,
+    Status,
+    StreamDone,
+    ThinkingDelta,
+    ThinkingStarted,
+    Token,
     ToolCall,
+    ToolCallStreaming,
     ToolStart,
+    TurnHeartbeat,
     TurnTerminal,
 )
 from ._generated.models import QueueState
@@ -44,6 +54,24 @@ class HasTurn(Protocol):
 # --- transitions
 
 _Payloads: TypeAlias = tuple[type[EventPayload], ...]
+
+_LATE: Final[_Payloads] = (
+    InToken,
+    OutToken,
+    Result,
+    Status,
+    StreamDone,
+    ThinkingDelta,
+    ThinkingStarted,
+    Token,
+    ToolCallStreaming,
+    TurnHeartbeat,
+    # What cannot be read may be of this kind too.
+    InvalidPayload,
+    UnknownPayload,
+)
+"""What is sent in the background, so that it may come behind the end of its turn (contract: events,
+section 6.0)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +112,13 @@ TRANSITIONS: Final = (
     # The end of a failed turn is told as completed, and a stale one may still be cut off.
     Transition(type="turn", before="failed", after=("completed", "cancelled"), section="6.7", keeps=True),
     # Tokens and counters are sent in the background, and come late.
-    Transition(type="turn", before="completed", after=("running",), section="8, trap 3", keeps=True),
-    Transition(type="turn", before="failed", after=("running",), section="8, trap 3", keeps=True),
-    Transition(type="turn", before="cancelled", after=("running",), section="8, trap 3", keeps=True),
+    Transition(
+        type="turn", before="completed", after=("running",), section="8, trap 3", by=_LATE, keeps=True
+    ),
+    Transition(type="turn", before="failed", after=("running",), section="8, trap 3", by=_LATE, keeps=True),
+    Transition(
+        type="turn", before="cancelled", after=("running",), section="8, trap 3", by=_LATE, keeps=True
+    ),
     # The last event of a turn has the last word.
     Transition(
         type="turn",
@@ -144,9 +176,17 @@ TRANSITIONS: Final = (
     ),
 )
 """Every change of state that the contract knows. The same state again is none; what is missing is forbidden:
-above all a way back to `pending`, a way out of a terminal state, and an end without a beginning."""
+above all a way back to `pending`, and a way out of a terminal state."""
 
 _KNOWN: Final = {(one.type, one.before, after): one for one in reversed(TRANSITIONS) for after in one.after}
+
+_STATES: Final = {
+    type: {state for one in TRANSITIONS if one.type == type for state in (one.before, *one.after)}
+    for type in {one.type for one in TRANSITIONS}
+}
+"""The states that operations of a type have."""
+
+_TYPES: Final[tuple[OpType, ...]] = get_args(OpType.__value__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,22 +195,25 @@ class ForbiddenTransition:
 
     Attributes:
         operation: The operation.
-        before: Its state.
+        before: Its state; None if it had not begun.
         after: The state that the event tells.
         event: The event.
     """
 
     operation: "Operation"
-    before: OpState
+    before: OpState | None
     after: OpState
     event: AnyEvent
 
     def __str__(self) -> str:
         one = self.operation
-        return (
-            f"{one.type} {one.name!r} ({one.id}) went from {self.before} to {self.after} "
-            f"by {self.event.type} (seq {self.event.seq})"
-        )
+        if self.before is not None:
+            change = f"went from {self.before} to {self.after}"
+        elif self.after in TERMINAL_STATES:
+            change = f"went to {self.after} without a beginning"
+        else:
+            change = f"began as {self.after}"
+        return f"{one.type} {one.name!r} ({one.id}) {change} by {self.event.type} (seq {self.event.seq})"
 
 
 # --- operations
@@ -257,34 +300,45 @@ class Operations(Sequence[Operation]):
         self.violations = tuple(violations)
 
     @classmethod
-    def of(cls, events: Iterable[AnyEvent]) -> "Operations":
+    def of(cls, events: Iterable[Mapping[str, Any]]) -> "Operations":
         """Folds events.
 
         Snapshots that are made for one socket, events without an operation, and ids that stand for the
         session as a whole (`abort-…`, `queue-…`) are no operations (contract: events, sections 4.3 and 4.5).
 
         Args:
-            events: Events in any order, such as an `EventLog`; copies count once.
+            events: Events in any order, such as an `EventLog`, or raw envelopes; copies count once.
         """
-        return _Fold().run(events)
+        return _Fold().run(
+            cast("AnyEvent", one) if isinstance(one, LiveEvent) else decode(dict(one)) for one in events
+        )
 
     def find(
-        self, *, name: str | None = None, type: OpType | None = None, within: str | HasTurn | None = None
+        self,
+        *,
+        name: str | None = None,
+        type: OpType | None = None,
+        within: "str | HasTurn | Operation | None" = None,
     ) -> "Operations":
         """The operations that fit.
 
         Args:
             name: One of their names.
             type: Their type.
-            within: The turn that they belong to, or its correlation id; the turn itself is one of them.
+            within: The turn that they belong to, its operation or its correlation id; or another operation
+                that encloses them. It is itself one of them.
+
+        Raises:
+            ValueError: There is no such type.
         """
-        turn = within if within is None or isinstance(within, str) else within.correlation_id
+        if type is not None and type not in _TYPES:
+            raise ValueError(f"{type!r} is no type of operations; they are {', '.join(_TYPES)}")
         return self._only(
             one
             for one in self._operations
             if (name is None or name in one.names)
             and (type is None or one.type == type)
-            and (turn is None or one.turn == turn)
+            and (within is None or _is_within(one, within))
         )
 
     def open(self) -> "Operations":
@@ -330,6 +384,13 @@ _VAGUE: Final[frozenset[OpType]] = frozenset({"message", "system"})
 (contract: events, sections 3.3 and 4.5)."""
 
 
+_ENDS: Final = (ApprovalResolved, MessageCancelled, MessageDone, TurnTerminal)
+"""Ends of what has a beginning of its own; a tool call may come alone (contract: events, section 5.3)."""
+
+_FIRST: Final = 1
+"""Number of a session's first event (contract: events, section 4.2)."""
+
+
 class _Draft:
     """An operation while its events come."""
 
@@ -342,7 +403,9 @@ class _Draft:
         self.parent_id: str | None = None
         self.state: OpState = "running"
         self.end: AnyEvent | None = None
-        self.forbidden: list[tuple[OpState, OpState, AnyEvent]] = []
+        self.forbidden: list[tuple[OpState | None, OpState, AnyEvent]] = []
+        # The last state that operations of the type have: what follows one that they have not is held to it.
+        self._legal: OpState | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -358,12 +421,20 @@ class _Draft:
         if self.type in _VAGUE and event.op_type is not None:
             self.type = event.op_type
         state = _state_told(event, self.type)
-        if is_first or state == self.state:
+        if state == self.state and not is_first:
+            return
+        before = None if is_first else self.state
+        if self.type in _STATES and state not in _STATES[self.type]:
+            self.forbidden.append((before, state, event))
+            if self.state not in TERMINAL_STATES:
+                self._show(state, event)
+            return
+        if self._legal is None or state == self._legal:
             self._enter(state, event)
             return
-        known = _KNOWN.get((self.type, self.state, state))
-        if known is None or (known.by and not isinstance(event.payload, known.by)):
-            self.forbidden.append((self.state, state, event))
+        known = _KNOWN.get((self.type, self._legal, state))
+        if known is None or (known.by and not isinstance(event.payload, known.by) and not self._may_go_on):
+            self.forbidden.append((before, state, event))
             # Whatever the contract says: what has ended stays so, and nothing goes back into the queue.
             if self.state in TERMINAL_STATES or state == "pending":
                 return
@@ -372,7 +443,27 @@ class _Draft:
             return
         self._enter(state, event)
 
+    def note_start(self, event: AnyEvent) -> None:
+        """A call of this turn starts, which is what only a turn that runs can do."""
+        if self.has_ended:
+            self.forbidden.append((self.state, "running", event))
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it came to its end; a turn that is said to have failed may go on."""
+        is_over = self.type != "turn" or (self.end is not None and protocol.ends_a_turn(self.end))
+        return self.state in TERMINAL_STATES and is_over
+
+    @property
+    def _may_go_on(self) -> bool:
+        """Whether it is a turn that is given up as stale (contract: events, section 6.7)."""
+        return self.state == "failed" and not self.has_ended
+
     def _enter(self, state: OpState, event: AnyEvent) -> None:
+        self._legal = state
+        self._show(state, event)
+
+    def _show(self, state: OpState, event: AnyEvent) -> None:
         self.state = state
         if state in TERMINAL_STATES and (self.end is None or self.type == "turn"):
             self.end = event
@@ -390,9 +481,13 @@ class _Fold:
         self._trackers: dict[str | None, TurnTracker] = {}
         self._rows: dict[str, str] = {}
         """Correlation ids by the ids of queue rows."""
+        self._whole: set[str | None] = set()
+        """Sessions that are here from their beginning."""
 
     def run(self, events: Iterable[AnyEvent]) -> Operations:
-        for event in _ordered(events):
+        ordered = _ordered(events)
+        self._whole = {event.session_id for event in ordered if event.seq == _FIRST and event.is_numbered}
+        for event in ordered:
             self._take(event)
         drafts = list(self._drafts.values())
         families = [_Family() for _ in drafts]
@@ -418,11 +513,23 @@ class _Fold:
         if op_id is None:
             return
         draft = self._drafts.get((event.session_id, op_id))
+        is_first = draft is None
         if draft is None:
             draft = self._drafts[event.session_id, op_id] = _Draft(event, op_id, turn)
+            state = _state_told(event, draft.type)
+            if (
+                event.session_id in self._whole
+                and isinstance(event.payload, _ENDS)
+                and state in TERMINAL_STATES
+            ):
+                draft.forbidden.append((None, state, event))
         if event.op_type == "turn":
             draft.turn = op_id
         draft.take(event)
+        if is_first and isinstance(event.payload, ToolStart) and turn is not None:
+            enclosing = self._drafts.get((event.session_id, turn))
+            if enclosing is not None:
+                enclosing.note_start(event)
 
     def _note_rows(self, queue: QueueState) -> None:
         self._rows.update({entry.id: entry.correlation_id for entry in queue.entries})
@@ -444,6 +551,16 @@ class _Fold:
         ):
             return None
         return event.op_id
+
+
+def _is_within(one: Operation, what: "str | HasTurn | Operation") -> bool:
+    if isinstance(what, str):
+        return one.turn == what
+    if not isinstance(what, Operation):
+        return one.turn == what.correlation_id
+    if what.type == "turn":
+        return (one.events[0].session_id, one.turn) == (what.events[0].session_id, what.id)
+    return one is what or (one.parent is not None and _is_within(one.parent, what))
 
 
 def _ordered(events: Iterable[AnyEvent]) -> list[AnyEvent]:

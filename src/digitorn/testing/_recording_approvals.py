@@ -64,7 +64,12 @@ class RecordingApprovals:
 
         Args:
             decisions: Decisions; True and False are ones without a message, None leaves a request open.
+
+        Raises:
+            TypeError: Something is no decision.
         """
+        for one in decisions:
+            _check(one)
         with self._lock:
             self._given.extend(decisions)
             self._otherwise = None
@@ -126,6 +131,11 @@ class RecordingApprovals:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}, asked {self.request_count} times>"
+
+
+def _check(verdict: object) -> None:
+    if verdict is not None and not isinstance(verdict, bool | Decision):
+        raise TypeError(f"expected a Decision, True, False or None, got {verdict!r}")
 
 
 class _Asked:

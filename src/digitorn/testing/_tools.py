@@ -111,7 +111,10 @@ def json_object(value: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         TypeError: It holds what JSON cannot.
     """
-    copied: dict[str, Any] = json.loads(json.dumps(dict(value)))
+    try:
+        copied: dict[str, Any] = json.loads(json.dumps(dict(value), allow_nan=False))
+    except ValueError as error:
+        raise TypeError(f"not JSON: {error}") from error
     return copied
 
 

@@ -3,6 +3,7 @@
 from digitorn.testing import AppBuilder, DevClient, EventCapture, LiveEvent, LiveEventStream, assertions
 from digitorn.testing.builders import SessionBuilder, TurnBuilder, event, payloads
 from digitorn.testing.events import EventPayload, Token, ToolCall, ToolStart
+from digitorn.testing.fakes import FakeDaemon
 
 
 def misspelt_names(stream: LiveEventStream) -> None:
@@ -38,6 +39,14 @@ def wrong_stubs(client: DevClient) -> None:
     client.api.messages.send_message("a", "s", mesage="hi")  # E: no such keyword
     client.api.messages.send_message("a", "s", message="hi", queue_mode="later")  # E: no such value
     client.api.approvals.resolve_approval("a", request_id="r", approved="yes")  # E: not a bool
+
+
+def wrong_options(daemon: FakeDaemon) -> None:
+    daemon.client(aprove=True)  # E: no such option
+    daemon.client(timeout="1")  # E: seconds are a number
+    daemon.async_client(auto_aprove=False)  # E: no such option
+    daemon.in_process_client(retries=3)  # E: no such option
+    daemon.async_in_process_client(retries=3)  # E: no such option
 
 
 def frozen(event: LiveEvent[ToolCall]) -> None:

@@ -11,7 +11,8 @@ from typing import Any, Final, Literal
 
 from . import models as _models
 from . import payloads as _payloads
-from ._runtime import NOT_GIVEN, EventPayload, NotGiven, built
+from ._runtime import NOT_GIVEN, EventPayload, NotGiven
+from ._runtime import built as _built
 
 __all__ = [
     "BUILDERS",
@@ -147,7 +148,7 @@ def abort(
         "task_cancelled": True,
         "approvals_cancelled": 0,
     }
-    return built(
+    return _built(
         _payloads.Abort,
         _example,
         {
@@ -193,7 +194,7 @@ def active_ops_snapshot(
         "scanned_events": 0,
         "terminal_states": ["completed", "failed", "cancelled", "timeout"],
     }
-    return built(
+    return _built(
         _payloads.ActiveOpsSnapshot,
         _example,
         {
@@ -221,7 +222,7 @@ def agent_cancel(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.AgentCancel,
         _example,
         {},
@@ -285,7 +286,7 @@ def agent_event(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"action": "spawn_agent", "op_id": "op_id"}
-    return built(
+    return _built(
         _payloads.AgentEvent,
         _example,
         {
@@ -326,7 +327,7 @@ def agent_progress(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.AgentProgress,
         _example,
         {},
@@ -347,7 +348,7 @@ def agent_result(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.AgentResult,
         _example,
         {},
@@ -368,7 +369,7 @@ def agent_spawn(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.AgentSpawn,
         _example,
         {},
@@ -429,7 +430,7 @@ def approval_progress(
         "approved": False,
         "reason": "pending_heartbeat",
     }
-    return built(
+    return _built(
         _payloads.ApprovalProgress,
         _example,
         {
@@ -498,7 +499,7 @@ def approval_request(
         "created_at": 0.0,
         "op_id": "op_id",
     }
-    return built(
+    return _built(
         _payloads.ApprovalRequest,
         _example,
         {
@@ -571,7 +572,7 @@ def approval_resolved(
         "approved": True,
         "reason": "",
     }
-    return built(
+    return _built(
         _payloads.ApprovalResolved,
         _example,
         {
@@ -632,7 +633,7 @@ def approvals_snapshot(
         ],
         "count": 1,
     }
-    return built(
+    return _built(
         _payloads.ApprovalsSnapshot,
         _example,
         {
@@ -660,7 +661,7 @@ def assistant_delta(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.AssistantDelta,
         _example,
         {
@@ -683,7 +684,7 @@ def assistant_message(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.AssistantMessage,
         _example,
         {},
@@ -714,7 +715,7 @@ def assistant_message_partial(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.AssistantMessagePartial,
         _example,
         {
@@ -741,7 +742,7 @@ def assistant_stream_snapshot(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.AssistantStreamSnapshot,
         _example,
         {},
@@ -770,7 +771,7 @@ def background_activation_finished(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.BackgroundActivationFinished,
         _example,
         {
@@ -800,7 +801,7 @@ def background_activation_started(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.BackgroundActivationStarted,
         _example,
         {
@@ -830,7 +831,7 @@ def behavior(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.Behavior,
         _example,
         {
@@ -861,7 +862,7 @@ def behavior_directive(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"turn": 0, "directive": "directive", "length": 0}
-    return built(
+    return _built(
         _payloads.BehaviorDirective,
         _example,
         {
@@ -908,7 +909,7 @@ def bg_task_update(
         "hint": "",
         "error": "",
     }
-    return built(
+    return _built(
         _payloads.BgTaskUpdate,
         _example,
         {
@@ -953,7 +954,7 @@ def logged_compact_done(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"cutoff_seq": None}
-    return built(
+    return _built(
         _payloads.LoggedCompactDone,
         _example,
         {
@@ -1002,7 +1003,7 @@ def compact_done(
         "messages_after": 0,
         "pressure": 0.0,
     }
-    return built(
+    return _built(
         _payloads.CompactDone,
         _example,
         {
@@ -1036,7 +1037,7 @@ def compact_started(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"reason": "context_overflow", "tokens_before": 0, "strategy": "truncate"}
-    return built(
+    return _built(
         _payloads.CompactStarted,
         _example,
         {
@@ -1099,7 +1100,7 @@ def compaction(
         "tool_examples": [],
         "tool_injection_mode": "tool_injection_mode",
     }
-    return built(
+    return _built(
         _payloads.Compaction,
         _example,
         {
@@ -1133,7 +1134,7 @@ def connected(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.Connected,
         _example,
         {},
@@ -1193,7 +1194,7 @@ def credential_auth_required(
         "category": "auth",
         "oauth_missing_scopes": [],
     }
-    return built(
+    return _built(
         _payloads.CredentialAuthRequired,
         _example,
         {
@@ -1285,7 +1286,7 @@ def credential_required(
         "code": "credential_required",
         "category": "credential",
     }
-    return built(
+    return _built(
         _payloads.CredentialRequired,
         _example,
         {
@@ -1329,7 +1330,7 @@ def disconnected(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.Disconnected,
         _example,
         {},
@@ -1359,7 +1360,7 @@ def module_error(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"topic": "topic"}
-    return built(
+    return _built(
         _payloads.ModuleError,
         _example,
         {
@@ -1454,7 +1455,7 @@ def error(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"error": "error"}
-    return built(
+    return _built(
         _payloads.Error,
         _example,
         {
@@ -1505,7 +1506,7 @@ def heartbeat(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.Heartbeat,
         _example,
         {},
@@ -1541,7 +1542,7 @@ def hook(
         "phase": "phase",
         "details": {},
     }
-    return built(
+    return _built(
         _payloads.Hook,
         _example,
         {
@@ -1574,7 +1575,7 @@ def hook_notification(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"title": "title", "message": "message", "level": "level"}
-    return built(
+    return _built(
         _payloads.HookNotification,
         _example,
         {
@@ -1601,7 +1602,7 @@ def in_token(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"count": 0}
-    return built(
+    return _built(
         _payloads.InToken,
         _example,
         {
@@ -1633,7 +1634,7 @@ def info(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"topic": "topic"}
-    return built(
+    return _built(
         _payloads.Info,
         _example,
         {
@@ -1659,7 +1660,7 @@ def intent_phrases(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.IntentPhrases,
         _example,
         {},
@@ -1696,7 +1697,7 @@ def memory_snapshot(
         "todos": [],
         "facts": [],
     }
-    return built(
+    return _built(
         _payloads.MemorySnapshot,
         _example,
         {
@@ -1734,7 +1735,7 @@ def memory_update(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"action": "set_goal", "result": None}
-    return built(
+    return _built(
         _payloads.MemoryUpdate,
         _example,
         {
@@ -1770,7 +1771,7 @@ def message_cancelled(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"session_id": "session_id"}
-    return built(
+    return _built(
         _payloads.MessageCancelled,
         _example,
         {
@@ -1806,7 +1807,7 @@ def message_done(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"correlation_id": "correlation_id", "session_id": "session_id"}
-    return built(
+    return _built(
         _payloads.MessageDone,
         _example,
         {
@@ -1832,7 +1833,7 @@ def message_failed(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.MessageFailed,
         _example,
         {},
@@ -1871,7 +1872,7 @@ def message_merged(
         "merged": False,
         "replaced": False,
     }
-    return built(
+    return _built(
         _payloads.MessageMerged,
         _example,
         {
@@ -1918,7 +1919,7 @@ def message_queued(
         "merged": False,
         "replaced": False,
     }
-    return built(
+    return _built(
         _payloads.MessageQueued,
         _example,
         {
@@ -1964,7 +1965,7 @@ def message_replaced(
         "merged": False,
         "replaced": False,
     }
-    return built(
+    return _built(
         _payloads.MessageReplaced,
         _example,
         {
@@ -2004,7 +2005,7 @@ def message_started(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"correlation_id": "correlation_id", "session_id": "session_id"}
-    return built(
+    return _built(
         _payloads.MessageStarted,
         _example,
         {
@@ -2063,7 +2064,7 @@ def notification(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.Notification,
         _example,
         {
@@ -2117,7 +2118,7 @@ def notification_result(
         "tool_calls_count": 0,
         "error": None,
     }
-    return built(
+    return _built(
         _payloads.NotificationResult,
         _example,
         {
@@ -2146,7 +2147,7 @@ def out_token(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"count": 0}
-    return built(
+    return _built(
         _payloads.OutToken,
         _example,
         {
@@ -2169,7 +2170,7 @@ def pong(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.Pong,
         _example,
         {},
@@ -2190,7 +2191,7 @@ def preview_custom(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.PreviewCustom,
         _example,
         {},
@@ -2216,7 +2217,7 @@ def preview_channel_cleared(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"channel": "channel"}
-    return built(
+    return _built(
         _payloads.PreviewChannelCleared,
         _example,
         {
@@ -2243,7 +2244,7 @@ def preview_cleared(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.PreviewCleared,
         _example,
         {
@@ -2266,7 +2267,7 @@ def preview_delta(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.PreviewDelta,
         _example,
         {},
@@ -2296,7 +2297,7 @@ def preview_resource_bulk_set(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"channel": "channel", "items": {}, "replace": False}
-    return built(
+    return _built(
         _payloads.PreviewResourceBulkSet,
         _example,
         {
@@ -2329,7 +2330,7 @@ def preview_resource_deleted(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"channel": "channel", "id": "id"}
-    return built(
+    return _built(
         _payloads.PreviewResourceDeleted,
         _example,
         {
@@ -2365,7 +2366,7 @@ def preview_resource_patched(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"channel": "channel", "id": "id", "patch": {}, "payload": {}}
-    return built(
+    return _built(
         _payloads.PreviewResourcePatched,
         _example,
         {
@@ -2401,7 +2402,7 @@ def preview_resource_set(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"channel": "channel", "id": "id", "payload": {}}
-    return built(
+    return _built(
         _payloads.PreviewResourceSet,
         _example,
         {
@@ -2450,7 +2451,7 @@ def preview_snapshot(
         "nodes": [],
         "edges": [],
     }
-    return built(
+    return _built(
         _payloads.PreviewSnapshot,
         _example,
         {
@@ -2487,7 +2488,7 @@ def preview_state_changed(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"key": "key", "value": None}
-    return built(
+    return _built(
         _payloads.PreviewStateChanged,
         _example,
         {
@@ -2517,7 +2518,7 @@ def preview_state_patched(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"patch": {}}
-    return built(
+    return _built(
         _payloads.PreviewStatePatched,
         _example,
         {
@@ -2550,7 +2551,7 @@ def progress(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"topic": "topic"}
-    return built(
+    return _built(
         _payloads.Progress,
         _example,
         {
@@ -2584,7 +2585,7 @@ def queue_snapshot(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"entries": [], "depth": 0, "is_active": False}
-    return built(
+    return _built(
         _payloads.QueueSnapshot,
         _example,
         {
@@ -2614,7 +2615,7 @@ def queue_cleared(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"session_id": "session_id", "cancelled": 0}
-    return built(
+    return _built(
         _payloads.QueueCleared,
         _example,
         {
@@ -2644,7 +2645,7 @@ def queue_full(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"depth": 0, "max": 0, "session_id": "session_id"}
-    return built(
+    return _built(
         _payloads.QueueFull,
         _example,
         {
@@ -2678,7 +2679,7 @@ def module_result(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"topic": "topic"}
-    return built(
+    return _built(
         _payloads.ModuleResult,
         _example,
         {
@@ -2734,7 +2735,7 @@ def result(
         "error": None,
         "usage": {"input_tokens": 0, "output_tokens": 0},
     }
-    return built(
+    return _built(
         _payloads.Result,
         _example,
         {
@@ -2795,7 +2796,7 @@ def session_snapshot(
         "turn_running": False,
         "interrupted": False,
     }
-    return built(
+    return _built(
         _payloads.SessionSnapshot,
         _example,
         {
@@ -2853,7 +2854,7 @@ def state_snapshot(
         "compaction": {"had_compaction": False},
         "server_time": "server_time",
     }
-    return built(
+    return _built(
         _payloads.StateSnapshot,
         _example,
         {
@@ -2888,7 +2889,7 @@ def status(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.Status,
         _example,
         {
@@ -2913,7 +2914,7 @@ def stream_catchup(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"partials": {}}
-    return built(
+    return _built(
         _payloads.StreamCatchup,
         _example,
         {
@@ -2936,7 +2937,7 @@ def stream_done(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.StreamDone,
         _example,
         {},
@@ -2968,7 +2969,7 @@ def system_message(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"content": "content", "source": "other"}
-    return built(
+    return _built(
         _payloads.SystemMessage,
         _example,
         {
@@ -3000,7 +3001,7 @@ def terminal_output(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"stdout": "stdout", "stderr": "", "op_parent_id": "op_parent_id"}
-    return built(
+    return _built(
         _payloads.TerminalOutput,
         _example,
         {
@@ -3029,7 +3030,7 @@ def thinking(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"text": "text"}
-    return built(
+    return _built(
         _payloads.Thinking,
         _example,
         {
@@ -3057,7 +3058,7 @@ def thinking_delta(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"delta": "delta"}
-    return built(
+    return _built(
         _payloads.ThinkingDelta,
         _example,
         {
@@ -3081,7 +3082,7 @@ def thinking_started(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.ThinkingStarted,
         _example,
         {},
@@ -3112,7 +3113,7 @@ def token(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"delta": "delta"}
-    return built(
+    return _built(
         _payloads.Token,
         _example,
         {
@@ -3145,7 +3146,7 @@ def token_usage(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.TokenUsage,
         _example,
         {
@@ -3176,7 +3177,7 @@ def logged_tool_call(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"id": "id", "name": "name", "arguments": None}
-    return built(
+    return _built(
         _payloads.LoggedToolCall,
         _example,
         {
@@ -3238,7 +3239,7 @@ def tool_call(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"id": "id", "name": "name", "params": {}, "success": True, "error": ""}
-    return built(
+    return _built(
         _payloads.ToolCall,
         _example,
         {
@@ -3285,7 +3286,7 @@ def tool_call_streaming(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"call_id": "call_id", "name": "name"}
-    return built(
+    return _built(
         _payloads.ToolCallStreaming,
         _example,
         {
@@ -3311,7 +3312,7 @@ def tool_end(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.ToolEnd,
         _example,
         {},
@@ -3338,7 +3339,7 @@ def tool_result(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.ToolResult,
         _example,
         {
@@ -3397,7 +3398,7 @@ def tool_start(
         },
         "correlation_id": None,
     }
-    return built(
+    return _built(
         _payloads.ToolStart,
         _example,
         {
@@ -3442,7 +3443,7 @@ def turn_heartbeat(
             "idle_ms": 0,
         }
     }
-    return built(
+    return _built(
         _payloads.TurnHeartbeat,
         _example,
         {
@@ -3473,7 +3474,7 @@ def turn_complete(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.TurnComplete,
         _example,
         {
@@ -3509,7 +3510,7 @@ def turn_terminal(
         "session_id": "session_id",
         "status": "completed",
     }
-    return built(
+    return _built(
         _payloads.TurnTerminal,
         _example,
         {
@@ -3555,7 +3556,7 @@ def user_message(
         "correlation_id": "correlation_id",
         "pending": False,
     }
-    return built(
+    return _built(
         _payloads.UserMessage,
         _example,
         {
@@ -3593,7 +3594,7 @@ def warning(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"topic": "topic"}
-    return built(
+    return _built(
         _payloads.Warning,
         _example,
         {
@@ -3645,7 +3646,7 @@ def web_preview_attach(
         "type": "proxy",
         "preview_url_template": "preview_url_template",
     }
-    return built(
+    return _built(
         _payloads.WebPreviewAttach,
         _example,
         {
@@ -3687,7 +3688,7 @@ def web_preview_attached(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"session_id": "session_id", "name": "name", "type": "type", "url": "url"}
-    return built(
+    return _built(
         _payloads.WebPreviewAttached,
         _example,
         {
@@ -3716,7 +3717,7 @@ def widget_cleared(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"widget_seq": 0}
-    return built(
+    return _built(
         _payloads.WidgetCleared,
         _example,
         {
@@ -3743,7 +3744,7 @@ def widget_close(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"widget_id": "widget_id", "widget_seq": 0}
-    return built(
+    return _built(
         _payloads.WidgetClose,
         _example,
         {
@@ -3780,7 +3781,7 @@ def widget_error(
         "message": "message",
         "widget_seq": 0,
     }
-    return built(
+    return _built(
         _payloads.WidgetError,
         _example,
         {
@@ -3834,7 +3835,7 @@ def widget_render(
         "mounted_at": 0.0,
         "widget_seq": 0,
     }
-    return built(
+    return _built(
         _payloads.WidgetRender,
         _example,
         {
@@ -3875,7 +3876,7 @@ def widget_snapshot(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {}
-    return built(
+    return _built(
         _payloads.WidgetSnapshot,
         _example,
         {
@@ -3906,7 +3907,7 @@ def widget_state(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"state": {}, "widget_seq": 0}
-    return built(
+    return _built(
         _payloads.WidgetState,
         _example,
         {
@@ -3936,7 +3937,7 @@ def widget_update(
         pydantic.ValidationError: The payload breaks the contract.
     """
     _example: dict[str, object] = {"widget_id": "widget_id", "patch": {}, "widget_seq": 0}
-    return built(
+    return _built(
         _payloads.WidgetUpdate,
         _example,
         {

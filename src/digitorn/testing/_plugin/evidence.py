@@ -31,6 +31,9 @@ _OURS: Final = (AsyncDevClient, DevClient, AsyncLiveEventStream)
 Section: TypeAlias = tuple[str, str]
 """A title and a text."""
 
+Told: TypeAlias = tuple[str, list[Exchange]]
+"""Whose exchanges, and the exchanges."""
+
 
 class Watch:
     """Knows what is made and used, test by test.
@@ -103,7 +106,9 @@ class Evidence:
         """Hides every secret that the test's clients, streams and daemons know."""
         found = Redactor()
         found.learn(self._token)
-        for one in self._used():
+        # Also of what was not used: a daemon makes tokens without being asked for anything else.
+        earlier = (reference() for reference, _ in self._earlier)
+        for one in (*(one for one in earlier if one is not None), *self._made):
             found.learn(*_exchanges_of(one).redactor.known)
         return found
 
@@ -119,16 +124,16 @@ class Evidence:
                 log.feed(hidden(_plain(event.raw)))
         return {session_id: log for session_id, log in found.items() if len(log)}
 
-    def client_exchanges(self) -> list[list[Exchange]]:
+    def client_exchanges(self) -> list[Told]:
         """The REST exchanges of each client in this test, and of each stream that no client made."""
         return self._exchanges(lambda one: isinstance(one, _OURS))
 
-    def daemon_exchanges(self) -> list[list[Exchange]]:
+    def daemon_exchanges(self) -> list[Told]:
         """The REST exchanges of each embedded daemon in this test."""
         return self._exchanges(lambda one: not isinstance(one, _OURS))
 
-    def _exchanges(self, wanted: Callable[[object], bool]) -> list[list[Exchange]]:
-        found: list[list[Exchange]] = []
+    def _exchanges(self, wanted: Callable[[object], bool]) -> list[Told]:
+        found: list[Told] = []
         # A stream of a client has the client's.
         seen: list[Exchanges] = []
         for one in self._used():
@@ -139,7 +144,7 @@ class Evidence:
             before = next((count for other, count in self._before if other is exchanges), 0)
             new = _count(exchanges) - before
             if listed := list(exchanges)[-new:] if new > 0 else []:
-                found.append(listed)
+                found.append((_whose(one, len(found) + 1), listed))
         return found
 
     # --- as text
@@ -156,7 +161,7 @@ class Evidence:
         found = (
             ("digitorn: events", "\n\n".join(_timeline(*one) for one in logs.items())),
             ("digitorn: pending approvals", "\n".join(pending)),
-            ("digitorn: last exchanges", "\n\n".join(map(_table, self.client_exchanges()))),
+            ("digitorn: last exchanges", "\n\n".join(_table(*one) for one in self.client_exchanges())),
         )
         return [(title, hide(text)) for title, text in found if text]
 
@@ -171,7 +176,7 @@ class Evidence:
             ("exchanges", self.client_exchanges()),
             ("daemon-exchanges", self.daemon_exchanges()),
         ):
-            for number, exchanges in enumerate(lists, 1):
+            for number, (_, exchanges) in enumerate(lists, 1):
                 # One client may have been told the secret of another.
                 found[f"{name}-{number}.jsonl"] = [
                     _json(hide(json.loads(one.to_json()))) for one in exchanges
@@ -222,10 +227,21 @@ def _asked(request: PendingApproval) -> str:
     return f"{request.request_id} {request.tool_name} {_short(params)}{said}"
 
 
-def _table(exchanges: list[Exchange]) -> str:
+def _whose(one: object, number: int) -> str:
+    """Who made some exchanges; the number is that of their file among the artifacts."""
+    match one:
+        case AsyncDevClient() | DevClient():
+            return f"{type(one).__name__} {number}, {one.daemon_url}"
+        case AsyncLiveEventStream():
+            return f"stream {number}, {one.session_id}"
+        case _:
+            return f"{type(one).__name__} {number}"
+
+
+def _table(whose: str, exchanges: list[Exchange]) -> str:
     shown = exchanges[-_EXCHANGES_SHOWN:]
     cut = f", the last {len(shown)}" if len(shown) < len(exchanges) else ""
-    lines = [f"{len(exchanges)} exchange{'s' if len(exchanges) != 1 else ''}{cut}"]
+    lines = [f"{whose}: {len(exchanges)} exchange{'s' if len(exchanges) != 1 else ''}{cut}"]
     for one in shown:
         query = "?" + "&".join(f"{name}={text}" for name, text in one.query) if one.query else ""
         operation = f" ({one.operation})" if one.operation else ""

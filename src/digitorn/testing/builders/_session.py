@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Self
 
-from .._envelope import APP, BEGINNING, SESSION, USER, Frame, frame
+from .._envelope import APP, BEGINNING, SESSION, USER, Frame, check_start, frame
 from .._event import AnyEvent
 from .._generated.events import LIFTED
 from .._generated.models import (
@@ -36,7 +36,7 @@ class SessionBuilder:
         session_id: The session.
         user_id: Owner of the session.
         title: Its title.
-        start_seq: Number of its first event.
+        start_seq: Number of its first event, 1 or more.
         starts_at: When that was emitted.
         step: Time from each event to the next.
         turns: Its turns; `turn` adds to them.
@@ -50,6 +50,9 @@ class SessionBuilder:
     starts_at: datetime = BEGINNING
     step: timedelta = STEP
     turns: tuple[TurnBuilder, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        check_start(self.start_seq)
 
     def turn(self, turn: TurnBuilder) -> Self:
         """Another builder with one more turn.

@@ -5,13 +5,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Self
 
-from pydantic import JsonValue
-
-from .._envelope import APP, BEGINNING, SESSION, TURN, USER, Frame, frame
+from .._envelope import APP, BEGINNING, SESSION, TURN, USER, Frame, check_start, frame
 from .._event import AnyEvent
 from .._generated.events import QUESTION_TOOLS, EventPayload
 from .._generated.payloads import OpState, OpType
-from ._errors import ErrorCode
+from .._tools import json_object, result_object
+from ._errors import ERROR_CLASSES, ErrorCode
 from ._play import Place, TurnRun, Writer
 from ._script import Approval, Failure, Other, Script, Step, Text, Thinking, Tool
 
@@ -33,7 +32,7 @@ class TurnBuilder:
         session_id: The session.
         user_id: Owner of the session.
         correlation_id: The turn.
-        start_seq: Number of its first event.
+        start_seq: Number of its first event, 1 or more.
         starts_at: When that was emitted.
         step: Time from each event to the next.
         script: What happens; the methods write it.
@@ -50,12 +49,23 @@ class TurnBuilder:
 
     # --- what happens
 
+    def __post_init__(self) -> None:
+        check_start(self.start_seq)
+
     def user(self, content: str) -> Self:
         """The message that the turn begins with.
 
         Args:
             content: What the user says.
+
+        Raises:
+            ValueError: The turn has a message: another one begins another turn.
         """
+        if self.script.message:
+            raise ValueError(
+                f"the turn begins with {self.script.message!r}; another message begins another turn, "
+                "see `SessionBuilder`"
+            )
         return replace(self, script=replace(self.script, message=content))
 
     def queued(self, position: int = 1) -> Self:
@@ -93,9 +103,9 @@ class TurnBuilder:
     def tool(
         self,
         name: str,
-        params: Mapping[str, JsonValue] | None = None,
+        params: Mapping[str, object] | None = None,
         *,
-        result: Mapping[str, JsonValue] | None = None,
+        result: Mapping[str, object] | str | None = None,
         error: str = "",
         call_id: str | None = None,
     ) -> Self:
@@ -104,11 +114,14 @@ class TurnBuilder:
         Args:
             name: The tool.
             params: Arguments of the call.
-            result: What it gives back.
+            result: What it gives back; a text counts as `{"output": text}`, as in `FakeModel`.
             error: Why it fails; empty when it does not.
             call_id: Id of the call and of its operation; one of its own when left out.
+
+        Raises:
+            TypeError: `params` or `result` holds what JSON cannot.
         """
-        return self._then(Tool(name, dict(params or {}), result, error, call_id))
+        return self._then(Tool(name, json_object(params or {}), result_object(result), error, call_id))
 
     def approval(self, message: str = "", *, risk_level: str = "medium", description: str = "") -> Self:
         """The last tool call had to be approved, and was.
@@ -156,7 +169,7 @@ class TurnBuilder:
             choices: Answers to choose from.
             answer: What the user answers; without one the turn waits for it.
         """
-        params: dict[str, JsonValue] = {"question": question, "choices": list(choices)}
+        params: dict[str, object] = {"question": question, "choices": list(choices)}
         if answer is None:
             return self.tool(QUESTION_TOOLS[0], params).pending_approval(
                 risk_level="low", description=question
@@ -203,8 +216,10 @@ class TurnBuilder:
             message: Text for people; the code when left out.
 
         Raises:
-            ValueError: An approval is open.
+            ValueError: An approval is open, or there is no such code.
         """
+        if code not in ERROR_CLASSES:
+            raise ValueError(f"{code!r} is no code of a failed turn; they are {', '.join(ERROR_CLASSES)}")
         self._check_nothing_is_open()
         failure = Failure(code, message or code)
         return replace(self, script=replace(self.script, ending="failed", failure=failure))

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
 import yaml
 
@@ -20,12 +20,16 @@ from digitorn.testing._app_language import (
     mapping,
     tool_name,
 )
+from digitorn.testing._generated.events import DISPATCHER_TOOLS
 from digitorn.testing._tools import PythonTool, ToolDefinition
 
 from ._model import FakeModel
 from ._script import ASK_USER
 
 RuntimeStatus: TypeAlias = Literal["running", "disabled", "broken", "not_deployed"]
+
+_ALWAYS_OFFERED: Final = (ASK_USER, *DISPATCHER_TOOLS)
+"""What agents have without a module."""
 
 _T = TypeVar("_T")
 _N = TypeVar("_N", int, float)
@@ -111,6 +115,7 @@ class AppDefinition:
         capabilities: What becomes of calls.
         model_settings: What it says about its model.
         modules: Ids of the modules that it uses.
+        has_whole_modules: Whether it uses a module with all its actions, which are not all known here.
         agents: Ids of its agents.
         setup_steps: Number of setup steps.
         constrained_modules: Ids of the modules whose use is constrained.
@@ -131,6 +136,7 @@ class AppDefinition:
     capabilities: Capabilities = Capabilities()
     model_settings: ModelSettings = field(default_factory=ModelSettings)
     modules: tuple[str, ...] = ()
+    has_whole_modules: bool = False
     agents: tuple[str, ...] = ("main",)
     setup_steps: int = 0
     constrained_modules: tuple[str, ...] = ()
@@ -145,6 +151,9 @@ class AppDefinition:
             return f"The tool {tool!r} is excluded from app {self.app_id!r}"
         if tool not in self.python_tools and self.capabilities.policy_of(name) == "block":
             return f"The tool {tool!r} is blocked by the policy of app {self.app_id!r}"
+        offered = [one.name for one in self.tools]
+        if offered and not self.has_whole_modules and not {tool, name} & {*offered, *_ALWAYS_OFFERED}:
+            return f"App {self.app_id!r} offers no tool {tool!r}; its tools are {', '.join(offered)}"
         return ""
 
     def requires_approval(self, tool: str) -> bool:
@@ -323,6 +332,7 @@ class _Compiler:
         agents = [mapping(one) for one in self._list("agents")]
         agent = entry_agent(self._document) or {}
         excluded = self._excluded()
+        modules = tuple(str(one) for one in self._modules) or self._names("modules")
         definition = AppDefinition(
             app_id=app_id,
             name=self._text("name", app_id),
@@ -334,7 +344,8 @@ class _Compiler:
             excluded_tools=excluded,
             capabilities=self._capabilities(),
             model_settings=self._model_settings(mapping(agent.get("brain"))),
-            modules=tuple(str(one) for one in self._modules) or self._names("modules"),
+            modules=modules,
+            has_whole_modules=any(not _allowed(self._modules.get(one)) for one in modules),
             agents=tuple(str(one.get("id", f"agent-{n}")) for n, one in enumerate(agents, 1)) or ("main",),
             setup_steps=len(self._list("setup")),
             constrained_modules=self._names("constraints"),
@@ -465,8 +476,12 @@ class _Compiler:
 
 def _actions(module: object, block: object) -> tuple[Action, ...]:
     """What a module offers: what its constraints allow, else every action of it that is known."""
-    allowed = _sequence(_constraints(block).get("allowed_actions"))
-    return tuple(Action(str(module), str(one)) for one in allowed) or known_actions(str(module))
+    return tuple(Action(str(module), one) for one in _allowed(block)) or known_actions(str(module))
+
+
+def _allowed(block: object) -> list[str]:
+    """The actions that the constraints of a module name; none where they allow all."""
+    return [str(one) for one in _sequence(_constraints(block).get("allowed_actions"))]
 
 
 def _constraints(block: object) -> Mapping[str, Any]:

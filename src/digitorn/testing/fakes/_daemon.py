@@ -1,15 +1,19 @@
 """The embedded daemon."""
 
 import concurrent.futures
+import os
 import secrets
 import uuid
-from collections.abc import Generator, Iterable, Mapping
+import warnings
+import weakref
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self, Unpack
 
 from digitorn.testing._app_builder import AppBuilder
+from digitorn.testing._client_options import ClientOptions
 from digitorn.testing._endpoints import SCHEME, register
 from digitorn.testing._errors import EventTimeout
 from digitorn.testing._event import AnyEvent, decode
@@ -190,7 +194,15 @@ class FakeDaemon:
 
     def _run(self, before: DaemonState | None, endpoint: LocalEndpoint | None, port: int) -> None:
         """Starts a process of the daemon, which may take the place of another one."""
-        server, local = SocketServer(self._engine, self._reset_connection), LocalSockets()
+        # What runs on the thread must not keep the daemon alive: one that nobody has any more is ended.
+        weak = weakref.ref(self)
+
+        def reset(client: tuple[str, int]) -> None:
+            if (daemon := weak()) is not None:
+                daemon._reset_connection(client)
+
+        rules = self._rules
+        server, local = SocketServer(self._engine, reset), LocalSockets()
         sockets: Sockets = BothSockets(local, server) if self._listen else local
         sockets = FaultySockets(sockets, self._rules)
         state = DaemonState(self._settings, self.model, sockets)
@@ -207,14 +219,14 @@ class FakeDaemon:
         EventSockets(state, sockets)
 
         async def before_stop() -> None:
-            self._rules.let_go()
+            rules.let_go()
             await state.stop()
             await sockets.stop()
 
         http = http_of(state)
         if self._recording is not None and (owner := state.users.find(DEFAULT_USER)) is not None:
             http = replaying(self._recording, state, sockets, owner, http)
-        calls = faulty(http, self._rules, self._reset_connection)
+        calls = faulty(http, rules, reset)
         http, name = recorded(calls, self.exchanges), f"fake-daemon-{uuid.uuid4().hex[:8]}"
         thread: DaemonThread
         if self._listen:
@@ -228,6 +240,7 @@ class FakeDaemon:
             endpoint = LocalEndpoint(SCHEME + name, http, local, thread.submit)
             register(endpoint.url, endpoint)
         self._state, self._thread, self._endpoint = state, thread, endpoint
+        self._forgotten = weakref.finalize(self, _end_forgotten, thread, endpoint, os.getpid())
 
     def stop(self) -> None:
         """Stops the daemon: cuts off every turn, closes every connection. May be called again.
@@ -240,6 +253,7 @@ class FakeDaemon:
         endpoint, self._endpoint = self._endpoint, None
         if thread is None or state is None or endpoint is None:
             return
+        self._forgotten.detach()
         endpoint.shut()
         thread.stop()
         if state.tool_runs.unfinished:
@@ -279,7 +293,7 @@ class FakeDaemon:
     # --- what it holds
 
     def token(self, user: User | str | None = None, *, expires_in: float | None = None) -> str:
-        """A new access token.
+        """A new access token. It is hidden in what is recorded, like those of clients.
 
         Args:
             user: The user, or a user name, email address or id; the default user, an administrator, if left
@@ -295,9 +309,11 @@ class FakeDaemon:
         found = users.find(name if name is not None else DEFAULT_USER)
         if found is None:
             raise ValueError(f"the embedded daemon has no user {name!r}; add_user() makes one")
-        return users.access_token(found, expires_in=expires_in)
+        made = users.access_token(found, expires_in=expires_in)
+        self.exchanges.redactor.learn(made)
+        return made
 
-    def client(self, **options: Any) -> "DevClient":
+    def client(self, **options: Unpack[ClientOptions]) -> "DevClient":
         """A client of this daemon, signed in as the default user.
 
         Args:
@@ -307,7 +323,7 @@ class FakeDaemon:
 
         return DevClient(**self._signed_in(options))
 
-    def async_client(self, **options: Any) -> "AsyncDevClient":
+    def async_client(self, **options: Unpack[ClientOptions]) -> "AsyncDevClient":
         """An asynchronous client of this daemon, signed in as the default user.
 
         Args:
@@ -317,23 +333,25 @@ class FakeDaemon:
 
         return AsyncDevClient(**self._signed_in(options))
 
-    def in_process_client(self, **options: Any) -> "DevClient":
+    def in_process_client(self, **options: Unpack[ClientOptions]) -> "DevClient":
         """A client that reaches this daemon without a socket: REST over ASGI, events handed over.
 
         Args:
             options: Further arguments of `DevClient`.
         """
-        return self.client(daemon_url=self._running_endpoint().url, **options)
+        here: ClientOptions = {"daemon_url": self._running_endpoint().url, **options}
+        return self.client(**here)
 
-    def async_in_process_client(self, **options: Any) -> "AsyncDevClient":
+    def async_in_process_client(self, **options: Unpack[ClientOptions]) -> "AsyncDevClient":
         """The asynchronous equal of `in_process_client`.
 
         Args:
             options: Further arguments of `AsyncDevClient`.
         """
-        return self.async_client(daemon_url=self._running_endpoint().url, **options)
+        here: ClientOptions = {"daemon_url": self._running_endpoint().url, **options}
+        return self.async_client(**here)
 
-    def _signed_in(self, options: Mapping[str, Any]) -> dict[str, Any]:
+    def _signed_in(self, options: ClientOptions) -> ClientOptions:
         return {"daemon_url": self.url, "token": self.token(), **options}
 
     def drain(self, timeout: float = 5.0) -> None:
@@ -505,3 +523,17 @@ class FakeDaemon:
         if self._thread is None:
             raise DaemonNotStarted("the embedded daemon is not running; use it in a with statement")
         return self._thread
+
+
+def _end_forgotten(thread: DaemonThread, endpoint: LocalEndpoint, pid: int) -> None:
+    """Ends a daemon that was never stopped; at the latest when Python ends, on whatever thread."""
+    if pid != os.getpid():
+        # A forked child has none of the parent's threads.
+        return
+    endpoint.shut()
+    thread.let_go()
+    warnings.warn(
+        "an embedded daemon was never stopped; use it in a with statement, or call stop()",
+        ResourceWarning,
+        stacklevel=1,
+    )

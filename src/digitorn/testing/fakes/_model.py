@@ -13,7 +13,7 @@ from digitorn.testing._errors import DigitornError
 from digitorn.testing._tools import ToolDefinition
 
 from ._failures import INTERNAL_ERROR, TurnFailed
-from ._script import Script, Scripted, check_times, shown
+from ._script import Script, Scripted, check_text, check_times, shown
 
 _MOST_MESSAGES: Final = 6
 _LONGEST_MESSAGE: Final = 200
@@ -127,7 +127,8 @@ class _Condition:
 
 
 class ModelRule(Script):
-    """Answers for the requests that fit a condition, one after another; the last one again and again.
+    """Answers for the requests that fit a condition, one after another; the last one again and again,
+    unless its `times` says how often.
 
     `FakeModel.when` makes one.
     """
@@ -148,7 +149,16 @@ class ModelRule(Script):
         Args:
             request: What the model is asked.
         """
-        return bool(self._lines) and self._given != self._times and self._condition.fits(request)
+        return bool(self._lines) and not self._is_over and self._condition.fits(request)
+
+    @property
+    def _is_over(self) -> bool:
+        return self._given == self._times or (self._is_bounded and all(one.is_used_up for one in self._lines))
+
+    @property
+    def _is_bounded(self) -> bool:
+        """Whether the last answer is not given again and again."""
+        return bool(self._lines) and self._lines[-1].is_bounded
 
     @property
     def _given(self) -> int:
@@ -157,7 +167,8 @@ class ModelRule(Script):
     def _leftover(self) -> list[str]:
         if not self._lines:
             return [f"{self!r}: no answer"]
-        return [] if self._times is None or self._given == self._times else self._shown()
+        may_go_unused = self._times is None and not self._is_bounded
+        return [] if may_go_unused or self._is_over else self._shown()
 
     def _shown(self) -> list[str]:
         of = "" if self._times is None else f" of {self._times}"
@@ -222,7 +233,8 @@ class FakeModel(Script):
         """Answers of their own for requests that fit; what is given of the conditions must all hold.
 
         Rules go before the queue, in the order in which they were made. A rule gives its answers in order,
-        and its last one again and again.
+        and its last one again and again, unless that says itself how often: a rule whose answers are used up
+        counts no more.
 
         Args:
             predicate: Whether a request fits.
@@ -233,10 +245,23 @@ class FakeModel(Script):
             times: How many requests it answers before it counts no more; None means all.
 
         Raises:
-            ValueError: There is no condition, `times` is not positive, or `matches` is no regular
-                expression.
+            ValueError: There is no condition or an empty one, `times` is not positive, or `matches` is no
+                regular expression.
+            TypeError: `predicate` cannot be called, or `contains` or `tool_result_of` is no text.
         """
         check_times(times)
+        if predicate is not None and not callable(predicate):
+            raise TypeError(f"a predicate takes a request, got {predicate!r}; a text goes to contains=")
+        for name, text in {
+            "contains": contains,
+            "matches": matches,
+            "tool_result_of": tool_result_of,
+        }.items():
+            if text == "":
+                raise ValueError(f"{name} is empty, so that it says nothing of a request")
+        for name, text in {"contains": contains, "tool_result_of": tool_result_of}.items():
+            if text is not None:
+                check_text(name, text)
         condition = _Condition(predicate, contains, _compiled(matches), tool_result_of)
         if not str(condition):
             raise ValueError("a rule needs a condition; answers for every request go to the model itself")
@@ -282,7 +307,7 @@ class FakeModel(Script):
     def assert_exhausted(self) -> None:
         """Checks that every request had an answer, and that every answer of the script was asked for.
 
-        Answers for every further request, and rules without `times`, need not have been asked for.
+        Answers for every further request, and rules without any `times`, need not have been asked for.
 
         Raises:
             ScriptMismatch: That is not so; it says what was asked and what was scripted.

@@ -30,10 +30,18 @@ class Usage:
     Attributes:
         input_tokens: Tokens that were read.
         output_tokens: Tokens that were written.
+
+    Raises:
+        TypeError: A count is no integer.
+        ValueError: A count is negative.
     """
 
     input_tokens: int
     output_tokens: int
+
+    def __post_init__(self) -> None:
+        _check_count("input_tokens", self.input_tokens)
+        _check_count("output_tokens", self.output_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +66,8 @@ class ScriptedToolCall:
             run alone.
 
     Raises:
-        ValueError: `delay` is negative.
-        TypeError: `params` or `result` holds what JSON cannot.
+        ValueError: `delay` is negative, or the name is empty.
+        TypeError: `params` or `result` holds what JSON cannot, or a text is none.
     """
 
     name: str
@@ -73,6 +81,10 @@ class ScriptedToolCall:
     read_only: bool | None = None
 
     def __post_init__(self) -> None:
+        for name in ("name", "error", "description"):
+            check_text(name, getattr(self, name))
+        if not self.name:
+            raise ValueError("the name of the tool is empty")
         # Copies: a script does not change with what it was made of.
         object.__setattr__(self, "params", json_object(self.params))
         if not isinstance(self.result, NotGiven):
@@ -94,6 +106,9 @@ class Reply:
         calls: The calls; with none the turn ends.
         usage: What it costs; estimated if left out.
         is_endless: Whether the pieces come again and again.
+
+    Raises:
+        TypeError: A text, a call or the usage is none.
     """
 
     chunks: tuple[str, ...] = ()
@@ -102,6 +117,16 @@ class Reply:
     calls: tuple[ScriptedToolCall, ...] = ()
     usage: Usage | None = None
     is_endless: bool = False
+
+    def __post_init__(self) -> None:
+        for chunk in self.chunks:
+            check_text("text", chunk)
+        if self.thinking is not None:
+            check_text("thinking", self.thinking)
+        for call in self.calls:
+            _check_type("calls", call, ScriptedToolCall)
+        if self.usage is not None:
+            _check_type("usage", self.usage, Usage)
 
     @property
     def text(self) -> str:
@@ -135,6 +160,9 @@ class Failure:
         after: What was streamed before it.
         status: HTTP status; None for the one that fits the code.
         retry_after: Seconds after which a client may try again; None for nothing said.
+
+    Raises:
+        TypeError: A text is none.
     """
 
     code: FailureCode
@@ -142,6 +170,12 @@ class Failure:
     after: tuple[str, ...] = ()
     status: int | None = None
     retry_after: float | None = None
+
+    def __post_init__(self) -> None:
+        for chunk in self.after:
+            check_text("after", chunk)
+        if self.message is not None:
+            check_text("message", self.message)
 
     def __str__(self) -> str:
         return f"failure {self.code}" + (f" after {shown(repr(''.join(self.after)))}" if self.after else "")
@@ -175,6 +209,7 @@ class Scripted:
 class _Line:
     scripted: Scripted
     times: int | None
+    is_bounded: bool
     given: int = 0
 
     @property
@@ -193,7 +228,7 @@ class Script:
     """Answers that are given one after another. The methods that add one return the script: they chain."""
 
     _repeats_last: ClassVar[bool] = False
-    """Whether the last answer is given again and again."""
+    """Whether the last answer is given again and again, unless it says how often."""
 
     def __init__(self, lock: "threading.RLock | None" = None) -> None:
         self._lock = lock if lock is not None else threading.RLock()
@@ -202,7 +237,12 @@ class Script:
         self._wait = 0.0
 
     def will_respond_with_text(
-        self, text: str, *, thinking: str | None = None, usage: Usage | None = None, times: int | None = 1
+        self,
+        text: str,
+        *,
+        thinking: str | None = None,
+        usage: Usage | None = None,
+        times: int | None | NotGiven = NOT_GIVEN,
     ) -> Self:
         """Answers with a text in one piece.
 
@@ -210,10 +250,11 @@ class Script:
             text: The text.
             thinking: Reasoning that is streamed before the text.
             usage: What the answer costs; estimated from the text if left out.
-            times: How many requests get this answer; None means every further one.
+            times: How many requests get this answer, one if left out; None means every further one.
 
         Raises:
             ValueError: `times` is not positive, or the answer before this one never ends.
+            TypeError: A text is none.
         """
         return self._add(Reply((text,), thinking=thinking, usage=usage), times)
 
@@ -224,7 +265,7 @@ class Script:
         delay: float = 0.0,
         thinking: str | None = None,
         usage: Usage | None = None,
-        times: int | None = 1,
+        times: int | None | NotGiven = NOT_GIVEN,
     ) -> Self:
         """Answers with a text that is streamed piece by piece, one `token` event each.
 
@@ -233,18 +274,23 @@ class Script:
             delay: Seconds between two pieces.
             thinking: Reasoning that is streamed before the text.
             usage: What the answer costs; estimated from the text if left out.
-            times: How many requests get this answer; None means every further one.
+            times: How many requests get this answer, one if left out; None means every further one.
 
         Raises:
             ValueError: `delay` is negative, `times` is not positive, or the answer before this one never
                 ends.
+            TypeError: A text is none.
         """
         _check_seconds("delay", delay)
         reply = Reply(_pieces("chunks", chunks), delay, thinking=thinking, usage=usage)
         return self._add(reply, times)
 
     def will_stream_forever(
-        self, chunks: Iterable[str] = ("and so on ",), *, delay: float = 0.01, times: int | None = 1
+        self,
+        chunks: Iterable[str] = ("and so on ",),
+        *,
+        delay: float = 0.01,
+        times: int | None | NotGiven = NOT_GIVEN,
     ) -> Self:
         """Streams pieces of text again and again, until the request is cut off.
 
@@ -253,11 +299,12 @@ class Script:
         Args:
             chunks: The pieces, at least one.
             delay: Seconds between two pieces, more than 0.
-            times: How many requests get this answer; None means every further one.
+            times: How many requests get this answer, one if left out; None means every further one.
 
         Raises:
             ValueError: There are no pieces, `delay` is not positive, `times` is not positive, or the answer
                 before this one never ends.
+            TypeError: A piece is no text.
         """
         pieces = _pieces("chunks", chunks)
         if not any(pieces):
@@ -267,11 +314,11 @@ class Script:
             raise ValueError("delay must be positive: an endless stream without pauses would stop all else")
         return self._add(Reply(pieces, delay, is_endless=True), times)
 
-    def will_never_answer(self, *, times: int | None = 1) -> Self:
+    def will_never_answer(self, *, times: int | None | NotGiven = NOT_GIVEN) -> Self:
         """Takes the request and says nothing, until it is cut off.
 
         Args:
-            times: How many requests get no answer; None means every further one.
+            times: How many requests get no answer, one if left out; None means every further one.
 
         Raises:
             ValueError: `times` is not positive, or the answer before this one never ends.
@@ -292,7 +339,7 @@ class Script:
         delay: float = 0.0,
         thinking: str | None = None,
         usage: Usage | None = None,
-        times: int | None = 1,
+        times: int | None | NotGiven = NOT_GIVEN,
     ) -> Self:
         """Calls a tool. Its result goes into the next request.
 
@@ -313,12 +360,12 @@ class Script:
             delay: Seconds that the tool runs.
             thinking: Reasoning that is streamed before all else.
             usage: What the answer costs; estimated if left out.
-            times: How many requests get this answer; None means every further one.
+            times: How many requests get this answer, one if left out; None means every further one.
 
         Raises:
             ValueError: `delay` is negative, `times` is not positive, or the answer before this one never
                 ends.
-            TypeError: `params` or `result` holds what JSON cannot.
+            TypeError: `params` or `result` holds what JSON cannot, or a text is none.
         """
         call = ScriptedToolCall(
             name, params or {}, result, error, requires_approval, risk_level, description, delay
@@ -332,7 +379,7 @@ class Script:
         text: str = "",
         thinking: str | None = None,
         usage: Usage | None = None,
-        times: int | None = 1,
+        times: int | None | NotGiven = NOT_GIVEN,
     ) -> Self:
         """Calls several tools in one answer. The next request has their results, in the order of the calls.
 
@@ -344,11 +391,12 @@ class Script:
             text: What the model says before the calls.
             thinking: Reasoning that is streamed before all else.
             usage: What the answer costs; estimated if left out.
-            times: How many requests get this answer; None means every further one.
+            times: How many requests get this answer, one if left out; None means every further one.
 
         Raises:
             ValueError: There are no calls, `times` is not positive, or the answer before this one never
                 ends.
+            TypeError: A call or a text is none.
         """
         found = tuple(calls)
         if not found:
@@ -356,16 +404,19 @@ class Script:
         said = (text,) if text else ()
         return self._add(Reply(said, thinking=thinking, calls=found, usage=usage), times)
 
-    def will_ask_user(self, question: str, *, choices: Sequence[str] = (), times: int | None = 1) -> Self:
+    def will_ask_user(
+        self, question: str, *, choices: Sequence[str] = (), times: int | None | NotGiven = NOT_GIVEN
+    ) -> Self:
         """Asks the user: an approval of the tool `ask_user`, whose message becomes the tool's result.
 
         Args:
             question: The question.
             choices: Answers to choose from; none means free text.
-            times: How many requests get this answer; None means every further one.
+            times: How many requests get this answer, one if left out; None means every further one.
 
         Raises:
             ValueError: `times` is not positive, or the answer before this one never ends.
+            TypeError: The question is no text, or a choice is nothing that JSON can hold.
         """
         if isinstance(choices, str):
             raise ValueError("choices is one text; pass the choices, for example a list")
@@ -386,7 +437,7 @@ class Script:
         after: Iterable[str] = (),
         status: int | None = None,
         retry_after: float | None = None,
-        times: int | None = 1,
+        times: int | None | NotGiven = NOT_GIVEN,
     ) -> Self:
         """Fails as a provider does, and with it the turn (contract: events, section 7).
 
@@ -398,11 +449,12 @@ class Script:
             status: HTTP status from 400 to 599; the usual one of the code if left out. Only over HTTP.
             retry_after: Seconds in the header `Retry-After`; left out, there is one only when the code is
                 `rate_limited`. Only over HTTP.
-            times: How many requests fail; None means every further one.
+            times: How many requests fail, one if left out; None means every further one.
 
         Raises:
             ValueError: The code is unknown, the status is none of an error, `retry_after` is negative,
                 `times` is not positive, or the answer before this one never ends.
+            TypeError: A text is none.
         """
         if code not in FAILURES:
             raise ValueError(f"unknown error code {code!r}; known are {', '.join(sorted(FAILURES))}")
@@ -428,12 +480,14 @@ class Script:
 
     # --- what becomes of it
 
-    def _add(self, answer: ModelAnswer, times: int | None) -> Self:
-        check_times(times)
+    def _add(self, answer: ModelAnswer, times: int | None | NotGiven) -> Self:
+        is_bounded = isinstance(times, int)
+        count = 1 if isinstance(times, NotGiven) else times
+        check_times(count)
         with self._lock:
             if self._lines and self._lines[-1].times is None:
                 raise ValueError("the answer before this one is for every further request; reset() first")
-            self._lines.append(_Line(Scripted(answer, self._wait), times))
+            self._lines.append(_Line(Scripted(answer, self._wait), count, is_bounded))
             self._wait = 0.0
         return self
 
@@ -445,7 +499,7 @@ class Script:
                 line.given += 1
                 return line.scripted
             self._at += 1
-        if not self._lines or not self._repeats_last:
+        if not self._lines or not self._repeats_last or self._lines[-1].is_bounded:
             return None
         self._lines[-1].given += 1
         return self._lines[-1].scripted
@@ -482,6 +536,27 @@ def shown(text: str, length: int = 60) -> str:
 def _check_seconds(name: str, value: float) -> None:
     if value < 0 or math.isnan(value):
         raise ValueError(f"{name} must not be negative, not {value}")
+
+
+def _check_count(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    if value < 0:
+        raise ValueError(f"{name} must not be negative, not {value}")
+
+
+def check_text(name: str, value: object) -> None:
+    """Refuses what is no text.
+
+    Raises:
+        TypeError: It is none.
+    """
+    _check_type(name, value, str)
+
+
+def _check_type(name: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name}: expected {kind.__name__}, got {value!r}")
 
 
 def _pieces(name: str, chunks: Iterable[str]) -> tuple[str, ...]:

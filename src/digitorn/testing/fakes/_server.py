@@ -109,6 +109,10 @@ class DaemonThread(Protocol):
         """Ends what runs, and waits for the thread."""
         ...
 
+    def let_go(self) -> None:
+        """Ends what runs, and waits for nothing."""
+        ...
+
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
         """Runs a coroutine on its event loop.
 
@@ -152,6 +156,14 @@ class LoopThread:
             self._background.run(end(), _STOP_SECONDS)
         finally:
             self._background.release()
+
+    def let_go(self) -> None:
+        """Ends what runs, and waits for nothing."""
+
+        async def end() -> None:
+            await self._before_stop()
+
+        self._background.submit(end()).add_done_callback(lambda _: self._background.release())
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
         """Runs a coroutine on its event loop."""
@@ -211,9 +223,7 @@ class ServerThread:
         Raises:
             RuntimeError: The thread does not end.
         """
-        loop, stopping = self._loop, self._stopping
-        if loop is not None and stopping is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(stopping.set)
+        self.let_go()
         if self._thread.is_alive():
             self._thread.join(_STOP_SECONDS)
         self._socket.close()
@@ -221,6 +231,12 @@ class ServerThread:
             logging.getLogger(name).removeFilter(self._silence)
         if self._thread.is_alive():
             raise RuntimeError(f"the embedded daemon did not stop within {_STOP_SECONDS:g} s")
+
+    def let_go(self) -> None:
+        """Stops serving and closes every connection, and waits for nothing."""
+        loop, stopping = self._loop, self._stopping
+        if loop is not None and stopping is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(stopping.set)
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
         """Runs a coroutine on the server's event loop.

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
@@ -431,10 +432,13 @@ class SessionRepository:
         with self._lock:
             return list(self._by_id.values())
 
+    def __iter__(self) -> Iterator[Session]:
+        return iter(self.all())
+
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def __contains__(self, session_id: str) -> bool:
+    def __contains__(self, session_id: object) -> bool:
         return session_id in self._by_id
 
 
