@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-streams fuzz generate format types lint clean
+.PHONY: help demo test check bench bench-streams fuzz chaos generate format types lint clean
 
 help:
 	@echo "make demo      a live scenario against the embedded daemon, or against \$$DIGITORN_DAEMON_URL"
@@ -14,6 +14,7 @@ help:
 	@echo "make bench     how long a test takes, over sockets and in process"
 	@echo "make bench-streams  threads, descriptors and memory of 200 live streams: at the start, open, after stop"
 	@echo "make fuzz      a million made-up frames, answers and acknowledgements; INPUTS= and SEED= choose"
+	@echo "make chaos     20 sessions, 100,000 events and 1,000 dropped connections on each build; SEED= chooses"
 	@echo "make generate  write the generated code anew from schema/"
 	@echo "make format    format the handwritten code"
 
@@ -48,6 +49,9 @@ bench-streams: $(STAMP)
 INPUTS ?= 1000000
 fuzz: $(STAMP)
 	@cd tests && ../$(BIN)/python -m fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
+
+chaos: $(STAMP)
+	@cd tests && ../$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED))
 
 generate: $(STAMP)
 	$(BIN)/digitorn-codegen generate

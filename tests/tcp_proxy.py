@@ -111,6 +111,8 @@ class TcpProxy:
 
     async def _end(self, *, reset: bool) -> None:
         for writer in list(self._writers):
+            if writer.transport.is_closing():
+                continue
             if reset:
                 made: socket.socket = writer.get_extra_info("socket")
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)

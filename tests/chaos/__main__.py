@@ -21,7 +21,7 @@ def main() -> int:
     seed = asked.seed if asked.seed is not None else random.SystemRandom().randrange(2**32)
     held = True
     for build in (asked.build,) if asked.build else BUILDS:
-        figures = run(Plan(build=build, seed=seed, events=asked.events, drops=asked.drops))
+        figures = run(Plan(build=build, seed=seed, events=asked.events, drops=asked.drops), print)
         print(figures, flush=True)
         held &= figures.holds
     print("nothing lost, nothing twice, nothing out of order, nothing hung" if held else "it does NOT hold")

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -32,7 +32,6 @@ from tcp_proxy import TcpProxy
 APP: Final = "chaos"
 _WAIT_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.02
-_CALM_SECONDS: Final = (2.0, 6.0)
 _PATIENT: Final = RetryPolicy(attempts=50, first_pause=0.02, longest_pause=0.2, attempt_timeout=10.0)
 
 
@@ -50,6 +49,7 @@ class Plan:
         tokens: Pieces of a turn's text.
         delay: Seconds between two of them.
         drop_chance: How probable it is that an event drops the connection that it goes to.
+        calm: Seconds between two disturbances of the whole network, from and to.
     """
 
     build: Literal["A", "B"]
@@ -60,14 +60,16 @@ class Plan:
     turns: int = 5
     tokens: int = 250
     delay: float = 0.002
-    drop_chance: float = 0.003
+    drop_chance: float = 0.002
+    calm: tuple[float, float] = (2.0, 8.0)
 
 
-def run(plan: Plan) -> Figures:
+def run(plan: Plan, tell: Callable[[str], object] = lambda line: None) -> Figures:
     """Runs until there were as many events and drops as planned, and compares what came with what was.
 
     Args:
         plan: How much there is to be.
+        tell: Is told how far it is, now and then.
     """
     began = time.perf_counter()
     pieces = [f"{number} " for number in range(plan.tokens)]
@@ -78,18 +80,27 @@ def run(plan: Plan) -> Figures:
         TcpProxy(daemon.port) as proxy,
     ):
         daemon.add_app(APP)
-        asyncio.run(_Storm(plan, daemon, proxy, "".join(pieces), figures).blow())
+        asyncio.run(_Storm(plan, daemon, proxy, "".join(pieces), figures, tell).blow())
     figures.seconds = time.perf_counter() - began
     return figures
 
 
 class _Storm:
-    def __init__(self, plan: Plan, daemon: FakeDaemon, proxy: TcpProxy, text: str, figures: Figures) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        daemon: FakeDaemon,
+        proxy: TcpProxy,
+        text: str,
+        figures: Figures,
+        tell: Callable[[str], object],
+    ) -> None:
         self._plan = plan
         self._daemon = daemon
         self._proxy = proxy
         self._text = text
         self._figures = figures
+        self._tell = tell
         self._calm = threading.Lock()
         self._weather: Counter[str] = Counter()
 
@@ -143,8 +154,13 @@ class _Storm:
 
                 with self._faults() as faults, self._stormy():
                     while not self._is_enough(streams):
-                        if self._figures.restarts or any(one.sent for one in told):
+                        if self._figures.rounds:
                             await self._restart(beside, streams)
+                            events, drops = _counts(streams)
+                            self._tell(
+                                f"round {self._figures.rounds}: {events:,} events, {drops:,} drops so far"
+                            )
+                        self._figures.rounds += 1
                         await asyncio.gather(
                             *map(in_thread, mine, told[:half], chances[:half]),
                             *map(on_loop, theirs, told[half:], chances[half:]),
@@ -168,10 +184,8 @@ class _Storm:
                     await asyncio.to_thread(stream.stop)
 
     def _is_enough(self, streams: "list[LiveEventStream | AsyncLiveEventStream]") -> bool:
-        return (
-            sum(len(stream.log) for stream in streams) >= self._plan.events
-            and sum(stream.connection.reconnects for stream in streams) >= self._plan.drops
-        )
+        events, drops = _counts(streams)
+        return events >= self._plan.events and drops >= self._plan.drops
 
     @contextmanager
     def _faults(self) -> "Generator[list[tuple[str, Fault]]]":
@@ -180,11 +194,11 @@ class _Storm:
         faults.seed(self._plan.seed)
         messages, reads = "*/messages", "*/events"
         yield [
-            ("events duplicated", faults.events(chance=0.01).duplicate()),
-            ("events delayed", faults.events(chance=0.005).delay(0.02)),
-            ("events lost", faults.events(chance=0.005).lose()),
-            ("events truncated", faults.events(chance=0.002).truncate()),
-            ("events reordered", faults.events(chance=0.02).reorder(window=3)),
+            ("events duplicated", faults.events(chance=0.005).duplicate()),
+            ("events delayed", faults.events(chance=0.003).delay(0.02)),
+            ("events lost", faults.events(chance=0.003).lose()),
+            ("events truncated", faults.events(chance=0.001).truncate()),
+            ("events reordered", faults.events(chance=0.005).reorder(window=3)),
             ("connections reset", faults.events(chance=third).drop_connection("reset")),
             ("connections closed", faults.events(chance=third).drop_connection("close")),
             ("sockets disconnected", faults.events(chance=third).drop_connection("disconnect")),
@@ -207,7 +221,7 @@ class _Storm:
         chance, over = random.Random(f"{self._plan.seed}:weather"), threading.Event()
 
         def blow() -> None:
-            while not over.wait(chance.uniform(*_CALM_SECONDS)):
+            while not over.wait(chance.uniform(*self._plan.calm)):
                 with self._calm:
                     what = chance.choice(["cuts", "resets", "stalls", "drops of all connections"])
                     self._weather[f"network {what}"] += 1
@@ -222,13 +236,13 @@ class _Storm:
                         case _:
                             self._daemon.drop_connections()
 
-        weather = threading.Thread(target=blow, name="weather")
-        weather.start()
-        try:
-            yield
-        finally:
-            over.set()
-            weather.join()
+        with ThreadPoolExecutor(1, thread_name_prefix="weather") as thread:
+            weather = thread.submit(blow)
+            try:
+                yield
+            finally:
+                over.set()
+            weather.result()
 
     async def _restart(
         self, beside: AsyncDevClient, streams: "list[LiveEventStream | AsyncLiveEventStream]"
@@ -240,6 +254,14 @@ class _Storm:
         with self._calm:
             await asyncio.to_thread(self._daemon.restart)
         self._figures.restarts += 1
+
+
+def _counts(streams: "list[LiveEventStream | AsyncLiveEventStream]") -> tuple[int, int]:
+    """How many events the streams have, and how often their connections were made again."""
+    return (
+        sum(len(stream.log) for stream in streams),
+        sum(stream.connection.reconnects for stream in streams),
+    )
 
 
 async def _logged(client: AsyncDevClient, session: SessionHandle, number: int) -> None:

@@ -40,6 +40,8 @@ class Figures:
     """What a chaos run came to.
 
     Attributes:
+        rounds: How often every session had its turns.
+        turns: Turns in all.
         events: Events in the durable logs of the sessions, each of which a stream should have.
         drops: Connections of streams that were lost and made again.
         restarts: How often the daemon's process was replaced by another one.
@@ -59,6 +61,7 @@ class Figures:
     restarts: int = 0
     faults: Counter[str] = field(default_factory=Counter[str])
     copies: int = 0
+    rounds: int = 0
     turns: int = 0
     lost: int = 0
     duplicated: int = 0

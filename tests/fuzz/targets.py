@@ -1,8 +1,12 @@
 """What is fuzzed: the event log, the answers of REST and the acknowledgements, each with what must hold."""
 
+import json
 import random
+import tempfile
+import warnings
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from digitorn.testing import (
@@ -11,6 +15,9 @@ from digitorn.testing import (
     EventLog,
     InvalidPayload,
     LiveEvent,
+    Recording,
+    RecordingDamaged,
+    RecordingError,
     SessionHandle,
     assertions,
 )
@@ -27,6 +34,7 @@ from digitorn.testing._session_protocol import is_snapshot
 from digitorn.testing._socket import read_ack
 from digitorn.testing._turn_result import collect
 from digitorn.testing.builders import SessionBuilder, TurnBuilder, event, payloads
+from digitorn.testing.fakes import FakeDaemon, FakeModel
 from digitorn.testing.fakes._examples import example_of
 from fuzz.mutation import Mutator
 
@@ -199,7 +207,70 @@ def check_ack(command: Command[Any, Any], raw: Any) -> None:
     assert violation.reasons if violation is not None else isinstance(ack, command.ack | CommandError)
 
 
-TARGETS: Final[dict[str, Target]] = {"events": Events(), "answers": Answers(), "acks": Acks()}
+class Recordings:
+    """Recordings, one of whose lines is not what was written."""
+
+    def run(self, chance: random.Random) -> int:
+        mutator = Mutator(chance)
+        lines = _recording()
+        with tempfile.TemporaryDirectory() as folder:
+            # Fewer than of the others, since each is a whole file.
+            count = ROUND // 6
+            for number in range(count):
+                at = chance.randrange(len(lines))
+                # Without its checksum, which would tell of any change.
+                record = {name: value for name, value in json.loads(lines[at]).items() if name != "crc"}
+                changed = mutator.text(mutator.mutated(record)).replace(b"\n", b" ")
+                path = Path(folder) / f"{number}.jsonl"
+                path.write_bytes(
+                    b"".join([*lines[:at], changed, b"\n" * chance.randint(0, 1), *lines[at + 1 :]])
+                )
+                check_recording(path, at)
+        return count
+
+
+def check_recording(path: Path, at: int) -> None:
+    """What is before a line that was changed is read, and damage says where it is."""
+    recording: Recording | None = None
+    refused = ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RecordingDamaged)
+        try:
+            recording = Recording.load(path)
+        except RecordingError as error:
+            refused = str(error)
+    if recording is None:
+        assert str(path) in refused
+        return
+    damage = recording.damage
+    assert damage is None or (damage.reason and damage.line >= at + 1)
+    logs = [recording.log(session) for session in recording.sessions]
+    before = [record["frame"] for record in map(json.loads, _recording()[:at]) if record["record"] == "event"]
+    frames = [frame for log in logs for frame in log.frames]
+    assert before == frames[: len(before)]
+    assert len(recording.exchanges) <= len(_recording())
+    for log in logs:
+        read_all(log)
+
+
+TARGETS: Final[dict[str, Target]] = {
+    "events": Events(),
+    "answers": Answers(),
+    "acks": Acks(),
+    "recordings": Recordings(),
+}
+
+
+@cache
+def _recording() -> tuple[bytes, ...]:
+    """The lines of a recording of a session with a turn."""
+    model = FakeModel().will_call_tool("Bash", {}, result={}).will_stream_text(["a", "b"])
+    with tempfile.TemporaryDirectory() as folder, FakeDaemon(listen=False) as daemon:
+        daemon.add_app("my-app", model=model)
+        path = Path(folder) / "recording.jsonl"
+        with daemon.client() as client, client.record(path):
+            client.send(client.new_session("my-app"), "hi", timeout=10)
+        return tuple(path.read_bytes().splitlines(keepends=True))
 
 
 @cache

@@ -293,3 +293,36 @@ def test_up_to_where_nothing_is_missing() -> None:
     assert log.complete_upto(0) == 3
     log.feed({"type": "token", "seq": 4, "session_id": "s", "payload": {"delta": "a"}})
     assert log.complete_upto(0) == 6
+
+
+def test_numbers_of_snapshots_are_waited_for_once_more_after_a_reconnect() -> None:
+    """A daemon that was restarted gives them to events of the session (contract: events, section 4.2)."""
+    log = EventLog(session_id="s")
+    in_order: list[int] = []
+    log.subscribe_in_order(lambda event, _turn: in_order.append(event.seq))
+    token: dict[str, object] = {"type": "token", "session_id": "s", "payload": {"delta": "a"}}
+    log.feed({**token, "seq": 1, "event_id": "ev-1"})
+    for seq in (2, 3):
+        log.feed({"type": "queue:snapshot", "seq": seq, "session_id": "s", "payload": {}})
+    assert in_order == [1, 2, 3]
+    log.rewind(0)
+    # The join brings what is there once more.
+    log.feed({**token, "seq": 1, "event_id": "ev-1"})
+    log.feed({**token, "seq": 3, "event_id": "ev-3"})
+    assert log.is_holding
+    assert log.has_gap(0)
+    assert log.complete_upto(0) == 1
+    log.feed({**token, "seq": 2, "event_id": "ev-2"})
+    assert in_order == [1, 2, 3, 2, 3]
+    assert not log.has_gap(0)
+    assert log.duplicates == 1
+
+
+def test_what_is_missing_is_still_missing_after_a_reconnect() -> None:
+    log = EventLog(session_id="s")
+    for seq in (1, 4, 6):
+        log.feed({"type": "token", "seq": seq, "session_id": "s", "payload": {"delta": "a"}})
+    log.give_up(4)
+    log.rewind(5)
+    assert log.complete_upto(0) == 1
+    assert log.is_waiting_below(6)

@@ -240,6 +240,10 @@ def test_damage_is_warned_of_or_raised(lines: list[bytes], tmp_path: Path) -> No
         (line_of({"record": "event", "stream": "nobody's", "at": "", "frame": {}}), "KeyError"),
         (line_of({"record": "exchange", "part": "", "exchange": {}}), "it holds no exchange (operation: "),
         (line_of({"record": "exchange", "part": "", "exchange": [1]}), "it holds no exchange ("),
+        (
+            line_of({"record": "stream", "stream": "s", "app_id": "a", "session_id": "s", "since": "1"}),
+            "TypeError: since is '1'",
+        ),
         (line_of({"record": "end", "part": 3}), "TypeError: part is 3"),
         (b"\xff\xfe\n", "it is no JSON"),
         (b"[" * 200_000 + b"\n", "it is no JSON"),

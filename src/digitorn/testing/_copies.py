@@ -25,15 +25,15 @@ class _Numbers:
         self._lowest: list[int] = []
         self._below = 0
 
-    def recognise(self, event: AnyEvent) -> tuple[bool, bool]:
-        """Whether an event with this number is here and can be the same one, and whether the number is new.
+    def recognise(self, event: AnyEvent) -> bool:
+        """Whether an event with this number is here and can be the same one.
 
         A daemon that was restarted gives out the numbers of snapshots, and of what it had not logged, once
         more (contract: events, section 4.2).
         """
         number = event.seq
         if number <= self._below:
-            return True, False
+            return True
         is_new = number not in self._events and number not in self._snapshots
         if protocol.is_snapshot(event):
             is_here = number in self._snapshots
@@ -46,7 +46,7 @@ class _Numbers:
             self._events[number] = event.event_id
         if is_new and self._keep is not None:
             self._forget_lowest(number, self._keep)
-        return is_here, is_new
+        return is_here
 
     def _forget_lowest(self, number: int, keep: int) -> None:
         heapq.heappush(self._lowest, number)
@@ -72,9 +72,9 @@ class Copies:
         self._ids: dict[tuple[str | None, str], None] = {}
         self._numbers: dict[str | None, _Numbers] = {}
 
-    def recognise(self, event: AnyEvent) -> tuple[bool, bool]:
-        """Whether an event is a copy, and whether its number is new."""
-        is_copy, brings_number = False, False
+    def recognise(self, event: AnyEvent) -> bool:
+        """Whether an event is a copy."""
+        is_copy = False
         if event.event_id is not None:
             key = (event.session_id, event.event_id)
             is_copy = key in self._ids
@@ -85,6 +85,5 @@ class Copies:
             numbers = self._numbers.get(event.session_id)
             if numbers is None:
                 numbers = self._numbers[event.session_id] = _Numbers(self.keep)
-            has_its_number, brings_number = numbers.recognise(event)
-            is_copy = is_copy or has_its_number
-        return is_copy, brings_number
+            is_copy = numbers.recognise(event) or is_copy
+        return is_copy

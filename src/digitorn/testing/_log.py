@@ -184,10 +184,10 @@ class EventLog:
                 self._dropped += len(self._foreign) == self.max_events
                 self._foreign.append(event)
                 return None
-            is_copy, brings_number = self._copies.recognise(event)
+            is_copy = self._copies.recognise(event)
             is_row = protocol.is_log_only(event)
             hidden = is_copy or is_row
-            released = self._sequence(event, is_hidden=hidden, brings_number=brings_number)
+            released = self._sequence(event, is_hidden=hidden)
             if is_copy:
                 self._duplicates += 1
             elif is_row:
@@ -566,10 +566,22 @@ class EventLog:
             deliveries = self._deliveries(self._numbers.begin_at(seq))
         self._deliver(deliveries)
 
-    def _sequence(self, event: AnyEvent, *, is_hidden: bool, brings_number: bool) -> list[AnyEvent]:
+    def rewind(self, seq: int) -> None:
+        """Makes those who read in order wait for the numbers behind this one once more.
+
+        A daemon that was restarted gives them to other events than the last process did, and whether it was
+        restarted need not be known. What has come comes again, as copies.
+
+        Args:
+            seq: The number.
+        """
+        with self._lock:
+            self._numbers.rewind(seq)
+
+    def _sequence(self, event: AnyEvent, *, is_hidden: bool) -> list[AnyEvent]:
         """What can be released in order now that an event came; one that is hidden only has a number."""
         mine = None if is_hidden else event
-        if brings_number and self.session_id is not None:
+        if event.is_numbered and self.session_id is not None:
             return self._numbers.arrive(event.seq, mine)
         # Without a number there is no order to keep, and without a session no one order.
         return [] if mine is None else [mine]

@@ -331,13 +331,13 @@ class Recording:
             case "header":
                 urls[_text(record, "part")] = _text(record, "daemon_url")
             case "stream":
-                name = _text(record, "stream")
+                name, since = _text(record, "stream"), _number(record, "since")
                 session = SessionHandle(
                     session_id=_text(record, "session_id"),
                     app_id=_text(record, "app_id"),
                     daemon_url=urls[name.partition(".")[0]],
                 )
-                self._streams[name] = _Stream(session, int(record["since"]))
+                self._streams[name] = _Stream(session, since)
             case "event":
                 self._streams[_text(record, "stream")].frames.append(record["frame"])
             case "exchange":
@@ -359,6 +359,13 @@ class Recording:
 @cache
 def _exchanges() -> TypeAdapter[Exchange]:
     return TypeAdapter(Exchange)
+
+
+def _number(record: Mapping[str, object], name: str) -> int:
+    value = record[name]
+    if not isinstance(value, int):
+        raise TypeError(f"{name} is {value!r}")
+    return value
 
 
 def _text(record: Mapping[str, object], name: str) -> str:

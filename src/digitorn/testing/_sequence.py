@@ -50,7 +50,7 @@ class Sequence(Generic[T]):
         return max(since, self.frontier)
 
     def arrive(self, number: int, item: T | None) -> list[T]:
-        """Takes a number, once, and gives what can be released.
+        """Takes a number and gives what can be released.
 
         Args:
             number: The number.
@@ -83,6 +83,13 @@ class Sequence(Generic[T]):
         self.frontier = number
         self._gaps.clear()
         return released + self._release(self.frontier)
+
+    def rewind(self, number: int) -> None:
+        """Waits for the numbers behind this one as if none of them had come; what is held goes on waiting."""
+        self.frontier = min(self.frontier, number)
+        while self._gaps and self._gaps[-1][1] > self.frontier:
+            first, _ = self._gaps.pop()
+            self.frontier = min(self.frontier, first - 1)
 
     def _release(self, upto: int) -> list[T]:
         released: list[T] = []

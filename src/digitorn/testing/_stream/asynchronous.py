@@ -420,7 +420,9 @@ class AsyncLiveEventStream(StreamBase):
         try:
             async with asyncio.timeout(self._link.left()):
                 await self._handshake()
-                await self._enter(self._rejoin_since())
+                since = self._rejoin_since()
+                self.log.rewind(since)
+                await self._enter(since)
             if self._socket.connected:
                 if self._link.now.restarts > self._restarts_before:
                     # Numbers that the last process gave out need not be those of its log.

@@ -127,7 +127,9 @@ class _Call:
         client = self._scope["client"]
         if client == LOCAL_CLIENT:
             raise CallCut("the connection was cut")
-        self._cut_client(tuple(client))
+        if client is not None:
+            # A connection that has gone meanwhile has no address any more.
+            self._cut_client(tuple(client))
         # To return without an answer on a connection that stands would be a fault of the application.
         await self._gone()
 
