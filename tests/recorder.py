@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -217,10 +217,12 @@ class Talk:
 
 
 @asynccontextmanager
-async def talking(model: FakeModel, **options: Any) -> AsyncGenerator[Talk, None]:
-    """A joined session of an app with a model, on a daemon of its own."""
+async def talking(
+    model: FakeModel, *, tools: Sequence[str] = (), **options: Any
+) -> AsyncGenerator[Talk, None]:
+    """A joined session of an app with a model, on a daemon of its own; without tools it takes any call."""
     with FakeDaemon(**options) as daemon:
-        daemon.add_app(APP, model=model, tools=["Bash"], system_prompt="You help.")
+        daemon.add_app(APP, model=model, tools=list(tools), system_prompt="You help.")
         async with another(daemon) as talk:
             yield talk
 

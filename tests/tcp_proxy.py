@@ -124,11 +124,16 @@ class TcpProxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        accepting = asyncio.current_task()
+        assert accepting is not None
+        self._pumps.add(accepting)
         try:
             back_reader, back_writer = await asyncio.open_connection("127.0.0.1", self._to)
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             writer.close()
             return
+        finally:
+            self._pumps.discard(accepting)
         self._writers |= {writer, back_writer}
         for one, other in ((reader, back_writer), (back_reader, writer)):
             pump = asyncio.create_task(self._pump(one, other))

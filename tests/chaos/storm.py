@@ -259,7 +259,7 @@ class _Storm:
 def _counts(streams: "list[LiveEventStream | AsyncLiveEventStream]") -> tuple[int, int]:
     """How many events the streams have, and how often their connections were made again."""
     return (
-        sum(len(stream.log) for stream in streams),
+        sum(protocol.is_logged(event) for stream in streams for event in stream.log),
         sum(stream.connection.reconnects for stream in streams),
     )
 

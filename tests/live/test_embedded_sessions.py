@@ -297,7 +297,8 @@ async def test_a_session_without_memory_and_tasks_says_so() -> None:
 
 
 async def test_what_fills_the_context_is_counted() -> None:
-    async with talking(FakeModel().will_call_tool("Bash").will_respond_with_text("word " * 100)) as talk:
+    model = FakeModel().will_call_tool("Bash").will_respond_with_text("word " * 100)
+    async with talking(model, tools=["Bash"]) as talk:
         empty = models.ContextBreakdown.from_wire(await talk.get("/context-breakdown"))
         assert (empty.message_count, empty.breakdown.messages, empty.tool_count) == (0, 0, 1)
         assert empty.breakdown.system_prompt > 0

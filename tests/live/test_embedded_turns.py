@@ -145,7 +145,7 @@ async def test_tool_turn() -> None:
 
 async def test_the_model_is_told_what_the_tool_returned() -> None:
     model = FakeModel().will_call_tool("Bash", {"command": "ls"}, result="a.txt").will_respond_with_text("ok")
-    async with talking(model) as talk:
+    async with talking(model, tools=["Bash"]) as talk:
         await talk.run("list")
     first, second = model.requests
     assert [one.role for one in first.messages] == ["user"]

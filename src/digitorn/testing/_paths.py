@@ -20,7 +20,9 @@ def check_path(call: Call[Any]) -> None:
     Raises:
         ValueError: A segment is empty, `.` or `..`, or holds a slash, a backslash or a control character.
     """
-    for segment in call.path.split("/")[1:]:
+    # A final slash that the contract writes is meant.
+    path = call.path[:-1] if call.operation.path.endswith("/") else call.path
+    for segment in path.split("/")[1:]:
         meant = unquote(segment)
         if meant in ("", ".", "..") or _LEADS_AWAY.search(meant):
             raise ValueError(
