@@ -11,7 +11,8 @@ import struct
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+from weakref import WeakSet
 
 from digitorn.testing._loop import BackgroundLoop
 
@@ -32,7 +33,8 @@ class TcpProxy:
         self._loop = BackgroundLoop("tcp-proxy")
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
-        self._pumps: set[asyncio.Task[None]] = set()
+        self._opened: WeakSet[asyncio.WriteTransport] = WeakSet()
+        self._pumps: set[asyncio.Task[Any]] = set()
         self._flows: asyncio.Event | None = None
         self._bytes_per_second: float | None = None
         self.port = 0
@@ -96,11 +98,14 @@ class TcpProxy:
     async def _stop(self) -> None:
         if self._server is not None:
             self._server.close()
-        await self._end(reset=False)
         for pump in list(self._pumps):
             pump.cancel()
         if self._pumps:
             await asyncio.wait(self._pumps)
+        # One that is closed stays open until its peer has read what was sent, which it may never do.
+        for transport in list(self._opened):
+            transport.abort()
+        await asyncio.sleep(0)
 
     async def _set_flow(self, *, flows: bool) -> None:
         assert self._flows is not None
@@ -127,6 +132,7 @@ class TcpProxy:
         accepting = asyncio.current_task()
         assert accepting is not None
         self._pumps.add(accepting)
+        self._opened.add(writer.transport)
         try:
             back_reader, back_writer = await asyncio.open_connection("127.0.0.1", self._to)
         except (OSError, asyncio.CancelledError):
@@ -134,6 +140,7 @@ class TcpProxy:
             return
         finally:
             self._pumps.discard(accepting)
+        self._opened.add(back_writer.transport)
         self._writers |= {writer, back_writer}
         for one, other in ((reader, back_writer), (back_reader, writer)):
             pump = asyncio.create_task(self._pump(one, other))
