@@ -98,9 +98,11 @@ class TcpProxy:
     async def _stop(self) -> None:
         if self._server is not None:
             self._server.close()
-        for pump in list(self._pumps):
-            pump.cancel()
-        if self._pumps:
+        # What was accepted just now has not begun yet.
+        await asyncio.sleep(0)
+        while self._pumps:
+            for pump in self._pumps:
+                pump.cancel()
             await asyncio.wait(self._pumps)
         # One that is closed stays open until its peer has read what was sent, which it may never do.
         for transport in list(self._opened):

@@ -6,10 +6,11 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 from chaos.asynchronous.talking import talk as async_talk
@@ -18,6 +19,7 @@ from chaos.tally import Figures, Talk
 from digitorn.testing import (
     AsyncDevClient,
     AsyncLiveEventStream,
+    DaemonUnreachable,
     EventLog,
     LiveEventStream,
     RetryPolicy,
@@ -168,9 +170,9 @@ class _Storm:
                 for what, hits in faults:
                     self._figures.faults[what] += hits.hits
                 self._figures.faults += self._weather
-                await asyncio.gather(*(stream.fill_gaps() for stream in theirs))
+                await asyncio.gather(*(_filled(stream.fill_gaps) for stream in theirs))
                 for stream in mine:
-                    await asyncio.to_thread(stream.fill_gaps)
+                    await _filled(partial(asyncio.to_thread, stream.fill_gaps))
                 for each, one in zip(streams, told, strict=True):
                     self._figures.add(one)
                     self._figures.drops += each.connection.reconnects
@@ -262,6 +264,18 @@ def _counts(streams: "list[LiveEventStream | AsyncLiveEventStream]") -> tuple[in
         sum(protocol.is_logged(event) for stream in streams for event in stream.log),
         sum(stream.connection.reconnects for stream in streams),
     )
+
+
+async def _filled(fill: Callable[[], Awaitable[object]]) -> None:
+    """Fills gaps; asked by hand, a stream does so once, and its connection may be one that was cut."""
+    for attempt in range(5):
+        try:
+            await fill()
+        except DaemonUnreachable:
+            if attempt == 4:
+                raise
+        else:
+            return
 
 
 async def _logged(client: AsyncDevClient, session: SessionHandle, number: int) -> None:
