@@ -46,7 +46,7 @@ class DaemonKind:
 ASYNC_DAEMONS = (DaemonKind("A", listens=True), DaemonKind("B", listens=False))
 """What the asynchronous face is tested on."""
 
-DAEMONS = (DaemonKind("B", listens=True),)
+DAEMONS = (DaemonKind("B", listens=True), DaemonKind("A", listens=False))
 """What the blocking face is tested on. One core is behind both faces, so that every combination on each would
 cost several times as much and tell nothing new."""
 

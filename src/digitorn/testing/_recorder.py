@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 try:
     import fcntl
 except ImportError:  # pragma: no cover - Windows, where one process writes a recording
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment] # a module that is not there
 
 _logger = logging.getLogger("digitorn.testing")
 _NEWLINE: Final = b"\n"
@@ -137,7 +137,7 @@ class Recorder:
         record: dict[str, object] = {"record": "event", "stream": stream, "at": _now()}
         try:
             # Frames are JSON values; whatever else somebody feeds is told of below.
-            line = line_of({**record, "frame": redactor.json(frame)})  # type: ignore[arg-type]
+            line = line_of({**record, "frame": redactor.json(frame)})  # type: ignore[arg-type] # JSON
         except (ValueError, TypeError, RecursionError) as error:
             line = line_of({**record, "frame": f"not recorded: {type(error).__name__}"})
         self._put(line)

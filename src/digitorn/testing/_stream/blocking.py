@@ -533,7 +533,7 @@ def _deliver(
                 except BaseException as error:  # noqa: BLE001 - test runners fail a test with any of these
                     report(callback, error)
         # What is still bound would be held.
-        callbacks = callback = event = None  # type: ignore[assignment]
+        callbacks = callback = event = None  # type: ignore[assignment] # let go
 
 
 async def _close_inner(inner: AsyncLiveEventStream, deliveries: "queue.SimpleQueue[AnyEvent | None]") -> None:
