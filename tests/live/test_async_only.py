@@ -80,13 +80,12 @@ async def _chat(client: AsyncDevClient, session: SessionHandle) -> str:
     return (await client.send(session, "hi", timeout=10)).content
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_client_goes_from_one_event_loop_to_the_next(
     daemon: FakeDaemon, model: FakeModel, session: SessionHandle
 ) -> None:
     model.will_respond_with_text("hello", times=None)
     _on_two_loops(daemon, session)
-    # What was left open on the first of them goes now.
+    # Were anything left open on the first of them, the collector would warn of it now.
     gc.collect()
 
 

@@ -6,7 +6,7 @@ here bound them all together by `_clock.until`.
 
 import math
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
@@ -132,6 +132,14 @@ class _AsyncBody(httpx.AsyncByteStream):
                 await close()
 
 
+async def _close_with_the_loop(pool: httpcore.AsyncConnectionPool) -> AsyncGenerator[None]:
+    """Once begun, an event loop that ends runs it to its end, and so closes what nobody has closed."""
+    try:
+        yield
+    finally:
+        await pool.aclose()
+
+
 class AsyncHttp(httpx.AsyncBaseTransport):
     """Carries asynchronous REST calls.
 
@@ -147,9 +155,13 @@ class AsyncHttp(httpx.AsyncBaseTransport):
             keepalive_expiry=_IDLE_SECONDS,
             network_backend=_AsyncNetwork(),
         )
+        self._closing: AsyncGenerator[None] | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Sends a request; its answer is read later."""
+        if self._closing is None:
+            self._closing = _close_with_the_loop(self._pool)
+            await anext(self._closing)
         with _as_httpx():
             answer = await self._pool.handle_async_request(_request(request))
         assert isinstance(answer.stream, AsyncIterable)
@@ -161,8 +173,9 @@ class AsyncHttp(httpx.AsyncBaseTransport):
         )
 
     async def aclose(self) -> None:
-        """Closes the connections."""
-        await self._pool.aclose()
+        """Closes the connections. The event loop does it at its end, if nobody did."""
+        if self._closing is not None:
+            await self._closing.aclose()
 
 
 # --- blocking

@@ -95,6 +95,12 @@ class _BoundedWebSocket(aiohttp.ClientWebSocketResponse):
         self.owner.check(message)
         return message
 
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """What carries the connection, as long as it stands."""
+        connection = self._response.connection
+        return None if connection is None else connection.transport
+
     def abort(self) -> None:
         """Ends the connection without a goodbye; nothing is waited for."""
         self._response.close()
@@ -112,6 +118,7 @@ class Connections:
         self._options = options
         self._on_oversize = on_oversize
         self._opened: list[_BoundedWebSocket] = []
+        self._transports: list[asyncio.Transport] = []
         tracing = aiohttp.TraceConfig()
         tracing.on_request_redirect.append(_refuse_redirect)
         self.http = aiohttp.ClientSession(
@@ -125,6 +132,8 @@ class Connections:
         made = _BoundedWebSocket(*arguments, **options)
         made.owner = self
         self._opened.append(made)
+        if made.transport is not None:
+            self._transports.append(made.transport)
         return made
 
     def check(self, message: aiohttp.WSMessage) -> None:
@@ -145,6 +154,9 @@ class Connections:
             if not one.closed:
                 one.abort()
         await self.http.close()
+        for transport in self._transports:
+            # One of TLS waits for the peer's goodbye, longer than the event loop may run.
+            transport.abort()
 
 
 def _check_message(message: aiohttp.WSMessage, connection: ConnectionOptions) -> None:
