@@ -9,8 +9,11 @@ from digitorn.testing import (
     AsyncDevClient,
     AsyncLiveEventStream,
     CallbackFailed,
+    ClientClosed,
+    DaemonUnreachable,
     EventPayload,
     LiveEvent,
+    RetryPolicy,
     SessionHandle,
     StreamClosed,
     WrongEventLoop,
@@ -140,3 +143,36 @@ def test_a_client_is_used_on_one_event_loop_at_a_time(
             assert await _chat(client, session) == "hello"
 
     asyncio.run(here())
+
+
+async def test_a_call_that_is_cancelled_at_any_moment_leaves_no_connection_open(
+    daemon: FakeDaemon,
+) -> None:
+    for steps in range(40):
+        async with daemon.async_client() as client:
+            # Two connections stand idle, and the daemon closes them: the next call clears them away.
+            await asyncio.gather(client.list_sessions("my-app"), client.list_sessions("my-app"))
+            daemon.drop_connections()
+            call = asyncio.create_task(client.list_sessions("my-app"))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            call.cancel()
+            await asyncio.wait([call])
+    # The collector would warn of it now.
+    gc.collect()
+
+
+async def test_a_client_that_is_closed_in_the_middle_of_a_call_leaves_no_connection_open(
+    daemon: FakeDaemon,
+) -> None:
+    for steps in range(40):
+        client = daemon.async_client(retries=RetryPolicy(attempts=1))
+        call = asyncio.create_task(client.list_sessions("my-app"))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await client.aclose()
+        await asyncio.wait([call])
+        if call.exception() is not None:
+            with pytest.raises((ClientClosed, DaemonUnreachable)):
+                await call
+    gc.collect()

@@ -74,8 +74,10 @@ def _request(request: httpx.Request) -> httpcore.Request:
 
 
 class _AsyncStream(httpcore.AsyncNetworkStream):
-    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+    def __init__(self, inner: httpcore.AsyncNetworkStream, network: "_AsyncNetwork") -> None:
         self._inner = inner
+        self._network = network
+        network.opened.add(self)
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         return await self._inner.read(max_bytes, _within(timeout, httpcore.ReadTimeout))
@@ -84,20 +86,28 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         await self._inner.write(buffer, _within(timeout, httpcore.WriteTimeout))
 
     async def aclose(self) -> None:
+        self._network.opened.discard(self)
         await self._inner.aclose()
 
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
         limit = _within(timeout, httpcore.ConnectTimeout)
-        return _AsyncStream(await self._inner.start_tls(ssl_context, server_hostname, limit))
+        encrypted = await self._inner.start_tls(ssl_context, server_hostname, limit)
+        # It takes this one along when it is closed.
+        self._network.opened.discard(self)
+        return _AsyncStream(encrypted, self._network)
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
 
 
 class _AsyncNetwork(httpcore.AsyncNetworkBackend):
+    """Knows what is open: the pool forgets connections whose call is cancelled while it clears them away."""
+
     def __init__(self) -> None:
+        self.opened: set[_AsyncStream] = set()
+        self._is_closed = False
         # It is declared as one of two, of which one is for machines without anyio.
         self._inner = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
 
@@ -110,10 +120,20 @@ class _AsyncNetwork(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         limit = _within(timeout, httpcore.ConnectTimeout)
-        return _AsyncStream(await self._inner.connect_tcp(host, port, limit, local_address, socket_options))
+        connected = await self._inner.connect_tcp(host, port, limit, local_address, socket_options)
+        stream = _AsyncStream(connected, self)
+        if self._is_closed:
+            await stream.aclose()
+            raise httpcore.ConnectError("the client was closed meanwhile")
+        return stream
 
     async def sleep(self, seconds: float) -> None:
         await self._inner.sleep(seconds)
+
+    async def aclose(self) -> None:
+        self._is_closed = True
+        while self.opened:
+            await self.opened.pop().aclose()
 
 
 class _AsyncBody(httpx.AsyncByteStream):
@@ -132,12 +152,17 @@ class _AsyncBody(httpx.AsyncByteStream):
                 await close()
 
 
-async def _close_with_the_loop(pool: httpcore.AsyncConnectionPool) -> AsyncGenerator[None]:
+async def _close_with_the_loop(
+    pool: httpcore.AsyncConnectionPool, network: _AsyncNetwork
+) -> AsyncGenerator[None]:
     """Once begun, an event loop that ends runs it to its end, and so closes what nobody has closed."""
     try:
         yield
     finally:
-        await pool.aclose()
+        try:
+            await pool.aclose()
+        finally:
+            await network.aclose()
 
 
 class AsyncHttp(httpx.AsyncBaseTransport):
@@ -148,19 +173,20 @@ class AsyncHttp(httpx.AsyncBaseTransport):
     """
 
     def __init__(self, tls: ssl.SSLContext | None) -> None:
+        self._network = _AsyncNetwork()
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls,
             max_connections=_MOST_CONNECTIONS,
             max_keepalive_connections=_MOST_IDLE,
             keepalive_expiry=_IDLE_SECONDS,
-            network_backend=_AsyncNetwork(),
+            network_backend=self._network,
         )
         self._closing: AsyncGenerator[None] | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Sends a request; its answer is read later."""
         if self._closing is None:
-            self._closing = _close_with_the_loop(self._pool)
+            self._closing = _close_with_the_loop(self._pool, self._network)
             await anext(self._closing)
         with _as_httpx():
             answer = await self._pool.handle_async_request(_request(request))
