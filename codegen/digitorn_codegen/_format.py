@@ -3,34 +3,39 @@
 import ast
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
 
 from ._errors import OutputError
 
-_RULES = ["--isolated", "--quiet", "--target-version", "py311", "--line-length", "110"]
+_RULES = ["--isolated", "--quiet", "--no-cache", "--target-version", "py311", "--line-length", "110"]
 
 
-def format_source(name: str, source: str) -> str:
-    """Formatted source with sorted, used imports.
+def format_sources(sources: Mapping[Path, str]) -> dict[Path, str]:
+    """Formatted sources with sorted, used imports.
+
+    Args:
+        sources: The text of each file, by the path that it will have.
 
     Raises:
-        OutputError: ruff cannot read it, which means that a name of the contract was not made safe.
+        OutputError: ruff cannot read one, which means that a name of the contract was not made safe.
     """
-    fixes = ["check", *_RULES, "--select", "I,F401,UP,RUF022", "--fix-only", "--stdin-filename", name, "-"]
-    for arguments in (fixes, ["format", *_RULES, "--stdin-filename", name, "-"]):
-        ran = subprocess.run(
-            [sys.executable, "-m", "ruff", *arguments],
-            input=source,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if ran.returncode != 0:
-            verify(name, source)
-            raise OutputError(
-                f"{name}: ruff {arguments[0]} failed: {ran.stderr.strip() or ran.stdout.strip()}"
-            )
-        source = ran.stdout
-    return source
+    with tempfile.TemporaryDirectory() as folder:
+        # In folders of their own: several may have one name.
+        written = {Path(folder, str(number), path.name): path for number, path in enumerate(sources)}
+        for file, path in written.items():
+            file.parent.mkdir()
+            file.write_text(sources[path], encoding="utf-8", newline="\n")
+        for arguments in (["check", "--select", "I,F401,UP,RUF022", "--fix-only"], ["format"]):
+            command = [sys.executable, "-m", "ruff", *arguments, *_RULES, folder]
+            ran = subprocess.run(command, capture_output=True, text=True, check=False)
+            if ran.returncode != 0:
+                for path, source in sources.items():
+                    verify(path.name, source)
+                said = ran.stderr.strip() or ran.stdout.strip()
+                raise OutputError(f"ruff {arguments[0]} failed: {said}")
+        return {path: file.read_text(encoding="utf-8") for file, path in written.items()}
 
 
 def verify(name: str, source: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import _stamp, _twin
 from ._errors import SettingsError
-from ._format import format_source, verify
+from ._format import format_sources, verify
 from ._settings import Settings, Twin
 
 Report = Callable[[str], None]
@@ -48,14 +48,16 @@ def render(settings: Settings, report: Report = lambda _: None) -> Rendered:
     header = f"{_stamp.MARK} from {title} ({contract.digest}); do not edit.\n"
     classes = _emit_models.emit(contract, settings.package, lambda warning: report(str(warning)))
     modules = {**classes, **_emit_stubs.emit(contract)}
-    files: dict[Path, str] = {}
+    sources = {settings.out / "_runtime.py": _emit_stubs.runtime()}
     for name, source in modules.items():
         doc = _emit_models.DOCSTRINGS.get(name)
-        text = f'"""{doc}"""\n\n{source}' if doc else source
-        files[settings.out / f"{name}.py"] = header + format_source(f"{name}.py", text)
-    files[settings.out / "_runtime.py"] = header + format_source("_runtime.py", _emit_stubs.runtime())
+        sources[settings.out / f"{name}.py"] = f'"""{doc}"""\n\n{source}' if doc else source
+    headers = dict.fromkeys(sources, header)
     for twin in settings.twins:
-        files.update(_render_twin(twin))
+        twins = _render_twin(twin)
+        sources.update(twins)
+        headers.update(dict.fromkeys(twins, _twin_header(twin)))
+    files = {path: headers[path] + text for path, text in format_sources(sources).items()}
     for path, text in files.items():
         verify(path.name, text)
     return Rendered(dict(sorted(files.items())), contract.files)
@@ -64,13 +66,15 @@ def render(settings: Settings, report: Report = lambda _: None) -> Rendered:
 def _render_twin(twin: Twin) -> dict[Path, str]:
     if not twin.source.is_dir():
         raise SettingsError(f"the twin's source {twin.source} is no folder")
-    source = Path(os.path.relpath(twin.source, twin.out)).as_posix()
-    header = f"{_stamp.MARK} from {source}; do not edit.\n"
     return {
-        twin.out / file.name: header
-        + format_source(file.name, _twin.translate(file.read_text(encoding="utf-8"), twin.names))
+        twin.out / file.name: _twin.translate(file.read_text(encoding="utf-8"), twin.names)
         for file in sorted(twin.source.glob("*.py"))
     }
+
+
+def _twin_header(twin: Twin) -> str:
+    source = Path(os.path.relpath(twin.source, twin.out)).as_posix()
+    return f"{_stamp.MARK} from {source}; do not edit.\n"
 
 
 def generate(settings: Settings, report: Report = lambda _: None) -> list[Path]:
