@@ -4,7 +4,6 @@ import importlib
 import itertools
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from digitorn_codegen import Settings, generate
+from strict_mypy import Complaint, StrictMypy
 
 TOY = Path(__file__).parent / "toy"
 
@@ -89,6 +89,7 @@ class Client:
 
     settings: Settings
     warnings: tuple[str, ...]
+    mypy: StrictMypy
 
     def module(self, name: str) -> Any:
         """One of its modules."""
@@ -103,28 +104,23 @@ class Client:
         """The kinds of its warnings."""
         return {text.partition(":")[0] for text in self.warnings}
 
-    def mypy(self) -> str:
+    def complaints(self) -> list[Complaint]:
         """What strict mypy has to say about it."""
-        ran = subprocess.run(
-            [
-                *(sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=cache"),
-                *("-p", self.settings.package),
-            ],
-            cwd=self.settings.out.parent,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        return "" if ran.returncode == 0 else ran.stdout
+        return self.mypy.complaints("-p", self.settings.package, folder=self.settings.out.parent)
 
 
 Make = Callable[[Mapping[str, object]], Client]
 _numbers = itertools.count()
 
 
+@pytest.fixture(scope="session")
+def strict_mypy(tmp_path_factory: pytest.TempPathFactory) -> StrictMypy:
+    """Strict mypy over generated code."""
+    return StrictMypy(tmp_path_factory.mktemp("mypy"))
+
+
 @pytest.fixture(scope="module")
-def make(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make]:
+def make(tmp_path_factory: pytest.TempPathFactory, strict_mypy: StrictMypy) -> Iterator[Make]:
     """Makes clients of documents."""
     added: list[str] = []
 
@@ -139,7 +135,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make]:
         sys.path.insert(0, str(folder / "out"))
         added.append(str(folder / "out"))
         importlib.invalidate_caches()
-        return Client(settings, tuple(warnings))
+        return Client(settings, tuple(warnings), strict_mypy)
 
     yield client
     for entry in added:

@@ -1,16 +1,14 @@
 """Builders of payloads: examples that fit, and members that are typed."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from codegen.test_generate import run_in_package
 from digitorn_codegen import ContractError, Settings, generate
+from strict_mypy import StrictMypy
 
 Edit = Callable[[str, str, str], None]
 
@@ -117,7 +115,7 @@ def test_names_that_python_or_the_module_needs(toy: Settings) -> None:
     assert (name, members["class"], members["built"], members["str"]) == ("Built", "a", "b", "c")
 
 
-def test_builders_are_typed(toy: Settings, tmp_path: Path) -> None:
+def test_builders_are_typed(toy: Settings, strict_mypy: StrictMypy) -> None:
     generate(toy)
     (toy.out.parent / "__init__.py").touch()
     use = toy.out.parent.parent / "use.py"
@@ -128,25 +126,8 @@ def test_builders_are_typed(toy: Settings, tmp_path: Path) -> None:
         "builders.toy_moved(x='1')\n"
         "builders.toy_moved(hwo='jump')\n"
     )
-    ran = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "mypy",
-            "--strict",
-            "--config-file=",
-            "--cache-dir",
-            str(tmp_path / "c"),
-            "use.py",
-        ],
-        cwd=use.parent,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    lines = [line.split(":")[1] for line in ran.stdout.splitlines() if ": error:" in line]
-    assert lines == ["3", "4", "5"], ran.stdout
+    found = strict_mypy.complaints("use.py", folder=use.parent)
+    assert [one.line for one in found] == [3, 4, 5], found
 
 
 def test_the_members_of_the_envelope_that_go_with_an_event(toy: Settings, edit: Edit) -> None:

@@ -200,7 +200,7 @@ def test_an_heir_is_a_class_of_its_base_where_python_allows_it(client: Client) -
 
 
 def test_the_client_is_strictly_typed(client: Client) -> None:
-    assert client.mypy() == ""
+    assert client.complaints() == []
 
 
 def test_percent_encoded_references_and_parameters_of_the_path(client: Client) -> None:
@@ -217,7 +217,7 @@ def test_a_document_without_operations(make: Make) -> None:
     client = make(document({}))
     client.module("rest").Api(None)
     assert client.module("operations").OPERATIONS == ()
-    assert client.mypy() == ""
+    assert client.complaints() == []
 
 
 def test_path_items_in_files_of_their_own(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_numbered_names_are_warned_of(client: Client) -> None:
 
 
 def test_the_client_with_all_these_names_is_strictly_typed(client: Client) -> None:
-    assert client.mypy() == ""
+    assert client.complaints() == []
 
 
 def test_members_called_like_methods_of_classes_round_trip(client: Client) -> None:

@@ -53,7 +53,7 @@ class Blocking:
     """The client that blocks, on a thread."""
 
     def __init__(self, **settings: Any) -> None:
-        self.client = openai.OpenAI(**settings)
+        self.client = openai.OpenAI(http_client=openai.DefaultHttpxClient(verify=False), **settings)
 
     async def complete(self, **options: Any) -> ChatCompletion:
         create: Callable[..., ChatCompletion] = self.client.chat.completions.create
@@ -82,7 +82,7 @@ class Asynchronous:
     """The asynchronous client."""
 
     def __init__(self, **settings: Any) -> None:
-        self.client = openai.AsyncOpenAI(**settings)
+        self.client = openai.AsyncOpenAI(http_client=openai.DefaultAsyncHttpxClient(verify=False), **settings)
 
     async def complete(self, **options: Any) -> ChatCompletion:
         return cast("ChatCompletion", await self.client.chat.completions.create(**request(options)))

@@ -5,6 +5,7 @@ import re
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, ClassVar, Final, Generic, Literal, Protocol, Self, TypeAlias, TypeGuard, TypeVar, cast
 from urllib.parse import quote, urlencode
 
@@ -111,7 +112,16 @@ class Model(BaseModel):
 
 def names_secret(name: str) -> bool:
     """Whether a text that goes by a name is a secret."""
+    # A name that is very long comes once, and would fill the cache.
+    return _short_names_secret(name) if len(name) <= _SHORT else _is_secret_name(name)
+
+
+def _is_secret_name(name: str) -> bool:
     return _SECRET_NAME.search(_CAMEL.sub("_", name).lower().replace("-", "_")) is not None
+
+
+_SHORT = 64
+_short_names_secret = lru_cache(maxsize=4096)(_is_secret_name)
 
 
 def complete(model: type[BaseModel]) -> None:
