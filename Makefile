@@ -29,7 +29,8 @@ demo: $(STAMP)
 	@$(BIN)/python docs/examples/demo.py
 
 test: check
-	$(BIN)/python -m pytest -n 2 -q
+	# More workers than cores: half of the time of a live test is waiting for what comes.
+	$(BIN)/python -m pytest -n 4 -q
 
 check: lint types
 	$(BIN)/digitorn-codegen check
