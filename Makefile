@@ -28,8 +28,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	@$(BIN)/python docs/examples/demo.py
 
+# More workers than cores: half of the time of a live test is waiting for what comes.
 test: check
-	# More workers than cores: half of the time of a live test is waiting for what comes.
 	$(BIN)/python -m pytest -n 4 -q
 
 check: lint types
