@@ -323,7 +323,13 @@ async def test_an_abort_ends_a_drained_turn_as_cancelled_too() -> None:
         await occupy(talk)
         accepted = await talk.send("next")
         await release(talk)
-        await talk.recorder.wait_for("token")
+        # The turn before has tokens too.
+        await talk.recorder.until(
+            lambda frames: (
+                ("token", accepted["correlation_id"])
+                in [(one["type"], one.get("correlation_id")) for one in frames]
+            )
+        )
         await talk.act("/abort")
         assert await ended(talk.recorder, accepted["correlation_id"]) == "interrupted"
         assert talk.recorder.turn(accepted["correlation_id"])[-2:] == ["message_cancelled", "turn_terminal"]

@@ -1,5 +1,6 @@
 """The interpreter exits whatever is open, and whoever waits."""
 
+import os
 import subprocess
 import sys
 import time
@@ -88,6 +89,8 @@ def test_the_interpreter_exits_with_everything_open(script: str, tmp_path: Path)
         text=True,
         timeout=_SECONDS,
         check=False,
+        # In development mode Python tells what was left open, and here everything was.
+        env={**os.environ, "PYTHONDEVMODE": ""},
     )
     now = time.time()
     assert (ended.returncode, ended.stderr) == (7, "")

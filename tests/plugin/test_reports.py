@@ -206,7 +206,7 @@ def test_a_client_that_tests_share_is_reported_by_what_each_did(
     result.assert_outcomes(passed=1, failed=3)
     found = folders(pytester.path / "out")
     asked = {
-        # The stream reads the log on its own.
+        # The stream reads the log on its own. The types of JSON leave open that a query is pairs.
         name: [dict(one["query"])["q"] for one in lines(file) if one["operation"] == "search_sessions"]  # type: ignore[call-overload]
         for name, folder in found.items()
         for file in folder.glob("exchanges-*.jsonl")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
+from ._backoff import Backoff, check_ranges
 from ._errors import (
     ApiError,
     DaemonUnreachable,
@@ -31,7 +32,7 @@ _GONE: Final = (200, 404)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
+class RetryPolicy(Backoff):
     """When a REST call is sent again.
 
     That is when no daemon answers, on 429 and on 5xx, and only if a second sending does no more than the
@@ -61,31 +62,12 @@ class RetryPolicy:
     attempt_timeout: float | None = None
 
     def __post_init__(self) -> None:
-        limit = math.inf if self.attempt_timeout is None else self.attempt_timeout
-        for name, value, least, most in (
+        Backoff.__post_init__(self)
+        check_ranges(
             ("attempts", self.attempts, 1, math.inf),
-            ("first_pause", self.first_pause, 0, math.inf),
-            ("growth", self.growth, 1, math.inf),
-            ("longest_pause", self.longest_pause, 0, math.inf),
-            ("jitter", self.jitter, 0, 1),
             ("longest_retry_after", self.longest_retry_after, 0, math.inf),
-            ("attempt_timeout", limit, 0.001, math.inf),
-        ):
-            if not least <= value <= most:
-                raise ValueError(f"{name} must be {least:g} to {most:g}, not {value!r}")
-
-    def pause(self, made: int, chance: float) -> float:
-        """Seconds to wait before the next attempt.
-
-        Args:
-            made: How many attempts there were.
-            chance: A random number, 0 to 1.
-        """
-        try:
-            whole = min(self.first_pause * self.growth ** (made - 1), self.longest_pause)
-        except OverflowError:
-            whole = self.longest_pause
-        return whole * (1 - self.jitter * chance)
+            ("attempt_timeout", self.attempt_timeout, 0.001, math.inf),
+        )
 
 
 class Attempts:

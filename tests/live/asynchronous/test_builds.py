@@ -42,7 +42,7 @@ async def test_an_open_stream_has_what_was_before(
 async def test_a_stream_that_is_opened_while_text_is_written(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle, daemon: FakeDaemon
 ) -> None:
-    model.will_stream_text(["a", "b", "c"], delay=0.05)
+    model.will_stream_text(["a", "b", "c"], delay=0.5)
     turn = await client.start_turn(session, "go")
     await turn.wait_for(Token, timeout=10)
     async with await client.open_event_stream(session) as stream:

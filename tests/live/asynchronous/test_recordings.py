@@ -24,10 +24,19 @@ from digitorn.testing.fakes import FakeDaemon, FakeModel
 from live.faces import inner
 
 
+_OF_A_ROW = ("event_id", "op_id", "op_type", "op_state", "op_parent_id")
+"""Members of the envelope that a row of the log has in its payload too (contract: events, section 4.1)."""
+
+
 def own(events: list[LiveEvent[EventPayload]]) -> list[tuple[int, str, str | None, object]]:
-    """What of some events does not depend on the connection they came over."""
+    """What of some events does not depend on how they came."""
     return [
-        (event.seq, event.type, event.correlation_id, event.payload)
+        (
+            event.seq,
+            event.type,
+            event.correlation_id,
+            {name: value for name, value in event.payload.to_wire().items() if name not in _OF_A_ROW},
+        )
         for event in events
         if event.is_numbered and not is_snapshot(event)
     ]

@@ -43,7 +43,7 @@ def test_an_open_stream_has_what_was_before(
 def test_a_stream_that_is_opened_while_text_is_written(
     client: DevClient, model: FakeModel, session: SessionHandle, daemon: FakeDaemon
 ) -> None:
-    model.will_stream_text(["a", "b", "c"], delay=0.05)
+    model.will_stream_text(["a", "b", "c"], delay=0.5)
     turn = client.start_turn(session, "go")
     turn.wait_for(Token, timeout=10)
     with client.open_event_stream(session) as stream:

@@ -513,10 +513,12 @@ class AsyncLiveEventStream(StreamBase):
     async def _close_gaps(self) -> None:
         """Gives a missing number a moment to come, asks the daemon's log for it, and goes on without it."""
         while self.log.is_holding and self.log.closed is None:
-            newest, passed, has_read = self.log.highest_number, 0.0, False
-            for moment in protocol.SETTLE_SECONDS:
-                await asyncio.sleep(moment - passed)
-                passed = moment
+            newest, noticed, has_read = self.log.highest_number, time.monotonic(), False
+            for moment in (*protocol.SETTLE_SECONDS, protocol.SETTLED_SECONDS[-1]):
+                if moment > protocol.SETTLE_SECONDS[-1] and has_read and self._has_stood_since(noticed):
+                    # What was sent meanwhile would have come.
+                    break
+                await asyncio.sleep(max(0.0, noticed + moment - time.monotonic()))
                 if not self.log.is_holding:
                     return
                 try:
@@ -531,6 +533,10 @@ class AsyncLiveEventStream(StreamBase):
                     _logger.warning("session %s: gaps could not be filled: %s", self.session_id, error)
             if has_read:
                 self.log.give_up(newest)
+
+    def _has_stood_since(self, moment: float) -> bool:
+        """Whether nothing that was sent while the connection was not there is still on its way to the log."""
+        return self._turns.joined and self._joined_at < moment - protocol.VISIBLE_SECONDS
 
     def _settle(self) -> None:
         """Reads the log behind a join, now and when everything that was sent before the join is visible."""
@@ -921,9 +927,11 @@ class AsyncLiveEventStream(StreamBase):
         elif self.log.has_gap(self._complete):
             await self._fill_gaps_at_last()
         patience = time.monotonic() + protocol.VISIBLE_SECONDS
-        while self._lacks(correlation_id) and time.monotonic() < patience and self.log.closed is None:
+        is_visible = False
+        while self._lacks(correlation_id) and not is_visible and self.log.closed is None:
             # A join right behind the message: its first rows may not be visible yet. Or a last piece of text.
             await asyncio.sleep(protocol.SETTLE_SECONDS[0])
+            is_visible = time.monotonic() >= patience
             await self._fill_gaps_at_last()
         # No further: what is missing behind it may belong to the next turn, and still come.
         self.log.give_up(self._last_of(correlation_id))
@@ -1011,13 +1019,17 @@ class AsyncLiveEventStream(StreamBase):
             self.log.subscribe(backlog.put, (type,))
             self._callbacks.append(kept)
             self._inboxes.append(arrived)
-            delivering = self._spawn(_deliver(arrived, weakref.ref(kept), weakly(self.report)))
-            self._deliveries.add(delivering)
-            # Of its own, since the stream's may be gone by then.
-            delivering.add_done_callback(self._deliveries.discard)
+            self._deliver(_deliver(arrived, weakref.ref(kept), weakly(self.report)))
             return callback
 
         return register
+
+    def _deliver(self, delivery: Coroutine[Any, Any, None]) -> None:
+        """Runs what hands something to code of the user; an end of the stream waits for it, within bounds."""
+        task = self._spawn(delivery)
+        self._deliveries.add(task)
+        # Of its own, since the stream's may be gone by then.
+        task.add_done_callback(self._deliveries.discard)
 
     def report(self, callback: object, error: BaseException) -> None:
         """Reports a callback that raised."""
@@ -1044,7 +1056,7 @@ class AsyncLiveEventStream(StreamBase):
         """Decides what came; by the time it is done, what came with its resolution is no longer open."""
         undecided, self._undecided = self._undecided, {}
         for request, turn in undecided.values():
-            self._spawn(self._decide(request, turn))
+            self._deliver(self._decide(request, turn))
 
     async def _decide(self, request: PendingApproval, turn: str | None) -> None:
         policy = await self._approvals.policy(self.session_id, turn)

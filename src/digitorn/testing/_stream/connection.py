@@ -8,13 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from .._backoff import Backoff, check_ranges
+
 ConnectionState: TypeAlias = Literal["new", "connecting", "joined", "reconnecting", "closed"]
 """`new` before the start, `connecting` up to the first join, `joined` while events come, `reconnecting` from
 a loss to the next join, `closed` for good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReconnectPolicy:
+class ReconnectPolicy(Backoff):
     """How a stream makes a lost connection again.
 
     Attributes:
@@ -38,28 +40,11 @@ class ReconnectPolicy:
     silence: float = 16.0
 
     def __post_init__(self) -> None:
-        give_up_after = math.inf if self.give_up_after is None else self.give_up_after
-        for name, value, least, most in (
-            ("first_pause", self.first_pause, 0, math.inf),
-            ("growth", self.growth, 1, 100),
-            ("longest_pause", self.longest_pause, 0, math.inf),
-            ("jitter", self.jitter, 0, 1),
-            ("give_up_after", give_up_after, 0, math.inf),
+        Backoff.__post_init__(self)
+        check_ranges(
+            ("give_up_after", self.give_up_after, 0, math.inf),
             ("silence", self.silence, 0.001, math.inf),
-        ):
-            if not least <= value <= most:
-                raise ValueError(f"{name} must be {least:g} to {most:g}, not {value!r}")
-
-    def pause(self, made: int, chance: float) -> float:
-        """Seconds to wait before the next attempt.
-
-        Args:
-            made: How many attempts there were.
-            chance: A random number, 0 to 1.
-        """
-        # A power that is too large is no number any more.
-        whole = min(self.first_pause * self.growth ** min(made - 1, 64), self.longest_pause)
-        return whole * (1 - self.jitter * chance)
+        )
 
 
 RECONNECT: ReconnectPolicy = ReconnectPolicy()
