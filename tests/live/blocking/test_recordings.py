@@ -25,7 +25,7 @@ from digitorn.testing.events import ApprovalRequest, MessageDone, Token, ToolCal
 from digitorn.testing.fakes import FakeDaemon, FakeModel
 
 _OF_A_ROW = ("event_id", "op_id", "op_type", "op_state", "op_parent_id")
-"""Members of the envelope that a row of the log has in its payload too (contract: events, section 4.1)."""
+"""Members of the envelope that a row of the log has in its payload too (contract: events, section 4.3)."""
 
 
 def own(events: list[LiveEvent[EventPayload]]) -> list[tuple[int, str, str | None, object]]:
