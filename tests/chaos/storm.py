@@ -2,11 +2,12 @@
 
 import asyncio
 import itertools
+import logging
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -50,8 +51,8 @@ class Plan:
         turns: Turns of a session between two restarts of the daemon.
         tokens: Pieces of a turn's text.
         delay: Seconds between two of them.
-        drop_chance: How probable it is that an event drops the connection that it goes to.
-        calm: Seconds between two disturbances of the whole network, from and to.
+        gusts: Seconds between two drops of one connection, from and to.
+        squalls: Seconds between two disturbances of the whole network, from and to.
     """
 
     build: Literal["A", "B"]
@@ -62,8 +63,8 @@ class Plan:
     turns: int = 5
     tokens: int = 250
     delay: float = 0.002
-    drop_chance: float = 0.002
-    calm: tuple[float, float] = (2.0, 8.0)
+    gusts: tuple[float, float] = (0.05, 0.35)
+    squalls: tuple[float, float] = (10.0, 30.0)
 
 
 def run(plan: Plan, tell: Callable[[str], object] = lambda line: None) -> Figures:
@@ -87,6 +88,17 @@ def run(plan: Plan, tell: Callable[[str], object] = lambda line: None) -> Figure
     return figures
 
 
+def run_telling(plan: Plan) -> Figures:
+    """Runs in a process of its own, and prints how far it is.
+
+    Args:
+        plan: How much there is to be.
+    """
+    # Of what is broken on purpose the log would tell thousands of times.
+    logging.getLogger("digitorn").addHandler(logging.NullHandler())
+    return run(plan, partial(print, flush=True))
+
+
 class _Storm:
     def __init__(
         self,
@@ -105,6 +117,7 @@ class _Storm:
         self._tell = tell
         self._calm = threading.Lock()
         self._weather: Counter[str] = Counter()
+        self._gusts: list[Fault] = []
 
     async def blow(self) -> None:
         """The whole run."""
@@ -154,13 +167,13 @@ class _Storm:
                         timeout=_WAIT_SECONDS,
                     )
 
-                with self._faults() as faults, self._stormy():
+                with self._faults() as faults, self._stormy(streams):
                     while not self._is_enough(streams):
                         if self._figures.rounds:
                             await self._restart(beside, streams)
-                            events, drops = _counts(streams)
                             self._tell(
-                                f"round {self._figures.rounds}: {events:,} events, {drops:,} drops so far"
+                                f"build {self._plan.build}, round {self._figures.rounds}:"
+                                f" {_logged_events(streams):,} events, {self._drops():,} drops so far"
                             )
                         self._figures.rounds += 1
                         await asyncio.gather(
@@ -170,12 +183,13 @@ class _Storm:
                 for what, hits in faults:
                     self._figures.faults[what] += hits.hits
                 self._figures.faults += self._weather
+                self._figures.drops = self._drops()
                 await asyncio.gather(*(_filled(stream.fill_gaps) for stream in theirs))
                 for stream in mine:
                     await _filled(partial(asyncio.to_thread, stream.fill_gaps))
                 for each, one in zip(streams, told, strict=True):
                     self._figures.add(one)
-                    self._figures.drops += each.connection.reconnects
+                    self._figures.reconnects += each.connection.reconnects
                     kept = await _kept(beside, each.session)
                     self._figures.compare(each.log, kept)
                     executed = Counter(event.correlation_id for event in kept.events_of(MessageStarted))
@@ -186,13 +200,16 @@ class _Storm:
                     await asyncio.to_thread(stream.stop)
 
     def _is_enough(self, streams: "list[LiveEventStream | AsyncLiveEventStream]") -> bool:
-        events, drops = _counts(streams)
-        return events >= self._plan.events and drops >= self._plan.drops
+        return _logged_events(streams) >= self._plan.events and self._drops() >= self._plan.drops
+
+    def _drops(self) -> int:
+        """How many connections of streams were dropped one by one; those that all dropped come on top."""
+        return sum(gust.hits for gust in self._gusts)
 
     @contextmanager
     def _faults(self) -> "Generator[list[tuple[str, Fault]]]":
         """What goes wrong with single events and calls."""
-        faults, third = self._daemon.faults, self._plan.drop_chance / 3
+        faults = self._daemon.faults
         faults.seed(self._plan.seed)
         messages, reads = "*/messages", "*/events"
         yield [
@@ -201,9 +218,6 @@ class _Storm:
             ("events lost", faults.events(chance=0.003).lose()),
             ("events truncated", faults.events(chance=0.001).truncate()),
             ("events reordered", faults.events(chance=0.005).reorder(window=3)),
-            ("connections reset", faults.events(chance=third).drop_connection("reset")),
-            ("connections closed", faults.events(chance=third).drop_connection("close")),
-            ("sockets disconnected", faults.events(chance=third).drop_connection("disconnect")),
             ("connections refused", faults.refuse_connections(chance=0.1)),
             ("messages whose answer was cut off", faults.calls(path=messages, chance=0.1).cut_off("answer")),
             ("messages cut off", faults.calls(path=messages, chance=0.1).cut_off("request")),
@@ -218,12 +232,35 @@ class _Storm:
         faults.clear()
 
     @contextmanager
-    def _stormy(self) -> Generator[None]:
-        """What goes wrong with the network as a whole."""
-        chance, over = random.Random(f"{self._plan.seed}:weather"), threading.Event()
+    def _stormy(self, streams: "Sequence[LiveEventStream | AsyncLiveEventStream]") -> Generator[None]:
+        """What goes wrong with connections: one is dropped now and then, and seldom all of them."""
+        over = threading.Event()
 
-        def blow() -> None:
-            while not over.wait(chance.uniform(*self._plan.calm)):
+        def gusts() -> None:
+            chance = random.Random(f"{self._plan.seed}:gusts")
+            latest: dict[str, Fault] = {}
+            while not over.wait(chance.uniform(*self._plan.gusts)):
+                # The next event that goes there drops it. While there is no connection none goes.
+                up = [
+                    stream.session_id
+                    for stream in streams
+                    if stream.connection.state == "joined"
+                    and ((last := latest.get(stream.session_id)) is None or last.hits)
+                ]
+                if up:
+                    how: Literal["reset", "close", "disconnect"] = chance.choice(
+                        ["reset", "close", "disconnect"]
+                    )
+                    session = chance.choice(up)
+                    latest[session] = self._daemon.faults.events(session=session, times=1).drop_connection(
+                        how
+                    )
+                    self._gusts.append(latest[session])
+                    self._weather[f"drops of one connection by {how}"] += 1
+
+        def squalls() -> None:
+            chance = random.Random(f"{self._plan.seed}:squalls")
+            while not over.wait(chance.uniform(*self._plan.squalls)):
                 with self._calm:
                     what = chance.choice(["cuts", "resets", "stalls", "drops of all connections"])
                     self._weather[f"network {what}"] += 1
@@ -238,13 +275,14 @@ class _Storm:
                         case _:
                             self._daemon.drop_connections()
 
-        with ThreadPoolExecutor(1, thread_name_prefix="weather") as thread:
-            weather = thread.submit(blow)
+        with ThreadPoolExecutor(2, thread_name_prefix="weather") as threads:
+            weather = [threads.submit(gusts), threads.submit(squalls)]
             try:
                 yield
             finally:
                 over.set()
-            weather.result()
+            for one in weather:
+                one.result()
 
     async def _restart(
         self, beside: AsyncDevClient, streams: "list[LiveEventStream | AsyncLiveEventStream]"
@@ -258,12 +296,9 @@ class _Storm:
         self._figures.restarts += 1
 
 
-def _counts(streams: "list[LiveEventStream | AsyncLiveEventStream]") -> tuple[int, int]:
-    """How many events the streams have, and how often their connections were made again."""
-    return (
-        sum(protocol.is_logged(event) for stream in streams for event in stream.log),
-        sum(stream.connection.reconnects for stream in streams),
-    )
+def _logged_events(streams: "list[LiveEventStream | AsyncLiveEventStream]") -> int:
+    """How many events the streams have of those that the daemon keeps."""
+    return sum(protocol.is_logged(event) for stream in streams for event in stream.log)
 
 
 async def _filled(fill: Callable[[], Awaitable[object]]) -> None:

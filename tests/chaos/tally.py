@@ -43,7 +43,8 @@ class Figures:
         rounds: How often every session had its turns.
         turns: Turns in all.
         events: Events in the durable logs of the sessions, each of which a stream should have.
-        drops: Connections of streams that were lost and made again.
+        drops: Connections of streams that the daemon dropped one by one, at the next event of their session.
+        reconnects: How often a stream's connection was made again, after these and others.
         restarts: How often the daemon's process was replaced by another one.
         faults: What was done to calls, events and connections, and how often.
         copies: Copies that streams were given and dropped.
@@ -58,6 +59,7 @@ class Figures:
     sessions: int
     events: int = 0
     drops: int = 0
+    reconnects: int = 0
     restarts: int = 0
     faults: Counter[str] = field(default_factory=Counter[str])
     copies: int = 0
@@ -99,8 +101,8 @@ class Figures:
         faults = ", ".join(f"{count:,} {what}" for what, count in sorted(self.faults.items()))
         return (
             f"seed {self.seed}, build {self.build}: {self.sessions} sessions, {self.turns:,} turns,"
-            f" {self.events:,} events, {self.drops:,} connections dropped, {self.restarts} restarts of the"
-            f" daemon in {self.seconds:.0f} s\n"
+            f" {self.events:,} events, {self.drops:,} connections dropped, {self.reconnects:,} made again,"
+            f" {self.restarts} restarts of the daemon in {self.seconds:.0f} s\n"
             f"  {faults}; {self.copies:,} copies recognised\n"
             f"  {self.lost} lost, {self.duplicated} duplicated, {self.unordered} out of order,"
             f" {self.hung} hung waits, {self.wrong} wrong texts, {self.twice} messages not executed once"

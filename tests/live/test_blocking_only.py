@@ -1,14 +1,23 @@
 """What only the blocking face has: its threads, and predicates that call the daemon."""
 
+import contextlib
+import gc
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from digitorn.testing import DevClient, EventPayload, LiveEvent, SessionHandle
+from digitorn.testing import (
+    ClientClosed,
+    DaemonUnreachable,
+    DevClient,
+    EventPayload,
+    LiveEvent,
+    SessionHandle,
+)
 from digitorn.testing.events import MessageDone, Token
 from digitorn.testing.fakes import FakeDaemon, FakeModel
-from live.faces import leftovers
+from live.faces import Background, leftovers
 
 
 @pytest.fixture
@@ -66,3 +75,23 @@ def test_a_predicate_may_use_the_client(client: DevClient, known: SessionHandle)
             return not client.list_pending_approvals("my-app") and stream.log.last_seq > 0
 
         assert stream.wait_for(Token, where=asks, timeout=10)
+
+
+def test_a_client_that_is_closed_in_the_middle_of_a_call_leaves_no_connection_open(
+    daemon: FakeDaemon,
+) -> None:
+    client = daemon.client()
+    with Background() as background, daemon.faults.calls(times=1).hang() as hanging:
+        call = background.start(client.list_sessions, "my-app")
+        for _ in range(1_000):
+            if hanging.hits or threading.Event().wait(0.01):
+                break
+        assert hanging.hits == 1
+        client.close()
+        hanging.remove()
+        # What came of it depends on how far it was.
+        with contextlib.suppress(ClientClosed, DaemonUnreachable):
+            call.result(10)
+    # The collector would warn of what is open.
+    del client, call
+    gc.collect()
