@@ -235,7 +235,11 @@ class Rules:
     def of_event(self, frame: Frame) -> list[Rule[Frame]]:
         """The rules that hit an event."""
         with self._lock:
-            return list(self._hits(self._events, frame))
+            hit = list(self._hits(self._events, frame))
+            if not all(rule.is_active for rule in hit):
+                # Those that are used up would be asked of every event for nothing.
+                self._events = [rule for rule in self._events if rule.is_active]
+            return hit
 
     @property
     def has_event_rules(self) -> bool:

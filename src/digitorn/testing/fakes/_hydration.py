@@ -15,7 +15,7 @@ def active_ops_snapshot(session: Session) -> ActiveOpsSnapshot:
         session_id=session.id,
         active_ops=ops,
         count=len(ops),
-        scanned_events=len(session.log.events()),
+        scanned_events=session.log.readable,
         terminal_states=list(TERMINAL_STATES),
     )
 

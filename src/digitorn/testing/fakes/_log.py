@@ -1,8 +1,9 @@
 """The durable log of a session, and the ring buffer of a user."""
 
 import time
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -26,6 +27,38 @@ class _Row:
     visible_at: float
 
 
+@dataclass(slots=True)
+class _Operation:
+    first: _Row
+    last: _Row
+    hints: dict[str, str]
+
+
+class _Operations:
+    """What the first rows of a log tell of operations, in the order of their starts.
+
+    Rows are looked at once: a log is asked with every join, and may be long.
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[str, _Operation] = {}
+        self._taken = 0
+
+    def take(self, rows: list[_Row], upto: int) -> None:
+        """Goes on with the rows up to a place."""
+        for row in rows[self._taken : upto]:
+            op_id, payload = row.event.op_id, row.event.payload
+            if op_id is None:
+                # A row that was never sent reports on nothing.
+                continue
+            one = self.found.setdefault(op_id, _Operation(row, row, {}))
+            one.last = row
+            for name in _HINTS:
+                if isinstance(said := payload.get(name), str):
+                    one.hints.setdefault(name, said)
+        self._taken = max(self._taken, upto)
+
+
 class SessionLog:
     """The events of one session in order of their numbers, and the counter that these come from.
 
@@ -40,6 +73,7 @@ class SessionLog:
         self._clock = clock
         self._rows: list[_Row] = []
         self._last_seq = 0
+        self._read, self._written = _Operations(), _Operations()
 
     def next_seq(self) -> int:
         """Spends a number; every producer of the session and every snapshot takes one."""
@@ -56,7 +90,7 @@ class SessionLog:
         self._last_seq = max(self._last_seq, seq)
 
     def append(self, event: EventEnvelope) -> None:
-        """Writes an event; it can be read after the delay."""
+        """Writes an event behind the others; it can be read after the delay."""
         now = self._clock()
         self._rows.append(_Row(event, now, now + self._delay))
 
@@ -65,55 +99,50 @@ class SessionLog:
 
         Numbers go on behind the last row (contract: events, section 4.2).
         """
-        self._rows = [row for row in self._rows if row.visible_at <= self._clock()]
+        del self._rows[self.readable :]
         self._last_seq = max((row.event.seq or 0 for row in self._rows), default=0)
+        self._written = _Operations()
 
     def events(self, since: int = 0) -> list[EventEnvelope]:
         """The readable events with a greater number."""
-        return [event for event in self._readable() if (event.seq or 0) > since]
+        begin = bisect_right(self._rows, since, key=_number)
+        return [row.event for row in self._rows[begin : self.readable]]
+
+    @property
+    def readable(self) -> int:
+        """How many events can be read."""
+        return bisect_right(self._rows, self._clock(), key=_visible_at)
 
     def active_ops(self) -> list[ActiveOp]:
         """The operations that have not ended, oldest first."""
-        first: dict[str, EventEnvelope] = {}
-        last: dict[str, EventEnvelope] = {}
-        hints: dict[str, dict[str, str]] = {}
-        for event in self._readable():
-            op_id = event.op_id
-            if op_id is None:
-                # A row that was never sent reports on nothing.
-                continue
-            first.setdefault(op_id, event)
-            last[op_id] = event
-            found = {name: event.payload[name] for name in _HINTS if isinstance(event.payload.get(name), str)}
-            hints[op_id] = {**found, **hints.get(op_id, {})}
+        self._read.take(self._rows, self.readable)
         return [
-            _active_op(first[op_id], event, hints[op_id])
-            for op_id, event in last.items()
-            if event.op_state not in TERMINAL_STATES
+            _active_op(one)
+            for one in self._read.found.values()
+            if one.last.event.op_state not in TERMINAL_STATES
         ]
 
     def in_flight(self) -> list[EventEnvelope]:
         """The last event of each operation that has begun and not ended, in the order of their starts."""
-        first_seq: dict[str, int] = {}
-        last: dict[str, _Row] = {}
-        for row in self._rows:
-            if row.event.op_id is not None:
-                first_seq.setdefault(row.event.op_id, row.event.seq or 0)
-                last[row.event.op_id] = row
+        self._written.take(self._rows, len(self._rows))
         since = self._clock() - _IN_FLIGHT_SECONDS
-        kept = [
-            row.event
-            for row in last.values()
-            if row.event.op_state not in (*TERMINAL_STATES, "pending") and row.written_at >= since
+        return [
+            one.last.event
+            for one in self._written.found.values()
+            if one.last.event.op_state not in (*TERMINAL_STATES, "pending") and one.last.written_at >= since
         ]
-        return sorted(kept, key=lambda event: first_seq[event.op_id or ""])
-
-    def _readable(self) -> Iterator[EventEnvelope]:
-        now = self._clock()
-        return (row.event for row in self._rows if row.visible_at <= now)
 
 
-def _active_op(first: EventEnvelope, last: EventEnvelope, hints: dict[str, str]) -> ActiveOp:
+def _number(row: _Row) -> int:
+    return row.event.seq or 0
+
+
+def _visible_at(row: _Row) -> float:
+    return row.visible_at
+
+
+def _active_op(found: _Operation) -> ActiveOp:
+    first, last = found.first.event, found.last.event
     return ActiveOp.from_wire(
         {
             "op_id": last.op_id,
@@ -126,7 +155,7 @@ def _active_op(first: EventEnvelope, last: EventEnvelope, hints: dict[str, str])
             "last_ts": last.ts,
             "last_type": last.type,
             "correlation_id": last.correlation_id,
-            **hints,
+            **found.hints,
         }
     )
 

@@ -230,7 +230,7 @@ def active_ops(session: Session) -> models.ActiveOpsView:
         active_ops=ops,
         count=len(ops),
         terminal_states=list(TERMINAL_STATES),
-        scanned_events=len(session.log.events()),
+        scanned_events=session.log.readable,
     )
 
 
