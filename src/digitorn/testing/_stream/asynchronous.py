@@ -9,7 +9,7 @@ import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, NamedTuple, Self, TypeVar, overload
 
 from .. import _session_protocol as protocol
 from .._approvals import ApprovalPolicy, Decision, StreamApprovals, ask, stream_approvals
@@ -71,6 +71,14 @@ _PASSING = (DaemonUnreachable, ServerError, RateLimited)
 # Statuses of an approval that is no longer there: the envelope's refusal, and that of its app or session.
 _TOO_LATE = (200, 404)
 _logger = logging.getLogger("digitorn.testing")
+
+
+class _Mark(NamedTuple):
+    """What was the newest event when the log was read, and on which connection."""
+
+    moment: float
+    newest: int
+    joined_at: float
 
 
 class AsyncLiveEventStream(StreamBase):
@@ -150,10 +158,10 @@ class AsyncLiveEventStream(StreamBase):
         self._forgotten: weakref.finalize[..., object] | None = None
         self._since = since
         self._newest_logged = since
-        # The durable log is read from `_complete` on: up to there nothing can be missing any more.
+        # The durable log is read from `_complete` on: up to there nothing is missing, and the daemon has it.
         self._complete = since
-        self._mark: tuple[float, int] | None = None
-        self._reads_whole_log = False
+        self._mark: _Mark | None = None
+        self._was_restarted = False
         self._approvals = stream_approvals(approvals, auto_approve=auto_approve)
         self._undecided: dict[str, tuple[PendingApproval, str | None]] = {}
         self._closing_gaps: asyncio.Task[None] | None = None
@@ -426,7 +434,8 @@ class AsyncLiveEventStream(StreamBase):
             if self._socket.connected:
                 if self._link.now.restarts > self._restarts_before:
                     # Numbers that the last process gave out need not be those of its log.
-                    self._reads_whole_log = True
+                    self._was_restarted = True
+                    self._newest_logged = self._complete
                 self._joined()
                 self._settle()
                 return None
@@ -456,6 +465,10 @@ class AsyncLiveEventStream(StreamBase):
         """
         complete = self.log.complete_upto(self._complete)
         return max(self._since, min(complete, self._newest_logged - protocol.REPLAY_MARGIN))
+
+    def _kept_upto(self) -> int:
+        """Behind which number a daemon that was restarted may have lost events and give numbers anew."""
+        return max(self._since, self._complete - protocol.REPLAY_MARGIN)
 
     def _received(self, frame: object) -> None:
         self._link.heard()
@@ -573,25 +586,29 @@ class AsyncLiveEventStream(StreamBase):
         self._check_started()
         if self.log.closed is not None:
             raise self._closed()
-        whole = self._reads_whole_log
+        was_restarted = self._was_restarted
         if time.monotonic() - self._joined_at >= protocol.VISIBLE_SECONDS:
             # From the next read on; what was sent before the join is visible to this one.
-            self._reads_whole_log = False
+            self._was_restarted = False
         if since is None:
-            since = self._since if whole else self._read_since()
+            since = self._kept_upto() if was_restarted else self._read_since()
         else:
             self._complete = min(self._complete, since)
         before, started = len(self.log), time.monotonic()
-        mark, newest = self._mark, self._newest_logged
+        mark = self._mark
+        here = _Mark(started, self._newest_logged, self._joined_at)
         try:
             await read_log(self._api, self.app_id, self.session_id, since=since, take=self._take)
         except BaseException:
-            self._reads_whole_log = self._reads_whole_log or whole
+            self._was_restarted = self._was_restarted or was_restarted
             raise
-        if mark is not None and started - mark[0] >= protocol.VISIBLE_SECONDS:
+        if mark is not None and mark.joined_at != self._joined_at:
+            # The daemon's process may be another since, and may not have kept what was the newest then.
+            mark = None
+        if mark is not None and started - mark.moment >= protocol.VISIBLE_SECONDS:
             # What was the newest then has been visible for long: this read has brought all up to it.
-            self._complete, mark = max(self._complete, mark[1]), None
-        self._mark = mark or (started, newest)
+            self._complete, mark = max(self._complete, mark.newest), None
+        self._mark = mark or here
         return len(self.log) - before
 
     # --- waiting
