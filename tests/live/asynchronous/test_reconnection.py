@@ -443,7 +443,7 @@ async def test_a_half_open_connection_is_noticed_by_its_pings() -> None:
             session = await client.new_session("my-app")
             async with stream_of(daemon, session, url=proxy.url) as stream:
                 with proxy.stalled():
-                    await stream.wait_for_connection(is_reconnecting, timeout=5)
+                    await stream.wait_for_connection(is_reconnecting, timeout=15)
                     # Nothing of it gets through.
                     await client.post_message_raw(session, "go")
                     daemon.drain()
@@ -463,7 +463,7 @@ async def test_a_half_open_connection_is_noticed_by_its_heartbeats() -> None:
             async with stream_of(daemon, session, url=proxy.url, reconnect=watchful) as stream:
                 await stream.wait_for(Heartbeat, timeout=5)
                 with proxy.stalled():
-                    connection = await stream.wait_for_connection(is_reconnecting, timeout=5)
+                    connection = await stream.wait_for_connection(is_reconnecting, timeout=15)
                     assert connection.last_loss == "no frame for 0.4 s, not even a heartbeat"
                     await client.post_message_raw(session, "go")
                     daemon.drain()
@@ -509,7 +509,7 @@ async def test_a_stream_stops_in_time_while_it_cannot_reach_its_daemon(model: Fa
             with proxy.stalled():
                 daemon.drop_connections()
                 proxy.reset()
-                await stream.wait_for_connection(is_reconnecting, timeout=5)
+                await stream.wait_for_connection(is_reconnecting, timeout=15)
                 started = time.monotonic()
                 await stream.stop(timeout=1.0)
                 assert time.monotonic() - started < 3

@@ -23,7 +23,7 @@ from digitorn.testing.events import ApprovalRequest, MessageDone, Token, ToolCal
 from digitorn.testing.fakes import FakeDaemon, FakeModel
 from live.faces import inner
 
-_OF_A_ROW = ("event_id", "op_id", "op_type", "op_state", "op_parent_id")
+_OF_A_ROW = ("event_id", "op_id", "op_type", "op_state", "op_parent_id", "correlation_id")
 """Members of the envelope that a row of the log has in its payload too (contract: events, section 4.3)."""
 
 

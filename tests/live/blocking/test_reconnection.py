@@ -438,7 +438,7 @@ def test_a_half_open_connection_is_noticed_by_its_pings() -> None:
             session = client.new_session("my-app")
             with stream_of(daemon, session, url=proxy.url) as stream:
                 with proxy.stalled():
-                    stream.wait_for_connection(is_reconnecting, timeout=5)
+                    stream.wait_for_connection(is_reconnecting, timeout=15)
                     # Nothing of it gets through.
                     client.post_message_raw(session, "go")
                     daemon.drain()
@@ -458,7 +458,7 @@ def test_a_half_open_connection_is_noticed_by_its_heartbeats() -> None:
             with stream_of(daemon, session, url=proxy.url, reconnect=watchful) as stream:
                 stream.wait_for(Heartbeat, timeout=5)
                 with proxy.stalled():
-                    connection = stream.wait_for_connection(is_reconnecting, timeout=5)
+                    connection = stream.wait_for_connection(is_reconnecting, timeout=15)
                     assert connection.last_loss == "no frame for 0.4 s, not even a heartbeat"
                     client.post_message_raw(session, "go")
                     daemon.drain()
@@ -504,7 +504,7 @@ def test_a_stream_stops_in_time_while_it_cannot_reach_its_daemon(model: FakeMode
             with proxy.stalled():
                 daemon.drop_connections()
                 proxy.reset()
-                stream.wait_for_connection(is_reconnecting, timeout=5)
+                stream.wait_for_connection(is_reconnecting, timeout=15)
                 started = time.monotonic()
                 stream.stop(timeout=1.0)
                 assert time.monotonic() - started < 3

@@ -24,7 +24,7 @@ from digitorn.testing._session_protocol import is_snapshot
 from digitorn.testing.events import ApprovalRequest, MessageDone, Token, ToolCall
 from digitorn.testing.fakes import FakeDaemon, FakeModel
 
-_OF_A_ROW = ("event_id", "op_id", "op_type", "op_state", "op_parent_id")
+_OF_A_ROW = ("event_id", "op_id", "op_type", "op_state", "op_parent_id", "correlation_id")
 """Members of the envelope that a row of the log has in its payload too (contract: events, section 4.3)."""
 
 
