@@ -11,10 +11,10 @@ from typing import Any, Final
 from chaos.storm import Plan, run_telling
 
 SHORT: Final[dict[str, Any]] = {
-    "events": 500,
+    "events": 250,
     "drops": 8,
     "sessions": 4,
-    "turns": 2,
+    "turns": 1,
     "tokens": 50,
     "gusts": (0.02, 0.3),
     "squalls": (0.5, 2.0),

@@ -206,11 +206,17 @@ def test_a_client_that_tests_share_is_reported_by_what_each_did(
     result.assert_outcomes(passed=1, failed=3)
     found = folders(pytester.path / "out")
     asked = {
-        # The stream reads the log on its own. The types of JSON leave open that a query is pairs.
-        name: [dict(one["query"])["q"] for one in lines(file) if one["operation"] == "search_sessions"]  # type: ignore[call-overload]
+        name: [
+            # The types of JSON leave open that a query is pairs.
+            dict(one["query"])["q"]  # type: ignore[call-overload]
+            for file in folder.glob("exchanges-*.jsonl")
+            for one in lines(file)
+            # The stream reads the log on its own.
+            if one["operation"] == "search_sessions"
+        ]
         for name, folder in found.items()
-        for file in folder.glob("exchanges-*.jsonl")
     }
+    assert asked.pop("test_leaves_it_alone", []) == []
     assert asked == {"test_uses_it": ["second"], "test_made_elsewhere": ["third"]}
     # Nor is a stream shown that has brought nothing new.
     result.stdout.no_fnmatch_line(EVENTS)
