@@ -42,6 +42,7 @@ class ReconnectPolicy(Backoff):
     def __post_init__(self) -> None:
         Backoff.__post_init__(self)
         check_ranges(
+            ("growth", self.growth, 1, 100),
             ("give_up_after", self.give_up_after, 0, math.inf),
             ("silence", self.silence, 0.001, math.inf),
         )
