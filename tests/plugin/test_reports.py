@@ -231,9 +231,11 @@ def test_the_artifacts_of_a_failure(pytester: pytest.Pytester, run: Run) -> None
     assert names == ["daemon-exchanges-1.jsonl", events, "exchanges-1.jsonl", "report.txt"]
     types = [one["type"] for one in lines(folder / events)]
     assert {"user_message", "approval_request"} <= set(types)
-    ours, theirs = lines(folder / "exchanges-1.jsonl"), lines(folder / "daemon-exchanges-1.jsonl")
-    assert [one["operation"] for one in ours] == [one["operation"] for one in theirs]
-    assert [one["operation"] for one in ours][-1] == "list_sessions"
+    # The turn that is left open reads now and then how things stand; what else there is, the test has done.
+    for file in ("exchanges-1.jsonl", "daemon-exchanges-1.jsonl"):
+        operations = [one["operation"] for one in lines(folder / file)]
+        done = [one for one in operations if one not in ("list_session_events", "list_session_queue")]
+        assert done == ["create_session", "send_message", "list_sessions"], file
     report = (folder / "report.txt").read_text(encoding="utf-8")
     for said in ("::test_fails (call)", "that is how it is", "digitorn: events", "approval_request", "404"):
         assert said in report
