@@ -467,6 +467,21 @@ def test_a_half_open_connection_is_noticed_by_its_heartbeats() -> None:
                 assert_complete(client, stream)
 
 
+def test_a_connection_that_falls_silent_behind_a_first_heartbeat_is_noticed() -> None:
+    """It came while the history was still read, and no other follows."""
+    watchful = ReconnectPolicy(first_pause=0.01, longest_pause=0.05, silence=0.4)
+    with FakeDaemon(build="B", heartbeat=0.3) as daemon, TcpProxy(daemon.port) as proxy:
+        daemon.add_app("my-app")
+        with daemon.client() as client:
+            session = client.new_session("my-app")
+            daemon.faults.calls(path="*/events", times=1).slow_body(0.4)
+            with stream_of(daemon, session, url=proxy.url, reconnect=watchful) as stream:
+                stream.wait_for(Heartbeat, timeout=5)
+                with proxy.stalled():
+                    stream.wait_for_connection(is_reconnecting, timeout=15)
+                stream.wait_for_connection(has_reconnected, timeout=10)
+
+
 def test_a_quiet_session_without_heartbeats_stays_connected(model: FakeModel) -> None:
     watchful = ReconnectPolicy(silence=0.05)
     with FakeDaemon(model=model, build="A") as daemon:

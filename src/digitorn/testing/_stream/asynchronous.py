@@ -63,6 +63,8 @@ P = TypeVar("P", bound=EventPayload)
 R = TypeVar("R")
 
 _CONNECT_SECONDS = 10.0
+# Build A answers behind the whole history, which is up to 50,000 events (contract: events, section 3.1).
+_JOIN_SECONDS = 60.0
 _TRY_FIRST, _TRY_MOST = 0.05, 2.0
 _FORGOTTEN_SECONDS = 1.0
 _CHECK_FIRST, _CHECK_MOST = 0.5, 5.0
@@ -260,12 +262,14 @@ class AsyncLiveEventStream(StreamBase):
         except (DaemonUnreachable, ApiError, ContractViolation) as error:
             # Tried again at once, where it is told if it is for good.
             _logger.info("session %s: the log could not be read yet: %s", self.session_id, error)
-        self._settle()
+            self._settle()
+        else:
+            self._settle(has_read=True)
 
     async def _enter(self, since: int) -> None:
         """Enters the session's room."""
         request = JoinSessionRequest(app_id=self.app_id, session_id=self.session_id, since=since)
-        ack = await self._socket.call(JOIN_SESSION, request, remaining(_CONNECT_SECONDS))
+        ack = await self._socket.call(JOIN_SESSION, request, remaining(_JOIN_SECONDS))
         if isinstance(ack, CommandError):
             reason = self._credentials.redact(ack.error)
             # What came does not show in a traceback with variables.
@@ -275,6 +279,8 @@ class AsyncLiveEventStream(StreamBase):
     def _joined(self) -> None:
         self._link.joined()
         self._turns.joined = True
+        # A heartbeat may have come before; the next need not.
+        self._watch_silence()
         self._decide_all()
 
     async def stop(self, timeout: float = 5.0) -> None:
@@ -496,8 +502,7 @@ class AsyncLiveEventStream(StreamBase):
             self._link.runs_in(instance_id)
         if protocol.is_heartbeat(event):
             self._link.has_heartbeats = True
-            if self._watching_silence is None:
-                self._watch_silence()
+            self._watch_silence()
         current_seq = protocol.current_seq(event)
         if current_seq is not None and current_seq > max(self.log.highest_number, self._asked_for):
             # Asked once: the number may be one that nobody gets.
@@ -505,15 +510,20 @@ class AsyncLiveEventStream(StreamBase):
             self._spawn(self._fill_gaps_at_last())
 
     def _watch_silence(self) -> None:
+        """Sees to it that a connection is looked after on which heartbeats should come."""
+        if self._watching_silence is None and self._turns.joined and self._link.has_heartbeats:
+            # A timer and no task, which would keep a forgotten stream alive.
+            self._watching_silence = asyncio.get_running_loop().call_later(
+                self._link.quiet_left(), weakly(self._check_silence)
+            )
+
+    def _check_silence(self) -> None:
         """Takes a connection for lost that is silent although heartbeats should come."""
         self._watching_silence = None
         if not (self._turns.joined and self._link.has_heartbeats):
             return
-        left = self._link.quiet_left()
-        if left > 0:
-            # A timer and no task, which would keep a forgotten stream alive.
-            watch = weakly(self._watch_silence)
-            self._watching_silence = asyncio.get_running_loop().call_later(left, watch)
+        if self._link.quiet_left() > 0:
+            self._watch_silence()
         else:
             self._spawn(self._end_silence())
 
@@ -551,17 +561,23 @@ class AsyncLiveEventStream(StreamBase):
         """Whether nothing that was sent while the connection was not there is still on its way to the log."""
         return self._turns.joined and self._joined_at < moment - protocol.VISIBLE_SECONDS
 
-    def _settle(self) -> None:
-        """Reads the log behind a join, now and when everything that was sent before the join is visible."""
+    def _settle(self, *, has_read: bool = False) -> None:
+        """Reads the log behind a join, now and when everything that was sent before the join is visible.
+
+        Args:
+            has_read: Whether it was read just now.
+        """
         self._joined_at = time.monotonic()
         if self._settling is None or self._settling.done():
-            self._settling = self._spawn(self._read_again())
+            self._settling = self._spawn(self._read_again(has_read=has_read))
 
-    async def _read_again(self) -> None:
+    async def _read_again(self, *, has_read: bool) -> None:
         joined_at = 0.0
         while joined_at != self._joined_at and self.log.closed is None:
             joined_at = self._joined_at
-            await self._fill_gaps_at_last()
+            if not has_read:
+                await self._fill_gaps_at_last()
+            has_read = False
             for moment in protocol.SETTLED_SECONDS:
                 await asyncio.sleep(max(0.0, joined_at + moment - time.monotonic()))
                 if joined_at != self._joined_at:
@@ -1036,12 +1052,12 @@ class AsyncLiveEventStream(StreamBase):
             self.log.subscribe(backlog.put, (type,))
             self._callbacks.append(kept)
             self._inboxes.append(arrived)
-            self._deliver(_deliver(arrived, weakref.ref(kept), weakly(self.report)))
+            self._hand_over(_deliver(arrived, weakref.ref(kept), weakly(self.report)))
             return callback
 
         return register
 
-    def _deliver(self, delivery: Coroutine[Any, Any, None]) -> None:
+    def _hand_over(self, delivery: Coroutine[Any, Any, None]) -> None:
         """Runs what hands something to code of the user; an end of the stream waits for it, within bounds."""
         task = self._spawn(delivery)
         self._deliveries.add(task)
@@ -1073,7 +1089,7 @@ class AsyncLiveEventStream(StreamBase):
         """Decides what came; by the time it is done, what came with its resolution is no longer open."""
         undecided, self._undecided = self._undecided, {}
         for request, turn in undecided.values():
-            self._deliver(self._decide(request, turn))
+            self._hand_over(self._decide(request, turn))
 
     async def _decide(self, request: PendingApproval, turn: str | None) -> None:
         policy = await self._approvals.policy(self.session_id, turn)
