@@ -137,10 +137,8 @@ def read(path: Path) -> Document:
         raise ContractError(path, "", f"is not UTF-8: {error}") from error
     root: object
     try:
-        if path.suffix == ".json":
-            root = json.loads(text, object_pairs_hook=_unique)
-        else:
-            root = _load_yaml(text)
+        is_json = path.suffix == ".json"
+        root = json.loads(text, object_pairs_hook=_unique) if is_json else _load_yaml(text)
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise ContractError(path, "", f"is not valid {path.suffix.lstrip('.').upper()}: {error}") from error
     if not isinstance(root, dict):

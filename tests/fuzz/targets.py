@@ -24,6 +24,7 @@ from digitorn.testing import (
 from digitorn.testing._answers import read_answer
 from digitorn.testing._credentials import Credentials
 from digitorn.testing._event import AnyEvent
+from digitorn.testing._event_connection import read_ack
 from digitorn.testing._exchanges import KEPT, Exchanges, sending
 from digitorn.testing._generated import commands
 from digitorn.testing._generated._runtime import Command, Operation
@@ -31,7 +32,6 @@ from digitorn.testing._generated.commands import CommandError
 from digitorn.testing._generated.events import EVENTS, EventPayload
 from digitorn.testing._generated.operations import OPERATIONS
 from digitorn.testing._session_protocol import is_snapshot
-from digitorn.testing._socket import read_ack
 from digitorn.testing._turn_result import collect
 from digitorn.testing.builders import SessionBuilder, TurnBuilder, event, payloads
 from digitorn.testing.fakes import FakeDaemon, FakeModel

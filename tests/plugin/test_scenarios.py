@@ -82,8 +82,11 @@ def test_scenarios_in_several_processes(pytester: pytest.Pytester, run: Run, xdi
     pytester.mkdir("elsewhere")
     pytester.mkdir("tests")
     pytester.makepyfile(**{"elsewhere/first": SCENARIOS, "tests/test_other": "def test_it(): pass"})
-    result = run(*xdist, "-n", "2", "--digitorn-scenarios", "elsewhere/*.py", "tests")
+    folder = ("--digitorn-artifacts", "out")
+    result = run(*xdist, "-n", "2", *folder, "--digitorn-scenarios", "elsewhere/*.py", "tests")
     result.assert_outcomes(passed=4, failed=1)
+    (report,) = (pytester.path / "out").rglob("report.txt")
+    assert report.parent.parent.name in ("gw0", "gw1")
 
 
 def test_scenario_files_by_the_configuration(pytester: pytest.Pytester, run: Run) -> None:

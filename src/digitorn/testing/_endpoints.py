@@ -8,7 +8,7 @@ import httpx
 
 from ._connection_options import ConnectionOptions
 from ._errors import DaemonUnreachable
-from ._socket import EventConnection, EventSocket
+from ._event_connection import EventConnection
 
 SCHEME: Final = "in-process://"
 """Begins the URL of a daemon of this process."""
@@ -77,4 +77,7 @@ def event_connection(
     endpoint = endpoint_of(daemon_url)
     if endpoint is not None:
         return endpoint.socket(on_frame, on_lost)
+    # Late, because its packages take longer to import than all the rest.
+    from ._socket import EventSocket
+
     return EventSocket(daemon_url, on_frame, on_lost, connection_options)

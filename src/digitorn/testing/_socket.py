@@ -5,77 +5,19 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, cast
 
 import aiohttp
-from pydantic import ValidationError
 from socketio.exceptions import SocketIOError
 
 from ._connection_options import ConnectionOptions, is_distrust
 from ._credentials import Token, without
 from ._errors import ContractViolation, DaemonUnreachable, TooLarge, UntrustedCertificate
-from ._generated._runtime import Command, Model, reasons
+from ._event_connection import Ack, HandshakeRefused, Request, read_ack
+from ._generated._runtime import Command
 from ._generated.commands import CommandError, ConnectAuth
 from ._generated.events import EVENT_NAMESPACE, EVENT_PUSH, EventEnvelope
 from ._socket_io import Connections, RedirectRefused, SocketClient, websocket_options
-
-Request = TypeVar("Request", bound=Model)
-Ack = TypeVar("Ack", bound=Model)
-
-
-class HandshakeRefused(Exception):
-    """The daemon answered and refused the connection; it does not say why (contract: events, section 1)."""
-
-
-class EventConnection(Protocol):
-    """A connection to a daemon, over which events come and commands go."""
-
-    async def connect(self, token: str | None, timeout: float) -> None:
-        """Connects and authenticates.
-
-        Args:
-            token: The access token.
-            timeout: Seconds for the whole handshake.
-
-        Raises:
-            HandshakeRefused: The daemon refused the connection.
-            DaemonUnreachable: There is no daemon.
-        """
-        ...
-
-    async def call(
-        self, command: Command[Request, Ack], request: Request, timeout: float
-    ) -> Ack | CommandError:
-        """Sends a command and waits for its acknowledgement.
-
-        Args:
-            command: Which command.
-            request: Its argument.
-            timeout: Seconds to wait for the acknowledgement.
-
-        Raises:
-            DaemonUnreachable: The connection is gone or no acknowledgement came.
-            ContractViolation: The acknowledgement is not what the contract says.
-        """
-        ...
-
-    @property
-    def connected(self) -> bool:
-        """Whether the connection stands."""
-        ...
-
-    @property
-    def violation(self) -> TooLarge | None:
-        """Why the connection ended, when another one would fare no better."""
-        ...
-
-    async def close(self, *, abruptly: bool = False) -> None:
-        """Ends the connection. May be called again.
-
-        Args:
-            abruptly: Whether to do without taking leave, which a peer that has gone would not answer.
-        """
-        ...
 
 
 class EventSocket:
@@ -267,27 +209,6 @@ class EventSocket:
         self._gone.set()
         if not self._closing:
             self._on_lost(" ".join(str(part) for part in reason) or "the connection was lost")
-
-
-def read_ack(command: Command[Request, Ack], raw: object) -> Ack | CommandError:
-    """The typed acknowledgement of a command.
-
-    Args:
-        command: Which command.
-        raw: What came.
-
-    Raises:
-        ContractViolation: It is not what the contract says.
-    """
-    try:
-        return command.ack.from_wire(raw)
-    except ValidationError as error:
-        unfit = reasons(error)
-    try:
-        return CommandError.from_wire(raw)
-    except ValidationError:
-        violation = ContractViolation(f"the acknowledgement of {command.name!r}", unfit)
-    raise violation
 
 
 def _said(error: Exception) -> str:

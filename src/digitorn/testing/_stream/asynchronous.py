@@ -34,6 +34,7 @@ from .._errors import (
     StreamClosed,
 )
 from .._event import AnyEvent, LiveEvent
+from .._event_connection import EventConnection, HandshakeRefused
 from .._exchanges import Exchanges
 from .._forgotten import weakly, when_forgotten
 from .._forks import in_forks, leave_behind
@@ -53,7 +54,6 @@ from .._home import wrong_loop
 from .._log import EventLog
 from .._recorder import Recorders
 from .._select import Selector, Where
-from .._socket import EventConnection, HandshakeRefused
 from .._tracking import track
 from .._turn_result import TurnResult
 from .base import DEFAULT_TIMEOUT, Backlog, FollowedTurns, StreamBase, callback_failed, first, fits, name_of

@@ -9,9 +9,9 @@ from typing import Any, Final, TypeVar
 import httpx
 
 from digitorn.testing._errors import DaemonUnreachable
+from digitorn.testing._event_connection import HandshakeRefused, read_ack
 from digitorn.testing._generated._runtime import Command, Model
 from digitorn.testing._generated.commands import CommandError, ConnectAuth
-from digitorn.testing._socket import HandshakeRefused, read_ack
 
 from ._envelopes import Frame
 from ._faults_http import LOCAL_CLIENT, CallCut
