@@ -150,15 +150,19 @@ def test_what_hangs_is_answered_when_the_fault_is_removed(
 
 
 def test_a_daemon_stops_at_once_while_calls_hang() -> None:
-    with FakeDaemon() as daemon, concurrent.futures.ThreadPoolExecutor() as pool:
-        daemon.faults.calls().hang()
-        asking = pool.submit(httpx.get, f"{daemon.url}/healthz", timeout=5)
-        with pytest.raises(TimeoutError):
-            asking.result(0.1)
-        started = time.monotonic()
-        daemon.stop()
-        assert time.monotonic() - started < 0.9
-        asking.exception(5)
+    def stopped_in() -> float:
+        with FakeDaemon() as daemon, concurrent.futures.ThreadPoolExecutor() as pool:
+            daemon.faults.calls().hang()
+            asking = pool.submit(httpx.get, f"{daemon.url}/healthz", timeout=5)
+            with pytest.raises(TimeoutError):
+                asking.result(0.1)
+            started = time.monotonic()
+            daemon.stop()
+            asking.exception(5)
+            return time.monotonic() - started
+
+    # One of three, for a busy machine. Calls that are not let go take a second each time.
+    assert any(stopped_in() < 0.9 for _ in range(3))
 
 
 @pytest.mark.parametrize("count", [{"times": 0}, {"after": -1}, {"every": 0}, {"chance": 0}, {"chance": 2}])

@@ -133,8 +133,9 @@ async def test_a_request_that_is_left_open_is_the_tests_own(
 ) -> None:
     asks(model)
     turn = await client.start_turn(session, "go", auto_approve=False)
+    await turn.wait_for(ApprovalRequest, timeout=10)
     with pytest.raises(EventTimeout, match="waiting for approval: Bash") as caught:
-        await turn.result(timeout=0.3)
+        await turn.result(timeout=0.1)
     assert caught.value.result is not None
     assert [one.resolution for one in caught.value.result.approvals] == ["open"]
     (pending,) = caught.value.pending_approvals

@@ -80,23 +80,24 @@ async def test_retry_after_is_kept_to_and_bounded(daemon: FakeDaemon) -> None:
 
 async def test_the_deadline_bounds_all_attempts_and_pauses(daemon: FakeDaemon) -> None:
     endless = RetryPolicy(attempts=100_000, first_pause=0.02, longest_pause=0.02)
-    async with daemon.async_client(retries=endless, timeout=0.4) as client:
+    async with daemon.async_client(retries=endless, timeout=1) as client:
         with daemon.faults.calls().respond_with(503):
             started = time.monotonic()
             with pytest.raises((ServerError, DaemonUnreachable)):
                 await client.list_sessions("my-app")
             # It is not slept past the deadline to find that it is over.
-            assert 0.3 < time.monotonic() - started < 2
+            assert 0.8 < time.monotonic() - started < 5
         assert len(sent(client.exchanges, "list_sessions")) > 3
-        with daemon.faults.calls().respond_with(503, retry_after=5):
+    async with daemon.async_client(retries=endless, timeout=10) as client:
+        with daemon.faults.calls().respond_with(503, retry_after=50):
             started = time.monotonic()
             with pytest.raises(ServerError):
                 await client.list_sessions("my-app")
-            assert time.monotonic() - started < 0.35
+            assert time.monotonic() - started < 5
 
 
 async def test_an_attempt_that_hangs_is_given_up(daemon: FakeDaemon) -> None:
-    policy = RetryPolicy(first_pause=0.001, attempt_timeout=0.2)
+    policy = RetryPolicy(first_pause=0.001, attempt_timeout=1)
     async with daemon.async_client(retries=policy) as client:
         daemon.faults.calls(times=1).hang()
         await client.list_sessions("my-app")

@@ -100,8 +100,8 @@ def test_calls_are_bounded_without_a_socket_too(model: FakeModel) -> None:
     model.will_stream_text(["x"] * 500, delay=0.01)
     with FakeDaemon(listen=False) as daemon:
         daemon.add_app("my-app", model=model)
-        with daemon.client(timeout=0.2) as client:
-            session = client.new_session("my-app")
+        with daemon.client() as patient, daemon.client(timeout=0.2) as client:
+            session = patient.new_session("my-app")
             with pytest.raises(DaemonUnreachable, match="timed out"):
                 client.post_message_raw(session, "hi", queue_mode="wait")
 
@@ -138,4 +138,4 @@ def test_draining_waits_for_turns_the_queue_and_tools(daemon: FakeDaemon, client
     release.set()
     daemon.drain(timeout=10)
     assert turns[0].result(timeout=10).status == "cancelled"
-    daemon.drain(timeout=0.1)
+    daemon.drain(timeout=5)

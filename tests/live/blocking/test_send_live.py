@@ -138,7 +138,7 @@ def test_a_question_is_never_answered_by_auto_approve(
 ) -> None:
     model.will_ask_user("Which one?", choices=["a", "b"]).will_respond_with_text("thanks")
     with pytest.raises(EventTimeout) as caught:
-        client.send_live(session, "go", total_timeout=0.7)
+        client.send_live(session, "go", total_timeout=2)
     (pending,) = caught.value.pending_approvals
     assert "waiting for approval: ask_user" in str(caught.value)
     assert assertions.event_order(caught.value.events, [UserMessage, ToolStart, ApprovalRequest])
