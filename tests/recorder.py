@@ -14,7 +14,7 @@ from contract.event_schemas import schema_faults
 from digitorn.testing._generated.events import EVENT_NAMESPACE, EVENTS, EventEnvelope, EventPayload
 from digitorn.testing.fakes import FakeDaemon, FakeModel, ModelRequest, User
 
-SECONDS = 5.0
+SECONDS = 15.0
 """How long anything may take to arrive."""
 
 APP = "my-app"

@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 from digitorn.testing._loop import BackgroundLoop
 
-_SECONDS = 5.0
+_SECONDS = 15.0
 _CHUNK = 65536
 _NO_LINGER = struct.pack("ii", 1, 0)
 

@@ -24,7 +24,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _MOST_THREADS = 32
-_LOOK_SECONDS, _SAME_LOOKS, _SETTLE_SECONDS = 0.01, 3, 8.0
+_LOOK_SECONDS, _SAME_LOOKS, _SETTLE_SECONDS = 0.01, 3, 15.0
 
 
 @dataclass(frozen=True)

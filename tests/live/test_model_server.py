@@ -29,7 +29,7 @@ from digitorn.testing.fakes import (
 from digitorn.testing.fakes._failures import FAILURES
 from digitorn.testing.fakes._script import Scripted
 
-SECONDS = 5.0
+SECONDS = 15.0
 HI = [{"role": "user", "content": "hi"}]
 
 
