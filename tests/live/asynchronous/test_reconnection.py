@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -82,6 +83,10 @@ def has_reconnected(connection: StreamConnection) -> bool:
     return connection.state == "joined" and connection.reconnects > 0
 
 
+def was_made_again(times: int, connection: StreamConnection) -> bool:
+    return connection.state == "joined" and connection.reconnects == times
+
+
 # --- ways to lose a connection
 
 
@@ -114,9 +119,8 @@ async def test_a_connection_that_was_made_again_is_made_again_once_more(
     async with await client.open_event_stream(known) as stream:
         for times in (1, 2, 3):
             daemon.drop_connections()
-            await stream.wait_for_connection(is_reconnecting, timeout=10)
-            connection = await stream.wait_for_connection(has_reconnected, timeout=10)
-            assert (connection.reconnects, connection.attempts, connection.last_error) == (times, 0, None)
+            connection = await stream.wait_for_connection(partial(was_made_again, times), timeout=10)
+            assert (connection.attempts, connection.last_error) == (0, None)
             model.will_stream_text([f"text {times}"])
             await client.post_message_raw(known, "go")
             await stream.wait_for(Token, where=says(f"text {times}"), timeout=10)
@@ -485,6 +489,53 @@ async def test_a_connection_that_falls_silent_behind_a_first_heartbeat_is_notice
                 with proxy.stalled():
                     await stream.wait_for_connection(is_reconnecting, timeout=15)
                 await stream.wait_for_connection(has_reconnected, timeout=10)
+
+
+async def test_a_connection_that_is_lost_while_the_history_is_read_is_not_taken_for_joined() -> None:
+    with FakeDaemon(build="B", heartbeat=0.1) as daemon:
+        daemon.add_app("my-app")
+        async with daemon.async_client() as client:
+            session = await client.new_session("my-app")
+            daemon.faults.calls(path="*/events", times=1).slow_body(0.5)
+            daemon.faults.events(Heartbeat, times=1).drop_connection()
+            with daemon.faults.refuse_connections(after=1):
+                stream = await stream_of(daemon, session).start()
+                assert not stream.is_joined
+                assert stream.connection.state == "reconnecting"
+            async with stream:
+                await stream.wait_for_connection(partial(was_made_again, 1), timeout=10)
+
+
+async def test_a_connection_that_is_lost_before_the_session_exists_is_made_again(
+    daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    """Nothing can be joined yet."""
+    model.will_stream_text(["first"])
+    stream = stream_of(daemon, session)
+    await stream.connect()
+    daemon.drop_connections()
+    await client.post_message_raw(session, "go")
+    await client.wait_for_session(session, timeout=10)
+    await stream.join()
+    async with stream:
+        await stream.wait_for(MessageDone, timeout=10)
+
+
+async def test_messages_are_sent_while_the_connection_is_made_again(
+    daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    """Their client's stream comes back by itself, and brings what it missed."""
+    pieces = [f"{number} " for number in range(50)]
+    model.will_stream_text(pieces, delay=0.005).will_stream_text(["second"]).will_stream_text(["third"])
+    first = await client.start_turn(session, "one")
+    await first.wait_for(Token, timeout=10)
+    with daemon.faults.refuse_connections():
+        daemon.drop_connections()
+        second = await client.start_turn(session, "two")
+        third = await client.turn(session, await client.post_message_raw(session, "three"))
+        daemon.drain(timeout=20)
+    results = [await turn.result(timeout=20) for turn in (first, second, third)]
+    assert [one.content for one in results] == ["".join(pieces), "second", "third"]
 
 
 async def test_a_quiet_session_without_heartbeats_stays_connected(model: FakeModel) -> None:

@@ -4,6 +4,7 @@
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from live.faces import Background, inner
@@ -83,6 +84,10 @@ def has_reconnected(connection: StreamConnection) -> bool:
     return connection.state == "joined" and connection.reconnects > 0
 
 
+def was_made_again(times: int, connection: StreamConnection) -> bool:
+    return connection.state == "joined" and connection.reconnects == times
+
+
 # --- ways to lose a connection
 
 
@@ -115,9 +120,8 @@ def test_a_connection_that_was_made_again_is_made_again_once_more(
     with client.open_event_stream(known) as stream:
         for times in (1, 2, 3):
             daemon.drop_connections()
-            stream.wait_for_connection(is_reconnecting, timeout=10)
-            connection = stream.wait_for_connection(has_reconnected, timeout=10)
-            assert (connection.reconnects, connection.attempts, connection.last_error) == (times, 0, None)
+            connection = stream.wait_for_connection(partial(was_made_again, times), timeout=10)
+            assert (connection.attempts, connection.last_error) == (0, None)
             model.will_stream_text([f"text {times}"])
             client.post_message_raw(known, "go")
             stream.wait_for(Token, where=says(f"text {times}"), timeout=10)
@@ -480,6 +484,53 @@ def test_a_connection_that_falls_silent_behind_a_first_heartbeat_is_noticed() ->
                 with proxy.stalled():
                     stream.wait_for_connection(is_reconnecting, timeout=15)
                 stream.wait_for_connection(has_reconnected, timeout=10)
+
+
+def test_a_connection_that_is_lost_while_the_history_is_read_is_not_taken_for_joined() -> None:
+    with FakeDaemon(build="B", heartbeat=0.1) as daemon:
+        daemon.add_app("my-app")
+        with daemon.client() as client:
+            session = client.new_session("my-app")
+            daemon.faults.calls(path="*/events", times=1).slow_body(0.5)
+            daemon.faults.events(Heartbeat, times=1).drop_connection()
+            with daemon.faults.refuse_connections(after=1):
+                stream = stream_of(daemon, session).start()
+                assert not stream.is_joined
+                assert stream.connection.state == "reconnecting"
+            with stream:
+                stream.wait_for_connection(partial(was_made_again, 1), timeout=10)
+
+
+def test_a_connection_that_is_lost_before_the_session_exists_is_made_again(
+    daemon: FakeDaemon, client: DevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    """Nothing can be joined yet."""
+    model.will_stream_text(["first"])
+    stream = stream_of(daemon, session)
+    stream.connect()
+    daemon.drop_connections()
+    client.post_message_raw(session, "go")
+    client.wait_for_session(session, timeout=10)
+    stream.join()
+    with stream:
+        stream.wait_for(MessageDone, timeout=10)
+
+
+def test_messages_are_sent_while_the_connection_is_made_again(
+    daemon: FakeDaemon, client: DevClient, model: FakeModel, session: SessionHandle
+) -> None:
+    """Their client's stream comes back by itself, and brings what it missed."""
+    pieces = [f"{number} " for number in range(50)]
+    model.will_stream_text(pieces, delay=0.005).will_stream_text(["second"]).will_stream_text(["third"])
+    first = client.start_turn(session, "one")
+    first.wait_for(Token, timeout=10)
+    with daemon.faults.refuse_connections():
+        daemon.drop_connections()
+        second = client.start_turn(session, "two")
+        third = client.turn(session, client.post_message_raw(session, "three"))
+        daemon.drain(timeout=20)
+    results = [turn.result(timeout=20) for turn in (first, second, third)]
+    assert [one.content for one in results] == ["".join(pieces), "second", "third"]
 
 
 def test_a_quiet_session_without_heartbeats_stays_connected(model: FakeModel) -> None:

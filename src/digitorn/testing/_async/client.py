@@ -518,7 +518,7 @@ class AsyncDevClient:
                     client_message_id=client_message_id,
                 )
             except BaseException:
-                if not stream.is_joined and not stream.has_open_turns:
+                if not stream.has_joined and not stream.has_open_turns:
                     await self._drop_stream(session)
                 raise
         await self._close_idle_streams()
@@ -546,8 +546,8 @@ class AsyncDevClient:
         async with self._lock_of(session):
             self._approvals.begin(protocol.correlation_id_of(turn))
             stream = await self._shared_stream(session)
-            if not stream.is_joined:
-                await stream.join(from_now=True)
+            # One that was lost comes back, and brings what it missed.
+            await stream.join(from_now=True)
             await stream.fill_gaps(since=0)
             handle = stream.turn(turn, timeout=self.timeout if timeout is None else timeout)
         await self._close_idle_streams()
@@ -734,7 +734,7 @@ class AsyncDevClient:
         queue_mode: QueueMode | None = None,
         client_message_id: str | None = None,
     ) -> AsyncTurn:
-        joined = stream.is_joined or await _joined(stream)
+        joined = await _joined(stream)
         with self._approvals.posting(session.session_id):
             accepted = await self.post_message_raw(
                 session, message, images=images, queue_mode=queue_mode, client_message_id=client_message_id
@@ -1295,7 +1295,7 @@ class AsyncDevClient:
 
 
 async def _joined(stream: AsyncLiveEventStream) -> bool:
-    """Whether the session could be joined; it cannot before its first message."""
+    """Whether the session was joined, or could be; it cannot before its first message."""
     try:
         await stream.join(from_now=True)
     except JoinRefused:

@@ -238,22 +238,31 @@ class AsyncLiveEventStream(StreamBase):
             raise
 
     async def join(self, *, from_now: bool = False) -> None:
-        """The second half of `start`: enters the session's room.
+        """The second half of `start`: enters the session's room. What has been there returns by itself.
 
         Args:
             from_now: Bring nothing of what was before.
 
         Raises:
             JoinRefused: The daemon does not let this user into the session.
+            DaemonUnreachable: The connection was lost.
         """
+        if self._link.has_joined:
+            return
+        if self._reconnecting is not None:
+            # It was lost before it could join.
+            await asyncio.wait({self._reconnecting}, timeout=remaining(_CONNECT_SECONDS))
         await self._enter(protocol.FROM_NOW if from_now else self._since)
+        # From here on a connection that is lost is made again with the room.
+        self._link.has_joined = True
         if from_now or self._since > self.log.last_seq:
             # Snapshots take numbers too: what the session does from here on comes behind them.
             self._since = self._newest_logged = self._complete = self.log.last_seq
             self.log.begin_at(self.log.last_seq)
         else:
             await self._read_history()
-        self._joined()
+        if self._link.now.state == "connecting":
+            self._joined()
 
     async def _read_history(self) -> None:
         """What a join did not bring: a build may replay nothing (contract: events, section 3.1)."""
@@ -434,6 +443,9 @@ class AsyncLiveEventStream(StreamBase):
         try:
             async with asyncio.timeout(self._link.left()):
                 await self._handshake()
+                if not self._link.has_joined:
+                    self._link.connecting()
+                    return None
                 since = self._rejoin_since()
                 self.log.rewind(since)
                 await self._enter(since)

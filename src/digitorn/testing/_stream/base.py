@@ -153,6 +153,11 @@ class StreamBase:
         return self._turns.joined
 
     @property
+    def has_joined(self) -> bool:
+        """Whether it was in the session's room: if the connection is lost it will be there again."""
+        return self._link.has_joined
+
+    @property
     def has_open_turns(self) -> bool:
         """Whether a turn that is followed here has not ended."""
         return bool(self._turns.open)

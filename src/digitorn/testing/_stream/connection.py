@@ -120,6 +120,8 @@ class Link:
         """When the last frame came."""
         self.has_heartbeats = False
         """Whether the connection that stands brought a heartbeat, so that others must follow."""
+        self.has_joined = False
+        """Whether it was in the session's room, so that it is to be there again after a loss."""
         self.was_stopped = False
         """Whether somebody asked for the end."""
         self._lock = threading.Lock()
@@ -152,8 +154,8 @@ class Link:
             sink(now)
 
     def connecting(self) -> None:
-        """The first connection is being made."""
-        self._know(replace(self.now, state="connecting"))
+        """The first connection is being made, or stands and has not joined."""
+        self._know(replace(self.now, state="connecting", attempts=0))
 
     def seen(self, *, is_closed: bool) -> StreamConnection:
         """What there is to tell now.
@@ -166,6 +168,7 @@ class Link:
     def joined(self) -> None:
         """It is in the session's room."""
         again = self.now.state == "reconnecting"
+        self.has_joined = True
         self.heard()
         self._know(
             replace(

@@ -519,7 +519,7 @@ class DevClient:
                     client_message_id=client_message_id,
                 )
             except BaseException:
-                if not stream.is_joined and not stream.has_open_turns:
+                if not stream.has_joined and not stream.has_open_turns:
                     self._drop_stream(session)
                 raise
         self._close_idle_streams()
@@ -547,8 +547,8 @@ class DevClient:
         with self._lock_of(session):
             self._approvals.begin(protocol.correlation_id_of(turn))
             stream = self._shared_stream(session)
-            if not stream.is_joined:
-                stream.join(from_now=True)
+            # One that was lost comes back, and brings what it missed.
+            stream.join(from_now=True)
             stream.fill_gaps(since=0)
             handle = stream.turn(turn, timeout=self.timeout if timeout is None else timeout)
         self._close_idle_streams()
@@ -733,7 +733,7 @@ class DevClient:
         queue_mode: QueueMode | None = None,
         client_message_id: str | None = None,
     ) -> Turn:
-        joined = stream.is_joined or _joined(stream)
+        joined = _joined(stream)
         with self._approvals.posting(session.session_id):
             accepted = self.post_message_raw(
                 session, message, images=images, queue_mode=queue_mode, client_message_id=client_message_id
@@ -1292,7 +1292,7 @@ class DevClient:
 
 
 def _joined(stream: LiveEventStream) -> bool:
-    """Whether the session could be joined; it cannot before its first message."""
+    """Whether the session was joined, or could be; it cannot before its first message."""
     try:
         stream.join(from_now=True)
     except JoinRefused:
