@@ -45,6 +45,31 @@ async def test_iteration_and_cancelled_waits(
             await stream.wait_for(ToolCall, timeout=1)
 
 
+async def test_what_a_callback_awaits_may_be_cancelled(
+    daemon: FakeDaemon, model: FakeModel, session: SessionHandle
+) -> None:
+    """It is a failure of the callback, and no end of the stream."""
+    model.will_stream_text(["a", "b"], delay=0.01, times=None)
+    heard: list[str] = []
+    gone = asyncio.get_running_loop().create_future()
+    gone.cancel()
+    async with daemon.async_client() as client:
+        await client.post_message_raw(session, "go")
+        await client.wait_for_session(session)
+        stream = await client.open_event_stream(session)
+
+        @stream.on(Token)
+        async def hear(event: LiveEvent[Token]) -> None:
+            heard.append(event.payload.delta)
+            await gone
+
+        await stream.wait_for_turn(await client.post_message_raw(session, "again"), timeout=10)
+        with pytest.raises(CallbackFailed, match="raised CancelledError"):
+            await stream.stop()
+    assert len(heard) > 1
+    assert len(stream.callback_errors) == len(heard)
+
+
 async def test_callbacks_may_be_coroutines(
     daemon: FakeDaemon, model: FakeModel, session: SessionHandle
 ) -> None:

@@ -18,6 +18,7 @@ from digitorn.testing import (
     Unauthorized,
 )
 from digitorn.testing.fakes import FakeDaemon, FakeModel
+from live.faces import AsyncBackground
 from live.servers import hanging, listener, server
 
 PASSWORD = "correct horse battery"
@@ -172,6 +173,24 @@ async def test_a_slow_daemon_is_not_waited_for_for_ever() -> None:
         async with AsyncDevClient(url, token="t", timeout=0.2) as client:
             with pytest.raises(DaemonUnreachable, match="timed out"):
                 await client.api.apps.list_apps()
+
+
+async def test_waits_keep_their_deadlines_though_the_daemon_hangs(
+    daemon: FakeDaemon, client: AsyncDevClient, session: SessionHandle
+) -> None:
+    with daemon.faults.calls().hang():
+        async with AsyncBackground() as background:
+            sending = await background.start(client.send, session, "one", timeout=8)
+            started = time.monotonic()
+            with pytest.raises(EventTimeout, match="whether it knows session"):
+                await client.wait_for_session(session, timeout=0.3)
+            with pytest.raises(EventTimeout, match="whether app 'my-app' is deployed"):
+                await client.wait_for_app("my-app", timeout=0.3)
+            with pytest.raises(EventTimeout, match=f"another message to session '{session.session_id}'"):
+                await client.send(session, "two", timeout=0.3)
+            assert time.monotonic() - started < 6
+            with pytest.raises(EventTimeout):
+                await sending.result(timeout=20)
 
 
 async def test_a_chat_that_does_not_end(client: AsyncDevClient, model: FakeModel) -> None:

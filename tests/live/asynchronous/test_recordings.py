@@ -7,6 +7,7 @@ import pytest
 
 from digitorn.testing import (
     AsyncDevClient,
+    AsyncLiveEventStream,
     ClientClosed,
     Conflict,
     EventLog,
@@ -16,6 +17,7 @@ from digitorn.testing import (
     Recording,
     RecordingError,
     SessionHandle,
+    Unauthorized,
     assertions,
 )
 from digitorn.testing._session_protocol import is_snapshot
@@ -136,6 +138,20 @@ async def test_the_end_of_a_stream_ends_its_recording(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+async def test_a_stream_that_was_never_open_ends_its_recording(
+    daemon: FakeDaemon, session: SessionHandle, path: Path
+) -> None:
+    stream = AsyncLiveEventStream(
+        daemon_url=daemon.url, token="wrong", app_id=session.app_id, session_id=session.session_id
+    )
+    recorder = stream.record(path)
+    with pytest.raises(Unauthorized):
+        await stream.start()
+    await stream.stop()
+    assert recorder.is_stopped
+    assert Recording.load(path).is_complete
+
+
 async def test_what_cannot_be_recorded_is_told_at_the_end(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle, path: Path
 ) -> None:

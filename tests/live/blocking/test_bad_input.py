@@ -4,6 +4,7 @@
 import time
 
 import pytest
+from live.faces import Background
 from live.servers import hanging, listener, server
 
 from digitorn.testing import (
@@ -173,6 +174,24 @@ def test_a_slow_daemon_is_not_waited_for_for_ever() -> None:
         with DevClient(url, token="t", timeout=0.2) as client:
             with pytest.raises(DaemonUnreachable, match="timed out"):
                 client.api.apps.list_apps()
+
+
+def test_waits_keep_their_deadlines_though_the_daemon_hangs(
+    daemon: FakeDaemon, client: DevClient, session: SessionHandle
+) -> None:
+    with daemon.faults.calls().hang():
+        with Background() as background:
+            sending = background.start(client.send, session, "one", timeout=8)
+            started = time.monotonic()
+            with pytest.raises(EventTimeout, match="whether it knows session"):
+                client.wait_for_session(session, timeout=0.3)
+            with pytest.raises(EventTimeout, match="whether app 'my-app' is deployed"):
+                client.wait_for_app("my-app", timeout=0.3)
+            with pytest.raises(EventTimeout, match=f"another message to session '{session.session_id}'"):
+                client.send(session, "two", timeout=0.3)
+            assert time.monotonic() - started < 6
+            with pytest.raises(EventTimeout):
+                sending.result(timeout=20)
 
 
 def test_a_chat_that_does_not_end(client: DevClient, model: FakeModel) -> None:

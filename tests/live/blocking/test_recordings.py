@@ -15,9 +15,11 @@ from digitorn.testing import (
     EventPayload,
     InvalidRequest,
     LiveEvent,
+    LiveEventStream,
     Recording,
     RecordingError,
     SessionHandle,
+    Unauthorized,
     assertions,
 )
 from digitorn.testing._session_protocol import is_snapshot
@@ -135,6 +137,20 @@ def test_the_end_of_a_stream_ends_its_recording(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+def test_a_stream_that_was_never_open_ends_its_recording(
+    daemon: FakeDaemon, session: SessionHandle, path: Path
+) -> None:
+    stream = LiveEventStream(
+        daemon_url=daemon.url, token="wrong", app_id=session.app_id, session_id=session.session_id
+    )
+    recorder = stream.record(path)
+    with pytest.raises(Unauthorized):
+        stream.start()
+    stream.stop()
+    assert recorder.is_stopped
+    assert Recording.load(path).is_complete
+
+
 def test_what_cannot_be_recorded_is_told_at_the_end(
     client: DevClient, model: FakeModel, session: SessionHandle, path: Path
 ) -> None:

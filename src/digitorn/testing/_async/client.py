@@ -418,19 +418,21 @@ class AsyncDevClient:
         await self._check_not_deleted(session)
         deadline = time.monotonic() + timeout
         interval = _POLL_FIRST
-        while True:
-            try:
-                await self.api.sessions.get_session(session.app_id, session.session_id)
-            except NotFound as error:
-                if time.monotonic() + interval > deadline:
-                    raise EventTimeout(
-                        f"the daemon does not know session {session.session_id!r} of app {session.app_id!r} "
-                        f"after {timeout:g} s; it comes to exist by its first message"
-                    ) from error
-            else:
-                return
-            await asleep(interval)
-            interval = min(interval * _POLL_GROWTH, _POLL_MOST)
+        named = f"session {session.session_id!r} of app {session.app_id!r}"
+        with _in_time(timeout, f"the daemon did not tell whether it knows {named}"):
+            while True:
+                try:
+                    await self.api.sessions.get_session(session.app_id, session.session_id)
+                except NotFound as error:
+                    if time.monotonic() + interval > deadline:
+                        raise EventTimeout(
+                            f"the daemon does not know {named} after {timeout:g} s; it comes to exist by its "
+                            "first message"
+                        ) from error
+                else:
+                    return
+                await asleep(interval)
+                interval = min(interval * _POLL_GROWTH, _POLL_MOST)
 
     # --- messages
 
@@ -502,9 +504,11 @@ class AsyncDevClient:
             ApiError: The daemon refused the message; `NotFound` for an app that is not deployed or a session
                 that was deleted, `RateLimited` when the session's queue is full.
             DaemonUnreachable: No daemon answered.
+            EventTimeout: Another message to the session was being sent all the time.
         """
         policy = _policy(approvals, auto_approve)
-        async with self._lock_of(session):
+        limit = self.timeout if timeout is None else timeout
+        async with self._lock_of(session).within(remaining(limit)):
             stream = await self._shared_stream(session)
             try:
                 turn = await self._start(
@@ -513,7 +517,7 @@ class AsyncDevClient:
                     message,
                     images=images,
                     policy=policy,
-                    timeout=self.timeout if timeout is None else timeout,
+                    timeout=limit,
                     queue_mode=queue_mode,
                     client_message_id=client_message_id,
                 )
@@ -537,19 +541,21 @@ class AsyncDevClient:
         Raises:
             JoinRefused: The daemon does not let this user into the session.
             ValueError: There is no turn to take up.
+            EventTimeout: A message to the session was being sent all the time.
         """
         if turn is None:
             raise ValueError(
                 "there is no turn to take up; a session has a first_turn if it was made with a message"
             )
         await self._check_not_deleted(session)
-        async with self._lock_of(session):
+        limit = self.timeout if timeout is None else timeout
+        async with self._lock_of(session).within(remaining(limit)):
             self._approvals.begin(protocol.correlation_id_of(turn))
             stream = await self._shared_stream(session)
             # One that was lost comes back, and brings what it missed.
             await stream.join(from_now=True)
             await stream.fill_gaps(since=0)
-            handle = stream.turn(turn, timeout=self.timeout if timeout is None else timeout)
+            handle = stream.turn(turn, timeout=limit)
         await self._close_idle_streams()
         return handle
 
@@ -756,7 +762,7 @@ class AsyncDevClient:
         if self._home.moved():
             # Those who held one are gone.
             self._locks.clear()
-        return self._locks.setdefault(_key(session), AsyncLock())
+        return self._locks.setdefault(_key(session), AsyncLock(session.session_id))
 
     async def _shared_stream(self, session: SessionHandle) -> AsyncLiveEventStream:
         """The session's stream for turns, connected. Under the session's lock."""
@@ -772,10 +778,16 @@ class AsyncDevClient:
     async def _close_idle_streams(self) -> None:
         idle = [one for one in list(self._streams.values()) if not one.has_open_turns]
         for stream in idle[:-_IDLE_STREAMS]:
-            async with self._lock_of(stream.session):
+            lock = self._lock_of(stream.session)
+            if not await lock.take(0.0):
+                # It is being used.
+                continue
+            try:
                 # Another may stand in its place by now.
                 if not stream.has_open_turns and self._streams.get(_key(stream.session)) is stream:
                     await self._drop_stream(stream.session)
+            finally:
+                lock.release()
 
     async def _drop_stream(self, session: SessionHandle) -> None:
         stream = self._streams.pop(_key(session), None)
@@ -872,18 +884,19 @@ class AsyncDevClient:
         """Waits for a deployment other than that of before: until it is done, an app still is the old one."""
         deadline = time.monotonic() + timeout
         interval = _POLL_FIRST
-        while True:
-            status = await self.api.apps.get_deploy_status(app_id)
-            deployed_at, failed_at = await self._deployment(app_id) if any(before) else (None, None)
-            if status.deployed and (deployed_at is None or deployed_at != before[0]):
-                return self.app(app_id)
-            failed = status.error if failed_at is None or failed_at != before[1] else None
-            if failed or time.monotonic() + interval > deadline:
-                raise EventTimeout(
-                    f"app {app_id!r} is not deployed: {failed or f'no end within {timeout:g} s'}"
-                )
-            await asleep(interval)
-            interval = min(interval * _POLL_GROWTH, _POLL_MOST)
+        with _in_time(timeout, f"the daemon did not tell whether app {app_id!r} is deployed"):
+            while True:
+                status = await self.api.apps.get_deploy_status(app_id)
+                deployed_at, failed_at = await self._deployment(app_id) if any(before) else (None, None)
+                if status.deployed and (deployed_at is None or deployed_at != before[0]):
+                    return self.app(app_id)
+                failed = status.error if failed_at is None or failed_at != before[1] else None
+                if failed or time.monotonic() + interval > deadline:
+                    raise EventTimeout(
+                        f"app {app_id!r} is not deployed: {failed or f'no end within {timeout:g} s'}"
+                    )
+                await asleep(interval)
+                interval = min(interval * _POLL_GROWTH, _POLL_MOST)
 
     async def _deployment(self, app_id: str) -> tuple[float | None, float | None]:
         """When an app was last deployed, and when that last failed; seconds since the Unix epoch."""
@@ -1316,8 +1329,8 @@ def _policy(approvals: ApprovalPolicy | None, auto_approve: bool | None) -> Appr
 
 
 @contextmanager
-def _in_time(limit: float) -> Generator[None]:
-    """Bounds what is inside, seconds from now."""
+def _in_time(limit: float, missed: str = "the turn did not end") -> Generator[None]:
+    """Bounds what is inside, seconds from now; the error says what was missed."""
     deadline = time.monotonic() + limit
     try:
         with until(deadline):
@@ -1325,4 +1338,4 @@ def _in_time(limit: float) -> Generator[None]:
     except DaemonUnreachable as error:
         if time.monotonic() < deadline:
             raise
-        raise EventTimeout(f"the turn did not end within {limit:g} s") from error
+        raise EventTimeout(f"{missed} within {limit:g} s") from error

@@ -1116,14 +1116,14 @@ class AsyncLiveEventStream(StreamBase):
             return
         try:
             decision = await ask(policy, request, on_thread=self._approvals.on_thread)
-        except asyncio.CancelledError:
-            raise
         except (KeyboardInterrupt, SystemExit) as error:
             if not self._approvals.on_thread:
                 raise
             self._policy_failed(policy, error, turn)
             return
-        except BaseException as error:  # noqa: BLE001 - test runners fail a test with any of these
+        except BaseException as error:
+            if _is_cancelled():
+                raise
             self._policy_failed(policy, error, turn)
             return
         if decision is not None and client.claim(request.request_id):
@@ -1192,11 +1192,19 @@ async def _deliver(
                 result = callback.call(event)
                 if inspect.isawaitable(result):
                     await _awaited(result)
-            except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            except (KeyboardInterrupt, SystemExit):
                 raise
-            except BaseException as error:  # noqa: BLE001 - test runners fail a test with any of these
+            except BaseException as error:
+                if _is_cancelled():
+                    raise
                 report(callback.call, error)
         del callback
+
+
+def _is_cancelled() -> bool:
+    """Whether this task is, and not something that it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _close_all(

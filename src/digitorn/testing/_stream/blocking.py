@@ -181,6 +181,8 @@ class LiveEventStream(StreamBase):
         self._link.was_stopped = True
         if not self._holds_loop:
             self.log.close(StreamClosed("it was stopped"))
+            if (failed := self._recorders.stop()) is not None:
+                raise failed
             return
         deadline = time.monotonic() + timeout
         delivery, self._delivery = self._delivery, None

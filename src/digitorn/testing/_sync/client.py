@@ -419,19 +419,21 @@ class DevClient:
         self._check_not_deleted(session)
         deadline = time.monotonic() + timeout
         interval = _POLL_FIRST
-        while True:
-            try:
-                self.api.sessions.get_session(session.app_id, session.session_id)
-            except NotFound as error:
-                if time.monotonic() + interval > deadline:
-                    raise EventTimeout(
-                        f"the daemon does not know session {session.session_id!r} of app {session.app_id!r} "
-                        f"after {timeout:g} s; it comes to exist by its first message"
-                    ) from error
-            else:
-                return
-            sleep(interval)
-            interval = min(interval * _POLL_GROWTH, _POLL_MOST)
+        named = f"session {session.session_id!r} of app {session.app_id!r}"
+        with _in_time(timeout, f"the daemon did not tell whether it knows {named}"):
+            while True:
+                try:
+                    self.api.sessions.get_session(session.app_id, session.session_id)
+                except NotFound as error:
+                    if time.monotonic() + interval > deadline:
+                        raise EventTimeout(
+                            f"the daemon does not know {named} after {timeout:g} s; it comes to exist by its "
+                            "first message"
+                        ) from error
+                else:
+                    return
+                sleep(interval)
+                interval = min(interval * _POLL_GROWTH, _POLL_MOST)
 
     # --- messages
 
@@ -503,9 +505,11 @@ class DevClient:
             ApiError: The daemon refused the message; `NotFound` for an app that is not deployed or a session
                 that was deleted, `RateLimited` when the session's queue is full.
             DaemonUnreachable: No daemon answered.
+            EventTimeout: Another message to the session was being sent all the time.
         """
         policy = _policy(approvals, auto_approve)
-        with self._lock_of(session):
+        limit = self.timeout if timeout is None else timeout
+        with self._lock_of(session).within(remaining(limit)):
             stream = self._shared_stream(session)
             try:
                 turn = self._start(
@@ -514,7 +518,7 @@ class DevClient:
                     message,
                     images=images,
                     policy=policy,
-                    timeout=self.timeout if timeout is None else timeout,
+                    timeout=limit,
                     queue_mode=queue_mode,
                     client_message_id=client_message_id,
                 )
@@ -538,19 +542,21 @@ class DevClient:
         Raises:
             JoinRefused: The daemon does not let this user into the session.
             ValueError: There is no turn to take up.
+            EventTimeout: A message to the session was being sent all the time.
         """
         if turn is None:
             raise ValueError(
                 "there is no turn to take up; a session has a first_turn if it was made with a message"
             )
         self._check_not_deleted(session)
-        with self._lock_of(session):
+        limit = self.timeout if timeout is None else timeout
+        with self._lock_of(session).within(remaining(limit)):
             self._approvals.begin(protocol.correlation_id_of(turn))
             stream = self._shared_stream(session)
             # One that was lost comes back, and brings what it missed.
             stream.join(from_now=True)
             stream.fill_gaps(since=0)
-            handle = stream.turn(turn, timeout=self.timeout if timeout is None else timeout)
+            handle = stream.turn(turn, timeout=limit)
         self._close_idle_streams()
         return handle
 
@@ -755,7 +761,7 @@ class DevClient:
         if self._home.moved():
             # Those who held one are gone.
             self._locks.clear()
-        return self._locks.setdefault(_key(session), Lock())
+        return self._locks.setdefault(_key(session), Lock(session.session_id))
 
     def _shared_stream(self, session: SessionHandle) -> LiveEventStream:
         """The session's stream for turns, connected. Under the session's lock."""
@@ -771,10 +777,16 @@ class DevClient:
     def _close_idle_streams(self) -> None:
         idle = [one for one in list(self._streams.values()) if not one.has_open_turns]
         for stream in idle[:-_IDLE_STREAMS]:
-            with self._lock_of(stream.session):
+            lock = self._lock_of(stream.session)
+            if not lock.take(0.0):
+                # It is being used.
+                continue
+            try:
                 # Another may stand in its place by now.
                 if not stream.has_open_turns and self._streams.get(_key(stream.session)) is stream:
                     self._drop_stream(stream.session)
+            finally:
+                lock.release()
 
     def _drop_stream(self, session: SessionHandle) -> None:
         stream = self._streams.pop(_key(session), None)
@@ -871,18 +883,19 @@ class DevClient:
         """Waits for a deployment other than that of before: until it is done, an app still is the old one."""
         deadline = time.monotonic() + timeout
         interval = _POLL_FIRST
-        while True:
-            status = self.api.apps.get_deploy_status(app_id)
-            deployed_at, failed_at = self._deployment(app_id) if any(before) else (None, None)
-            if status.deployed and (deployed_at is None or deployed_at != before[0]):
-                return self.app(app_id)
-            failed = status.error if failed_at is None or failed_at != before[1] else None
-            if failed or time.monotonic() + interval > deadline:
-                raise EventTimeout(
-                    f"app {app_id!r} is not deployed: {failed or f'no end within {timeout:g} s'}"
-                )
-            sleep(interval)
-            interval = min(interval * _POLL_GROWTH, _POLL_MOST)
+        with _in_time(timeout, f"the daemon did not tell whether app {app_id!r} is deployed"):
+            while True:
+                status = self.api.apps.get_deploy_status(app_id)
+                deployed_at, failed_at = self._deployment(app_id) if any(before) else (None, None)
+                if status.deployed and (deployed_at is None or deployed_at != before[0]):
+                    return self.app(app_id)
+                failed = status.error if failed_at is None or failed_at != before[1] else None
+                if failed or time.monotonic() + interval > deadline:
+                    raise EventTimeout(
+                        f"app {app_id!r} is not deployed: {failed or f'no end within {timeout:g} s'}"
+                    )
+                sleep(interval)
+                interval = min(interval * _POLL_GROWTH, _POLL_MOST)
 
     def _deployment(self, app_id: str) -> tuple[float | None, float | None]:
         """When an app was last deployed, and when that last failed; seconds since the Unix epoch."""
@@ -1313,8 +1326,8 @@ def _policy(approvals: ApprovalPolicy | None, auto_approve: bool | None) -> Appr
 
 
 @contextmanager
-def _in_time(limit: float) -> Generator[None]:
-    """Bounds what is inside, seconds from now."""
+def _in_time(limit: float, missed: str = "the turn did not end") -> Generator[None]:
+    """Bounds what is inside, seconds from now; the error says what was missed."""
     deadline = time.monotonic() + limit
     try:
         with until(deadline):
@@ -1322,4 +1335,4 @@ def _in_time(limit: float) -> Generator[None]:
     except DaemonUnreachable as error:
         if time.monotonic() < deadline:
             raise
-        raise EventTimeout(f"the turn did not end within {limit:g} s") from error
+        raise EventTimeout(f"{missed} within {limit:g} s") from error
