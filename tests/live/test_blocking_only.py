@@ -1,9 +1,13 @@
 """What only the blocking face has: its threads, and predicates that call the daemon."""
 
-import contextlib
 import gc
+import socket
+import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from typing import Any
 
 import pytest
 
@@ -18,6 +22,8 @@ from digitorn.testing import (
 from digitorn.testing.events import MessageDone, Token
 from digitorn.testing.fakes import FakeDaemon, FakeModel
 from live.faces import Background, leftovers
+
+ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")
 
 
 @pytest.fixture
@@ -90,8 +96,43 @@ def test_a_client_that_is_closed_in_the_middle_of_a_call_leaves_no_connection_op
         client.close()
         hanging.remove()
         # What came of it depends on how far it was.
-        with contextlib.suppress(ClientClosed, DaemonUnreachable):
+        with suppress(ClientClosed, DaemonUnreachable):
             call.result(10)
     # The collector would warn of what is open.
     del client, call
     gc.collect()
+
+
+@pytest.fixture
+def full() -> Iterator[int]:
+    """A port that takes no connection on four addresses, as one behind a firewall would."""
+    with ExitStack() as stack:
+        port = 0
+        for address in ADDRESSES:
+            listener = stack.enter_context(socket.socket())
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((address, port))
+            listener.listen(0)
+            port = listener.getsockname()[1]
+            for _ in range(3):
+                waiting = stack.enter_context(socket.socket())
+                waiting.setblocking(False)
+                with suppress(BlockingIOError):
+                    waiting.connect((address, port))
+        yield port
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere 127.0.0.2 and the like are no addresses")
+def test_a_deadline_holds_for_all_addresses_of_a_name(full: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = socket.getaddrinfo
+
+    def several(host: str, port: int, *args: Any, **options: Any) -> list[Any]:
+        names = ADDRESSES if host == "several.localhost" else (host,)
+        return [found for name in names for found in real(name, port, *args, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", several)
+    with DevClient(f"http://several.localhost:{full}", token="t" * 9, timeout=0.8, retries=None) as client:
+        started = time.monotonic()
+        with pytest.raises(DaemonUnreachable, match="timed out"):
+            client.api.apps.list_apps()
+        assert 0.7 < time.monotonic() - started < 2.4

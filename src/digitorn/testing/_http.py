@@ -5,7 +5,9 @@ here bound them all together by `_clock.until`.
 """
 
 import math
+import socket
 import ssl
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, cast
@@ -19,6 +21,8 @@ _MOST_CONNECTIONS: Final = 100
 _MOST_IDLE: Final = 20
 _IDLE_SECONDS: Final = 5.0
 _PIECE: Final = 64 * 1024
+# A socket without any time does not wait at all.
+_LEAST_SECONDS: Final = 0.001
 
 _MAPPED: Final[tuple[tuple[type[Exception], type[httpx.RequestError]], ...]] = (
     (httpcore.ConnectTimeout, httpx.ConnectTimeout),
@@ -233,9 +237,26 @@ class _Stream(httpcore.NetworkStream):
 
 
 class _Network(httpcore.SyncBackend):
-    def connect_tcp(self, *args: Any, **options: Any) -> httpcore.NetworkStream:
-        options["timeout"] = _within(options.get("timeout"), httpcore.ConnectTimeout)
-        return _Stream(super().connect_tcp(*args, **options))
+    def connect_tcp(
+        self, host: str, port: int, timeout: float | None = None, *args: Any, **options: Any
+    ) -> httpcore.NetworkStream:
+        limit = _within(timeout, httpcore.ConnectTimeout)
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from error
+        addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+        deadline = math.inf if limit is None else time.monotonic() + limit
+        for tried, address in enumerate(addresses):
+            # All of them together in time, and none uses up that of the others.
+            left = (deadline - time.monotonic()) / (len(addresses) - tried)
+            share = None if limit is None else max(_LEAST_SECONDS, left)
+            try:
+                return _Stream(super().connect_tcp(address, port, share, *args, **options))
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if address == addresses[-1]:
+                    raise
+        raise httpcore.ConnectError(f"{host} has no address")
 
 
 class _Body(httpx.SyncByteStream):
