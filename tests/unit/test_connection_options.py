@@ -99,7 +99,9 @@ def test_certificates_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Mo
             ConnectionOptions().tls("https://daemon.example")
 
 
-@pytest.mark.parametrize("name", ["max_response_bytes", "max_frame_bytes", "max_json_values"])
+@pytest.mark.parametrize(
+    "name", ["max_response_bytes", "max_frame_bytes", "max_json_values", "max_log_events"]
+)
 def test_a_limit_is_positive(name: str) -> None:
     limit: dict[str, Any] = {name: 0}
     with pytest.raises(ValueError, match=f"{name} must be 1 or more"):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from digitorn.testing import EventLog
 from digitorn.testing._event import AnyEvent
-from digitorn.testing.events import Token
+from digitorn.testing._session_protocol import current_seq
+from digitorn.testing.events import Heartbeat, Token
 from frames import SESSION, approval_request, frame, message, text_turn, token
 
 
@@ -102,6 +103,17 @@ def test_events_without_a_number_are_dropped_in_their_turn() -> None:
     for seq in (0, 1, 0, 0):
         log.feed(frame("connected", seq=seq, event_id=None, kind="system" if seq == 0 else "session"))
     assert ([event.seq for event in log], log.dropped) == ([0, 0], 2)
+
+
+def test_a_session_that_rests_keeps_its_events_and_the_last_heartbeat() -> None:
+    log = bounded(3)
+    for seq in (1, 2, 3):
+        log.feed(token("x", seq=seq))
+    for number in range(10):
+        log.feed(frame("heartbeat", seq=0, event_id=None, kind="system", current_seq=number))
+    assert [event.type for event in log] == ["token", "token", "heartbeat"]
+    assert [current_seq(event) for event in log.events_of(Heartbeat)] == [9]
+    assert log.dropped == 10
 
 
 def test_events_of_other_sessions_are_bounded_too() -> None:

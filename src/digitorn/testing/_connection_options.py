@@ -28,6 +28,8 @@ class ConnectionOptions:
         max_frame_bytes: Largest message that is taken from the event socket.
         max_json_values: Most values in the JSON of one answer or event: a small text may hold millions, each
             of which takes a hundred times its size in memory.
+        max_log_events: Most events that one reading of a session's log takes. A join on build A brings 50,000
+            at most (contract: events, section 3.1).
 
     Raises:
         ValueError: A limit is not positive.
@@ -38,9 +40,10 @@ class ConnectionOptions:
     max_response_bytes: int = 64 * 1024 * 1024
     max_frame_bytes: int = 16 * 1024 * 1024
     max_json_values: int = 2_000_000
+    max_log_events: int = 250_000
 
     def __post_init__(self) -> None:
-        for name in ("max_response_bytes", "max_frame_bytes", "max_json_values"):
+        for name in ("max_response_bytes", "max_frame_bytes", "max_json_values", "max_log_events"):
             limit: int = getattr(self, name)
             if limit < 1:
                 raise ValueError(f"{name} must be 1 or more, not {limit}")

@@ -186,11 +186,14 @@ class JoinRefused(DigitornError):
         reason: The daemon's own words.
     """
 
-    def __init__(self, session_id: str, reason: str) -> None:
-        super().__init__(
-            f"the daemon refused to join session {session_id!r}: {reason}. A session exists from its first "
-            "message on, and only for the user who sent it"
-        )
+    def __init__(
+        self,
+        session_id: str,
+        reason: str,
+        *,
+        hint: str = "A session exists from its first message on, and only for the user who sent it",
+    ) -> None:
+        super().__init__(f"the daemon refused to join session {session_id!r}: {reason}. {hint}")
         self.session_id = session_id
         self.reason = reason
 

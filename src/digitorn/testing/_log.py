@@ -20,6 +20,7 @@ from ._generated.events import (
     ApprovalsSnapshot,
     EventPayload,
     EventType,
+    Heartbeat,
     MessageStarted,
 )
 from ._generated.models import PendingApproval
@@ -59,6 +60,7 @@ _Key = TypeVar("_Key", bound=Hashable)
 
 _EVENTS_SHOWN = 8
 _STARTED_WIRES = EVENTS.types_of(MessageStarted)
+_HEARTBEATS = Selector((Heartbeat,))
 _EVERY = ""
 """Key of the sinks that want every type; no wire name is empty."""
 
@@ -233,9 +235,11 @@ class EventLog:
         if self.max_events is None:
             return deliveries
         while len(self._ordered) > self.max_events:
-            place, _, event = self._ordered.pop(0)
-            # Nobody waits for what is missing before it: that would be dropped as well.
-            deliveries += self._deliveries(self._numbers.forget(place))
+            oldest = self._oldest_heartbeat() or 0
+            place, _, event = self._ordered.pop(oldest)
+            if oldest == 0:
+                # Nobody waits for what is missing before it: that would be dropped as well.
+                deliveries += self._deliveries(self._numbers.forget(place))
             self._dropped += 1
             _take_out(self._by_type, event.type, event)
             _take_out(self._by_correlation, event.correlation_id, event)
@@ -244,6 +248,13 @@ class EventLog:
             if event.correlation_id is None:
                 _remove(self._nameless, event)
         return deliveries
+
+    def _oldest_heartbeat(self) -> int | None:
+        """Where the oldest of several heartbeats is: of those the last is enough, on a session that rests."""
+        heartbeats = self._existing_unlocked(_HEARTBEATS)
+        if len(heartbeats) < 2:
+            return None
+        return next(at for at, entry in enumerate(self._ordered) if entry[2] is heartbeats[0])
 
     # --- recording
 

@@ -17,6 +17,7 @@ from digitorn.testing import (
 )
 from digitorn.testing.events import MessageDone, Token, ToolCall
 from digitorn.testing.fakes import FakeDaemon, FakeModel
+from frames import token
 from live.faces import AsyncBackground, AsyncSignal, AsyncStall, Taken, async_gone, async_taken
 
 
@@ -126,6 +127,53 @@ async def test_a_callback_that_falls_behind_a_bound_is_told_of(
             await stream.stop(timeout=0.2)
     assert heard == ["hello"]
     assert len(stream.callback_errors) == 1
+
+
+async def test_a_callback_that_always_fails_is_told_of_a_hundred_times(
+    client: AsyncDevClient, known: SessionHandle
+) -> None:
+    stream = await client.open_event_stream(known)
+
+    @stream.on(Token)
+    def fail(event: LiveEvent[Token]) -> None:
+        raise ValueError("no such thing")
+
+    for number in range(102):
+        stream.log.feed(token("x", seq=1000 + number, session_id=known.session_id))
+    with pytest.raises(CallbackFailed):
+        await stream.stop()
+    assert len(stream.callback_errors) == 100
+
+
+async def test_a_reader_that_falls_behind_a_bound_is_told_of(
+    client: AsyncDevClient, known: SessionHandle
+) -> None:
+    stream = await client.open_event_stream(known, max_events=10)
+    seen: list[LiveEvent[EventPayload]] = []
+    last = ""
+    async for event in stream:
+        if not seen:
+            for _ in range(5):
+                accepted = await client.post_message_raw(known, "again")
+                await stream.wait_for_turn(accepted, timeout=10)
+                last = accepted.correlation_id or ""
+        seen.append(event)
+        if isinstance(event.payload, MessageDone) and event.correlation_id == last:
+            break
+    assert len(seen) <= 21
+    with pytest.raises(CallbackFailed, match=r"the iteration .* it is more than max_events=10 events behind"):
+        await stream.stop()
+
+
+async def test_a_turn_that_was_dropped_is_not_waited_for(
+    client: AsyncDevClient, known: SessionHandle
+) -> None:
+    async with await client.open_event_stream(known, max_events=10) as stream:
+        first = await client.post_message_raw(known, "again")
+        for _ in range(3):
+            await stream.wait_for_turn(await client.post_message_raw(known, "again"), timeout=10)
+        with pytest.raises(ValueError, match=r"no event of turn .* any more; it keeps max_events=10"):
+            await stream.wait_for_turn(first, timeout=20)
 
 
 # --- streams that are forgotten

@@ -2,6 +2,7 @@
 """A daemon that is broken or hostile gets a typed error, in bounded time and memory."""
 
 import gzip
+import itertools
 import json
 import time
 import tracemalloc
@@ -185,7 +186,26 @@ def test_a_log_that_begins_again_and_again_is_not_read_for_ever() -> None:
     with hostile(says(body)) as url:
         with DevClient(url, token="t" * 9, timeout=10) as client:
             with pytest.raises(ContractViolation, match="a full page up to 1 came"):
-                read_log(client.api, "a", "s", since=0, take=lambda _: None)
+                read_log(client.api, "a", "s", since=0, most=100_000, take=lambda _: None)
+
+
+def test_a_log_without_an_end_is_not_read_for_ever() -> None:
+    def page(caller: Caller) -> None:
+        first = next(numbers)
+        rows = [
+            {**row, "seq": first + one, "payload": {**envelope_of_row, "delta": "x"}} for one in range(PAGE)
+        ]
+        found = {"session_id": "s", "count": PAGE, "total": PAGE, "events": rows, "note": ""}
+        caller.send(whole(json.dumps({"success": True, "data": found}).encode()))
+
+    numbers = itertools.count(1, PAGE)
+    envelope_of_row = {"op_id": "o", "op_type": "turn", "op_state": "running"}
+    row = {"type": "token", "kind": "session", "ts": None, "app_id": "a", "session_id": "s"}
+    row |= {"user_id": "u", "correlation_id": None}
+    with hostile(page) as url:
+        with DevClient(url, token="t" * 9, timeout=10) as client:
+            with pytest.raises(TooLarge, match=r"more than 12000 events \(max_log_events\)"):
+                read_log(client.api, "a", "s", since=0, most=12_000, take=lambda _: None)
 
 
 # --- the event socket

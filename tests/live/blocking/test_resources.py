@@ -5,6 +5,7 @@ import gc
 import time
 
 import pytest
+from frames import token
 from live.faces import Background, Signal, Stall, Taken, gone, taken
 
 from digitorn.testing import (
@@ -125,6 +126,49 @@ def test_a_callback_that_falls_behind_a_bound_is_told_of(
             stream.stop(timeout=0.2)
     assert heard == ["hello"]
     assert len(stream.callback_errors) == 1
+
+
+def test_a_callback_that_always_fails_is_told_of_a_hundred_times(
+    client: DevClient, known: SessionHandle
+) -> None:
+    stream = client.open_event_stream(known)
+
+    @stream.on(Token)
+    def fail(event: LiveEvent[Token]) -> None:
+        raise ValueError("no such thing")
+
+    for number in range(102):
+        stream.log.feed(token("x", seq=1000 + number, session_id=known.session_id))
+    with pytest.raises(CallbackFailed):
+        stream.stop()
+    assert len(stream.callback_errors) == 100
+
+
+def test_a_reader_that_falls_behind_a_bound_is_told_of(client: DevClient, known: SessionHandle) -> None:
+    stream = client.open_event_stream(known, max_events=10)
+    seen: list[LiveEvent[EventPayload]] = []
+    last = ""
+    for event in stream:
+        if not seen:
+            for _ in range(5):
+                accepted = client.post_message_raw(known, "again")
+                stream.wait_for_turn(accepted, timeout=10)
+                last = accepted.correlation_id or ""
+        seen.append(event)
+        if isinstance(event.payload, MessageDone) and event.correlation_id == last:
+            break
+    assert len(seen) <= 21
+    with pytest.raises(CallbackFailed, match=r"the iteration .* it is more than max_events=10 events behind"):
+        stream.stop()
+
+
+def test_a_turn_that_was_dropped_is_not_waited_for(client: DevClient, known: SessionHandle) -> None:
+    with client.open_event_stream(known, max_events=10) as stream:
+        first = client.post_message_raw(known, "again")
+        for _ in range(3):
+            stream.wait_for_turn(client.post_message_raw(known, "again"), timeout=10)
+        with pytest.raises(ValueError, match=r"no event of turn .* any more; it keeps max_events=10"):
+            stream.wait_for_turn(first, timeout=20)
 
 
 # --- streams that are forgotten

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from .. import _session_protocol as protocol
 from .._clock import asleep
-from .._errors import ContractViolation
+from .._errors import ContractViolation, TooLarge
+from .._event import decode
 from .._generated.models import SessionEvent
 from .._generated.rest_async import AsyncApi
 from .._log import EventLog
@@ -13,7 +14,7 @@ from .._session_protocol import TurnStatus
 
 
 async def read_log(
-    api: AsyncApi, app_id: str, session_id: str, *, since: int, take: Callable[[object], object]
+    api: AsyncApi, app_id: str, session_id: str, *, since: int, most: int, take: Callable[[object], object]
 ) -> None:
     """Reads the session's durable log, page by page.
 
@@ -22,12 +23,23 @@ async def read_log(
         app_id: The app.
         session_id: The session.
         since: Read what has a higher `seq`.
+        most: How many rows there may be.
         take: Is given each row as a frame.
+
+    Raises:
+        TooLarge: There are more.
+        ContractViolation: A page leads to no further one.
     """
+    left = most
     while True:
         page = await api.sessions.list_session_events(
             app_id, session_id, since_seq=since, limit=protocol.PAGE
         )
+        left -= len(page.events)
+        if left < 0:
+            raise TooLarge(
+                f"the log of session {session_id!r}", [f"it has more than {most} events (max_log_events)"]
+            )
         frames = [row.to_wire() if isinstance(row, SessionEvent) else row for row in page.events]
         for frame in frames:
             take(frame)
@@ -66,6 +78,7 @@ async def ended(
     correlation_id: str,
     *,
     since: int,
+    most: int,
     take: Callable[[object], object],
 ) -> tuple[bool, TurnStatus | None]:
     """Whether a turn is over according to the daemon, and how where no event says so.
@@ -79,15 +92,26 @@ async def ended(
         session_id: The session.
         correlation_id: The turn.
         since: Number up to which the log is known to be complete.
+        most: How many rows one reading may bring.
         take: Is given each row as a frame.
     """
     patience = time.monotonic() + protocol.VISIBLE_SECONDS
     ending: TurnStatus | None = None
+    has_end_row = False
+
+    def look_and_take(frame: object) -> None:
+        nonlocal has_end_row
+        # A log that drops its oldest events takes their rows for copies.
+        if log.dropped:
+            has_end_row = has_end_row or protocol.ends_turn(decode(frame), correlation_id)
+        take(frame)
+
     while True:
-        behind = max(since, log.last_seq - protocol.REPLAY_MARGIN)
-        await read_log(api, app_id, session_id, since=behind, take=take)
+        is_gone = log.dropped > 0 and not log.turn(correlation_id)
+        behind = 0 if is_gone else max(since, log.last_seq - protocol.REPLAY_MARGIN)
+        await read_log(api, app_id, session_id, since=behind, most=most, take=look_and_take)
         turn = log.turn(correlation_id)
-        if any(protocol.ends_turn(event, correlation_id) for event in turn):
+        if has_end_row or any(protocol.ends_turn(event, correlation_id) for event in turn):
             if ending is None and not protocol.tells_outcome(turn):
                 ending = await ending_by_queue(api, log, app_id, session_id, correlation_id)
             return True, ending

@@ -32,6 +32,7 @@ from .._errors import (
     RateLimited,
     ServerError,
     StreamClosed,
+    TooLarge,
 )
 from .._event import AnyEvent, LiveEvent
 from .._event_connection import EventConnection, HandshakeRefused
@@ -67,6 +68,7 @@ _CONNECT_SECONDS = 10.0
 _JOIN_SECONDS = 60.0
 _TRY_FIRST, _TRY_MOST = 0.05, 2.0
 _FORGOTTEN_SECONDS = 1.0
+_MOST_ERRORS = 100
 _CHECK_FIRST, _CHECK_MOST = 0.5, 5.0
 # What may be gone a moment later: the daemon starts, is busy, or cannot be reached.
 _PASSING = (DaemonUnreachable, ServerError, RateLimited)
@@ -134,12 +136,13 @@ class AsyncLiveEventStream(StreamBase):
         self.session_id = session_id
         self.session = SessionHandle(session_id=session_id, app_id=app_id, daemon_url=self.daemon_url)
         self.timeout = timeout
+        self._most_rows = (connection_options or ConnectionOptions()).max_log_events
         self.log = EventLog(session_id=session_id, strict=strict, since=since, max_events=max_events)
         self.log.subscribe_in_order(self._came_in_order)
         self._turns = FollowedTurns()
         self._link = Link(reconnect)
         self.callback_errors: list[CallbackFailed] = []
-        """Callbacks that raised; the first is raised again by `stop`."""
+        """Callbacks that raised, the first hundred times; the first is raised again by `stop`."""
         self._transport = AsyncTransport(
             self.daemon_url,
             self._credentials,
@@ -232,7 +235,8 @@ class AsyncLiveEventStream(StreamBase):
             await self._handshake()
         except HandshakeRefused as refused:
             await self._shut(StreamClosed("it could not connect"), 1.0)
-            raise JoinRefused(self.session_id, str(refused)) from None
+            hint = "It refuses good ones too while too many others were refused; try again later"
+            raise JoinRefused(self.session_id, str(refused), hint=hint) from None
         except BaseException:
             await self._shut(StreamClosed("it could not connect"), 1.0)
             raise
@@ -261,6 +265,8 @@ class AsyncLiveEventStream(StreamBase):
             self.log.begin_at(self.log.last_seq)
         else:
             await self._read_history()
+            if self.log.closed is not None:
+                raise self._closed()
         if self._link.now.state == "connecting":
             self._joined()
 
@@ -626,9 +632,19 @@ class AsyncLiveEventStream(StreamBase):
         mark = self._mark
         here = _Mark(started, self._newest_logged, self._joined_at)
         try:
-            await read_log(self._api, self.app_id, self.session_id, since=since, take=self._take)
-        except BaseException:
+            await read_log(
+                self._api,
+                self.app_id,
+                self.session_id,
+                since=since,
+                most=self._most_rows,
+                take=self._take,
+            )
+        except BaseException as error:
             self._was_restarted = self._was_restarted or was_restarted
+            if isinstance(error, TooLarge):
+                # Another reading would bring the same.
+                self.log.close(error)
             raise
         if mark is not None and mark.joined_at != self._joined_at:
             # The daemon's process may be another since, and may not have kept what was the newest then.
@@ -739,7 +755,8 @@ class AsyncLiveEventStream(StreamBase):
     async def _iterate(self) -> AsyncIterator[AnyEvent]:
         self._check_started()
         arrived: asyncio.Queue[AnyEvent | None] = asyncio.Queue()
-        subscription = self.log.subscribe(arrived.put_nowait)
+        backlog = Backlog(arrived, self.log.max_events, partial(self.report, "the iteration"))
+        subscription = self.log.subscribe(backlog.put)
         try:
             for existing in subscription.existing:
                 yield existing
@@ -1020,8 +1037,12 @@ class AsyncLiveEventStream(StreamBase):
                 self.session_id,
                 correlation_id,
                 since=self._complete,
+                most=self._most_rows,
                 take=self._take,
             )
+        except TooLarge as error:
+            self.log.close(error)
+            raise
         except (*_PASSING, ContractViolation) as error:
             _logger.info("session %s: %s", self.session_id, error)
             return False
@@ -1079,7 +1100,8 @@ class AsyncLiveEventStream(StreamBase):
     def report(self, callback: object, error: BaseException) -> None:
         """Reports a callback that raised."""
         failed = callback_failed("callback", callback, error)
-        self.callback_errors.append(failed)
+        if len(self.callback_errors) < _MOST_ERRORS:
+            self.callback_errors.append(failed)
         _logger.error("session %s: %s", self.session_id, failed, exc_info=error)
 
     # --- approvals

@@ -136,6 +136,9 @@ class StreamBase:
         """
         turn = correlation_id or self.correlation_id
         events = self.log.turn(turn) if turn is not None else []
+        if turn is not None and not events and self.log.dropped:
+            keeps = f"it keeps max_events={self.log.max_events}"
+            raise ValueError(f"the stream has no event of turn {turn!r} any more; {keeps}")
         if turn is None or not events:
             raise ValueError(f"no turn {turn!r} on this stream; pass the correlation_id of one of its turns")
         return collect(

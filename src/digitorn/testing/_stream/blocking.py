@@ -99,7 +99,7 @@ class LiveEventStream(StreamBase):
         self._link = self._inner._link
         self._recorders = self._inner._recorders
         self.callback_errors = self._inner.callback_errors
-        """Callbacks that raised; the first is raised again by `stop`."""
+        """Callbacks that raised, the first hundred times; the first is raised again by `stop`."""
         self._holds_loop = False
         self._releasing = threading.Lock()
         self._started = False
@@ -361,7 +361,8 @@ class LiveEventStream(StreamBase):
         if not self._started:
             raise self._not_open()
         arrived: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
-        subscription = self.log.subscribe(arrived.put)
+        backlog = Backlog(arrived, self.log.max_events, partial(self._inner.report, "the iteration"))
+        subscription = self.log.subscribe(backlog.put)
         try:
             yield from subscription.existing
             while (event := arrived.get(timeout=self.timeout)) is not None:

@@ -233,9 +233,13 @@ class Rules:
             return next(self._hits(self._calls, scope), None)
 
     def of_event(self, frame: Frame) -> list[Rule[Frame]]:
-        """The rules that hit an event."""
+        """The rules that hit an event; behind one that ends its way no other does."""
+        hit: list[Rule[Frame]] = []
         with self._lock:
-            hit = list(self._hits(self._events, frame))
+            for rule in self._hits(self._events, frame):
+                hit.append(rule)
+                if isinstance(rule.effect, Lose | Truncate | Reorder):
+                    break
             if not all(rule.is_active for rule in hit):
                 # Those that are used up would be asked of every event for nothing.
                 self._events = [rule for rule in self._events if rule.is_active]
