@@ -11,6 +11,7 @@ from digitorn.testing import (
     CallbackFailed,
     ClientClosed,
     EventPayload,
+    EventTimeout,
     LiveEvent,
     SessionHandle,
     StreamClosed,
@@ -194,6 +195,26 @@ async def test_a_forgotten_stream_stops(daemon: FakeDaemon, known: SessionHandle
         del stream
         with pytest.warns(ResourceWarning, match=f"the stream of session '{known.session_id}' was forgotten"):
             assert await async_gone(held)
+        assert (await taken_with(client, known, daemon, before)).is_within(before)
+
+
+async def test_a_forgotten_stream_with_a_turn_that_does_not_end_stops(
+    daemon: FakeDaemon, known: SessionHandle, model: FakeModel
+) -> None:
+    model.reset()
+    model.will_never_answer()
+    async with daemon.async_client() as client:
+        gc.collect()
+        before = await taken_with(client, known, daemon)
+        stream = await client.open_event_stream(known)
+        accepted = await client.post_message_raw(known, "again")
+        with pytest.raises(EventTimeout):
+            await stream.wait_for_turn(accepted, timeout=0.1)
+        held = [stream]
+        del stream
+        with pytest.warns(ResourceWarning, match=f"the stream of session '{known.session_id}' was forgotten"):
+            assert await async_gone(held)
+        await client.abort(known)
         assert (await taken_with(client, known, daemon, before)).is_within(before)
 
 

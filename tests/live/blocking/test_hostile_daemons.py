@@ -25,6 +25,7 @@ from digitorn.testing import (
     SessionHandle,
     StreamClosed,
     TooLarge,
+    UnknownPayload,
 )
 from digitorn.testing._session_protocol import PAGE
 from digitorn.testing._sync.session_reads import read_log
@@ -307,6 +308,26 @@ def test_an_event_that_is_too_large_closes_the_stream(name: str) -> None:
             assert time.monotonic() - started < SLACK
             with pytest.raises((StreamClosed, TooLarge)):
                 stream.wait_for(Token, timeout=10)
+
+
+def test_a_token_that_is_the_type_of_an_event_is_not_shown() -> None:
+    token = "tok-" + "s" * 20
+
+    def speak(socket: HostileSocket) -> None:
+        socket.let_in()
+        socket.event({"type": token, "seq": 1, "session_id": "s", "kind": "session", "payload": {}})
+        socket.hold()
+
+    for strict in (False, True):
+        with hostile_socket(speak) as url:
+            stream = LiveEventStream(daemon_url=url, token=token, app_id="a", session_id="s", strict=strict)
+            with stream:
+                stream.wait_for(UnknownPayload, timeout=10)
+                with pytest.raises((EventTimeout, ContractViolation)) as caught:
+                    stream.wait_for(Token, timeout=0.05)
+            assert isinstance(caught.value, ContractViolation) == strict
+            assert "***" in str(caught.value)
+            assert token not in str(caught.value)
 
 
 UNREADABLE: dict[str, str | bytes] = {

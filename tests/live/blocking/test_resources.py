@@ -13,6 +13,7 @@ from digitorn.testing import (
     ClientClosed,
     DevClient,
     EventPayload,
+    EventTimeout,
     LiveEvent,
     LiveEventStream,
     SessionHandle,
@@ -189,6 +190,26 @@ def test_a_forgotten_stream_stops(daemon: FakeDaemon, known: SessionHandle) -> N
         del stream
         with pytest.warns(ResourceWarning, match=f"the stream of session '{known.session_id}' was forgotten"):
             assert gone(held)
+        assert taken_with(client, known, daemon, before).is_within(before)
+
+
+def test_a_forgotten_stream_with_a_turn_that_does_not_end_stops(
+    daemon: FakeDaemon, known: SessionHandle, model: FakeModel
+) -> None:
+    model.reset()
+    model.will_never_answer()
+    with daemon.client() as client:
+        gc.collect()
+        before = taken_with(client, known, daemon)
+        stream = client.open_event_stream(known)
+        accepted = client.post_message_raw(known, "again")
+        with pytest.raises(EventTimeout):
+            stream.wait_for_turn(accepted, timeout=0.1)
+        held = [stream]
+        del stream
+        with pytest.warns(ResourceWarning, match=f"the stream of session '{known.session_id}' was forgotten"):
+            assert gone(held)
+        client.abort(known)
         assert taken_with(client, known, daemon, before).is_within(before)
 
 

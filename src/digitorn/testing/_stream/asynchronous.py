@@ -52,7 +52,7 @@ from .._generated.models import MessageAccepted, PendingApproval
 from .._generated.rest_async import AsyncApi
 from .._handles import SessionHandle
 from .._home import wrong_loop
-from .._log import EventLog
+from .._log import EventLog, Subscription
 from .._recorder import Recorders
 from .._select import Selector, Where
 from .._tracking import track
@@ -131,6 +131,7 @@ class AsyncLiveEventStream(StreamBase):
         max_events: int | None = None,
     ) -> None:
         self._credentials = token = token if isinstance(token, Credentials) else Credentials(token)
+        self._redact = self._credentials.redact
         self.daemon_url = resolve_daemon_url(daemon_url)
         self.app_id = app_id
         self.session_id = session_id
@@ -138,7 +139,7 @@ class AsyncLiveEventStream(StreamBase):
         self.timeout = timeout
         self._most_rows = (connection_options or ConnectionOptions()).max_log_events
         self.log = EventLog(session_id=session_id, strict=strict, since=since, max_events=max_events)
-        self.log.subscribe_in_order(self._came_in_order)
+        self.log.subscribe_in_order(weakly(self._came_in_order))
         self._turns = FollowedTurns()
         self._link = Link(reconnect)
         self.callback_errors: list[CallbackFailed] = []
@@ -250,6 +251,7 @@ class AsyncLiveEventStream(StreamBase):
         Raises:
             JoinRefused: The daemon does not let this user into the session.
             DaemonUnreachable: The connection was lost.
+            TooLarge: The session's log is more than is taken.
         """
         if self._link.has_joined:
             return
@@ -265,15 +267,20 @@ class AsyncLiveEventStream(StreamBase):
             self.log.begin_at(self.log.last_seq)
         else:
             await self._read_history()
-            if self.log.closed is not None:
-                raise self._closed()
         if self._link.now.state == "connecting":
             self._joined()
 
     async def _read_history(self) -> None:
-        """What a join did not bring: a build may replay nothing (contract: events, section 3.1)."""
+        """What a join did not bring: a build may replay nothing (contract: events, section 3.1).
+
+        Raises:
+            TooLarge: It is more than is taken.
+        """
         try:
             await self.fill_gaps()
+        except TooLarge as error:
+            if error is not self._socket.violation:
+                raise
         except (DaemonUnreachable, ApiError, ContractViolation) as error:
             # Tried again at once, where it is told if it is for good.
             _logger.info("session %s: the log could not be read yet: %s", self.session_id, error)
@@ -503,7 +510,10 @@ class AsyncLiveEventStream(StreamBase):
         try:
             event = self.log.feed(frame)
         except ContractViolation as error:
-            self.log.close(error)
+            said = self._redact(str(error))
+            error.args, error.reasons = (said,), tuple(map(self._redact, error.reasons))
+            # Without the frames below, whose variables hold what came.
+            self.log.close(error.with_traceback(None))
             return
         if event is None:
             return
@@ -913,73 +923,79 @@ class AsyncLiveEventStream(StreamBase):
             self._turns.open.add(correlation_id)
             # Now, and not when the task first runs: what happens to the turn meanwhile is told to it.
             inbox = self._turns.inboxes[correlation_id] = asyncio.Queue()
-            watch = self._spawn(self._watch(correlation_id, inbox))
+            types = (*protocol.TURN_END_TYPES, *protocol.TURN_END_HINTS)
+            subscription = self.log.subscribe(inbox.put_nowait, types)
+            watch = self._spawn(self._watch(weakref.ref(self), correlation_id, inbox, subscription))
             self._turns.watches[correlation_id] = watch
             # What its turn asked before it was followed is decided now.
             self._decide_all()
         return watch
 
+    @staticmethod
     async def _watch(
-        self, correlation_id: str, inbox: "asyncio.Queue[AnyEvent | CallbackFailed | None]"
+        reference: "weakref.ref[AsyncLiveEventStream]",
+        correlation_id: str,
+        inbox: "asyncio.Queue[AnyEvent | CallbackFailed | None]",
+        subscription: Subscription,
     ) -> None:
-        types = (*protocol.TURN_END_TYPES, *protocol.TURN_END_HINTS)
-        subscription = self.log.subscribe(inbox.put_nowait, types)
+        """Sees a turn to its end. Its stream is not held while it waits, so that it can be collected."""
         error: BaseException | None = StreamClosed("the stream was stopped")
+        ended = any(protocol.ends_turn(event, correlation_id) for event in subscription.existing)
+        patience = _CHECK_FIRST
         try:
-            await self._until_turn_end(correlation_id, subscription.existing, inbox)
+            while not ended:
+                arrived = await _next(inbox, patience)
+                if (stream := reference()) is None:
+                    return
+                events = stream._events(arrived)
+                may_have = not events or any(map(protocol.may_end_turn, events))
+                ended = any(protocol.ends_turn(event, correlation_id) for event in events)
+                if not ended and may_have:
+                    ended = await stream._ended_by_http(correlation_id)
+                    patience = _CHECK_FIRST if events else min(patience * 2, _CHECK_MOST)
+                del stream
+            if (stream := reference()) is None:
+                return
+            await stream._until_terminal(correlation_id, inbox)
+            await stream._complete_turn(correlation_id)
             error = None
         except DigitornError as failed:
             error = failed
         finally:
-            subscription.cancel()
-            del self._turns.inboxes[correlation_id]
-            self._approvals.client.end(correlation_id)
-            self._turns.open.discard(correlation_id)
-            self._turns.forget_oldest()
-            self.log.end_turn(correlation_id, error)
+            if (stream := reference()) is not None:
+                stream._end_watch(correlation_id, subscription, error)
 
-    async def _until_turn_end(
-        self,
-        correlation_id: str,
-        existing: list[AnyEvent],
-        inbox: "asyncio.Queue[AnyEvent | CallbackFailed | None]",
-    ) -> None:
-        ended = any(protocol.ends_turn(event, correlation_id) for event in existing)
-        patience = _CHECK_FIRST
-        while not ended:
-            try:
-                async with asyncio.timeout(patience):
-                    event = await inbox.get()
-            except TimeoutError:
-                patience = min(patience * 2, _CHECK_MOST)
-                ended = await self._ended_by_http(correlation_id)
-                continue
+    def _events(self, arrived: "list[AnyEvent | CallbackFailed | None]") -> list[AnyEvent]:
+        """The events of what arrived; raises what ends the wait for more."""
+        events: list[AnyEvent] = []
+        for event in arrived:
             if isinstance(event, CallbackFailed):
                 raise event
             if event is None:
                 raise self._closed()
-            ended = protocol.ends_turn(event, correlation_id)
-            if not ended and protocol.may_end_turn(event):
-                ended = await self._ended_by_http(correlation_id)
-                patience = _CHECK_FIRST
-        await self._until_terminal(correlation_id, inbox)
-        await self._complete_turn(correlation_id)
+            events.append(event)
+        return events
+
+    def _end_watch(
+        self, correlation_id: str, subscription: Subscription, error: BaseException | None
+    ) -> None:
+        subscription.cancel()
+        del self._turns.inboxes[correlation_id]
+        self._approvals.client.end(correlation_id)
+        self._turns.open.discard(correlation_id)
+        self._turns.forget_oldest()
+        self.log.end_turn(correlation_id, error)
 
     async def _until_terminal(
         self, correlation_id: str, inbox: "asyncio.Queue[AnyEvent | CallbackFailed | None]"
     ) -> None:
         """Gives the last word on a turn that has done everything a moment to come."""
         while protocol.lacks_terminal(self.log.turn(correlation_id)):
-            try:
-                async with asyncio.timeout(protocol.SETTLE_SECONDS[0]):
-                    event = await inbox.get()
-            except TimeoutError:
+            arrived = await _next(inbox, protocol.SETTLE_SECONDS[0])
+            if not arrived:
                 # The daemon's log is asked for it next.
                 return
-            if isinstance(event, CallbackFailed):
-                raise event
-            if event is None:
-                raise self._closed()
+            self._events(arrived)
 
     async def _complete_turn(self, correlation_id: str) -> None:
         """Makes sure of what came before now. Without a gap there is nothing to ask the daemon for."""
@@ -1198,6 +1214,17 @@ class _Callback:
     def __init__(self, selector: Selector, call: Callable[[Any], object]) -> None:
         self.selector = selector
         self.call = call
+
+
+async def _next(
+    inbox: "asyncio.Queue[AnyEvent | CallbackFailed | None]", seconds: float
+) -> "list[AnyEvent | CallbackFailed | None]":
+    """What arrives next; empty when nothing does in time."""
+    try:
+        async with asyncio.timeout(seconds):
+            return [await inbox.get()]
+    except TimeoutError:
+        return []
 
 
 async def _deliver(

@@ -85,6 +85,7 @@ class StreamBase:
     session: SessionHandle
     log: EventLog
     _recorders: Recorders
+    _redact: Callable[[str], str]
 
     def record(self, path: FilePath) -> Recorder:
         """Records what the stream has seen and will see, and its calls over REST, as JSON lines.
@@ -184,10 +185,11 @@ class StreamBase:
 
     def _timed_out(self, what: str, timeout: float) -> EventTimeout:
         error = self.log.timeout(what, timeout)
-        if self.connection.state == "joined" and not self.connection.was_lost:
-            return error
-        said = f"{error}; the connection: {self.connection}"
-        return EventTimeout(said, error.events, error.pending_approvals)
+        said = str(error)
+        if self.connection.state != "joined" or self.connection.was_lost:
+            said += f"; the connection: {self.connection}"
+        # A daemon may send anything as the type of an event.
+        return EventTimeout(self._redact(said), error.events, error.pending_approvals)
 
     def _turn_timeout(self, correlation_id: str, timeout: float) -> EventTimeout:
         error = self._timed_out(f"turn {correlation_id} did not end", timeout)

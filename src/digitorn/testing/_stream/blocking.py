@@ -98,6 +98,7 @@ class LiveEventStream(StreamBase):
         self._turns = self._inner._turns
         self._link = self._inner._link
         self._recorders = self._inner._recorders
+        self._redact = self._inner._redact
         self.callback_errors = self._inner.callback_errors
         """Callbacks that raised, the first hundred times; the first is raised again by `stop`."""
         self._holds_loop = False
