@@ -28,9 +28,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	@$(BIN)/python docs/examples/demo.py
 
-# More workers than cores: half of the time of a live test is waiting for what comes.
+# One worker more than two cores: half of the time of a live test is waiting for what comes.
 test: check
-	$(BIN)/python -m pytest -n 4 -q
+	$(BIN)/python -m pytest -n 3 -q
 
 check: lint types
 	$(BIN)/digitorn-codegen check

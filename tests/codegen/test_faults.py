@@ -126,6 +126,15 @@ def test_a_document_of_a_thousand_levels_is_refused(tmp_path: Path) -> None:
         contract.load(settings_of(tmp_path, document({}, {"A": schema})))
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "{a: " * 5_000, "- " * 5_000, "? " * 5_000])
+def test_yaml_that_is_nested_too_deeply_is_refused(text: str, tmp_path: Path) -> None:
+    """The parser in C would end the process."""
+    source = tmp_path / "deep.yaml"
+    source.write_text(text)
+    with pytest.raises(ContractError, match="is not valid YAML: it is nested deeper than 200 levels"):
+        contract.load(Settings(openapi=source, package="p", out=tmp_path / "out" / "p"))
+
+
 MALFORMED = {
     '"x-event-type": "toy:moved"': ('"x-event-type": 1', "/x-event-type"),
     '"x-constants": {': ('"x-constants": {"BAD": "text", ', "/x-constants/BAD"),
