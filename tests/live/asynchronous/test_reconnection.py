@@ -285,7 +285,7 @@ async def test_refusals_without_a_reason_are_outlasted(
         assert refused.hits == 3
         assert connection.reconnects == 1
     with daemon.faults.refuse_connections():
-        with pytest.raises(JoinRefused, match="the token is good. It refuses good ones too") as failed:
+        with pytest.raises(JoinRefused, match=r"the token is good\. It refuses good ones too") as failed:
             await client.open_event_stream(known)
         assert "first message" not in str(failed.value)
 
