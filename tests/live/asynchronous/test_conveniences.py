@@ -33,7 +33,7 @@ async def test_deploying_from_text_and_from_a_file_and_undeploying(other: Path) 
             with pytest.raises(NotFound):
                 await client.chat("made", "hello")
             with pytest.raises(EventTimeout, match="is not deployed"):
-                await client.wait_for_app("nobody", timeout=0.1)
+                await client.wait_for_app("nobody", timeout=0.5)
             with pytest.raises(FileNotFoundError):
                 await client.deploy(other.with_name("none.yaml"))
 

@@ -224,7 +224,7 @@ async def test_a_session_that_never_was(client: AsyncDevClient, session: Session
     with pytest.raises(JoinRefused):
         await client.open_event_stream(session)
     with pytest.raises(EventTimeout, match="comes to exist by its first message"):
-        await client.wait_for_session(session, timeout=0.1)
+        await client.wait_for_session(session, timeout=0.5)
     with pytest.raises(NotFound):
         await client.new_session("no-app")
     with pytest.raises(InvalidRequest):

@@ -46,7 +46,7 @@ def test_an_unknown_session(client: DevClient, session: SessionHandle) -> None:
         client.api.sessions.get_session(session.app_id, session.session_id)
     assert caught.value.status == 404
     with pytest.raises(EventTimeout, match="comes to exist by its first message"):
-        client.wait_for_session(session, timeout=0.1)
+        client.wait_for_session(session, timeout=0.5)
     with pytest.raises(NotFound):
         client.api.sessions.delete_session(session.app_id, session.session_id)
 

@@ -34,7 +34,7 @@ def test_deploying_from_text_and_from_a_file_and_undeploying(other: Path) -> Non
             with pytest.raises(NotFound):
                 client.chat("made", "hello")
             with pytest.raises(EventTimeout, match="is not deployed"):
-                client.wait_for_app("nobody", timeout=0.1)
+                client.wait_for_app("nobody", timeout=0.5)
             with pytest.raises(FileNotFoundError):
                 client.deploy(other.with_name("none.yaml"))
 

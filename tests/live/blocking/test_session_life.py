@@ -223,7 +223,7 @@ def test_a_session_that_never_was(client: DevClient, session: SessionHandle) -> 
     with pytest.raises(JoinRefused):
         client.open_event_stream(session)
     with pytest.raises(EventTimeout, match="comes to exist by its first message"):
-        client.wait_for_session(session, timeout=0.1)
+        client.wait_for_session(session, timeout=0.5)
     with pytest.raises(NotFound):
         client.new_session("no-app")
     with pytest.raises(InvalidRequest):

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -419,16 +419,15 @@ class AsyncDevClient:
         deadline = time.monotonic() + timeout
         interval = _POLL_FIRST
         named = f"session {session.session_id!r} of app {session.app_id!r}"
-        with _in_time(timeout, f"the daemon did not tell whether it knows {named}"):
+        said = f"the daemon did not tell whether it knows {named}"
+        with _in_time(timeout, lambda: said):
             while True:
                 try:
                     await self.api.sessions.get_session(session.app_id, session.session_id)
                 except NotFound as error:
+                    said = f"{named} comes to exist by its first message, and did not"
                     if time.monotonic() + interval > deadline:
-                        raise EventTimeout(
-                            f"the daemon does not know {named} after {timeout:g} s; it comes to exist by its "
-                            "first message"
-                        ) from error
+                        raise EventTimeout(f"{said} within {timeout:g} s") from error
                 else:
                     return
                 await asleep(interval)
@@ -884,17 +883,19 @@ class AsyncDevClient:
         """Waits for a deployment other than that of before: until it is done, an app still is the old one."""
         deadline = time.monotonic() + timeout
         interval = _POLL_FIRST
-        with _in_time(timeout, f"the daemon did not tell whether app {app_id!r} is deployed"):
+        said = f"the daemon did not tell whether app {app_id!r} is deployed"
+        with _in_time(timeout, lambda: said):
             while True:
                 status = await self.api.apps.get_deploy_status(app_id)
                 deployed_at, failed_at = await self._deployment(app_id) if any(before) else (None, None)
                 if status.deployed and (deployed_at is None or deployed_at != before[0]):
                     return self.app(app_id)
                 failed = status.error if failed_at is None or failed_at != before[1] else None
-                if failed or time.monotonic() + interval > deadline:
-                    raise EventTimeout(
-                        f"app {app_id!r} is not deployed: {failed or f'no end within {timeout:g} s'}"
-                    )
+                if failed:
+                    raise EventTimeout(f"app {app_id!r} is not deployed: {failed}")
+                said = f"app {app_id!r} is not deployed: no end"
+                if time.monotonic() + interval > deadline:
+                    raise EventTimeout(f"{said} within {timeout:g} s")
                 await asleep(interval)
                 interval = min(interval * _POLL_GROWTH, _POLL_MOST)
 
@@ -1329,7 +1330,7 @@ def _policy(approvals: ApprovalPolicy | None, auto_approve: bool | None) -> Appr
 
 
 @contextmanager
-def _in_time(limit: float, missed: str = "the turn did not end") -> Generator[None]:
+def _in_time(limit: float, missed: Callable[[], str] = lambda: "the turn did not end") -> Generator[None]:
     """Bounds what is inside, seconds from now; the error says what was missed."""
     deadline = time.monotonic() + limit
     try:
@@ -1338,4 +1339,4 @@ def _in_time(limit: float, missed: str = "the turn did not end") -> Generator[No
     except DaemonUnreachable as error:
         if time.monotonic() < deadline:
             raise
-        raise EventTimeout(f"{missed} within {limit:g} s") from error
+        raise EventTimeout(f"{missed()} within {limit:g} s") from error

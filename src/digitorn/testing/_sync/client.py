@@ -3,7 +3,7 @@
 
 import json
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -420,16 +420,15 @@ class DevClient:
         deadline = time.monotonic() + timeout
         interval = _POLL_FIRST
         named = f"session {session.session_id!r} of app {session.app_id!r}"
-        with _in_time(timeout, f"the daemon did not tell whether it knows {named}"):
+        said = f"the daemon did not tell whether it knows {named}"
+        with _in_time(timeout, lambda: said):
             while True:
                 try:
                     self.api.sessions.get_session(session.app_id, session.session_id)
                 except NotFound as error:
+                    said = f"{named} comes to exist by its first message, and did not"
                     if time.monotonic() + interval > deadline:
-                        raise EventTimeout(
-                            f"the daemon does not know {named} after {timeout:g} s; it comes to exist by its "
-                            "first message"
-                        ) from error
+                        raise EventTimeout(f"{said} within {timeout:g} s") from error
                 else:
                     return
                 sleep(interval)
@@ -883,17 +882,19 @@ class DevClient:
         """Waits for a deployment other than that of before: until it is done, an app still is the old one."""
         deadline = time.monotonic() + timeout
         interval = _POLL_FIRST
-        with _in_time(timeout, f"the daemon did not tell whether app {app_id!r} is deployed"):
+        said = f"the daemon did not tell whether app {app_id!r} is deployed"
+        with _in_time(timeout, lambda: said):
             while True:
                 status = self.api.apps.get_deploy_status(app_id)
                 deployed_at, failed_at = self._deployment(app_id) if any(before) else (None, None)
                 if status.deployed and (deployed_at is None or deployed_at != before[0]):
                     return self.app(app_id)
                 failed = status.error if failed_at is None or failed_at != before[1] else None
-                if failed or time.monotonic() + interval > deadline:
-                    raise EventTimeout(
-                        f"app {app_id!r} is not deployed: {failed or f'no end within {timeout:g} s'}"
-                    )
+                if failed:
+                    raise EventTimeout(f"app {app_id!r} is not deployed: {failed}")
+                said = f"app {app_id!r} is not deployed: no end"
+                if time.monotonic() + interval > deadline:
+                    raise EventTimeout(f"{said} within {timeout:g} s")
                 sleep(interval)
                 interval = min(interval * _POLL_GROWTH, _POLL_MOST)
 
@@ -1326,7 +1327,7 @@ def _policy(approvals: ApprovalPolicy | None, auto_approve: bool | None) -> Appr
 
 
 @contextmanager
-def _in_time(limit: float, missed: str = "the turn did not end") -> Generator[None]:
+def _in_time(limit: float, missed: Callable[[], str] = lambda: "the turn did not end") -> Generator[None]:
     """Bounds what is inside, seconds from now; the error says what was missed."""
     deadline = time.monotonic() + limit
     try:
@@ -1335,4 +1336,4 @@ def _in_time(limit: float, missed: str = "the turn did not end") -> Generator[No
     except DaemonUnreachable as error:
         if time.monotonic() < deadline:
             raise
-        raise EventTimeout(f"{missed} within {limit:g} s") from error
+        raise EventTimeout(f"{missed()} within {limit:g} s") from error
