@@ -23,6 +23,8 @@ help:
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@# Test processes that start together would each compile all of it.
+	@$(BIN)/python -m compileall -q -j 0 src codegen
 	@touch $@
 
 demo: $(STAMP)
