@@ -453,7 +453,7 @@ async def test_a_half_open_connection_is_noticed_by_its_pings() -> None:
                     await client.post_message_raw(session, "go")
                     daemon.drain()
                 assert (await stream.wait_for(MessageDone, timeout=10)).seq > 0
-                await stream.wait_for_connection(has_reconnected, timeout=10)
+                assert (await stream.wait_for_connection(has_reconnected, timeout=10)).reconnects == 1
                 await assert_complete(client, stream)
 
 

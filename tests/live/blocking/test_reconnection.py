@@ -448,7 +448,7 @@ def test_a_half_open_connection_is_noticed_by_its_pings() -> None:
                     client.post_message_raw(session, "go")
                     daemon.drain()
                 assert stream.wait_for(MessageDone, timeout=10).seq > 0
-                stream.wait_for_connection(has_reconnected, timeout=10)
+                assert stream.wait_for_connection(has_reconnected, timeout=10).reconnects == 1
                 assert_complete(client, stream)
 
 
