@@ -168,7 +168,6 @@ class Link:
     def joined(self) -> None:
         """It is in the session's room."""
         again = self.now.state == "reconnecting"
-        self.has_joined = True
         self.heard()
         self._know(
             replace(
