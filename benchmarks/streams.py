@@ -23,8 +23,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from digitorn.testing import AsyncDevClient, AsyncLiveEventStream, DevClient, LiveEventStream, SessionHandle
-from digitorn.testing.events import MessageDone
+from digitorn_testing import AsyncDevClient, AsyncLiveEventStream, DevClient, LiveEventStream, SessionHandle
+from digitorn_testing.events import MessageDone
 
 APP = "bench"
 _SETTLE_SECONDS = 10.0

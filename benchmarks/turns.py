@@ -11,9 +11,9 @@ import statistics
 import time
 from collections.abc import Callable
 
-from digitorn.testing import DevClient, assertions
-from digitorn.testing.events import MessageDone, MessageStarted, Token, ToolCall, UserMessage
-from digitorn.testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing import DevClient, assertions
+from digitorn_testing.events import MessageDone, MessageStarted, Token, ToolCall, UserMessage
+from digitorn_testing.fakes import FakeDaemon, FakeModel
 
 APP = "bench"
 

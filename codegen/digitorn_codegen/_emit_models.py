@@ -64,7 +64,13 @@ def emit(contract: ir.Contract, package: str, report: Report) -> dict[str, str]:
     _check_names(contract, found)
     if "payloads" in found:
         found["payloads"] = _based(found["payloads"], contract)
-    return found
+    return {module: source + _exports(source) for module, source in found.items()}
+
+
+def _exports(source: str) -> str:
+    """The end of a module: the names that `import *` brings, which are those of the contract alone."""
+    names = "".join(f'    "{name}",\n' for name in sorted(_bound(source)) if not name.startswith("_"))
+    return f"\n\n__all__ = [\n{names}]\n"
 
 
 def _generated(contract: ir.Contract, document: JsonObject, package: str, report: Report) -> dict[str, str]:

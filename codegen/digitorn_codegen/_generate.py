@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import _stamp, _twin
+from . import _aliases, _stamp, _twin
 from ._errors import SettingsError
 from ._format import format_sources, verify
 from ._settings import Settings, Twin
@@ -47,9 +47,9 @@ def render(settings: Settings, report: Report = lambda _: None) -> Rendered:
     title = _emit_stubs.prose(f"{contract.title} {contract.version}")
     header = f"{_stamp.MARK} from {title} ({contract.digest}); do not edit.\n"
     classes = _emit_models.emit(contract, settings.package, lambda warning: report(str(warning)))
-    modules = {**classes, **_emit_stubs.emit(contract)}
+    stubs = _emit_stubs.emit(contract)
     sources = {settings.out / "_runtime.py": _emit_stubs.runtime()}
-    for name, source in modules.items():
+    for name, source in {**classes, **stubs}.items():
         doc = _emit_models.DOCSTRINGS.get(name)
         sources[settings.out / f"{name}.py"] = f'"""{doc}"""\n\n{source}' if doc else source
     headers = dict.fromkeys(sources, header)
@@ -57,6 +57,11 @@ def render(settings: Settings, report: Report = lambda _: None) -> Rendered:
         twins = _render_twin(twin)
         sources.update(twins)
         headers.update(dict.fromkeys(twins, _twin_header(twin)))
+    for alias in settings.aliases:
+        # What is produced now counts, and not what an earlier run left.
+        modules = _aliases.render(alias, lambda path: sources.get(path) or _read(path))
+        sources.update(modules)
+        headers.update(dict.fromkeys(modules, f"{_stamp.MARK}; do not edit.\n"))
     files = {path: headers[path] + text for path, text in format_sources(sources).items()}
     for path, text in files.items():
         verify(path.name, text)
@@ -139,8 +144,7 @@ def check(settings: Settings) -> str:
 
 
 def _stale(settings: Settings, files: Mapping[Path, str]) -> list[Path]:
-    folders = [settings.out, *(twin.out for twin in settings.twins)]
-    found = sorted(path for folder in folders for path in folder.glob("*.py") if path not in files)
+    found = sorted(path for folder in settings.folders for path in folder.glob("*.py") if path not in files)
     for path in found:
         _check_ours(path)
     return found

@@ -1,6 +1,5 @@
 """Where a contract is read from and where the client goes."""
 
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,6 +27,26 @@ class Twin:
 
 
 @dataclass(frozen=True)
+class Alias:
+    """A package whose modules are those of another package under a second name.
+
+    Attributes:
+        source: Folder that the other package is imported from.
+        out: Folder of the package; its Python files are replaced.
+        modules: File names without `.py`, and the module that each stands for.
+    """
+
+    source: Path
+    out: Path
+    modules: Mapping[str, str]
+
+    def files_of(self, module: str) -> tuple[Path, Path]:
+        """Where a module may be: as a package, or as a file."""
+        path = self.source.joinpath(*module.split("."))
+        return path / "__init__.py", path.with_suffix(".py")
+
+
+@dataclass(frozen=True)
 class Settings:
     """One run of the generator.
 
@@ -38,6 +57,7 @@ class Settings:
         events: Folder of event payload schemas, if there are events.
         commands: Folder of command schemas, if there are commands.
         twins: The sync twins to generate beside it.
+        aliases: The alias packages to generate beside it.
 
     Raises:
         SettingsError: An output folder is that of another output, or a source.
@@ -49,13 +69,19 @@ class Settings:
     events: Path | None = None
     commands: Path | None = None
     twins: tuple[Twin, ...] = ()
+    aliases: tuple[Alias, ...] = ()
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Every folder that generated files go to."""
+        return self.out, *(twin.out for twin in self.twins), *(alias.out for alias in self.aliases)
 
     def __post_init__(self) -> None:
-        taken = {self.out.resolve(), *(twin.source.resolve() for twin in self.twins)}
-        for twin in self.twins:
-            if twin.out.resolve() in taken:
-                raise SettingsError(f"{twin.out} is the folder of another output, or of a source")
-            taken.add(twin.out.resolve())
+        taken = {twin.source.resolve() for twin in self.twins}
+        for folder in self.folders:
+            if folder.resolve() in taken:
+                raise SettingsError(f"{folder} is the folder of another output, or of a source")
+            taken.add(folder.resolve())
 
 
 def from_pyproject(start: Path, table: str = TABLE) -> Mapping[str, object]:
@@ -88,7 +114,7 @@ def _absolute(found: Mapping[str, object], folder: Path) -> dict[str, object]:
     for key, value in found.items():
         if key in paths:
             absolute[key] = folder / str(value)
-        elif key == "twins" and isinstance(value, list):
+        elif key in ("twins", "aliases") and isinstance(value, list):
             absolute[key] = [
                 _absolute(cast("dict[str, object]", one), folder) if isinstance(one, dict) else one
                 for one in cast("list[object]", value)
@@ -122,12 +148,12 @@ def build(values: Mapping[str, object]) -> Settings:
     for needed in ("openapi", "package", "out"):
         if values.get(needed) is None:
             raise SettingsError(f"--{needed} is missing; pass it, or set {needed!r} in [tool.{TABLE}]")
-    known = {"openapi", "package", "out", "events", "commands", "twins", "twin-names"}
+    known = {"openapi", "package", "out", "events", "commands", "twins", "twin-names", "aliases"}
     if unknown := sorted(set(values) - known):
         raise SettingsError(
             f"unknown setting {unknown[0]!r} in [tool.{TABLE}]; known are {', '.join(sorted(known))}"
         )
-    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", str(values["package"])):
+    if not _is_dotted(values["package"]):
         raise SettingsError(f"{values['package']!r} is no name of a package")
     return Settings(
         openapi=Path(str(values["openapi"])),
@@ -136,6 +162,7 @@ def build(values: Mapping[str, object]) -> Settings:
         events=Path(str(values["events"])) if values.get("events") else None,
         commands=Path(str(values["commands"])) if values.get("commands") else None,
         twins=_twins(values.get("twins", []), _names(values.get("twin-names", {}), f"{TABLE}.twin-names")),
+        aliases=_aliases(values.get("aliases", [])),
     )
 
 
@@ -151,6 +178,30 @@ def _twins(value: object, common: Mapping[str, str]) -> tuple[Twin, ...]:
         own = _names(found.get("names", {}), f"{TABLE}.twins.names")
         twins.append(Twin(Path(str(found["source"])), Path(str(found["out"])), {**common, **own}))
     return tuple(twins)
+
+
+def _aliases(value: object) -> tuple[Alias, ...]:
+    aliases: list[Alias] = []
+    for one in cast("list[object]", value) if isinstance(value, list) else [None]:
+        found: Mapping[str, object] = cast("Mapping[str, object]", one) if isinstance(one, Mapping) else {}
+        modules = found.get("modules")
+        if set(found) != {"source", "out", "modules"} or not isinstance(modules, Mapping):
+            raise SettingsError(
+                f"[[tool.{TABLE}.aliases]] is an array of tables, each with a source, an out and modules"
+            )
+        named: dict[str, str] = {}
+        for name, module in cast("Mapping[str, object]", modules).items():
+            if not (name.isidentifier() and _is_dotted(module)):
+                raise SettingsError(
+                    f"[tool.{TABLE}.aliases.modules] maps file names to modules, not {name!r} to {module!r}"
+                )
+            named[name] = str(module)
+        aliases.append(Alias(Path(str(found["source"])), Path(str(found["out"])), named))
+    return tuple(aliases)
+
+
+def _is_dotted(name: object) -> bool:
+    return isinstance(name, str) and all(part.isidentifier() for part in name.split("."))
 
 
 def _names(value: object, table: str) -> Mapping[str, str]:

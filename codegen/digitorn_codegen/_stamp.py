@@ -61,6 +61,11 @@ def _entries(settings: Settings, names: Sequence[str]) -> Iterator[tuple[str, by
         found = sorted(path.name for path in folder.iterdir()) if folder is not None else []
         yield kind, "\n".join(found).encode()
     yield from _files("out", settings.out.glob("*.py"))
+    for number, alias in enumerate(settings.aliases):
+        yield f"alias {number}", repr(sorted(alias.modules.items())).encode()
+        yield from _files(f"alias {number} out", alias.out.glob("*.py"))
+        named = [path for module in alias.modules.values() for path in alias.files_of(module)]
+        yield from _files(f"alias {number} source", (path for path in named if path.is_file()))
     for number, twin in enumerate(settings.twins):
         yield f"twin {number} names", repr(sorted(twin.names.items())).encode()
         yield from _files(f"twin {number} source", twin.source.glob("*.py"))

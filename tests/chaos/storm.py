@@ -17,7 +17,7 @@ from typing import Final, Literal
 from chaos.asynchronous.talking import talk as async_talk
 from chaos.blocking.talking import talk
 from chaos.tally import Figures, Talk
-from digitorn.testing import (
+from digitorn_testing import (
     AsyncDevClient,
     AsyncLiveEventStream,
     DaemonUnreachable,
@@ -26,11 +26,11 @@ from digitorn.testing import (
     RetryPolicy,
     SessionHandle,
 )
-from digitorn.testing import _session_protocol as protocol
-from digitorn.testing.events import MessageStarted
-from digitorn.testing.fakes import FakeDaemon, FakeModel
-from digitorn.testing.fakes._faults import Fault
-from tcp_proxy import TcpProxy
+from digitorn_testing._turns import rules as protocol
+from digitorn_testing.events import MessageStarted
+from digitorn_testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing.fakes._faults.faults import Fault
+from support.tcp_proxy import TcpProxy
 
 APP: Final = "chaos"
 _WAIT_SECONDS: Final = 60.0

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from digitorn.testing import EventLog, LiveEvent
-from digitorn.testing import _session_protocol as protocol
-from digitorn.testing._event import AnyEvent
+from digitorn_testing import EventLog, LiveEvent
+from digitorn_testing._events.event import AnyEvent
+from digitorn_testing._turns import rules as protocol
 
 
 @dataclass

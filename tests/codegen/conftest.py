@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from digitorn_codegen import Settings, generate
-from strict_mypy import Complaint, StrictMypy
+from support.strict_mypy import Complaint, StrictMypy
 
 TOY = Path(__file__).parent / "toy"
 

@@ -8,7 +8,7 @@ import pytest
 
 from codegen.test_generate import run_in_package
 from digitorn_codegen import ContractError, Settings, generate
-from strict_mypy import StrictMypy
+from support.strict_mypy import StrictMypy
 
 Edit = Callable[[str, str, str], None]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from digitorn_codegen import Settings, generate
-from strict_mypy import StrictMypy
+from support.strict_mypy import StrictMypy
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +21,7 @@ def errors(mypy: StrictMypy, folder: Path) -> list[tuple[str, str]]:
     found = mypy.complaints(
         *("--explicit-package-bases", "--follow-imports=silent", "test_sample.py"),
         # The copy is named as source: an installed distribution would come before MYPYPATH.
-        *(f"src/digitorn/testing/_generated/{module}.py" for module in ("events", "payloads")),
+        *(f"src/digitorn_testing/_generated/{module}.py" for module in ("events", "payloads")),
         folder=folder,
         path=folder / "src",
     )
@@ -50,7 +50,7 @@ def test_renaming_a_payload_field_makes_mypy_fail_at_the_line_that_uses_it(
             openapi=tmp_path / "schema" / "openapi.yaml",
             events=tmp_path / "schema" / "events",
             commands=tmp_path / "schema" / "commands",
-            package="digitorn.testing._generated",
+            package="digitorn_testing._generated",
             out=tmp_path / "src" / "digitorn" / "testing" / "_generated",
         )
     )

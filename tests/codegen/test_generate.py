@@ -9,7 +9,7 @@ import pytest
 
 from digitorn_codegen import ContractError, Settings, check, generate
 from digitorn_codegen._cli import main
-from strict_mypy import StrictMypy
+from support.strict_mypy import StrictMypy
 
 Edit = Callable[[str, str, str], None]
 

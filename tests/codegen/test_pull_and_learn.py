@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from digitorn.testing.fakes import FakeDaemon
 from digitorn_codegen import ContractError, generate
 from digitorn_codegen._cli import main
 from digitorn_codegen._diff import read_side
 from digitorn_codegen._learn import learn, write_drafts
 from digitorn_codegen._pull import disagreements, fetched
 from digitorn_codegen._settings import Settings
+from digitorn_testing.fakes import FakeDaemon
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "schema"

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from contract.event_schemas import schema_faults, schema_of
-from digitorn.testing import EventLog, InvalidPayload, UnknownPayload
-from digitorn.testing._generated._runtime import EventSpec
-from digitorn.testing._generated.events import EVENTS
-from digitorn.testing.builders import SessionBuilder, TurnBuilder, event, payloads
-from digitorn.testing.fakes import FakeModel, Usage
-from recorder import Frame, Talk, faults_of, talking
+from digitorn_testing import EventLog, InvalidPayload, UnknownPayload
+from digitorn_testing._generated._runtime import EventSpec
+from digitorn_testing._generated.events import EVENTS
+from digitorn_testing.builders import SessionBuilder, TurnBuilder, event, payloads
+from digitorn_testing.fakes import FakeModel, Usage
+from support.recorder import Frame, Talk, faults_of, talking
 
 # --- every event type
 

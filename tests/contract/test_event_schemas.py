@@ -9,9 +9,9 @@ import pytest
 
 from contract.document import SCHEMA
 from contract.event_schemas import schema_faults
-from digitorn.testing.fakes import FailureCode, FakeModel, Usage
-from digitorn.testing.fakes._failures import FAILURES
-from recorder import APP, Frame, Talk, recording, talking
+from digitorn_testing.fakes import FailureCode, FakeModel, Usage
+from digitorn_testing.fakes._model.failures import FAILURES
+from support.recorder import APP, Frame, Talk, recording, talking
 
 Scenario = Callable[[], Awaitable[list[Frame]]]
 

@@ -11,9 +11,9 @@ from typing import Any, Union, cast, get_args, get_origin
 import pytest
 
 from contract.arguments import required_arguments
-from digitorn.testing import AsyncDevClient, DevClient
-from digitorn.testing._generated.operations import OPERATIONS
-from digitorn.testing.fakes import DEFAULT_USER, FakeDaemon, FakeModel
+from digitorn_testing import AsyncDevClient, DevClient
+from digitorn_testing._generated.operations import OPERATIONS
+from digitorn_testing.fakes import DEFAULT_USER, FakeDaemon, FakeModel
 
 APP = "my-app"
 PATH = "src/a.txt"

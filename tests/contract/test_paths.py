@@ -13,10 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from contract.arguments import required_arguments
-from digitorn.testing._generated._runtime import Call
-from digitorn.testing._generated.operations import OPERATIONS
-from digitorn.testing._generated.rest import Api
-from digitorn.testing._paths import check_path
+from digitorn_testing._generated._runtime import Call
+from digitorn_testing._generated.operations import OPERATIONS
+from digitorn_testing._generated.rest import Api
+from digitorn_testing._transport.paths import check_path
 
 T = TypeVar("T")
 

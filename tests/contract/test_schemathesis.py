@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from contract.document import openapi
-from digitorn.testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing.fakes import FakeDaemon, FakeModel
 
 APP = "my-app"
 SESSION = "my-session"

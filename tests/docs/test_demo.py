@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from digitorn.testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing.fakes import FakeDaemon, FakeModel
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from digitorn.testing import (
+from digitorn_testing import (
     ContractViolation,
     DigitornError,
     EventLog,
@@ -21,21 +21,21 @@ from digitorn.testing import (
     SessionHandle,
     assertions,
 )
-from digitorn.testing._answers import read_answer
-from digitorn.testing._credentials import Credentials
-from digitorn.testing._event import AnyEvent
-from digitorn.testing._event_connection import read_ack
-from digitorn.testing._exchanges import KEPT, Exchanges, sending
-from digitorn.testing._generated import commands
-from digitorn.testing._generated._runtime import Command, Operation
-from digitorn.testing._generated.commands import CommandError
-from digitorn.testing._generated.events import EVENTS, EventPayload
-from digitorn.testing._generated.operations import OPERATIONS
-from digitorn.testing._session_protocol import is_snapshot
-from digitorn.testing._turn_result import collect
-from digitorn.testing.builders import SessionBuilder, TurnBuilder, event, payloads
-from digitorn.testing.fakes import FakeDaemon, FakeModel
-from digitorn.testing.fakes._examples import example_of
+from digitorn_testing._events.event import AnyEvent
+from digitorn_testing._exchanges import KEPT, Exchanges, sending
+from digitorn_testing._generated import commands
+from digitorn_testing._generated._runtime import Command, Operation
+from digitorn_testing._generated.commands import CommandError
+from digitorn_testing._generated.events import EVENTS, EventPayload
+from digitorn_testing._generated.operations import OPERATIONS
+from digitorn_testing._secrets.credentials import Credentials
+from digitorn_testing._transport.answers import read_answer
+from digitorn_testing._transport.event_connection import read_ack
+from digitorn_testing._turns.results import collect
+from digitorn_testing._turns.rules import is_snapshot
+from digitorn_testing.builders import SessionBuilder, TurnBuilder, event, payloads
+from digitorn_testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing.fakes._rest.examples import example_of
 from fuzz.mutation import Mutator
 
 SESSION: Final = "s-1"

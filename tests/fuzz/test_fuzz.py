@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digitorn.testing import EventLog
-from digitorn.testing._event import decode
-from digitorn.testing._generated.commands import JOIN_SESSION
+from digitorn_testing import EventLog
+from digitorn_testing._events.event import decode
+from digitorn_testing._generated.commands import JOIN_SESSION
 from fuzz.targets import (
     ROUND,
     SESSION,

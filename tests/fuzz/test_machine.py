@@ -6,10 +6,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from digitorn.testing import EventLog
-from digitorn.testing._event import AnyEvent
-from digitorn.testing._session_protocol import REPLAY_MARGIN
-from frames import SESSION, frame
+from digitorn_testing import EventLog
+from digitorn_testing._events.event import AnyEvent
+from digitorn_testing._turns.rules import REPLAY_MARGIN
+from support.frames import SESSION, frame
 
 EXAMPLES, STEPS = 500, 30
 

@@ -5,7 +5,7 @@ import gc
 
 import pytest
 
-from digitorn.testing import (
+from digitorn_testing import (
     AsyncDevClient,
     AsyncLiveEventStream,
     CallbackFailed,
@@ -19,8 +19,8 @@ from digitorn.testing import (
     WrongEventLoop,
     assertions,
 )
-from digitorn.testing.events import MessageDone, Token, ToolCall
-from digitorn.testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing.events import MessageDone, Token, ToolCall
+from digitorn_testing.fakes import FakeDaemon, FakeModel
 
 
 async def test_iteration_and_cancelled_waits(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from digitorn.testing import (
+from digitorn_testing import (
     ClientClosed,
     DaemonUnreachable,
     DevClient,
@@ -19,9 +19,9 @@ from digitorn.testing import (
     LiveEvent,
     SessionHandle,
 )
-from digitorn.testing.events import MessageDone, Token
-from digitorn.testing.fakes import FakeDaemon, FakeModel
-from live.faces import Background, leftovers
+from digitorn_testing.events import MessageDone, Token
+from digitorn_testing.fakes import FakeDaemon, FakeModel
+from support.faces import Background, leftovers
 
 ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")
 

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from digitorn.testing import AsyncDevClient, AsyncLiveEventStream, AsyncTurn, DevClient, LiveEventStream, Turn
+from digitorn_testing import (
+    AsyncDevClient,
+    AsyncLiveEventStream,
+    AsyncTurn,
+    DevClient,
+    LiveEventStream,
+    Turn,
+)
 
 HERE = Path(__file__).parent
 FILES = sorted({path.name for face in ("asynchronous", "blocking") for path in (HERE / face).glob("*.py")})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from digitorn.testing import Recording
+from digitorn_testing import Recording
 
 _EXIT_SECONDS = 5.0
 _SECONDS = 50.0

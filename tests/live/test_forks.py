@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from digitorn.testing import EventLog, Recording, SessionHandle, StreamClosed
-from digitorn.testing._loop import BACKGROUND
-from digitorn.testing.events import MessageDone, ToolCall
-from digitorn.testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing import EventLog, Recording, SessionHandle, StreamClosed
+from digitorn_testing._concurrency.background_loop import BACKGROUND
+from digitorn_testing.events import MessageDone, ToolCall
+from digitorn_testing.fakes import FakeDaemon, FakeModel
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 

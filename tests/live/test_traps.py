@@ -14,7 +14,7 @@ import httpx
 import pytest
 import socketio  # pyright: ignore[reportMissingTypeStubs] - the package has none
 
-from digitorn.testing import (
+from digitorn_testing import (
     ApproveAll,
     AsyncDevClient,
     AsyncLiveEventStream,
@@ -24,8 +24,8 @@ from digitorn.testing import (
     SessionHandle,
     UnknownPayload,
 )
-from digitorn.testing._generated import builders
-from digitorn.testing._generated.commands import (
+from digitorn_testing._generated import builders
+from digitorn_testing._generated.commands import (
     JOIN_APP,
     LATEST_SEQ,
     REPLAY,
@@ -33,8 +33,8 @@ from digitorn.testing._generated.commands import (
     LatestSeqRequest,
     ReplayRequest,
 )
-from digitorn.testing._generated.events import EVENT_NAMESPACE, EventEnvelope
-from digitorn.testing.events import (
+from digitorn_testing._generated.events import EVENT_NAMESPACE, EventEnvelope
+from digitorn_testing.events import (
     ApprovalRequest,
     ApprovalsSnapshot,
     Connected,
@@ -55,10 +55,10 @@ from digitorn.testing.events import (
     TurnHeartbeat,
     TurnTerminal,
 )
-from digitorn.testing.fakes import FakeDaemon, FakeModel
-from digitorn.testing.fakes._bus import session_room
-from live.faces import inner
-from recorder import APP, SECONDS, Recorder, SocketRefused, recording
+from digitorn_testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing.fakes._agent.bus import session_room
+from support.faces import inner
+from support.recorder import APP, SECONDS, Recorder, SocketRefused, recording
 
 Build: TypeAlias = Literal["A", "B"]
 Frame: TypeAlias = dict[str, Any]

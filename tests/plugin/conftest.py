@@ -9,8 +9,8 @@ from typing import Protocol
 
 import pytest
 
-import digitorn.testing.pytest_plugin as plugin
-from digitorn.testing.fakes import FakeDaemon, FakeModel
+import digitorn_testing.pytest_plugin as plugin
+from digitorn_testing.fakes import FakeDaemon, FakeModel
 
 OPTIONS = ("-p", plugin.__name__, "-p", "no:randomly", "-p", "no:schemathesis", "-p", "no:cacheprovider")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from digitorn.testing.fakes import FakeDaemon
+from digitorn_testing.fakes import FakeDaemon
 from plugin.conftest import Run
 
 PAGE = Path(__file__).parents[2] / "docs" / "pytest.md"

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from digitorn.testing import _tracking
-from digitorn.testing.fakes import FakeDaemon
+from digitorn_testing import _tracking
+from digitorn_testing.fakes import FakeDaemon
 from plugin.conftest import OPTIONS, Run
 
 
@@ -253,6 +253,6 @@ def test_without_the_extra_of_the_embedded_daemon(pytester: pytest.Pytester, giv
 
 
 def test_the_plugin_may_be_named_more_than_once(pytester: pytest.Pytester, run: Run) -> None:
-    pytester.makeconftest("pytest_plugins = ['digitorn.testing.pytest_plugin']")
+    pytester.makeconftest("pytest_plugins = ['digitorn_testing.pytest_plugin']")
     pytester.makepyfile("def test_it(dev_client): pass")
     run().assert_outcomes(passed=1)

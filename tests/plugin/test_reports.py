@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from digitorn.testing.fakes import FakeDaemon
+from digitorn_testing.fakes import FakeDaemon
 from plugin.conftest import Run
-from secrets_scan import scan
+from support.secrets_scan import scan
 
 EVENTS = "*- digitorn: events -*"
 APPROVALS = "*- digitorn: pending approvals -*"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from digitorn.testing import (
+from digitorn_testing import (
     ApiError,
     Conflict,
     ContractViolation,
@@ -18,11 +18,11 @@ from digitorn.testing import (
     ServerError,
     Unauthorized,
 )
-from digitorn.testing._answers import read_answer
-from digitorn.testing._credentials import Credentials
-from digitorn.testing._generated._runtime import Call
-from digitorn.testing._generated.operations import GET_LIVENESS, LIST_APP_APPROVALS, RESOLVE_APPROVAL
-from digitorn.testing.models import ApprovalList, TokenResponse
+from digitorn_testing._generated._runtime import Call
+from digitorn_testing._generated.operations import GET_LIVENESS, LIST_APP_APPROVALS, RESOLVE_APPROVAL
+from digitorn_testing._secrets.credentials import Credentials
+from digitorn_testing._transport.answers import read_answer
+from digitorn_testing.models import ApprovalList, TokenResponse
 
 SECRET = "very-secret-token"
 CREDENTIALS = Credentials(SECRET, "refresh-" + SECRET)

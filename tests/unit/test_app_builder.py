@@ -12,10 +12,10 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from digitorn.testing import AppBuilder, AppNotPortable, ToolDefinition
-from digitorn.testing._app_language import Action, action_of, tool_name
-from digitorn.testing._tools import InvalidArguments, PythonTool
-from digitorn.testing._yaml import write_yaml
+from digitorn_testing import AppBuilder, AppNotPortable, ToolDefinition
+from digitorn_testing._apps.language import Action, action_of, tool_name
+from digitorn_testing._apps.tools import InvalidArguments, PythonTool
+from digitorn_testing._apps.yaml import write_yaml
 
 DEMO = Path(__file__).parents[2] / "docs" / "examples" / "demo_app.yaml"
 BARE = "app: {app_id: my-app, name: my-app}\n"

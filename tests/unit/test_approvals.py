@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from digitorn.testing import (
+from digitorn_testing import (
     AnswerWith,
     ApprovalPolicy,
     ApproveAll,
@@ -14,9 +14,9 @@ from digitorn.testing import (
     DenyAll,
     LeaveOpen,
 )
-from digitorn.testing._approvals import ClientApprovals, ask
-from digitorn.testing.models import PendingApproval
-from frames import approval
+from digitorn_testing._approvals.policies import ClientApprovals, ask
+from digitorn_testing.models import PendingApproval
+from support.frames import approval
 
 
 def request(tool_name: str = "Bash", **more: object) -> PendingApproval:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from digitorn.testing import EventLog, assertions
-from digitorn.testing.events import (
+from digitorn_testing import EventLog, assertions
+from digitorn_testing.events import (
     Error,
     MessageDone,
     MessageStarted,
@@ -15,7 +15,7 @@ from digitorn.testing.events import (
     ToolStart,
     UserMessage,
 )
-from frames import TURN, frame, message, result, text_turn, token, tool_call, user_message
+from support.frames import TURN, frame, message, result, text_turn, token, tool_call, user_message
 
 
 def turn(*frames: dict[str, Any]) -> list[Any]:

@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digitorn.testing._bounds import BoundedBody, NotUnpacked, OutOfBounds, check_depth, check_values
+from digitorn_testing._transport.bounds import (
+    BoundedBody,
+    NotUnpacked,
+    OutOfBounds,
+    check_depth,
+    check_values,
+)
 
 
 def read(limit: int, encoding: str | None, *chunks: bytes) -> bytes:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from digitorn.testing import (
+from digitorn_testing import (
     EventCapture,
     EventLog,
     InvalidPayload,
@@ -15,10 +15,10 @@ from digitorn.testing import (
     UnknownPayload,
     assertions,
 )
-from digitorn.testing._turn_result import collect
-from digitorn.testing.builders import SessionBuilder, TurnBuilder, event, frame, payloads
-from digitorn.testing.builders._errors import ERROR_CLASSES, ErrorCode
-from digitorn.testing.events import (
+from digitorn_testing._turns.results import collect
+from digitorn_testing.builders import SessionBuilder, TurnBuilder, event, frame, payloads
+from digitorn_testing.builders._errors import ERROR_CLASSES, ErrorCode
+from digitorn_testing.events import (
     ApprovalResolved,
     Error,
     MessageQueued,
@@ -28,8 +28,8 @@ from digitorn.testing.events import (
     ToolStart,
     UserMessage,
 )
-from digitorn.testing.fakes._failures import FAILURES
-from recorder import folded
+from digitorn_testing.fakes._model.failures import FAILURES
+from support.recorder import folded
 
 HANDLE = SessionHandle(session_id="s-1", app_id="app", daemon_url="http://x")
 

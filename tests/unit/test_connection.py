@@ -2,8 +2,8 @@
 
 import pytest
 
-from digitorn.testing import ReconnectPolicy, StreamConnection
-from digitorn.testing._stream.connection import Link
+from digitorn_testing import ReconnectPolicy, StreamConnection
+from digitorn_testing._stream.link import Link
 
 
 class Clock:

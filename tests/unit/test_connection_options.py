@@ -8,8 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digitorn.testing import AsyncDevClient, ConnectionOptions, DevClient, InsecureConnection, LiveEventStream
-from digitorn.testing._connect import resolve_daemon_url
+from digitorn_testing import (
+    AsyncDevClient,
+    ConnectionOptions,
+    DevClient,
+    InsecureConnection,
+    LiveEventStream,
+)
+from digitorn_testing._transport.daemon_url import resolve_daemon_url
 
 TOKEN = "a-token-that-is-secret"
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digitorn.testing import InvalidPayload, UnknownPayload
-from digitorn.testing._event import decode
-from digitorn.testing.events import (
+from digitorn_testing import InvalidPayload, UnknownPayload
+from digitorn_testing._events.event import decode
+from digitorn_testing.events import (
     Error,
     ModuleError,
     ModuleResult,
@@ -17,7 +17,7 @@ from digitorn.testing.events import (
     ToolCall,
     TurnHeartbeat,
 )
-from frames import TURN, frame, tool_call
+from support.frames import TURN, frame, tool_call
 
 
 def test_a_live_event_has_typed_attributes_and_is_a_mapping_over_the_envelope() -> None:

@@ -7,10 +7,10 @@ from typing import TypeVar
 
 import pytest
 
-from digitorn.testing import Exchange, Exchanges
-from digitorn.testing._exchanges import LARGEST_BODY, sending
-from digitorn.testing._generated._runtime import Call
-from digitorn.testing._generated.operations import (
+from digitorn_testing import Exchange, Exchanges
+from digitorn_testing._exchanges import LARGEST_BODY, sending
+from digitorn_testing._generated._runtime import Call
+from digitorn_testing._generated.operations import (
     COMPLETE_MCP_OAUTH,
     CREATE_SESSION,
     GET_METRICS,

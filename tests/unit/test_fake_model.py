@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from digitorn.testing import NOT_GIVEN, DigitornError
-from digitorn.testing.fakes import (
+from digitorn_testing import NOT_GIVEN, DigitornError
+from digitorn_testing.fakes import (
     FailureCode,
     FakeModel,
     ModelMessage,
@@ -21,8 +21,8 @@ from digitorn.testing.fakes import (
     ToolDefinition,
     Usage,
 )
-from digitorn.testing.fakes._failures import FAILURES, TurnFailed
-from digitorn.testing.fakes._script import Failure, Reply, Script, Scripted, Silence
+from digitorn_testing.fakes._model.failures import FAILURES, TurnFailed
+from digitorn_testing.fakes._model.script import Failure, Reply, Script, Scripted, Silence
 
 
 def request(text: str = "hi") -> ModelRequest:

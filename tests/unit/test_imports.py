@@ -17,14 +17,16 @@ def imported_by(statement: str) -> set[str]:
 @pytest.mark.parametrize(
     "statement",
     [
+        "import digitorn_testing",
+        "import digitorn_testing.events, digitorn_testing.models, digitorn_testing.assertions",
+        "import digitorn_testing.builders",
         "import digitorn.testing",
-        "import digitorn.testing.events, digitorn.testing.models, digitorn.testing.assertions",
-        "import digitorn.testing.builders",
+        "import digitorn.testing.events, digitorn.testing.client",
     ],
 )
 def test_the_core_imports_no_extra(statement: str) -> None:
     found = imported_by(statement)
-    assert "digitorn" in found
+    assert "digitorn_testing" in found
     extras = {
         "fastapi",
         "uvicorn",
@@ -47,23 +49,23 @@ def test_the_core_imports_no_extra(statement: str) -> None:
 
 
 def test_every_public_name_is_there() -> None:
-    import digitorn.testing
-    from digitorn.testing import builders, events
+    import digitorn_testing
+    from digitorn_testing import builders, events
 
-    for module in (digitorn.testing, events, builders, builders.payloads):
+    for module in (digitorn_testing, events, builders, builders.payloads):
         for name in module.__all__:
             assert hasattr(module, name), name
 
 
 def test_what_builders_are_made_of_is_none_of_them() -> None:
-    from digitorn.testing.builders import payloads
+    from digitorn_testing.builders import payloads
 
     public = {name for name in dir(payloads) if not name.startswith("_")}
     assert "built" not in public
 
 
 def test_the_options_of_a_client_are_its_arguments() -> None:
-    from digitorn.testing import AsyncDevClient, ClientOptions, DevClient
+    from digitorn_testing import AsyncDevClient, ClientOptions, DevClient
 
     for client in (DevClient, AsyncDevClient):
         assert set(inspect.signature(client).parameters) == set(ClientOptions.__annotations__)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digitorn.testing import ContractViolation, EventLog, InvalidPayload, LiveEvent, StreamClosed
-from digitorn.testing.events import EventPayload, MessageDone, Token, ToolCall
-from frames import (
+from digitorn_testing import ContractViolation, EventLog, InvalidPayload, LiveEvent, StreamClosed
+from digitorn_testing.events import EventPayload, MessageDone, Token, ToolCall
+from support.frames import (
     SESSION,
     TURN,
     approval_request,

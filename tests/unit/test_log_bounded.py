@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digitorn.testing import EventLog
-from digitorn.testing._event import AnyEvent
-from digitorn.testing._session_protocol import current_seq
-from digitorn.testing.events import Heartbeat, Token
-from frames import SESSION, approval_request, frame, message, text_turn, token
+from digitorn_testing import EventLog
+from digitorn_testing._events.event import AnyEvent
+from digitorn_testing._turns.rules import current_seq
+from digitorn_testing.events import Heartbeat, Token
+from support.frames import SESSION, approval_request, frame, message, text_turn, token
 
 
 def bounded(keep: int, **options: Any) -> EventLog:

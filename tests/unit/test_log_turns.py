@@ -6,9 +6,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digitorn.testing import CallbackFailed, EventLog, LiveEvent, StreamClosed
-from digitorn.testing.events import EventPayload
-from frames import SESSION, approval_request, approval_resolved, frame
+from digitorn_testing import CallbackFailed, EventLog, LiveEvent, StreamClosed
+from digitorn_testing.events import EventPayload
+from support.frames import SESSION, approval_request, approval_resolved, frame
 
 Arrived = list[LiveEvent[EventPayload] | None]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from digitorn.testing._loop import BackgroundLoop, LoopStopped
+from digitorn_testing._concurrency.background_loop import BackgroundLoop, LoopStopped
 
 
 @pytest.fixture

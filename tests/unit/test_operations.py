@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from digitorn.testing import EventLog, EventPayload, LiveEvent, Operations, SessionHandle, TurnResult
-from digitorn.testing._generated.payloads import OpState, OpType
-from digitorn.testing._operations import TERMINAL_STATES, TRANSITIONS
-from digitorn.testing._turn_result import collect
-from digitorn.testing.builders import SessionBuilder, TurnBuilder, event, payloads
-from digitorn.testing.models import QueueEntry
+from digitorn_testing import EventLog, EventPayload, LiveEvent, Operations, SessionHandle, TurnResult
+from digitorn_testing._generated.payloads import OpState, OpType
+from digitorn_testing._turns.operations import TERMINAL_STATES, TRANSITIONS
+from digitorn_testing._turns.results import collect
+from digitorn_testing.builders import SessionBuilder, TurnBuilder, event, payloads
+from digitorn_testing.models import QueueEntry
 
 Event = LiveEvent[EventPayload]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recorder import Frame, faults_of
+from support.recorder import Frame, faults_of
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digitorn.testing import (
+from digitorn_testing import (
     EventLog,
     InvalidPayload,
     Recorder,
@@ -23,13 +23,13 @@ from digitorn.testing import (
     StreamClosed,
     assertions,
 )
-from digitorn.testing._exchanges import Exchanges, Sending
-from digitorn.testing._generated import operations
-from digitorn.testing._recorder import Recorded
-from digitorn.testing._recording import BEGINNING, line_of
-from digitorn.testing._stream.base import FollowedTurns
-from digitorn.testing.events import MessageDone, MessageStarted, Token
-from frames import SESSION, TURN, frame, text_turn, token
+from digitorn_testing._exchanges import Exchanges, Sending
+from digitorn_testing._generated import operations
+from digitorn_testing._recordings.recorder import Recorded
+from digitorn_testing._recordings.recording import BEGINNING, line_of
+from digitorn_testing._stream.base import FollowedTurns
+from digitorn_testing.events import MessageDone, MessageStarted, Token
+from support.frames import SESSION, TURN, frame, text_turn, token
 
 URL = "http://127.0.0.1:1"
 

@@ -4,15 +4,9 @@ import asyncio
 
 import pytest
 
-from digitorn.testing import (
-    AnswerWith,
-    Decision,
-    RecordingApprovals,
-    UnexpectedApproval,
-    Verdict,
-)
-from digitorn.testing._approvals import ask
-from digitorn.testing.models import PendingApproval
+from digitorn_testing import AnswerWith, Decision, RecordingApprovals, UnexpectedApproval, Verdict
+from digitorn_testing._approvals.policies import ask
+from digitorn_testing.models import PendingApproval
 
 
 def request(tool: str = "Bash", **params: object) -> PendingApproval:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from digitorn.testing._generated._runtime import names_secret
-from digitorn.testing._redaction import HIDDEN, Redactor
+from digitorn_testing._generated._runtime import names_secret
+from digitorn_testing._secrets.redaction import HIDDEN, Redactor
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digitorn.testing import (
+from digitorn_testing import (
     ContractViolation,
     DaemonUnreachable,
     DigitornError,
@@ -22,16 +22,16 @@ from digitorn.testing import (
     Unauthorized,
     UntrustedCertificate,
 )
-from digitorn.testing._answers import _seconds
-from digitorn.testing._generated._runtime import Call
-from digitorn.testing._generated.operations import (
+from digitorn_testing._generated._runtime import Call
+from digitorn_testing._generated.operations import (
     CREATE_SESSION,
     DELETE_SESSION,
     GET_LIVENESS,
     OPERATIONS,
     SEND_MESSAGE,
 )
-from digitorn.testing._retry import Attempts, identified, is_repeatable
+from digitorn_testing._transport.answers import _seconds
+from digitorn_testing._transport.retry import Attempts, identified, is_repeatable
 
 GET = GET_LIVENESS.call()
 SESSION = {"app_id": "a", "session_id": "s"}

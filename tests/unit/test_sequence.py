@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digitorn.testing._sequence import Sequence
+from digitorn_testing._log.reorder import Sequence
 
 
 def test_what_is_in_order_is_released_at_once() -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from digitorn.testing import ContractViolation
-from digitorn.testing import _session_protocol as protocol
-from digitorn.testing.models import MessageAccepted, QueueEntry
+from digitorn_testing import ContractViolation
+from digitorn_testing._turns import rules as protocol
+from digitorn_testing.models import MessageAccepted, QueueEntry
 
 
 def accepted(**data: object) -> MessageAccepted:

@@ -11,9 +11,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode, Tracer
 
-from digitorn.testing import EventLog, Operation, Operations
-from digitorn.testing.builders import SessionBuilder, TurnBuilder, event, payloads
-from digitorn.testing.telemetry import export_spans
+from digitorn_testing import EventLog, Operation, Operations
+from digitorn_testing.builders import SessionBuilder, TurnBuilder, event, payloads
+from digitorn_testing.telemetry import export_spans
 
 TURN = TurnBuilder().user("hi").tool("execute_tool", {"name": "Bash"}, call_id="c-1").approval()
 

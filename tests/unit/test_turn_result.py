@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from digitorn.testing import EventLog, SessionHandle, TurnResult, assertions
-from digitorn.testing._turn_result import collect
-from frames import (
+from digitorn_testing import EventLog, SessionHandle, TurnResult, assertions
+from digitorn_testing._turns.results import collect
+from support.frames import (
     TURN,
     approval_request,
     approval_resolved,

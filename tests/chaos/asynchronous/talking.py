@@ -4,8 +4,8 @@ import random
 from collections.abc import Callable
 
 from chaos.tally import Talk
-from digitorn.testing import AsyncDevClient, AsyncLiveEventStream, EventTimeout, LiveEvent
-from digitorn.testing.events import Result
+from digitorn_testing import AsyncDevClient, AsyncLiveEventStream, EventTimeout, LiveEvent
+from digitorn_testing.events import Result
 
 
 async def talk(

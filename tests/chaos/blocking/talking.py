@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from chaos.tally import Talk
 
-from digitorn.testing import DevClient, EventTimeout, LiveEvent, LiveEventStream
-from digitorn.testing.events import Result
+from digitorn_testing import DevClient, EventTimeout, LiveEvent, LiveEventStream
+from digitorn_testing.events import Result
 
 
 def talk(

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from digitorn.testing import AsyncDevClient
-from digitorn.testing.fakes import FakeDaemon
-from live.faces import ASYNC_DAEMONS, DaemonKind
+from digitorn_testing import AsyncDevClient
+from digitorn_testing.fakes import FakeDaemon
+from support.faces import ASYNC_DAEMONS, DaemonKind
 
 
 @pytest.fixture(params=ASYNC_DAEMONS, ids=str)

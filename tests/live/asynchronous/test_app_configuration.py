@@ -2,8 +2,8 @@
 
 import pytest
 
-from digitorn.testing import AppBuilder, AppNotPortable, AsyncDevClient, EventTimeout
-from digitorn.testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing import AppBuilder, AppNotPortable, AsyncDevClient, EventTimeout
+from digitorn_testing.fakes import FakeDaemon, FakeModel
 
 
 def add(a: int, b: int) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from live.faces import AsyncBackground, AsyncSignal
+from support.faces import AsyncBackground, AsyncSignal
 
 
 async def fail() -> None:

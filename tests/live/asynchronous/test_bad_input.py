@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from digitorn.testing import (
+from digitorn_testing import (
     ApiError,
     AsyncDevClient,
     AsyncLiveEventStream,
@@ -17,9 +17,9 @@ from digitorn.testing import (
     SessionHandle,
     Unauthorized,
 )
-from digitorn.testing.fakes import FakeDaemon, FakeModel
-from live.faces import AsyncBackground
-from live.servers import hanging, listener, server
+from digitorn_testing.fakes import FakeDaemon, FakeModel
+from support.faces import AsyncBackground
+from support.servers import hanging, listener, server
 
 PASSWORD = "correct horse battery"
 

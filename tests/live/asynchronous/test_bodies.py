@@ -4,8 +4,8 @@ from collections.abc import Generator
 
 import pytest
 
-from digitorn.testing import AsyncDevClient, ContractViolation
-from live.servers import Heard, hearing
+from digitorn_testing import AsyncDevClient, ContractViolation
+from support.servers import Heard, hearing
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from digitorn.testing import AsyncDevClient, EventPayload, LiveEvent, SessionHandle, assertions
-from digitorn.testing._generated import builders
-from digitorn.testing.events import (
+from digitorn_testing import AsyncDevClient, EventPayload, LiveEvent, SessionHandle, assertions
+from digitorn_testing._generated import builders
+from digitorn_testing.events import (
     CredentialAuthRequired,
     CredentialRequired,
     MessageDone,
@@ -17,8 +17,8 @@ from digitorn.testing.events import (
     TurnTerminal,
     UserMessage,
 )
-from digitorn.testing.fakes import FakeDaemon, FakeModel
-from live.faces import lose
+from digitorn_testing.fakes import FakeDaemon, FakeModel
+from support.faces import lose
 
 
 def numbers(events: Iterable[LiveEvent[EventPayload]]) -> list[int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from digitorn.testing import (
+from digitorn_testing import (
     ApiError,
     AsyncDevClient,
     AsyncLiveEventStream,
@@ -17,10 +17,10 @@ from digitorn.testing import (
     SessionHandle,
     UntrustedCertificate,
 )
-from digitorn.testing.events import MessageDone
-from digitorn.testing.fakes import FakeDaemon, FakeModel
-from live.hostile import Certificates, behind_tls
-from live.servers import Heard, hearing, serving
+from digitorn_testing.events import MessageDone
+from digitorn_testing.fakes import FakeDaemon, FakeModel
+from support.hostile import Certificates, behind_tls
+from support.servers import Heard, hearing, serving
 
 TOKEN = "a-token-of-mine"
 

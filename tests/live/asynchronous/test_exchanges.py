@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from digitorn.testing import (
+from digitorn_testing import (
     ApiError,
     AsyncDevClient,
     AsyncLiveEventStream,
@@ -18,9 +18,9 @@ from digitorn.testing import (
     SessionHandle,
     Unauthorized,
 )
-from digitorn.testing.events import MessageDone
-from digitorn.testing.fakes import FakeDaemon, FakeModel
-from live.servers import hanging, refusing
+from digitorn_testing.events import MessageDone
+from digitorn_testing.fakes import FakeDaemon, FakeModel
+from support.servers import hanging, refusing
 
 PASSWORD = "correct horse battery"
 

@@ -1,7 +1,6 @@
 """A daemon that is broken or hostile gets a typed error, in bounded time and memory."""
 
 import gzip
-import itertools
 import json
 import time
 import tracemalloc
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from digitorn.testing import (
+from digitorn_testing import (
     ApiError,
     AsyncDevClient,
     AsyncLiveEventStream,
@@ -25,10 +24,8 @@ from digitorn.testing import (
     TooLarge,
     UnknownPayload,
 )
-from digitorn.testing._async.session_reads import read_log
-from digitorn.testing._session_protocol import PAGE
-from digitorn.testing.events import Token
-from live.hostile import OPEN, Caller, HostileSocket, hostile, hostile_socket
+from digitorn_testing.events import Token
+from support.hostile import OK, OPEN, Caller, HostileSocket, hostile, hostile_socket, says, whole
 
 LIMITS = ConnectionOptions(max_response_bytes=100_000, max_frame_bytes=100_000, max_json_values=1_000)
 SECONDS = 0.4
@@ -42,16 +39,7 @@ def deadline(kind: type[DigitornError]) -> float:
     return SECONDS if kind is DaemonUnreachable else SECONDS + SLACK
 
 
-OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 APPS: bytes = b'{"success":true,"data":['
-
-
-def whole(body: bytes, head: bytes = OK) -> bytes:
-    return head + f"content-length: {len(body)}\r\n\r\n".encode() + body
-
-
-def says(answer: bytes) -> Callable[[Caller], None]:
-    return lambda caller: caller.send(answer)
 
 
 def repeats(first: bytes, then: bytes, pause: float = 0.0) -> Callable[[Caller], None]:
@@ -175,37 +163,6 @@ async def test_memory_is_bounded() -> None:
                 finally:
                     tracemalloc.stop()
                 assert most < 3_000_000, name
-
-
-async def test_a_log_that_begins_again_and_again_is_not_read_for_ever() -> None:
-    row = {"type": "token", "kind": "session", "seq": 1, "ts": None, "payload": {"delta": "x"}}
-    row |= {"app_id": "a", "session_id": "s", "user_id": "u", "correlation_id": None}
-    page = {"session_id": "s", "count": 1, "total": 1, "events": [row] * PAGE, "note": ""}
-    body = whole(json.dumps({"success": True, "data": page}).encode())
-
-    with hostile(says(body)) as url:
-        async with AsyncDevClient(url, token="t" * 9, timeout=10) as client:
-            with pytest.raises(ContractViolation, match="a full page up to 1 came"):
-                await read_log(client.api, "a", "s", since=0, most=100_000, take=lambda _: None)
-
-
-async def test_a_log_without_an_end_is_not_read_for_ever() -> None:
-    def page(caller: Caller) -> None:
-        first = next(numbers)
-        rows = [
-            {**row, "seq": first + one, "payload": {**envelope_of_row, "delta": "x"}} for one in range(PAGE)
-        ]
-        found = {"session_id": "s", "count": PAGE, "total": PAGE, "events": rows, "note": ""}
-        caller.send(whole(json.dumps({"success": True, "data": found}).encode()))
-
-    numbers = itertools.count(1, PAGE)
-    envelope_of_row = {"op_id": "o", "op_type": "turn", "op_state": "running"}
-    row = {"type": "token", "kind": "session", "ts": None, "app_id": "a", "session_id": "s"}
-    row |= {"user_id": "u", "correlation_id": None}
-    with hostile(page) as url:
-        async with AsyncDevClient(url, token="t" * 9, timeout=10) as client:
-            with pytest.raises(TooLarge, match=r"more than 12000 events \(max_log_events\)"):
-                await read_log(client.api, "a", "s", since=0, most=12_000, take=lambda _: None)
 
 
 # --- the event socket

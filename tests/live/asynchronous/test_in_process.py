@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from digitorn.testing import (
+from digitorn_testing import (
     AppBuilder,
     AsyncDevClient,
     AsyncLiveEventStream,
@@ -14,8 +14,8 @@ from digitorn.testing import (
     JoinRefused,
     Unauthorized,
 )
-from digitorn.testing.events import MessageDone, Token
-from digitorn.testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing.events import MessageDone, Token
+from digitorn_testing.fakes import FakeDaemon, FakeModel
 
 
 async def test_nothing_listens(monkeypatch: pytest.MonkeyPatch, model: FakeModel) -> None:

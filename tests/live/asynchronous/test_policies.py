@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from digitorn.testing import (
+from digitorn_testing import (
     AnswerWith,
     ApprovalPolicy,
     ApproveAll,
@@ -20,10 +20,10 @@ from digitorn.testing import (
     SessionHandle,
     UnexpectedApproval,
 )
-from digitorn.testing.events import ApprovalRequest, MessageDone
-from digitorn.testing.fakes import FakeDaemon, FakeModel
-from digitorn.testing.models import PendingApproval
-from live.faces import AsyncSignal
+from digitorn_testing.events import ApprovalRequest, MessageDone
+from digitorn_testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing.models import PendingApproval
+from support.faces import AsyncSignal
 
 
 def asks(model: FakeModel, *, tool: str = "Bash", command: str = "ls") -> FakeModel:

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from digitorn.testing import (
+from digitorn_testing import (
     AsyncDevClient,
     AsyncLiveEventStream,
     DaemonUnreachable,
@@ -22,11 +22,11 @@ from digitorn.testing import (
     Unauthorized,
     assertions,
 )
-from digitorn.testing import _session_protocol as protocol
-from digitorn.testing.events import Heartbeat, MessageDone, Result, Token, ToolCall
-from digitorn.testing.fakes import FakeDaemon, FakeModel
-from live.faces import AsyncBackground, inner
-from tcp_proxy import TcpProxy
+from digitorn_testing._turns import rules as protocol
+from digitorn_testing.events import Heartbeat, MessageDone, Result, Token, ToolCall
+from digitorn_testing.fakes import FakeDaemon, FakeModel
+from support.faces import AsyncBackground, inner
+from support.tcp_proxy import TcpProxy
 
 SWIFT = ReconnectPolicy(first_pause=0.01, longest_pause=0.05)
 """Tries again sooner than usual, so that tests take less time."""

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from digitorn.testing import (
+from digitorn_testing import (
     AsyncDevClient,
     AsyncLiveEventStream,
     CallbackFailed,
@@ -16,10 +16,10 @@ from digitorn.testing import (
     SessionHandle,
     StreamClosed,
 )
-from digitorn.testing.events import MessageDone, Token, ToolCall
-from digitorn.testing.fakes import FakeDaemon, FakeModel
-from frames import token
-from live.faces import AsyncBackground, AsyncSignal, AsyncStall, Taken, async_gone, async_taken
+from digitorn_testing.events import MessageDone, Token, ToolCall
+from digitorn_testing.fakes import FakeDaemon, FakeModel
+from support.faces import AsyncBackground, AsyncSignal, AsyncStall, Taken, async_gone, async_taken
+from support.frames import token
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from digitorn.testing import (
+from digitorn_testing import (
     AsyncDevClient,
     DaemonUnreachable,
     Exchanges,
@@ -16,9 +16,9 @@ from digitorn.testing import (
     SessionHandle,
     Unauthorized,
 )
-from digitorn.testing.events import UserMessage
-from digitorn.testing.fakes import FakeDaemon, FakeModel, Faults
-from live.servers import refusing
+from digitorn_testing.events import UserMessage
+from digitorn_testing.fakes import FakeDaemon, FakeModel, Faults
+from support.servers import refusing
 
 QUICK = RetryPolicy(attempts=4, first_pause=0.01, longest_pause=0.02)
 

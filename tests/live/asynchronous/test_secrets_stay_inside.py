@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from digitorn.testing import (
+from digitorn_testing import (
     ApiError,
     AsyncDevClient,
     AsyncLiveEventStream,
@@ -22,13 +22,13 @@ from digitorn.testing import (
     SessionHandle,
     Unauthorized,
 )
-from digitorn.testing._plugin.artifacts import ArtifactsFolder
-from digitorn.testing._plugin.evidence import Evidence, Watch
-from digitorn.testing.events import MessageDone
-from digitorn.testing.fakes import FakeDaemon, FakeModel
-from live.hostile import OPEN, HostileSocket, hostile_socket
-from live.servers import hearing, refusing, serving
-from secrets_scan import Leaked, Logged, Sink, everything_logged, scan, shown_error
+from digitorn_testing._plugin.artifacts import ArtifactsFolder
+from digitorn_testing._plugin.evidence import Evidence, Watch
+from digitorn_testing.events import MessageDone
+from digitorn_testing.fakes import FakeDaemon, FakeModel
+from support.hostile import OPEN, HostileSocket, hostile_socket
+from support.secrets_scan import Leaked, Logged, Sink, everything_logged, scan, shown_error
+from support.servers import hearing, refusing, serving
 
 PASSWORD = "correct horse battery"
 NONE = RetryPolicy(attempts=2, first_pause=0.001)

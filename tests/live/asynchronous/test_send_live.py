@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from digitorn.testing import (
+from digitorn_testing import (
     AsyncDevClient,
     AsyncLiveEventStream,
     EventSelector,
@@ -14,7 +14,7 @@ from digitorn.testing import (
     StreamClosed,
     assertions,
 )
-from digitorn.testing.events import (
+from digitorn_testing.events import (
     ApprovalRequest,
     ApprovalResolved,
     InvalidPayload,
@@ -30,9 +30,9 @@ from digitorn.testing.events import (
     UnknownPayload,
     UserMessage,
 )
-from digitorn.testing.fakes import FakeDaemon, FakeModel
-from digitorn.testing.models import MessageAccepted
-from live.faces import AsyncBackground, async_leftovers
+from digitorn_testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing.models import MessageAccepted
+from support.faces import AsyncBackground, async_leftovers
 
 
 def is_of(accepted: MessageAccepted, event: LiveEvent[MessageDone]) -> bool:

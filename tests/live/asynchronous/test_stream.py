@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from digitorn.testing import (
+from digitorn_testing import (
     AsyncDevClient,
     AsyncLiveEventStream,
     CallbackFailed,
@@ -19,7 +19,7 @@ from digitorn.testing import (
     StreamClosed,
     assertions,
 )
-from digitorn.testing.events import (
+from digitorn_testing.events import (
     ApprovalRequest,
     MessageDone,
     MessageStarted,
@@ -27,8 +27,8 @@ from digitorn.testing.events import (
     ToolCall,
     UnknownPayload,
 )
-from digitorn.testing.fakes import FakeDaemon, FakeModel
-from live.faces import AsyncBackground, AsyncSignal, async_leftovers, inner, lose
+from digitorn_testing.fakes import FakeDaemon, FakeModel
+from support.faces import AsyncBackground, AsyncSignal, async_leftovers, inner, lose
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from digitorn.testing import (
+from digitorn_testing import (
     AsyncDevClient,
     AsyncTurn,
     EventPayload,
@@ -18,7 +18,7 @@ from digitorn.testing import (
     StreamClosed,
     assertions,
 )
-from digitorn.testing.events import (
+from digitorn_testing.events import (
     ApprovalRequest,
     MessageCancelled,
     MessageDone,
@@ -32,8 +32,8 @@ from digitorn.testing.events import (
     TurnTerminal,
     UserMessage,
 )
-from digitorn.testing.fakes import FakeDaemon, FakeModel
-from live.faces import AsyncBackground
+from digitorn_testing.fakes import FakeDaemon, FakeModel
+from support.faces import AsyncBackground
 
 
 def event_threads() -> int:

@@ -4,10 +4,10 @@
 from collections.abc import Iterator
 
 import pytest
-from live.faces import DAEMONS, DaemonKind
+from support.faces import DAEMONS, DaemonKind
 
-from digitorn.testing import DevClient
-from digitorn.testing.fakes import FakeDaemon
+from digitorn_testing import DevClient
+from digitorn_testing.fakes import FakeDaemon
 
 
 @pytest.fixture(params=DAEMONS, ids=str)

@@ -3,8 +3,8 @@
 
 import pytest
 
-from digitorn.testing import AppBuilder, AppNotPortable, DevClient, EventTimeout
-from digitorn.testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing import AppBuilder, AppNotPortable, DevClient, EventTimeout
+from digitorn_testing.fakes import FakeDaemon, FakeModel
 
 
 def add(a: int, b: int) -> dict[str, int]:

@@ -2,7 +2,7 @@
 """What the other tests run calls beside themselves with."""
 
 import pytest
-from live.faces import Background, Signal
+from support.faces import Background, Signal
 
 
 def fail() -> None:

@@ -4,10 +4,10 @@
 import time
 
 import pytest
-from live.faces import Background
-from live.servers import hanging, listener, server
+from support.faces import Background
+from support.servers import hanging, listener, server
 
-from digitorn.testing import (
+from digitorn_testing import (
     ApiError,
     ContractViolation,
     DaemonUnreachable,
@@ -20,7 +20,7 @@ from digitorn.testing import (
     SessionHandle,
     Unauthorized,
 )
-from digitorn.testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing.fakes import FakeDaemon, FakeModel
 
 PASSWORD = "correct horse battery"
 

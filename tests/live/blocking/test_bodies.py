@@ -4,9 +4,9 @@
 from collections.abc import Generator
 
 import pytest
-from live.servers import Heard, hearing
+from support.servers import Heard, hearing
 
-from digitorn.testing import ContractViolation, DevClient
+from digitorn_testing import ContractViolation, DevClient
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from live.faces import lose
+from support.faces import lose
 
-from digitorn.testing import DevClient, EventPayload, LiveEvent, SessionHandle, assertions
-from digitorn.testing._generated import builders
-from digitorn.testing.events import (
+from digitorn_testing import DevClient, EventPayload, LiveEvent, SessionHandle, assertions
+from digitorn_testing._generated import builders
+from digitorn_testing.events import (
     CredentialAuthRequired,
     CredentialRequired,
     MessageDone,
@@ -19,7 +19,7 @@ from digitorn.testing.events import (
     TurnTerminal,
     UserMessage,
 )
-from digitorn.testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing.fakes import FakeDaemon, FakeModel
 
 
 def numbers(events: Iterable[LiveEvent[EventPayload]]) -> list[int]:

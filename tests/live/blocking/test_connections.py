@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live.hostile import Certificates, behind_tls
-from live.servers import Heard, hearing, serving
+from support.hostile import Certificates, behind_tls
+from support.servers import Heard, hearing, serving
 
-from digitorn.testing import (
+from digitorn_testing import (
     ApiError,
     ConnectionOptions,
     DaemonUnreachable,
@@ -20,8 +20,8 @@ from digitorn.testing import (
     SessionHandle,
     UntrustedCertificate,
 )
-from digitorn.testing.events import MessageDone
-from digitorn.testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing.events import MessageDone
+from digitorn_testing.fakes import FakeDaemon, FakeModel
 
 TOKEN = "a-token-of-mine"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from digitorn.testing import ApiError, DevClient, EventTimeout, NotFound, SessionHandle, models
-from digitorn.testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing import ApiError, DevClient, EventTimeout, NotFound, SessionHandle, models
+from digitorn_testing.fakes import FakeDaemon, FakeModel
 
 APP = "app: {app_id: made, name: Made}\nsystem_prompt: Be brief.\n"
 

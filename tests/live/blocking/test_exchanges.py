@@ -5,9 +5,9 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from live.servers import hanging, refusing
+from support.servers import hanging, refusing
 
-from digitorn.testing import (
+from digitorn_testing import (
     ApiError,
     DaemonUnreachable,
     DevClient,
@@ -20,8 +20,8 @@ from digitorn.testing import (
     SessionHandle,
     Unauthorized,
 )
-from digitorn.testing.events import MessageDone
-from digitorn.testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing.events import MessageDone
+from digitorn_testing.fakes import FakeDaemon, FakeModel
 
 PASSWORD = "correct horse battery"
 

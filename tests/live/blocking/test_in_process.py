@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from digitorn.testing import (
+from digitorn_testing import (
     AppBuilder,
     DaemonUnreachable,
     DevClient,
@@ -15,8 +15,8 @@ from digitorn.testing import (
     LiveEventStream,
     Unauthorized,
 )
-from digitorn.testing.events import MessageDone, Token
-from digitorn.testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing.events import MessageDone, Token
+from digitorn_testing.fakes import FakeDaemon, FakeModel
 
 
 def test_nothing_listens(monkeypatch: pytest.MonkeyPatch, model: FakeModel) -> None:

@@ -5,9 +5,9 @@ import re
 from typing import Any, cast
 
 import pytest
-from live.faces import Signal
+from support.faces import Signal
 
-from digitorn.testing import (
+from digitorn_testing import (
     AnswerWith,
     ApprovalPolicy,
     ApproveAll,
@@ -22,9 +22,9 @@ from digitorn.testing import (
     SessionHandle,
     UnexpectedApproval,
 )
-from digitorn.testing.events import ApprovalRequest, MessageDone
-from digitorn.testing.fakes import FakeDaemon, FakeModel
-from digitorn.testing.models import PendingApproval
+from digitorn_testing.events import ApprovalRequest, MessageDone
+from digitorn_testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing.models import PendingApproval
 
 
 def asks(model: FakeModel, *, tool: str = "Bash", command: str = "ls") -> FakeModel:

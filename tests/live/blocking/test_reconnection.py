@@ -7,10 +7,10 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from live.faces import Background, inner
-from tcp_proxy import TcpProxy
+from support.faces import Background, inner
+from support.tcp_proxy import TcpProxy
 
-from digitorn.testing import (
+from digitorn_testing import (
     DaemonUnreachable,
     DevClient,
     EventLog,
@@ -25,9 +25,9 @@ from digitorn.testing import (
     Unauthorized,
     assertions,
 )
-from digitorn.testing import _session_protocol as protocol
-from digitorn.testing.events import Heartbeat, MessageDone, Result, Token, ToolCall
-from digitorn.testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing._turns import rules as protocol
+from digitorn_testing.events import Heartbeat, MessageDone, Result, Token, ToolCall
+from digitorn_testing.fakes import FakeDaemon, FakeModel
 
 SWIFT = ReconnectPolicy(first_pause=0.01, longest_pause=0.05)
 """Tries again sooner than usual, so that tests take less time."""

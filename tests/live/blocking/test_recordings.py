@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 
 import pytest
-from live.faces import inner
+from support.faces import inner
 
-from digitorn.testing import (
+from digitorn_testing import (
     ClientClosed,
     Conflict,
     DevClient,
@@ -22,9 +22,9 @@ from digitorn.testing import (
     Unauthorized,
     assertions,
 )
-from digitorn.testing._session_protocol import is_snapshot
-from digitorn.testing.events import ApprovalRequest, MessageDone, Token, ToolCall
-from digitorn.testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing._turns.rules import is_snapshot
+from digitorn_testing.events import ApprovalRequest, MessageDone, Token, ToolCall
+from digitorn_testing.fakes import FakeDaemon, FakeModel
 
 _OF_A_ROW = ("event_id", "op_id", "op_type", "op_state", "op_parent_id", "correlation_id")
 """Members of the envelope that a row of the log has in its payload too (contract: events, section 4.3)."""

@@ -5,10 +5,10 @@ import gc
 import time
 
 import pytest
-from frames import token
-from live.faces import Background, Signal, Stall, Taken, gone, taken
+from support.faces import Background, Signal, Stall, Taken, gone, taken
+from support.frames import token
 
-from digitorn.testing import (
+from digitorn_testing import (
     CallbackFailed,
     ClientClosed,
     DevClient,
@@ -19,8 +19,8 @@ from digitorn.testing import (
     SessionHandle,
     StreamClosed,
 )
-from digitorn.testing.events import MessageDone, Token, ToolCall
-from digitorn.testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing.events import MessageDone, Token, ToolCall
+from digitorn_testing.fakes import FakeDaemon, FakeModel
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import random
 import time
 
 import pytest
-from live.servers import refusing
+from support.servers import refusing
 
-from digitorn.testing import (
+from digitorn_testing import (
     DaemonUnreachable,
     DevClient,
     Exchanges,
@@ -18,8 +18,8 @@ from digitorn.testing import (
     SessionHandle,
     Unauthorized,
 )
-from digitorn.testing.events import UserMessage
-from digitorn.testing.fakes import FakeDaemon, FakeModel, Faults
+from digitorn_testing.events import UserMessage
+from digitorn_testing.fakes import FakeDaemon, FakeModel, Faults
 
 QUICK = RetryPolicy(attempts=4, first_pause=0.01, longest_pause=0.02)
 

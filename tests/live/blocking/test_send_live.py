@@ -4,9 +4,9 @@
 from functools import partial
 
 import pytest
-from live.faces import Background, leftovers
+from support.faces import Background, leftovers
 
-from digitorn.testing import (
+from digitorn_testing import (
     DevClient,
     EventSelector,
     EventTimeout,
@@ -16,7 +16,7 @@ from digitorn.testing import (
     StreamClosed,
     assertions,
 )
-from digitorn.testing.events import (
+from digitorn_testing.events import (
     ApprovalRequest,
     ApprovalResolved,
     InvalidPayload,
@@ -32,8 +32,8 @@ from digitorn.testing.events import (
     UnknownPayload,
     UserMessage,
 )
-from digitorn.testing.fakes import FakeDaemon, FakeModel
-from digitorn.testing.models import MessageAccepted
+from digitorn_testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing.models import MessageAccepted
 
 
 def is_of(accepted: MessageAccepted, event: LiveEvent[MessageDone]) -> bool:

@@ -3,7 +3,7 @@
 
 import pytest
 
-from digitorn.testing import (
+from digitorn_testing import (
     ApiError,
     DevClient,
     EventTimeout,
@@ -13,8 +13,8 @@ from digitorn.testing import (
     SessionHandle,
     StreamClosed,
 )
-from digitorn.testing.events import Compaction, Token
-from digitorn.testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing.events import Compaction, Token
+from digitorn_testing.fakes import FakeDaemon, FakeModel
 
 
 def said(model: FakeModel) -> list[tuple[str, str]]:

@@ -4,9 +4,9 @@
 import time
 
 import pytest
-from live.faces import Background, Signal, inner, leftovers, lose
+from support.faces import Background, Signal, inner, leftovers, lose
 
-from digitorn.testing import (
+from digitorn_testing import (
     CallbackFailed,
     ContractViolation,
     DevClient,
@@ -21,7 +21,7 @@ from digitorn.testing import (
     StreamClosed,
     assertions,
 )
-from digitorn.testing.events import (
+from digitorn_testing.events import (
     ApprovalRequest,
     MessageDone,
     MessageStarted,
@@ -29,7 +29,7 @@ from digitorn.testing.events import (
     ToolCall,
     UnknownPayload,
 )
-from digitorn.testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing.fakes import FakeDaemon, FakeModel
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import random
 import threading
 
 import pytest
-from live.faces import Background
+from support.faces import Background
 
-from digitorn.testing import (
+from digitorn_testing import (
     DevClient,
     EventPayload,
     EventSelector,
@@ -20,7 +20,7 @@ from digitorn.testing import (
     Turn,
     assertions,
 )
-from digitorn.testing.events import (
+from digitorn_testing.events import (
     ApprovalRequest,
     MessageCancelled,
     MessageDone,
@@ -34,7 +34,7 @@ from digitorn.testing.events import (
     TurnTerminal,
     UserMessage,
 )
-from digitorn.testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing.fakes import FakeDaemon, FakeModel
 
 
 def event_threads() -> int:

@@ -1,0 +1,163 @@
+"""A typed client for live integration tests against a Digitorn daemon.
+
+The client and its streams are here, with the errors they raise. Payload classes are in
+`digitorn.testing.events`, REST shapes in `digitorn.testing.models`, the embedded daemon in
+`digitorn.testing.fakes`.
+"""
+
+from . import assertions as assertions
+from ._approvals.policies import (
+    AnswerWith,
+    ApprovalPolicy,
+    ApproveAll,
+    ApproveWhen,
+    Decision,
+    DenyAll,
+    LeaveOpen,
+    Verdict,
+    is_question,
+)
+from ._approvals.recording import RecordingApprovals
+from ._apps.builder import AppBuilder
+from ._apps.tools import ToolDefinition
+from ._client._async.client import AsyncDevClient as AsyncDevClient
+from ._client._sync.client import DevClient
+from ._client.options import ClientOptions
+from ._errors import (
+    ApiError,
+    AppNotPortable,
+    CallbackFailed,
+    ClientClosed,
+    Conflict,
+    ContractViolation,
+    DaemonUnreachable,
+    DigitornError,
+    EventTimeout,
+    Forbidden,
+    InsecureConnection,
+    InvalidRequest,
+    JoinRefused,
+    NotFound,
+    RateLimited,
+    RecordingDamaged,
+    RecordingError,
+    ServerError,
+    StreamClosed,
+    TooLarge,
+    Unauthorized,
+    UnexpectedApproval,
+    UntrustedCertificate,
+    WrongEventLoop,
+)
+from ._events.event import InvalidPayload, LiveEvent, UnknownPayload
+from ._events.selector import EventSelector
+from ._exchanges import Exchange, Exchanges
+from ._generated import CONTRACT_VERSION
+from ._generated._runtime import NOT_GIVEN, NotGiven
+from ._generated.events import EventPayload, EventType
+from ._handles import AppHandle, SessionHandle
+from ._log.capture import EventCapture
+from ._log.log import EventLog
+from ._recordings.recorder import Recorder
+from ._recordings.recording import RecordedLog, Recording
+from ._stream import AsyncLiveEventStream, LiveEventStream
+from ._stream._async.turn import AsyncTurn
+from ._stream._sync.turn import Turn
+from ._stream.link import ConnectionState, ReconnectPolicy, StreamConnection
+from ._transport.options import ConnectionOptions
+from ._transport.retry import RetryPolicy
+from ._turns.operations import ForbiddenTransition, Operation, Operations
+from ._turns.results import ApprovalRecord, ToolCallRecord, TurnError, TurnMessage, TurnResult
+from ._version import __version__
+from .assertions import Check
+
+__all__ = [
+    # the client
+    "AppBuilder",
+    "AppHandle",
+    "AsyncDevClient",
+    "DevClient",
+    "ClientOptions",
+    "SessionHandle",
+    "ToolDefinition",
+    # connections
+    "ConnectionOptions",
+    "RetryPolicy",
+    # traffic
+    "Exchange",
+    "Exchanges",
+    # turns
+    "ApprovalRecord",
+    "AsyncTurn",
+    "ToolCallRecord",
+    "Turn",
+    "TurnError",
+    "TurnMessage",
+    "TurnResult",
+    # approvals
+    "AnswerWith",
+    "ApprovalPolicy",
+    "ApproveAll",
+    "ApproveWhen",
+    "Decision",
+    "DenyAll",
+    "LeaveOpen",
+    "RecordingApprovals",
+    "Verdict",
+    "is_question",
+    # events
+    "AsyncLiveEventStream",
+    "ConnectionState",
+    "EventCapture",
+    "EventLog",
+    "EventPayload",
+    "EventSelector",
+    "EventType",
+    "InvalidPayload",
+    "LiveEvent",
+    "LiveEventStream",
+    "ReconnectPolicy",
+    "StreamConnection",
+    "UnknownPayload",
+    # recordings
+    "RecordedLog",
+    "Recorder",
+    "Recording",
+    # operations
+    "ForbiddenTransition",
+    "Operation",
+    "Operations",
+    # assertions
+    "Check",
+    "assertions",
+    # errors
+    "ApiError",
+    "AppNotPortable",
+    "CallbackFailed",
+    "ClientClosed",
+    "Conflict",
+    "ContractViolation",
+    "DaemonUnreachable",
+    "DigitornError",
+    "EventTimeout",
+    "Forbidden",
+    "InsecureConnection",
+    "InvalidRequest",
+    "JoinRefused",
+    "NotFound",
+    "RateLimited",
+    "RecordingDamaged",
+    "RecordingError",
+    "ServerError",
+    "StreamClosed",
+    "TooLarge",
+    "Unauthorized",
+    "UnexpectedApproval",
+    "UntrustedCertificate",
+    "WrongEventLoop",
+    # the rest
+    "CONTRACT_VERSION",
+    "NOT_GIVEN",
+    "NotGiven",
+    "__version__",
+]

@@ -1,0 +1,312 @@
+"""Who decides when an agent asks: approval policies, and which of them counts."""
+
+import asyncio
+import concurrent.futures
+import inspect
+import logging
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, TypeAlias, cast
+
+from digitorn_testing._generated.events import QUESTION_TOOLS
+from digitorn_testing._generated.models import PendingApproval
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a policy says to a request.
+
+    Attributes:
+        approved: Whether the tool may run; for a question, whether it is answered.
+        message: Reason or answer, given to the model.
+    """
+
+    approved: bool
+    message: str = ""
+
+
+Verdict: TypeAlias = Decision | bool | None
+"""A decision; True and False are one without a message, None leaves the request open."""
+
+ApprovalPolicy: TypeAlias = Callable[[PendingApproval], Verdict | Awaitable[Verdict]]
+"""Decides requests: one of the classes here, or a function or coroutine function of yours."""
+
+
+def is_question(request: PendingApproval) -> bool:
+    """Whether a request is a question to the user and not a tool that wants to run."""
+    return request.tool_name in QUESTION_TOOLS
+
+
+@dataclass(frozen=True, slots=True)
+class ApproveAll:
+    """Approves every tool; questions to the user stay open."""
+
+    def __call__(self, request: PendingApproval) -> Decision | None:
+        return None if is_question(request) else Decision(True)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveOpen:
+    """Decides nothing: the test does, with `resolve_approval`."""
+
+    def __call__(self, request: PendingApproval) -> None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class DenyAll:
+    """Denies every tool, and declines every question.
+
+    Attributes:
+        reason: What the model is told.
+    """
+
+    reason: str = ""
+
+    def __call__(self, request: PendingApproval) -> Decision:
+        return Decision(False, self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class ApproveWhen:
+    """Approves the tools for which a predicate holds, and denies the others; questions stay open.
+
+    Attributes:
+        predicate: Says whether a tool may run.
+        reason: What the model is told about one that may not.
+    """
+
+    predicate: Callable[[PendingApproval], bool]
+    reason: str = ""
+
+    def __call__(self, request: PendingApproval) -> Decision | None:
+        if is_question(request):
+            return None
+        holds: object = self.predicate(request)
+        if inspect.isawaitable(holds):
+            if inspect.iscoroutine(holds):
+                holds.close()
+            raise TypeError("ApproveWhen takes a plain function; a coroutine function is a policy by itself")
+        return Decision(True) if holds else Decision(False, self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerWith:
+    """Answers questions to the user; tools are another policy's.
+
+    Attributes:
+        answer: The answer to every question; or answers by a part of the question's text; or a function
+            that gives one. A question without an answer stays open.
+        otherwise: Decides about tools.
+    """
+
+    answer: str | Mapping[str, str] | Callable[[PendingApproval], str | None]
+    otherwise: ApprovalPolicy = ApproveAll()
+
+    def __call__(self, request: PendingApproval) -> Verdict | Awaitable[Verdict]:
+        if not is_question(request):
+            return self.otherwise(request)
+        answer = self._answer(request)
+        return None if answer is None else Decision(True, answer)
+
+    def _answer(self, request: PendingApproval) -> str | None:
+        if isinstance(self.answer, str):
+            return self.answer
+        if callable(self.answer):
+            return self.answer(request)
+        asked = [request.description, *(one for one in request.tool_params.values() if isinstance(one, str))]
+        return next(
+            (answer for part, answer in self.answer.items() if any(part in text for text in asked)), None
+        )
+
+
+_logger = logging.getLogger("digitorn.testing")
+
+_OWN_CODE: Final = (ApproveAll, DenyAll, LeaveOpen)
+
+
+class ClientApprovals:
+    """The policies of one client: its own, and those of its turns. May be used from several threads.
+
+    Args:
+        default: What decides when neither the turn nor the stream has a policy.
+    """
+
+    def __init__(self, default: ApprovalPolicy) -> None:
+        self.default = default
+        self._by_turn: dict[str, ApprovalPolicy | None] = {}
+        self._posting: dict[str, list[concurrent.futures.Future[None]]] = {}
+        self._resolved: set[str] = set()
+        self._asked: Counter[tuple[str, int]] = Counter()
+
+    def of_stream(self, own: ApprovalPolicy | None = None, *, turns_only: bool = False) -> "StreamApprovals":
+        """What one stream decides by.
+
+        Args:
+            own: The stream's policy for turns that have none; the client's when left out.
+            turns_only: Decide about turns that this client started, and about nothing else.
+        """
+        return StreamApprovals(self, own, turns_only=turns_only)
+
+    @contextmanager
+    def posting(self, session_id: str) -> Generator[None]:
+        """While a message is being posted, nobody follows its turn yet: decisions of the session wait."""
+        posted: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._posting.setdefault(session_id, []).append(posted)
+        try:
+            yield
+        finally:
+            self._posting[session_id].remove(posted)
+            posted.set_result(None)
+
+    def after_fork(self) -> None:
+        """Forgets in a forked child what the parent is posting."""
+        self._posting.clear()
+
+    def begin(self, correlation_id: str, policy: ApprovalPolicy | None = None) -> None:
+        """Notes a turn as this client's, with its policy; one that has a policy keeps it."""
+        if policy is not None or correlation_id not in self._by_turn:
+            self._by_turn[correlation_id] = policy
+
+    def end(self, correlation_id: str) -> None:
+        """Forgets a turn, and its policy with it."""
+        self._by_turn.pop(correlation_id, None)
+
+    async def posted(self, session_id: str) -> None:
+        """Waits until no message of a session is on its way."""
+        while posting := self._posting.get(session_id):
+            await asyncio.wait({asyncio.wrap_future(one) for one in list(posting)})
+
+    def claim(self, request_id: str) -> bool:
+        """Whether this request is still to be resolved; it counts as resolved from then on."""
+        if request_id in self._resolved:
+            return False
+        self._resolved.add(request_id)
+        return True
+
+    def unclaim(self, request_id: str) -> None:
+        """Takes a claim back: the request could not be resolved here."""
+        self._resolved.discard(request_id)
+
+    def ask_once(self, request_id: str, policy: ApprovalPolicy) -> bool:
+        """Whether a policy has not been asked about a request before; two streams may see it."""
+        key = (request_id, id(policy))
+        self._asked[key] += 1
+        return self._asked[key] == 1
+
+    def of_turn(self, correlation_id: str | None) -> tuple[bool, ApprovalPolicy | None]:
+        """Whether a turn is this client's, and its policy."""
+        if correlation_id is None or correlation_id not in self._by_turn:
+            return False, None
+        return True, self._by_turn[correlation_id]
+
+
+class StreamApprovals:
+    """What one stream decides by.
+
+    Args:
+        client: The policies of the client that it belongs to.
+        own: The stream's policy for turns that have none; the client's when left out.
+        turns_only: Decide about turns that the client started, and about nothing else.
+    """
+
+    def __init__(self, client: ClientApprovals, own: ApprovalPolicy | None, *, turns_only: bool) -> None:
+        self.client = client
+        self.own = own
+        """The stream's policy; may be changed."""
+        self.on_thread = False
+        """Whether code of the user is called on a thread of its own, where it may block."""
+        self._turns_only = turns_only
+
+    async def policy(self, session_id: str, correlation_id: str | None) -> ApprovalPolicy | None:
+        """Who decides about a request; None when it is not this stream's business.
+
+        Args:
+            session_id: The session.
+            correlation_id: The turn that asks, None if it is unknown.
+        """
+        await self.client.posted(session_id)
+        is_ours, of_turn = self.client.of_turn(correlation_id)
+        if is_ours:
+            return of_turn or self.client.default
+        return None if self._turns_only else self.own or self.client.default
+
+
+def stream_approvals(
+    approvals: ApprovalPolicy | StreamApprovals | None, *, auto_approve: bool
+) -> StreamApprovals:
+    """What a stream decides by that was made with these arguments."""
+    if isinstance(approvals, StreamApprovals):
+        return approvals
+    return ClientApprovals(approvals or short_form(auto_approve)).of_stream()
+
+
+def short_form(auto_approve: bool) -> ApprovalPolicy:
+    """The policy that `auto_approve` stands for."""
+    return ApproveAll() if auto_approve else LeaveOpen()
+
+
+async def ask(policy: ApprovalPolicy, request: PendingApproval, *, on_thread: bool) -> Decision | None:
+    """What a policy decides.
+
+    Args:
+        policy: The policy.
+        request: What is asked for.
+        on_thread: Call code of the user on a thread of its own, where it may block.
+
+    Raises:
+        TypeError: The policy gave something else than a decision.
+    """
+    if on_thread and not isinstance(policy, _OWN_CODE):
+        said = await _on_thread(policy, request)
+    else:
+        said = policy(request)
+    # Whether it keeps to its type only a type checker of the user's would know.
+    verdict = cast("object", await said if inspect.isawaitable(said) else said)
+    if isinstance(verdict, bool):
+        return Decision(verdict)
+    if isinstance(verdict, Decision):
+        _check(verdict)
+        return verdict
+    if verdict is None:
+        return None
+    raise TypeError(
+        f"an approval policy gives a Decision, a bool or None; {policy!r} gave {type(verdict).__name__}"
+    )
+
+
+def _check(decision: Decision) -> None:
+    approved, message = cast("object", decision.approved), cast("object", decision.message)
+    if not isinstance(approved, bool) or not isinstance(message, str):
+        raise TypeError(f"a Decision has a bool and a text, not {decision!r}")
+
+
+async def _on_thread(policy: ApprovalPolicy, request: PendingApproval) -> Verdict | Awaitable[Verdict]:
+    """Calls a policy on a thread of its own: those of a pool would keep the interpreter from exiting."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[tuple[Verdict | Awaitable[Verdict], BaseException | None]] = loop.create_future()
+
+    def end(said: Verdict | Awaitable[Verdict], error: BaseException | None) -> None:
+        if not ended.done():
+            ended.set_result((said, error))
+
+    def work() -> None:
+        said: Verdict | Awaitable[Verdict] = None
+        failed: BaseException | None = None
+        try:
+            said = policy(request)
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            failed = error
+        try:
+            loop.call_soon_threadsafe(end, said, failed)
+        except RuntimeError:
+            _logger.warning("an approval policy ended after its stream: request %s", request.request_id)
+
+    threading.Thread(target=work, name="approval-policy", daemon=True).start()
+    said, error = await ended
+    if error is not None:
+        raise error
+    return said

@@ -1,0 +1,533 @@
+"""Builds the definition of an app in Python."""
+
+import copy
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar, cast
+
+from digitorn_testing._errors import AppNotPortable
+
+from .document import (
+    capabilities,
+    check_single,
+    child,
+    delist,
+    enlist,
+    is_listed,
+    module_block,
+    offer,
+    strings,
+    update,
+)
+from .language import (
+    BACKENDS,
+    POLICIES,
+    RISK_LEVELS,
+    Action,
+    Backend,
+    Policy,
+    RiskLevel,
+    action_of,
+    entry_agent,
+    is_valid_id,
+    mapping,
+)
+from .tools import PythonTool, ToolDefinition, ToolHandler, json_object, python_tool
+from .yaml import write_yaml
+
+_V = TypeVar("_V")
+
+_TOOL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
+_MODULE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,127}")
+_SECRET: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class AppSource:
+    """What a builder has collected; the embedded daemon deploys it.
+
+    Attributes:
+        document: The definition as the app language nests it.
+        own_tools: Tools that the language cannot express, by name.
+        own_exclusions: Excluded tools that the language has no name for.
+        mentioned: Every tool that was named, in that order.
+    """
+
+    document: dict[str, Any]
+    own_tools: Mapping[str, ToolDefinition | PythonTool] = field(
+        default_factory=dict[str, "ToolDefinition | PythonTool"]
+    )
+    own_exclusions: tuple[str, ...] = ()
+    mentioned: tuple[str, ...] = ()
+
+
+class AppBuilder:
+    """The definition of an app, put together step by step. Each step returns a new builder.
+
+        app = (
+            AppBuilder("my-app")
+            .with_system_prompt("You keep accounts.")
+            .with_tool(add)
+            .without_tools("Bash")
+        )
+
+    `FakeDaemon.deploy` takes it as it is; `to_yaml` gives the text for any daemon.
+
+    Args:
+        app_id: Id of the app.
+        name: Its name; the id if left out.
+
+    Raises:
+        ValueError: The id is malformed (contract: rest, Conventions).
+    """
+
+    __slots__ = ("_source",)
+
+    def __init__(self, app_id: str, *, name: str | None = None) -> None:
+        _check_id(app_id)
+        identity = {"app_id": app_id, "name": app_id if name is None else _text("name", name)}
+        self._source = AppSource({"app": identity, "agents": [{"id": "main"}]})
+
+    @classmethod
+    def from_yaml(cls, source: str | Path) -> Self:
+        """Starts from an app that is there already. Needs the extra `digitorn-testing[daemon]`.
+
+        Args:
+            source: The YAML text, or the path of a file.
+
+        Raises:
+            ImportError: PyYAML is not installed.
+            OSError: The file cannot be read.
+            ValueError: It is not the definition of an app.
+        """
+        document = _read_yaml(source)
+        app_id = mapping(document.get("app")).get("app_id", document.get("app_id"))
+        if not isinstance(app_id, str):
+            raise ValueError("not the definition of an app: it has no app.app_id")
+        _check_id(app_id)
+        builder = cls(app_id)
+        builder._source = AppSource(document)
+        return builder
+
+    @property
+    def app_id(self) -> str:
+        """Id of the app."""
+        document = self._source.document
+        return str(mapping(document.get("app")).get("app_id", document.get("app_id")))
+
+    @property
+    def source(self) -> AppSource:
+        """What it has collected so far."""
+        return self._source
+
+    # --- the agent
+
+    def with_system_prompt(self, text: str) -> Self:
+        """Replaces the system prompt of the agent that users talk to.
+
+        Args:
+            text: The whole prompt; may hold templates such as `{{workspace}}`.
+        """
+        document, agent = self._opened_agent()
+        agent["system_prompt"] = _text("system prompt", text)
+        return self._with(document=document)
+
+    def append_system_prompt(self, text: str) -> Self:
+        """Adds to the system prompt of the agent that users talk to, after a blank line.
+
+        Args:
+            text: What goes behind the prompt that is there.
+        """
+        document, agent = self._opened_agent()
+        there = agent.get("system_prompt") or ""
+        if not isinstance(there, str):
+            raise ValueError(f"system_prompt: expected text, got {type(there).__name__}")
+        parts = (there.rstrip("\n"), _text("system prompt", text))
+        agent["system_prompt"] = "\n\n".join(part for part in parts if part)
+        return self._with(document=document)
+
+    def with_model(
+        self,
+        *,
+        provider: str | None = None,
+        model: str | None = None,
+        backend: Backend | None = None,
+        base_url: str | None = None,
+        api_key_secret: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+    ) -> Self:
+        """Sets the model of the agent that users talk to; what is left out stays as it is.
+
+        Args:
+            provider: Name of the provider, such as `openai`.
+            model: Name of the model.
+            backend: Protocol that the provider speaks.
+            base_url: Where the provider is; of a `FakeModelServer`, for example.
+            api_key_secret: Name of the app's secret that holds the provider's key. The secret itself goes
+                with the deployment, never into the definition.
+            temperature: Sampling temperature, 0 or more.
+            max_tokens: Most tokens of an answer.
+
+        Raises:
+            ValueError: A value is out of range.
+        """
+        document, agent = self._opened_agent()
+        brain = child(agent, "brain", "agents.brain")
+        settings = {
+            "provider": _optional_text("provider", provider),
+            "model": _optional_text("model", model),
+            "backend": None if backend is None else _one_of("backend", backend, BACKENDS),
+            "temperature": _temperature(temperature),
+            "max_tokens": _positive("max_tokens", max_tokens),
+        }
+        update(brain, settings)
+        config = {"base_url": _optional_text("base_url", base_url), "api_key": _secret(api_key_secret)}
+        if any(value is not None for value in config.values()):
+            update(child(brain, "config", "agents.brain.config"), config)
+        # A reference to a named provider, or to a stored credential, would win over what is set here.
+        if provider or model or base_url:
+            brain.pop("provider_id", None)
+        if api_key_secret:
+            brain.pop("credential", None)
+        return self._with(document=document)
+
+    def with_greeting(self, text: str) -> Self:
+        """Sets the text that opens a session.
+
+        Args:
+            text: The greeting.
+        """
+        document = self._opened("greeting")
+        child(document, "ui", "ui")["greeting"] = _text("greeting", text)
+        return self._with(document=document)
+
+    # --- tools
+
+    def with_module(self, module_id: str, config: Mapping[str, object] | None = None) -> Self:
+        """Uses a module of the daemon, with all its tools.
+
+        Args:
+            module_id: Id of the module, such as `shell`.
+            config: Its configuration; stays as it is if left out.
+
+        Raises:
+            TypeError: The configuration holds what JSON cannot.
+            ValueError: The id is malformed.
+        """
+        if not _MODULE.fullmatch(module_id):
+            raise ValueError(f"malformed module id {module_id!r}")
+        document = self._opened()
+        block = module_block(document, module_id)
+        constraints = block.get("constraints")
+        if isinstance(constraints, dict):
+            cast("dict[str, Any]", constraints).pop("allowed_actions", None)
+        if config is not None:
+            block["config"] = json_object(config)
+        return self._with(document=document)
+
+    def with_tools(self, *tools: str | ToolDefinition, requires_approval: bool = False) -> Self:
+        """Offers tools to the model and lets it call them, whatever the default policy.
+
+        Args:
+            tools: Names of tools, as `Bash` or `shell.bash`; of a module that the app does not use yet only
+                these tools become available. A name without a module, and a `ToolDefinition` that says more
+                than a name, exist in the embedded daemon alone.
+            requires_approval: Whether the user has to approve each call.
+
+        Raises:
+            ValueError: A name is malformed or there twice, or the app hides or denies its whole module.
+        """
+        builder = self
+        for tool in tools:
+            builder = builder._with_offered(tool, requires_approval=requires_approval)
+        return builder
+
+    def with_tool(
+        self,
+        handler: ToolHandler,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        requires_approval: bool = False,
+        risk_level: RiskLevel = "medium",
+    ) -> Self:
+        """Offers a tool that a Python function runs, in the embedded daemon.
+
+        The function is called when the model's script calls the tool without a result of its own. Its
+        arguments are checked against its annotations. It returns a mapping, a text, a pydantic model or
+        None; an exception makes the call fail. An `async def` runs in the daemon's event loop and an abort
+        cancels it; any other function runs on a thread of its own, which nothing can cut off.
+
+        Args:
+            handler: The function; every parameter has a name and an annotation.
+            name: Name of the tool; the function's if left out.
+            description: What it does, for the model; the function's docstring if left out.
+            requires_approval: Whether the user has to approve each call.
+            risk_level: Risk that the approval names.
+
+        Raises:
+            TypeError: It is not a function that can be called by name with JSON values.
+            ValueError: The name is malformed or there twice, or the risk level is unknown.
+        """
+        if not callable(handler):
+            raise TypeError(f"expected a function, got {handler!r}")
+        found = name if name is not None else getattr(handler, "__name__", None)
+        if found is None:
+            raise ValueError(f"{handler!r} has no name of its own; pass name=")
+        tool = python_tool(
+            handler,
+            name=_tool_id(found),
+            description=None if description is None else _text("description", description),
+            requires_approval=requires_approval,
+            risk_level=_one_of("risk_level", risk_level, RISK_LEVELS),
+        )
+        return self._with_own(tool.name, tool)
+
+    def without_tools(self, *tools: str) -> Self:
+        """Excludes tools: the model is not offered them, and calling them fails.
+
+        Args:
+            tools: Names of tools, as `Bash` or `shell.bash`.
+
+        Raises:
+            ValueError: A name is malformed.
+        """
+        builder = self
+        for tool in tools:
+            builder = builder._with_excluded(_tool_id(tool))
+        return builder
+
+    def with_default_policy(self, policy: Policy) -> Self:
+        """Sets what becomes of calls of tools that are not granted one by one.
+
+        Args:
+            policy: `auto` runs them, `approve` asks the user, `block` refuses them.
+
+        Raises:
+            ValueError: The policy is unknown.
+        """
+        document = self._opened()
+        capabilities(document)["default_policy"] = _one_of("default policy", policy, POLICIES)
+        return self._with(document=document)
+
+    # --- the result
+
+    def to_yaml(self) -> str:
+        """The definition as YAML, for any daemon.
+
+        Raises:
+            AppNotPortable: It has tools that only the embedded daemon can run.
+        """
+        source = self._source
+        reasons = {
+            name: "is a Python function"
+            if isinstance(tool, PythonTool)
+            else "has a definition of its own"
+            if tool.description or tool.parameters
+            else "is of no known module"
+            for name, tool in source.own_tools.items()
+        }
+        reasons |= dict.fromkeys(source.own_exclusions, "is excluded and of no known module")
+        if reasons:
+            raise AppNotPortable(self.app_id, reasons)
+        return write_yaml(source.document)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.app_id!r}>"
+
+    # --- steps
+
+    def _with(self, **changes: Any) -> Self:
+        made = copy.copy(self)
+        made._source = replace(self._source, **changes)
+        return made
+
+    def _opened(self, key: str = "") -> dict[str, Any]:
+        """A copy of the document to change; what stands flat under a key moves away from where it wins."""
+        document = copy.deepcopy(self._source.document)
+        if key:
+            document.pop(key, None)
+            app = document.get("app")
+            if isinstance(app, dict):
+                cast("dict[str, Any]", app).pop(key, None)
+        return document
+
+    def _opened_agent(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        flat = mapping(self._source.document.get("app")).get(
+            "system_prompt", self._source.document.get("system_prompt")
+        )
+        document = self._opened("system_prompt")
+        if not document.get("agents"):
+            document["agents"] = [{"id": "main"}]
+        agent = entry_agent(document)
+        if agent is None:
+            raise ValueError("agents: expected a list of mappings")
+        if flat is not None:
+            agent["system_prompt"] = flat
+        return document, agent
+
+    def _with_offered(self, tool: str | ToolDefinition, *, requires_approval: bool) -> Self:
+        definition = tool if isinstance(tool, ToolDefinition) else ToolDefinition(tool)
+        name = _tool_id(definition.name)
+        action = self._action(name)
+        if definition.description or definition.parameters or action is None:
+            if requires_approval:
+                raise ValueError(
+                    f"tool {name!r} is of no module that a policy could name; use with_tool() for an approval"
+                )
+            return self._with_own(name, definition)
+        document = self._opened()
+        offer(document, action, requires_approval=requires_approval)
+        return self._with(document=document, mentioned=self._mentioning(action.tool))
+
+    def _with_own(self, name: str, tool: ToolDefinition | PythonTool) -> Self:
+        document = self._opened()
+        action = self._action(name)
+        if action is not None:
+            check_single(document, action, ("hidden_actions", "deny"))
+            delist(document, action, ("hidden_actions", "deny"))
+        return self._with(
+            document=document,
+            own_tools={**self._source.own_tools, name: tool},
+            own_exclusions=tuple(one for one in self._source.own_exclusions if one != name),
+            mentioned=self._mentioning(name),
+        )
+
+    def _mentioning(self, name: str) -> tuple[str, ...]:
+        source = self._source
+        action = self._action(name)
+        is_excluded = name in source.own_exclusions or (
+            action is not None and is_listed(source.document, action, "hidden_actions")
+        )
+        if name in source.mentioned and not is_excluded:
+            raise ValueError(f"tool {name!r} is there twice")
+        return (*(one for one in source.mentioned if one != name), name)
+
+    def _with_excluded(self, name: str) -> Self:
+        source = self._source
+        own = {key: tool for key, tool in source.own_tools.items() if key != name}
+        action = self._action(name)
+        known = name if action is None or name in source.own_tools else action.tool
+        mentioned = (*(one for one in source.mentioned if one != known), known)
+        if action is None:
+            exclusions = (*(one for one in source.own_exclusions if one != name), name)
+            return self._with(own_tools=own, own_exclusions=exclusions, mentioned=mentioned)
+        own.pop(action.tool, None)
+        document = self._opened()
+        delist(document, action, ("grant", "approve"))
+        for rules in ("hidden_actions", "deny"):
+            enlist(document, action, rules)
+        return self._with(document=document, own_tools=own, mentioned=mentioned)
+
+    def _action(self, name: str) -> Action | None:
+        """The action behind a tool; None for one that the language cannot express."""
+        modules = mapping(mapping(self._source.document.get("tools")).get("modules"))
+        for module, block in modules.items():
+            for action in strings(mapping(mapping(block).get("constraints")).get("allowed_actions")):
+                if Action(str(module), action).tool == name:
+                    return Action(str(module), action)
+        if name in self._source.own_tools and "." in name:
+            return None
+        return action_of(name)
+
+
+# --- checks
+
+
+def _check_id(app_id: str) -> None:
+    if not is_valid_id(app_id):
+        raise ValueError(f"malformed app id {app_id!r} (contract: rest, Conventions)")
+
+
+def _text(what: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{what}: expected text, got {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{what}: not valid text: {error}") from error
+    return value
+
+
+def _optional_text(what: str, value: str | None) -> str | None:
+    if value == "":
+        raise ValueError(f"{what} must not be empty")
+    return None if value is None else _text(what, value)
+
+
+def _tool_id(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"expected the name of a tool, got {name!r}")
+    if not _TOOL.fullmatch(name) or name.endswith("."):
+        raise ValueError(f"malformed tool name {name!r}")
+    return name
+
+
+def _one_of(what: str, value: _V, known: tuple[_V, ...]) -> _V:
+    if value not in known:
+        raise ValueError(f"unknown {what} {value!r}; known are {', '.join(map(str, known))}")
+    return value
+
+
+def _temperature(value: float | None) -> float | None:
+    if value is not None and not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"temperature must be 0 or more, not {value}")
+    return value
+
+
+def _positive(what: str, value: int | None) -> int | None:
+    if value is not None and value < 1:
+        raise ValueError(f"{what} must be positive, not {value}")
+    return value
+
+
+def _secret(name: str | None) -> str | None:
+    if name is None:
+        return None
+    if not _SECRET.fullmatch(name):
+        # The name is not shown: it may be the key itself, given by mistake.
+        raise ValueError("api_key_secret is the name of a secret, such as PROVIDER_KEY, not a key")
+    return f"{{{{secret.{name}}}}}"
+
+
+# --- reading
+
+
+def _read_yaml(source: str | Path) -> dict[str, Any]:
+    try:
+        import yaml
+    except ImportError as error:
+        raise ImportError("from_yaml needs PyYAML; install digitorn-testing[daemon]") from error
+    text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+    try:
+        document: object = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"not YAML: {error}") from error
+    if not isinstance(document, dict):
+        hint = "" if isinstance(source, Path) else "; a path goes as a pathlib.Path"
+        raise ValueError(
+            f"not the definition of an app: expected a mapping, got {type(document).__name__}{hint}"
+        )
+    definition = cast("dict[str, Any]", document)
+    _check_plain(definition, ())
+    return definition
+
+
+def _check_plain(value: object, inside: tuple[int, ...]) -> None:
+    """Refuses what could not be written again."""
+    if id(value) in inside:
+        raise ValueError("not the definition of an app: it contains itself")
+    if isinstance(value, dict):
+        found = cast("dict[object, object]", value)
+        for one in (*found, *found.values()):
+            _check_plain(one, (*inside, id(found)))
+    elif isinstance(value, list):
+        for one in cast("list[object]", value):
+            _check_plain(one, (*inside, id(cast("list[object]", value))))
+    elif not isinstance(value, str | int | float | date | None):
+        raise ValueError(f"not the definition of an app: it holds a {type(value).__name__}")

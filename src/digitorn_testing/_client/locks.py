@@ -1,0 +1,98 @@
+"""Locks of both faces, under names that the sync twin can translate."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+
+from digitorn_testing._errors import EventTimeout
+
+
+def _busy(session_id: str, seconds: float) -> EventTimeout:
+    return EventTimeout(f"another message to session {session_id!r} is still being sent after {seconds:g} s")
+
+
+class AsyncLock:
+    """Keeps the messages of a session apart, on an event loop.
+
+    Args:
+        session_id: The session.
+    """
+
+    def __init__(self, session_id: str) -> None:
+        self._session_id = session_id
+        self._lock = asyncio.Lock()
+
+    async def take(self, seconds: float) -> bool:
+        """Whether it could be taken in time.
+
+        Args:
+            seconds: How long to wait for it.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._lock.acquire()
+        except TimeoutError:
+            return False
+
+    def release(self) -> None:
+        """Gives it back."""
+        self._lock.release()
+
+    @asynccontextmanager
+    async def within(self, seconds: float) -> AsyncGenerator[None]:
+        """Holds it.
+
+        Args:
+            seconds: How long to wait for it.
+
+        Raises:
+            EventTimeout: It was not to be had in time.
+        """
+        if not await self.take(seconds):
+            raise _busy(self._session_id, seconds)
+        try:
+            yield
+        finally:
+            self.release()
+
+
+class Lock:
+    """Keeps the messages of a session apart, among threads.
+
+    Args:
+        session_id: The session.
+    """
+
+    def __init__(self, session_id: str) -> None:
+        self._session_id = session_id
+        self._lock = threading.Lock()
+
+    def take(self, seconds: float) -> bool:
+        """Whether it could be taken in time.
+
+        Args:
+            seconds: How long to wait for it.
+        """
+        return self._lock.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+
+    def release(self) -> None:
+        """Gives it back."""
+        self._lock.release()
+
+    @contextmanager
+    def within(self, seconds: float) -> Generator[None]:
+        """Holds it.
+
+        Args:
+            seconds: How long to wait for it.
+
+        Raises:
+            EventTimeout: It was not to be had in time.
+        """
+        if not self.take(seconds):
+            raise _busy(self._session_id, seconds)
+        try:
+            yield
+        finally:
+            self.release()

@@ -1,0 +1,268 @@
+"""Every error that the library raises on purpose."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._events.event import LiveEvent
+    from ._exchanges import Exchange
+    from ._generated.events import EventPayload
+    from ._generated.models import PendingApproval
+    from ._turns.results import TurnResult
+
+
+class DigitornError(Exception):
+    """Base of every error of this library."""
+
+
+class DaemonUnreachable(DigitornError):
+    """No daemon answered: nothing listens there, the connection broke, or the answer came too late.
+
+    Attributes:
+        url: Where it was looked for.
+        attempts: How many times it was tried.
+    """
+
+    hint = "Start one, or pass daemon_url= or set $DIGITORN_DAEMON_URL"
+
+    def __init__(self, url: str, what: str, attempts: int = 1) -> None:
+        tried = f" ({attempts} attempts)" if attempts > 1 else ""
+        super().__init__(f"no daemon answered at {url}: {what}{tried}. {self.hint}")
+        self.url = url
+        self.attempts = attempts
+
+
+class UntrustedCertificate(DaemonUnreachable):
+    """What listens there cannot prove that it is the daemon: its certificate is not trusted."""
+
+    hint = "If it is signed by a CA of yours, pass ConnectionOptions(ca_file=...) or set $DIGITORN_CA_FILE"
+
+
+class InsecureConnection(DigitornError, ValueError):
+    """A token or a password would go over plain HTTP to another machine. Nothing was sent.
+
+    Attributes:
+        url: The daemon.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(
+            f"{url} is plain HTTP and another machine: whoever is on the way could read the token. "
+            "Use https://, or allow it with ConnectionOptions(allow_plain_http=True) "
+            "or $DIGITORN_ALLOW_PLAIN_HTTP=1"
+        )
+        self.url = url
+
+
+class ApiError(DigitornError):
+    """The daemon refused a call. Under HTTP 200 this is the envelope's `success: false`.
+
+    Attributes:
+        exchange: The call, as it is in `client.exchanges`.
+        reason: The daemon's own words; empty if it gave none.
+        data: What the daemon sent with its refusal.
+        may_be_done: Whether an earlier attempt of this call got no answer, and may have done it all the same.
+    """
+
+    hint = ""
+    may_be_done = False
+
+    def __init__(
+        self, exchange: "Exchange", reason: str, data: object = None, hint: str | None = None
+    ) -> None:
+        said = f": {reason}" if reason else " and gave no reason"
+        advice = self.hint if hint is None else hint
+        super().__init__(f"{exchange}{said}" + (f". {advice}" if advice else ""))
+        self.exchange = exchange
+        self.reason = reason
+        self.data = data
+
+    @property
+    def status(self) -> int:
+        """HTTP status of the answer."""
+        # A refusal is an answer.
+        return self.exchange.status or 0
+
+    @property
+    def attempts(self) -> int:
+        """How many times the call was sent."""
+        return self.exchange.retry + 1
+
+
+class Unauthorized(ApiError):
+    """401: there is no token, or it is wrong or expired."""
+
+    hint = "Log in again, or pass a fresh token"
+
+
+class Forbidden(ApiError):
+    """403: this user may not do that."""
+
+    hint = "The user of this token lacks the permission"
+
+
+class NotFound(ApiError):
+    """404: the thing does not exist, or belongs to another user; the daemon does not tell which."""
+
+    hint = "Check the ids; an app must be deployed, and a session belongs to the user who made it"
+
+
+class Conflict(ApiError):
+    """409: it clashes with what is there."""
+
+
+class InvalidRequest(ApiError):
+    """400, 413, 415 or 422: the daemon does not accept what was sent."""
+
+
+class RateLimited(ApiError):
+    """429: too many requests, or the session's queue is full.
+
+    Attributes:
+        retry_after: Seconds to wait before the next try, if the daemon said so.
+    """
+
+    hint = "Wait and send again"
+    retry_after: float | None = None
+
+
+class ServerError(ApiError):
+    """5xx: the daemon failed, or is not ready yet.
+
+    Attributes:
+        retry_after: Seconds to wait before the next try, if the daemon said so.
+    """
+
+    retry_after: float | None = None
+
+
+class ContractViolation(DigitornError):
+    """Something arrived that is not what the contract says.
+
+    Attributes:
+        reasons: What does not fit, each with its place.
+    """
+
+    verb = "breaks the contract"
+
+    def __init__(self, what: str, reasons: Sequence[str]) -> None:
+        super().__init__(f"{what} {self.verb}: " + "; ".join(reasons))
+        self.reasons = tuple(reasons)
+
+
+class TooLarge(ContractViolation):
+    """An answer or an event is larger than `ConnectionOptions` allows; the rest of it was not read."""
+
+    verb = "is too large"
+
+
+class EventTimeout(DigitornError, TimeoutError):
+    """What was waited for did not come in time.
+
+    Attributes:
+        events: What did arrive, in order.
+        pending_approvals: Approvals that were asked for and not resolved.
+        result: What the turn came to so far, when it was the end of a turn that did not come.
+    """
+
+    result: "TurnResult | None" = None
+
+    def __init__(
+        self,
+        message: str,
+        events: "Sequence[LiveEvent[EventPayload]]" = (),
+        pending_approvals: "Sequence[PendingApproval]" = (),
+    ) -> None:
+        super().__init__(message)
+        self.events = tuple(events)
+        self.pending_approvals = tuple(pending_approvals)
+
+
+class JoinRefused(DigitornError):
+    """The daemon did not let the socket into the session.
+
+    Attributes:
+        session_id: The session.
+        reason: The daemon's own words.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        reason: str,
+        *,
+        hint: str = "A session exists from its first message on, and only for the user who sent it",
+    ) -> None:
+        super().__init__(f"the daemon refused to join session {session_id!r}: {reason}. {hint}")
+        self.session_id = session_id
+        self.reason = reason
+
+
+class StreamClosed(DigitornError):
+    """The stream is not open: it was stopped, never started, or lost its connection for good."""
+
+
+class ClientClosed(DigitornError):
+    """The client was closed, and does nothing more. Make a new one."""
+
+
+class WrongEventLoop(DigitornError, RuntimeError):
+    """A client or stream was used on another event loop than its own, which still runs or could."""
+
+
+class RecordingError(DigitornError):
+    """A file is no recording, or does not hold what it was asked for.
+
+    Attributes:
+        path: The file.
+    """
+
+    def __init__(self, path: str, what: str) -> None:
+        super().__init__(f"{path}: {what}")
+        self.path = path
+
+
+class RecordingDamaged(RecordingError, UserWarning):
+    """A recording is cut off or damaged; everything before that place can be read.
+
+    Attributes:
+        line: The first line that cannot be read, counted from 1.
+        offset: Where that line begins, in bytes.
+        lost: Bytes from there to the end of the file.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, path: str, *, line: int, offset: int, lost: int, reason: str) -> None:
+        super().__init__(
+            path, f"damaged at line {line}, byte {offset}: {reason}; the last {lost} bytes are not read"
+        )
+        self.line = line
+        self.offset = offset
+        self.lost = lost
+        self.reason = reason
+
+
+class CallbackFailed(DigitornError):
+    """A callback that was registered with `on` raised; the cause is its exception."""
+
+
+class UnexpectedApproval(DigitornError):
+    """`RecordingApprovals` was asked more often than it has decisions for."""
+
+
+class AppNotPortable(DigitornError):
+    """An app has parts that only the embedded daemon can run, so that it cannot be written as YAML.
+
+    Attributes:
+        app_id: The app.
+        tools: The tools that stand in the way.
+    """
+
+    def __init__(self, app_id: str, reasons: Mapping[str, str]) -> None:
+        why = "; ".join(f"tool {name!r} {reason}" for name, reason in reasons.items())
+        super().__init__(
+            f"app {app_id!r} cannot be written as YAML: {why}. Deploy it with FakeDaemon.deploy(), "
+            "or name tools of the daemon's modules, such as 'Bash' or 'shell.bash'"
+        )
+        self.app_id = app_id
+        self.tools = tuple(reasons)

@@ -1,0 +1,122 @@
+"""A publisher that keeps what it is given."""
+
+import itertools
+import threading
+from collections.abc import Sequence
+from typing import Any, TypeVar, overload
+
+from digitorn_testing._events.envelope import event
+from digitorn_testing._events.event import AnyEvent, LiveEvent, decode
+from digitorn_testing._events.selector import Selector
+from digitorn_testing._generated.events import EventPayload, EventType
+from digitorn_testing._turns.operations import Operations
+
+from .log import EventLog
+
+P = TypeVar("P", bound=EventPayload)
+
+
+class EventCapture:
+    """An event publisher that sends nothing and keeps everything, for code that publishes events.
+
+    Only a copy is kept once: the same event again, under the same `event_id`. Another event whose number or
+    `event_id` is taken in its session gets the next that is free. May be used from several threads.
+
+    Attributes:
+        log: What was published, in order of the numbers.
+        publish_count: How often something was published.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last: int = 0
+        self.reset()
+
+    def publish(self, published: EventPayload | AnyEvent) -> AnyEvent:
+        """Takes an event.
+
+        Args:
+            published: The event, or its payload; that becomes an event of a session of its own, numbered in
+                the order of publishing.
+
+        Returns:
+            The event as it was kept.
+        """
+        with self._lock:
+            self.publish_count += 1
+            if isinstance(published, EventPayload):
+                published = event(published, seq=self._last + 1)
+            copied = self._by_id.get((published.session_id, published.event_id))
+            if copied is not None and _are_same(copied, published):
+                return copied
+            kept = self._placed(published)
+            self._events.append(kept)
+            self._last = max(self._last, kept.seq)
+            if kept.is_numbered:
+                self._numbers.add((kept.session_id, kept.seq))
+            if kept.event_id is not None:
+                self._by_id[kept.session_id, kept.event_id] = kept
+            self.log.feed(dict(kept.raw))
+            return kept
+
+    def _placed(self, published: AnyEvent) -> AnyEvent:
+        """An event under a number and an id that no other one of its session has."""
+        session_id = published.session_id
+        changed = dict(published.raw)
+        if published.is_numbered and (session_id, published.seq) in self._numbers:
+            changed["seq"] = self._last + 1
+        if (session_id, published.event_id) in self._by_id:
+            ids = (f"ev-{number:012x}" for number in itertools.count(self._last + 1))
+            changed["event_id"] = next(one for one in ids if (session_id, one) not in self._by_id)
+        return decode(changed)
+
+    def has_event_of(self, *types: type[EventPayload] | EventType) -> bool:
+        """Whether an event of any of some types was published.
+
+        Args:
+            types: Payload classes or wire names.
+        """
+        return bool(self.events_of(*types))
+
+    @overload
+    def events_of(self, *types: type[P]) -> Sequence[LiveEvent[P]]: ...
+    @overload
+    def events_of(self, *types: type[EventPayload] | EventType) -> Sequence[AnyEvent]: ...
+    def events_of(self, *types: type[EventPayload] | EventType) -> Sequence[Any]:
+        """The published events of some types, in the order of publishing.
+
+        Args:
+            types: Payload classes or wire names.
+        """
+        selector = Selector(types)
+        return [one for one in self.events if selector.matches(one)]
+
+    @property
+    def events(self) -> list[AnyEvent]:
+        """Every published event, in the order of publishing."""
+        with self._lock:
+            return list(self._events)
+
+    def operations(self) -> Operations:
+        """What the published events add up to."""
+        return Operations.of(self.events)
+
+    def reset(self) -> None:
+        """Forgets everything."""
+        with self._lock:
+            self.log = EventLog()
+            self.publish_count = 0
+            self._events: list[AnyEvent] = []
+            self._numbers: set[tuple[str | None, int]] = set()
+            self._by_id: dict[tuple[str | None, str | None], AnyEvent] = {}
+            self._last = 0
+
+
+def _are_same(one: AnyEvent, other: AnyEvent) -> bool:
+    """Whether two events under one id tell the same; a copy may have a number of its own
+    (contract: events, section 8, trap 1)."""
+    return (one.type, one.op_id, one.raw.get("payload")) == (
+        other.type,
+        other.op_id,
+        other.raw.get("payload"),
+    )

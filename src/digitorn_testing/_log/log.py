@@ -1,0 +1,696 @@
+"""The event log: order, duplicates, typing and waiting, without any IO."""
+
+import threading
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
+
+from digitorn_testing._concurrency.forks import in_forks
+from digitorn_testing._errors import ContractViolation, EventTimeout
+from digitorn_testing._events.event import AnyEvent, InvalidPayload, LiveEvent, UnknownPayload, decode
+from digitorn_testing._events.selector import Selector
+from digitorn_testing._generated.events import (
+    EVENTS,
+    ApprovalRequest,
+    ApprovalResolved,
+    ApprovalsSnapshot,
+    EventPayload,
+    EventType,
+    Heartbeat,
+    MessageStarted,
+)
+from digitorn_testing._generated.models import PendingApproval
+from digitorn_testing._handles import SessionHandle
+from digitorn_testing._turns import rules as protocol
+from digitorn_testing._turns.operations import Operations
+from digitorn_testing._turns.tracker import TurnTracker
+
+from .duplicates import Copies
+from .reorder import Sequence as NumberSequence
+
+if TYPE_CHECKING:
+    from digitorn_testing._recordings.recording import RecordedLog
+
+P = TypeVar("P", bound=EventPayload)
+Sink: TypeAlias = Callable[[AnyEvent | None], object]
+Tap: TypeAlias = Callable[[object], object]
+InOrder: TypeAlias = Callable[[AnyEvent, str | None], object]
+
+
+@dataclass(slots=True)
+class Subscription:
+    """A place in the log from which events are delivered.
+
+    Attributes:
+        existing: What had arrived before; everything later goes to the sink.
+    """
+
+    existing: list[AnyEvent]
+    _cancel: Callable[[], None]
+
+    def cancel(self) -> None:
+        """Ends the delivery. May be called again."""
+        self._cancel()
+
+
+_Delivery: TypeAlias = tuple[AnyEvent, str | None, tuple[Sink, ...]]
+_Key = TypeVar("_Key", bound=Hashable)
+
+_EVENTS_SHOWN = 8
+_STARTED_WIRES = EVENTS.types_of(MessageStarted)
+_HEARTBEATS = Selector((Heartbeat,))
+_EVERY = ""
+"""Key of the sinks that want every type; no wire name is empty."""
+
+
+class _Sinks:
+    """Who is given what, by key. The owner locks."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[str, tuple[Sink, ...]] = {}
+
+    def add(self, keys: Iterable[str], sink: Sink) -> None:
+        for key in keys:
+            self._by_key[key] = (*self._by_key.get(key, ()), sink)
+
+    def remove(self, keys: Iterable[str], sink: Sink) -> None:
+        for key in keys:
+            left = tuple(one for one in self._by_key.get(key, ()) if one is not sink)
+            if left:
+                self._by_key[key] = left
+            else:
+                self._by_key.pop(key, None)
+
+    def of(self, key: str) -> tuple[Sink, ...]:
+        return self._by_key.get(key, ())
+
+    def all(self) -> list[Sink]:
+        # One sink may stand under several keys.
+        return list({id(sink): sink for some in self._by_key.values() for sink in some}.values())
+
+
+class EventLog:
+    """Every event of a session, once, in order, and typed.
+
+    Feed it frames from anywhere: a live stream, a recording, a test. It may be read from other threads.
+
+    Order is by `seq`; an event without a number stays behind what had arrived before it. Copies are
+    recognised by `event_id` and by `seq`, both within a session (contract: events, section 8, trap 1).
+
+    What arrives is here at once for `wait_for` and the like. Those who read a turn event by event get its
+    events in order: behind a missing number they wait until it came or was given up.
+
+    Args:
+        session_id: Keep only this session's events (and those of none); others go to `foreign`.
+        strict: Raise on an event that the contract does not name or that breaks it.
+        since: The events of the session that are wanted begin behind this number.
+        max_events: How many events to keep; then the oldest are dropped. All of them when left out.
+
+    Raises:
+        ValueError: `max_events` is less than one.
+
+    Attributes:
+        since: As given.
+        max_events: As given.
+    """
+
+    def __init__(
+        self,
+        *,
+        session_id: str | None = None,
+        strict: bool = False,
+        since: int = 0,
+        max_events: int | None = None,
+    ) -> None:
+        if max_events is not None and max_events < 1:
+            raise ValueError(f"max_events must be 1 or more events, not {max_events}")
+        self.session_id = session_id
+        self.strict = strict
+        self.since = since
+        self.max_events = max_events
+        self._lock = threading.Lock()
+        self._taps: tuple[Tap, ...] = ()
+        self._numbers: NumberSequence[AnyEvent] = NumberSequence(since)
+        self._by_turn: dict[str, list[AnyEvent]] = {}
+        self._turn_sinks = _Sinks()
+        self._turn_ends: dict[str, BaseException | None] = {}
+        self._tracker = TurnTracker(self._turn_at)
+        self._in_order: InOrder | None = None
+        self._ordered: list[tuple[int, int, AnyEvent]] = []
+        self._by_type: dict[str, list[AnyEvent]] = {}
+        self._by_correlation: dict[str, list[AnyEvent]] = {}
+        self._nameless: list[AnyEvent] = []
+        self._by_op: dict[str, list[AnyEvent]] = {}
+        self._copies = Copies(max_events)
+        self._foreign: deque[AnyEvent] = deque(maxlen=max_events)
+        self._log_only: deque[AnyEvent] = deque(maxlen=max_events)
+        self._duplicates = 0
+        self._dropped = 0
+        self._arrived = 0
+        # The turn that each event was given to; known only where events are dropped.
+        self._turn_of: dict[int, str] = {}
+        self._last_seq = 0
+        self._sinks = _Sinks()
+        self._closed: BaseException | None = None
+        in_forks(self)
+
+    def after_fork(self) -> None:
+        """Makes the log usable in a forked child."""
+        self._lock = threading.Lock()
+
+    # --- feeding
+
+    def feed(self, raw: object) -> AnyEvent | None:
+        """Takes one frame.
+
+        Args:
+            raw: The frame as JSON values, normally an envelope.
+
+        Returns:
+            The event, or None if it is a copy of one that is here, belongs to another session or is a row
+            that was never sent.
+
+        Raises:
+            ContractViolation: `strict` is set and the event is unknown or invalid; it is kept all the same.
+        """
+        event = decode(raw)
+        if event.session_id is None and self.session_id is not None and event.kind != "system":
+            # Rows of the durable log may lack it (contract: events, section 4.3).
+            event = replace(event, session_id=self.session_id)
+        with self._lock:
+            for tap in self._taps:
+                tap(raw)
+            if self._is_foreign(event):
+                self._dropped += len(self._foreign) == self.max_events
+                self._foreign.append(event)
+                return None
+            is_copy = self._copies.recognise(event)
+            is_row = protocol.is_log_only(event)
+            hidden = is_copy or is_row
+            released = self._sequence(event, is_hidden=hidden)
+            if is_copy:
+                self._duplicates += 1
+            elif is_row:
+                self._dropped += len(self._log_only) == self.max_events
+                self._log_only.append(event)
+            else:
+                self._insert(event)
+            sinks = () if is_copy or is_row else (*self._sinks.of(event.type), *self._sinks.of(_EVERY))
+            deliveries = self._deliveries(released) + self._drop_oldest()
+        for sink in sinks:
+            sink(event)
+        self._deliver(deliveries)
+        if is_copy or is_row:
+            return None
+        if self.strict:
+            _refuse(event)
+        return event
+
+    def _is_foreign(self, event: AnyEvent) -> bool:
+        return self.session_id is not None and event.session_id not in (None, self.session_id)
+
+    def _insert(self, event: AnyEvent) -> None:
+        place = event.seq if event.is_numbered else self._last_seq
+        self._arrived += 1
+        entry = (place, self._arrived, event)
+        if place >= self._last_seq:
+            self._ordered.append(entry)
+            self._last_seq = place
+        else:
+            # Late by a few places, as a rule, so that little is moved.
+            insort(self._ordered, entry, key=_order)
+        self._by_type.setdefault(event.type, []).append(event)
+        if event.correlation_id is not None:
+            self._by_correlation.setdefault(event.correlation_id, []).append(event)
+        elif protocol.is_logged(event):
+            self._nameless.append(event)
+        if event.op_id is not None:
+            self._by_op.setdefault(event.op_id, []).append(event)
+
+    def _drop_oldest(self) -> "list[_Delivery]":
+        """Drops what there is no room for, from everywhere; gives what must not wait any longer."""
+        deliveries: list[_Delivery] = []
+        if self.max_events is None:
+            return deliveries
+        while len(self._ordered) > self.max_events:
+            oldest = self._oldest_heartbeat() or 0
+            place, _, event = self._ordered.pop(oldest)
+            if oldest == 0:
+                # Nobody waits for what is missing before it: that would be dropped as well.
+                deliveries += self._deliveries(self._numbers.forget(place))
+            self._dropped += 1
+            _take_out(self._by_type, event.type, event)
+            _take_out(self._by_correlation, event.correlation_id, event)
+            _take_out(self._by_op, event.op_id, event)
+            _take_out(self._by_turn, self._turn_of.pop(id(event), None), event)
+            if event.correlation_id is None:
+                _remove(self._nameless, event)
+        return deliveries
+
+    def _oldest_heartbeat(self) -> int | None:
+        """Where the oldest of several heartbeats is: of those the last is enough, on a session that rests."""
+        heartbeats = self._existing_unlocked(_HEARTBEATS)
+        if len(heartbeats) < 2:
+            return None
+        return next(at for at, entry in enumerate(self._ordered) if entry[2] is heartbeats[0])
+
+    # --- recording
+
+    def tap(self, tap: Tap) -> None:
+        """Gives every frame to a tap as it came: first of all that is here, then whatever arrives.
+
+        Args:
+            tap: Takes a frame, copies and events of other sessions too. It must be quick, must not raise,
+                and must not use the log.
+        """
+        with self._lock:
+            for event in (*(entry[2] for entry in self._ordered), *self._log_only, *self._foreign):
+                tap(event.raw)
+            self._taps = (*self._taps, tap)
+
+    def untap(self, tap: Tap) -> None:
+        """Ends what `tap` began. May be called again."""
+        with self._lock:
+            self._taps = tuple(one for one in self._taps if one != tap)
+
+    @staticmethod
+    def load(
+        path: "str | PathLike[str]",
+        *,
+        session: SessionHandle | str | None = None,
+        strict: bool = False,
+        damaged: Literal["warn", "raise"] = "warn",
+    ) -> "RecordedLog":
+        """The log of a session in a recording, to be asked as the live one was.
+
+        Args:
+            path: The recording.
+            session: Which session, if it holds several.
+            strict: As for the constructor.
+            damaged: What to do about a recording that is cut off or damaged: `warn` with `RecordingDamaged`
+                and load what is before the damage, or `raise` it.
+
+        Raises:
+            RecordingError: The file is no recording; it holds several sessions and none was named, or not
+                the one that was.
+            RecordingDamaged: The file is damaged, and `damaged` says so or warnings are errors.
+            ContractViolation: `strict` is set and an event is unknown or invalid.
+            OSError: The file cannot be read.
+        """
+        from digitorn_testing._recordings.recording import Recording
+
+        return Recording.load(path, damaged=damaged).log(session, strict=strict)
+
+    # --- reading
+
+    def events(self) -> list[AnyEvent]:
+        """Every event so far, in order."""
+        with self._lock:
+            return [entry[2] for entry in self._ordered]
+
+    @overload
+    def events_of(self, *types: type[P]) -> Sequence[LiveEvent[P]]: ...
+    @overload
+    def events_of(self, *types: type[EventPayload] | EventType) -> Sequence[AnyEvent]: ...
+    def events_of(self, *types: type[EventPayload] | str) -> Sequence[Any]:
+        """The events of some types so far, in order.
+
+        Args:
+            types: Payload classes or wire names.
+        """
+        return self._existing(Selector(types))
+
+    def turn(self, correlation_id: str) -> list[AnyEvent]:
+        """The events of one turn so far, in order.
+
+        Approvals, sub-agents and other events that name no turn belong to the one that runs while they come;
+        a session runs one turn at a time (contract: events, section 4.1).
+        """
+        with self._lock:
+            named = _sorted(self._by_correlation.get(correlation_id, ()))
+            running = [event for event in named if not protocol.waits_to_run(event)]
+            if not running:
+                return named
+            first, last = running[0].seq, self._end_of(correlation_id, running)
+            nameless = [event for event in self._nameless if first < event.seq < last]
+        return _sorted([*named, *nameless])
+
+    def _end_of(self, correlation_id: str, running: list[AnyEvent]) -> float:
+        """The number before which events without a name are of this turn."""
+        ends = [event.seq for event in running if protocol.ends_a_turn(event)]
+        if ends:
+            return ends[0]
+        # One that was cut off without an end ends where another one starts.
+        later = (
+            event.seq
+            for wire in _STARTED_WIRES
+            for event in self._by_type.get(wire, ())
+            if event.seq > running[0].seq and event.correlation_id != correlation_id
+        )
+        return min(later, default=float("inf"))
+
+    def operation(self, op_id: str) -> list[AnyEvent]:
+        """The events of one operation so far, in order."""
+        with self._lock:
+            return _sorted(self._by_op.get(op_id, ()))
+
+    def operations(self) -> Operations:
+        """What the events so far add up to: turns, tool calls, approvals and the like, in order of start."""
+        return Operations.of(self.events())
+
+    def pending_approvals(self) -> list[PendingApproval]:
+        """Approvals that were asked for here and not resolved so far, oldest first."""
+        pending: dict[str, PendingApproval] = {}
+        for event in self.events_of(ApprovalRequest, ApprovalResolved, ApprovalsSnapshot):
+            match event.payload:
+                case ApprovalsSnapshot(pending=listed):
+                    pending.update({one.request_id: one for one in listed})
+                case ApprovalRequest() as asked:
+                    pending[asked.request_id] = PendingApproval.from_wire(asked.to_wire())
+                case ApprovalResolved(request_id=resolved):
+                    pending.pop(resolved, None)
+        return list(pending.values())
+
+    @property
+    def last_seq(self) -> int:
+        """The highest place in the session's order so far."""
+        return self._last_seq
+
+    @property
+    def highest_number(self) -> int:
+        """The highest number that has come or was given up; it may be that of a copy, which is not here."""
+        with self._lock:
+            return self._numbers.highest
+
+    def has_gap(self, since: int) -> bool:
+        """Whether a number between `since` and the highest has not come; copies count as come.
+
+        A gap is normal and need not mean that an event is missing (contract: events, section 4.2).
+
+        Args:
+            since: The number below which nothing is asked.
+        """
+        with self._lock:
+            return self._numbers.has_gap(since)
+
+    def complete_upto(self, since: int) -> int:
+        """The number up to which nothing above `since` is missing; copies count as come.
+
+        Args:
+            since: The number below which nothing is asked.
+        """
+        with self._lock:
+            return self._numbers.complete_upto(since)
+
+    @property
+    def duplicates(self) -> int:
+        """How many copies were dropped."""
+        return self._duplicates
+
+    @property
+    def dropped(self) -> int:
+        """How many events are not here any more, because there was no room (`max_events`)."""
+        return self._dropped
+
+    @property
+    def foreign(self) -> list[AnyEvent]:
+        """Events of other sessions that came along; they are not part of this log."""
+        with self._lock:
+            return list(self._foreign)
+
+    @property
+    def log_only(self) -> list[AnyEvent]:
+        """Rows of the daemon's durable log that it never sends, in order: they repeat what events have told,
+        and are not among the events here (contract: events, section 4.2)."""
+        with self._lock:
+            return sorted(self._log_only, key=lambda event: event.seq)
+
+    def __len__(self) -> int:
+        return len(self._ordered)
+
+    def __iter__(self) -> Iterator[AnyEvent]:
+        return iter(self.events())
+
+    # --- waiting
+
+    def subscribe(self, sink: Sink, types: Iterable[type[EventPayload] | str] = ()) -> Subscription:
+        """Delivers every later event of some types to a sink, with no gap behind those already here.
+
+        The sink is called where `feed` is called, and with None when the log is closed. It must be quick.
+
+        Args:
+            sink: Takes the event.
+            types: Payload classes or wire names; none means every type. A sink may be given events of
+                other classes under the same wire name.
+        """
+        selector = Selector(types)
+        keys = (_EVERY,) if selector.wires is None else tuple(selector.wires)
+        with self._lock:
+            self._sinks.add(keys, sink)
+            existing = self._existing_unlocked(selector)
+            closed = self._closed is not None
+        if closed:
+            sink(None)
+        return Subscription(existing, lambda: self._unsubscribe(self._sinks, keys, sink))
+
+    def _unsubscribe(self, sinks: _Sinks, keys: Iterable[str], sink: Sink) -> None:
+        with self._lock:
+            sinks.remove(keys, sink)
+
+    def close(self, reason: BaseException) -> None:
+        """Wakes everybody who waits: nothing more will come. The first reason stays.
+
+        Args:
+            reason: What a waiter raises.
+        """
+        with self._lock:
+            if self._closed is not None:
+                return
+            self._closed = reason
+            sinks = [*self._sinks.all(), *self._turn_sinks.all()]
+        for sink in sinks:
+            sink(None)
+
+    def leave(self, reason: BaseException) -> None:
+        """Closes the log in a forked child, where nobody waits: who did is in the parent.
+
+        Args:
+            reason: What a waiter raises.
+        """
+        self.after_fork()
+        self._sinks, self._turn_sinks, self._in_order, self._taps = _Sinks(), _Sinks(), None, ()
+        self.close(reason)
+
+    @property
+    def closed(self) -> BaseException | None:
+        """Why nothing more will come; None while something may."""
+        return self._closed
+
+    # --- reading in order
+
+    def subscribe_turn(self, sink: Sink, correlation_id: str) -> Subscription:
+        """Delivers every later event of one turn to a sink in order, with no gap behind those already here.
+
+        The sink is called where `feed` is called, with None at the end of the turn and when the log is
+        closed. It must be quick.
+
+        Args:
+            sink: Takes the event.
+            correlation_id: The turn.
+        """
+        with self._lock:
+            self._turn_sinks.add((correlation_id,), sink)
+            existing = _sorted(self._by_turn.get(correlation_id, ()))
+            ended = self._closed is not None or correlation_id in self._turn_ends
+        if ended:
+            sink(None)
+        return Subscription(existing, lambda: self._unsubscribe(self._turn_sinks, (correlation_id,), sink))
+
+    def subscribe_in_order(self, sink: InOrder) -> None:
+        """Delivers every later event of the session in order, each with the turn that it belongs to.
+
+        Args:
+            sink: Takes the event and the turn's correlation id, None for an event of no turn. It must be
+                quick. There is one such sink.
+        """
+        self._in_order = sink
+
+    def end_turn(self, correlation_id: str, error: BaseException | None = None) -> None:
+        """Wakes those who read a turn: all of it is here.
+
+        Args:
+            correlation_id: The turn.
+            error: Why it cannot be read to its end, if so.
+        """
+        with self._lock:
+            self._turn_ends[correlation_id] = error
+            if self._copies.keep is not None and len(self._turn_ends) > self._copies.keep:
+                del self._turn_ends[next(iter(self._turn_ends))]
+            sinks = self._turn_sinks.of(correlation_id)
+        for sink in sinks:
+            sink(None)
+
+    def turn_ended(self, correlation_id: str) -> bool:
+        """Whether a turn is here to its end."""
+        with self._lock:
+            return correlation_id in self._turn_ends and self._turn_ends[correlation_id] is None
+
+    def turn_error(self, correlation_id: str) -> BaseException | None:
+        """Why a turn cannot be read to its end; None if it can, or could so far."""
+        with self._lock:
+            return self._turn_ends.get(correlation_id)
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether those who read in order wait for a missing number."""
+        return self._numbers.is_holding
+
+    @property
+    def running_turn(self) -> str | None:
+        """The turn that runs, for those who read in order; None when none is known to."""
+        return self._tracker.running
+
+    def is_waiting_below(self, seq: int) -> bool:
+        """Whether those who read in order still wait for a number up to this one."""
+        with self._lock:
+            return self._numbers.is_holding and self._numbers.frontier < seq
+
+    def give_up(self, seq: int) -> None:
+        """Makes those who read in order wait no longer for missing numbers.
+
+        Args:
+            seq: The number up to which.
+        """
+        with self._lock:
+            deliveries = self._deliveries(self._numbers.give_up(seq))
+        self._deliver(deliveries)
+
+    def begin_at(self, seq: int) -> None:
+        """Begins the order behind a number: what is missing below it is not wanted.
+
+        Args:
+            seq: The number.
+        """
+        with self._lock:
+            deliveries = self._deliveries(self._numbers.begin_at(seq))
+        self._deliver(deliveries)
+
+    def rewind(self, seq: int) -> None:
+        """Makes those who read in order wait for the numbers behind this one once more.
+
+        A daemon that was restarted gives them to other events than the last process did, and whether it was
+        restarted need not be known. What has come comes again, as copies.
+
+        Args:
+            seq: The number.
+        """
+        with self._lock:
+            self._numbers.rewind(seq)
+
+    def _sequence(self, event: AnyEvent, *, is_hidden: bool) -> list[AnyEvent]:
+        """What can be released in order now that an event came; one that is hidden only has a number."""
+        mine = None if is_hidden else event
+        if event.is_numbered and self.session_id is not None:
+            return self._numbers.arrive(event.seq, mine)
+        # Without a number there is no order to keep, and without a session no one order.
+        return [] if mine is None else [mine]
+
+    def _deliveries(self, released: list[AnyEvent]) -> "list[_Delivery]":
+        deliveries: list[_Delivery] = []
+        for event in released:
+            turn = self._tracker.turn_of(event)
+            if turn is not None:
+                self._by_turn.setdefault(turn, []).append(event)
+                if self.max_events is not None:
+                    self._turn_of[id(event)] = turn
+            deliveries.append((event, turn, () if turn is None else self._turn_sinks.of(turn)))
+        return deliveries
+
+    def _deliver(self, deliveries: "list[_Delivery]") -> None:
+        for event, turn, sinks in deliveries:
+            for sink in sinks:
+                sink(event)
+            if self._in_order is not None:
+                self._in_order(event, turn)
+
+    def _turn_at(self, seq: int) -> str | None:
+        """The turn that ran at a number that has passed."""
+        over: set[str | None] = set()
+        for _, _, event in reversed(self._ordered[: bisect_left(self._ordered, seq, key=_place)]):
+            if protocol.ends_a_turn(event):
+                # It may be the last word on another turn than the one that runs.
+                over.add(event.correlation_id)
+            elif protocol.starts_running(event):
+                return None if event.correlation_id in over else event.correlation_id
+        return None
+
+    def timeout(self, what: str, seconds: float) -> EventTimeout:
+        """The error for something that did not come in time: it says what did.
+
+        Args:
+            what: What was waited for.
+            seconds: How long.
+        """
+        events, pending = self.events(), self.pending_approvals()
+        lines = [
+            f"{what} within {seconds:g} s" + (f" on session {self.session_id!r}" if self.session_id else "")
+        ]
+        if pending:
+            asked = ", ".join(f"{one.tool_name} (request {one.request_id})" for one in pending)
+            lines.append(f"waiting for approval: {asked}")
+        shown = ", ".join(f"{event.seq} {event.type}" for event in events[-_EVENTS_SHOWN:])
+        lines.append(f"{len(events)} events arrived, the last: {shown}" if events else "no event arrived")
+        return EventTimeout("; ".join(lines), events, pending)
+
+    def _existing(self, selector: Selector) -> list[AnyEvent]:
+        with self._lock:
+            return self._existing_unlocked(selector)
+
+    def _existing_unlocked(self, selector: Selector) -> list[AnyEvent]:
+        if selector.wires is None:
+            return [entry[2] for entry in self._ordered if selector.matches(entry[2])]
+        lists = [found for wire in selector.wires if (found := self._by_type.get(wire))]
+        return _sorted(event for events in lists for event in events if selector.matches(event))
+
+
+def _order(entry: tuple[int, int, AnyEvent]) -> tuple[int, int]:
+    return entry[0], entry[1]
+
+
+def _place(entry: tuple[int, int, AnyEvent]) -> int:
+    return entry[0]
+
+
+def _sorted(events: Iterable[AnyEvent]) -> list[AnyEvent]:
+    return sorted(events, key=lambda event: event.seq)
+
+
+def _take_out(index: dict[_Key, list[AnyEvent]], key: _Key | None, event: AnyEvent) -> None:
+    if key is None or (events := index.get(key)) is None:
+        return
+    _remove(events, event)
+    if not events:
+        del index[key]
+
+
+def _remove(events: list[AnyEvent], event: AnyEvent) -> None:
+    # By identity: events are mappings, and equal ones are not the same. The oldest is near the front.
+    for place, one in enumerate(events):
+        if one is event:
+            del events[place]
+            return
+
+
+def _refuse(event: AnyEvent) -> None:
+    match event.payload:
+        case InvalidPayload(errors=errors):
+            raise ContractViolation(f"event {event.type!r} (seq {event.seq})", errors)
+        case UnknownPayload():
+            raise ContractViolation(
+                f"event {event.type!r} (seq {event.seq})", ("the contract has no such type",)
+            )
+        case _:
+            pass

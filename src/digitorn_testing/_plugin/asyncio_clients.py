@@ -1,0 +1,35 @@
+"""The asynchronous client under pytest-asyncio: one fixture for each scope that a test's loop may have."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Literal, TypeAlias
+
+import pytest_asyncio
+
+from digitorn_testing._approvals.policies import ApprovalPolicy
+from digitorn_testing._client._async.client import AsyncDevClient
+
+from .target import Target
+
+Scope: TypeAlias = Literal["function", "class", "module", "package", "session"]
+
+
+def name_in(scope: str) -> str:
+    """The name of the fixture for a loop of some scope."""
+    return f"_digitorn_client_in_{scope}_loop"
+
+
+def _fixture(scope: Scope) -> Callable[..., AsyncIterator[AsyncDevClient]]:
+    @pytest_asyncio.fixture(loop_scope=scope, name=name_in(scope))
+    async def opened(_digitorn_target: Target, approvals: ApprovalPolicy) -> AsyncGenerator[AsyncDevClient]:
+        # It is closed in the loop that it was used in.
+        async with _digitorn_target.async_client(approvals) as client:
+            yield client
+
+    return opened
+
+
+in_function_loop = _fixture("function")
+in_class_loop = _fixture("class")
+in_module_loop = _fixture("module")
+in_package_loop = _fixture("package")
+in_session_loop = _fixture("session")

@@ -1,0 +1,262 @@
+"""What the clients, streams and daemons of a test have seen, for its report. Knows nothing of pytest."""
+
+import json
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from typing import Any, Final, TypeAlias
+
+from pydantic import JsonValue
+
+from digitorn_testing._client._async.client import AsyncDevClient
+from digitorn_testing._client._sync.client import DevClient
+from digitorn_testing._events.timeline import render
+from digitorn_testing._exchanges import Exchange, Exchanges
+from digitorn_testing._generated.models import PendingApproval
+from digitorn_testing._log.log import EventLog
+from digitorn_testing._secrets.redaction import Redactor
+from digitorn_testing._stream import AsyncLiveEventStream
+from digitorn_testing._tracking import tracking
+
+# A test that makes more is reported by its last ones.
+_MOST_MADE: Final = 100
+_EVENTS_SHOWN: Final = 60
+_EXCHANGES_SHOWN: Final = 10
+_BODY_SHOWN: Final = 400
+
+_OURS: Final = (AsyncDevClient, DevClient, AsyncLiveEventStream)
+
+Section: TypeAlias = tuple[str, str]
+"""A title and a text."""
+
+Told: TypeAlias = tuple[str, list[Exchange]]
+"""Whose exchanges, and the exchanges."""
+
+
+class Watch:
+    """Knows what is made and used, test by test.
+
+    Args:
+        token: A token that never may be shown.
+    """
+
+    def __init__(self, token: str | None = None) -> None:
+        self._token = token
+        self._lock = threading.Lock()
+        # What has outlived the test that made it may be used by another one.
+        self._living: weakref.WeakSet[object] = weakref.WeakSet()
+        self._current: Evidence | None = None
+
+    @contextmanager
+    def running(self) -> Generator[None]:
+        """Sees what is made meanwhile."""
+        with tracking(self._made):
+            yield
+
+    @contextmanager
+    def of_test(self) -> "Generator[Evidence]":
+        """Gathers the evidence of one test, of all its phases."""
+        with self._lock:
+            evidence = self._current = Evidence(list(self._living), self._token)
+        try:
+            yield evidence
+        finally:
+            self._current = None
+
+    def _made(self, made: object) -> None:
+        with self._lock:
+            self._living.add(made)
+            if self._current is not None:
+                self._current.made(made)
+
+
+class Evidence:
+    """What one test used: all that was made while it ran, and of what was there before all that has moved.
+
+    What it makes stays alive until its end, since most streams are closed by the time a test fails.
+
+    Args:
+        earlier: Clients, streams and daemons that are there when it begins.
+        token: A token that never may be shown.
+    """
+
+    def __init__(self, earlier: Iterable[object], token: str | None) -> None:
+        self._token = token
+        self._made: deque[object] = deque(maxlen=_MOST_MADE)
+        there = list(earlier)
+        self._earlier = [(weakref.ref(one), _mark(one)) for one in there]
+        self._before = [(exchanges, _count(exchanges)) for exchanges in map(_exchanges_of, there)]
+
+    def made(self, made: object) -> None:
+        """Takes up something that was made."""
+        self._made.append(made)
+
+    def _used(self) -> list[Any]:
+        earlier = [(reference(), mark) for reference, mark in self._earlier]
+        return [
+            *(one for one, mark in earlier if one is not None and _mark(one) > mark),
+            *self._made,
+        ]
+
+    # --- what there is
+
+    def redactor(self) -> Redactor:
+        """Hides every secret that the test's clients, streams and daemons know."""
+        found = Redactor()
+        found.learn(self._token)
+        # Also of what was not used: a daemon makes tokens without being asked for anything else.
+        earlier = (reference() for reference, _ in self._earlier)
+        for one in (*(one for one in earlier if one is not None), *self._made):
+            found.learn(*_exchanges_of(one).redactor.known)
+        return found
+
+    def logs(self) -> dict[str, EventLog]:
+        """The events of each session without secrets, of all its streams together; by session id."""
+        hidden = self.redactor().json
+        found: dict[str, EventLog] = {}
+        for one in self._used():
+            if not isinstance(one, AsyncLiveEventStream):
+                continue
+            log = found.setdefault(one.session_id, EventLog(session_id=one.session_id))
+            for event in one.events():
+                log.feed(hidden(_plain(event.raw)))
+        return {session_id: log for session_id, log in found.items() if len(log)}
+
+    def client_exchanges(self) -> list[Told]:
+        """The REST exchanges of each client in this test, and of each stream that no client made."""
+        return self._exchanges(lambda one: isinstance(one, _OURS))
+
+    def daemon_exchanges(self) -> list[Told]:
+        """The REST exchanges of each embedded daemon in this test."""
+        return self._exchanges(lambda one: not isinstance(one, _OURS))
+
+    def _exchanges(self, wanted: Callable[[object], bool]) -> list[Told]:
+        found: list[Told] = []
+        # A stream of a client has the client's.
+        seen: list[Exchanges] = []
+        for one in self._used():
+            exchanges = _exchanges_of(one)
+            if not wanted(one) or any(exchanges is other for other in seen):
+                continue
+            seen.append(exchanges)
+            before = next((count for other, count in self._before if other is exchanges), 0)
+            new = _count(exchanges) - before
+            if listed := list(exchanges)[-new:] if new > 0 else []:
+                found.append((_whose(one, len(found) + 1), listed))
+        return found
+
+    # --- as text
+
+    def sections(self) -> list[Section]:
+        """What a report shows of it; sections with nothing to say are left out."""
+        hide = self.redactor().text
+        logs = self.logs()
+        pending = [
+            f"{session_id}: {_asked(one)}"
+            for session_id, log in logs.items()
+            for one in log.pending_approvals()
+        ]
+        found = (
+            ("digitorn: events", "\n\n".join(_timeline(*one) for one in logs.items())),
+            ("digitorn: pending approvals", "\n".join(pending)),
+            ("digitorn: last exchanges", "\n\n".join(_table(*one) for one in self.client_exchanges())),
+        )
+        return [(title, hide(text)) for title, text in found if text]
+
+    def files(self) -> dict[str, str]:
+        """What an artifacts folder holds of it: texts by file name, events and exchanges as JSON lines."""
+        hide = self.redactor().json
+        found = {
+            f"events-{file_name(session_id)}.jsonl": [_json(event.raw) for event in log.events()]
+            for session_id, log in self.logs().items()
+        }
+        for name, lists in (
+            ("exchanges", self.client_exchanges()),
+            ("daemon-exchanges", self.daemon_exchanges()),
+        ):
+            for number, (_, exchanges) in enumerate(lists, 1):
+                # One client may have been told the secret of another.
+                found[f"{name}-{number}.jsonl"] = [
+                    _json(hide(json.loads(one.to_json()))) for one in exchanges
+                ]
+        return {name: "".join(f"{line}\n" for line in lines) for name, lines in found.items()}
+
+
+def file_name(text: str) -> str:
+    """A text as a part of a file name."""
+    plain = "".join(one if one.isascii() and (one.isalnum() or one in "-_.") else "_" for one in text)
+    # Of a long one its end tells more: the name of the test, the suffix of a file.
+    return plain[-80:].strip(".") or "_"
+
+
+def _exchanges_of(one: Any) -> Exchanges:
+    exchanges: Exchanges = one.exchanges
+    return exchanges
+
+
+def _mark(one: object) -> int:
+    """How much there is of something, by which it is seen whether it was used."""
+    return len(one.log) if isinstance(one, AsyncLiveEventStream) else _count(_exchanges_of(one))
+
+
+def _count(exchanges: Exchanges) -> int:
+    return exchanges.dropped + len(exchanges)
+
+
+def _plain(raw: object) -> JsonValue:
+    """A frame as JSON values, whatever fed it."""
+    value: JsonValue = json.loads(json.dumps(raw, default=str))
+    return value
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _timeline(session_id: str, log: EventLog) -> str:
+    events = log.events()
+    cut = f", the last {_EVENTS_SHOWN}" if len(events) > _EVENTS_SHOWN else ""
+    return f"{session_id}: {len(events)} events{cut}\n{render(events[-_EVENTS_SHOWN:])}"
+
+
+def _asked(request: PendingApproval) -> str:
+    params = _json(request.tool_params)
+    said = f": {request.description}" if request.description else ""
+    return f"{request.request_id} {request.tool_name} {_short(params)}{said}"
+
+
+def _whose(one: object, number: int) -> str:
+    """Who made some exchanges; the number is that of their file among the artifacts."""
+    match one:
+        case AsyncDevClient() | DevClient():
+            return f"{type(one).__name__} {number}, {one.daemon_url}"
+        case AsyncLiveEventStream():
+            return f"stream {number}, {one.session_id}"
+        case _:
+            return f"{type(one).__name__} {number}"
+
+
+def _table(whose: str, exchanges: list[Exchange]) -> str:
+    shown = exchanges[-_EXCHANGES_SHOWN:]
+    cut = f", the last {len(shown)}" if len(shown) < len(exchanges) else ""
+    lines = [f"{whose}: {len(exchanges)} exchange{'s' if len(exchanges) != 1 else ''}{cut}"]
+    for one in shown:
+        query = "?" + "&".join(f"{name}={text}" for name, text in one.query) if one.query else ""
+        operation = f" ({one.operation})" if one.operation else ""
+        came = str(one.status) if one.status is not None else f"no answer: {one.error}"
+        again = f", sent again ({one.retry})" if one.retry else ""
+        lines.append(
+            f"{one.started:%H:%M:%S.%f} {one.method} {one.path}{query}{operation} "
+            f"{came} in {one.duration * 1000:.1f} ms{again}"
+        )
+        if one.status is None or one.status >= 400:
+            for arrow, body in (("->", one.request), ("<-", one.response)):
+                if body is not None:
+                    lines.append(f"    {arrow} {_short(_json(body))}")
+    return "\n".join(lines)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _BODY_SHOWN else text[: _BODY_SHOWN - 3] + "..."

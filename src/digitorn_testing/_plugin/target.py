@@ -1,0 +1,79 @@
+"""Which daemon the tests of a run talk to."""
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from digitorn_testing._approvals.policies import ApprovalPolicy
+from digitorn_testing._client._async.client import AsyncDevClient
+from digitorn_testing._client._sync.client import DevClient
+
+if TYPE_CHECKING:
+    from digitorn_testing.fakes import FakeDaemon
+
+NO_DAEMON = "needs a daemon: pass --digitorn-url, or set $DIGITORN_DAEMON_URL"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A daemon and how to be let in.
+
+    Attributes:
+        url: Its base URL.
+        token: Access token; None when none is given.
+        embedded: The daemon itself, when it is an embedded one.
+    """
+
+    url: str
+    token: str | None = field(repr=False)
+    embedded: "FakeDaemon | None" = None
+
+    def client(self, approvals: ApprovalPolicy) -> DevClient:
+        """A new client of it.
+
+        Args:
+            approvals: Decides what asks.
+        """
+        return DevClient(self.url, token=self.token, approvals=approvals)
+
+    def async_client(self, approvals: ApprovalPolicy) -> AsyncDevClient:
+        """A new asynchronous client of it.
+
+        Args:
+            approvals: Decides what asks.
+        """
+        return AsyncDevClient(self.url, token=self.token, approvals=approvals)
+
+
+def given(config: pytest.Config) -> Target | None:
+    """The daemon that the options or the environment name; None when there is none."""
+    url = (
+        option(config, "--digitorn-url")
+        or os.environ.get("DIGITORN_DEV_DAEMON_URL")
+        or os.environ.get("DIGITORN_DAEMON_URL")
+    )
+    return Target(url, token(config)) if url else None
+
+
+def token(config: pytest.Config) -> str | None:
+    """The access token that is given."""
+    return option(config, "--digitorn-token") or os.environ.get("DIGITORN_TOKEN") or None
+
+
+def app_id(config: pytest.Config) -> str | None:
+    """The app of the given daemon that tests may use."""
+    return option(config, "--digitorn-app") or os.environ.get("DIGITORN_APP") or None
+
+
+def option(config: pytest.Config, name: str) -> str | None:
+    """An option that holds a text."""
+    value: object = config.getoption(name)
+    return None if value is None else str(value)
+
+
+def listed(config: pytest.Config, name: str) -> list[str]:
+    """An option that may be given several times."""
+    value: object = config.getoption(name)
+    return [str(one) for one in cast("list[object]", value)]

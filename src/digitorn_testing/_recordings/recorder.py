@@ -1,0 +1,323 @@
+"""Writes recordings: raw events and exchanges as JSON lines, without secrets."""
+
+import contextlib
+import logging
+import os
+import threading
+import uuid
+from collections.abc import Generator, Mapping
+from datetime import UTC, datetime
+from io import FileIO
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Protocol, Self
+from urllib.parse import urlsplit, urlunsplit
+from weakref import WeakSet
+
+from digitorn_testing._concurrency.forks import in_forks, leave_behind
+from digitorn_testing._errors import RecordingError
+from digitorn_testing._exchanges import Exchange, Exchanges
+from digitorn_testing._generated import CONTRACT_VERSION
+from digitorn_testing._handles import SessionHandle
+from digitorn_testing._log.log import EventLog
+from digitorn_testing._turns.rules import TurnStatus
+from digitorn_testing._version import __version__
+
+from .recording import FORMAT, VERSION, FilePath, Lines, line_of
+
+if TYPE_CHECKING:
+    from digitorn_testing._stream.base import FollowedTurns
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows, where one process writes a recording
+    fcntl = None  # type: ignore[assignment] # a module that is not there
+
+_logger = logging.getLogger("digitorn.testing")
+_NEWLINE: Final = b"\n"
+
+
+class Recorded(Protocol):
+    """A stream, in either face."""
+
+    session: SessionHandle
+    log: EventLog
+    _turns: "FollowedTurns"
+
+
+class Recorder:
+    """Writes a recording while it lives; `stop` ends it, as do leaving it as a context manager and the end of
+    the stream or client that it records.
+
+    Each line is written whole and at once, so that a process that is killed leaves a recording that can be
+    read. A file that is there already is appended to, by any number of writers at a time; a last line that
+    somebody was killed over is taken off first, and the header says so.
+
+    Attributes:
+        path: The file.
+        error: Why nothing more can be written; None while something can. `stop` raises it.
+    """
+
+    def __init__(self, path: FilePath, *, exchanges: Exchanges, daemon_url: str) -> None:
+        self.path = os.fspath(path)
+        self.error: RecordingError | None = None
+        self._exchanges = exchanges
+        self._lock = threading.Lock()
+        self._part = uuid.uuid4().hex[:12]
+        self._taps: list[_Tap] = []
+        self._told = False
+        # Unbuffered: what was written is the system's, whatever becomes of this process.
+        self._file: FileIO | None = open(self.path, "ab+", buffering=0)  # noqa: SIM115 - closed by stop
+        try:
+            self._begin(self._file, daemon_url)
+        except BaseException:
+            self._file.close()
+            raise
+        in_forks(self)
+        exchanges.listen(self._exchanged)
+
+    def _begin(self, file: FileIO, daemon_url: str) -> None:
+        header: dict[str, object] = {
+            "record": "header",
+            "format": FORMAT,
+            "version": VERSION,
+            "part": self._part,
+            "at": _now(),
+            "contract": CONTRACT_VERSION,
+            "library": __version__,
+            "daemon_url": self._exchanges.redactor.text(_without_user(daemon_url)),
+        }
+        with _alone(file):
+            file.seek(0)
+            content = file.readall()
+            if content:
+                header |= self._repair(file, content)
+            _append(file, line_of(header))
+
+    def _repair(self, file: FileIO, content: bytes) -> dict[str, object]:
+        lines = Lines(content, self.path)
+        for _ in lines:
+            pass
+        if lines.damage is None:
+            if not lines.is_terminated:
+                _append(file, _NEWLINE)
+            return {}
+        if not lines.is_torn:
+            # What is appended behind it could never be read.
+            raise lines.damage
+        file.truncate(lines.end)
+        _logger.warning("%s: %s; it is taken off", self.path, lines.damage.reason)
+        return {"cut": {"offset": lines.end, "bytes": lines.damage.lost}}
+
+    # --- what is recorded
+
+    def add(self, stream: Recorded) -> None:
+        """Records a stream from here on, and first of all what it holds.
+
+        Args:
+            stream: The stream.
+        """
+        if self._file is None:
+            return
+        tap = _Tap(self, f"{self._part}.{len(self._taps) + 1}", stream)
+        self._taps.append(tap)
+        session = stream.session
+        self._write(
+            {
+                "record": "stream",
+                "stream": tap.name,
+                "app_id": session.app_id,
+                "session_id": session.session_id,
+                "since": stream.log.since,
+            }
+        )
+        tap.open()
+
+    def event(self, stream: str, frame: object) -> None:
+        """Records a frame of a stream."""
+        redactor = self._exchanges.redactor
+        record: dict[str, object] = {"record": "event", "stream": stream, "at": _now()}
+        try:
+            # Frames are JSON values; whatever else somebody feeds is told of below.
+            line = line_of({**record, "frame": redactor.json(frame)})  # type: ignore[arg-type] # JSON
+        except (ValueError, TypeError, RecursionError) as error:
+            line = line_of({**record, "frame": f"not recorded: {type(error).__name__}"})
+        self._put(line)
+
+    def ending(self, stream: str, correlation_id: str, status: TurnStatus) -> None:
+        """Records how a turn ended of which no event says so."""
+        self._write(
+            {"record": "ending", "stream": stream, "correlation_id": correlation_id, "status": status}
+        )
+
+    def _exchanged(self, exchange: Exchange) -> None:
+        self._write({"record": "exchange", "part": self._part, "exchange": exchange.to_wire()})
+
+    def _write(self, record: Mapping[str, object]) -> None:
+        self._put(line_of(record))
+
+    def _put(self, line: bytes) -> None:
+        with self._lock:
+            if self._file is None or self.error is not None:
+                return
+            try:
+                with _alone(self._file):
+                    _append(self._file, line)
+            except OSError as error:
+                self.error = RecordingError(self.path, f"it cannot be written any further: {error}")
+                self.error.__cause__ = error
+                _logger.error("%s", self.error)
+
+    # --- life
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it has ended."""
+        return self._file is None
+
+    def stop(self) -> None:
+        """Ends the recording. May be called again.
+
+        Raises:
+            RecordingError: Not everything could be written; only the first call tells.
+        """
+        # Before the lock is taken: a tap waits for it under the lock of its log.
+        self._exchanges.unlisten(self._exchanged)
+        for tap in self._taps:
+            tap.close()
+        self._write({"record": "end", "part": self._part})
+        with self._lock:
+            file, self._file = self._file, None
+            if file is not None:
+                file.close()
+        if self.error is not None and not self._told:
+            self._told = True
+            raise self.error
+
+    def after_fork(self) -> None:
+        """Leaves the recording to the parent."""
+        self._lock = threading.Lock()
+        if self._file is not None:
+            leave_behind(self._file)
+            self._file = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self.stop()
+        except RecordingError:
+            # A failure of the test itself matters more.
+            if error is None:
+                raise
+
+    def __repr__(self) -> str:
+        state = "failed" if self.error is not None else "stopped" if self.is_stopped else "recording"
+        return f"<{type(self).__name__} of {self.path}, {state}>"
+
+
+class _Tap:
+    """Where a stream's frames go."""
+
+    def __init__(self, recorder: Recorder, name: str, stream: Recorded) -> None:
+        self.name = name
+        self._recorder = recorder
+        self._log = stream.log
+        self._turns = stream._turns  # pyright: ignore[reportPrivateUsage] - of the protocol above
+
+    def open(self) -> None:
+        # What is noted meanwhile may be written twice, and not be missed.
+        self._turns.listeners = (*self._turns.listeners, self._ended)
+        for turn, status in list(self._turns.endings.items()):
+            self._ended(turn, status)
+        self._log.tap(self._came)
+
+    def close(self) -> None:
+        self._log.untap(self._came)
+        self._turns.listeners = tuple(one for one in self._turns.listeners if one != self._ended)
+
+    def _came(self, frame: object) -> None:
+        self._recorder.event(self.name, frame)
+
+    def _ended(self, correlation_id: str, status: TurnStatus) -> None:
+        self._recorder.ending(self.name, correlation_id, status)
+
+
+class Recorders:
+    """The recordings of a client or a stream.
+
+    Args:
+        exchanges: What goes over REST.
+        daemon_url: The daemon.
+    """
+
+    def __init__(self, exchanges: Exchanges, daemon_url: str) -> None:
+        self._exchanges = exchanges
+        self._daemon_url = daemon_url
+        self._running: list[Recorder] = []
+        self._streams: WeakSet[Recorded] = WeakSet()
+
+    def record(self, path: FilePath) -> Recorder:
+        """Begins a recording of every stream, and of those to come.
+
+        Args:
+            path: The file.
+        """
+        recorder = Recorder(path, exchanges=self._exchanges, daemon_url=self._daemon_url)
+        for stream in list(self._streams):
+            recorder.add(stream)
+        self._running = [*(one for one in self._running if not one.is_stopped), recorder]
+        return recorder
+
+    def made(self, stream: Recorded) -> None:
+        """Takes up a stream."""
+        self._streams.add(stream)
+        for recorder in self._running:
+            recorder.add(stream)
+
+    def stop(self) -> RecordingError | None:
+        """Ends all; gives the first failure that nobody was told of."""
+        failed: RecordingError | None = None
+        running, self._running = self._running, []
+        for recorder in running:
+            try:
+                recorder.stop()
+            except RecordingError as error:
+                failed = failed or error
+        return failed
+
+
+@contextlib.contextmanager
+def _alone(file: FileIO) -> Generator[None]:
+    """Keeps other writers of the file away, in whatever thread or process."""
+    if fcntl is None:
+        yield
+        return
+    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _append(file: FileIO, line: bytes) -> None:
+    """Writes a line whole, or none of it."""
+    written = 0
+    try:
+        while written < len(line):
+            written += file.write(line[written:])
+    except BaseException:
+        if written:
+            file.truncate(os.fstat(file.fileno()).st_size - written)
+        raise
+
+
+def _without_user(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()

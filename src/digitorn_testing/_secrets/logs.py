@@ -1,0 +1,71 @@
+"""Keeps tokens out of what other packages log: some log whole packets, URLs and headers."""
+
+import logging
+import traceback
+from collections.abc import Callable, MutableMapping
+from typing import Any, Final
+from weakref import WeakSet
+
+from .redaction import Redactor
+
+# Those that carry REST calls.
+_CARRIERS: Final = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy", "asyncio")
+# Theirs say loudly what typed errors tell here.
+_LEVELS: Final = {logging.INFO: logging.DEBUG, logging.WARNING: logging.INFO}
+
+_redactors: WeakSet[Redactor] = WeakSet()
+
+
+class _HideSecrets(logging.Filter):
+    """Hides the secrets that any client of this process knows; attached to the loggers of other packages."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        said = record.getMessage()
+        hidden = said
+        for redactor in list(_redactors):
+            hidden = redactor.text(hidden)
+        if hidden != said:
+            record.msg, record.args = hidden, ()
+        return True
+
+
+_FILTER: Final = _HideSecrets()
+
+
+def hide_in_logs(redactor: Redactor) -> None:
+    """Keeps secrets out of the logs of the packages that carry REST calls, while somebody holds the redactor.
+
+    Args:
+        redactor: Knows the secrets.
+    """
+    _redactors.add(redactor)
+    for name in _CARRIERS:
+        # The same filter is attached once, however often it is added.
+        logging.getLogger(name).addFilter(_FILTER)
+
+
+class QuietLogger(logging.LoggerAdapter[logging.Logger]):
+    """Takes what python-socketio and python-engineio log, a level lower, as text without secrets.
+
+    Args:
+        name: Name of the logger that it goes to.
+        hide: Takes the secrets out of a text.
+    """
+
+    def __init__(self, name: str, hide: Callable[[str], str]) -> None:
+        super().__init__(logging.getLogger(name))
+        self._hide = hide
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Logs a message."""
+        level = _LEVELS.get(level, level)
+        if not self.isEnabledFor(level):
+            return
+        text = str(msg) % args if args else str(msg)
+        if kwargs.pop("exc_info", None):
+            text += f"\n{traceback.format_exc()}"
+        self.logger.log(level, "%s", self._hide(text))
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """Leaves a message as it is."""
+        return msg, kwargs

@@ -1,0 +1,126 @@
+"""Keeps secrets out of what is recorded."""
+
+import re
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Final
+from urllib.parse import quote
+
+from pydantic import JsonValue
+from pydantic_core import from_json
+
+from digitorn_testing._concurrency.forks import in_forks
+from digitorn_testing._generated._runtime import names_secret
+
+HIDDEN: Final = "***"
+"""What stands where a secret was."""
+
+_SHORTEST = 8
+_MOST = 256
+
+
+class Redactor:
+    """Knows secrets by the names they go by, and hides them wherever they turn up from then on.
+
+    May be used from several threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[str, None] = {}
+        self._pattern: re.Pattern[str] | None = None
+        in_forks(self)
+
+    def after_fork(self) -> None:
+        """Makes it usable in a forked child."""
+        self._lock = threading.Lock()
+
+    def learn(self, *secrets: str | None) -> None:
+        """Hides these from now on. What is too short is no secret, and may be part of any word."""
+        new = [one for one in secrets if one and len(one) >= _SHORTEST and one not in self._known]
+        if not new:
+            return
+        with self._lock:
+            self._known.update(dict.fromkeys(new))
+            while len(self._known) > _MOST:
+                del self._known[next(iter(self._known))]
+            forms = {form for one in self._known for form in (one, quote(one, safe=""))}
+            # The longest first: one secret may begin with another.
+            self._pattern = re.compile("|".join(re.escape(one) for one in sorted(forms, key=len)[::-1]))
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The secrets that are hidden wherever they turn up."""
+        return tuple(self._known)
+
+    def text(self, text: str) -> str:
+        """A text without the secrets that are known."""
+        return text if self._pattern is None else self._pattern.sub(HIDDEN, text)
+
+    def learn_from(self, value: JsonValue, *, everything: bool = False) -> None:
+        """Learns the secrets in a JSON value.
+
+        Args:
+            value: The value.
+            everything: Every text in it is a secret, whatever it is called.
+        """
+        self.learn(*_secrets(value, secret=everything))
+
+    def json(self, value: JsonValue, *, everything: bool = False) -> JsonValue:
+        """A JSON value without secrets: neither those that are known, nor texts that are called one.
+
+        Args:
+            value: The value.
+            everything: Hide every text in it.
+        """
+        return self._hidden(value, secret=everything)
+
+    def pairs(
+        self, pairs: Iterable[tuple[str, str]], *, everything: bool = False
+    ) -> tuple[tuple[str, str], ...]:
+        """Query parameters without secrets.
+
+        Args:
+            pairs: The parameters.
+            everything: Hide every value.
+        """
+        return tuple(
+            (name, HIDDEN if everything or names_secret(name) else self.text(text)) for name, text in pairs
+        )
+
+    def _hidden(self, value: JsonValue, *, secret: bool) -> JsonValue:
+        if isinstance(value, str):
+            return (HIDDEN if value else "") if secret else self.text(value)
+        if isinstance(value, list):
+            return [self._hidden(one, secret=secret) for one in value]
+        if isinstance(value, dict):
+            return {
+                # A name may hold a secret too.
+                self.text(name): self._hidden(one, secret=secret or names_secret(name))
+                for name, one in value.items()
+            }
+        return value
+
+
+def _secrets(value: JsonValue, *, secret: bool) -> Iterator[str]:
+    if isinstance(value, str):
+        if secret:
+            yield value
+            # A form passes several as one JSON text.
+            if value.startswith(("{", "[")) and (inner := as_json(value)) is not None:
+                yield from _secrets(inner, secret=True)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _secrets(one, secret=secret)
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            yield from _secrets(one, secret=secret or names_secret(name))
+
+
+def as_json(content: str | bytes) -> JsonValue:
+    """The JSON value in a text; None when it is none, or null."""
+    try:
+        value: JsonValue = from_json(content)
+    except ValueError:
+        return None
+    return value

@@ -1,0 +1,140 @@
+"""A turn as an object: what a message sets off, from its first event to its end."""
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from digitorn_testing._concurrency.deadlines import until
+from digitorn_testing._errors import EventTimeout
+from digitorn_testing._events.event import AnyEvent, LiveEvent
+from digitorn_testing._events.selector import Selector, Where
+from digitorn_testing._generated.events import EventPayload, EventType, Token
+from digitorn_testing._handles import SessionHandle
+from digitorn_testing._turns.results import TurnResult
+
+if TYPE_CHECKING:
+    from digitorn_testing._stream import AsyncLiveEventStream
+
+P = TypeVar("P", bound=EventPayload)
+
+
+class AsyncTurn:
+    """A turn of a session: read it event by event, or wait for its result.
+
+    Iterating yields the turn's own events, in order and from the first on, however late the reading begins,
+    and ends with the turn. It may be read more than once, and by several at a time.
+
+    Made by `start_turn` of a client or `turn` of a stream.
+
+    Attributes:
+        correlation_id: Its identity on the wire.
+        stream: The session's stream that it is read from.
+    """
+
+    def __init__(self, stream: "AsyncLiveEventStream", correlation_id: str, *, timeout: float) -> None:
+        self.stream = stream
+        self.correlation_id = correlation_id
+        self._timeout = timeout
+        self._deadline = time.monotonic() + timeout
+
+    @property
+    def session(self) -> SessionHandle:
+        """Where it runs."""
+        return self.stream.session
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended and all of it is here."""
+        return self.stream.log.turn_ended(self.correlation_id)
+
+    @property
+    def events(self) -> list[AnyEvent]:
+        """Its events so far, in order."""
+        return self.stream.log.turn(self.correlation_id)
+
+    def __aiter__(self) -> AsyncIterator[AnyEvent]:
+        return self._read(max(0.0, self._deadline - time.monotonic()))
+
+    def _read(self, timeout: float) -> AsyncGenerator[AnyEvent]:
+        return self.stream.turn_events(self.correlation_id, timeout=timeout)
+
+    @overload
+    async def wait_for(
+        self,
+        type: type[P],
+        *,
+        where: Callable[[LiveEvent[P]], bool] | None = None,
+        timeout: float | None = None,
+    ) -> LiveEvent[P]: ...
+    @overload
+    async def wait_for(
+        self, type: EventType, *, where: Where | None = None, timeout: float | None = None
+    ) -> AnyEvent: ...
+    async def wait_for(self, type: Any, *, where: Any = None, timeout: float | None = None) -> Any:
+        """The first of this turn's events of a type, of those that arrived and those to come.
+
+        Args:
+            type: Payload class or wire name.
+            where: What else it must be like.
+            timeout: Seconds to wait; what is left of the turn's own time when left out.
+
+        Raises:
+            EventTimeout: None came in time, or the turn ended without one.
+            StreamClosed: The stream ended before the turn did.
+        """
+        limit = max(0.0, self._deadline - time.monotonic()) if timeout is None else timeout
+        selector = Selector((type,))
+        async with aclosing(self._read(limit)) as events:
+            try:
+                async for event in events:
+                    if selector.matches(event) and (where is None or where(event)):
+                        return event
+            except EventTimeout:
+                raise self.stream.log.timeout(
+                    f"no {selector.label} in turn {self.correlation_id}", limit
+                ) from None
+        raise EventTimeout(f"no {selector.label} in turn {self.correlation_id}, which has ended", self.events)
+
+    async def text_deltas(self) -> AsyncIterator[str]:
+        """The text that the assistant streams, piece by piece, commentary and answer.
+
+        Raises:
+            EventTimeout: The turn did not end in time.
+            StreamClosed: The stream ended before the turn did.
+        """
+        async for event in self:
+            if isinstance(event.payload, Token):
+                yield event.payload.delta
+
+    async def result(self, timeout: float | None = None) -> TurnResult:
+        """Waits for the end of the turn.
+
+        Args:
+            timeout: Seconds to wait; what is left of the turn's own time when left out.
+
+        Returns:
+            What it came to.
+
+        Raises:
+            EventTimeout: It did not end in time; the error's `result` is what it came to so far.
+            StreamClosed: The stream ended before the turn did.
+            CallbackFailed: The approval policy raised.
+        """
+        if timeout is not None:
+            return await self.stream.wait_for_turn(self.correlation_id, timeout=timeout)
+        with until(self._deadline):
+            return await self.stream.wait_for_turn(self.correlation_id, timeout=self._timeout)
+
+    async def abort(self) -> None:
+        """Cuts it off: `result` ends `cancelled`. One that waits in the queue is taken out of it, others are
+        left there; one that has ended is left alone.
+
+        Raises:
+            ApiError: The daemon refused.
+        """
+        await self.stream.abort_turn(self.correlation_id)
+
+    def __repr__(self) -> str:
+        state = "done" if self.done else "running"
+        return f"<{type(self).__name__} {self.correlation_id}, {state}, {len(self.events)} events>"

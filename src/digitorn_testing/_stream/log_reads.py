@@ -1,0 +1,124 @@
+"""What is read of a session over HTTP when the events alone do not tell."""
+
+import time
+from collections.abc import Callable
+
+from digitorn_testing._concurrency.deadlines import asleep
+from digitorn_testing._errors import ContractViolation, TooLarge
+from digitorn_testing._events.event import decode
+from digitorn_testing._generated.models import SessionEvent
+from digitorn_testing._generated.rest_async import AsyncApi
+from digitorn_testing._log.log import EventLog
+from digitorn_testing._turns import rules as protocol
+from digitorn_testing._turns.rules import TurnStatus
+
+
+async def read_log(
+    api: AsyncApi, app_id: str, session_id: str, *, since: int, most: int, take: Callable[[object], object]
+) -> None:
+    """Reads the session's durable log, page by page.
+
+    Args:
+        api: The stubs.
+        app_id: The app.
+        session_id: The session.
+        since: Read what has a higher `seq`.
+        most: How many rows there may be.
+        take: Is given each row as a frame.
+
+    Raises:
+        TooLarge: There are more.
+        ContractViolation: A page leads to no further one.
+    """
+    left = most
+    while True:
+        page = await api.sessions.list_session_events(
+            app_id, session_id, since_seq=since, limit=protocol.PAGE
+        )
+        left -= len(page.events)
+        if left < 0:
+            raise TooLarge(
+                f"the log of session {session_id!r}", [f"it has more than {most} events (max_log_events)"]
+            )
+        frames = [row.to_wire() if isinstance(row, SessionEvent) else row for row in page.events]
+        for frame in frames:
+            take(frame)
+        numbers = [row.seq for row in page.events if isinstance(row, SessionEvent)]
+        if len(page.events) < protocol.PAGE or not numbers:
+            return
+        if max(numbers) <= since:
+            # It would be read for ever.
+            raise ContractViolation(
+                "the answer to list_session_events",
+                [f"since_seq {since} was asked for, and a full page up to {max(numbers)} came"],
+            )
+        since = max(numbers)
+
+
+async def ending_by_queue(
+    api: AsyncApi, log: EventLog, app_id: str, session_id: str, correlation_id: str
+) -> TurnStatus | None:
+    """How a turn ended according to its queue row; None while it has not, or never was in the queue.
+
+    Some turns end without an event that names them: a message taken out of the queue or expired there, and
+    one that was replaced, whose row names the new message (contract: events, sections 5.1 and 5.11).
+    """
+    view = await api.queue.list_session_queue(app_id, session_id, include_finished=True)
+    for entry in view.entries:
+        if entry.correlation_id == correlation_id:
+            return protocol.status_of_entry(entry)
+    return "cancelled" if protocol.only_waits(log.turn(correlation_id)) else None
+
+
+async def ended(
+    api: AsyncApi,
+    log: EventLog,
+    app_id: str,
+    session_id: str,
+    correlation_id: str,
+    *,
+    since: int,
+    most: int,
+    take: Callable[[object], object],
+) -> tuple[bool, TurnStatus | None]:
+    """Whether a turn is over according to the daemon, and how where no event says so.
+
+    What can be read of its events is in the log then.
+
+    Args:
+        api: The stubs.
+        log: What `take` fills.
+        app_id: The app.
+        session_id: The session.
+        correlation_id: The turn.
+        since: Number up to which the log is known to be complete.
+        most: How many rows one reading may bring.
+        take: Is given each row as a frame.
+    """
+    patience = time.monotonic() + protocol.VISIBLE_SECONDS
+    ending: TurnStatus | None = None
+    has_end_row = False
+
+    def look_and_take(frame: object) -> None:
+        nonlocal has_end_row
+        # A log that drops its oldest events takes their rows for copies.
+        if log.dropped:
+            has_end_row = has_end_row or protocol.ends_turn(decode(frame), correlation_id)
+        take(frame)
+
+    while True:
+        is_gone = log.dropped > 0 and not log.turn(correlation_id)
+        behind = 0 if is_gone else max(since, log.last_seq - protocol.REPLAY_MARGIN)
+        await read_log(api, app_id, session_id, since=behind, most=most, take=look_and_take)
+        turn = log.turn(correlation_id)
+        if has_end_row or any(protocol.ends_turn(event, correlation_id) for event in turn):
+            if ending is None and not protocol.tells_outcome(turn):
+                ending = await ending_by_queue(api, log, app_id, session_id, correlation_id)
+            return True, ending
+        ending = ending or await ending_by_queue(api, log, app_id, session_id, correlation_id)
+        if ending is None:
+            return False, None
+        # The row is final before the last rows of the log are visible.
+        if time.monotonic() > patience:
+            return True, ending
+        await asleep(protocol.SETTLE_SECONDS[0])

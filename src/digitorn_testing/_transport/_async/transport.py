@@ -1,0 +1,285 @@
+"""Sends the stubs' calls over HTTP."""
+
+import threading
+import time
+from collections.abc import Generator
+from types import TracebackType
+from typing import TypeVar
+
+import httpx
+
+from digitorn_testing._concurrency.deadlines import asleep, remaining, until
+from digitorn_testing._concurrency.forks import in_forks, leave_behind
+from digitorn_testing._errors import (
+    ClientClosed,
+    ContractViolation,
+    DaemonUnreachable,
+    DigitornError,
+    TooLarge,
+    Unauthorized,
+    UntrustedCertificate,
+)
+from digitorn_testing._exchanges import KEPT, Exchanges, Sending, sending
+from digitorn_testing._generated._runtime import Call
+from digitorn_testing._generated.models import RefreshTokenRequest
+from digitorn_testing._generated.operations import REFRESH_TOKEN
+from digitorn_testing._secrets.credentials import Credentials, Token
+from digitorn_testing._secrets.logs import hide_in_logs
+from digitorn_testing._transport.affinity import AsyncHome
+from digitorn_testing._transport.answers import read_answer
+from digitorn_testing._transport.bounds import BoundedBody, NotUnpacked, OutOfBounds, check_values
+from digitorn_testing._transport.endpoints import endpoint_of
+from digitorn_testing._transport.http import AsyncHttp
+from digitorn_testing._transport.options import ConnectionOptions, is_distrust
+from digitorn_testing._transport.paths import check_path
+from digitorn_testing._transport.retry import Attempts, RetryPolicy, identified
+
+T = TypeVar("T")
+
+_CONNECT_SECONDS = 10.0
+
+
+class AsyncTransport:
+    """Sends calls to one daemon, with the tokens of one user.
+
+    An expired access token is renewed once when a refresh token is there. Redirects are not followed.
+
+    Args:
+        daemon_url: Base URL of the daemon.
+        credentials: The user's tokens; shared, so that a renewal serves all.
+        timeout: Seconds for one call with all its attempts; a nearer deadline of the caller's shortens it.
+        exchanges: Where calls and answers are kept; a list of its own when left out.
+        retries: When a call is sent again; None for never.
+        connection: How to connect; the defaults when left out.
+
+    Raises:
+        InsecureConnection: A token would go over plain HTTP to another machine.
+    """
+
+    def __init__(
+        self,
+        daemon_url: str,
+        credentials: Credentials,
+        *,
+        timeout: float,
+        exchanges: Exchanges | None = None,
+        retries: RetryPolicy | None = None,
+        connection_options: ConnectionOptions | None = None,
+    ) -> None:
+        self.daemon_url = daemon_url
+        self.credentials = credentials
+        self.timeout = timeout
+        self.exchanges = exchanges if exchanges is not None else Exchanges(KEPT)
+        self.retries = retries
+        self.connection = connection_options or ConnectionOptions()
+        if credentials.access_token is not None:
+            self.connection.check_secrets_may_go_to(daemon_url)
+        self.exchanges.redactor.learn(credentials.access_token, credentials.refresh_token)
+        hide_in_logs(self.exchanges.redactor)
+        self._http: httpx.AsyncClient | None = None
+        self.home = AsyncHome()
+        self._is_closed = False
+        # Several threads may use one client, and must not each open their own connections.
+        self._opening = threading.Lock()
+        in_forks(self)
+
+    def after_fork(self) -> None:
+        """Makes it usable in a forked child, over connections of its own."""
+        self._opening = threading.Lock()
+        leave_behind(self._http)
+        self._http = None
+
+    async def send(self, call: Call[T], /) -> T:
+        """The typed result of a call.
+
+        Raises:
+            ApiError: The daemon refused it.
+            ContractViolation: The answer is not what the contract says; `TooLarge` when it is too much.
+            DaemonUnreachable: There was no answer.
+            InsecureConnection: A token or a password would go over plain HTTP to another machine.
+            ValueError: An id would leave its place in the path.
+            ClientClosed: It was closed.
+            WrongEventLoop: Its connections live on another event loop, which is not closed.
+        """
+        check_path(call)
+        if self.retries is not None:
+            call = identified(call)
+        attempts = Attempts(self.retries, call)
+        with until(time.monotonic() + remaining(self.timeout)):
+            while True:
+                try:
+                    return await self._attempt(call, attempts)
+                except DigitornError as error:
+                    failure = error
+                pause = attempts.pause(failure, remaining(self.timeout))
+                if pause is None:
+                    # Without the frames below, whose variables hold what came: there may be a token in it.
+                    raise failure.with_traceback(None)
+                await asleep(pause)
+
+    async def _attempt(self, call: Call[T], attempts: Attempts) -> T:
+        with until(time.monotonic() + remaining(attempts.timeout)):
+            token = self.credentials.access_token if call.operation.authenticated else None
+            try:
+                return await self._exchange(call, token, attempts)
+            except Unauthorized as error:
+                if not call.operation.authenticated:
+                    raise
+                refused = error
+            if not await self._renew(token):
+                raise refused
+            return await self._exchange(call, self.credentials.access_token, attempts)
+
+    async def _renew(self, used: str | None) -> bool:
+        """Whether there is a newer access token than the one that was refused."""
+        if used is None:
+            return False
+        if self.credentials.access_token not in (None, used):
+            return True
+        refresh_token = self.credentials.refresh_token
+        if refresh_token is None:
+            return False
+        call = REFRESH_TOKEN.call(body=RefreshTokenRequest(refresh_token=refresh_token).to_wire())
+        try:
+            self.credentials.store(await self._exchange(call, None, Attempts(None, call)))
+        except DigitornError:
+            # The refusal of the first call tells the caller more than that of the renewal.
+            return False
+        return True
+
+    async def _exchange(self, call: Call[T], token: Token | None, attempts: Attempts) -> T:
+        """One call and its answer."""
+        under_way = sending(self.exchanges, call, retry=attempts.sent)
+        self.exchanges.redactor.learn(self.credentials.access_token, self.credentials.refresh_token)
+        if token is not None or call.has_body:
+            self.connection.check_secrets_may_go_to(self.daemon_url)
+        failure: DigitornError
+        try:
+            request = self._request(call, under_way)
+            attempts.sent += 1
+            response = await self._client().send(
+                request, auth=None if token is None else _Bearer(token), stream=True
+            )
+            try:
+                body = BoundedBody(
+                    self.connection.max_response_bytes, response.headers.get("content-encoding")
+                )
+                async for part in response.aiter_raw():
+                    body.feed(part)
+            finally:
+                await response.aclose()
+            content = body.whole()
+            check_values(content, self.connection.max_json_values)
+        except OutOfBounds as error:
+            under_way.failed(str(error))
+            failure = TooLarge(f"the answer to {call.operation.method} {call.path}", [str(error)])
+        except NotUnpacked as error:
+            under_way.failed(str(error))
+            failure = ContractViolation(f"the answer to {call.operation.method} {call.path}", [str(error)])
+        except (httpx.RequestError, httpx.InvalidURL, httpx.StreamError) as error:
+            failure = self._unreachable(call, error, attempts.sent)
+            under_way.failed(_said(error))
+        except BaseException as error:
+            # Who looks why a test hangs wants to see the call that was cut off.
+            under_way.failed(type(error).__name__)
+            raise
+        else:
+            exchange = under_way.answered(response.status_code, content)
+            return read_answer(
+                call,
+                exchange,
+                daemon_url=self.daemon_url,
+                headers=response.headers,
+                content=content,
+                credentials=self.credentials,
+            )
+        # Out here, where no exception of a library that knows the request is its context.
+        raise failure
+
+    def _request(self, call: Call[T], under_way: Sending) -> httpx.Request:
+        headers = dict(call.headers)
+        content, files = None, None
+        if (encoded := call.encoded()) is not None:
+            content, headers["Content-Type"] = encoded
+            under_way.sends(content)
+        elif parts := call.parts():
+            # A part without a file name is a text field.
+            files = [(part.name, (part.filename, part.content)) for part in parts]
+            under_way.sends_parts(parts)
+        limit = remaining(self.timeout)
+        return self._client().build_request(
+            call.operation.method,
+            self.daemon_url + call.path,
+            params=call.query or None,
+            headers=headers,
+            cookies=dict(call.cookies) or None,
+            content=content,
+            files=files,
+            timeout=httpx.Timeout(limit, connect=min(limit, _CONNECT_SECONDS)),
+        )
+
+    def _unreachable(self, call: Call[T], error: Exception, attempts: int) -> DaemonUnreachable:
+        said = self.credentials.redact(_said(error))
+        kind = UntrustedCertificate if is_distrust(error) else DaemonUnreachable
+        return kind(self.daemon_url, f"{call.operation.method} {call.path}: {said}", attempts)
+
+    def _client(self) -> httpx.AsyncClient:
+        with self._opening:
+            if self._is_closed:
+                raise ClientClosed(f"the client of {self.daemon_url} was closed; make a new one")
+            if self.home.moved():
+                # What is left there ended with its event loop.
+                self._http = None
+            if self._http is None:
+                endpoint = endpoint_of(self.daemon_url)
+                self._http = httpx.AsyncClient(
+                    # Neither a proxy nor a .netrc of this machine comes between a test and its daemon.
+                    trust_env=False,
+                    follow_redirects=False,
+                    # What is small on the way and large when unpacked helps nobody here.
+                    headers={"Accept-Encoding": "identity"},
+                    transport=AsyncHttp(self.connection.tls(self.daemon_url))
+                    if endpoint is None
+                    else endpoint.async_http(),
+                )
+            return self._http
+
+    async def aclose(self) -> None:
+        """Closes the connections, for good. May be called again.
+
+        Raises:
+            WrongEventLoop: They live on another event loop, which is not closed.
+        """
+        with self._opening:
+            moved = self._http is not None and self.home.moved()
+            self._is_closed = True
+            http, self._http = self._http, None
+        if http is not None and not moved:
+            await http.aclose()
+
+    async def __aenter__(self) -> "AsyncTransport":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+class _Bearer(httpx.Auth):
+    """Puts the token into the header at the last moment, so that no variable on the way holds it."""
+
+    def __init__(self, token: Token) -> None:
+        self._token = token
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        yield request
+
+
+def _said(error: Exception) -> str:
+    # Timeouts of the asynchronous httpx say nothing, those of the other do.
+    return str(error) or ("timed out" if isinstance(error, httpx.TimeoutException) else type(error).__name__)

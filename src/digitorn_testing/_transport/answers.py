@@ -1,0 +1,181 @@
+"""Turns an HTTP answer into a typed result or a typed error, without any IO."""
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from digitorn_testing._errors import (
+    ApiError,
+    Conflict,
+    ContractViolation,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+    ServerError,
+    Unauthorized,
+)
+from digitorn_testing._exchanges import Exchange
+from digitorn_testing._generated._runtime import Call, Model, Refused, Undecodable
+from digitorn_testing._generated.models import AppResponse, ErrorResponse, HTTPValidationError, Problem
+from digitorn_testing._secrets.credentials import Credentials
+
+T = TypeVar("T")
+
+_BY_STATUS: Mapping[int, type[ApiError]] = {
+    400: InvalidRequest,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    413: InvalidRequest,
+    415: InvalidRequest,
+    422: InvalidRequest,
+    429: RateLimited,
+}
+_LONGEST_REASON = 500
+_LONGEST_SHOWN = 120
+
+
+def read_answer(
+    call: Call[T],
+    exchange: Exchange,
+    *,
+    daemon_url: str,
+    headers: Mapping[str, str],
+    content: bytes,
+    credentials: Credentials,
+) -> T:
+    """The result in an answer.
+
+    Args:
+        call: What was asked.
+        exchange: The call and its answer; named in errors.
+        daemon_url: Whom; named in errors.
+        headers: Header fields with lower-case names.
+        content: The body.
+        credentials: Their tokens are kept out of messages.
+
+    Raises:
+        ApiError: The daemon refused, by status or by the envelope.
+        ContractViolation: The body is not what the contract says.
+    """
+    status = exchange.status or 0
+    if not 200 <= status < 300:
+        raise _refusal(exchange, status, headers, content, daemon_url, credentials)
+    failure: ApiError | ContractViolation
+    try:
+        return call.operation.read(content)
+    except Refused as refused:
+        reason = credentials.redact(refused.reason)[:_LONGEST_REASON]
+        failure = ApiError(exchange, reason, credentials.redact_data(refused.data))
+    except Undecodable as error:
+        what = f"the answer to {exchange}"
+        if not _is_json(content):
+            what += f" ({_shown(content, credentials)!r}; is {daemon_url} a Digitorn daemon?)"
+        failure = ContractViolation(
+            what, [credentials.redact(one)[:_LONGEST_REASON] for one in error.reasons]
+        )
+    # Out here, where no exception that knows the answer is its context: there may be a token in it.
+    raise failure
+
+
+def _refusal(
+    exchange: Exchange,
+    status: int,
+    headers: Mapping[str, str],
+    content: bytes,
+    daemon_url: str,
+    credentials: Credentials,
+) -> ApiError:
+    kind = _BY_STATUS.get(status, ServerError if status >= 500 else ApiError)
+    data: object = None
+    hint: str | None = None
+    if _is_json(content):
+        document: object = from_json(content)
+        data = credentials.redact_data(document)
+        reason = credentials.redact(_reason(document))[:_LONGEST_REASON]
+    elif content.strip():
+        reason = _shown(content, credentials)
+        hint = f"The answer is not the daemon's; is a Digitorn daemon at {daemon_url}?"
+    else:
+        reason = ""
+    if 300 <= status < 400:
+        hint = f"Redirects are not followed; this one leads to {_target(headers)}"
+    error = kind(exchange, reason, data, hint)
+    if isinstance(error, RateLimited | ServerError):
+        error.retry_after = _seconds(headers.get("retry-after"))
+    return error
+
+
+def _reason(document: object) -> str:
+    """The daemon's own words in any of its error bodies (contract: rest, Conventions)."""
+    validation = _as(HTTPValidationError, document)
+    if validation is not None:
+        return "; ".join(f"{'.'.join(str(step) for step in one.loc)}: {one.msg}" for one in validation.detail)
+    problem = _as(Problem, document)
+    if problem is not None:
+        return problem.detail if isinstance(problem.detail, str) else json.dumps(problem.detail)
+    plain = _as(ErrorResponse, document)
+    if plain is not None:
+        return plain.error
+    envelope = _as(AppResponse, document)
+    if envelope is not None:
+        return envelope.error or ""
+    return json.dumps(document)
+
+
+M = TypeVar("M", bound=Model)
+
+
+def _as(model: type[M], document: object) -> M | None:
+    try:
+        return model.from_wire(document)
+    except ValidationError:
+        return None
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        from_json(content)
+    except ValueError:
+        return False
+    return True
+
+
+def _shown(content: bytes, credentials: Credentials) -> str:
+    text = credentials.redact(" ".join(content.decode("utf-8", errors="replace").split()))
+    return text[:_LONGEST_SHOWN]
+
+
+def _target(headers: Mapping[str, str]) -> str:
+    """Where a redirect leads, without what may be secret in it."""
+    try:
+        target = urlsplit(headers.get("location", "")[:_LONGEST_REASON])
+    except ValueError:
+        return "nowhere"
+    host = target.netloc.rpartition("@")[2]
+    return f"{target.scheme}://{host}" if host else "the same host"
+
+
+def _seconds(value: str | None) -> float | None:
+    """How long `Retry-After` asks to wait (RFC 9110, section 10.2.3)."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(value)
+        except (ValueError, TypeError, IndexError, OverflowError):
+            return None
+        utc = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        seconds = max(0.0, (utc - datetime.now(UTC)).total_seconds())
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None

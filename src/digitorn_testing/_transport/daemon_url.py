@@ -1,0 +1,59 @@
+"""Which daemon to talk to."""
+
+import os
+import re
+from typing import Final
+from urllib.parse import urlsplit
+
+from .endpoints import SCHEME
+
+DEFAULT_DAEMON_URL = "http://127.0.0.1:8000"
+
+# Strict, so that everybody who reads the URL finds the same host in it: no user, no query, no backslash.
+_URL: Final = re.compile(
+    r"https?://(?:\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\s/\\?#@%:\[\]\x00-\x20\x7f]+)(?::[0-9]+)?"
+    r"(?:/[^\s\\?#\x00-\x20\x7f]*)?"
+)
+
+
+def resolve_daemon_url(daemon_url: str | None) -> str:
+    """The daemon's base URL, without a trailing slash.
+
+    Args:
+        daemon_url: An explicit URL; else `$DIGITORN_DEV_DAEMON_URL`, else `$DIGITORN_DAEMON_URL`, else
+            the local default.
+
+    Raises:
+        ValueError: The URL is not an http or https URL of a host, or holds more than that: a user, a query.
+            What it holds more is not repeated, it may be a secret.
+    """
+    found = (
+        daemon_url
+        or os.environ.get("DIGITORN_DEV_DAEMON_URL")
+        or os.environ.get("DIGITORN_DAEMON_URL")
+        or DEFAULT_DAEMON_URL
+    )
+    if found.startswith(SCHEME):
+        return found.rstrip("/")
+    if not found.startswith(("http://", "https://")):
+        raise ValueError(f"the daemon URL {_without_secrets(found)!r} must start with http:// or https://")
+    if _URL.fullmatch(found) is None or not _has_port_in_range(found):
+        raise ValueError(
+            f"the daemon URL {_without_secrets(found)!r} must be a host with a port and a path and no more; "
+            "a token is passed as token="
+        )
+    return found.rstrip("/")
+
+
+def _without_secrets(url: str) -> str:
+    """A URL that is not one, as far as it can be shown."""
+    scheme, colon, rest = url.rpartition("//")
+    shown = re.split(r"[?#\\]", rest.rpartition("@")[2])[0]
+    return scheme.rpartition("@")[2] + colon + shown
+
+
+def _has_port_in_range(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False

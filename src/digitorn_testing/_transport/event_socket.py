@@ -1,0 +1,220 @@
+"""One Socket.IO connection to a daemon: the only place that touches python-socketio, which has no types."""
+
+# The packages have no types: what comes out of them is unknown here, and typed from here on.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
+
+import aiohttp
+from socketio.exceptions import SocketIOError
+
+from digitorn_testing._errors import ContractViolation, DaemonUnreachable, TooLarge, UntrustedCertificate
+from digitorn_testing._generated._runtime import Command
+from digitorn_testing._generated.commands import CommandError, ConnectAuth
+from digitorn_testing._generated.events import EVENT_NAMESPACE, EVENT_PUSH, EventEnvelope
+from digitorn_testing._secrets.credentials import Token, without
+
+from .event_connection import Ack, HandshakeRefused, Request, read_ack
+from .options import ConnectionOptions, is_distrust
+from .socket_io import Connections, RedirectRefused, SocketClient, websocket_options
+
+
+class EventSocket:
+    """A connection that hands over frames as they arrive, on the event loop's thread.
+
+    Args:
+        daemon_url: Base URL of the daemon.
+        on_frame: Takes each pushed envelope, still raw. Must not raise.
+        on_lost: Called with a reason when the connection ends without `close`.
+        connection: How to connect; the defaults when left out.
+
+    """
+
+    def __init__(
+        self,
+        daemon_url: str,
+        on_frame: Callable[[object], None],
+        on_lost: Callable[[str], None],
+        connection_options: ConnectionOptions | None = None,
+    ) -> None:
+        self.daemon_url = daemon_url
+        self._violation: TooLarge | None = None
+        self._connection = connection_options or ConnectionOptions()
+        self._token: Token | None = None
+        self._on_frame = on_frame
+        self._on_lost = on_lost
+        self._closing = False
+        self._client: Any = None
+        self._connections: Connections | None = None
+        self._gone = asyncio.Event()
+
+    async def connect(self, token: str | None, timeout: float) -> None:
+        """Connects and authenticates.
+
+        Args:
+            token: The access token.
+            timeout: Seconds for the whole handshake.
+
+        Raises:
+            HandshakeRefused: The daemon refused the connection.
+            DaemonUnreachable: There is no daemon, or it does not speak Socket.IO.
+            TooLarge: It sent more than is taken.
+            InsecureConnection: The token would go over plain HTTP to another machine.
+        """
+        await self.close(abruptly=True)
+        if token is not None:
+            self._connection.check_secrets_may_go_to(self.daemon_url)
+        self._token = token = Token(token) if token else None
+        self._violation, self._closing, self._gone = None, False, asyncio.Event()
+        websocket = websocket_options(self._connection, self.daemon_url)
+        self._connections = connections = Connections(self._connection, self._oversized)
+        client: Any = SocketClient(
+            token,
+            on_lost=self._gone.set,
+            on_unreadable=self._unreadable,
+            http_session=connections.http,
+            websocket_extra_options=websocket,
+            reconnection=False,
+            handle_sigint=False,
+            request_timeout=timeout,
+        )
+        client.on("*", self._pushed, namespace=EVENT_NAMESPACE)
+        client.on("disconnect", self._disconnected, namespace=EVENT_NAMESPACE)
+        self._client = client
+        connecting = client.connect(
+            self.daemon_url,
+            # A function, so that no variable on the way holds the token.
+            auth=self._auth,
+            transports=["websocket"],
+            namespaces=[EVENT_NAMESPACE],
+            wait_timeout=timeout,
+        )
+        said = f"no handshake within {timeout:g} s"
+        failure: Exception
+        try:
+            async with asyncio.timeout(timeout):
+                await self._unless_lost(connecting, "the handshake")
+            return
+        except DaemonUnreachable as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001 - the package lets out whatever it trips over
+            kind = UntrustedCertificate if is_distrust(error) else DaemonUnreachable
+            failure = self._unreachable(f"Socket.IO: {_said(error) or said}", kind)
+        except BaseException:
+            await self.close()
+            raise
+        if client.failed_namespaces:
+            failure = HandshakeRefused()
+        await self.close()
+        raise self.violation or failure
+
+    def _auth(self) -> dict[str, Any]:
+        return ConnectAuth(token=self._token).to_wire() if self._token else {}
+
+    def _unreachable(self, what: str, kind: type[DaemonUnreachable] = DaemonUnreachable) -> DaemonUnreachable:
+        return kind(self.daemon_url, without(what, self._token))
+
+    async def call(
+        self, command: Command[Request, Ack], request: Request, timeout: float
+    ) -> Ack | CommandError:
+        """Sends a command and waits for its acknowledgement.
+
+        Args:
+            command: Which command.
+            request: Its argument.
+            timeout: Seconds to wait for the acknowledgement.
+
+        Raises:
+            DaemonUnreachable: The connection is gone or no acknowledgement came.
+            ContractViolation: The acknowledgement is not what the contract says.
+        """
+        if self._client is None:
+            raise DaemonUnreachable(self.daemon_url, f"{command.name}: the connection is closed")
+        asking = self._client.call(
+            command.name, request.to_wire(), namespace=command.namespace, timeout=timeout
+        )
+        failure: DaemonUnreachable | ContractViolation
+        try:
+            return read_ack(command, await self._unless_lost(asking, command.name))
+        except SocketIOError as error:
+            said = str(error) or f"no acknowledgement within {timeout:g} s"
+            failure = self._unreachable(f"{command.name}: {said}")
+        except ContractViolation as error:
+            unfit = [without(one, self._token) for one in error.reasons]
+            failure = ContractViolation(f"the acknowledgement of {command.name!r}", unfit)
+        # Without the frames whose variables hold what came.
+        raise failure
+
+    async def _unless_lost(self, coroutine: Coroutine[Any, Any, object], what: str) -> object:
+        """The result of a coroutine that waits for the peer; one that is gone never answers."""
+        asking = asyncio.ensure_future(coroutine)
+        going = asyncio.ensure_future(self._gone.wait())
+        try:
+            await asyncio.wait({asking, going}, return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                raise DaemonUnreachable(self.daemon_url, f"{what}: the connection was lost")
+            return asking.result()
+        finally:
+            asking.cancel()
+            going.cancel()
+            await asyncio.wait({asking, going})
+            if not asking.cancelled():
+                # It may fail when it is cancelled; that is taken up here, lest the event loop complains.
+                asking.exception()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection stands."""
+        return self._client is not None and bool(self._client.connected)
+
+    @property
+    def violation(self) -> TooLarge | None:
+        """Why the last connection ended, if that was because too much came."""
+        return self._violation
+
+    async def close(self, *, abruptly: bool = False) -> None:
+        """Ends the connection. May be called again."""
+        self._closing = True
+        client, self._client = self._client, None
+        connections, self._connections = self._connections, None
+        try:
+            if abruptly and connections is not None:
+                # Everything that waits for the peer ends with its transport.
+                await connections.close()
+            if client is not None:
+                await client.disconnect()
+        finally:
+            # A peer that does not answer, or a handshake that was broken off, leaves these.
+            if connections is not None:
+                await connections.close()
+
+    def _pushed(self, name: str, *arguments: object) -> None:
+        # Builds may append arguments; the first is the event.
+        first = arguments[0] if arguments else None
+        if name == EVENT_PUSH:
+            self._on_frame(first)
+        else:
+            payload = cast("dict[str, Any]", first) if isinstance(first, dict) else {"data": first}
+            self._on_frame(EventEnvelope(type=name, payload=payload).to_wire())
+
+    def _unreadable(self, message: str | bytes) -> None:
+        """Takes up what is no packet, so that it is seen."""
+        self._on_frame(message if isinstance(message, str) else message.hex())
+
+    def _oversized(self, what: str) -> None:
+        self._violation = TooLarge("what came over the event socket", [what])
+
+    def _disconnected(self, *reason: object) -> None:
+        self._gone.set()
+        if not self._closing:
+            self._on_lost(" ".join(str(part) for part in reason) or "the connection was lost")
+
+
+def _said(error: Exception) -> str:
+    """What an exception says, and that of aiohttp which the package has left out."""
+    inner = error.__context__
+    while inner is not None and not isinstance(inner, aiohttp.ClientError | OSError | RedirectRefused):
+        inner = inner.__context__
+    return " ".join(str(one) for one in (error, inner) if one is not None and str(one))

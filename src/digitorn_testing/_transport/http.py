@@ -1,0 +1,307 @@
+"""HTTP over the network, within the caller's deadline however slowly the other side sends.
+
+httpx bounds each reading from a socket; a server that sends a byte now and then would never end. The streams
+here bound them all together by `_clock.until`.
+"""
+
+import math
+import socket
+import ssl
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, cast
+
+import httpcore
+import httpx
+
+from digitorn_testing._concurrency.deadlines import remaining
+
+_MOST_CONNECTIONS: Final = 100
+_MOST_IDLE: Final = 20
+_IDLE_SECONDS: Final = 5.0
+_PIECE: Final = 64 * 1024
+# A socket without any time does not wait at all.
+_LEAST_SECONDS: Final = 0.001
+
+_MAPPED: Final[tuple[tuple[type[Exception], type[httpx.RequestError]], ...]] = (
+    (httpcore.ConnectTimeout, httpx.ConnectTimeout),
+    (httpcore.ReadTimeout, httpx.ReadTimeout),
+    (httpcore.WriteTimeout, httpx.WriteTimeout),
+    (httpcore.PoolTimeout, httpx.PoolTimeout),
+    (httpcore.ConnectError, httpx.ConnectError),
+    (httpcore.ReadError, httpx.ReadError),
+    (httpcore.WriteError, httpx.WriteError),
+    (httpcore.RemoteProtocolError, httpx.RemoteProtocolError),
+    (httpcore.LocalProtocolError, httpx.LocalProtocolError),
+    (httpcore.UnsupportedProtocol, httpx.UnsupportedProtocol),
+    (httpcore.ConnectionNotAvailable, httpx.ConnectError),
+    (OSError, httpx.ReadError),
+)
+
+
+@contextmanager
+def _as_httpx() -> Generator[None]:
+    try:
+        yield
+    except Exception as error:
+        kind = next((ours for theirs, ours in _MAPPED if isinstance(error, theirs)), None)
+        if kind is None:
+            raise
+        raise kind(str(error)) from error
+
+
+def _within(timeout: float | None, late: type[Exception]) -> float | None:
+    """Seconds that one reading may take.
+
+    Raises:
+        Exception: There are none left; of the type that is given.
+    """
+    left = remaining(math.inf if timeout is None else timeout)
+    if left <= 0:
+        raise late("timed out")
+    return None if left == math.inf else left
+
+
+def _request(request: httpx.Request) -> httpcore.Request:
+    url = request.url
+    return httpcore.Request(
+        method=request.method,
+        url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+        headers=request.headers.raw,
+        content=request.stream,
+        extensions=request.extensions,
+    )
+
+
+# --- asynchronous
+
+
+class _AsyncStream(httpcore.AsyncNetworkStream):
+    def __init__(self, inner: httpcore.AsyncNetworkStream, network: "_AsyncNetwork") -> None:
+        self._inner = inner
+        self._network = network
+        network.opened.add(self)
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return await self._inner.read(max_bytes, _within(timeout, httpcore.ReadTimeout))
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._inner.write(buffer, _within(timeout, httpcore.WriteTimeout))
+
+    async def aclose(self) -> None:
+        self._network.opened.discard(self)
+        await self._inner.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        limit = _within(timeout, httpcore.ConnectTimeout)
+        encrypted = await self._inner.start_tls(ssl_context, server_hostname, limit)
+        # It takes this one along when it is closed.
+        self._network.opened.discard(self)
+        return _AsyncStream(encrypted, self._network)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class _AsyncNetwork(httpcore.AsyncNetworkBackend):
+    """Knows what is open: the pool forgets connections whose call is cancelled while it clears them away."""
+
+    def __init__(self) -> None:
+        self.opened: set[_AsyncStream] = set()
+        self._is_closed = False
+        # It is declared as one of two, of which one is for machines without anyio.
+        self._inner = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        limit = _within(timeout, httpcore.ConnectTimeout)
+        connected = await self._inner.connect_tcp(host, port, limit, local_address, socket_options)
+        stream = _AsyncStream(connected, self)
+        if self._is_closed:
+            await stream.aclose()
+            raise httpcore.ConnectError("the client was closed meanwhile")
+        return stream
+
+    async def sleep(self, seconds: float) -> None:
+        await self._inner.sleep(seconds)
+
+    async def aclose(self) -> None:
+        self._is_closed = True
+        while self.opened:
+            await self.opened.pop().aclose()
+
+
+class _AsyncBody(httpx.AsyncByteStream):
+    def __init__(self, inner: AsyncIterable[bytes]) -> None:
+        self._inner = inner
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _as_httpx():
+            async for part in self._inner:
+                yield part
+
+    async def aclose(self) -> None:
+        close: Any = getattr(self._inner, "aclose", None)
+        if close is not None:
+            with _as_httpx():
+                await close()
+
+
+async def _close_with_the_loop(
+    pool: httpcore.AsyncConnectionPool, network: _AsyncNetwork
+) -> AsyncGenerator[None]:
+    """Once begun, an event loop that ends runs it to its end, and so closes what nobody has closed."""
+    try:
+        yield
+    finally:
+        try:
+            await pool.aclose()
+        finally:
+            await network.aclose()
+
+
+class AsyncHttp(httpx.AsyncBaseTransport):
+    """Carries asynchronous REST calls.
+
+    Args:
+        tls: TLS settings; None where there is no TLS.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
+        self._network = _AsyncNetwork()
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=tls,
+            max_connections=_MOST_CONNECTIONS,
+            max_keepalive_connections=_MOST_IDLE,
+            keepalive_expiry=_IDLE_SECONDS,
+            network_backend=self._network,
+        )
+        self._closing: AsyncGenerator[None] | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Sends a request; its answer is read later."""
+        if self._closing is None:
+            self._closing = _close_with_the_loop(self._pool, self._network)
+            await anext(self._closing)
+        with _as_httpx():
+            answer = await self._pool.handle_async_request(_request(request))
+        assert isinstance(answer.stream, AsyncIterable)
+        return httpx.Response(
+            answer.status,
+            headers=answer.headers,
+            stream=_AsyncBody(answer.stream),
+            extensions=cast("dict[str, Any]", answer.extensions),
+        )
+
+    async def aclose(self) -> None:
+        """Closes the connections. The event loop does it at its end, if nobody did."""
+        if self._closing is not None:
+            await self._closing.aclose()
+
+
+# --- blocking
+
+
+class _Stream(httpcore.NetworkStream):
+    def __init__(self, inner: httpcore.NetworkStream) -> None:
+        self._inner = inner
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, _within(timeout, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        # Each partial write underneath may take the whole time again.
+        for start in range(0, len(buffer), _PIECE):
+            self._inner.write(buffer[start : start + _PIECE], _within(timeout, httpcore.WriteTimeout))
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        limit = _within(timeout, httpcore.ConnectTimeout)
+        return _Stream(self._inner.start_tls(ssl_context, server_hostname, limit))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class _Network(httpcore.SyncBackend):
+    def connect_tcp(
+        self, host: str, port: int, timeout: float | None = None, *args: Any, **options: Any
+    ) -> httpcore.NetworkStream:
+        limit = _within(timeout, httpcore.ConnectTimeout)
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from error
+        addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+        deadline = math.inf if limit is None else time.monotonic() + limit
+        for tried, address in enumerate(addresses):
+            # All of them together in time, and none uses up that of the others.
+            left = (deadline - time.monotonic()) / (len(addresses) - tried)
+            share = None if limit is None else max(_LEAST_SECONDS, left)
+            try:
+                return _Stream(super().connect_tcp(address, port, share, *args, **options))
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if address == addresses[-1]:
+                    raise
+        raise httpcore.ConnectError(f"{host} has no address")
+
+
+class _Body(httpx.SyncByteStream):
+    def __init__(self, inner: Iterable[bytes]) -> None:
+        self._inner = inner
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _as_httpx():
+            yield from self._inner
+
+    def close(self) -> None:
+        close: Any = getattr(self._inner, "close", None)
+        if close is not None:
+            with _as_httpx():
+                close()
+
+
+class Http(httpx.BaseTransport):
+    """Carries blocking REST calls.
+
+    Args:
+        tls: TLS settings; None where there is no TLS.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=tls,
+            max_connections=_MOST_CONNECTIONS,
+            max_keepalive_connections=_MOST_IDLE,
+            keepalive_expiry=_IDLE_SECONDS,
+            network_backend=_Network(),
+        )
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Sends a request; its answer is read later."""
+        with _as_httpx():
+            answer = self._pool.handle_request(_request(request))
+        assert isinstance(answer.stream, Iterable)
+        return httpx.Response(
+            answer.status,
+            headers=answer.headers,
+            stream=_Body(answer.stream),
+            extensions=cast("dict[str, Any]", answer.extensions),
+        )
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._pool.close()

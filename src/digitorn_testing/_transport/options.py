@@ -1,0 +1,122 @@
+"""Whom a client trusts, what it sends in clear, and how much it takes."""
+
+import ipaddress
+import os
+import ssl
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+from urllib.parse import urlsplit
+
+from digitorn_testing._errors import InsecureConnection
+
+_CA_FILE: Final = "DIGITORN_CA_FILE"
+_ALLOW_PLAIN_HTTP: Final = "DIGITORN_ALLOW_PLAIN_HTTP"
+_YES_OR_NO: Final = {"1": True, "true": True, "yes": True, "": False, "0": False, "false": False, "no": False}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionOptions:
+    """How a client connects: whom it trusts, what it sends in clear, how much it takes.
+
+    Attributes:
+        ca_file: PEM file with the certificates to trust instead of the system's; else `$DIGITORN_CA_FILE`.
+            Certificates are verified always.
+        allow_plain_http: Whether tokens and passwords may go over plain HTTP to another machine; else
+            `$DIGITORN_ALLOW_PLAIN_HTTP` (1 or 0), else not.
+        max_response_bytes: Largest body of a REST answer, when it is unpacked.
+        max_frame_bytes: Largest message that is taken from the event socket.
+        max_json_values: Most values in the JSON of one answer or event: a small text may hold millions, each
+            of which takes a hundred times its size in memory.
+        max_log_events: Most events that one reading of a session's log takes. A join on build A brings 50,000
+            at most (contract: events, section 3.1).
+
+    Raises:
+        ValueError: A limit is not positive.
+    """
+
+    ca_file: str | os.PathLike[str] | None = None
+    allow_plain_http: bool | None = None
+    max_response_bytes: int = 64 * 1024 * 1024
+    max_frame_bytes: int = 16 * 1024 * 1024
+    max_json_values: int = 2_000_000
+    max_log_events: int = 250_000
+
+    def __post_init__(self) -> None:
+        for name in ("max_response_bytes", "max_frame_bytes", "max_json_values", "max_log_events"):
+            limit: int = getattr(self, name)
+            if limit < 1:
+                raise ValueError(f"{name} must be 1 or more, not {limit}")
+
+    @property
+    def allows_plain_http(self) -> bool:
+        """Whether tokens may go over plain HTTP to another machine, by argument or environment.
+
+        Raises:
+            ValueError: The environment variable is neither yes nor no.
+        """
+        if self.allow_plain_http is not None:
+            return self.allow_plain_http
+        said = os.environ.get(_ALLOW_PLAIN_HTTP, "")
+        if (found := _YES_OR_NO.get(said.strip().lower())) is None:
+            raise ValueError(f"${_ALLOW_PLAIN_HTTP} must be 1 or 0, not {said!r}")
+        return found
+
+    def check_secrets_may_go_to(self, daemon_url: str) -> None:
+        """Refuses to send a token or a password in clear to another machine.
+
+        Args:
+            daemon_url: Base URL of the daemon.
+
+        Raises:
+            InsecureConnection: It would go over plain HTTP to a host that is not loopback.
+        """
+        if daemon_url.startswith("http://") and not _is_loopback(daemon_url) and not self.allows_plain_http:
+            raise InsecureConnection(daemon_url)
+
+    def tls(self, daemon_url: str) -> ssl.SSLContext | None:
+        """The TLS settings for a daemon; None where there is no TLS.
+
+        Args:
+            daemon_url: Base URL of the daemon.
+
+        Raises:
+            ValueError: The file of certificates cannot be read.
+        """
+        if not daemon_url.startswith("https://"):
+            return None
+        file = self.ca_file or os.environ.get(_CA_FILE) or None
+        return _tls_context(None if file is None else os.fspath(file))
+
+
+def _is_loopback(url: str) -> bool:
+    """Whether a host is this machine, by its name or address alone: nothing is looked up."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+@lru_cache(maxsize=8)
+def _tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """TLS settings, once for each file; loading the certificates takes longer than a call."""
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        said = error.strerror or type(error).__name__
+    raise ValueError(f"the certificates in {ca_file!r} cannot be read: {said}")
+
+
+def is_distrust(error: BaseException) -> bool:
+    """Whether an error comes from a certificate that is not trusted."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False

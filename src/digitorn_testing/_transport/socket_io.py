@@ -1,0 +1,206 @@
+"""python-socketio, made fit for a daemon that may be broken or hostile: bounds, and no token in its log."""
+
+# The packages have no types: what comes out of them is unknown here, and typed from here on.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, Final, NoReturn, cast
+
+import aiohttp
+import engineio
+import socketio
+from socketio.packet import Packet
+
+from digitorn_testing._secrets.credentials import Token, without
+from digitorn_testing._secrets.logs import QuietLogger
+
+from .bounds import OutOfBounds, check_depth, check_values
+from .options import ConnectionOptions
+
+_LOGGER: Final = "digitorn.testing.socketio"
+
+
+class RedirectRefused(Exception):
+    """The daemon wants the connection to go elsewhere."""
+
+
+class EngineClient(engineio.AsyncClient):  # type: ignore[misc] # the package has no types
+    """Handles messages in the reading task itself: a task for each would cost more than the event."""
+
+    async def disconnect(self, abort: bool = False, reason: object = None) -> None:
+        # The daemon takes leave in the reading task, which cannot wait for its own end.
+        await super().disconnect(abort=abort or asyncio.current_task() is self.read_loop_task, reason=reason)
+
+    async def _trigger_event(self, event: str, *args: object, **kwargs: object) -> object:
+        if event == "message":
+            kwargs["run_async"] = False
+        return await super()._trigger_event(event, *args, **kwargs)
+
+
+class SocketClient(socketio.AsyncClient):  # type: ignore[misc] # the package has no types
+    """A client that tells of everything that comes, also of what cannot be read.
+
+    Args:
+        token: The token, which is kept out of the log.
+        on_lost: Called when the connection ends, also in the middle of a handshake.
+        on_unreadable: Takes a message that is no packet of Socket.IO, or none that the contract has.
+        options: Further arguments of the package's client.
+    """
+
+    def __init__(
+        self,
+        token: Token | None,
+        *,
+        on_lost: Callable[[], None],
+        on_unreadable: Callable[[str | bytes], None],
+        **options: Any,
+    ) -> None:
+        # The package's arguments have types by their defaults alone, which is wrong for these.
+        logger: Any = QuietLogger(_LOGGER, partial(without, secret=token))
+        packets: Any = _BoundedPacket
+        self._binary_packet: object = None
+        super().__init__(logger=logger, engineio_logger=logger, serializer=packets, **options)
+        self._on_lost = on_lost
+        self._on_unreadable = on_unreadable
+
+    def _engineio_client_class(self) -> type[engineio.AsyncClient]:
+        return EngineClient
+
+    async def _handle_eio_message(self, data: str | bytes) -> None:
+        try:
+            if not isinstance(data, str):
+                raise ValueError("a binary message")
+            await super()._handle_eio_message(data)
+            if self._binary_packet is not None:
+                # It would be collected without an end; nothing of the contract is binary.
+                self._binary_packet = None
+                raise ValueError("a binary packet")
+        except Exception as error:  # noqa: BLE001 - whatever the package trips over, the message is not lost
+            self.logger.error("a message cannot be read: %s: %s", type(error).__name__, error)
+            self._on_unreadable(data)
+
+    async def _handle_eio_disconnect(self, reason: object) -> None:
+        # In the middle of a handshake the namespace's own event does not come.
+        await super()._handle_eio_disconnect(reason)
+        self._on_lost()
+
+
+class _BoundedWebSocket(aiohttp.ClientWebSocketResponse):
+    owner: "Connections"
+
+    async def receive(self, timeout: float | None = None) -> aiohttp.WSMessage:
+        message = await super().receive(timeout)
+        self.owner.check(message)
+        return message
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """What carries the connection, as long as it stands."""
+        connection = self._response.connection
+        return None if connection is None else connection.transport
+
+    def abort(self) -> None:
+        """Ends the connection without a goodbye; nothing is waited for."""
+        self._response.close()
+
+
+class Connections:
+    """The connections of one event socket: they keep no cookies, follow no redirects, and are bounded.
+
+    Args:
+        options: How much is taken.
+        on_oversize: Called with what is too large, when a connection ends by it.
+    """
+
+    def __init__(self, options: ConnectionOptions, on_oversize: Callable[[str], None]) -> None:
+        self._options = options
+        self._on_oversize = on_oversize
+        self._opened: list[_BoundedWebSocket] = []
+        self._transports: list[asyncio.Transport] = []
+        tracing = aiohttp.TraceConfig()
+        tracing.on_request_redirect.append(_refuse_redirect)
+        self.http = aiohttp.ClientSession(
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[tracing],
+            # What is called like a class may be one.
+            ws_response_class=cast("type[aiohttp.ClientWebSocketResponse]", self._open),
+        )
+
+    def _open(self, *arguments: Any, **options: Any) -> _BoundedWebSocket:
+        made = _BoundedWebSocket(*arguments, **options)
+        made.owner = self
+        self._opened.append(made)
+        if made.transport is not None:
+            self._transports.append(made.transport)
+        return made
+
+    def check(self, message: aiohttp.WSMessage) -> None:
+        """Refuses a message that is too large.
+
+        Raises:
+            OutOfBounds: It is.
+        """
+        try:
+            _check_message(message, self._options)
+        except OutOfBounds as error:
+            self._on_oversize(str(error))
+            raise
+
+    async def close(self) -> None:
+        """Ends what is still open."""
+        for one in self._opened:
+            if not one.closed:
+                one.abort()
+        await self.http.close()
+        for transport in self._transports:
+            # One of TLS waits for the peer's goodbye, longer than the event loop may run.
+            transport.abort()
+
+
+def _check_message(message: aiohttp.WSMessage, connection: ConnectionOptions) -> None:
+    broken: object = message.data
+    if isinstance(broken, aiohttp.WebSocketError) and broken.code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
+        raise OutOfBounds(f"more than {connection.max_frame_bytes} bytes (max_frame_bytes)")
+    if message.type is aiohttp.WSMsgType.TEXT:
+        check_values(str(message.data), connection.max_json_values)
+
+
+async def _refuse_redirect(
+    session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestRedirectParams
+) -> NoReturn:
+    # The token goes out right behind the handshake, to whoever took it.
+    params.response.close()
+    raise RedirectRefused("the daemon redirects; redirects are not followed, pass the URL that it leads to")
+
+
+def websocket_options(connection: ConnectionOptions, daemon_url: str) -> dict[str, Any]:
+    """Arguments for the package's WebSocket.
+
+    Args:
+        connection: How to connect.
+        daemon_url: Base URL of the daemon.
+    """
+    options: dict[str, Any] = {"max_msg_size": connection.max_frame_bytes + 1}
+    if (context := connection.tls(daemon_url)) is not None:
+        options["ssl"] = context
+    return options
+
+
+class _BoundedJson:
+    dumps = staticmethod(Packet.json.dumps)
+
+    @staticmethod
+    def loads(text: str, **options: Any) -> object:
+        try:
+            value: object = Packet.json.loads(text, **options)
+        except RecursionError:
+            raise OutOfBounds("nested too deeply") from None
+        check_depth(text, value)
+        return value
+
+
+class _BoundedPacket(Packet):  # type: ignore[misc] # the package has no types
+    json = _BoundedJson

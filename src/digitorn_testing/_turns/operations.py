@@ -1,0 +1,682 @@
+"""Operations: what the events of one `op_id` add up to, without any IO."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Protocol, TypeAlias, cast, get_args, overload
+
+from digitorn_testing._events.event import AnyEvent, InvalidPayload, LiveEvent, UnknownPayload, decode
+from digitorn_testing._generated.events import (
+    AgentEvent,
+    ApprovalRequest,
+    ApprovalResolved,
+    BgTaskUpdate,
+    EventPayload,
+    Hook,
+    InToken,
+    MemoryUpdate,
+    MessageCancelled,
+    MessageDone,
+    Notification,
+    OutToken,
+    QueueSnapshot,
+    Result,
+    StateSnapshot,
+    Status,
+    StreamDone,
+    ThinkingDelta,
+    ThinkingStarted,
+    Token,
+    ToolCall,
+    ToolCallStreaming,
+    ToolStart,
+    TurnHeartbeat,
+    TurnTerminal,
+)
+from digitorn_testing._generated.models import QueueState
+from digitorn_testing._generated.payloads import OpState, OpType
+
+from . import rules as protocol
+from .tracker import TurnTracker
+
+TERMINAL_STATES: Final[frozenset[OpState]] = frozenset({"completed", "failed", "cancelled", "timeout"})
+"""States that end an operation (contract: events, section 4.1)."""
+
+
+class HasTurn(Protocol):
+    """What names a turn: a `Turn`, an `AsyncTurn`, a `TurnResult`."""
+
+    @property
+    def correlation_id(self) -> str:
+        """The turn's identity on the wire."""
+        ...
+
+
+# --- transitions
+
+_Payloads: TypeAlias = tuple[type[EventPayload], ...]
+
+_LATE: Final[_Payloads] = (
+    InToken,
+    OutToken,
+    Result,
+    Status,
+    StreamDone,
+    ThinkingDelta,
+    ThinkingStarted,
+    Token,
+    ToolCallStreaming,
+    TurnHeartbeat,
+    # What cannot be read may be of this kind too.
+    InvalidPayload,
+    UnknownPayload,
+)
+"""What is sent in the background, so that it may come behind the end of its turn (contract: events,
+section 6.0)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """A change of state that the contract knows.
+
+    Attributes:
+        type: Type of the operation.
+        before: State that it leaves.
+        after: States that may follow.
+        section: Where the contract's events part says so.
+        by: Payload classes that alone may do it; none means any.
+        keeps: Whether the operation stays as it was: the event comes late, or repeats less than was said.
+    """
+
+    type: OpType
+    before: OpState
+    after: tuple[OpState, ...]
+    section: str
+    by: _Payloads = ()
+    keeps: bool = False
+
+
+TRANSITIONS: Final = (
+    # A queued message starts, is taken out of the queue, or fails before its turn begins.
+    Transition(type="turn", before="pending", after=("running",), section="6.4"),
+    Transition(type="turn", before="pending", after=("cancelled",), section="5.1, message_cancelled"),
+    Transition(type="turn", before="pending", after=("failed",), section="6.7"),
+    Transition(type="turn", before="pending", after=("waiting_approval",), section="5.6"),
+    Transition(type="turn", before="running", after=("completed", "failed", "cancelled"), section="6"),
+    Transition(type="turn", before="running", after=("waiting_approval",), section="5.6"),
+    Transition(
+        type="turn",
+        before="waiting_approval",
+        after=("running", "completed", "failed", "cancelled"),
+        section="5.6",
+    ),
+    # The end of a failed turn is told as completed, and a stale one may still be cut off.
+    Transition(type="turn", before="failed", after=("completed", "cancelled"), section="6.7", keeps=True),
+    # Tokens and counters are sent in the background, and come late.
+    Transition(
+        type="turn", before="completed", after=("running",), section="8, trap 3", by=_LATE, keeps=True
+    ),
+    Transition(type="turn", before="failed", after=("running",), section="8, trap 3", by=_LATE, keeps=True),
+    Transition(
+        type="turn", before="cancelled", after=("running",), section="8, trap 3", by=_LATE, keeps=True
+    ),
+    # The last event of a turn has the last word.
+    Transition(
+        type="turn",
+        before="completed",
+        after=("failed", "cancelled"),
+        section="5.1, turn_terminal",
+        by=(TurnTerminal,),
+    ),
+    Transition(
+        type="turn",
+        before="cancelled",
+        after=("completed",),
+        section="5.1, turn_terminal",
+        by=(TurnTerminal,),
+        keeps=True,
+    ),
+    Transition(type="tool", before="running", after=("completed", "failed"), section="5.3, tool_call"),
+    Transition(
+        type="tool", before="running", after=("cancelled",), section="5.3, bg_task_update", by=(BgTaskUpdate,)
+    ),
+    # The result of a background task is taken up after it has ended, under the task's id.
+    Transition(
+        type="tool", before="completed", after=("running",), section="5.8", by=(Notification,), keeps=True
+    ),
+    Transition(
+        type="tool", before="failed", after=("running",), section="5.8", by=(Notification,), keeps=True
+    ),
+    Transition(
+        type="tool", before="cancelled", after=("running",), section="5.8", by=(Notification,), keeps=True
+    ),
+    Transition(
+        type="agent",
+        before="running",
+        after=("completed", "failed", "timeout", "cancelled"),
+        section="5.4",
+    ),
+    # An abort reports a cancellation and then a result.
+    Transition(
+        type="agent", before="cancelled", after=("completed", "failed", "timeout"), section="5.4", keeps=True
+    ),
+    # An agent's life is told in the background, what is derived from its tool call is not.
+    Transition(type="agent", before="completed", after=("running",), section="6.0", keeps=True),
+    Transition(type="agent", before="failed", after=("running",), section="6.0", keeps=True),
+    Transition(type="agent", before="timeout", after=("running",), section="6.0", keeps=True),
+    Transition(type="agent", before="cancelled", after=("running",), section="6.0", keeps=True),
+    Transition(
+        type="approval",
+        before="waiting_approval",
+        after=("completed", "cancelled", "timeout"),
+        section="5.5",
+    ),
+    Transition(type="compact", before="running", after=("completed",), section="5.7"),
+    Transition(
+        type="system", before="running", after=("completed", "failed", "cancelled"), section="5.7, hook"
+    ),
+)
+"""Every change of state that the contract knows. The same state again is none; what is missing is forbidden:
+above all a way back to `pending`, and a way out of a terminal state."""
+
+_KNOWN: Final = {(one.type, one.before, after): one for one in reversed(TRANSITIONS) for after in one.after}
+
+_STATES: Final = {
+    type: {state for one in TRANSITIONS if one.type == type for state in (one.before, *one.after)}
+    for type in {one.type for one in TRANSITIONS}
+}
+"""The states that operations of a type have."""
+
+_TYPES: Final[tuple[OpType, ...]] = get_args(OpType.__value__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForbiddenTransition:
+    """A change of state that the contract does not know.
+
+    Attributes:
+        operation: The operation.
+        before: Its state; None if it had not begun.
+        after: The state that the event tells.
+        event: The event.
+    """
+
+    operation: "Operation"
+    before: OpState | None
+    after: OpState
+    event: AnyEvent
+
+    def __str__(self) -> str:
+        one = self.operation
+        if self.before is not None:
+            change = f"went from {self.before} to {self.after}"
+        elif self.after in TERMINAL_STATES:
+            change = f"went to {self.after} without a beginning"
+        else:
+            change = f"began as {self.after}"
+        return f"{one.type} {one.name!r} ({one.id}) {change} by {self.event.type} (seq {self.event.seq})"
+
+
+# --- operations
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Operation:
+    """Something that the daemon did, from its first event to its last: a turn, a tool call, an approval.
+
+    Attributes:
+        id: Id on the wire.
+        type: What kind of operation it is.
+        state: How far it is. A turn is `completed` only at its end, not at its `result`, and stays `failed`
+            though its end is told as completed (contract: events, section 8, trap 4).
+        name: Name of the tool, specialist or id of the agent, tool that an approval is for, `turn` for a
+            turn; else the wire name of its first event.
+        names: Every name that it goes by: as on the wire, without dots, and that behind a dispatcher.
+        started: When it began, on the daemon's clock; None when its events carry no time.
+        ended: When it came to its end; None while it has not.
+        turn: Correlation id of the turn that it belongs to; its own for a turn.
+        parent_id: Id of the enclosing operation; also of one whose events are not here.
+        events: Its events, in order.
+    """
+
+    id: str
+    type: OpType
+    state: OpState
+    name: str
+    names: tuple[str, ...]
+    started: datetime | None
+    ended: datetime | None
+    turn: str | None
+    parent_id: str | None
+    events: tuple[AnyEvent, ...] = field(repr=False)
+    _family: "_Family" = field(repr=False)
+
+    @property
+    def parent(self) -> "Operation | None":
+        """The enclosing operation: the one that the daemon names; else, for an approval, the call that waits
+        for it, and for others their turn. None when there is none here."""
+        return self._family.parent
+
+    @property
+    def children(self) -> "tuple[Operation, ...]":
+        """The operations that it encloses, in order of their start."""
+        return tuple(self._family.children)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not ended. A call that an abort cut off never does.
+
+        False for what no event ever closes: previews, widgets and the like are reported once, as running,
+        under an id of their own (contract: events, section 8, trap 5).
+        """
+        return self.state not in TERMINAL_STATES and not all(map(_never_closes, self.events))
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from its start to its end on the daemon's clock; None while it is open."""
+        if self.started is None or self.ended is None:
+            return None
+        return (self.ended - self.started).total_seconds()
+
+
+@dataclass(slots=True)
+class _Family:
+    """The relatives of an operation, which are known after all are folded."""
+
+    parent: Operation | None = None
+    children: list[Operation] = field(default_factory=list[Operation])
+
+
+class Operations(Sequence[Operation]):
+    """The operations of some events, in order of their start.
+
+    Attributes:
+        violations: Changes of state that the contract forbids, in order.
+    """
+
+    def __init__(
+        self, operations: Iterable[Operation], violations: Iterable[ForbiddenTransition] = ()
+    ) -> None:
+        self._operations = tuple(operations)
+        self.violations = tuple(violations)
+
+    @classmethod
+    def of(cls, events: Iterable[Mapping[str, Any]]) -> "Operations":
+        """Folds events.
+
+        Snapshots that are made for one socket, events without an operation, and ids that stand for the
+        session as a whole (`abort-…`, `queue-…`) are no operations (contract: events, sections 4.3 and 4.5).
+
+        Args:
+            events: Events in any order, such as an `EventLog`, or raw envelopes; copies count once.
+        """
+        return _Fold().run(
+            cast("AnyEvent", one) if isinstance(one, LiveEvent) else decode(dict(one)) for one in events
+        )
+
+    def find(
+        self,
+        *,
+        name: str | None = None,
+        type: OpType | None = None,
+        within: "str | HasTurn | Operation | None" = None,
+    ) -> "Operations":
+        """The operations that fit.
+
+        Args:
+            name: One of their names.
+            type: Their type.
+            within: The turn that they belong to, its operation or its correlation id; or another operation
+                that encloses them. It is itself one of them.
+
+        Raises:
+            ValueError: There is no such type.
+        """
+        if type is not None and type not in _TYPES:
+            raise ValueError(f"{type!r} is no type of operations; they are {', '.join(_TYPES)}")
+        return self._only(
+            one
+            for one in self._operations
+            if (name is None or name in one.names)
+            and (type is None or one.type == type)
+            and (within is None or _is_within(one, within))
+        )
+
+    def open(self) -> "Operations":
+        """The operations that have not ended."""
+        return self._only(one for one in self._operations if one.is_open)
+
+    def get(self, op_id: str) -> Operation | None:
+        """The operation of an id; None if there is none. Of several sessions that share the id, the first.
+
+        Args:
+            op_id: Id on the wire.
+        """
+        return next((one for one in self._operations if one.id == op_id), None)
+
+    def _only(self, chosen: Iterable[Operation]) -> "Operations":
+        kept = tuple(chosen)
+        return Operations(kept, (one for one in self.violations if one.operation in kept))
+
+    @overload
+    def __getitem__(self, index: int) -> Operation: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Operations": ...
+    def __getitem__(self, index: int | slice) -> "Operation | Operations":
+        if isinstance(index, slice):
+            return self._only(self._operations[index])
+        return self._operations[index]
+
+    def __len__(self) -> int:
+        return len(self._operations)
+
+    def __iter__(self) -> Iterator[Operation]:
+        return iter(self._operations)
+
+    def __repr__(self) -> str:
+        return f"Operations([{', '.join(f'{one.type} {one.name} {one.state}' for one in self)}])"
+
+
+# --- folding
+
+
+_VAGUE: Final[frozenset[OpType]] = frozenset({"message", "system"})
+"""Types under which events of a turn come too: those over the socket, and those published in the old form
+(contract: events, sections 3.3 and 4.5)."""
+
+
+_ENDS: Final = (ApprovalResolved, MessageCancelled, MessageDone, TurnTerminal)
+"""Ends of what has a beginning of its own; a tool call may come alone (contract: events, section 5.3)."""
+
+_FIRST: Final = 1
+"""Number of a session's first event (contract: events, section 4.2)."""
+
+
+class _Draft:
+    """An operation while its events come."""
+
+    def __init__(self, event: AnyEvent, op_id: str, turn: str | None) -> None:
+        self.id = op_id
+        self.type: OpType = event.op_type or "system"
+        self.session_id = event.session_id
+        self.events: list[AnyEvent] = []
+        self.turn = turn
+        self.parent_id: str | None = None
+        self.state: OpState = "running"
+        self.end: AnyEvent | None = None
+        self.forbidden: list[tuple[OpState | None, OpState, AnyEvent]] = []
+        # The last state that operations of the type have: what follows one that they have not is held to it.
+        self._legal: OpState | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        if self.type == "turn":
+            return ("turn",)
+        found = (name for event in self.events for name in _names(event.payload))
+        return tuple(dict.fromkeys(found)) or (self.events[0].type,)
+
+    def take(self, event: AnyEvent) -> None:
+        is_first = not self.events
+        self.events.append(event)
+        self.parent_id = self.parent_id or event.op_parent_id
+        if self.type in _VAGUE and event.op_type is not None:
+            self.type = event.op_type
+        state = _state_told(event, self.type)
+        if state == self.state and not is_first:
+            return
+        before = None if is_first else self.state
+        if self.type in _STATES and state not in _STATES[self.type]:
+            self.forbidden.append((before, state, event))
+            if self.state not in TERMINAL_STATES:
+                self._show(state, event)
+            return
+        if self._legal is None or state == self._legal:
+            self._enter(state, event)
+            return
+        known = _KNOWN.get((self.type, self._legal, state))
+        if known is None or (known.by and not isinstance(event.payload, known.by) and not self._may_go_on):
+            self.forbidden.append((before, state, event))
+            # Whatever the contract says: what has ended stays so, and nothing goes back into the queue.
+            if self.state in TERMINAL_STATES or state == "pending":
+                return
+        elif known.keeps:
+            self._note_end(event)
+            return
+        self._enter(state, event)
+
+    def note_start(self, event: AnyEvent) -> None:
+        """A call of this turn starts, which is what only a turn that runs can do."""
+        if self.has_ended:
+            self.forbidden.append((self.state, "running", event))
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it came to its end; a turn that is said to have failed may go on."""
+        is_over = self.type != "turn" or (self.end is not None and protocol.ends_a_turn(self.end))
+        return self.state in TERMINAL_STATES and is_over
+
+    @property
+    def _may_go_on(self) -> bool:
+        """Whether it is a turn that is given up as stale (contract: events, section 6.7)."""
+        return self.state == "failed" and not self.has_ended
+
+    def _enter(self, state: OpState, event: AnyEvent) -> None:
+        self._legal = state
+        self._show(state, event)
+
+    def _show(self, state: OpState, event: AnyEvent) -> None:
+        self.state = state
+        if state in TERMINAL_STATES and (self.end is None or self.type == "turn"):
+            self.end = event
+
+    def _note_end(self, event: AnyEvent) -> None:
+        if self.type == "turn" and protocol.ends_a_turn(event):
+            self.end = event
+
+
+class _Fold:
+    """Folds the events of any number of sessions."""
+
+    def __init__(self) -> None:
+        self._drafts: dict[tuple[str | None, str], _Draft] = {}
+        self._trackers: dict[str | None, TurnTracker] = {}
+        self._rows: dict[str, str] = {}
+        """Correlation ids by the ids of queue rows."""
+        self._whole: set[str | None] = set()
+        """Sessions that are here from their beginning."""
+
+    def run(self, events: Iterable[AnyEvent]) -> Operations:
+        ordered = _ordered(events)
+        self._whole = {event.session_id for event in ordered if event.seq == _FIRST and event.is_numbered}
+        for event in ordered:
+            self._take(event)
+        drafts = list(self._drafts.values())
+        families = [_Family() for _ in drafts]
+        made = [_made(draft, family) for draft, family in zip(drafts, families, strict=True)]
+        _relate(made, families, self._drafts)
+        forbidden = (
+            (event.seq, ForbiddenTransition(operation=operation, before=before, after=after, event=event))
+            for operation, draft in zip(made, drafts, strict=True)
+            for before, after, event in draft.forbidden
+        )
+        return Operations(made, (one for _, one in sorted(forbidden, key=lambda pair: pair[0])))
+
+    def _take(self, event: AnyEvent) -> None:
+        match event.payload:
+            case QueueSnapshot() as queue:
+                self._note_rows(queue)
+            case StateSnapshot(queue=queue):
+                self._note_rows(queue)
+            case _:
+                pass
+        turn = self._trackers.setdefault(event.session_id, TurnTracker(lambda _: None)).turn_of(event)
+        op_id = self._op_id(event)
+        if op_id is None:
+            return
+        draft = self._drafts.get((event.session_id, op_id))
+        is_first = draft is None
+        if draft is None:
+            draft = self._drafts[event.session_id, op_id] = _Draft(event, op_id, turn)
+            state = _state_told(event, draft.type)
+            if (
+                event.session_id in self._whole
+                and isinstance(event.payload, _ENDS)
+                and state in TERMINAL_STATES
+            ):
+                draft.forbidden.append((None, state, event))
+        if event.op_type == "turn":
+            draft.turn = op_id
+        draft.take(event)
+        if is_first and isinstance(event.payload, ToolStart) and turn is not None:
+            enclosing = self._drafts.get((event.session_id, turn))
+            if enclosing is not None:
+                enclosing.note_start(event)
+
+    def _note_rows(self, queue: QueueState) -> None:
+        self._rows.update({entry.id: entry.correlation_id for entry in queue.entries})
+
+    def _op_id(self, event: AnyEvent) -> str | None:
+        """The operation that an event reports on; None when it is none."""
+        if event.op_id is None or event.op_type is None or protocol.is_snapshot(event):
+            return None
+        match event.payload:
+            case MessageCancelled(entry_id=entry_id) if entry_id is not None:
+                # It names the row of the queue, not the turn (contract: events, section 8, trap 8).
+                return self._rows.get(entry_id)
+            case _:
+                pass
+        if (
+            event.op_type in ("turn", "system")
+            and event.session_id is not None
+            and event.op_id.endswith(f"-{event.session_id}")
+        ):
+            return None
+        return event.op_id
+
+
+def _is_within(one: Operation, what: "str | HasTurn | Operation") -> bool:
+    if isinstance(what, str):
+        return one.turn == what
+    if not isinstance(what, Operation):
+        return one.turn == what.correlation_id
+    if what.type == "turn":
+        return (one.events[0].session_id, one.turn) == (what.events[0].session_id, what.id)
+    return one is what or (one.parent is not None and _is_within(one.parent, what))
+
+
+def _ordered(events: Iterable[AnyEvent]) -> list[AnyEvent]:
+    """The events once each, by their numbers; one without a number stays behind what came before it."""
+    seen: set[tuple[str | None, str | int]] = set()
+    place = 0
+    keyed: list[tuple[int, AnyEvent]] = []
+    for event in events:
+        keys: set[tuple[str | None, str | int]] = set()
+        if event.event_id is not None:
+            keys.add((event.session_id, event.event_id))
+        if event.is_numbered:
+            keys.add((event.session_id, event.seq))
+            place = event.seq
+        if not keys & seen:
+            keyed.append((place, event))
+        seen |= keys
+    return [event for _, event in sorted(keyed, key=lambda pair: pair[0])]
+
+
+def _state_told(event: AnyEvent, type: OpType) -> OpState:
+    """The state that an event tells of its operation, which for a turn is not always the one it carries."""
+    told = event.op_state or "running"
+    if type != "turn":
+        return told
+    match event.payload:
+        case TurnTerminal(status="interrupted"):
+            return "cancelled"
+        case TurnTerminal(status="completed" | "failed" | "cancelled" as status):
+            return status
+        case Result(error=error) if error:
+            return "failed"
+        case _:
+            # What else says completed is not the end (contract: events, section 8, trap 4).
+            return "running" if told == "completed" and not protocol.ends_a_turn(event) else told
+
+
+def _never_closes(event: AnyEvent) -> bool:
+    """Whether no event ever closes what this one reports (contract: events, section 8, trap 5)."""
+    match event.payload:
+        case AgentEvent(agent_id=agent_id):
+            return agent_id is None
+        case Notification():
+            return True
+        case _:
+            return event.op_type == "system" and event.op_state == "running"
+
+
+def _names(payload: EventPayload) -> tuple[str, ...]:
+    match payload:
+        case ToolStart(name=name, params=params) | ToolCall(name=name, params=params):
+            return protocol.tool_names(name, params)
+        case ApprovalRequest() | ApprovalResolved():
+            return protocol.tool_names(payload.tool_name, payload.tool_params)
+        case AgentEvent(specialist=specialist, agent_id=agent_id):
+            return tuple(one for one in (specialist, agent_id) if one)
+        case BgTaskUpdate(tool_name=name) | Notification(tool_name=name):
+            return () if name is None else (name,)
+        case MemoryUpdate(action=action):
+            return (action,)
+        case Hook(hook_id=hook_id):
+            return (hook_id,)
+        case _:
+            return ()
+
+
+def _made(draft: _Draft, family: _Family) -> Operation:
+    moments = [moment for event in draft.events if (moment := event.emitted_at) is not None]
+    names = draft.names
+    has_ended = draft.state in TERMINAL_STATES and draft.end is not None
+    return Operation(
+        id=draft.id,
+        type=draft.type,
+        state=draft.state,
+        name=names[0],
+        names=names,
+        started=moments[0] if moments else None,
+        ended=draft.end.emitted_at if has_ended and draft.end is not None else None,
+        turn=draft.turn,
+        parent_id=draft.parent_id,
+        events=tuple(draft.events),
+        _family=family,
+    )
+
+
+def _relate(
+    operations: Sequence[Operation],
+    families: Sequence[_Family],
+    keys: Iterable[tuple[str | None, str]],
+) -> None:
+    places = {key: place for place, key in enumerate(keys)}
+    for (session_id, _), one, family in zip(places, operations, families, strict=True):
+        found: int | None = None
+        if one.parent_id is not None:
+            found = places.get((session_id, one.parent_id))
+        elif one.type == "approval":
+            found = _waiting_call(one, operations)
+        if found is None and one.parent_id is None and one.turn is not None:
+            found = places.get((session_id, one.turn))
+        if found is not None and operations[found] is not one:
+            family.parent = operations[found]
+            families[found].children.append(one)
+
+
+def _waiting_call(approval: Operation, operations: Sequence[Operation]) -> int | None:
+    """The place of the call that an approval was asked for: it has begun and not ended
+    (contract: events, section 6.3)."""
+    asked = approval.events[0]
+    for place, one in enumerate(operations):
+        first = one.events[0]
+        if (
+            one.type == "tool"
+            and (first.session_id, first.seq < asked.seq) == (asked.session_id, True)
+            and set(one.names) & set(approval.names)
+            and not any(event.seq < asked.seq for event in one.events if event.op_state in TERMINAL_STATES)
+        ):
+            return place
+    return None

@@ -1,0 +1,348 @@
+"""Assertions over events. Each takes payload classes or wire names, and answers a `Check`.
+
+ok, detail = assertions.event_order(events, [UserMessage, ToolCall, MessageDone])
+assert assertions.no_errors(events)
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ._events.event import LiveEvent, decode
+from ._events.selector import Selector, name_of
+from ._events.timeline import render, summary
+from ._generated.events import (
+    CredentialAuthRequired,
+    CredentialRequired,
+    Error,
+    EventPayload,
+    EventType,
+    MessageCancelled,
+    MessageDone,
+    MessageQueued,
+    MessageStarted,
+    ModuleError,
+    Result,
+    Token,
+    ToolCall,
+    TurnTerminal,
+    UserMessage,
+)
+from ._turns.rules import tool_names
+
+__all__ = [
+    "Check",
+    "contains_text",
+    "correlation_thread",
+    "event_count",
+    "event_order",
+    "no_errors",
+    "no_event",
+    "report",
+    "seq_unique",
+    "sort_by_seq",
+    "tool_called",
+]
+
+Events = Iterable[Mapping[str, Any]]
+"""Events of a stream, or raw envelopes."""
+
+_SHOWN = 12
+
+
+class Check(NamedTuple):
+    """The answer of an assertion. True if it holds; unpacks as `ok, detail`.
+
+    Attributes:
+        ok: Whether it holds.
+        detail: What was expected, what was seen, and where they part.
+    """
+
+    ok: bool
+    detail: str
+
+    # A plain tuple of two would always be true.
+    def __bool__(self) -> bool:
+        return self.ok
+
+
+def sort_by_seq(events: Events) -> list[LiveEvent[EventPayload]]:
+    """The events in `seq` order; one without a number stays behind the event it followed.
+
+    Args:
+        events: Events in any order.
+    """
+    place = 0
+    keyed: list[tuple[int, int, LiveEvent[EventPayload]]] = []
+    for index, event in enumerate(_typed(events)):
+        place = event.seq if event.is_numbered else place
+        keyed.append((place, index, event))
+    return [event for _, _, event in sorted(keyed, key=lambda entry: entry[:2])]
+
+
+def event_order(
+    events: Events, types: Sequence[type[EventPayload] | EventType], strict_contiguous: bool = False
+) -> Check:
+    """Whether events of these types come in this order.
+
+    Args:
+        events: The events, in order.
+        types: Payload classes or wire names, in the expected order.
+        strict_contiguous: Nothing else may stand between the first and the last.
+
+    Raises:
+        ValueError: A name is no event type of the contract.
+        TypeError: `types` is no list of types.
+    """
+    if isinstance(types, str):
+        raise TypeError(f"event_order takes a list of types, got the text {types!r}")
+    listed = _typed(events)
+    wanted = [Selector((one,)) for one in types]
+    expected = " → ".join(name_of(one) for one in types)
+    if strict_contiguous:
+        return _contiguous(listed, wanted, expected)
+    position = 0
+    for number, selector in enumerate(wanted):
+        found = next((i for i in range(position, len(listed)) if selector.matches(listed[i])), None)
+        if found is None:
+            after = f" after {wanted[number - 1].label} at {_place(listed[position - 1])}" if number else ""
+            earlier = next((event for event in listed[:position] if selector.matches(event)), None)
+            hint = f"; one came before, at {_place(earlier)}" if earlier is not None else ""
+            return Check(
+                False,
+                f"expected {expected}; no {selector.label}{after}{hint}; {_seen(listed)}",
+            )
+        position = found + 1
+    return Check(True, f"{expected}, as expected")
+
+
+def _contiguous(listed: list[LiveEvent[EventPayload]], wanted: Sequence[Selector], expected: str) -> Check:
+    best, parts = 0, ""
+    for start in range(len(listed)):
+        length = 0
+        for selector, event in zip(wanted, listed[start:], strict=False):
+            if not selector.matches(event):
+                break
+            length += 1
+        if length == len(wanted):
+            return Check(True, f"{expected} without a gap from {_place(listed[start])} on")
+        if length > best:
+            best = length
+            follower = listed[start + length] if start + length < len(listed) else None
+            parts = f"; from {_place(listed[start])} on {length} fit, then came " + (
+                f"{follower.type} at {_place(follower)}" if follower is not None else "nothing"
+            )
+    return Check(not wanted, f"expected {expected} without a gap{parts}; {_seen(listed)}")
+
+
+def event_count(
+    events: Events,
+    type: "type[EventPayload] | EventType",
+    expected: int | None = None,
+    *,
+    at_least: int | None = None,
+    at_most: int | None = None,
+) -> Check:
+    """Whether so many events of a type are there.
+
+    Args:
+        events: The events.
+        type: Payload class or wire name.
+        expected: Exactly so many.
+        at_least: No fewer.
+        at_most: No more.
+
+    Raises:
+        ValueError: No number is given.
+    """
+    if expected is None and at_least is None and at_most is None:
+        raise ValueError("event_count needs expected, at_least or at_most")
+    listed = _typed(events)
+    selector = Selector((type,))
+    found = sum(1 for event in listed if selector.matches(event))
+    bounds = (
+        (expected, found == expected, "exactly"),
+        (at_least, at_least is None or found >= at_least, "at least"),
+        (at_most, at_most is None or found <= at_most, "at most"),
+    )
+    wanted = " and ".join(f"{word} {bound}" for bound, _, word in bounds if bound is not None)
+    ok = all(holds for bound, holds, _ in bounds if bound is not None)
+    detail = f"expected {wanted} {selector.label}, saw {found}"
+    return Check(ok, detail if ok else f"{detail}; {_seen(listed)}")
+
+
+def no_event(events: Events, *types: "type[EventPayload] | EventType") -> Check:
+    """Whether no event of these types is there.
+
+    Args:
+        events: The events.
+        types: Payload classes or wire names; at least one.
+
+    Raises:
+        ValueError: No type is given.
+    """
+    if not types:
+        raise ValueError("no_event needs at least one type")
+    selector = Selector(types)
+    found = [event for event in _typed(events) if selector.matches(event)]
+    if not found:
+        return Check(True, f"no {selector.label}, as expected")
+    shown = "; ".join(f"{_place(event)}: {event.type} {summary(event.payload)}" for event in found[:_SHOWN])
+    return Check(False, f"expected no {selector.label}, saw {len(found)}: {shown}")
+
+
+def contains_text(events: Events, text: str, *, correlation_id: str | None = None) -> Check:
+    """Whether the streamed text, its tokens joined, contains a text.
+
+    Args:
+        events: The events, in order.
+        text: What to look for.
+        correlation_id: Only this turn's tokens.
+    """
+    streamed = "".join(
+        event.payload.delta
+        for event in _typed(events)
+        if isinstance(event.payload, Token) and correlation_id in (None, event.correlation_id)
+    )
+    ok = text in streamed
+    shown = streamed if len(streamed) <= 500 else f"{streamed[:250]} … {streamed[-250:]}"
+    return Check(ok, f"expected streamed text with {text!r}, " + ("found it" if ok else f"saw {shown!r}"))
+
+
+def tool_called(
+    events: Events,
+    name: str,
+    *,
+    params: Mapping[str, object] | None = None,
+    success: bool | None = None,
+    times: int | None = None,
+) -> Check:
+    """Whether a tool was called and its call ended.
+
+    Args:
+        events: The events.
+        name: The tool's name, short (`bash`) or dotted (`shell.bash`) as the event has it; a call through a
+            dispatching tool counts under the name it passes on.
+        params: Parameters that the call must have, among others.
+        success: Whether the call must have succeeded.
+        times: How many such calls there must be; at least one when left out.
+    """
+    listed = _typed(events)
+    calls = [event.payload for event in listed if isinstance(event.payload, ToolCall)]
+    named = [call for call in calls if name in tool_names(call.name, call.params)]
+    fitting = [
+        call
+        for call in named
+        if (success is None or call.success is success)
+        and all(key in call.params and call.params[key] == value for key, value in (params or {}).items())
+    ]
+    wanted = name + (f" with {dict(params)}" if params else "")
+    wanted += {True: ", successful", False: ", failed", None: ""}[success]
+    ok = len(fitting) == times if times is not None else bool(fitting)
+    often = f"{times} calls of" if times is not None else "a call of"
+    if ok:
+        return Check(True, f"{often} {wanted}, as expected")
+    seen = "; ".join(summary(call) for call in (named or calls)[:_SHOWN]) or "no tool call"
+    return Check(False, f"expected {often} {wanted}, saw {len(fitting)}; tool calls: {seen}")
+
+
+def no_errors(events: Events) -> Check:
+    """Whether nothing reports an error: neither an error or missing credential, nor a result with an error.
+
+    Args:
+        events: The events.
+    """
+    found: list[str] = []
+    for event in _typed(events):
+        match event.payload:
+            case Error() | ModuleError() | CredentialRequired() | CredentialAuthRequired():
+                found.append(f"{_place(event)}: {event.type} {summary(event.payload)}")
+            case Result(error=error) if error:
+                found.append(f"{_place(event)}: {event.type} {error}")
+            case _:
+                pass
+    return Check(
+        not found, "no errors" if not found else f"expected no errors, saw {'; '.join(found[:_SHOWN])}"
+    )
+
+
+def seq_unique(events: Events) -> Check:
+    """Whether no two events of a session share a `seq`.
+
+    Args:
+        events: The events.
+    """
+    seen: dict[tuple[str | None, int], LiveEvent[EventPayload]] = {}
+    twice: list[str] = []
+    for event in _typed(events):
+        if not event.is_numbered:
+            continue
+        other = seen.setdefault((event.session_id, event.seq), event)
+        if other is not event:
+            twice.append(f"seq {event.seq}: {other.type} and {event.type}")
+    return Check(
+        not twice,
+        "every seq once" if not twice else f"expected every seq once, saw {'; '.join(twice[:_SHOWN])}",
+    )
+
+
+def correlation_thread(events: Events, correlation_id: str | None = None) -> Check:
+    """Whether one turn is there from its message to its end, under one correlation id.
+
+    Args:
+        events: The events, in order.
+        correlation_id: The turn; when left out there must be exactly one.
+    """
+    listed = _typed(events)
+    threads = dict.fromkeys(
+        event.correlation_id
+        for event in listed
+        if event.correlation_id is not None and isinstance(event.payload, UserMessage | MessageStarted)
+    )
+    if correlation_id is None:
+        if len(threads) != 1:
+            return Check(False, f"expected one turn, saw {len(threads)}: {', '.join(threads) or 'none'}")
+        correlation_id = next(iter(threads))
+    thread = [event for event in listed if event.correlation_id == correlation_id]
+    if not thread:
+        return Check(False, f"expected turn {correlation_id}, saw {', '.join(threads) or 'none'}")
+    starts = (UserMessage, MessageQueued, MessageStarted)
+    if not isinstance(thread[0].payload, starts):
+        return Check(False, f"turn {correlation_id} begins with {thread[0].type} at {_place(thread[0])}")
+    ends = [e for e in thread if isinstance(e.payload, MessageDone | MessageCancelled | TurnTerminal)]
+    if not ends:
+        return Check(
+            False, f"turn {correlation_id} has no end; its last is {thread[-1].type} at {_place(thread[-1])}"
+        )
+    return Check(
+        True, f"turn {correlation_id}: {len(thread)} events from {thread[0].type} to {ends[-1].type}"
+    )
+
+
+def report(events: Events) -> str:
+    """The events as a timeline, a line each.
+
+    Args:
+        events: The events, in the order to show them in.
+    """
+    return render(_typed(events))
+
+
+def _typed(events: Events) -> list[LiveEvent[EventPayload]]:
+    return [event if isinstance(event, LiveEvent) else decode(dict(event)) for event in events]
+
+
+def _place(event: LiveEvent[EventPayload]) -> str:
+    return f"seq {event.seq}"
+
+
+def _seen(listed: Sequence[LiveEvent[EventPayload]]) -> str:
+    if not listed:
+        return "there were no events"
+    types: list[str] = []
+    for event in listed:
+        if types and types[-1].partition(" ×")[0] == event.type:
+            types[-1] = f"{event.type} ×{int(types[-1].partition(' ×')[2] or 1) + 1}"
+        else:
+            types.append(event.type)
+    shown = types if len(types) <= 2 * _SHOWN else [*types[:_SHOWN], "…", *types[-_SHOWN:]]
+    return "saw " + ", ".join(shown)

@@ -1,0 +1,247 @@
+"""Sessions from their turns."""
+
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Self
+
+from digitorn_testing._events.envelope import APP, BEGINNING, SESSION, USER, Frame, check_start, frame
+from digitorn_testing._events.event import AnyEvent
+from digitorn_testing._generated.events import LIFTED
+from digitorn_testing._generated.models import (
+    HistoryEvent,
+    HistoryMessage,
+    HistoryToolCall,
+    PendingApproval,
+    QueueEntry,
+    SessionHistory,
+    TokenTriple,
+)
+from digitorn_testing._log.log import EventLog
+
+from ._play import TurnRun, Writer
+from ._script import Text, Thinking, Tool
+from ._turn import STEP, TurnBuilder
+
+_LONGEST_PREVIEW = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionBuilder:
+    """Builds a session from its turns, with one count of numbers and one clock.
+
+    Attributes:
+        app_id: App that the session belongs to.
+        session_id: The session.
+        user_id: Owner of the session.
+        title: Its title.
+        start_seq: Number of its first event, 1 or more.
+        starts_at: When that was emitted.
+        step: Time from each event to the next.
+        turns: Its turns; `turn` adds to them.
+    """
+
+    app_id: str = APP
+    session_id: str = SESSION
+    user_id: str = USER
+    title: str = ""
+    start_seq: int = 1
+    starts_at: datetime = BEGINNING
+    step: timedelta = STEP
+    turns: tuple[TurnBuilder, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        check_start(self.start_seq)
+
+    def turn(self, turn: TurnBuilder) -> Self:
+        """Another builder with one more turn.
+
+        The turn takes the ids, the numbers and the clock of the session. Its correlation id stays unless an
+        earlier turn has it. A turn that is `queued` is announced while the one before it runs; behind one
+        that never ends it stays in the queue.
+
+        Args:
+            turn: The turn.
+
+        Raises:
+            ValueError: A turn before it still runs, and this one does not wait for it.
+        """
+        is_busy = any(one.script.ending == "unfinished" for one in self.turns)
+        if is_busy and turn.script.position is None:
+            raise ValueError("a turn before it still runs: let this one be `queued`")
+        taken = {one.correlation_id for one in self.turns}
+        free = (f"fp-{number:012x}" for number in itertools.count(len(self.turns) + 1))
+        wanted = itertools.chain((turn.correlation_id,), free)
+        placed = replace(
+            turn,
+            app_id=self.app_id,
+            session_id=self.session_id,
+            user_id=self.user_id,
+            correlation_id=next(one for one in wanted if one not in taken),
+        )
+        return replace(self, turns=(*self.turns, placed))
+
+    def events(self) -> list[AnyEvent]:
+        """The events of the session, in order."""
+        return self._played().writer.events
+
+    def frames(self) -> list[Frame]:
+        """The events of the session as they go over the wire."""
+        return [frame(one) for one in self.events()]
+
+    def log(self) -> EventLog:
+        """An event log that holds the session."""
+        log = EventLog(session_id=self.session_id)
+        for one in self.frames():
+            log.feed(one)
+        return log
+
+    def pending_approvals(self) -> list[PendingApproval]:
+        """The approvals that are open at the end."""
+        return [run.pending for run in self._played().begun if run.pending is not None]
+
+    def history(self) -> SessionHistory:
+        """What the daemon answers when the session is read (contract: rest, get_session_history)."""
+        played = self._played()
+        messages = [message for run in played.begun for message in _messages(run)]
+        rows = [_row(place, one) for place, one in enumerate(played.writer.events, 1)]
+        last = played.begun[-1] if played.begun else None
+        failures = [run.script.failure for run in played.begun if run.script.failure is not None]
+        preview = messages[-1].content if messages else ""
+        tokens_in, tokens_out = played.writer.tokens_in, played.writer.tokens_out
+        return SessionHistory(
+            session_id=self.session_id,
+            app_id=self.app_id,
+            user_id=self.user_id,
+            title=self.title,
+            message_count=len(messages),
+            turn_count=len(played.begun),
+            created_at=self.starts_at.timestamp(),
+            last_active=(played.writer.moment - self.step).timestamp(),
+            workspace="",
+            interrupted=last is not None and last.script.ending == "aborted",
+            last_message_preview=preview[:_LONGEST_PREVIEW] if isinstance(preview, str) else "",
+            last_message_role=messages[-1].role if messages else "",
+            tokens=TokenTriple(prompt=tokens_in, completion=tokens_out, total=tokens_in + tokens_out),
+            cost_usd=0.0,
+            last_error=failures[-1].message if failures else None,
+            messages=messages,
+            events=rows,
+            event_count=len(rows),
+            events_total=len(rows),
+            events_next_seq=rows[-1].seq if rows else 0,
+            events_has_more=False,
+            events_prev_seq=rows[0].seq if rows else 1,
+            events_has_more_back=False,
+            turn_active=last is not None and last.script.ending == "unfinished",
+            pending_queue=[self._entry(run) for run in played.waiting],
+            memory_snapshot=None,
+        )
+
+    def _played(self) -> "_Played":
+        writer = Writer(self.start_seq, self.starts_at, self.step)
+        runs = [TurnRun(one.script, one.place, writer, number) for number, one in enumerate(self.turns, 1)]
+        played = _Played(writer)
+        if runs and runs[0].is_queued:
+            runs[0].announce(1)
+        for run, following in itertools.zip_longest(runs, runs[1:]):
+            is_busy = bool(played.begun) and played.begun[-1].script.ending == "unfinished"
+            if is_busy:
+                played.waiting.append(run)
+            else:
+                played.begun.append(run)
+                run.play()
+            if following is not None and following.is_queued:
+                following.announce(len(played.waiting) + 1)
+            if not is_busy:
+                run.end()
+        return played
+
+    def _entry(self, run: TurnRun) -> QueueEntry:
+        return QueueEntry(
+            id=f"row-{run.place.correlation_id}",
+            app_id=self.app_id,
+            session_id=self.session_id,
+            position=run.script.position or 1,
+            message=run.script.message,
+            status="queued",
+            correlation_id=run.place.correlation_id,
+            enqueued_at=self.starts_at.timestamp(),
+            started_at=None,
+            finished_at=None,
+            error_code="",
+        )
+
+
+@dataclass(slots=True)
+class _Played:
+    """The turns of a session after their events were written."""
+
+    writer: Writer
+    begun: list[TurnRun] = field(default_factory=list[TurnRun])
+    waiting: list[TurnRun] = field(default_factory=list[TurnRun])
+
+
+def _messages(run: TurnRun) -> Iterator[HistoryMessage]:
+    """What was said in a turn; a text that was cut off is not kept."""
+    yield HistoryMessage(role="user", content=run.script.message)
+    thought, said = "", ""
+    for place, step in enumerate(run.script.steps):
+        match step:
+            case Thinking(text=text):
+                thought += text
+            case Text():
+                said += step.text
+                if step.is_commentary and not run.is_call(place + 1):
+                    yield _assistant(said, thought)
+                    thought, said = "", ""
+            case Tool():
+                yield _assistant(said, thought, _shown(step, run.call_ids[place], run.script.open_call))
+                thought, said = "", ""
+            case _:
+                pass
+    if run.script.ending == "completed":
+        yield _assistant(said, thought)
+
+
+def _assistant(text: str, thinking: str, call: HistoryToolCall | None = None) -> HistoryMessage:
+    message = HistoryMessage(role="assistant", content=text)
+    if call is not None:
+        # The contract sends the same list under two names.
+        message = message.model_copy(update={"tool_calls": [call], "tool_calls_1": [call]})
+    return message.model_copy(update={"thinking": thinking}) if thinking else message
+
+
+def _shown(tool: Tool, call_id: str, open_call: Tool | None) -> HistoryToolCall:
+    said = tool.failure or ("" if tool.result is None else json.dumps(dict(tool.result)))
+    return HistoryToolCall(
+        id=call_id,
+        name=tool.name,
+        label=tool.name,
+        detail="",
+        params=dict(tool.params),
+        result=None if tool is open_call else said,
+        status="done",
+    )
+
+
+def _row(place: int, event: AnyEvent) -> HistoryEvent:
+    """A row of the durable log, in which the payload repeats the ids (contract: events, section 4.3)."""
+    repeated = {inner: event.raw.get(outer) for inner, outer in LIFTED if inner == outer}
+    return HistoryEvent(
+        id=place,
+        type=event.type,
+        kind=event.kind or "session",
+        seq=event.seq,
+        payload={**event.payload.to_wire(), **{k: v for k, v in repeated.items() if v is not None}},
+        ts=(event.ts or "").replace("Z", "+00:00"),
+        session_id=event.session_id,
+        user_id=event.user_id,
+        correlation_id=event.correlation_id or "",
+        event_id=event.event_id or "",
+        op_id=event.op_id or "",
+        op_type=event.op_type or "",
+        op_state=event.op_state or "",
+    )

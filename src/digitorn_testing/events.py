@@ -1,0 +1,20 @@
+"""Payload classes, one an event type, and what carries them."""
+
+from ._events.event import InvalidPayload as InvalidPayload
+from ._events.event import LiveEvent as LiveEvent
+from ._events.event import UnknownPayload as UnknownPayload
+from ._generated import events as _events
+from ._generated.events import *  # noqa: F403 - the generated module says what it exports
+from ._log.log import EventLog as EventLog
+from ._stream import AsyncLiveEventStream as AsyncLiveEventStream
+from ._stream import LiveEventStream as LiveEventStream
+
+__all__ = [
+    "AsyncLiveEventStream",
+    "EventLog",
+    "InvalidPayload",
+    "LiveEvent",
+    "LiveEventStream",
+    "UnknownPayload",
+]
+__all__ += _events.__all__

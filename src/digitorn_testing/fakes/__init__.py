@@ -1,0 +1,48 @@
+"""The embedded daemon and its scripted model: a small working daemon for tests, on a free loopback port.
+
+The model also comes as a server of its own, for daemons that ask their provider over HTTP.
+
+Needs the extra `digitorn-testing[daemon]`.
+"""
+
+from digitorn_testing._apps.language import ModelSettings
+from digitorn_testing._apps.tools import ToolDefinition
+
+from ._daemon import DEFAULT_USER, FakeDaemon
+from ._faults.faults import CallFaults, EventFaults, Fault, Faults
+from ._model.failures import FailureCode
+from ._model.model import FakeModel, ModelMessage, ModelRequest, ModelRule, ModelToolCall, ScriptMismatch
+from ._model.script import ScriptedToolCall, Usage
+from ._provider.openai_wire import ChatCompletionRequest
+from ._provider.server import FakeModelServer, ModelServerNotStarted
+from ._store.sessions import Session, SessionRepository
+from ._store.users import NameTaken, User
+from ._wire.server import DaemonNotStarted
+
+__all__ = [
+    "DEFAULT_USER",
+    "CallFaults",
+    "ChatCompletionRequest",
+    "DaemonNotStarted",
+    "EventFaults",
+    "FailureCode",
+    "FakeDaemon",
+    "FakeModel",
+    "FakeModelServer",
+    "Fault",
+    "Faults",
+    "ModelMessage",
+    "ModelRequest",
+    "ModelRule",
+    "ModelServerNotStarted",
+    "ModelSettings",
+    "ModelToolCall",
+    "NameTaken",
+    "Session",
+    "SessionRepository",
+    "ScriptMismatch",
+    "ScriptedToolCall",
+    "ToolDefinition",
+    "Usage",
+    "User",
+]

@@ -1,0 +1,400 @@
+"""The agent: turns a model's answers into the events of a turn."""
+
+import asyncio
+import itertools
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeAlias
+
+from digitorn_testing._apps.language import reads_only
+from digitorn_testing._apps.tools import result_object
+from digitorn_testing._generated._runtime import EventPayload, NotGiven
+from digitorn_testing._generated.events import (
+    ApprovalProgress,
+    ApprovalRequest,
+    ApprovalResolved,
+    InToken,
+    OutToken,
+    StreamDone,
+    Thinking,
+    ThinkingDelta,
+    ThinkingStarted,
+    Token,
+    ToolCall,
+    ToolCallStreaming,
+    ToolStart,
+)
+from digitorn_testing._generated.payloads import OpState, ToolDisplay
+from digitorn_testing.fakes._model.failures import TurnFailed
+from digitorn_testing.fakes._model.model import ModelMessage, ModelRequest, ModelToolCall
+from digitorn_testing.fakes._model.script import ASK_USER, Failure, Reply, ScriptedToolCall, Silence, Usage
+from digitorn_testing.fakes._store.context import estimate, usage_of
+from digitorn_testing.fakes._store.sessions import Turn
+from digitorn_testing.fakes._wire.envelopes import Op
+
+from .approvals import Approval, Approvals, Decision
+from .build import Build
+from .bus import EventBus
+from .tool_runs import ToolRuns
+
+_SHORT_THINKING_LINES: Final = 2
+_SHORT_THINKING_CHARS: Final = 80
+_LONGEST_TOOL_DETAIL: Final = 120
+
+
+_Call: TypeAlias = tuple[ModelToolCall, ScriptedToolCall]
+"""A call, and what the tool does."""
+
+
+@dataclass(frozen=True, slots=True)
+class _ToolOutcome:
+    """What came of a tool call; `said` is what the model is told."""
+
+    result: dict[str, Any] | None
+    error: str
+    said: str
+
+
+class Agent:
+    """Runs turns (contract: events, sections 6.1 to 6.3).
+
+    Args:
+        bus: Where events are published.
+        approvals: Where calls wait for a decision.
+        build: How approvals are asked for, and what is logged of messages.
+        tool_runs: Where the Python functions of tools run.
+        approval_timeout: Seconds until an approval counts as denied.
+        approval_heartbeat: Seconds between two reminders of an open approval.
+    """
+
+    def __init__(
+        self,
+        bus: EventBus,
+        approvals: Approvals,
+        build: Build,
+        tool_runs: ToolRuns,
+        *,
+        approval_timeout: float,
+        approval_heartbeat: float,
+    ) -> None:
+        self._bus = bus
+        self._approvals = approvals
+        self._build = build
+        self._tool_runs = tool_runs
+        self._approval_timeout = approval_timeout
+        self._approval_heartbeat = approval_heartbeat
+
+    async def run(self, turn: Turn) -> str:
+        """Asks the model until it answers with a text.
+
+        Returns:
+            The text.
+
+        Raises:
+            TurnFailed: The model gave no answer.
+        """
+        while True:
+            request = _request(turn)
+            turn.touch("requesting")
+            turn.model_calls += 1
+            scripted = turn.app.model.take(request)
+            if scripted.wait:
+                await asyncio.sleep(scripted.wait)
+            match scripted.answer:
+                case Reply() as reply:
+                    await self._say(turn, request, reply)
+                    if not reply.calls:
+                        return reply.text
+                case Failure() as failure:
+                    await self._stream(turn, failure.after)
+                    raise TurnFailed(failure.code, failure.message)
+                case Silence():
+                    await asyncio.get_running_loop().create_future()
+
+    # --- what the model says
+
+    async def _say(self, turn: Turn, request: ModelRequest, reply: Reply) -> None:
+        calls = [_new_call(one) for one in reply.calls]
+        if reply.thinking:
+            await self._think(turn, reply.thinking)
+        await self._stream(turn, reply.pieces, reply.delay)
+        # The stream of an answer ends with its text: before the first call, if there is one.
+        if calls:
+            await self._publish(turn, StreamDone())
+        for call, _ in calls:
+            await self._write_call(turn, call)
+        await self._count(turn, usage_of(request, reply))
+        if not calls:
+            await self._publish(turn, StreamDone())
+        message = ModelMessage("assistant", reply.text, tuple(call for call, _ in calls))
+        turn.session.remember(message, reply.thinking)
+        self._build.said(turn, message)
+        turn.partial = ""
+        await self._use_tools(turn, calls)
+
+    async def _stream(self, turn: Turn, chunks: Iterable[str], delay: float = 0.0) -> None:
+        has_spoken_before = turn.has_spoken
+        written = 0
+        for place, chunk in enumerate(chunks):
+            if place and delay:
+                await asyncio.sleep(delay)
+            turn.touch("generating")
+            if chunk and has_spoken_before:
+                # Two texts of one turn would run into each other.
+                await self._publish(turn, Token(delta="\n\n"))
+                has_spoken_before = False
+            written += estimate(chunk)
+            turn.has_spoken = turn.has_spoken or bool(chunk)
+            turn.partial += chunk
+            await self._publish(turn, Token(delta=chunk, count=written) if written else Token(delta=chunk))
+            self._build.streamed(turn)
+
+    async def _think(self, turn: Turn, text: str) -> None:
+        turn.touch("thinking")
+        await self._publish(turn, ThinkingStarted())
+        counted = 0
+        for line in text.splitlines(keepends=True):
+            counted += estimate(line)
+            await self._publish(turn, ThinkingDelta(delta=line, count=counted))
+        is_short = len(text.splitlines()) <= _SHORT_THINKING_LINES and len(text) < _SHORT_THINKING_CHARS
+        if not is_short:
+            # The daemon keeps short reasoning to itself: then no event closes the deltas.
+            await self._publish(turn, Thinking(text=text, count=counted))
+
+    async def _count(self, turn: Turn, usage: Usage) -> None:
+        turn.tokens_in += usage.input_tokens
+        turn.tokens_out += usage.output_tokens
+        turn.session.tokens.prompt += usage.input_tokens
+        turn.session.tokens.completion += usage.output_tokens
+        await self._publish(turn, InToken(count=usage.input_tokens))
+        await self._publish(turn, OutToken(count=usage.output_tokens))
+
+    # --- tools
+
+    async def _write_call(self, turn: Turn, call: ModelToolCall) -> None:
+        """Streams the arguments: the first event on the name, the last one forced at the end."""
+        turn.touch("generating")
+        await self._publish(turn, ToolCallStreaming(call_id=call.id, name=call.name))
+        written = estimate(json.dumps(dict(call.params)))
+        await self._publish(turn, ToolCallStreaming(call_id=call.id, name=call.name, count=written))
+
+    async def _use_tools(self, turn: Turn, calls: Sequence[_Call]) -> None:
+        """Runs the calls of one answer: neighbours that only read in parallel, the others one by one."""
+        for reads, neighbours in itertools.groupby(calls, key=lambda one: _only_reads(one[1])):
+            group = list(neighbours)
+            if reads and len(group) > 1:
+                await self._use_in_parallel(turn, group)
+            else:
+                for call, scripted in group:
+                    outcome = await self._use_tool(turn, call, scripted)
+                    self._remember_result(turn, call, outcome)
+
+    async def _use_in_parallel(self, turn: Turn, calls: Sequence[_Call]) -> None:
+        ended: dict[str, _ToolOutcome] = {}
+
+        async def use(call: ModelToolCall, scripted: ScriptedToolCall) -> None:
+            ended[call.id] = await self._use_tool(turn, call, scripted)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for call, scripted in calls:
+                    group.create_task(use(call, scripted), name=f"call {call.id} of {call.name}")
+        finally:
+            # In the order of the calls, whatever order they ended in, and even if the others are cut off.
+            for call, _ in calls:
+                if call.id in ended:
+                    self._remember_result(turn, call, ended[call.id])
+
+    async def _use_tool(self, turn: Turn, call: ModelToolCall, scripted: ScriptedToolCall) -> _ToolOutcome:
+        turn.touch("tool_use")
+        turn.tool_calls += 1
+        display = _display(call)
+        await self._publish(
+            turn,
+            ToolStart(
+                id=call.id,
+                call_id=call.id,
+                name=call.name,
+                params=dict(call.params),
+                label=call.name,
+                detail=display.detail,
+                display=display,
+                correlation_id=turn.correlation_id,
+            ),
+            Op(call.id, "tool", "running"),
+        )
+        outcome = await self._outcome(turn, scripted)
+        await self._end_call(turn, call, display, outcome)
+        return outcome
+
+    async def _outcome(self, turn: Turn, scripted: ScriptedToolCall) -> _ToolOutcome:
+        definition = turn.app.definition
+        refusal = definition.refusal(scripted.name)
+        if refusal:
+            return _failed(refusal)
+        if scripted.requires_approval or definition.requires_approval(scripted.name):
+            decision = await self._decision(turn, scripted)
+            if not decision.approved:
+                reason = decision.message or "no reason given"
+                return _failed(f"The user denied the call of {scripted.name}: {reason}")
+            if scripted.name == ASK_USER:
+                return _ToolOutcome({"response": decision.message}, "", decision.message)
+        if scripted.delay:
+            await asyncio.sleep(scripted.delay)
+        return await self._done(turn, scripted)
+
+    async def _done(self, turn: Turn, scripted: ScriptedToolCall) -> _ToolOutcome:
+        """What the tool did: as the script has it, else as the app's function does it."""
+        if isinstance(scripted.result, NotGiven):
+            tool = turn.app.definition.python_tools.get(scripted.name)
+            if tool is None or scripted.error:
+                return _failed(scripted.error) if scripted.error else _ToolOutcome(None, "", "")
+            run = await self._tool_runs.run(tool, scripted.params)
+            return _failed(run.error) if run.error else _ToolOutcome(run.result, "", _said(run.result))
+        result = result_object(scripted.result)
+        if scripted.error:
+            return _ToolOutcome(result, scripted.error, scripted.error)
+        return _ToolOutcome(result, "", _said(result))
+
+    async def _end_call(
+        self, turn: Turn, call: ModelToolCall, display: ToolDisplay, outcome: _ToolOutcome
+    ) -> None:
+        if outcome.error:
+            turn.session.tools_failed += 1
+        else:
+            turn.session.tools_succeeded += 1
+        payload = ToolCall(
+            id=call.id,
+            name=call.name,
+            params=dict(call.params),
+            success=not outcome.error,
+            error=outcome.error,
+            label=call.name,
+            detail=display.detail,
+            display=display,
+            result=outcome.result,
+            op_id=call.id,
+            correlation_id=turn.correlation_id,
+        )
+        turn.touch("tool_use")
+        await self._publish(turn, payload, Op(call.id, "tool", "failed" if outcome.error else "completed"))
+
+    # --- approvals
+
+    async def _decision(self, turn: Turn, scripted: ScriptedToolCall) -> Decision:
+        """Parks the turn until somebody decides."""
+        definition = turn.app.definition
+        tool = definition.python_tools.get(scripted.name)
+        risk_level = scripted.risk_level or (tool.risk_level if tool is not None else "medium")
+        call = replace(scripted, risk_level=risk_level)
+        approval = self._approvals.open(turn.session, definition.agents[0], call)
+        try:
+            request = ApprovalRequest.from_wire(_asked(approval))
+            await self._build.ask_approval(turn.session, request, _approval_op(approval, "waiting_approval"))
+            decision = await self._await_decision(turn, approval)
+        finally:
+            self._approvals.close(approval)
+        resolved = ApprovalResolved.from_wire(
+            {**_asked(approval), "approved": decision.approved, "reason": decision.message}
+        )
+        await self._bus.publish(turn.session, resolved, _approval_op(approval, _resolved_state(decision)))
+        return decision
+
+    async def _await_decision(self, turn: Turn, approval: Approval) -> Decision:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._approval_timeout
+        while (left := deadline - loop.time()) > 0:
+            await asyncio.wait({approval.decision}, timeout=min(left, self._approval_heartbeat))
+            if approval.decision.done():
+                return approval.decision.result()
+            if (left := deadline - loop.time()) > 0:
+                await self._remind(turn, approval, left)
+        return Decision(
+            approved=False, message=f"Approval timed out after {self._approval_timeout:g}s", timed_out=True
+        )
+
+    async def _remind(self, turn: Turn, approval: Approval, left: float) -> None:
+        reminder = ApprovalProgress.from_wire(
+            {
+                **_asked(approval),
+                "approved": False,
+                "reason": "pending_heartbeat",
+                "description": f"[{left:.0f}s left] {approval.request.description}",
+            }
+        )
+        await self._bus.publish(turn.session, reminder, _approval_op(approval, "waiting_approval"))
+
+    # --- both
+
+    async def _publish(self, turn: Turn, payload: EventPayload, op: Op | None = None) -> None:
+        await self._bus.publish(
+            turn.session, payload, op or turn.op("running"), correlation_id=turn.correlation_id
+        )
+
+    def _remember_result(self, turn: Turn, call: ModelToolCall, outcome: _ToolOutcome) -> None:
+        message = ModelMessage("tool", outcome.said, tool_call_id=call.id)
+        turn.session.remember(message)
+        self._build.said(turn, message)
+
+
+def _request(turn: Turn) -> ModelRequest:
+    definition = turn.app.definition
+    return ModelRequest(
+        system_prompt=definition.system_prompt,
+        messages=tuple(turn.session.conversation.for_model()),
+        tools=definition.tools,
+        app_id=definition.app_id,
+        session_id=turn.session.id,
+        excluded_tools=definition.excluded_tools,
+        model_settings=definition.model_settings,
+    )
+
+
+def _new_call(scripted: ScriptedToolCall) -> _Call:
+    # A copy: the same answer may be given again.
+    copied = replace(scripted)
+    return ModelToolCall(f"call_{uuid.uuid4().hex[:12]}", copied.name, copied.params), copied
+
+
+def _only_reads(call: ScriptedToolCall) -> bool:
+    return reads_only(call.name) if call.read_only is None else call.read_only
+
+
+def _display(call: ModelToolCall) -> ToolDisplay:
+    first = next((str(value) for value in call.params.values()), "")
+    return ToolDisplay(
+        verb=call.name,
+        detail=first[:_LONGEST_TOOL_DETAIL],
+        icon="tool",
+        channel="chat",
+        hidden=False,
+        category="control_flow" if call.name == ASK_USER else "action",
+        group="",
+    )
+
+
+def _failed(error: str) -> _ToolOutcome:
+    return _ToolOutcome(None, error, error)
+
+
+def _said(result: Mapping[str, Any] | None) -> str:
+    return "" if result is None else json.dumps(dict(result))
+
+
+def _asked(approval: Approval) -> dict[str, Any]:
+    request = approval.request
+    return {**request.to_wire(), "op_id": request.request_id}
+
+
+def _approval_op(approval: Approval, state: OpState) -> Op:
+    return Op(approval.request.request_id, "approval", state)
+
+
+def _resolved_state(decision: Decision) -> OpState:
+    if decision.approved:
+        return "completed"
+    # The daemon tells a time-out by the words of the reason, whoever wrote them.
+    reason = decision.message.lower()
+    return "timeout" if "time" in reason and "out" in reason else "cancelled"

@@ -1,0 +1,105 @@
+"""The session bus: numbers events, logs them and sends them to their rooms."""
+
+from typing import Final, Protocol
+
+from digitorn_testing._generated._runtime import EventPayload
+from digitorn_testing._generated.events import EventEnvelope
+from digitorn_testing._generated.payloads import EventKind
+from digitorn_testing.fakes._store.log import RingBuffer
+from digitorn_testing.fakes._store.sessions import Session
+from digitorn_testing.fakes._wire.envelopes import Frame, Op, live, renumbered, ring_copy, row_only
+
+USER_SEQ: Final = 0
+"""The counter of a user's events without a session; nothing here publishes any."""
+
+
+class Outlet(Protocol):
+    """Sends frames to sockets."""
+
+    async def push(self, frame: Frame, *, to: str) -> None:
+        """Sends a frame to a room, or to the one socket of an id."""
+        ...
+
+    async def close(self, room: str) -> None:
+        """Takes every socket out of a room."""
+        ...
+
+
+def session_room(session_id: str) -> str:
+    """The room that carries the events of a session."""
+    return f"session:{session_id}"
+
+
+def app_room(app_id: str) -> str:
+    """The room that carries the module events of an app."""
+    return f"app:{app_id}"
+
+
+def user_room(user_id: str) -> str:
+    """The room that carries a user's events that belong to no session."""
+    return f"user:{user_id}"
+
+
+class EventBus:
+    """Publishes the events of every session of one daemon.
+
+    A number is taken when an event is published, so numbers and the order of sending agree, except where
+    two tasks publish at once.
+
+    Args:
+        outlet: Where events go.
+    """
+
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+        self._rings: dict[str, RingBuffer] = {}
+
+    async def publish(
+        self, session: Session, payload: EventPayload, op: Op, *, correlation_id: str | None = None
+    ) -> EventEnvelope:
+        """Numbers an event, logs it, and sends it to the session's room.
+
+        Args:
+            session: Whose event it is.
+            payload: What happened.
+            op: The operation that it reports on.
+            correlation_id: The turn that it belongs to.
+
+        Returns:
+            The event as it was sent.
+        """
+        event = live(payload, op, session.owner, seq=session.log.next_seq(), correlation_id=correlation_id)
+        session.log.append(event)
+        self.ring(session.owner.user_id).append(ring_copy(event))
+        await self._outlet.push(event.to_wire(), to=session_room(session.id))
+        return event
+
+    def log(
+        self,
+        session: Session,
+        payload: EventPayload,
+        *,
+        kind: EventKind = "session",
+        correlation_id: str | None = None,
+    ) -> None:
+        """Writes a row that is never sent; it spends a number of the session all the same."""
+        seq = session.log.next_seq()
+        session.log.append(
+            row_only(payload, session.owner, seq=seq, kind=kind, correlation_id=correlation_id)
+        )
+
+    async def copy(self, session: Session, event: EventEnvelope, *, to: str) -> None:
+        """Sends an event to one more room, under a number of its own that is not logged."""
+        await self._outlet.push(renumbered(event, session.log.next_seq()).to_wire(), to=to)
+
+    async def send(self, event: EventEnvelope, *, to: str) -> None:
+        """Sends an envelope as it is, unlogged."""
+        await self._outlet.push(event.to_wire(), to=to)
+
+    async def close(self, session: Session) -> None:
+        """Sends nothing more of a session to those who have joined it."""
+        await self._outlet.close(session_room(session.id))
+
+    def ring(self, user_id: str) -> RingBuffer:
+        """The ring buffer of a user."""
+        return self._rings.setdefault(user_id, RingBuffer())

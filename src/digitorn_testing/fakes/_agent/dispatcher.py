@@ -1,0 +1,418 @@
+"""The dispatcher: takes messages in, runs one turn a session at a time, and cuts turns off."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from digitorn_testing._generated._runtime import EventPayload
+from digitorn_testing._generated.events import (
+    Abort,
+    EventEnvelope,
+    MessageCancelled,
+    MessageQueued,
+    MessageReplaced,
+    QueueCleared,
+    QueueFull,
+    TurnHeartbeat,
+    UserMessage,
+)
+from digitorn_testing._generated.models import AbortResult
+from digitorn_testing.fakes._model.failures import INTERNAL_ERROR, TurnFailed
+from digitorn_testing.fakes._model.model import ModelMessage
+from digitorn_testing.fakes._store.sessions import Message, Outcome, QueuedMessage, Receipt, Session, Turn
+from digitorn_testing.fakes._wire.envelopes import Op
+
+from .agent import Agent
+from .approvals import Approvals
+from .build import Build
+from .bus import EventBus
+
+_RESTART_DELAY: Final = 0.2
+"""Seconds between an abort and the next queued message (contract: events, section 6.6)."""
+
+logger = logging.getLogger(__name__)
+
+
+class SessionQueueFull(Exception):
+    """The queue of a session takes no more messages."""
+
+    def __init__(self, depth: int, limit: int) -> None:
+        super().__init__(f"Session queue full ({depth}/{limit})")
+
+
+@dataclass(frozen=True, slots=True)
+class CutOff:
+    """What an abort came upon.
+
+    Attributes:
+        was_active: Whether a turn ran.
+        purged: Number of messages that were dropped.
+        refused: Number of approvals that were refused.
+    """
+
+    was_active: bool
+    purged: int
+    refused: int
+
+
+class Dispatcher:
+    """Decides what runs when.
+
+    Args:
+        bus: Where events are published.
+        agent: Runs turns.
+        build: Begins and ends turns.
+        approvals: The open approvals.
+        queue_depth: Most messages that wait in one session.
+        turn_heartbeat: Seconds between two signs of life of a turn.
+    """
+
+    def __init__(
+        self,
+        bus: EventBus,
+        agent: Agent,
+        build: Build,
+        approvals: Approvals,
+        *,
+        queue_depth: int,
+        turn_heartbeat: float,
+    ) -> None:
+        self._bus = bus
+        self._agent = agent
+        self._build = build
+        self._approvals = approvals
+        self._queue_depth = queue_depth
+        self._turn_heartbeat = turn_heartbeat
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
+
+    @property
+    def tasks(self) -> "frozenset[asyncio.Task[None]]":
+        """The turns that run, and what else does."""
+        return frozenset(self._tasks)
+
+    # --- sending
+
+    async def send(
+        self,
+        session: Session,
+        message: Message,
+        *,
+        mode: Literal["async", "wait", "replace_last"] = "async",
+    ) -> Receipt:
+        """Takes in a message that came over HTTP.
+
+        A message with an id that the client has used in this session is not run again.
+
+        Raises:
+            SessionQueueFull: Too many messages wait.
+        """
+        known = session.receipts.get(message.client_message_id or "")
+        if known is not None:
+            return known
+        if session.turn is None and not session.waiting:
+            receipt = Receipt(message)
+            self._note(session, receipt)
+            self._start(session, Turn(session, session.app, message, fast_path=True, announces=True))
+            return receipt
+        if mode == "replace_last" and session.waiting:
+            return await self._replace(session, message)
+        return await self._enqueue(session, message)
+
+    async def send_over_socket(self, session: Session, message: Message) -> QueuedMessage:
+        """Takes in a message that came over the socket: always through the queue.
+
+        Raises:
+            SessionQueueFull: Too many messages wait.
+        """
+        self._check_depth(session)
+        starts_at_once = session.turn is None and not session.waiting
+        queued = session.enqueue(message)
+        queued.starts_at_once = starts_at_once
+        await self._build.take_over_socket(session, message)
+        self._announced(session, queued)
+        return queued
+
+    async def _enqueue(self, session: Session, message: Message) -> Receipt:
+        try:
+            self._check_depth(session)
+        except SessionQueueFull:
+            full = QueueFull(depth=len(session.waiting), max=self._queue_depth, session_id=session.id)
+            await self._bus.publish(session, full, Op(f"turn-{session.id}", "turn", "failed"))
+            raise
+        queued = session.enqueue(message)
+        receipt = Receipt(message, queued)
+        self._note(session, receipt)
+        turn_op = Op(message.correlation_id, "turn", "pending")
+        announcement = MessageQueued(
+            correlation_id=message.correlation_id,
+            position=queued.position,
+            queue_depth=len(session.waiting),
+            message_preview=message.preview,
+            merged=False,
+            replaced=False,
+        )
+        for payload in (announcement, _user_message(session, message, pending=True)):
+            await self._publish(session, payload, turn_op, message.correlation_id)
+        self._announced(session, queued)
+        return receipt
+
+    async def _replace(self, session: Session, message: Message) -> Receipt:
+        queued = session.waiting[-1]
+        # The replaced message never gets a terminal event; only those who wait for it are told.
+        queued.message.end(Outcome("cancelled", "the message was replaced", "turn_cancelled"))
+        queued.message, queued.announced = message, False
+        receipt = Receipt(message, queued, replaced=True)
+        self._note(session, receipt)
+        payload = MessageReplaced(
+            correlation_id=message.correlation_id,
+            position=queued.position,
+            queue_depth=len(session.waiting),
+            message_preview=message.preview,
+            merged=False,
+            replaced=True,
+        )
+        await self._publish(
+            session, payload, Op(message.correlation_id, "turn", "pending"), message.correlation_id
+        )
+        self._announced(session, queued)
+        return receipt
+
+    def _announced(self, session: Session, queued: QueuedMessage) -> None:
+        # Its turn must not begin before its own events are out, nor be forgotten when it could have begun.
+        queued.announced = True
+        self.drain(session)
+
+    def _check_depth(self, session: Session) -> None:
+        depth = len(session.waiting)
+        if depth >= self._queue_depth:
+            raise SessionQueueFull(depth, self._queue_depth)
+
+    @staticmethod
+    def _note(session: Session, receipt: Receipt) -> None:
+        if receipt.message.client_message_id:
+            session.receipts[receipt.message.client_message_id] = receipt
+
+    # --- running
+
+    def drain(self, session: Session) -> None:
+        """Starts the next queued message of a session, if none runs and one is ready."""
+        waiting = session.waiting
+        if self._is_stopping or session.turn is not None or not waiting or not waiting[0].announced:
+            return
+        queued = waiting[0]
+        queued.start()
+        # Only what had to wait comes from the queue in the contract's sense (events, section 6.1).
+        fast_path = False if queued.starts_at_once else None
+        self._start(session, Turn(session, session.app, queued.message, queued=queued, fast_path=fast_path))
+
+    def resume(self, session: Session) -> bool:
+        """Runs the interrupted turn of a session again.
+
+        Returns:
+            False if there is none, or another turn runs or waits.
+        """
+        if not session.interrupted or session.turn is not None or session.waiting:
+            return False
+        place = session.conversation.last_user_place()
+        message = Message(session.conversation.entries[place].message.content)
+        self._start(session, Turn(session, session.app, message, adds_message=False, begins_at=place))
+        return True
+
+    def _start(self, session: Session, turn: Turn) -> None:
+        session.turn = turn
+        session.interrupted = False
+        session.turns += 1
+        self._spawn(self._supervise(session, turn), f"turn {turn.correlation_id}")
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("%s crashed outside its turn", task.get_name(), exc_info=error)
+
+    async def _supervise(self, session: Session, turn: Turn) -> None:
+        """Runs a turn to its end. An abort cancels only the turn's body, so that its end is always told."""
+        outcome = Outcome("failed", "the daemon stopped", INTERNAL_ERROR)
+        try:
+            outcome = await self._run(session, turn)
+        finally:
+            session.turn = None
+            session.touch()
+            if turn.queued is not None:
+                turn.queued.finish(outcome)
+            turn.message.end(outcome)
+            self._after(session, outcome)
+
+    def _after(self, session: Session, outcome: Outcome) -> None:
+        if outcome.stops_queue:
+            return
+        if outcome.kind == "cancelled":
+            asyncio.get_running_loop().call_later(_RESTART_DELAY, self.drain, session)
+        else:
+            self.drain(session)
+
+    async def _run(self, session: Session, turn: Turn) -> Outcome:
+        await self._begin(session, turn)
+        heartbeat = asyncio.create_task(self._beat(turn), name=f"heartbeat {turn.correlation_id}")
+        body = turn.body = asyncio.create_task(self._agent.run(turn), name=f"body {turn.correlation_id}")
+        if turn.aborted:
+            body.cancel()
+        try:
+            await asyncio.wait({body})
+        finally:
+            # Either the body is over, or the daemon stops.
+            await _cancel(heartbeat, body)
+        return await self._end(session, turn, body)
+
+    async def _begin(self, session: Session, turn: Turn) -> None:
+        if turn.announces:
+            payload = _user_message(session, turn.message, pending=False)
+            event = await self._publish(session, payload, turn.op("running"), turn.correlation_id)
+            turn.message.announce(event.seq)
+        if turn.adds_message:
+            turn.begins_at = len(session.conversation.entries)
+            session.remember(ModelMessage("user", turn.message.text))
+        started = self._build.started(turn)
+        await self._publish(session, started, turn.op("running"), turn.correlation_id)
+
+    async def _end(self, session: Session, turn: Turn, body: "asyncio.Task[str]") -> Outcome:
+        session.conversation.close_calls(session.log.last_seq)
+        if body.cancelled():
+            session.interrupted = True
+            await self._build.end_cancelled(turn)
+            return Outcome("cancelled", "the turn was cut off", "turn_cancelled")
+        error = body.exception()
+        if error is None:
+            await self._build.end_completed(turn, body.result())
+            return Outcome("completed")
+        failure = error if isinstance(error, TurnFailed) else _crashed(turn, error)
+        session.errors.append(failure.message)
+        goes_on = await self._build.end_failed(turn, failure)
+        return Outcome("failed", failure.message, failure.failure.code, stops_queue=not goes_on)
+
+    async def _beat(self, turn: Turn) -> None:
+        while True:
+            await asyncio.sleep(self._turn_heartbeat)
+            payload = TurnHeartbeat(turn=turn.state())
+            await self._publish(turn.session, payload, turn.op("running"), turn.correlation_id)
+
+    # --- cutting off
+
+    async def abort(self, session: Session, *, purge_queue: bool) -> AbortResult:
+        """Cuts off the turn of a session and tells of it (contract: events, section 6.6).
+
+        Args:
+            session: The session.
+            purge_queue: Whether to drop the messages that wait, too.
+        """
+        cut = self.cut_off(session, purge_queue=purge_queue)
+        payload = Abort(
+            session_id=session.id,
+            queue_purged=cut.purged,
+            queue_preserved=not purge_queue,
+            task_cancelled=cut.was_active,
+            approvals_cancelled=cut.refused,
+        )
+        op_id = f"abort-{session.id}"
+        await self._publish(session, payload, Op(op_id, "turn", "cancelled"), op_id)
+        return AbortResult(
+            session_id=session.id,
+            was_active=cut.was_active,
+            aborted=cut.was_active,
+            task_cancelled=cut.was_active,
+            bg_tasks_cleaned=False,
+            agents_cleaned=False,
+            approvals_cancelled=cut.refused,
+            queue_purged=cut.purged,
+            queue_preserved=not purge_queue,
+            interrupted=cut.was_active,
+        )
+
+    def cut_off(self, session: Session, *, purge_queue: bool) -> CutOff:
+        """Cuts off the turn of a session; only the turn itself tells of it.
+
+        Args:
+            session: The session.
+            purge_queue: Whether to drop the messages that wait, too.
+        """
+        turn = session.turn
+        purged = session.remove_waiting() if purge_queue else []
+        if turn is not None:
+            turn.abort()
+        refused = self._approvals.cancel_app(session.owner.app_id)
+        return CutOff(was_active=turn is not None, purged=len(purged), refused=refused)
+
+    async def cancel_queued(self, session: Session, entry_id: str) -> bool:
+        """Takes one message out of the queue.
+
+        Returns:
+            False if no such message waits.
+        """
+        queued = next((one for one in session.waiting if one.id == entry_id), None)
+        if queued is None:
+            return False
+        queued.finish(Outcome("cancelled", "the message was removed from the queue", "turn_cancelled"))
+        payload = MessageCancelled(session_id=session.id, entry_id=entry_id)
+        # The row's id, not the message's, stands as the correlation id (contract: events, section 8, trap 8).
+        await self._publish(session, payload, Op(entry_id, "turn", "cancelled"), entry_id)
+        return True
+
+    async def clear_queue(self, session: Session) -> int:
+        """Takes every message out of the queue; one event tells of all.
+
+        Returns:
+            How many there were.
+        """
+        removed = session.remove_waiting()
+        op_id = f"queue-{session.id}"
+        payload = QueueCleared(session_id=session.id, cancelled=len(removed))
+        await self._publish(session, payload, Op(op_id, "turn", "completed"), op_id)
+        return len(removed)
+
+    async def discard(self, session: Session) -> None:
+        """Drops what a session has waiting and cuts off what it runs; returns when that has ended."""
+        session.remove_waiting()
+        if session.turn is not None:
+            session.turn.abort()
+            await asyncio.wait({session.turn.message.ended})
+
+    async def stop(self) -> None:
+        """Cuts everything off at once and tells nobody."""
+        self._is_stopping = True
+        await _cancel(*self._tasks)
+
+    async def _publish(
+        self, session: Session, payload: EventPayload, op: Op, correlation_id: str
+    ) -> EventEnvelope:
+        return await self._bus.publish(session, payload, op, correlation_id=correlation_id)
+
+
+def _user_message(session: Session, message: Message, *, pending: bool) -> UserMessage:
+    return UserMessage(
+        session_id=session.id,
+        role="user",
+        content=message.text,
+        images=list(message.images),
+        correlation_id=message.correlation_id,
+        client_message_id=message.client_message_id or "",
+        pending=pending,
+    )
+
+
+def _crashed(turn: Turn, error: BaseException) -> TurnFailed:
+    """An error that nobody scripted: it goes to the record, and the turn fails with it."""
+    logger.error("turn %s crashed", turn.correlation_id, exc_info=error)
+    return TurnFailed(INTERNAL_ERROR, f"{type(error).__name__}: {error}")
+
+
+async def _cancel(*tasks: "asyncio.Task[Any]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

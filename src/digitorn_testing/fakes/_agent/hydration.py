@@ -1,0 +1,46 @@
+"""What a socket that joins a session is shown, on every build (contract: events, section 5.11)."""
+
+from digitorn_testing._generated.events import ActiveOpsSnapshot, ApprovalsSnapshot, SessionSnapshot
+from digitorn_testing._generated.models import PendingApproval, TokenTriple
+from digitorn_testing.fakes._store.log import TERMINAL_STATES
+from digitorn_testing.fakes._store.sessions import Session
+
+
+def active_ops_snapshot(session: Session) -> ActiveOpsSnapshot:
+    """The operations that have not ended."""
+    ops = session.log.active_ops()
+    return ActiveOpsSnapshot(
+        app_id=session.owner.app_id,
+        session_id=session.id,
+        active_ops=ops,
+        count=len(ops),
+        scanned_events=session.log.readable,
+        terminal_states=list(TERMINAL_STATES),
+    )
+
+
+def session_snapshot(session: Session, tokens: TokenTriple) -> SessionSnapshot:
+    """The session itself.
+
+    Args:
+        session: The session.
+        tokens: What it has used.
+    """
+    return SessionSnapshot(
+        app_id=session.owner.app_id,
+        session_id=session.id,
+        title=session.title or None,
+        created_at=session.created_at,
+        last_active=session.last_active,
+        message_count=len(session.conversation.shown),
+        tokens=tokens,
+        turn_running=session.turn is not None,
+        interrupted=session.interrupted,
+    )
+
+
+def approvals_snapshot(session: Session, pending: list[PendingApproval]) -> ApprovalsSnapshot:
+    """The approvals that wait."""
+    return ApprovalsSnapshot(
+        app_id=session.owner.app_id, session_id=session.id, pending=pending, count=len(pending)
+    )

@@ -1,0 +1,539 @@
+"""The embedded daemon."""
+
+import concurrent.futures
+import os
+import secrets
+import uuid
+import warnings
+import weakref
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self, Unpack
+
+from digitorn_testing._apps.builder import AppBuilder
+from digitorn_testing._apps.tools import ToolDefinition
+from digitorn_testing._client.options import ClientOptions
+from digitorn_testing._errors import EventTimeout
+from digitorn_testing._events.event import AnyEvent, decode
+from digitorn_testing._exchanges import Exchanges
+from digitorn_testing._generated._runtime import EventPayload
+from digitorn_testing._handles import AppHandle, SessionHandle
+from digitorn_testing._recordings.recording import FilePath, OnDamage, Recording
+from digitorn_testing._tracking import track
+from digitorn_testing._transport.endpoints import SCHEME, register
+
+from ._agent.build import BuildName
+from ._assembly import ENGINES, DaemonState, Settings
+from ._faults.faults import Faults
+from ._faults.http import faulty
+from ._faults.rules import Rules
+from ._faults.sockets import FaultySockets
+from ._model.model import FakeModel
+from ._publishing import publish
+from ._replay import replaying
+from ._rest.http import http_of
+from ._sockets.commands import EventSockets
+from ._sockets.in_process import BothSockets, LocalEndpoint, LocalSockets
+from ._store.apps import App, compile_source
+from ._store.sessions import SessionRepository
+from ._store.users import ADMIN, User
+from ._wire.server import DaemonNotStarted, DaemonThread, LoopThread, ServerThread
+from ._wire.socketio import Sockets, SocketServer
+from ._wire.traffic import recorded
+
+if TYPE_CHECKING:
+    from digitorn_testing import AsyncDevClient, DevClient
+
+DEFAULT_USER: Final = "dev"
+"""User name of the administrator that every embedded daemon has."""
+
+_ANSWER_SECONDS: Final = 10.0
+"""How long the daemon's thread may take to do something at once."""
+
+
+class FakeDaemon:
+    """A small working daemon on a free loopback port: real HTTP, real Socket.IO, a scripted model.
+
+    It speaks build A of the contract, or build B. Operations without behaviour answer with examples that
+    keep to the contract, the same each time, behind the usual checks of token, ids and request. Use it as a
+    context manager, or call `start` and `stop`.
+
+        model = FakeModel().will_respond_with_text("Hello.")
+        with FakeDaemon() as daemon:
+            app = daemon.add_app("my-app", model=model)
+            with daemon.client() as client:
+                ...
+
+    Args:
+        model: Who answers for apps that are deployed over REST, or added without a model of their own.
+        host: Address to listen on.
+        approval_timeout: Seconds until an approval counts as denied.
+        turn_heartbeat: Seconds between two `turn:heartbeat` events of a turn.
+        approval_heartbeat: Seconds between two `approval_progress` events of an open approval.
+        log_delay: Seconds until an event can be read back by a join or over REST; a real daemon takes
+            about 0.05 (contract: events, section 8, trap 12).
+        queue_depth: Most messages that wait in one session.
+        access_token_lifetime: Seconds that an access token is valid.
+        listen: Whether it listens on a port. If not, only clients of this process reach it, and `url` is a
+            name that they understand.
+        keep_exchanges: How many of the last REST calls `exchanges` holds; 0 keeps none.
+        build: Which of the contract's builds it is: how it greets, joins, asks for approvals and ends turns.
+        heartbeat: Seconds between two `heartbeat` frames of a joined session; build B only.
+        ping_interval: Seconds between two pings of the connections for events; the contract's if left out.
+        ping_timeout: Seconds until a ping that is not answered ends one; the contract's if left out.
+
+    Attributes:
+        build: Which of the contract's builds it is.
+        exchanges: The last REST calls that reached it, from whomever, with its answers; still there when it
+            has stopped. Secrets in them are hidden.
+        faults: What goes wrong on purpose; nothing so far.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: FakeModel | None = None,
+        host: str = "127.0.0.1",
+        approval_timeout: float = 300.0,
+        turn_heartbeat: float = 3.0,
+        approval_heartbeat: float = 15.0,
+        log_delay: float = 0.0,
+        queue_depth: int = 20,
+        access_token_lifetime: float = 3600.0,
+        listen: bool = True,
+        keep_exchanges: int = 200,
+        build: BuildName = "A",
+        heartbeat: float = 5.0,
+        ping_interval: float | None = None,
+        ping_timeout: float | None = None,
+    ) -> None:
+        if build not in ENGINES:
+            raise ValueError(f"build={build!r}: the contract describes the builds {', '.join(ENGINES)}")
+        self.build = build
+        self.model = model if model is not None else FakeModel()
+        self._host = host
+        self._listen = listen
+        self._settings = Settings(
+            build=build,
+            heartbeat=heartbeat,
+            approval_timeout=approval_timeout,
+            approval_heartbeat=approval_heartbeat,
+            turn_heartbeat=turn_heartbeat,
+            log_delay=log_delay,
+            queue_depth=queue_depth,
+            access_token_lifetime=access_token_lifetime,
+        )
+        engine = ENGINES[build]
+        self._engine = replace(
+            engine,
+            ping_interval=engine.ping_interval if ping_interval is None else ping_interval,
+            ping_timeout=engine.ping_timeout if ping_timeout is None else ping_timeout,
+        )
+        self.exchanges = Exchanges(keep_exchanges)
+        self._rules = Rules()
+        self.faults = Faults(self._rules)
+        self._state: DaemonState | None = None
+        self._thread: DaemonThread | None = None
+        self._endpoint: LocalEndpoint | None = None
+        self._recording: Recording | None = None
+        track(self)
+
+    @classmethod
+    def replay(
+        cls,
+        path: FilePath,
+        *,
+        host: str = "127.0.0.1",
+        listen: bool = True,
+        keep_exchanges: int = 200,
+        damaged: OnDamage = "warn",
+    ) -> Self:
+        """A daemon that serves a recording: its sessions, their events, and the answers to the same calls.
+
+        A join brings the frames that were recorded, in their order. A call that was recorded is answered as
+        it was then; a message that was recorded brings the events of its turn. Other calls are answered from
+        the events, or refused with 409: the daemon makes nothing up. Its default user owns the sessions, and
+        signs in with tokens of its own.
+
+        Args:
+            path: The recording.
+            host: As for the constructor.
+            listen: As for the constructor.
+            keep_exchanges: As for the constructor.
+            damaged: As for `EventLog.load`.
+
+        Returns:
+            The daemon, which is to be started.
+
+        Raises:
+            RecordingError: The file is no recording.
+            RecordingDamaged: It is damaged, and `damaged` says so or warnings are errors.
+            OSError: It cannot be read.
+        """
+        recording = Recording.load(path, damaged=damaged)
+        daemon = cls(host=host, listen=listen, keep_exchanges=keep_exchanges)
+        daemon._recording = recording
+        return daemon
+
+    # --- life
+
+    def start(self) -> Self:
+        """Starts the daemon, with nothing but its default user.
+
+        Raises:
+            DaemonNotStarted: It did not come up.
+            RuntimeError: It runs already.
+        """
+        if self._thread is not None:
+            raise RuntimeError("the embedded daemon runs already")
+        self.exchanges.clear()
+        self._run(None, None, 0)
+        return self
+
+    def _run(self, before: DaemonState | None, endpoint: LocalEndpoint | None, port: int) -> None:
+        """Starts a process of the daemon, which may take the place of another one."""
+        # What runs on the thread must not keep the daemon alive: one that nobody has any more is ended.
+        weak = weakref.ref(self)
+
+        def reset(client: tuple[str, int]) -> None:
+            if (daemon := weak()) is not None:
+                daemon._reset_connection(client)
+
+        rules = self._rules
+        server, local = SocketServer(self._engine, reset), LocalSockets()
+        sockets: Sockets = BothSockets(local, server) if self._listen else local
+        sockets = FaultySockets(sockets, self._rules)
+        state = DaemonState(self._settings, self.model, sockets)
+        if before is not None:
+            state.take_over(before)
+        else:
+            state.users.add(
+                DEFAULT_USER,
+                secrets.token_urlsafe(16),
+                email="dev@example.com",
+                roles=("admin",),
+                permissions=(ADMIN,),
+            )
+        EventSockets(state, sockets)
+
+        async def before_stop() -> None:
+            rules.let_go()
+            await state.stop()
+            await sockets.stop()
+
+        http = http_of(state)
+        if self._recording is not None and (owner := state.users.find(DEFAULT_USER)) is not None:
+            http = replaying(self._recording, state, sockets, owner, http)
+        calls = faulty(http, rules, reset)
+        http, name = recorded(calls, self.exchanges), f"fake-daemon-{uuid.uuid4().hex[:8]}"
+        thread: DaemonThread
+        if self._listen:
+            thread = ServerThread(server.asgi(http), self._host, before_stop, port=port)
+        else:
+            thread = LoopThread(name, before_stop)
+        thread.start()
+        if endpoint is not None:
+            endpoint.open(http, local, thread.submit)
+        else:
+            endpoint = LocalEndpoint(SCHEME + name, http, local, thread.submit)
+            register(endpoint.url, endpoint)
+        self._state, self._thread, self._endpoint = state, thread, endpoint
+        self._forgotten = weakref.finalize(self, _end_forgotten, thread, endpoint, os.getpid())
+
+    def stop(self) -> None:
+        """Stops the daemon: cuts off every turn, closes every connection. May be called again.
+
+        Raises:
+            RuntimeError: The function of a tool does not end.
+        """
+        thread, self._thread = self._thread, None
+        state, self._state = self._state, None
+        endpoint, self._endpoint = self._endpoint, None
+        if thread is None or state is None or endpoint is None:
+            return
+        self._forgotten.detach()
+        endpoint.shut()
+        thread.stop()
+        if state.tool_runs.unfinished:
+            names = ", ".join(state.tool_runs.unfinished)
+            raise RuntimeError(f"the daemon has stopped, but functions of tools still run: {names}")
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # --- where it is
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on.
+
+        Raises:
+            ValueError: It listens on none.
+        """
+        thread = self._running_thread()
+        if not isinstance(thread, ServerThread):
+            raise ValueError("the embedded daemon listens on no port (listen=False)")
+        return thread.port
+
+    @property
+    def url(self) -> str:
+        """Its base URL."""
+        if not self._listen:
+            return self._running_endpoint().url
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self.port}"
+
+    # --- what it holds
+
+    def token(self, user: User | str | None = None, *, expires_in: float | None = None) -> str:
+        """A new access token. It is hidden in what is recorded, like those of clients.
+
+        Args:
+            user: The user, or a user name, email address or id; the default user, an administrator, if left
+                out.
+            expires_in: Seconds that it is valid, the daemon's default if left out. With 0 or less the
+                token has expired already.
+
+        Raises:
+            ValueError: There is no such user.
+        """
+        users = self._running().users
+        name = user.user_id if isinstance(user, User) else user
+        found = users.find(name if name is not None else DEFAULT_USER)
+        if found is None:
+            raise ValueError(f"the embedded daemon has no user {name!r}; add_user() makes one")
+        made = users.access_token(found, expires_in=expires_in)
+        self.exchanges.redactor.learn(made)
+        return made
+
+    def client(self, **options: Unpack[ClientOptions]) -> "DevClient":
+        """A client of this daemon, signed in as the default user.
+
+        Args:
+            options: Further arguments of `DevClient`.
+        """
+        from digitorn_testing import DevClient
+
+        return DevClient(**self._signed_in(options))
+
+    def async_client(self, **options: Unpack[ClientOptions]) -> "AsyncDevClient":
+        """An asynchronous client of this daemon, signed in as the default user.
+
+        Args:
+            options: Further arguments of `AsyncDevClient`.
+        """
+        from digitorn_testing import AsyncDevClient
+
+        return AsyncDevClient(**self._signed_in(options))
+
+    def in_process_client(self, **options: Unpack[ClientOptions]) -> "DevClient":
+        """A client that reaches this daemon without a socket: REST over ASGI, events handed over.
+
+        Args:
+            options: Further arguments of `DevClient`.
+        """
+        here: ClientOptions = {"daemon_url": self._running_endpoint().url, **options}
+        return self.client(**here)
+
+    def async_in_process_client(self, **options: Unpack[ClientOptions]) -> "AsyncDevClient":
+        """The asynchronous equal of `in_process_client`.
+
+        Args:
+            options: Further arguments of `AsyncDevClient`.
+        """
+        here: ClientOptions = {"daemon_url": self._running_endpoint().url, **options}
+        return self.async_client(**here)
+
+    def _signed_in(self, options: ClientOptions) -> ClientOptions:
+        return {"daemon_url": self.url, "token": self.token(), **options}
+
+    def drain(self, timeout: float = 5.0) -> None:
+        """Waits until no turn runs, no message waits, and no function of a tool is left.
+
+        Args:
+            timeout: Seconds to wait; 0 only looks.
+
+        Raises:
+            EventTimeout: Something is left; the error says what.
+            ValueError: `timeout` is negative.
+        """
+        if timeout < 0:
+            raise ValueError(f"timeout={timeout:g}: the seconds to wait cannot be negative")
+        state = self._running()
+        if timeout == 0 and not state.unfinished():
+            return
+        draining = self._running_thread().submit(state.drain())
+        try:
+            draining.result(timeout)
+        except concurrent.futures.TimeoutError:
+            draining.cancel()
+            left = ", ".join(state.unfinished()) or "nothing any more"
+            raise EventTimeout(
+                f"the embedded daemon is not idle within {timeout:g} s; left: {left}"
+            ) from None
+
+    def deploy(self, app: AppBuilder, *, model: FakeModel | None = None) -> AppHandle:
+        """Deploys an app at once, with the Python functions of its tools.
+
+        Args:
+            app: The app; one of the same id is replaced.
+            model: Who answers for its agent; the daemon's model if left out.
+
+        Raises:
+            ValueError: It does not compile.
+        """
+        deployed = App(compile_source(app.source), model if model is not None else self.model)
+        deployed.deploy()
+        self._running().apps.put(deployed)
+        return AppHandle(app_id=app.app_id, daemon_url=self.url)
+
+    def add_app(
+        self,
+        app_id: str,
+        *,
+        model: FakeModel | None = None,
+        name: str | None = None,
+        system_prompt: str = "",
+        tools: Iterable[str | ToolDefinition] = (),
+        greeting: str = "",
+    ) -> AppHandle:
+        """Deploys an app at once: the short form of `deploy`.
+
+        Args:
+            app_id: Its id; an app of the same id is replaced.
+            model: Who answers for its agent; the daemon's model if left out.
+            name: Its name; the id if left out.
+            system_prompt: System prompt of its agent.
+            tools: What its agent may call, as names or definitions.
+            greeting: Text that opens a session.
+
+        Raises:
+            ValueError: The id or the name of a tool is malformed, or a tool is there twice.
+        """
+        app = AppBuilder(app_id, name=name or app_id).with_tools(*tools)
+        return self.deploy(app.with_system_prompt(system_prompt).with_greeting(greeting), model=model)
+
+    def add_user(
+        self, email: str, password: str, *, roles: Iterable[str] = (), permissions: Iterable[str] = ()
+    ) -> User:
+        """Creates a user, who logs in with the email address.
+
+        Args:
+            email: Email address, and user name.
+            password: Password in clear text.
+            roles: Roles of the user.
+            permissions: Permissions of the user; `*` stands for all of them.
+
+        Raises:
+            NameTaken: Somebody else has that address.
+        """
+        return self._running().users.add(email, password, email=email, roles=roles, permissions=permissions)
+
+    @property
+    def sessions(self) -> SessionRepository:
+        """Every user's sessions, as the daemon keeps them."""
+        return self._running().sessions.repository
+
+    @property
+    def instance_id(self) -> str | None:
+        """Id of this run of the daemon, as build B tells its clients; None on build A."""
+        return self._running().build.instance_id
+
+    def publish(
+        self,
+        session: SessionHandle | str,
+        payload: EventPayload,
+        *,
+        correlation_id: str | None = None,
+        op_id: str | None = None,
+    ) -> AnyEvent:
+        """Publishes an event in a session: what its agent does not do here, such as previews and hooks.
+
+        Its kind and its operation are those that the contract gives the type. What modules report, with a
+        `topic` in the payload, goes the way of module events (contract: events, section 5.12).
+
+        Args:
+            session: The session, or its id.
+            payload: What happened.
+            correlation_id: The turn that it belongs to; none if left out.
+            op_id: The operation that it reports on; one of its own if left out.
+
+        Returns:
+            The event as it was sent.
+
+        Raises:
+            ValueError: There is no such session, or the contract has no such event.
+        """
+        session_id = session if isinstance(session, str) else session.session_id
+        publishing = publish(self._running(), session_id, payload, correlation_id, op_id)
+        return decode(self._running_thread().submit(publishing).result(_ANSWER_SECONDS).to_wire())
+
+    def drop_connections(self) -> None:
+        """Cuts every connection as if the network had failed; the daemon itself goes on."""
+        thread, endpoint = self._running_thread(), self._running_endpoint()
+
+        async def drop() -> None:
+            endpoint.sockets.drop()
+            await thread.abort_connections()
+
+        thread.submit(drop()).result(_ANSWER_SECONDS)
+
+    @contextmanager
+    def outage(self) -> Generator[None]:
+        """Ends the daemon's process as a crash does; at the end of the block another one takes its place.
+
+        Users, apps and what the sessions' logs hold are there again, at the same address. Turns that ran or
+        waited are cut off and nobody is told; what the logs had not written yet is lost, and the numbers of
+        events go on behind what they have (contract: events, section 4.2).
+        """
+        state, endpoint = self._running(), self._running_endpoint()
+        port = self.port if self._listen else 0
+        self.stop()
+        yield
+        self._run(state, endpoint, port)
+
+    def restart(self) -> None:
+        """Ends the daemon's process as a crash does, and starts another one at once; see `outage`."""
+        with self.outage():
+            pass
+
+    def _reset_connection(self, client: tuple[str, int]) -> None:
+        """Breaks one connection. On the daemon's event loop."""
+        if self._thread is not None:
+            self._thread.reset_connection(client)
+
+    def _running(self) -> DaemonState:
+        if self._state is None:
+            raise DaemonNotStarted("the embedded daemon is not running; use it in a with statement")
+        return self._state
+
+    def _running_endpoint(self) -> LocalEndpoint:
+        if self._endpoint is None:
+            raise DaemonNotStarted("the embedded daemon is not running; use it in a with statement")
+        return self._endpoint
+
+    def _running_thread(self) -> DaemonThread:
+        if self._thread is None:
+            raise DaemonNotStarted("the embedded daemon is not running; use it in a with statement")
+        return self._thread
+
+
+def _end_forgotten(thread: DaemonThread, endpoint: LocalEndpoint, pid: int) -> None:
+    """Ends a daemon that was never stopped; at the latest when Python ends, on whatever thread."""
+    if pid != os.getpid():
+        # A forked child has none of the parent's threads.
+        return
+    endpoint.shut()
+    thread.let_go()
+    warnings.warn(
+        "an embedded daemon was never stopped; use it in a with statement, or call stop()",
+        ResourceWarning,
+        stacklevel=1,
+    )

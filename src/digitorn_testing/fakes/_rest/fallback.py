@@ -1,0 +1,286 @@
+"""The operations that the embedded daemon has no behaviour for: contract-true examples, over real HTTP."""
+
+import base64
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final, cast
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from pydantic_core import from_json
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from digitorn_testing._generated import operations
+from digitorn_testing._generated._runtime import Operation
+
+from .dependencies import caller_of, daemon_of, deployed_app, owned_session, valid_app_id, valid_session_id
+from .examples import example_of
+from .signatures import Parameter, Signature, route_path, signatures
+
+ANSWERED_BY_EXAMPLE: Final = "x-answered-by-example"
+"""Marks an operation without behaviour in the daemon's OpenAPI document."""
+
+_APPS: Final = "/api/apps/{app_id}/"
+_SESSIONS: Final = "/api/apps/{app_id}/sessions/{session_id}/"
+
+# Operations on an app that answer whether or not it is deployed (contract: rest, no 404 among the errors).
+_FOR_ANY_APP: Final = frozenset(
+    operation.id
+    for operation in (
+        operations.RUN_APP,
+        operations.GET_NOTIFICATIONS_ACTIVE,
+        operations.LIST_APP_ERRORS,
+        operations.GET_APP_DIAGNOSTICS,
+        operations.LIST_BACKGROUND_SESSIONS,
+        operations.LIST_ACTIVATIONS,
+        operations.GET_ACTIVATION_STATS,
+        operations.GET_APP_QUOTA,
+        operations.SET_APP_QUOTA,
+        operations.DELETE_APP_QUOTA,
+        operations.GET_USER_QUOTA,
+        operations.SET_USER_QUOTA,
+        operations.DELETE_USER_QUOTA,
+        operations.LIST_SECRETS,
+        operations.SET_SECRETS,
+        operations.CHECK_SECRET,
+        operations.SET_SECRET,
+    )
+)
+
+# For these a malformed id is not told from one that is unknown (contract: rest, no 400 among the errors).
+_WITHOUT_ID_CHECK: Final = frozenset(
+    operation.id for operation in (operations.GET_CREDENTIALS_SCHEMA, operations.GET_SESSION_IMAGE)
+)
+
+# A token may be there, and need not (contract: rest, get_transcribe_health).
+_TOKEN_OPTIONAL: Final = frozenset({operations.GET_TRANSCRIBE_HEALTH.id})
+
+_STATUS: Final[Mapping[str, int]] = {
+    operations.INSTALL_MCP_SERVER.id: 201,
+    operations.CREATE_SECURITY_PROFILE.id: 201,
+    operations.DELETE_MODULE_GRANT.id: 204,
+    operations.DELETE_SECURITY_PROFILE.id: 204,
+}
+
+_PIXEL: Final = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+_IMAGE: Final = ("image/png", _PIXEL)
+_FILE: Final = ("application/octet-stream", b"An example.\n")
+
+# What is no JSON; any other file is `_FILE`.
+_CONTENTS: Final[Mapping[str, tuple[str, bytes]]] = {
+    operations.GET_APP_ICON.id: _IMAGE,
+    operations.GET_AVATAR.id: _IMAGE,
+    operations.GET_PACKAGE_ICON.id: _IMAGE,
+    operations.GET_SESSION_IMAGE.id: _IMAGE,
+    operations.GET_METRICS.id: ("text/plain", b"# TYPE digitorn_up gauge\ndigitorn_up 1\n"),
+    operations.STREAM_WIDGET_DATA.id: ("text/event-stream", b'data: {"text": "An example."}\n\n'),
+}
+
+
+def fallback_routes(served: Collection[str]) -> list[Route]:
+    """A route for every operation of the contract that nothing else serves.
+
+    Args:
+        served: The ids of the operations that have handlers of their own.
+    """
+    rest = [one for one in operations.OPERATIONS if one.id not in served]
+    return [_route(operation, signatures()[operation.id]) for operation in sorted(rest, key=_precedence)]
+
+
+def document_fallbacks(document: dict[str, Any], served: Collection[str]) -> None:
+    """Adds the operations without handlers to an OpenAPI document: what they take, not what they give."""
+    for operation in operations.OPERATIONS:
+        if operation.id not in served:
+            item: dict[str, Any] = document["paths"].setdefault(operation.path, {})
+            item[operation.method.lower()] = _documented(operation, signatures()[operation.id])
+
+
+def _precedence(operation: Operation[Any]) -> tuple[tuple[int, ...], str]:
+    """Where a route stands: the first that fits serves, so the more particular ones come first."""
+    wide = {one.name for one in signatures()[operation.id].at("path") if one.has_segments}
+    kinds = [
+        (2 if part[1:-1] in wide else 1) if part.startswith("{") else 0 for part in operation.path.split("/")
+    ]
+    return (*kinds, 3), operation.id
+
+
+def _route(operation: Operation[Any], signature: Signature) -> Route:
+    async def answer(request: Request) -> Response:
+        await _admit(request, operation)
+        await _check(request, operation, signature)
+        return _answer(operation, request.path_params)
+
+    # What the daemon's record of calls knows the operation by.
+    answer.__name__ = operation.id
+    route = Route(route_path(operation), answer, methods=[operation.method], name=operation.id)
+    # A route for GET would serve HEAD too.
+    route.methods = {operation.method}
+    return route
+
+
+# --- who asks, and for what
+
+
+async def _admit(request: Request, operation: Operation[Any]) -> None:
+    """Refuses a caller without a token, and things that are not there."""
+    if not _needs_token(operation):
+        return
+    daemon = daemon_of(request)
+    user = await caller_of(request)
+    if not operation.path.startswith(_APPS):
+        return
+    checked = operation.id not in _WITHOUT_ID_CHECK
+    app_id: str = request.path_params["app_id"]
+    if checked:
+        await valid_app_id(app_id, user)
+    if operation.id in _FOR_ANY_APP:
+        return
+    app = await deployed_app(app_id, daemon)
+    if operation.path.startswith(_SESSIONS):
+        session_id: str = request.path_params["session_id"]
+        if checked:
+            await valid_session_id(session_id, user)
+        await owned_session(app, session_id, user, daemon)
+
+
+# --- what they send
+
+
+async def _check(request: Request, operation: Operation[Any], signature: Signature) -> None:
+    """Refuses a request that does not have the form of the contract."""
+    faults = _Faults()
+    faults.check_texts("query", signature.at("query"), request.query_params)
+    faults.check_texts("header", signature.at("header"), request.headers)
+    faults.check_texts("cookie", signature.at("cookie"), request.cookies)
+    if operation.body == "json":
+        faults.check_json(signature.at("body"), await request.body())
+    elif operation.body == "multipart":
+        async with _form_of(request) as form:
+            fields = {name: value for name, value in form.items() if isinstance(value, str)}
+            files = {name for name, value in form.items() if isinstance(value, UploadFile)}
+            faults.check_texts("body", signature.at("body"), fields)
+            faults.check_files(signature.at("file"), files)
+    elif operation.body is not None:
+        await request.body()
+    if faults.found:
+        raise RequestValidationError(faults.found)
+
+
+@asynccontextmanager
+async def _form_of(request: Request) -> AsyncGenerator[FormData]:
+    try:
+        form = await request.form()
+    except HTTPException as error:
+        # The framework answers 400, which the contract does not have here.
+        fault = {"type": "value_error", "loc": ("body",), "msg": error.detail, "input": None}
+        raise RequestValidationError([fault]) from None
+    try:
+        yield form
+    finally:
+        await form.close()
+
+
+class _Faults:
+    """What is wrong with a request, in the form of a 422."""
+
+    def __init__(self) -> None:
+        self.found: list[dict[str, Any]] = []
+
+    def check_texts(self, place: str, parameters: Iterable[Parameter], texts: Mapping[str, str]) -> None:
+        """Checks values that travel as text."""
+        for one in parameters:
+            if one.name in texts:
+                self._check(place, one, partial(one.adapter.validate_strings, texts[one.name]))
+            elif one.required:
+                self._missing(place, one)
+
+    def check_files(self, parameters: Iterable[Parameter], files: Collection[str]) -> None:
+        """Checks that uploads are there."""
+        for one in parameters:
+            if one.required and one.name not in files:
+                self._missing("body", one)
+
+    def check_json(self, parameters: Collection[Parameter], content: bytes) -> None:
+        """Checks the members of a JSON body; one that needs none may be absent or null."""
+        try:
+            document: object = from_json(content) if content else None
+        except ValueError as error:
+            self._add(("body",), "json_invalid", f"JSON decode error: {error}")
+            return
+        if document is None and not any(one.required for one in parameters):
+            return
+        if not isinstance(document, dict):
+            self._add(("body",), "model_attributes_type", "Input should be a valid dictionary")
+            return
+        members = cast("dict[str, object]", document)
+        for one in parameters:
+            if one.name in members:
+                check = partial(one.adapter.validate_python, members[one.name], strict=True)
+                self._check("body", one, check)
+            elif one.required:
+                self._missing("body", one)
+
+    def _check(self, place: str, parameter: Parameter, validate: Callable[[], object]) -> None:
+        try:
+            validate()
+        except ValidationError as error:
+            for fault in error.errors(include_url=False, include_input=False, include_context=False):
+                self._add((place, parameter.name, *fault["loc"]), fault["type"], fault["msg"])
+
+    def _missing(self, place: str, parameter: Parameter) -> None:
+        self._add((place, parameter.name), "missing", "Field required")
+
+    def _add(self, place: tuple[str | int, ...], kind: str, message: str) -> None:
+        self.found.append({"loc": place, "type": kind, "msg": message})
+
+
+# --- what they get
+
+
+def _answer(operation: Operation[Any], asked: Mapping[str, str]) -> Response:
+    status = _STATUS.get(operation.id, 200)
+    if operation.reading == "none":
+        return Response(status_code=status)
+    if operation.reading != "json":
+        media_type, content = _CONTENTS.get(operation.id, _FILE)
+        return Response(content, media_type=media_type, status_code=status)
+    result = example_of(operation)
+    if isinstance(result, dict):
+        # The thing that was asked for, under its own id.
+        named = cast("dict[str, object]", result)
+        echoed = {name: text for name, text in asked.items() if isinstance(named.get(name), str)}
+        result = {**named, **echoed}
+    envelope = operation.envelope
+    if envelope is None:
+        return JSONResponse(result, status_code=status)
+    body: dict[str, object] = {envelope.data: result}
+    if envelope.success is not None:
+        body[envelope.success] = True
+    return JSONResponse(body, status_code=status)
+
+
+def _documented(operation: Operation[Any], signature: Signature) -> dict[str, Any]:
+    documented: dict[str, Any] = {
+        "operationId": operation.id,
+        "parameters": [
+            {"name": one.name, "in": one.place, "required": one.required, "schema": {}}
+            for one in signature.at("path", "query", "header", "cookie")
+        ],
+        "responses": {str(_STATUS.get(operation.id, 200)): {"description": "An example."}},
+        ANSWERED_BY_EXAMPLE: True,
+    }
+    if operation.authenticated:
+        bearer: dict[str, list[str]] = {"bearerAuth": []}
+        documented["security"] = [bearer] if _needs_token(operation) else [{}, bearer]
+    return documented
+
+
+def _needs_token(operation: Operation[Any]) -> bool:
+    return operation.authenticated and operation.id not in _TOKEN_OPTIONAL

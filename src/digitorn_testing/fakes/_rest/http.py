@@ -1,0 +1,101 @@
+"""The REST part of the embedded daemon."""
+
+import threading
+import warnings
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+from typing import Final
+
+from fastapi import FastAPI
+from pydantic.warnings import UnsupportedFieldAttributeWarning
+
+from digitorn_testing.fakes._assembly import DaemonState
+from digitorn_testing.fakes._wire.socketio import AsgiApp, Scope
+
+from . import (
+    routes_apps as _routes_apps,
+)
+from . import (
+    routes_auth as _routes_auth,
+)
+from . import (
+    routes_conversations as _routes_conversations,
+)
+from . import (
+    routes_sessions as _routes_sessions,
+)
+from . import (
+    routes_workspace as _routes_workspace,
+)
+from .dependencies import bind
+from .fallback import ANSWERED_BY_EXAMPLE, document_fallbacks, fallback_routes
+from .routing import complete_models, install_error_answers
+
+_BUILDING = threading.Lock()
+_INSTANCE: Final = b"x-digitorn-instance"
+
+
+def http_of(daemon: DaemonState) -> AsgiApp:
+    """The application that serves the REST contract: its core really, the rest by examples.
+
+    Args:
+        daemon: What it acts on.
+    """
+    with _BUILDING:
+        app = _application()
+    instance_id = daemon.build.instance_id
+
+    async def serve(
+        scope: Scope, receive: Callable[[], Awaitable[Scope]], send: Callable[[Scope], Awaitable[None]]
+    ) -> None:
+        bind(scope, daemon)
+
+        async def answer(message: Scope) -> None:
+            if message["type"] == "http.response.start" and instance_id is not None:
+                message["headers"] = [*message.get("headers", ()), (_INSTANCE, instance_id.encode())]
+            await send(message)
+
+        await app(scope, receive, answer)
+
+    return serve
+
+
+def answered_by_example() -> frozenset[str]:
+    """The ids of the operations without behaviour."""
+    with _BUILDING:
+        return _without_behaviour()
+
+
+@lru_cache(maxsize=1)
+def _without_behaviour() -> frozenset[str]:
+    paths = _application().openapi()["paths"]
+    listed = (one for item in paths.values() for one in item.values())
+    return frozenset(one["operationId"] for one in listed if ANSWERED_BY_EXAMPLE in one)
+
+
+@lru_cache(maxsize=1)
+def _application() -> FastAPI:
+    """One for all daemons of the process: it holds nothing of theirs, and takes longer to build than they."""
+    complete_models()
+    app = FastAPI(title="Embedded Digitorn daemon", docs_url=None, redoc_url=None)
+    install_error_answers(app)
+    for module in (_routes_auth, _routes_apps, _routes_sessions, _routes_conversations, _routes_workspace):
+        app.include_router(module.router)
+    _build_fields(app)
+    document = app.openapi()
+    served = {one["operationId"] for item in document["paths"].values() for one in item.values()}
+    # After those that are served really: the first route that fits serves.
+    app.router.routes.extend(fallback_routes(served))
+    document_fallbacks(document, served)
+    return app
+
+
+def _build_fields(app: FastAPI) -> None:
+    """Makes FastAPI build what it reads requests with, by asking for its document.
+
+    FastAPI hides a warning that pydantic gives when these are built, but the contract's models put that off
+    until the first request, where the warning would come out.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
+        app.openapi()

@@ -1,0 +1,131 @@
+"""How operations of the contract become routes, and failures become answers."""
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any, ParamSpec, TypeVar, cast
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import JSONResponse
+from pydantic import create_model
+
+from digitorn_testing._generated import models
+from digitorn_testing._generated._runtime import Model, Operation, complete
+from digitorn_testing.fakes._store.users import TokenRefused
+
+from .signatures import route_path
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+_AUTH_PREFIX = "/auth/"
+
+
+class SoftFailed(Exception):
+    """An operation failed in a way that the daemon reports under HTTP 200.
+
+    Attributes:
+        reason: Why, in the daemon's words.
+        data: What it tells besides.
+    """
+
+    def __init__(self, reason: str, data: object = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.data = data
+
+
+class AuthFailed(Exception):
+    """An auth operation failed; these have an error body of their own.
+
+    Attributes:
+        status: HTTP status.
+        reason: Why.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+def serve(
+    router: APIRouter, operation: Operation[T]
+) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Awaitable[T]]]:
+    """Serves an operation of the contract: its path, method and result come from there.
+
+    Args:
+        router: Where the route goes.
+        operation: The operation; the decorated handler must return its result.
+    """
+
+    def register(handler: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+        @functools.wraps(handler)
+        async def answer(*args: P.args, **kwargs: P.kwargs) -> JSONResponse:
+            return JSONResponse(_answer(operation, await handler(*args, **kwargs)))
+
+        router.add_api_route(
+            route_path(operation),
+            answer,
+            methods=[operation.method],
+            operation_id=operation.id,
+            response_model=_documented(operation),
+        )
+        return handler
+
+    return register
+
+
+def install_error_answers(app: FastAPI) -> None:
+    """Turns failures into the bodies that the contract names (contract: rest, Conventions)."""
+    app.add_exception_handler(SoftFailed, _soft_failure)
+    app.add_exception_handler(AuthFailed, _auth_failure)
+    app.add_exception_handler(TokenRefused, _unauthorized)
+
+
+def _answer(operation: Operation[Any], result: object) -> object:
+    wired = (
+        [one.to_wire() for one in cast("list[Model]", result)] if isinstance(result, list) else _wired(result)
+    )
+    if operation.envelope is None:
+        return wired
+    return models.AppResponse(success=True, data=wired).to_wire()
+
+
+def _wired(result: object) -> object:
+    return result.to_wire() if isinstance(result, Model) else result
+
+
+def _documented(operation: Operation[Any]) -> Any:
+    """The answer's class for FastAPI's document; the answers themselves are written by `wire`."""
+    if operation.envelope is None:
+        return operation.result
+    name = "".join(part.title() for part in operation.id.split("_")) + "Response"
+    fields: dict[str, Any] = {operation.envelope.data: (operation.result, ...)}
+    return create_model(name, __base__=models.AppResponse, **fields)
+
+
+async def _soft_failure(_: Request, error: Exception) -> JSONResponse:
+    failed = cast("SoftFailed", error)
+    body = models.SoftFailure(success=False, data=failed.data, error=failed.reason)
+    return JSONResponse(body.to_wire())
+
+
+async def _auth_failure(_: Request, error: Exception) -> JSONResponse:
+    failed = cast("AuthFailed", error)
+    return JSONResponse(models.ErrorResponse(error=failed.reason).to_wire(), status_code=failed.status)
+
+
+async def _unauthorized(request: Request, error: Exception) -> JSONResponse:
+    body: Model
+    if request.url.path.startswith(_AUTH_PREFIX):
+        body = models.ErrorResponse(error=str(error))
+    else:
+        body = models.Problem(detail=str(error))
+    return JSONResponse(body.to_wire(), status_code=401, headers={"WWW-Authenticate": "Bearer"})
+
+
+def complete_models() -> None:
+    """Builds every model of the REST interface, so that FastAPI does not build them in several threads."""
+    for found in vars(models).values():
+        if isinstance(found, type) and issubclass(found, Model):
+            complete(found)

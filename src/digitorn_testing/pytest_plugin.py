@@ -1,0 +1,338 @@
+"""The pytest plugin: fixtures, options, and reports that show what the agent did.
+
+Pytest loads it by itself where the package is installed; `-p no:digitorn_testing.pytest_plugin` keeps it out.
+Fixtures of an embedded daemon need the extra `digitorn-testing[daemon]`.
+
+PYTEST_DONT_REWRITE: it is imported before pytest could rewrite it, and asserts nothing.
+"""
+
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from ._approvals.policies import ApprovalPolicy
+from ._approvals.recording import RecordingApprovals
+from ._client._async.client import AsyncDevClient
+from ._client._sync.client import DevClient
+from ._errors import NotFound
+from ._handles import AppHandle, SessionHandle
+from ._plugin import scenarios, target
+from ._plugin.artifacts import ArtifactsFolder
+from ._plugin.checks import show_details
+from ._plugin.evidence import Evidence, Watch
+from ._stream import LiveEventStream
+from .builders import AppBuilder, SessionBuilder, TurnBuilder
+
+if TYPE_CHECKING:
+    from .fakes import FakeDaemon, FakeModel
+
+_EMBEDDED_APP: Final = "my-app"
+_FAKES: Final = frozenset({"fake_daemon", "fake_model"})
+
+_WATCH: Final = pytest.StashKey[Watch]()
+_SCENARIOS: Final = pytest.StashKey[frozenset[Path]]()
+_EVIDENCE: Final = pytest.StashKey[Evidence]()
+_FOLDER: Final = pytest.StashKey[ArtifactsFolder]()
+_FAILED: Final = pytest.StashKey[bool]()
+
+
+# --- options
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the options."""
+    group = parser.getgroup("digitorn", "live tests against a Digitorn daemon")
+    group.addoption(
+        "--digitorn-url",
+        metavar="URL",
+        help="daemon that tests talk to, else $DIGITORN_DAEMON_URL, else an embedded one",
+    )
+    group.addoption("--digitorn-token", metavar="TOKEN", help="its access token, else $DIGITORN_TOKEN")
+    group.addoption("--digitorn-app", metavar="APP", help="app on it for `session`, else $DIGITORN_APP")
+    group.addoption(
+        "--digitorn-artifacts", metavar="DIR", help="write events, exchanges and report of each failure there"
+    )
+    group.addoption(
+        "--digitorn-scenarios",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="collect functions that return (ok, detail) or (ok, detail, artifacts) from these files",
+    )
+    parser.addini(
+        "digitorn_scenarios", "files that hold scenarios, wherever pytest comes upon them", "args", default=[]
+    )
+    parser.addini(
+        "digitorn_scenario_functions", "names of their functions", "args", default=list(scenarios.FUNCTIONS)
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers the marker, finds the scenario files and begins to watch what is made."""
+    config.addinivalue_line("markers", "live: the test needs a daemon that is given, and is skipped without")
+    here = config.invocation_params.dir
+    if folder := target.option(config, "--digitorn-artifacts"):
+        # Worker processes need not be where this one is.
+        config.option.digitorn_artifacts = str((here / folder).resolve())
+    _find_scenarios(config, here)
+    if config.pluginmanager.hasplugin("asyncio"):
+        # Only now is it known that pytest-asyncio is there.
+        config.pluginmanager.import_plugin("digitorn_testing._plugin.asyncio_clients")
+    watch = config.stash[_WATCH] = Watch(target.token(config))
+    stack = ExitStack()
+    stack.enter_context(watch.running())
+    config.add_cleanup(stack.close)
+
+
+def _find_scenarios(config: pytest.Config, here: Path) -> None:
+    patterns = target.listed(config, "--digitorn-scenarios")
+    asked_for = scenarios.find(patterns, here)
+    if patterns and not asked_for:
+        raise pytest.UsageError(f"no Python file matches --digitorn-scenarios {' '.join(patterns)}")
+    known: list[str] = config.getini("digitorn_scenarios")
+    config.stash[_SCENARIOS] = asked_for | scenarios.find(known, config.rootpath)
+    visited = [(here / one.partition("::")[0]).resolve() for one in config.args]
+    config.args.extend(
+        str(file) for file in sorted(asked_for) if not any(file.is_relative_to(one) for one in visited)
+    )
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Names the daemon, when one is given."""
+    daemon = target.given(config)
+    return f"digitorn: daemon at {daemon.url}" if daemon is not None else None
+
+
+# --- scenarios
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(
+    file_path: Path, parent: pytest.Collector
+) -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
+    """Collects scenario files, whatever they are called."""
+    found = yield
+    if file_path.resolve() in parent.config.stash[_SCENARIOS]:
+        return [scenarios.file_at(file_path, parent)]
+    return found
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Makes scenarios fail by what they return."""
+    scenarios.judge(item)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skips tests that need a daemon when none is given."""
+    if target.given(config) is None:
+        for item in items:
+            if item.get_closest_marker("live") is not None:
+                item.add_marker(pytest.mark.skip(reason=target.NO_DAEMON))
+
+
+# --- runs and reports
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Gathers what a test uses, from its fixtures' beginning to their end."""
+    with item.config.stash[_WATCH].of_test() as evidence:
+        item.stash[_EVIDENCE] = evidence
+        try:
+            return (yield)
+        finally:
+            del item.stash[_EVIDENCE]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Adds what the test used to the report of a failure, and writes it to the artifacts folder."""
+    if call.excinfo is not None:
+        show_details(call.excinfo)
+    report = yield
+    evidence = item.stash.get(_EVIDENCE, None)
+    if evidence is None:
+        return report
+    folder = _folder(item)
+    if folder is not None and call.when == "call":
+        folder.write_given(item.stash.get(scenarios.ARTIFACTS, None), evidence.redactor())
+    if report.failed:
+        item.stash[_FAILED] = True
+        sections = evidence.sections()
+        report.sections.extend(sections)
+        if folder is not None:
+            folder.write_report(f"{item.nodeid} ({report.when})", report.longreprtext, sections, evidence)
+    return report
+
+
+def _folder(item: pytest.Item) -> ArtifactsFolder | None:
+    root = target.option(item.config, "--digitorn-artifacts")
+    if not root:
+        return None
+    if _FOLDER not in item.stash:
+        # Of pytest-xdist, in its worker processes.
+        worker: dict[str, str] = getattr(item.config, "workerinput", {})
+        item.stash[_FOLDER] = ArtifactsFolder(Path(root), item.nodeid, worker.get("workerid"))
+    return item.stash[_FOLDER]
+
+
+# --- fixtures
+
+
+@pytest.fixture
+def fake_model() -> "Iterator[FakeModel]":
+    """The scripted model of `fake_daemon`. A request that its script does not answer fails the test."""
+    _needs_daemon_extra()
+    from .fakes import FakeModel
+
+    with FakeModel() as model:
+        yield model
+
+
+@pytest.fixture
+def fake_daemon(fake_model: "FakeModel") -> "Iterator[FakeDaemon]":
+    """An embedded daemon of this test alone, whose apps `fake_model` answers for."""
+    from .fakes import FakeDaemon
+
+    with FakeDaemon(model=fake_model) as daemon:
+        yield daemon
+
+
+def _needs_daemon_extra() -> None:
+    try:
+        import fastapi  # noqa: F401 # pyright: ignore[reportUnusedImport] - only whether it is there
+    except ImportError:
+        pytest.fail(
+            "an embedded daemon needs the extra digitorn-testing[daemon]; "
+            "to use another one, pass --digitorn-url or set $DIGITORN_DAEMON_URL",
+            pytrace=False,
+        )
+
+
+@pytest.fixture
+def _digitorn_target(request: pytest.FixtureRequest) -> target.Target:
+    """The daemon of this test: the given one, unless there is none or the test asks for an embedded one."""
+    daemon = target.given(request.config)
+    if daemon is not None and _FAKES.isdisjoint(request.fixturenames):
+        return daemon
+    embedded: FakeDaemon = request.getfixturevalue("fake_daemon")
+    return target.Target(embedded.url, embedded.token(), embedded)
+
+
+@pytest.fixture
+def approvals() -> RecordingApprovals:
+    """Decides what asks in turns of the test's clients, and records it; approves every tool at first."""
+    return RecordingApprovals()
+
+
+@pytest.fixture
+def dev_client(_digitorn_target: target.Target, approvals: ApprovalPolicy) -> Iterator[DevClient]:
+    """A client of the daemon that is given, else of `fake_daemon`; also when a test asks for that itself."""
+    with _digitorn_target.client(approvals) as client:
+        yield client
+
+
+@pytest.fixture
+def async_dev_client(request: pytest.FixtureRequest) -> AsyncDevClient:
+    """The asynchronous `dev_client`, for tests that pytest-asyncio (in either mode) or anyio runs."""
+    found: AsyncDevClient = request.getfixturevalue(_async_fixture(request))
+    return found
+
+
+def _async_fixture(request: pytest.FixtureRequest) -> str:
+    """The fixture that lives in the test's event loop."""
+    if "anyio_backend" in request.fixturenames:
+        return "_digitorn_client_under_anyio"
+    if not request.config.pluginmanager.hasplugin("asyncio"):
+        pytest.fail("async_dev_client needs pytest-asyncio, or a test that anyio runs", pytrace=False)
+    from ._plugin.asyncio_clients import name_in
+
+    marker = request.node.get_closest_marker("asyncio")
+    scope: str | None = marker.kwargs.get("loop_scope") if marker is not None else None
+    return name_in(scope or _default_loop_scope(request.config))
+
+
+def _default_loop_scope(config: pytest.Config) -> str:
+    try:
+        scope: str = config.getini("asyncio_default_test_loop_scope")
+    except ValueError:
+        # A pytest-asyncio that cannot be told otherwise.
+        return "function"
+    return scope
+
+
+@pytest.fixture
+async def _digitorn_client_under_anyio(
+    _digitorn_target: target.Target, approvals: ApprovalPolicy
+) -> AsyncIterator[AsyncDevClient]:
+    async with _digitorn_target.async_client(approvals) as client:
+        yield client
+
+
+@pytest.fixture
+def digitorn_app(request: pytest.FixtureRequest, _digitorn_target: target.Target) -> AppHandle:
+    """The app of `session`: on an embedded daemon one of the test's own, else that of --digitorn-app.
+
+    Override it to deploy an app of yours.
+    """
+    if _digitorn_target.embedded is not None:
+        return _digitorn_target.embedded.add_app(_EMBEDDED_APP)
+    app_id = target.app_id(request.config)
+    if app_id is None:
+        pytest.fail(
+            "`session` needs an app of the daemon: pass --digitorn-app, set $DIGITORN_APP, "
+            "or override the fixture `digitorn_app`",
+            pytrace=False,
+        )
+    return AppHandle(app_id=app_id, daemon_url=_digitorn_target.url)
+
+
+@pytest.fixture
+def session(
+    request: pytest.FixtureRequest,
+    _digitorn_target: target.Target,
+    dev_client: DevClient,
+    digitorn_app: AppHandle,
+) -> Iterator[SessionHandle]:
+    """A new session of `digitorn_app`. On a daemon that is given it is deleted, unless the test failed."""
+    made = dev_client.new_session(digitorn_app.app_id)
+    yield made
+    if _digitorn_target.embedded is None and not request.node.stash.get(_FAILED, False):
+        try:
+            dev_client.delete(made)
+        except NotFound:
+            # The test has done it.
+            return
+
+
+@pytest.fixture
+def live_stream(dev_client: DevClient, session: SessionHandle) -> Iterator[LiveEventStream]:
+    """The open stream of `session`."""
+    with dev_client.open_event_stream(session) as stream:
+        yield stream
+
+
+# --- builders
+
+
+@pytest.fixture
+def app_builder() -> AppBuilder:
+    """An app definition to begin with, of the id that the app of `session` has on an embedded daemon."""
+    return AppBuilder(_EMBEDDED_APP)
+
+
+@pytest.fixture
+def turn_builder() -> TurnBuilder:
+    """An empty turn to build events from."""
+    return TurnBuilder(app_id=_EMBEDDED_APP)
+
+
+@pytest.fixture
+def session_builder() -> SessionBuilder:
+    """An empty session to build turns and approvals into."""
+    return SessionBuilder(app_id=_EMBEDDED_APP)
