@@ -7,27 +7,11 @@ assert assertions.no_errors(events)
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ._events.daemon import MEANING
 from ._events.event import LiveEvent, decode
 from ._events.selector import Selector, name_of
 from ._events.timeline import render, summary
-from ._generated.events import (
-    CredentialAuthRequired,
-    CredentialRequired,
-    Error,
-    EventPayload,
-    EventType,
-    MessageCancelled,
-    MessageDone,
-    MessageQueued,
-    MessageStarted,
-    ModuleError,
-    Result,
-    Token,
-    ToolCall,
-    TurnTerminal,
-    UserMessage,
-)
-from ._turns.rules import tool_names
+from ._generated.events import EventPayload, EventType
 
 __all__ = [
     "Check",
@@ -186,7 +170,7 @@ def no_event(events: Events, *types: "type[EventPayload] | EventType") -> Check:
     found = [event for event in _typed(events) if selector.matches(event)]
     if not found:
         return Check(True, f"no {selector.label}, as expected")
-    shown = "; ".join(f"{_place(event)}: {event.type} {summary(event.payload)}" for event in found[:_SHOWN])
+    shown = "; ".join(f"{_place(event)}: {event.type} {summary(event)}" for event in found[:_SHOWN])
     return Check(False, f"expected no {selector.label}, saw {len(found)}: {shown}")
 
 
@@ -199,9 +183,9 @@ def contains_text(events: Events, text: str, *, correlation_id: str | None = Non
         correlation_id: Only this turn's tokens.
     """
     streamed = "".join(
-        event.payload.delta
+        MEANING.text_delta(event) or ""
         for event in _typed(events)
-        if isinstance(event.payload, Token) and correlation_id in (None, event.correlation_id)
+        if correlation_id in (None, event.correlation_id)
     )
     ok = text in streamed
     shown = streamed if len(streamed) <= 500 else f"{streamed[:250]} … {streamed[-250:]}"
@@ -227,11 +211,11 @@ def tool_called(
         times: How many such calls there must be; at least one when left out.
     """
     listed = _typed(events)
-    calls = [event.payload for event in listed if isinstance(event.payload, ToolCall)]
-    named = [call for call in calls if name in tool_names(call.name, call.params)]
+    calls = [(event, call) for event in listed if (call := MEANING.tool_ended(event)) is not None]
+    named = [(event, call) for event, call in calls if name in MEANING.tool_names(call.name, call.params)]
     fitting = [
         call
-        for call in named
+        for _, call in named
         if (success is None or call.success is success)
         and all(key in call.params and call.params[key] == value for key, value in (params or {}).items())
     ]
@@ -241,7 +225,7 @@ def tool_called(
     often = f"{times} calls of" if times is not None else "a call of"
     if ok:
         return Check(True, f"{often} {wanted}, as expected")
-    seen = "; ".join(summary(call) for call in (named or calls)[:_SHOWN]) or "no tool call"
+    seen = "; ".join(summary(event) for event, _ in (named or calls)[:_SHOWN]) or "no tool call"
     return Check(False, f"expected {often} {wanted}, saw {len(fitting)}; tool calls: {seen}")
 
 
@@ -253,13 +237,10 @@ def no_errors(events: Events) -> Check:
     """
     found: list[str] = []
     for event in _typed(events):
-        match event.payload:
-            case Error() | ModuleError() | CredentialRequired() | CredentialAuthRequired():
-                found.append(f"{_place(event)}: {event.type} {summary(event.payload)}")
-            case Result(error=error) if error:
-                found.append(f"{_place(event)}: {event.type} {error}")
-            case _:
-                pass
+        if MEANING.reports_error(event):
+            answer = MEANING.answer(event)
+            said = summary(event) if answer is None else answer.error
+            found.append(f"{_place(event)}: {event.type} {said}")
     return Check(
         not found, "no errors" if not found else f"expected no errors, saw {'; '.join(found[:_SHOWN])}"
     )
@@ -294,9 +275,7 @@ def correlation_thread(events: Events, correlation_id: str | None = None) -> Che
     """
     listed = _typed(events)
     threads = dict.fromkeys(
-        event.correlation_id
-        for event in listed
-        if event.correlation_id is not None and isinstance(event.payload, UserMessage | MessageStarted)
+        event.correlation_id for event in listed if event.correlation_id is not None and _shows_turn(event)
     )
     if correlation_id is None:
         if len(threads) != 1:
@@ -305,10 +284,10 @@ def correlation_thread(events: Events, correlation_id: str | None = None) -> Che
     thread = [event for event in listed if event.correlation_id == correlation_id]
     if not thread:
         return Check(False, f"expected turn {correlation_id}, saw {', '.join(threads) or 'none'}")
-    starts = (UserMessage, MessageQueued, MessageStarted)
-    if not isinstance(thread[0].payload, starts):
+    if not MEANING.begins_turn(thread[0]):
         return Check(False, f"turn {correlation_id} begins with {thread[0].type} at {_place(thread[0])}")
-    ends = [e for e in thread if isinstance(e.payload, MessageDone | MessageCancelled | TurnTerminal)]
+    # A turn that waits for a credential does nothing more, and has not ended.
+    ends = [event for event in thread if MEANING.ends_turn(event) and MEANING.ends_what_began(event)]
     if not ends:
         return Check(
             False, f"turn {correlation_id} has no end; its last is {thread[-1].type} at {_place(thread[-1])}"
@@ -329,6 +308,10 @@ def report(events: Events) -> str:
 
 def _typed(events: Events) -> list[LiveEvent[EventPayload]]:
     return [event if isinstance(event, LiveEvent) else decode(dict(event)) for event in events]
+
+
+def _shows_turn(event: LiveEvent[EventPayload]) -> bool:
+    return MEANING.said_by_user(event) is not None or MEANING.starts_running(event)
 
 
 def _place(event: LiveEvent[EventPayload]) -> str:

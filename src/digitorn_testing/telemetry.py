@@ -12,15 +12,8 @@ except ImportError as error:
         "digitorn.testing.telemetry needs OpenTelemetry: install the extra, digitorn-testing[otel]"
     ) from error
 
+from ._events.daemon import MEANING
 from ._events.event import AnyEvent
-from ._generated.events import (
-    AgentEvent,
-    CredentialAuthRequired,
-    CredentialRequired,
-    Error,
-    Result,
-    ToolCall,
-)
 from ._turns.operations import Operation
 
 __all__ = ["export_spans"]
@@ -107,15 +100,12 @@ def _of_operation(one: Operation) -> _Attributes:
         case _:
             pass
     for event in one.events:
-        match event.payload:
-            case Result(usage=usage, model=model):
-                found["gen_ai.usage.input_tokens"] = usage.input_tokens
-                found["gen_ai.usage.output_tokens"] = usage.output_tokens
-                found["gen_ai.response.model"] = model
-            case Error(code=code) | CredentialRequired(code=code) | CredentialAuthRequired(code=code):
-                found["error.type"] = code
-            case _:
-                pass
+        if (answer := MEANING.answer(event)) is not None:
+            found["gen_ai.usage.input_tokens"] = answer.usage.input_tokens
+            found["gen_ai.usage.output_tokens"] = answer.usage.output_tokens
+            found["gen_ai.response.model"] = answer.model
+        elif (failed := MEANING.failed(event)) is not None:
+            found["error.type"] = failed.code
     if one.state in ("failed", "timeout"):
         found["error.type"] = found.get("error.type") or one.state
     return {key: value for key, value in found.items() if value is not None}
@@ -132,15 +122,7 @@ def _of_event(event: AnyEvent) -> _Attributes:
 
 def _reason(one: Operation) -> str:
     """Why an operation failed, in the daemon's words."""
-    for event in reversed(one.events):
-        match event.payload:
-            case ToolCall(error=str(error)) | Error(error=str(error)) if error:
-                return error
-            case Result(error=str(error)) | AgentEvent(error=str(error)) if error:
-                return error
-            case _:
-                pass
-    return ""
+    return next((error for event in reversed(one.events) if (error := MEANING.error_of(event))), "")
 
 
 def _last(one: Operation) -> datetime | None:

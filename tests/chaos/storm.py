@@ -26,7 +26,8 @@ from digitorn_testing import (
     RetryPolicy,
     SessionHandle,
 )
-from digitorn_testing._turns import rules as protocol
+from digitorn_testing._events.daemon import MEANING
+from digitorn_testing._stream import protocol
 from digitorn_testing.events import MessageStarted
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 from digitorn_testing.fakes._faults.faults import Fault
@@ -289,7 +290,7 @@ class _Storm:
     ) -> None:
         """Replaces the daemon's process once its logs have everything: what they have not is lost by it."""
         for stream in streams:
-            last = max(event.seq for event in stream.events() if protocol.is_logged(event))
+            last = max(event.seq for event in stream.events() if MEANING.is_logged(event))
             await _logged(beside, stream.session, last)
         with self._calm:
             await asyncio.to_thread(self._daemon.restart)
@@ -298,7 +299,7 @@ class _Storm:
 
 def _logged_events(streams: "list[LiveEventStream | AsyncLiveEventStream]") -> int:
     """How many events the streams have of those that the daemon keeps."""
-    return sum(protocol.is_logged(event) for stream in streams for event in stream.log)
+    return sum(MEANING.is_logged(event) for stream in streams for event in stream.log)
 
 
 async def _filled(fill: Callable[[], Awaitable[object]]) -> None:

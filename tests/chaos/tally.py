@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from digitorn_testing import EventLog, LiveEvent
+from digitorn_testing._events.daemon import MEANING
 from digitorn_testing._events.event import AnyEvent
-from digitorn_testing._turns import rules as protocol
 
 
 @dataclass
@@ -89,7 +89,7 @@ class Figures:
     def compare(self, log: EventLog, kept: EventLog) -> None:
         """Compares what a stream has with what the daemon keeps."""
         durable = Counter(map(_named, kept))
-        seen = Counter(_named(event) for event in log if protocol.is_logged(event))
+        seen = Counter(_named(event) for event in log if MEANING.is_logged(event))
         numbers = [event.seq for event in log if event.is_numbered]
         self.events += durable.total()
         self.copies += log.duplicates

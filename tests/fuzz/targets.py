@@ -21,6 +21,7 @@ from digitorn_testing import (
     SessionHandle,
     assertions,
 )
+from digitorn_testing._events.daemon import MEANING
 from digitorn_testing._events.event import AnyEvent
 from digitorn_testing._exchanges import KEPT, Exchanges, sending
 from digitorn_testing._generated import commands
@@ -31,8 +32,7 @@ from digitorn_testing._generated.operations import OPERATIONS
 from digitorn_testing._secrets.credentials import Credentials
 from digitorn_testing._transport.answers import read_answer
 from digitorn_testing._transport.event_connection import read_ack
-from digitorn_testing._turns.results import collect
-from digitorn_testing._turns.rules import is_snapshot
+from digitorn_testing._turns.collect import collect
 from digitorn_testing.builders import SessionBuilder, TurnBuilder, event, payloads
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 from digitorn_testing.fakes._rest.examples import example_of
@@ -119,7 +119,7 @@ def check_log(fed: list[Any], log: EventLog) -> None:
     numbered = [one for one in events if one.is_numbered]
     assert [one.seq for one in numbered] == sorted(one.seq for one in numbered)
     # A daemon that was restarted gives a number out again, to another event; a snapshot has one beside them.
-    assert _unique((one.session_id, one.seq, one.event_id, is_snapshot(one)) for one in numbered)
+    assert _unique((one.session_id, one.seq, one.event_id, MEANING.is_snapshot(one)) for one in numbered)
     assert _unique((one.session_id, one.event_id) for one in events if one.event_id is not None)
     # In order nobody waits for ever, and is given each once.
     log.give_up(log.highest_number)

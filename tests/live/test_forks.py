@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from digitorn_testing import EventLog, Recording, SessionHandle, StreamClosed
+from digitorn_testing import RecordedLog, Recording, SessionHandle, StreamClosed
 from digitorn_testing._concurrency.background_loop import BACKGROUND
 from digitorn_testing.events import MessageDone, ToolCall
 from digitorn_testing.fakes import FakeDaemon, FakeModel
@@ -94,7 +94,7 @@ def test_a_client_works_on_both_sides_of_a_fork(
     recording = Recording.load(tmp_path / "r.jsonl", damaged="raise")
     assert recording.is_complete
     assert [one.session_id for one in recording.sessions] == [session.session_id]
-    assert len(EventLog.load(tmp_path / "r.jsonl").events_of(MessageDone)) == 4
+    assert len(RecordedLog.load(tmp_path / "r.jsonl").events_of(MessageDone)) == 4
 
 
 def test_a_fork_while_other_threads_are_busy(

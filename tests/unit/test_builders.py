@@ -15,7 +15,7 @@ from digitorn_testing import (
     UnknownPayload,
     assertions,
 )
-from digitorn_testing._turns.results import collect
+from digitorn_testing._turns.collect import collect
 from digitorn_testing.builders import SessionBuilder, TurnBuilder, event, frame, payloads
 from digitorn_testing.builders._errors import ERROR_CLASSES, ErrorCode
 from digitorn_testing.events import (

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from digitorn_testing import EventLog
+from digitorn_testing._events.daemon import MEANING
 from digitorn_testing._events.event import AnyEvent
-from digitorn_testing._turns.rules import current_seq
 from digitorn_testing.events import Heartbeat, Token
 from support.frames import SESSION, approval_request, frame, message, text_turn, token
 
@@ -112,7 +112,7 @@ def test_a_session_that_rests_keeps_its_events_and_the_last_heartbeat() -> None:
     for number in range(10):
         log.feed(frame("heartbeat", seq=0, event_id=None, kind="system", current_seq=number))
     assert [event.type for event in log] == ["token", "token", "heartbeat"]
-    assert [current_seq(event) for event in log.events_of(Heartbeat)] == [9]
+    assert [MEANING.current_seq(event) for event in log.events_of(Heartbeat)] == [9]
     assert log.dropped == 10
 
 

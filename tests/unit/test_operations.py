@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from digitorn_testing import EventLog, EventPayload, LiveEvent, Operations, SessionHandle, TurnResult
+from digitorn_testing._events.transitions import TERMINAL_STATES, TRANSITIONS
 from digitorn_testing._generated.payloads import OpState, OpType
-from digitorn_testing._turns.operations import TERMINAL_STATES, TRANSITIONS
-from digitorn_testing._turns.results import collect
+from digitorn_testing._turns.collect import collect
 from digitorn_testing.builders import SessionBuilder, TurnBuilder, event, payloads
 from digitorn_testing.models import QueueEntry
 

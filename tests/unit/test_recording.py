@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from digitorn_testing import (
     EventLog,
     InvalidPayload,
+    RecordedLog,
     Recorder,
     Recording,
     RecordingDamaged,
@@ -64,7 +65,7 @@ def whole(path: Path) -> list[bytes]:
 
 def test_a_recording_gives_the_same_log(tmp_path: Path) -> None:
     live = recorded(tmp_path / "r.jsonl")
-    log = EventLog.load(tmp_path / "r.jsonl")
+    log = RecordedLog.load(tmp_path / "r.jsonl")
     assert [event.raw for event in log] == [event.raw for event in live]
     assert (log.duplicates, log.foreign, log.last_seq) == (live.duplicates, [], live.last_seq)
     assert [event.payload.delta for event in log.events_of(Token)] == ["Hel", "lo"]
@@ -83,7 +84,7 @@ def test_what_is_there_already_comes_first(tmp_path: Path) -> None:
         running.add(source)
         source.log.feed(token("b", seq=2))
     source.log.feed(token("c", seq=3))
-    assert [event.payload.delta for event in EventLog.load(tmp_path / "r.jsonl").events_of(Token)] == [
+    assert [event.payload.delta for event in RecordedLog.load(tmp_path / "r.jsonl").events_of(Token)] == [
         "a",
         "b",
     ]
@@ -105,7 +106,7 @@ def test_what_does_not_fit_is_recorded_as_it_came(tmp_path: Path) -> None:
             source.log.feed(one)
         running.event(f"{running._part}.1", nested)
         running.event(f"{running._part}.1", {"bytes": b"\xff"})
-    log = EventLog.load(tmp_path / "r.jsonl")
+    log = RecordedLog.load(tmp_path / "r.jsonl")
     assert [event.raw for event in log.events()[:3]] == [event.raw for event in source.log]
     assert [event.payload.errors for event in log.events_of(InvalidPayload)][-2:] == [
         ("expected an envelope, got str 'not recorded: RecursionError'",),
@@ -119,7 +120,7 @@ def test_endings_that_no_event_tells_are_recorded(tmp_path: Path) -> None:
     with recorder(tmp_path / "r.jsonl") as running:
         running.add(source)
         source._turns.note(TURN, "timed_out")
-    assert EventLog.load(tmp_path / "r.jsonl").turn_result(TURN).status == "timed_out"
+    assert RecordedLog.load(tmp_path / "r.jsonl").turn_result(TURN).status == "timed_out"
 
 
 # --- several sessions
@@ -135,19 +136,19 @@ def test_one_of_several_sessions_is_chosen(tmp_path: Path) -> None:
     recording = Recording.load(path)
     assert [one.session_id for one in recording.sessions] == ["s-1", "s-2"]
     for session in recording.sessions:
-        log = EventLog.load(path, session=session)
+        log = RecordedLog.load(path, session=session)
         assert [event.payload.delta for event in log.events_of(Token)] == [session.session_id]
-    assert EventLog.load(path, session="s-2").duplicates == 1
+    assert RecordedLog.load(path, session="s-2").duplicates == 1
     with pytest.raises(RecordingError, match=r"which session\? pass session=; its sessions: s-1, s-2"):
-        EventLog.load(path)
+        RecordedLog.load(path)
     with pytest.raises(RecordingError, match="no session 's-3' in it; its sessions: s-1, s-2"):
-        EventLog.load(path, session="s-3")
+        RecordedLog.load(path, session="s-3")
 
 
 def test_a_recording_without_sessions_says_so(tmp_path: Path) -> None:
     recorder(tmp_path / "r.jsonl").stop()
     with pytest.raises(RecordingError, match="its sessions: none"):
-        EventLog.load(tmp_path / "r.jsonl")
+        RecordedLog.load(tmp_path / "r.jsonl")
 
 
 # --- damage
@@ -223,11 +224,11 @@ def test_damage_is_warned_of_or_raised(lines: list[bytes], tmp_path: Path) -> No
     with pytest.warns(
         RecordingDamaged, match=rf"r\.jsonl: damaged at line {len(lines)}, byte \d+: it breaks off"
     ):
-        log = EventLog.load(path)
+        log = RecordedLog.load(path)
     assert isinstance(log.damage, RecordingDamaged)
     assert len(log) == len(text_turn("Hel", "lo"))
     with pytest.raises(RecordingDamaged):
-        EventLog.load(path, damaged="raise")
+        RecordedLog.load(path, damaged="raise")
 
 
 @pytest.mark.parametrize(
@@ -276,12 +277,12 @@ def test_other_files_are_no_recordings(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     path.write_text('{"type": "token"}\n')
     with pytest.raises(RecordingError, match="no recording"):
-        EventLog.load(path)
+        RecordedLog.load(path)
     with pytest.raises(RecordingError, match="no recording"):
         recorder(path)
     assert path.read_text() == '{"type": "token"}\n'
     with pytest.raises(FileNotFoundError):
-        EventLog.load(tmp_path / "none")
+        RecordedLog.load(tmp_path / "none")
 
 
 def test_a_later_version_is_refused(lines: list[bytes], tmp_path: Path) -> None:
@@ -290,7 +291,7 @@ def test_a_later_version_is_refused(lines: list[bytes], tmp_path: Path) -> None:
     del header["crc"]
     path.write_bytes(line_of({**header, "version": 2}))
     with pytest.raises(RecordingError, match="version 2; this library reads up to version 1"):
-        EventLog.load(path)
+        RecordedLog.load(path)
 
 
 # --- writing
@@ -350,7 +351,7 @@ def test_an_empty_file_becomes_a_recording(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     path.touch()
     recorded(path)
-    assert len(EventLog.load(path)) == len(text_turn("Hel", "lo"))
+    assert len(RecordedLog.load(path)) == len(text_turn("Hel", "lo"))
 
 
 def test_many_writers_never_mix_their_lines(tmp_path: Path) -> None:
@@ -466,7 +467,7 @@ def test_secrets_are_hidden(tmp_path: Path) -> None:
     content = path.read_text()
     for secret in ("the-access-token", "hunter2", "k-123456", "new-access-token"):
         assert secret not in content
-    log = EventLog.load(path)
+    log = RecordedLog.load(path)
     assert [event.payload.delta for event in log.events_of(Token)] == ["it is ***", "now ***"]
     [exchange] = log.exchanges
     assert exchange.request == {"username": "dev", "password": "***"}

@@ -3,7 +3,9 @@
 import pytest
 
 from digitorn_testing import ContractViolation
-from digitorn_testing._turns import rules as protocol
+from digitorn_testing._events.daemon import MEANING
+from digitorn_testing._stream import protocol
+from digitorn_testing._turns import rules
 from digitorn_testing.models import MessageAccepted, QueueEntry
 
 
@@ -45,7 +47,7 @@ def test_how_a_queue_row_says_that_its_turn_ended(status: str, code: str, ending
         "finished_at": None,
         "error_code": code,
     }
-    assert protocol.status_of_entry(QueueEntry.from_wire(row)) == ending
+    assert rules.status_of_entry(QueueEntry.from_wire(row)) == ending
 
 
 @pytest.mark.parametrize(
@@ -60,4 +62,4 @@ def test_how_a_queue_row_says_that_its_turn_ended(status: str, code: str, ending
 def test_every_name_that_a_tool_call_goes_by(
     name: str, params: dict[str, object], names: tuple[str, ...]
 ) -> None:
-    assert protocol.tool_names(name, params) == names
+    assert MEANING.tool_names(name, params) == names

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from digitorn_testing import EventLog, SessionHandle, TurnResult, assertions
-from digitorn_testing._turns.results import collect
+from digitorn_testing._turns.collect import collect
 from support.frames import (
     TURN,
     approval_request,

@@ -30,8 +30,8 @@ from digitorn_testing._generated.events import (
     UserMessage,
 )
 from digitorn_testing._generated.payloads import ApprovalPayload, EventKind, OpState, OpType
-from digitorn_testing._turns import rules as protocol
 
+from .daemon import SNAPSHOTS
 from .event import LiveEvent, decode
 
 P = TypeVar("P", bound=EventPayload)
@@ -274,7 +274,7 @@ def _op_id_of(
             pass
     if type == "turn":
         return correlation_id or f"turn-{session_id}"
-    if type == "system" and protocol.is_snapshot_payload(payload):
+    if type == "system" and isinstance(payload, SNAPSHOTS):
         return f"hydration-{session_id}"
     return f"op-{type}-{seq:012x}"
 

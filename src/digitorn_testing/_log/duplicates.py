@@ -3,7 +3,7 @@
 import heapq
 
 from digitorn_testing._events.event import AnyEvent
-from digitorn_testing._turns import rules as protocol
+from digitorn_testing._events.meaning import Meaning
 
 _FEWEST = 1024
 """How many numbers and ids are remembered at least; copies and late events are a few places late."""
@@ -14,12 +14,14 @@ class _Numbers:
 
     Args:
         keep: How many are remembered; None for all of them. Those below count as come.
+        meaning: What the events mean.
     """
 
-    __slots__ = ("_below", "_events", "_keep", "_lowest", "_snapshots")
+    __slots__ = ("_below", "_events", "_keep", "_lowest", "_meaning", "_snapshots")
 
-    def __init__(self, keep: int | None) -> None:
+    def __init__(self, keep: int | None, meaning: Meaning) -> None:
         self._keep = keep
+        self._meaning = meaning
         self._events: dict[int, str | None] = {}
         self._snapshots: set[int] = set()
         self._lowest: list[int] = []
@@ -35,7 +37,7 @@ class _Numbers:
         if number <= self._below:
             return True
         is_new = number not in self._events and number not in self._snapshots
-        if protocol.is_snapshot(event):
+        if self._meaning.is_snapshot(event):
             is_here = number in self._snapshots
             self._snapshots.add(number)
         elif number in self._events:
@@ -64,9 +66,11 @@ class Copies:
     Args:
         bound: How many events the log keeps; None for all of them. Of the events it has dropped it remembers
             some more, and what is older than those counts as a copy.
+        meaning: What the events mean.
     """
 
-    def __init__(self, bound: int | None) -> None:
+    def __init__(self, bound: int | None, meaning: Meaning) -> None:
+        self._meaning = meaning
         self.keep = None if bound is None else max(4 * bound, _FEWEST)
         """How many numbers and ids are remembered; None for all of them."""
         self._ids: dict[tuple[str | None, str], None] = {}
@@ -84,6 +88,6 @@ class Copies:
         if event.is_numbered:
             numbers = self._numbers.get(event.session_id)
             if numbers is None:
-                numbers = self._numbers[event.session_id] = _Numbers(self.keep)
+                numbers = self._numbers[event.session_id] = _Numbers(self.keep, self._meaning)
             is_copy = numbers.recognise(event) or is_copy
         return is_copy

@@ -5,34 +5,24 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
 from digitorn_testing._concurrency.forks import in_forks
 from digitorn_testing._errors import ContractViolation, EventTimeout
-from digitorn_testing._events.event import AnyEvent, InvalidPayload, LiveEvent, UnknownPayload, decode
+from digitorn_testing._events.daemon import MEANING
+from digitorn_testing._events.event import AnyEvent, InvalidPayload, LiveEvent, UnknownPayload
+from digitorn_testing._events.meaning import Meaning
 from digitorn_testing._events.selector import Selector
 from digitorn_testing._generated.events import (
-    EVENTS,
-    ApprovalRequest,
-    ApprovalResolved,
-    ApprovalsSnapshot,
     EventPayload,
     EventType,
-    Heartbeat,
-    MessageStarted,
 )
 from digitorn_testing._generated.models import PendingApproval
-from digitorn_testing._handles import SessionHandle
-from digitorn_testing._turns import rules as protocol
 from digitorn_testing._turns.operations import Operations
 from digitorn_testing._turns.tracker import TurnTracker
 
 from .duplicates import Copies
-from .reorder import Sequence as NumberSequence
-
-if TYPE_CHECKING:
-    from digitorn_testing._recordings.recording import RecordedLog
+from .reorder import ReorderBuffer
 
 P = TypeVar("P", bound=EventPayload)
 Sink: TypeAlias = Callable[[AnyEvent | None], object]
@@ -60,8 +50,6 @@ _Delivery: TypeAlias = tuple[AnyEvent, str | None, tuple[Sink, ...]]
 _Key = TypeVar("_Key", bound=Hashable)
 
 _EVENTS_SHOWN = 8
-_STARTED_WIRES = EVENTS.types_of(MessageStarted)
-_HEARTBEATS = Selector((Heartbeat,))
 _EVERY = ""
 """Key of the sinks that want every type; no wire name is empty."""
 
@@ -108,6 +96,7 @@ class EventLog:
         strict: Raise on an event that the contract does not name or that breaks it.
         since: The events of the session that are wanted begin behind this number.
         max_events: How many events to keep; then the oldest are dropped. All of them when left out.
+        meaning: What the events mean; that of the daemon's contract when left out.
 
     Raises:
         ValueError: `max_events` is less than one.
@@ -115,6 +104,7 @@ class EventLog:
     Attributes:
         since: As given.
         max_events: As given.
+        meaning: As given.
     """
 
     def __init__(
@@ -124,6 +114,7 @@ class EventLog:
         strict: bool = False,
         since: int = 0,
         max_events: int | None = None,
+        meaning: Meaning = MEANING,
     ) -> None:
         if max_events is not None and max_events < 1:
             raise ValueError(f"max_events must be 1 or more events, not {max_events}")
@@ -131,20 +122,23 @@ class EventLog:
         self.strict = strict
         self.since = since
         self.max_events = max_events
+        self.meaning = meaning
         self._lock = threading.Lock()
         self._taps: tuple[Tap, ...] = ()
-        self._numbers: NumberSequence[AnyEvent] = NumberSequence(since)
+        self._numbers: ReorderBuffer[AnyEvent] = ReorderBuffer(since)
         self._by_turn: dict[str, list[AnyEvent]] = {}
         self._turn_sinks = _Sinks()
         self._turn_ends: dict[str, BaseException | None] = {}
-        self._tracker = TurnTracker(self._turn_at)
+        self._turn_starts = Selector(meaning.turn_starts)
+        self._tracker = TurnTracker(self._turn_at, meaning)
         self._in_order: InOrder | None = None
         self._ordered: list[tuple[int, int, AnyEvent]] = []
         self._by_type: dict[str, list[AnyEvent]] = {}
         self._by_correlation: dict[str, list[AnyEvent]] = {}
         self._nameless: list[AnyEvent] = []
+        self._heartbeats: list[AnyEvent] = []
         self._by_op: dict[str, list[AnyEvent]] = {}
-        self._copies = Copies(max_events)
+        self._copies = Copies(max_events, meaning)
         self._foreign: deque[AnyEvent] = deque(maxlen=max_events)
         self._log_only: deque[AnyEvent] = deque(maxlen=max_events)
         self._duplicates = 0
@@ -176,7 +170,7 @@ class EventLog:
         Raises:
             ContractViolation: `strict` is set and the event is unknown or invalid; it is kept all the same.
         """
-        event = decode(raw)
+        event = self.meaning.decode(raw)
         if event.session_id is None and self.session_id is not None and event.kind != "system":
             # Rows of the durable log may lack it (contract: events, section 4.3).
             event = replace(event, session_id=self.session_id)
@@ -188,7 +182,7 @@ class EventLog:
                 self._foreign.append(event)
                 return None
             is_copy = self._copies.recognise(event)
-            is_row = protocol.is_log_only(event)
+            is_row = self.meaning.is_log_only(event)
             hidden = is_copy or is_row
             released = self._sequence(event, is_hidden=hidden)
             if is_copy:
@@ -225,8 +219,10 @@ class EventLog:
         self._by_type.setdefault(event.type, []).append(event)
         if event.correlation_id is not None:
             self._by_correlation.setdefault(event.correlation_id, []).append(event)
-        elif protocol.is_logged(event):
+        elif self.meaning.is_logged(event):
             self._nameless.append(event)
+        if self.max_events is not None and self.meaning.is_heartbeat(event):
+            self._heartbeats.append(event)
         if event.op_id is not None:
             self._by_op.setdefault(event.op_id, []).append(event)
 
@@ -248,14 +244,14 @@ class EventLog:
             _take_out(self._by_turn, self._turn_of.pop(id(event), None), event)
             if event.correlation_id is None:
                 _remove(self._nameless, event)
+            _remove(self._heartbeats, event)
         return deliveries
 
     def _oldest_heartbeat(self) -> int | None:
         """Where the oldest of several heartbeats is: of those the last is enough, on a session that rests."""
-        heartbeats = self._existing_unlocked(_HEARTBEATS)
-        if len(heartbeats) < 2:
+        if len(self._heartbeats) < 2:
             return None
-        return next(at for at, entry in enumerate(self._ordered) if entry[2] is heartbeats[0])
+        return next(at for at, entry in enumerate(self._ordered) if entry[2] is self._heartbeats[0])
 
     # --- recording
 
@@ -275,34 +271,6 @@ class EventLog:
         """Ends what `tap` began. May be called again."""
         with self._lock:
             self._taps = tuple(one for one in self._taps if one != tap)
-
-    @staticmethod
-    def load(
-        path: "str | PathLike[str]",
-        *,
-        session: SessionHandle | str | None = None,
-        strict: bool = False,
-        damaged: Literal["warn", "raise"] = "warn",
-    ) -> "RecordedLog":
-        """The log of a session in a recording, to be asked as the live one was.
-
-        Args:
-            path: The recording.
-            session: Which session, if it holds several.
-            strict: As for the constructor.
-            damaged: What to do about a recording that is cut off or damaged: `warn` with `RecordingDamaged`
-                and load what is before the damage, or `raise` it.
-
-        Raises:
-            RecordingError: The file is no recording; it holds several sessions and none was named, or not
-                the one that was.
-            RecordingDamaged: The file is damaged, and `damaged` says so or warnings are errors.
-            ContractViolation: `strict` is set and an event is unknown or invalid.
-            OSError: The file cannot be read.
-        """
-        from digitorn_testing._recordings.recording import Recording
-
-        return Recording.load(path, damaged=damaged).log(session, strict=strict)
 
     # --- reading
 
@@ -331,7 +299,7 @@ class EventLog:
         """
         with self._lock:
             named = _sorted(self._by_correlation.get(correlation_id, ()))
-            running = [event for event in named if not protocol.waits_to_run(event)]
+            running = [event for event in named if not self.meaning.waits_to_run(event)]
             if not running:
                 return named
             first, last = running[0].seq, self._end_of(correlation_id, running)
@@ -340,14 +308,13 @@ class EventLog:
 
     def _end_of(self, correlation_id: str, running: list[AnyEvent]) -> float:
         """The number before which events without a name are of this turn."""
-        ends = [event.seq for event in running if protocol.ends_a_turn(event)]
+        ends = [event.seq for event in running if self.meaning.ends_turn(event)]
         if ends:
             return ends[0]
         # One that was cut off without an end ends where another one starts.
         later = (
             event.seq
-            for wire in _STARTED_WIRES
-            for event in self._by_type.get(wire, ())
+            for event in self._existing_unlocked(self._turn_starts)
             if event.seq > running[0].seq and event.correlation_id != correlation_id
         )
         return min(later, default=float("inf"))
@@ -359,19 +326,17 @@ class EventLog:
 
     def operations(self) -> Operations:
         """What the events so far add up to: turns, tool calls, approvals and the like, in order of start."""
-        return Operations.of(self.events())
+        return Operations.of(self.events(), meaning=self.meaning)
 
     def pending_approvals(self) -> list[PendingApproval]:
         """Approvals that were asked for here and not resolved so far, oldest first."""
         pending: dict[str, PendingApproval] = {}
-        for event in self.events_of(ApprovalRequest, ApprovalResolved, ApprovalsSnapshot):
-            match event.payload:
-                case ApprovalsSnapshot(pending=listed):
-                    pending.update({one.request_id: one for one in listed})
-                case ApprovalRequest() as asked:
-                    pending[asked.request_id] = PendingApproval.from_wire(asked.to_wire())
-                case ApprovalResolved(request_id=resolved):
-                    pending.pop(resolved, None)
+        for event in self._existing(Selector(self.meaning.approval_events)):
+            pending.update({one.request_id: one for one in self.meaning.pending(event)})
+            if (asked := self.meaning.asked(event)) is not None:
+                pending[asked.request_id] = asked
+            if (resolved := self.meaning.resolved(event)) is not None:
+                pending.pop(resolved.request_id, None)
         return list(pending.values())
 
     @property
@@ -620,10 +585,10 @@ class EventLog:
         """The turn that ran at a number that has passed."""
         over: set[str | None] = set()
         for _, _, event in reversed(self._ordered[: bisect_left(self._ordered, seq, key=_place)]):
-            if protocol.ends_a_turn(event):
+            if self.meaning.ends_turn(event):
                 # It may be the last word on another turn than the one that runs.
                 over.add(event.correlation_id)
-            elif protocol.starts_running(event):
+            elif self.meaning.starts_running(event):
                 return None if event.correlation_id in over else event.correlation_id
         return None
 

@@ -1,4 +1,4 @@
-"""Puts what arrives in any order back into the order of its numbers, without waiting for ever."""
+"""Puts items that arrive in any order back into the order of their numbers, without waiting for ever."""
 
 import heapq
 from bisect import bisect_right
@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Sequence(Generic[T]):
+class ReorderBuffer(Generic[T]):
     """Releases items in the order of their numbers; what is behind a missing number is held back.
 
     A number may never come (contract: events, section 4.2), so that somebody has to give it up: `give_up`
@@ -67,7 +67,7 @@ class Sequence(Generic[T]):
         return self._release(self.frontier)
 
     def give_up(self, number: int) -> list[T]:
-        """Stops to wait for missing numbers below this one, and gives what waited for them."""
+        """Stops waiting for missing numbers up to this one, and gives what waited for them."""
         return self._release(number)
 
     def forget(self, number: int) -> list[T]:

@@ -15,11 +15,11 @@ from weakref import WeakSet
 
 from digitorn_testing._concurrency.forks import in_forks, leave_behind
 from digitorn_testing._errors import RecordingError
+from digitorn_testing._events.meaning import TurnStatus
 from digitorn_testing._exchanges import Exchange, Exchanges
 from digitorn_testing._generated import CONTRACT_VERSION
 from digitorn_testing._handles import SessionHandle
 from digitorn_testing._log.log import EventLog
-from digitorn_testing._turns.rules import TurnStatus
 from digitorn_testing._version import __version__
 
 from .recording import FORMAT, VERSION, FilePath, Lines, line_of

@@ -26,12 +26,13 @@ from typing import Any, Final, Literal, TypeAlias, cast, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from digitorn_testing._errors import RecordingDamaged, RecordingError, StreamClosed
+from digitorn_testing._events.meaning import TurnStatus
 from digitorn_testing._exchanges import Exchange
 from digitorn_testing._generated._runtime import reasons
 from digitorn_testing._handles import SessionHandle
 from digitorn_testing._log.log import EventLog
-from digitorn_testing._turns.results import TurnResult, collect
-from digitorn_testing._turns.rules import TurnStatus
+from digitorn_testing._turns.collect import collect
+from digitorn_testing._turns.results import TurnResult
 
 FORMAT: Final = "digitorn-recording"
 VERSION: Final = 1
@@ -211,6 +212,32 @@ class RecordedLog(EventLog):
         for frame in self.frames:
             self.feed(frame)
         self.close(StreamClosed("it is a recording"))
+
+    @staticmethod
+    def load(
+        path: FilePath,
+        *,
+        session: SessionHandle | str | None = None,
+        strict: bool = False,
+        damaged: OnDamage = "warn",
+    ) -> "RecordedLog":
+        """The log of a session in a recording, to be asked as the live one was.
+
+        Args:
+            path: The recording.
+            session: Which session, if it holds several.
+            strict: As for `EventLog`.
+            damaged: What to do about a recording that is cut off or damaged: `warn` with `RecordingDamaged`
+                and load what is before the damage, or `raise` it.
+
+        Raises:
+            RecordingError: The file is no recording; it holds several sessions and none was named, or not
+                the one that was.
+            RecordingDamaged: The file is damaged, and `damaged` says so or warnings are errors.
+            ContractViolation: `strict` is set and an event is unknown or invalid.
+            OSError: The file cannot be read.
+        """
+        return Recording.load(path, damaged=damaged).log(session, strict=strict)
 
     @property
     def turns(self) -> list[str]:

@@ -34,14 +34,13 @@ from digitorn_testing._errors import (
     StreamClosed,
     TooLarge,
 )
+from digitorn_testing._events.daemon import MEANING
 from digitorn_testing._events.event import AnyEvent, LiveEvent
 from digitorn_testing._events.selector import Selector, Where
 from digitorn_testing._exchanges import Exchanges
 from digitorn_testing._generated._runtime import NOT_GIVEN
 from digitorn_testing._generated.commands import JOIN_SESSION, CommandError, JoinSessionRequest
 from digitorn_testing._generated.events import (
-    ApprovalRequest,
-    ApprovalsSnapshot,
     Disconnected,
     EventPayload,
     EventType,
@@ -59,9 +58,10 @@ from digitorn_testing._transport.daemon_url import resolve_daemon_url
 from digitorn_testing._transport.endpoints import event_connection
 from digitorn_testing._transport.event_connection import EventConnection, HandshakeRefused
 from digitorn_testing._transport.options import ConnectionOptions
-from digitorn_testing._turns import rules as protocol
+from digitorn_testing._turns import rules
 from digitorn_testing._turns.results import TurnResult
 
+from . import protocol
 from ._async.turn import AsyncTurn
 from .base import DEFAULT_TIMEOUT, Backlog, FollowedTurns, StreamBase, callback_failed, first, fits, name_of
 from .link import RECONNECT, Link, ReconnectPolicy, StreamConnection
@@ -524,7 +524,7 @@ class AsyncLiveEventStream(StreamBase):
             return
         if event is None:
             return
-        if event.seq > self._newest_logged and protocol.is_logged(event):
+        if event.seq > self._newest_logged and MEANING.is_logged(event):
             self._newest_logged = event.seq
         elif not event.is_numbered:
             self._heard_control(event)
@@ -533,12 +533,12 @@ class AsyncLiveEventStream(StreamBase):
 
     def _heard_control(self, event: AnyEvent) -> None:
         """What frames tell that are no part of the session: which daemon it is, and that it is alive."""
-        if (instance_id := protocol.instance_of(event)) is not None:
+        if (instance_id := MEANING.instance_id(event)) is not None:
             self._link.runs_in(instance_id)
-        if protocol.is_heartbeat(event):
+        if MEANING.is_heartbeat(event):
             self._link.has_heartbeats = True
             self._watch_silence()
-        current_seq = protocol.current_seq(event)
+        current_seq = MEANING.current_seq(event)
         if current_seq is not None and current_seq > max(self.log.highest_number, self._asked_for):
             # Asked once: the number may be one that nobody gets.
             self._asked_for = current_seq
@@ -914,7 +914,7 @@ class AsyncLiveEventStream(StreamBase):
             await self._api.queue.cancel_queued_message(self.app_id, self.session_id, entry.id)
         elif entry is not None and entry.status != "running":
             return
-        elif any(protocol.ends_turn(event, correlation_id) for event in self.log.turn(correlation_id)):
+        elif any(rules.ends_turn(event, correlation_id) for event in self.log.turn(correlation_id)):
             # It ended meanwhile; what runs is another.
             return
         elif self.log.running_turn in (correlation_id, None):
@@ -930,7 +930,7 @@ class AsyncLiveEventStream(StreamBase):
             self._turns.open.add(correlation_id)
             # Now, and not when the task first runs: what happens to the turn meanwhile is told to it.
             inbox = self._turns.inboxes[correlation_id] = asyncio.Queue()
-            types = (*protocol.TURN_END_TYPES, *protocol.TURN_END_HINTS)
+            types = MEANING.turn_ends
             subscription = self.log.subscribe(inbox.put_nowait, types)
             watch = self._spawn(self._watch(weakref.ref(self), correlation_id, inbox, subscription))
             self._turns.watches[correlation_id] = watch
@@ -947,7 +947,7 @@ class AsyncLiveEventStream(StreamBase):
     ) -> None:
         """Sees a turn to its end. Its stream is not held while it waits, so that it can be collected."""
         error: BaseException | None = StreamClosed("the stream was stopped")
-        ended = any(protocol.ends_turn(event, correlation_id) for event in subscription.existing)
+        ended = any(rules.ends_turn(event, correlation_id) for event in subscription.existing)
         patience = _CHECK_FIRST
         try:
             while not ended:
@@ -955,8 +955,8 @@ class AsyncLiveEventStream(StreamBase):
                 if (stream := reference()) is None:
                     return
                 events = stream._events(arrived)
-                may_have = not events or any(map(protocol.may_end_turn, events))
-                ended = any(protocol.ends_turn(event, correlation_id) for event in events)
+                may_have = not events or any(map(MEANING.may_end_turn, events))
+                ended = any(rules.ends_turn(event, correlation_id) for event in events)
                 if not ended and may_have:
                     ended = await stream._ended_by_http(correlation_id)
                     patience = _CHECK_FIRST if events else min(patience * 2, _CHECK_MOST)
@@ -997,7 +997,7 @@ class AsyncLiveEventStream(StreamBase):
         self, correlation_id: str, inbox: "asyncio.Queue[AnyEvent | CallbackFailed | None]"
     ) -> None:
         """Gives the last word on a turn that has done everything a moment to come."""
-        while protocol.lacks_terminal(self.log.turn(correlation_id)):
+        while rules.lacks_terminal(self.log.turn(correlation_id)):
             arrived = await _next(inbox, protocol.SETTLE_SECONDS[0])
             if not arrived:
                 # The daemon's log is asked for it next.
@@ -1006,7 +1006,7 @@ class AsyncLiveEventStream(StreamBase):
 
     async def _complete_turn(self, correlation_id: str) -> None:
         """Makes sure of what came before now. Without a gap there is nothing to ask the daemon for."""
-        if not any(protocol.begins_turn(event) for event in self.log.turn(correlation_id)):
+        if not any(MEANING.begins_turn(event) for event in self.log.turn(correlation_id)):
             # It began before this stream did.
             await self._fill_gaps_at_last(since=0)
         elif self.log.has_gap(self._complete):
@@ -1020,7 +1020,7 @@ class AsyncLiveEventStream(StreamBase):
             await self._fill_gaps_at_last()
         # No further: what is missing behind it may belong to the next turn, and still come.
         self.log.give_up(self._last_of(correlation_id))
-        if correlation_id not in self._turns.endings and not protocol.tells_outcome(
+        if correlation_id not in self._turns.endings and not rules.tells_outcome(
             self.log.turn(correlation_id)
         ):
             await self._ended_by_http(correlation_id)
@@ -1032,7 +1032,7 @@ class AsyncLiveEventStream(StreamBase):
         if self.log.is_waiting_below(self._last_of(correlation_id)):
             return True
         turn = self.log.turn(correlation_id)
-        return protocol.lacks_text(turn) or protocol.lacks_terminal(turn)
+        return rules.lacks_text(turn) or rules.lacks_terminal(turn)
 
     async def _fill_gaps_at_last(self, *, since: int | None = None) -> None:
         """Fills gaps, however long the daemon cannot be reached; a session that is gone gives no more."""
@@ -1130,16 +1130,12 @@ class AsyncLiveEventStream(StreamBase):
     # --- approvals
 
     def _came_in_order(self, event: AnyEvent, turn: str | None) -> None:
-        match event.payload:
-            case ApprovalRequest() as asked:
-                request = PendingApproval.from_wire(asked.to_wire())
-                self._undecided[request.request_id] = (request, turn)
-            case ApprovalsSnapshot(pending=pending):
-                for request in pending:
-                    self._undecided.setdefault(request.request_id, (request, self.log.running_turn))
-            case _:
-                return
-        if self._turns.joined:
+        pending = self.log.meaning.pending(event)
+        for request in pending:
+            self._undecided.setdefault(request.request_id, (request, self.log.running_turn))
+        if (asked := self.log.meaning.asked(event)) is not None:
+            self._undecided[asked.request_id] = (asked, turn)
+        if self._turns.joined and (pending or asked is not None):
             self._decide_all()
 
     def _decide_all(self) -> None:

@@ -9,15 +9,16 @@ from typing import Any, Protocol, TypeVar, overload
 
 from digitorn_testing._errors import CallbackFailed, ContractViolation, EventTimeout, StreamClosed
 from digitorn_testing._events.event import AnyEvent, LiveEvent
+from digitorn_testing._events.meaning import TurnStatus
 from digitorn_testing._events.selector import Selector, Where
 from digitorn_testing._generated.events import EventPayload, EventType
 from digitorn_testing._handles import SessionHandle
 from digitorn_testing._log.log import EventLog
 from digitorn_testing._recordings.recorder import Recorder, Recorders
 from digitorn_testing._recordings.recording import FilePath
-from digitorn_testing._turns import rules as protocol
+from digitorn_testing._turns.collect import collect
 from digitorn_testing._turns.operations import Operations
-from digitorn_testing._turns.results import TurnResult, collect
+from digitorn_testing._turns.results import TurnResult
 
 from .link import Link, StreamConnection
 
@@ -35,16 +36,16 @@ class FollowedTurns:
 
     def __init__(self) -> None:
         self.joined = False
-        self.endings: dict[str, protocol.TurnStatus] = {}
+        self.endings: dict[str, TurnStatus] = {}
         """How turns ended of which no event says so."""
-        self.listeners: tuple[Callable[[str, protocol.TurnStatus], object], ...] = ()
+        self.listeners: tuple[Callable[[str, TurnStatus], object], ...] = ()
         """Are told of them."""
         self.watches: dict[str, asyncio.Task[None]] = {}
         self.inboxes: dict[str, asyncio.Queue[AnyEvent | CallbackFailed | None]] = {}
         self.open: set[str] = set()
         """Turns that have not ended."""
 
-    def note(self, correlation_id: str, ending: protocol.TurnStatus) -> None:
+    def note(self, correlation_id: str, ending: TurnStatus) -> None:
         """Notes how a turn ended of which no event says so."""
         self.endings[correlation_id] = ending
         for listener in self.listeners:
@@ -83,7 +84,7 @@ class StreamBase:
     def record(self, path: FilePath) -> Recorder:
         """Records what the stream has seen and will see, and its calls over REST, as JSON lines.
 
-        Secrets are hidden. `EventLog.load` reads it, and `FakeDaemon.replay` serves it.
+        Secrets are hidden. `RecordedLog.load` reads it, and `FakeDaemon.replay` serves it.
 
         Args:
             path: The file; one that is there is appended to.

@@ -22,9 +22,9 @@ from digitorn_testing._generated.events import Disconnected, EventPayload, Event
 from digitorn_testing._generated.models import MessageAccepted
 from digitorn_testing._secrets.credentials import Credentials
 from digitorn_testing._transport.options import ConnectionOptions
-from digitorn_testing._turns import rules as protocol
 from digitorn_testing._turns.results import TurnResult
 
+from . import protocol
 from ._sync.turn import Turn
 from .asynchronous import AsyncLiveEventStream
 from .base import DEFAULT_TIMEOUT, Backlog, StreamBase, first, fits, name_of

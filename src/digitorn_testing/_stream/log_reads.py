@@ -6,11 +6,13 @@ from collections.abc import Callable
 from digitorn_testing._concurrency.deadlines import asleep
 from digitorn_testing._errors import ContractViolation, TooLarge
 from digitorn_testing._events.event import decode
+from digitorn_testing._events.meaning import TurnStatus
 from digitorn_testing._generated.models import SessionEvent
 from digitorn_testing._generated.rest_async import AsyncApi
 from digitorn_testing._log.log import EventLog
-from digitorn_testing._turns import rules as protocol
-from digitorn_testing._turns.rules import TurnStatus
+from digitorn_testing._turns import rules
+
+from . import protocol
 
 
 async def read_log(
@@ -66,8 +68,8 @@ async def ending_by_queue(
     view = await api.queue.list_session_queue(app_id, session_id, include_finished=True)
     for entry in view.entries:
         if entry.correlation_id == correlation_id:
-            return protocol.status_of_entry(entry)
-    return "cancelled" if protocol.only_waits(log.turn(correlation_id)) else None
+            return rules.status_of_entry(entry)
+    return "cancelled" if rules.only_waits(log.turn(correlation_id)) else None
 
 
 async def ended(
@@ -103,7 +105,7 @@ async def ended(
         nonlocal has_end_row
         # A log that drops its oldest events takes their rows for copies.
         if log.dropped:
-            has_end_row = has_end_row or protocol.ends_turn(decode(frame), correlation_id)
+            has_end_row = has_end_row or rules.ends_turn(decode(frame), correlation_id)
         take(frame)
 
     while True:
@@ -111,8 +113,8 @@ async def ended(
         behind = 0 if is_gone else max(since, log.last_seq - protocol.REPLAY_MARGIN)
         await read_log(api, app_id, session_id, since=behind, most=most, take=look_and_take)
         turn = log.turn(correlation_id)
-        if has_end_row or any(protocol.ends_turn(event, correlation_id) for event in turn):
-            if ending is None and not protocol.tells_outcome(turn):
+        if has_end_row or any(rules.ends_turn(event, correlation_id) for event in turn):
+            if ending is None and not rules.tells_outcome(turn):
                 ending = await ending_by_queue(api, log, app_id, session_id, correlation_id)
             return True, ending
         ending = ending or await ending_by_queue(api, log, app_id, session_id, correlation_id)

@@ -3,44 +3,15 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Protocol, TypeAlias, cast, get_args, overload
+from typing import Any, Final, Protocol, cast, get_args, overload
 
-from digitorn_testing._events.event import AnyEvent, InvalidPayload, LiveEvent, UnknownPayload, decode
-from digitorn_testing._generated.events import (
-    AgentEvent,
-    ApprovalRequest,
-    ApprovalResolved,
-    BgTaskUpdate,
-    EventPayload,
-    Hook,
-    InToken,
-    MemoryUpdate,
-    MessageCancelled,
-    MessageDone,
-    Notification,
-    OutToken,
-    QueueSnapshot,
-    Result,
-    StateSnapshot,
-    Status,
-    StreamDone,
-    ThinkingDelta,
-    ThinkingStarted,
-    Token,
-    ToolCall,
-    ToolCallStreaming,
-    ToolStart,
-    TurnHeartbeat,
-    TurnTerminal,
-)
-from digitorn_testing._generated.models import QueueState
+from digitorn_testing._events.daemon import MEANING
+from digitorn_testing._events.event import AnyEvent, LiveEvent, decode
+from digitorn_testing._events.meaning import Meaning
+from digitorn_testing._events.transitions import TERMINAL_STATES
 from digitorn_testing._generated.payloads import OpState, OpType
 
-from . import rules as protocol
 from .tracker import TurnTracker
-
-TERMINAL_STATES: Final[frozenset[OpState]] = frozenset({"completed", "failed", "cancelled", "timeout"})
-"""States that end an operation (contract: events, section 4.1)."""
 
 
 class HasTurn(Protocol):
@@ -51,141 +22,6 @@ class HasTurn(Protocol):
         """The turn's identity on the wire."""
         ...
 
-
-# --- transitions
-
-_Payloads: TypeAlias = tuple[type[EventPayload], ...]
-
-_LATE: Final[_Payloads] = (
-    InToken,
-    OutToken,
-    Result,
-    Status,
-    StreamDone,
-    ThinkingDelta,
-    ThinkingStarted,
-    Token,
-    ToolCallStreaming,
-    TurnHeartbeat,
-    # What cannot be read may be of this kind too.
-    InvalidPayload,
-    UnknownPayload,
-)
-"""What is sent in the background, so that it may come behind the end of its turn (contract: events,
-section 6.0)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transition:
-    """A change of state that the contract knows.
-
-    Attributes:
-        type: Type of the operation.
-        before: State that it leaves.
-        after: States that may follow.
-        section: Where the contract's events part says so.
-        by: Payload classes that alone may do it; none means any.
-        keeps: Whether the operation stays as it was: the event comes late, or repeats less than was said.
-    """
-
-    type: OpType
-    before: OpState
-    after: tuple[OpState, ...]
-    section: str
-    by: _Payloads = ()
-    keeps: bool = False
-
-
-TRANSITIONS: Final = (
-    # A queued message starts, is taken out of the queue, or fails before its turn begins.
-    Transition(type="turn", before="pending", after=("running",), section="6.4"),
-    Transition(type="turn", before="pending", after=("cancelled",), section="5.1, message_cancelled"),
-    Transition(type="turn", before="pending", after=("failed",), section="6.7"),
-    Transition(type="turn", before="pending", after=("waiting_approval",), section="5.6"),
-    Transition(type="turn", before="running", after=("completed", "failed", "cancelled"), section="6"),
-    Transition(type="turn", before="running", after=("waiting_approval",), section="5.6"),
-    Transition(
-        type="turn",
-        before="waiting_approval",
-        after=("running", "completed", "failed", "cancelled"),
-        section="5.6",
-    ),
-    # The end of a failed turn is told as completed, and a stale one may still be cut off.
-    Transition(type="turn", before="failed", after=("completed", "cancelled"), section="6.7", keeps=True),
-    # Tokens and counters are sent in the background, and come late.
-    Transition(
-        type="turn", before="completed", after=("running",), section="8, trap 3", by=_LATE, keeps=True
-    ),
-    Transition(type="turn", before="failed", after=("running",), section="8, trap 3", by=_LATE, keeps=True),
-    Transition(
-        type="turn", before="cancelled", after=("running",), section="8, trap 3", by=_LATE, keeps=True
-    ),
-    # The last event of a turn has the last word.
-    Transition(
-        type="turn",
-        before="completed",
-        after=("failed", "cancelled"),
-        section="5.1, turn_terminal",
-        by=(TurnTerminal,),
-    ),
-    Transition(
-        type="turn",
-        before="cancelled",
-        after=("completed",),
-        section="5.1, turn_terminal",
-        by=(TurnTerminal,),
-        keeps=True,
-    ),
-    Transition(type="tool", before="running", after=("completed", "failed"), section="5.3, tool_call"),
-    Transition(
-        type="tool", before="running", after=("cancelled",), section="5.3, bg_task_update", by=(BgTaskUpdate,)
-    ),
-    # The result of a background task is taken up after it has ended, under the task's id.
-    Transition(
-        type="tool", before="completed", after=("running",), section="5.8", by=(Notification,), keeps=True
-    ),
-    Transition(
-        type="tool", before="failed", after=("running",), section="5.8", by=(Notification,), keeps=True
-    ),
-    Transition(
-        type="tool", before="cancelled", after=("running",), section="5.8", by=(Notification,), keeps=True
-    ),
-    Transition(
-        type="agent",
-        before="running",
-        after=("completed", "failed", "timeout", "cancelled"),
-        section="5.4",
-    ),
-    # An abort reports a cancellation and then a result.
-    Transition(
-        type="agent", before="cancelled", after=("completed", "failed", "timeout"), section="5.4", keeps=True
-    ),
-    # An agent's life is told in the background, what is derived from its tool call is not.
-    Transition(type="agent", before="completed", after=("running",), section="6.0", keeps=True),
-    Transition(type="agent", before="failed", after=("running",), section="6.0", keeps=True),
-    Transition(type="agent", before="timeout", after=("running",), section="6.0", keeps=True),
-    Transition(type="agent", before="cancelled", after=("running",), section="6.0", keeps=True),
-    Transition(
-        type="approval",
-        before="waiting_approval",
-        after=("completed", "cancelled", "timeout"),
-        section="5.5",
-    ),
-    Transition(type="compact", before="running", after=("completed",), section="5.7"),
-    Transition(
-        type="system", before="running", after=("completed", "failed", "cancelled"), section="5.7, hook"
-    ),
-)
-"""Every change of state that the contract knows. The same state again is none; what is missing is forbidden:
-above all a way back to `pending`, and a way out of a terminal state."""
-
-_KNOWN: Final = {(one.type, one.before, after): one for one in reversed(TRANSITIONS) for after in one.after}
-
-_STATES: Final = {
-    type: {state for one in TRANSITIONS if one.type == type for state in (one.before, *one.after)}
-    for type in {one.type for one in TRANSITIONS}
-}
-"""The states that operations of a type have."""
 
 _TYPES: Final[tuple[OpType, ...]] = get_args(OpType.__value__)
 
@@ -249,6 +85,7 @@ class Operation:
     turn: str | None
     parent_id: str | None
     events: tuple[AnyEvent, ...] = field(repr=False)
+    _never_closes: bool = field(repr=False)
     _family: "_Family" = field(repr=False)
 
     @property
@@ -269,7 +106,7 @@ class Operation:
         False for what no event ever closes: previews, widgets and the like are reported once, as running,
         under an id of their own (contract: events, section 8, trap 5).
         """
-        return self.state not in TERMINAL_STATES and not all(map(_never_closes, self.events))
+        return self.state not in TERMINAL_STATES and not self._never_closes
 
     @property
     def duration(self) -> float | None:
@@ -301,7 +138,7 @@ class Operations(Sequence[Operation]):
         self.violations = tuple(violations)
 
     @classmethod
-    def of(cls, events: Iterable[Mapping[str, Any]]) -> "Operations":
+    def of(cls, events: Iterable[Mapping[str, Any]], *, meaning: Meaning = MEANING) -> "Operations":
         """Folds events.
 
         Snapshots that are made for one socket, events without an operation, and ids that stand for the
@@ -309,8 +146,9 @@ class Operations(Sequence[Operation]):
 
         Args:
             events: Events in any order, such as an `EventLog`, or raw envelopes; copies count once.
+            meaning: What the events mean.
         """
-        return _Fold().run(
+        return _Fold(meaning).run(
             cast("AnyEvent", one) if isinstance(one, LiveEvent) else decode(dict(one)) for one in events
         )
 
@@ -385,9 +223,6 @@ _VAGUE: Final[frozenset[OpType]] = frozenset({"message", "system"})
 (contract: events, sections 3.3 and 4.5)."""
 
 
-_ENDS: Final = (ApprovalResolved, MessageCancelled, MessageDone, TurnTerminal)
-"""Ends of what has a beginning of its own; a tool call may come alone (contract: events, section 5.3)."""
-
 _FIRST: Final = 1
 """Number of a session's first event (contract: events, section 4.2)."""
 
@@ -395,7 +230,8 @@ _FIRST: Final = 1
 class _Draft:
     """An operation while its events come."""
 
-    def __init__(self, event: AnyEvent, op_id: str, turn: str | None) -> None:
+    def __init__(self, event: AnyEvent, op_id: str, turn: str | None, meaning: Meaning) -> None:
+        self._meaning = meaning
         self.id = op_id
         self.type: OpType = event.op_type or "system"
         self.session_id = event.session_id
@@ -412,7 +248,7 @@ class _Draft:
     def names(self) -> tuple[str, ...]:
         if self.type == "turn":
             return ("turn",)
-        found = (name for event in self.events for name in _names(event.payload))
+        found = (name for event in self.events for name in self._meaning.op_names(event))
         return tuple(dict.fromkeys(found)) or (self.events[0].type,)
 
     def take(self, event: AnyEvent) -> None:
@@ -421,11 +257,11 @@ class _Draft:
         self.parent_id = self.parent_id or event.op_parent_id
         if self.type in _VAGUE and event.op_type is not None:
             self.type = event.op_type
-        state = _state_told(event, self.type)
+        state = self._meaning.state_told(event, self.type)
         if state == self.state and not is_first:
             return
         before = None if is_first else self.state
-        if self.type in _STATES and state not in _STATES[self.type]:
+        if not self._meaning.transitions.are_known(self.type, state):
             self.forbidden.append((before, state, event))
             if self.state not in TERMINAL_STATES:
                 self._show(state, event)
@@ -433,8 +269,8 @@ class _Draft:
         if self._legal is None or state == self._legal:
             self._enter(state, event)
             return
-        known = _KNOWN.get((self.type, self._legal, state))
-        if known is None or (known.by and not isinstance(event.payload, known.by) and not self._may_go_on):
+        known = self._meaning.transitions.find(self.type, self._legal, state)
+        if known is None or (not known.allows(event) and not self._may_go_on):
             self.forbidden.append((before, state, event))
             # Whatever the contract says: what has ended stays so, and nothing goes back into the queue.
             if self.state in TERMINAL_STATES or state == "pending":
@@ -452,7 +288,7 @@ class _Draft:
     @property
     def has_ended(self) -> bool:
         """Whether it came to its end; a turn that is said to have failed may go on."""
-        is_over = self.type != "turn" or (self.end is not None and protocol.ends_a_turn(self.end))
+        is_over = self.type != "turn" or (self.end is not None and self._meaning.ends_turn(self.end))
         return self.state in TERMINAL_STATES and is_over
 
     @property
@@ -470,14 +306,15 @@ class _Draft:
             self.end = event
 
     def _note_end(self, event: AnyEvent) -> None:
-        if self.type == "turn" and protocol.ends_a_turn(event):
+        if self.type == "turn" and self._meaning.ends_turn(event):
             self.end = event
 
 
 class _Fold:
     """Folds the events of any number of sessions."""
 
-    def __init__(self) -> None:
+    def __init__(self, meaning: Meaning) -> None:
+        self._meaning = meaning
         self._drafts: dict[tuple[str | None, str], _Draft] = {}
         self._trackers: dict[str | None, TurnTracker] = {}
         self._rows: dict[str, str] = {}
@@ -492,7 +329,7 @@ class _Fold:
             self._take(event)
         drafts = list(self._drafts.values())
         families = [_Family() for _ in drafts]
-        made = [_made(draft, family) for draft, family in zip(drafts, families, strict=True)]
+        made = [self._made(draft, family) for draft, family in zip(drafts, families, strict=True)]
         _relate(made, families, self._drafts)
         forbidden = (
             (event.seq, ForbiddenTransition(operation=operation, before=before, after=after, event=event))
@@ -502,49 +339,41 @@ class _Fold:
         return Operations(made, (one for _, one in sorted(forbidden, key=lambda pair: pair[0])))
 
     def _take(self, event: AnyEvent) -> None:
-        match event.payload:
-            case QueueSnapshot() as queue:
-                self._note_rows(queue)
-            case StateSnapshot(queue=queue):
-                self._note_rows(queue)
-            case _:
-                pass
-        turn = self._trackers.setdefault(event.session_id, TurnTracker(lambda _: None)).turn_of(event)
+        self._rows.update(self._meaning.queued_turns(event))
+        turn = self._tracker(event.session_id).turn_of(event)
         op_id = self._op_id(event)
         if op_id is None:
             return
         draft = self._drafts.get((event.session_id, op_id))
         is_first = draft is None
         if draft is None:
-            draft = self._drafts[event.session_id, op_id] = _Draft(event, op_id, turn)
-            state = _state_told(event, draft.type)
+            draft = self._drafts[event.session_id, op_id] = _Draft(event, op_id, turn, self._meaning)
+            state = self._meaning.state_told(event, draft.type)
             if (
                 event.session_id in self._whole
-                and isinstance(event.payload, _ENDS)
+                and self._meaning.ends_what_began(event)
                 and state in TERMINAL_STATES
             ):
                 draft.forbidden.append((None, state, event))
         if event.op_type == "turn":
             draft.turn = op_id
         draft.take(event)
-        if is_first and isinstance(event.payload, ToolStart) and turn is not None:
+        if is_first and turn is not None and self._meaning.tool_began(event) is not None:
             enclosing = self._drafts.get((event.session_id, turn))
             if enclosing is not None:
                 enclosing.note_start(event)
 
-    def _note_rows(self, queue: QueueState) -> None:
-        self._rows.update({entry.id: entry.correlation_id for entry in queue.entries})
+    def _tracker(self, session_id: str | None) -> TurnTracker:
+        if session_id not in self._trackers:
+            self._trackers[session_id] = TurnTracker(lambda _: None, self._meaning)
+        return self._trackers[session_id]
 
     def _op_id(self, event: AnyEvent) -> str | None:
-        """The operation that an event reports on; None when it is none."""
-        if event.op_id is None or event.op_type is None or protocol.is_snapshot(event):
+        """The operation that an event reports on; None when it reports on none."""
+        if event.op_id is None or event.op_type is None or self._meaning.is_snapshot(event):
             return None
-        match event.payload:
-            case MessageCancelled(entry_id=entry_id) if entry_id is not None:
-                # It names the row of the queue, not the turn (contract: events, section 8, trap 8).
-                return self._rows.get(entry_id)
-            case _:
-                pass
+        if (row := self._meaning.dequeued_row(event)) is not None:
+            return self._rows.get(row)
         if (
             event.op_type in ("turn", "system")
             and event.session_id is not None
@@ -552,6 +381,25 @@ class _Fold:
         ):
             return None
         return event.op_id
+
+    def _made(self, draft: _Draft, family: _Family) -> Operation:
+        moments = [moment for event in draft.events if (moment := event.emitted_at) is not None]
+        names = draft.names
+        has_ended = draft.state in TERMINAL_STATES and draft.end is not None
+        return Operation(
+            id=draft.id,
+            type=draft.type,
+            state=draft.state,
+            name=names[0],
+            names=names,
+            started=moments[0] if moments else None,
+            ended=draft.end.emitted_at if has_ended and draft.end is not None else None,
+            turn=draft.turn,
+            parent_id=draft.parent_id,
+            events=tuple(draft.events),
+            _never_closes=all(map(self._meaning.never_closes, draft.events)),
+            _family=family,
+        )
 
 
 def _is_within(one: Operation, what: "str | HasTurn | Operation") -> bool:
@@ -580,71 +428,6 @@ def _ordered(events: Iterable[AnyEvent]) -> list[AnyEvent]:
             keyed.append((place, event))
         seen |= keys
     return [event for _, event in sorted(keyed, key=lambda pair: pair[0])]
-
-
-def _state_told(event: AnyEvent, type: OpType) -> OpState:
-    """The state that an event tells of its operation, which for a turn is not always the one it carries."""
-    told = event.op_state or "running"
-    if type != "turn":
-        return told
-    match event.payload:
-        case TurnTerminal(status="interrupted"):
-            return "cancelled"
-        case TurnTerminal(status="completed" | "failed" | "cancelled" as status):
-            return status
-        case Result(error=error) if error:
-            return "failed"
-        case _:
-            # What else says completed is not the end (contract: events, section 8, trap 4).
-            return "running" if told == "completed" and not protocol.ends_a_turn(event) else told
-
-
-def _never_closes(event: AnyEvent) -> bool:
-    """Whether no event ever closes what this one reports (contract: events, section 8, trap 5)."""
-    match event.payload:
-        case AgentEvent(agent_id=agent_id):
-            return agent_id is None
-        case Notification():
-            return True
-        case _:
-            return event.op_type == "system" and event.op_state == "running"
-
-
-def _names(payload: EventPayload) -> tuple[str, ...]:
-    match payload:
-        case ToolStart(name=name, params=params) | ToolCall(name=name, params=params):
-            return protocol.tool_names(name, params)
-        case ApprovalRequest() | ApprovalResolved():
-            return protocol.tool_names(payload.tool_name, payload.tool_params)
-        case AgentEvent(specialist=specialist, agent_id=agent_id):
-            return tuple(one for one in (specialist, agent_id) if one)
-        case BgTaskUpdate(tool_name=name) | Notification(tool_name=name):
-            return () if name is None else (name,)
-        case MemoryUpdate(action=action):
-            return (action,)
-        case Hook(hook_id=hook_id):
-            return (hook_id,)
-        case _:
-            return ()
-
-
-def _made(draft: _Draft, family: _Family) -> Operation:
-    moments = [moment for event in draft.events if (moment := event.emitted_at) is not None]
-    names = draft.names
-    has_ended = draft.state in TERMINAL_STATES and draft.end is not None
-    return Operation(
-        id=draft.id,
-        type=draft.type,
-        state=draft.state,
-        name=names[0],
-        names=names,
-        started=moments[0] if moments else None,
-        ended=draft.end.emitted_at if has_ended and draft.end is not None else None,
-        turn=draft.turn,
-        parent_id=draft.parent_id,
-        events=tuple(draft.events),
-        _family=family,
-    )
 
 
 def _relate(

@@ -162,7 +162,7 @@ class FakeDaemon:
             host: As for the constructor.
             listen: As for the constructor.
             keep_exchanges: As for the constructor.
-            damaged: As for `EventLog.load`.
+            damaged: As for `RecordedLog.load`.
 
         Returns:
             The daemon, which is to be started.

@@ -12,6 +12,7 @@ from pydantic import JsonValue, ValidationError
 from starlette.responses import JSONResponse, Response
 
 from digitorn_testing._apps.builder import AppBuilder
+from digitorn_testing._events.daemon import MEANING
 from digitorn_testing._events.event import AnyEvent
 from digitorn_testing._exchanges import Exchange
 from digitorn_testing._generated import models, operations
@@ -20,7 +21,6 @@ from digitorn_testing._generated.events import EventEnvelope, Result, UserMessag
 from digitorn_testing._generated.messages import JoinSessionAck, JoinSessionRequest
 from digitorn_testing._recordings.recording import RecordedLog, Recording
 from digitorn_testing._secrets.redaction import HIDDEN, as_json
-from digitorn_testing._turns import rules as protocol
 
 from ._agent.build import Build
 from ._agent.bus import USER_SEQ, Outlet, session_room
@@ -76,7 +76,7 @@ def _put(log: RecordedLog, state: DaemonState, user: User) -> None:
     session = state.sessions.create(app, user, log.session.session_id)
     session.log.skip_to(log.last_seq)
     for event in sorted([*log.events(), *log.log_only], key=lambda one: one.seq):
-        if protocol.is_logged(event) and (row := _row(event, session)) is not None:
+        if MEANING.is_logged(event) and (row := _row(event, session)) is not None:
             session.log.append(row)
         match event.payload:
             case UserMessage(content=content):

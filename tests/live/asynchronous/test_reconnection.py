@@ -22,7 +22,8 @@ from digitorn_testing import (
     Unauthorized,
     assertions,
 )
-from digitorn_testing._turns import rules as protocol
+from digitorn_testing._events.daemon import MEANING
+from digitorn_testing._stream import protocol
 from digitorn_testing.events import Heartbeat, MessageDone, Result, Token, ToolCall
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 from support.faces import AsyncBackground, inner
@@ -67,7 +68,7 @@ async def assert_complete(client: AsyncDevClient, stream: AsyncLiveEventStream) 
     for row in page.events:
         kept.feed(row if isinstance(row, dict) else row.to_wire())
     assert len(kept) > 0
-    seen = [(one.seq, one.type) for one in stream.events() if protocol.is_logged(one)]
+    seen = [(one.seq, one.type) for one in stream.events() if MEANING.is_logged(one)]
     assert seen == [(one.seq, one.type) for one in kept]
 
 

@@ -25,7 +25,8 @@ from digitorn_testing import (
     Unauthorized,
     assertions,
 )
-from digitorn_testing._turns import rules as protocol
+from digitorn_testing._events.daemon import MEANING
+from digitorn_testing._stream import protocol
 from digitorn_testing.events import Heartbeat, MessageDone, Result, Token, ToolCall
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 
@@ -68,7 +69,7 @@ def assert_complete(client: DevClient, stream: LiveEventStream) -> None:
     for row in page.events:
         kept.feed(row if isinstance(row, dict) else row.to_wire())
     assert len(kept) > 0
-    seen = [(one.seq, one.type) for one in stream.events() if protocol.is_logged(one)]
+    seen = [(one.seq, one.type) for one in stream.events() if MEANING.is_logged(one)]
     assert seen == [(one.seq, one.type) for one in kept]
 
 

@@ -11,18 +11,18 @@ from digitorn_testing import (
     ClientClosed,
     Conflict,
     DevClient,
-    EventLog,
     EventPayload,
     InvalidRequest,
     LiveEvent,
     LiveEventStream,
+    RecordedLog,
     Recording,
     RecordingError,
     SessionHandle,
     Unauthorized,
     assertions,
 )
-from digitorn_testing._turns.rules import is_snapshot
+from digitorn_testing._events.daemon import MEANING
 from digitorn_testing.events import ApprovalRequest, MessageDone, Token, ToolCall
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 
@@ -40,7 +40,7 @@ def own(events: list[LiveEvent[EventPayload]]) -> list[tuple[int, str, str | Non
             {name: value for name, value in event.payload.to_wire().items() if name not in _OF_A_ROW},
         )
         for event in events
-        if event.is_numbered and not is_snapshot(event)
+        if event.is_numbered and not MEANING.is_snapshot(event)
     ]
 
 
@@ -72,7 +72,7 @@ def test_a_stream_is_recorded(
             accepted = client.post_message_raw(session, "bye")
             result = stream.wait_for_turn(accepted, timeout=10)
         events = stream.events()
-    log = EventLog.load(path)
+    log = RecordedLog.load(path)
     assert [event.raw for event in log] == [event.raw for event in events]
     assert [log.turn_result(turn).content for turn in log.turns] == ["One file.", "Bye."]
     again = log.turn_result(accepted.correlation_id)
@@ -103,11 +103,11 @@ def test_a_client_is_recorded_with_all_its_streams(daemon: FakeDaemon, model: Fa
     assert recording.is_complete
     assert {one.session_id for one in recording.sessions} == {one.session_id for one in sessions}
     for session, result in zip(sessions, results, strict=True):
-        again = EventLog.load(path, session=session).turn_result()
+        again = RecordedLog.load(path, session=session).turn_result()
         assert (again.content, again.session.app_id) == (result.content, "my-app")
         assert own(list(again.events)) == own(list(result.events))
     with pytest.raises(RecordingError, match="which session"):
-        EventLog.load(path)
+        RecordedLog.load(path)
     assert [one.operation for one in recording.exchanges if one.method == "POST"][:3] == [
         "create_session"
     ] * 3
@@ -122,7 +122,7 @@ def test_a_recording_begins_with_what_open_streams_hold(
     with client.send_live(session, "hi", total_timeout=10) as stream:
         with client.record(path):
             pass
-        assert [event.raw for event in EventLog.load(path)] == [event.raw for event in stream.events()]
+        assert [event.raw for event in RecordedLog.load(path)] == [event.raw for event in stream.events()]
 
 
 def test_the_end_of_a_stream_ends_its_recording(
@@ -192,10 +192,10 @@ def test_a_replayed_session_is_the_same(
         with replayed.client() as other, other.open_event_stream(session) as stream:
             assert own(stream.events()) == own(live.events())
             # Snapshots are as they were then.
-            recorded = EventLog.load(path)
-            snapshots = [event.raw for event in recorded.events() if is_snapshot(event)]
+            recorded = RecordedLog.load(path)
+            snapshots = [event.raw for event in recorded.events() if MEANING.is_snapshot(event)]
             assert snapshots
-            assert [event.raw for event in stream.events() if is_snapshot(event)] == snapshots
+            assert [event.raw for event in stream.events() if MEANING.is_snapshot(event)] == snapshots
             again = stream.wait_for_turn(accepted, timeout=5)
             assert (again.content, again.status) == ("More.", "completed")
             assert stream.fill_gaps(since=0) == 0
@@ -230,7 +230,7 @@ def test_a_test_runs_against_its_recording(
             with pytest.raises(Conflict, match=r"no further answer to POST .*/sessions"):
                 scenario(other)
             session = SessionHandle(
-                session_id=EventLog.load(path).session.session_id,
+                session_id=RecordedLog.load(path).session.session_id,
                 app_id="my-app",
                 daemon_url=other.daemon_url,
             )

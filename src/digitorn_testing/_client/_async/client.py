@@ -75,7 +75,7 @@ from digitorn_testing._handles import AppHandle, SessionHandle
 from digitorn_testing._recordings.recorder import Recorder, Recorders
 from digitorn_testing._recordings.recording import FilePath
 from digitorn_testing._secrets.credentials import Credentials, hidden
-from digitorn_testing._stream import AsyncLiveEventStream
+from digitorn_testing._stream import AsyncLiveEventStream, protocol
 from digitorn_testing._stream._async.turn import AsyncTurn
 from digitorn_testing._tracking import track
 from digitorn_testing._transport._async.transport import AsyncTransport
@@ -83,7 +83,6 @@ from digitorn_testing._transport.affinity import AsyncHome
 from digitorn_testing._transport.daemon_url import resolve_daemon_url
 from digitorn_testing._transport.options import ConnectionOptions
 from digitorn_testing._transport.retry import RetryPolicy, new_message_id
-from digitorn_testing._turns import rules as protocol
 from digitorn_testing._turns.results import TurnResult
 
 _POLL_FIRST, _POLL_MOST, _POLL_GROWTH = 0.02, 1.0, 1.5
@@ -287,7 +286,7 @@ class AsyncDevClient:
     def record(self, path: FilePath) -> Recorder:
         """Records every stream of this client, and all calls over REST, as JSON lines.
 
-        Secrets are hidden. `EventLog.load` reads it, and `FakeDaemon.replay` serves it.
+        Secrets are hidden. `RecordedLog.load` reads it, and `FakeDaemon.replay` serves it.
 
         Args:
             path: The file; one that is there is appended to.

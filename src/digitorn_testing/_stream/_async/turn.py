@@ -9,7 +9,7 @@ from digitorn_testing._concurrency.deadlines import until
 from digitorn_testing._errors import EventTimeout
 from digitorn_testing._events.event import AnyEvent, LiveEvent
 from digitorn_testing._events.selector import Selector, Where
-from digitorn_testing._generated.events import EventPayload, EventType, Token
+from digitorn_testing._generated.events import EventPayload, EventType
 from digitorn_testing._handles import SessionHandle
 from digitorn_testing._turns.results import TurnResult
 
@@ -104,8 +104,8 @@ class AsyncTurn:
             StreamClosed: The stream ended before the turn did.
         """
         async for event in self:
-            if isinstance(event.payload, Token):
-                yield event.payload.delta
+            if (delta := self.stream.log.meaning.text_delta(event)) is not None:
+                yield delta
 
     async def result(self, timeout: float | None = None) -> TurnResult:
         """Waits for the end of the turn.

@@ -5,17 +5,17 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digitorn_testing._log.reorder import Sequence
+from digitorn_testing._log.reorder import ReorderBuffer
 
 
 def test_what_is_in_order_is_released_at_once() -> None:
-    numbers: Sequence[str] = Sequence()
+    numbers: ReorderBuffer[str] = ReorderBuffer()
     assert [numbers.arrive(seq, str(seq)) for seq in (1, 2, 3)] == [["1"], ["2"], ["3"]]
     assert numbers.frontier == 3
 
 
 def test_what_is_behind_a_missing_number_is_held_until_it_comes() -> None:
-    numbers: Sequence[str] = Sequence(since=4)
+    numbers: ReorderBuffer[str] = ReorderBuffer(since=4)
     assert numbers.arrive(7, "7") == []
     assert numbers.arrive(6, "6") == []
     assert numbers.is_holding
@@ -25,13 +25,13 @@ def test_what_is_behind_a_missing_number_is_held_until_it_comes() -> None:
 
 
 def test_a_number_without_an_item_closes_its_gap() -> None:
-    numbers: Sequence[str] = Sequence()
+    numbers: ReorderBuffer[str] = ReorderBuffer()
     assert numbers.arrive(2, "2") == []
     assert numbers.arrive(1, None) == ["2"]
 
 
 def test_a_number_that_is_given_up_may_come_all_the_same() -> None:
-    numbers: Sequence[str] = Sequence()
+    numbers: ReorderBuffer[str] = ReorderBuffer()
     for seq in (3, 5, 9):
         assert numbers.arrive(seq, str(seq)) == []
     assert numbers.give_up(5) == ["3", "5"]
@@ -46,7 +46,7 @@ def test_a_number_that_is_given_up_may_come_all_the_same() -> None:
 
 
 def test_what_is_below_a_new_beginning_is_no_gap() -> None:
-    numbers: Sequence[str] = Sequence()
+    numbers: ReorderBuffer[str] = ReorderBuffer()
     assert numbers.arrive(5, "5") == []
     assert numbers.arrive(9, "9") == []
     assert numbers.arrive(12, "12") == []
@@ -57,7 +57,7 @@ def test_what_is_below_a_new_beginning_is_no_gap() -> None:
 
 
 def test_a_huge_gap_costs_nothing() -> None:
-    numbers: Sequence[str] = Sequence()
+    numbers: ReorderBuffer[str] = ReorderBuffer()
     assert numbers.arrive(10**18, "far") == []
     assert numbers.give_up(10**18) == ["far"]
     assert numbers.arrive(10**17, "near") == ["near"]
@@ -71,7 +71,7 @@ def test_nothing_is_lost_nothing_comes_twice_and_order_breaks_only_for_the_given
     sent = [seq for seq in range(1, count + 1) if chance.random() >= missing]
     arrival = list(sent)
     chance.shuffle(arrival)
-    numbers: Sequence[int] = Sequence()
+    numbers: ReorderBuffer[int] = ReorderBuffer()
     released: list[int] = []
     given_up = 0
     for place, seq in enumerate(arrival):
@@ -89,5 +89,5 @@ def test_nothing_is_lost_nothing_comes_twice_and_order_breaks_only_for_the_given
 
 @given(st.permutations(list(range(1, 30))))
 def test_without_giving_up_the_order_is_complete(arrival: list[int]) -> None:
-    numbers: Sequence[int] = Sequence()
+    numbers: ReorderBuffer[int] = ReorderBuffer()
     assert [one for seq in arrival for one in numbers.arrive(seq, seq)] == list(range(1, 30))

@@ -1,0 +1,382 @@
+"""What the events of the daemon's contract mean: the only handwritten code that knows their names.
+
+An event is told by what arrives, never by a version of the daemon.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from pydantic import ValidationError
+
+from digitorn_testing._generated.events import (
+    DISPATCHER_TOOLS,
+    EVENTS,
+    STALE_TURN_CODES,
+    Abort,
+    ActiveOpsSnapshot,
+    AgentEvent,
+    ApprovalRequest,
+    ApprovalResolved,
+    ApprovalsSnapshot,
+    AssistantMessage,
+    AssistantMessagePartial,
+    BgTaskUpdate,
+    Connected,
+    CredentialAuthRequired,
+    CredentialRequired,
+    Error,
+    EventEnvelope,
+    EventPayload,
+    Heartbeat,
+    Hook,
+    LoggedCompactDone,
+    LoggedToolCall,
+    MemorySnapshot,
+    MemoryUpdate,
+    MessageCancelled,
+    MessageDone,
+    MessageMerged,
+    MessageQueued,
+    MessageReplaced,
+    MessageStarted,
+    ModuleError,
+    Notification,
+    PreviewSnapshot,
+    QueueCleared,
+    QueueSnapshot,
+    Result,
+    SessionSnapshot,
+    StateSnapshot,
+    StreamCatchup,
+    StreamDone,
+    Token,
+    ToolCall,
+    ToolResult,
+    ToolStart,
+    TurnTerminal,
+    UserMessage,
+)
+from digitorn_testing._generated.models import PendingApproval
+from digitorn_testing._generated.payloads import EventKind, OpState, OpType
+
+from .event import AnyEvent, decode
+from .meaning import Answer, Failed, Meaning, Resolved, ToolBegun, ToolEnded, TurnStatus
+from .transitions import TRANSITIONS, Transitions
+
+SNAPSHOTS: Final = (
+    ActiveOpsSnapshot,
+    ApprovalsSnapshot,
+    MemorySnapshot,
+    PreviewSnapshot,
+    QueueSnapshot,
+    SessionSnapshot,
+    StateSnapshot,
+    StreamCatchup,
+)
+"""Made for one socket when it joins; no part of what the session does (contract: events, section 5.11)."""
+
+_SNAPSHOT_WIRES: Final = frozenset(wire for one in SNAPSHOTS for wire in EVENTS.types_of(one))
+
+_BEFORE_RUNNING: Final = (UserMessage, MessageQueued, MessageMerged, MessageReplaced)
+
+_ENDS: Final[tuple[type[EventPayload], ...]] = (
+    MessageDone,
+    MessageCancelled,
+    TurnTerminal,
+    CredentialAuthRequired,
+    CredentialRequired,
+)
+"""What ends a turn, or may; `ends_turn` tells."""
+
+_HINTS: Final[tuple[type[EventPayload], ...]] = (
+    Abort,
+    Error,
+    MessageCancelled,
+    MessageReplaced,
+    QueueCleared,
+)
+"""What may mean the end of a turn without naming it."""
+
+_LOG_ONLY: Final = (
+    AssistantMessage,
+    AssistantMessagePartial,
+    LoggedCompactDone,
+    LoggedToolCall,
+    ToolResult,
+)
+"""Rows of the durable log that are never sent live (contract: events, sections 4.2 and 5)."""
+
+_MESSAGE_ROW: Final[EventKind] = "message"
+"""Kind of the rows that hold the messages of a conversation; their types may be those of events."""
+
+_OUTCOMES: Final = (CredentialAuthRequired, CredentialRequired, Error, MessageCancelled, Result, TurnTerminal)
+"""What says how a turn ended."""
+
+_ENDS_OF_BEGUN: Final = (ApprovalResolved, MessageCancelled, MessageDone, TurnTerminal)
+"""Ends of what has a beginning of its own; a tool call may come alone (contract: events, section 5.3)."""
+
+
+class DaemonMeaning(Meaning):
+    """The meaning of the events in `schema/events`."""
+
+    def decode(self, raw: object) -> AnyEvent:
+        return decode(raw)
+
+    # --- where an event belongs
+
+    def is_snapshot(self, event: AnyEvent) -> bool:
+        return event.type in _SNAPSHOT_WIRES
+
+    def is_logged(self, event: AnyEvent) -> bool:
+        return event.is_numbered and event.type not in _SNAPSHOT_WIRES
+
+    def is_log_only(self, event: AnyEvent) -> bool:
+        return isinstance(event.payload, _LOG_ONLY) or event.kind == _MESSAGE_ROW
+
+    # --- the connection
+
+    def is_heartbeat(self, event: AnyEvent) -> bool:
+        return isinstance(event.payload, Heartbeat)
+
+    def instance_id(self, event: AnyEvent) -> str | None:
+        return _control(event).instance_id if isinstance(event.payload, Connected | Heartbeat) else None
+
+    def current_seq(self, event: AnyEvent) -> int | None:
+        return _control(event).current_seq if isinstance(event.payload, Heartbeat) else None
+
+    # --- turns
+
+    turn_ends: tuple[type[EventPayload], ...] = (*_ENDS, *_HINTS)
+    turn_starts: tuple[type[EventPayload], ...] = (MessageStarted,)
+
+    def begins_turn(self, event: AnyEvent) -> bool:
+        return isinstance(event.payload, UserMessage | MessageQueued | MessageStarted)
+
+    def starts_running(self, event: AnyEvent) -> bool:
+        return isinstance(event.payload, MessageStarted)
+
+    def is_running(self, event: AnyEvent) -> bool:
+        return event.op_type == "turn" and event.op_state == "running" and not self.waits_to_run(event)
+
+    def waits_to_run(self, event: AnyEvent) -> bool:
+        return event.op_state == "pending" or isinstance(event.payload, _BEFORE_RUNNING)
+
+    def only_marks_turn(self, event: AnyEvent) -> bool:
+        return isinstance(event.payload, MessageStarted | MessageDone | MessageCancelled)
+
+    def running_turn(self, event: AnyEvent) -> str | None:
+        match event.payload:
+            case QueueSnapshot(running_correlation_id=running):
+                return running
+            case _:
+                return None
+
+    def queued_turns(self, event: AnyEvent) -> Mapping[str, str]:
+        match event.payload:
+            case (QueueSnapshot() as queue) | StateSnapshot(queue=queue):
+                return {entry.id: entry.correlation_id for entry in queue.entries}
+            case _:
+                return {}
+
+    def dequeued_row(self, event: AnyEvent) -> str | None:
+        match event.payload:
+            case MessageCancelled(entry_id=entry_id):
+                # The row of the queue, and not the turn (contract: events, section 8, trap 8).
+                return entry_id
+            case _:
+                return None
+
+    def ends_turn(self, event: AnyEvent) -> bool:
+        match event.payload:
+            case CredentialRequired() | CredentialAuthRequired():
+                return _pauses(event)
+            case _:
+                return isinstance(event.payload, _ENDS)
+
+    def may_end_turn(self, event: AnyEvent) -> bool:
+        # A message that is taken out of the queue is named by its queue row; one that is replaced or purged
+        # is not named at all. A queued message that fails before its turn begins ends with an error alone
+        # (contract: events, sections 5.1 and 6.7).
+        match event.payload:
+            case MessageCancelled(entry_id=entry_id):
+                return entry_id is not None
+            case _:
+                return isinstance(event.payload, _HINTS)
+
+    def is_terminal(self, event: AnyEvent) -> bool:
+        return isinstance(event.payload, TurnTerminal) or _pauses(event)
+
+    def promises_terminal(self, event: AnyEvent) -> bool:
+        # Where `message_started` names a source, `turn_terminal` follows the done or cancelled event
+        # (contract: events, section 8, trap 4).
+        return isinstance(event.payload, MessageStarted) and bool(event.payload.source)
+
+    def tells_outcome(self, event: AnyEvent) -> bool:
+        # An aborted message of the queue ends as done, with neither result nor error
+        # (contract: events, section 6.6).
+        return isinstance(event.payload, _OUTCOMES)
+
+    def ending(self, event: AnyEvent) -> TurnStatus | None:
+        match event.payload:
+            case MessageCancelled() | TurnTerminal(status="cancelled" | "interrupted"):
+                return "cancelled"
+            case TurnTerminal(status="failed"):
+                return "failed"
+            case Error(code=code) if code in STALE_TURN_CODES:
+                return "timed_out"
+            case _:
+                return None
+
+    # --- text
+
+    def said_by_user(self, event: AnyEvent) -> str | None:
+        return event.payload.content if isinstance(event.payload, UserMessage) else None
+
+    def text_delta(self, event: AnyEvent) -> str | None:
+        return event.payload.delta if isinstance(event.payload, Token) else None
+
+    def ends_text(self, event: AnyEvent) -> bool:
+        return isinstance(event.payload, StreamDone)
+
+    def answer(self, event: AnyEvent) -> Answer | None:
+        match event.payload:
+            case Result(content=content, error=error, usage=usage, model=model):
+                return Answer(content, error, usage, model)
+            case _:
+                return None
+
+    # --- tools
+
+    def tool_began(self, event: AnyEvent) -> ToolBegun | None:
+        match event.payload:
+            case ToolStart() as call:
+                return ToolBegun(call.id, call.name, call.params, call)
+            case _:
+                return None
+
+    def tool_ended(self, event: AnyEvent) -> ToolEnded | None:
+        match event.payload:
+            case ToolCall() as call:
+                return ToolEnded(call.id, call.name, call.params, call.success, call.error, call.result, call)
+            case _:
+                return None
+
+    def tool_names(self, name: str, params: Mapping[str, object]) -> tuple[str, ...]:
+        # It may be dotted, or that of a dispatcher with the real one in its arguments
+        # (contract: events, section 5.3).
+        inner = params.get("name") if name in DISPATCHER_TOOLS else None
+        names = (name, *((inner,) if isinstance(inner, str) else ()))
+        return (*names, *(one.rpartition(".")[2] for one in names if "." in one))
+
+    # --- approvals
+
+    approval_events: tuple[type[EventPayload], ...] = (ApprovalRequest, ApprovalResolved, ApprovalsSnapshot)
+
+    def asked(self, event: AnyEvent) -> PendingApproval | None:
+        match event.payload:
+            case ApprovalRequest() as request:
+                return PendingApproval.from_wire(request.to_wire())
+            case _:
+                return None
+
+    def pending(self, event: AnyEvent) -> Sequence[PendingApproval]:
+        return event.payload.pending if isinstance(event.payload, ApprovalsSnapshot) else ()
+
+    def resolved(self, event: AnyEvent) -> Resolved | None:
+        match event.payload:
+            case ApprovalResolved(request_id=request_id, approved=approved, reason=reason):
+                return Resolved(request_id, approved, reason, timed_out=event.op_state == "timeout")
+            case _:
+                return None
+
+    # --- failures
+
+    def failed(self, event: AnyEvent) -> Failed | None:
+        match event.payload:
+            case Result(error=error) if error:
+                # A provider's failure ends as done; the result's own error tells
+                # (contract: events, section 8, trap 4).
+                return Failed(error)
+            case (Error() | CredentialRequired() | CredentialAuthRequired()) as said:
+                message = said.error or said.detail or said.code or event.type
+                return Failed(message, said.code, said.category, said.retry)
+            case _:
+                return None
+
+    def reports_error(self, event: AnyEvent) -> bool:
+        return isinstance(event.payload, ModuleError) or self.failed(event) is not None
+
+    # --- operations
+
+    transitions = Transitions(TRANSITIONS)
+
+    def state_told(self, event: AnyEvent, type: OpType) -> OpState:
+        told = event.op_state or "running"
+        if type != "turn":
+            return told
+        match event.payload:
+            case TurnTerminal(status="interrupted"):
+                return "cancelled"
+            case TurnTerminal(status="completed" | "failed" | "cancelled" as status):
+                return status
+            case Result(error=error) if error:
+                return "failed"
+            case _:
+                # What else says completed is not the end (contract: events, section 8, trap 4).
+                return "running" if told == "completed" and not self.ends_turn(event) else told
+
+    def op_names(self, event: AnyEvent) -> tuple[str, ...]:
+        match event.payload:
+            case ToolStart(name=name, params=params) | ToolCall(name=name, params=params):
+                return self.tool_names(name, params)
+            case (ApprovalRequest() | ApprovalResolved()) as approval:
+                return self.tool_names(approval.tool_name, approval.tool_params)
+            case AgentEvent(specialist=specialist, agent_id=agent_id):
+                return tuple(one for one in (specialist, agent_id) if one)
+            case BgTaskUpdate(tool_name=name) | Notification(tool_name=name):
+                return () if name is None else (name,)
+            case MemoryUpdate(action=action):
+                return (action,)
+            case Hook(hook_id=hook_id):
+                return (hook_id,)
+            case _:
+                return ()
+
+    def ends_what_began(self, event: AnyEvent) -> bool:
+        return isinstance(event.payload, _ENDS_OF_BEGUN)
+
+    def never_closes(self, event: AnyEvent) -> bool:
+        # contract: events, section 8, trap 5
+        match event.payload:
+            case AgentEvent(agent_id=agent_id):
+                return agent_id is None
+            case Notification():
+                return True
+            case _:
+                return event.op_type == "system" and event.op_state == "running"
+
+    def error_of(self, event: AnyEvent) -> str:
+        match event.payload:
+            case ToolCall(error=str(error)) | Error(error=str(error)):
+                return error
+            case Result(error=str(error)) | AgentEvent(error=str(error)):
+                return error
+            case _:
+                return ""
+
+
+def _control(event: AnyEvent) -> EventEnvelope:
+    try:
+        return EventEnvelope.from_wire(event.raw)
+    except ValidationError:
+        return EventEnvelope(type=event.type, payload={})
+
+
+def _pauses(event: AnyEvent) -> bool:
+    """Whether a turn waits for a credential from here on; nothing follows (contract: events, section 5.6)."""
+    asks = isinstance(event.payload, CredentialRequired | CredentialAuthRequired)
+    return asks and event.op_state == "waiting_approval"
+
+
+MEANING: Final[Meaning] = DaemonMeaning()
+"""What the library asks unless it is told otherwise."""

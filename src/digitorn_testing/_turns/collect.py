@@ -1,0 +1,181 @@
+"""Folds the events of a turn into its result."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from digitorn_testing._events.daemon import MEANING
+from digitorn_testing._events.event import AnyEvent
+from digitorn_testing._events.meaning import Meaning, Resolved, ToolBegun, ToolEnded, TurnStatus
+from digitorn_testing._generated.models import PendingApproval
+from digitorn_testing._handles import SessionHandle
+
+from .results import ApprovalRecord, Resolution, ToolCallRecord, TurnError, TurnMessage, TurnResult
+from .rules import streamed_texts
+
+
+def collect(
+    events: Sequence[AnyEvent],
+    *,
+    session: SessionHandle,
+    correlation_id: str,
+    ending: TurnStatus | None = None,
+    meaning: Meaning = MEANING,
+) -> TurnResult:
+    """The result that a turn's events add up to.
+
+    Args:
+        events: The turn's events, in order.
+        session: Where it ran.
+        correlation_id: The turn.
+        ending: How the turn ended where no event of it says so.
+        meaning: What the events mean.
+    """
+    result = next((one for event in reversed(events) if (one := meaning.answer(event)) is not None), None)
+    # One that names no turn may be of something else that failed meanwhile, such as an activation.
+    errors = _errors((event for event in events if event.correlation_id == correlation_id), meaning)
+    messages = _messages(events, None if result is None else result.content, meaning)
+    answer = next((one.text for one in messages if one.kind == "answer"), "")
+    return TurnResult(
+        session=session,
+        correlation_id=correlation_id,
+        status=_status(events, errors, ending, meaning),
+        content=answer,
+        messages=messages,
+        tool_calls=_tool_calls(events, meaning),
+        approvals=_approvals(events, meaning),
+        usage=None if result is None else result.usage,
+        errors=errors,
+        duration=_duration(events) or 0.0,
+        events=tuple(events),
+    )
+
+
+# --- how it ended
+
+
+def _status(
+    events: Iterable[AnyEvent], errors: tuple[TurnError, ...], ending: TurnStatus | None, meaning: Meaning
+) -> TurnStatus:
+    told = [meaning.ending(event) for event in events]
+    if "timed_out" in told:
+        return "timed_out"
+    status: TurnStatus = ending or ("cancelled" if "cancelled" in told else "completed")
+    return "failed" if errors and status == "completed" else status
+
+
+def _errors(events: Iterable[AnyEvent], meaning: Meaning) -> tuple[TurnError, ...]:
+    errors: list[TurnError] = []
+    for event in events:
+        if (failed := meaning.failed(event)) is not None:
+            errors.append(
+                TurnError(
+                    message=failed.message, code=failed.code, category=failed.category, retry=failed.retry
+                )
+            )
+        elif meaning.ending(event) == "failed" and not errors:
+            errors.append(TurnError(message=event.type))
+    # The same failure comes as an error of the result and as an event (contract: events, section 8, trap 7).
+    classified = {one.message for one in errors if one.code is not None}
+    return tuple(one for one in errors if one.code is not None or one.message not in classified)
+
+
+# --- what was said
+
+
+def _messages(events: Iterable[AnyEvent], content: str | None, meaning: Meaning) -> tuple[TurnMessage, ...]:
+    """The assistant's texts; the last ones that together are the content are the answer."""
+    texts = streamed_texts(events, meaning)
+    answer: list[str] = texts[-1] if texts else []
+    before = texts[:-1]
+    if content is not None:
+        for count in range(1, len(texts) + 1):
+            joined = [delta for text in texts[-count:] for delta in text]
+            if "".join(joined) == content:
+                answer, before = joined, texts[:-count]
+                break
+        else:
+            if not _is_part(answer, content):
+                # Nothing of the answer was streamed: what was is commentary.
+                answer, before = [], texts
+    said = [TurnMessage(text="".join(one), kind="commentary", deltas=tuple(one)) for one in before]
+    text = "".join(answer) if content is None else content
+    if text or answer:
+        said.append(TurnMessage(text=text, kind="answer", deltas=tuple(answer)))
+    return tuple(said)
+
+
+def _is_part(deltas: Iterable[str], content: str) -> bool:
+    text = "".join(deltas).strip()
+    return bool(text) and text in content
+
+
+# --- what was done
+
+
+def _tool_calls(events: Iterable[AnyEvent], meaning: Meaning) -> tuple[ToolCallRecord, ...]:
+    starts: dict[str, tuple[AnyEvent, ToolBegun]] = {}
+    ends: dict[str, tuple[AnyEvent, ToolEnded]] = {}
+    for event in events:
+        if (began := meaning.tool_began(event)) is not None:
+            starts.setdefault(event.op_id or began.call_id, (event, began))
+        elif (ended := meaning.tool_ended(event)) is not None:
+            ends[event.op_id or ended.call_id] = (event, ended)
+    op_ids = [*starts, *(op_id for op_id in ends if op_id not in starts)]
+    return tuple(_tool_call(op_id, starts.get(op_id), ends.get(op_id), meaning) for op_id in op_ids)
+
+
+def _tool_call(
+    op_id: str,
+    start: tuple[AnyEvent, ToolBegun] | None,
+    end: tuple[AnyEvent, ToolEnded] | None,
+    meaning: Meaning,
+) -> ToolCallRecord:
+    told = [one for one in (start, end) if one is not None]
+    events = [event for event, _ in told]
+    first = told[0][1]
+    began = start[1] if start is not None else None
+    ended = end[1] if end is not None else None
+    return ToolCallRecord(
+        id=op_id,
+        name=first.name,
+        names=meaning.tool_names(first.name, first.params),
+        params=first.params,
+        success=None if ended is None else ended.success,
+        error="" if ended is None else ended.error,
+        result=None if ended is None else ended.result,
+        duration=_duration(events) if began is not None and ended is not None else None,
+        parent=next((event.op_parent_id for event in events if event.op_parent_id is not None), None),
+        started=None if began is None else began.payload,
+        ended=None if ended is None else ended.payload,
+    )
+
+
+def _approvals(events: Iterable[AnyEvent], meaning: Meaning) -> tuple[ApprovalRecord, ...]:
+    asked: dict[str, tuple[AnyEvent, PendingApproval]] = {}
+    resolved: dict[str, tuple[AnyEvent, Resolved]] = {}
+    for event in events:
+        if (request := meaning.asked(event)) is not None:
+            asked.setdefault(request.request_id, (event, request))
+        elif (outcome := meaning.resolved(event)) is not None:
+            resolved[outcome.request_id] = (event, outcome)
+    return tuple(_approval(*one, resolved.get(request_id)) for request_id, one in asked.items())
+
+
+def _approval(
+    asked: AnyEvent, request: PendingApproval, resolved: tuple[AnyEvent, Resolved] | None
+) -> ApprovalRecord:
+    if resolved is None:
+        return ApprovalRecord(request=request, resolution="open", message="", duration=None)
+    event, outcome = resolved
+    resolution: Resolution = "approved" if outcome.approved else "denied"
+    return ApprovalRecord(
+        request=request,
+        resolution="timed_out" if outcome.timed_out else resolution,
+        message=outcome.reason,
+        duration=_duration([asked, event]),
+    )
+
+
+def _duration(events: Iterable[AnyEvent]) -> float | None:
+    moments: list[datetime] = [one for event in events if (one := event.emitted_at) is not None]
+    return (max(moments) - min(moments)).total_seconds() if moments else None
