@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE :=
 help:
 	@echo "make demo      a live scenario against the embedded daemon, or against \$$DIGITORN_DAEMON_URL"
 	@echo "make test      every check and every test"
-	@echo "make check     lint, format, both type checkers, drift of the generated code"
+	@echo "make check     lint, format, direction of imports, both type checkers, drift of the generated code"
 	@echo "make bench     how long a test takes, over sockets and in process"
 	@echo "make bench-streams  threads, descriptors and memory of 200 live streams: at the start, open, after stop"
 	@echo "make fuzz      a million made-up frames, answers and acknowledgements; INPUTS= and SEED= choose"
@@ -40,6 +40,7 @@ check: lint types
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
 types: $(STAMP)
 	$(BIN)/mypy
