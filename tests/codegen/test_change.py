@@ -51,7 +51,7 @@ def test_renaming_a_payload_field_makes_mypy_fail_at_the_line_that_uses_it(
             events=tmp_path / "schema" / "events",
             commands=tmp_path / "schema" / "commands",
             package="digitorn_testing._generated",
-            out=tmp_path / "src" / "digitorn" / "testing" / "_generated",
+            out=tmp_path / "src" / "digitorn_testing" / "_generated",
         )
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeAlias, cast
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 
 Sink: TypeAlias = Callable[[], str]
 """Gives what one place of a run holds, as text."""
