@@ -26,7 +26,7 @@ from digitorn_testing._generated.models import RefreshTokenRequest
 from digitorn_testing._generated.operations import REFRESH_TOKEN
 from digitorn_testing._secrets.credentials import Credentials, Token
 from digitorn_testing._secrets.logs import hide_in_logs
-from digitorn_testing._transport.affinity import Home
+from digitorn_testing._transport.affinity import ProcessAffinity
 from digitorn_testing._transport.answers import read_answer
 from digitorn_testing._transport.bounds import BoundedBody, NotUnpacked, OutOfBounds, check_values
 from digitorn_testing._transport.endpoints import endpoint_of
@@ -78,7 +78,7 @@ class Transport:
         self.exchanges.redactor.learn(credentials.access_token, credentials.refresh_token)
         hide_in_logs(self.exchanges.redactor)
         self._http: httpx.Client | None = None
-        self.home = Home()
+        self.affinity = ProcessAffinity()
         self._is_closed = False
         # Several threads may use one client, and must not each open their own connections.
         self._opening = threading.Lock()
@@ -228,7 +228,7 @@ class Transport:
         with self._opening:
             if self._is_closed:
                 raise ClientClosed(f"the client of {self.daemon_url} was closed; make a new one")
-            if self.home.moved():
+            if self.affinity.moved():
                 # What is left there ended with its event loop.
                 self._http = None
             if self._http is None:
@@ -252,7 +252,7 @@ class Transport:
             WrongEventLoop: They live on another event loop, which is not closed.
         """
         with self._opening:
-            moved = self._http is not None and self.home.moved()
+            moved = self._http is not None and self.affinity.moved()
             self._is_closed = True
             http, self._http = self._http, None
         if http is not None and not moved:
