@@ -149,6 +149,32 @@ async def test_an_idle_stream_that_is_in_use_stays_open(streams: Streams) -> Non
     assert "s-0" not in streams.open()
 
 
+async def test_a_stream_that_replaced_a_surplus_one_stays_open(streams: Streams) -> None:
+    stopping, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(Stream):
+        async def stop(self) -> None:
+            stopping.set()
+            await go_on.wait()
+
+    async with streams.shared.sharing(session(0), SECONDS, Slow) as slow:
+        assert isinstance(slow, Slow)
+        slow.has_joined = slow.has_open_turns = True
+    first = await streams.use(session(1), open_turns=True)
+    for number in range(2, IDLE_STREAMS + 1):
+        await streams.use(session(number))
+    slow.has_open_turns = first.has_open_turns = False
+    closing = asyncio.create_task(streams.use(session(100)))
+    async with asyncio.timeout(SECONDS):
+        await stopping.wait()
+    # By now the first stream is on the list of those to be closed.
+    first.is_usable = False
+    second = await streams.use(session(1))
+    go_on.set()
+    await closing
+    assert second.calls == ["connect"]
+
+
 async def test_deleting_a_session_waits_for_its_turns_and_closes_its_stream(streams: Streams) -> None:
     stream = await streams.use(session(1))
     assert not streams.shared.is_deleted(session(1))
