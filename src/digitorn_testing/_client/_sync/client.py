@@ -386,7 +386,7 @@ class DevClient(Calls):
                 try:
                     self.api.sessions.get_session(session.app_id, session.session_id)
                 except NotFound as error:
-                    said = f"{named} comes to exist by its first message, and did not"
+                    said = f"{named} is created by its first message, and was not"
                     pause = next(pauses)
                     if time.monotonic() + pause > deadline:
                         raise EventTimeout(f"{said} within {timeout:g} s") from error
