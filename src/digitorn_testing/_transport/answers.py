@@ -53,19 +53,19 @@ def read_answer(
     content: bytes,
     credentials: Credentials,
 ) -> T:
-    """The result in an answer.
+    """Reads the result from an answer.
 
     Args:
-        call: What was asked.
-        exchange: The call and its answer; named in errors.
-        daemon_url: Whom; named in errors.
+        call: The call that was sent.
+        exchange: The call and its answer, for errors.
+        daemon_url: The daemon, for errors.
         headers: Header fields with lower-case names.
         content: The body.
-        credentials: Their tokens are kept out of messages.
+        credentials: Tokens to keep out of error messages.
 
     Raises:
-        ApiError: The daemon refused, by status or by the envelope.
-        ContractViolation: The body is not what the contract says.
+        ApiError: The daemon refused the call, by its status or in the envelope.
+        ContractViolation: The body breaks the contract.
     """
     status = exchange.status or 0
     if not 200 <= status < 300:
@@ -83,7 +83,7 @@ def read_answer(
         failure = ContractViolation(
             what, [credentials.redact(one)[:_LONGEST_REASON] for one in error.reasons]
         )
-    # Out here, where no exception that knows the answer is its context: there may be a token in it.
+    # Raised here so that its context is not an exception with the answer, which may contain a token.
     raise failure
 
 
@@ -156,7 +156,7 @@ def _shown(content: bytes, credentials: Credentials) -> str:
 
 
 def _target(headers: Mapping[str, str]) -> str:
-    """Where a redirect leads, without what may be secret in it."""
+    """Where a redirect leads, without the parts that may be secret."""
     try:
         target = urlsplit(headers.get("location", "")[:_LONGEST_REASON])
     except ValueError:
