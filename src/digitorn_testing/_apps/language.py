@@ -1,6 +1,6 @@
 """The app language: how a definition nests, and what its tools are called.
 
-The contract says that a definition is YAML and no more (contract: rest, deploy_app_upload). What is here was
+The contract says that a definition is YAML and no more (contract: rest, section 3.3). What is here was
 read in the daemon's published documentation and is not verified against a daemon.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 Policy: TypeAlias = Literal["auto", "approve", "block"]
 """What becomes of a call: it runs, waits for the user, or is refused.
 
-The values are the contract's (contract: rest, create_security_profile).
+The values are the contract's (contract: rest, section 7.3).
 """
 
 RiskLevel: TypeAlias = Literal["low", "medium", "high"]
@@ -62,7 +62,7 @@ _READING: Final[Mapping[str, frozenset[str]]] = {
 
 
 def is_valid_id(value: str) -> bool:
-    """Whether a text has the form of an app or session id (contract: rest, Conventions)."""
+    """Whether a text has the form of an app or session id (contract: rest, section 1.4)."""
     return _ID.fullmatch(value) is not None and ".." not in value and not value.endswith(".")
 
 

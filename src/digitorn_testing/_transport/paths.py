@@ -7,7 +7,7 @@ from urllib.parse import unquote
 from digitorn_testing._generated._runtime import Call
 
 # A server, or a proxy on the way, decodes a segment before it looks where it leads. No id of the contract
-# holds any of these (contract: rest, Conventions).
+# holds any of these (contract: rest, section 1.4).
 _LEADS_AWAY: Final = re.compile(r"[/\\\x00-\x1f\x7f]")
 
 

@@ -113,13 +113,9 @@ TRANSITIONS: Final = (
     # The end of a failed turn is told as completed, and a stale one may still be cut off.
     Transition(type="turn", before="failed", after=("completed", "cancelled"), section="6.7", keeps=True),
     # Tokens and counters are sent in the background, and come late.
-    Transition(
-        type="turn", before="completed", after=("running",), section="8, trap 3", by=_LATE, keeps=True
-    ),
-    Transition(type="turn", before="failed", after=("running",), section="8, trap 3", by=_LATE, keeps=True),
-    Transition(
-        type="turn", before="cancelled", after=("running",), section="8, trap 3", by=_LATE, keeps=True
-    ),
+    Transition(type="turn", before="completed", after=("running",), section="8.6", by=_LATE, keeps=True),
+    Transition(type="turn", before="failed", after=("running",), section="8.6", by=_LATE, keeps=True),
+    Transition(type="turn", before="cancelled", after=("running",), section="8.6", by=_LATE, keeps=True),
     # The last event of a turn has the last word.
     Transition(
         type="turn",
@@ -228,7 +224,7 @@ class Operation:
         id: Id on the wire.
         type: What kind of operation it is.
         state: How far it is. A turn is `completed` only at its end, not at its `result`, and stays `failed`
-            though its end is told as completed (contract: events, section 8, trap 4).
+            though its end is told as completed (contract: events, section 6.7).
         name: Name of the tool, specialist or id of the agent, tool that an approval is for, `turn` for a
             turn; else the wire name of its first event.
         names: Every name that it goes by: as on the wire, without dots, and that behind a dispatcher.
@@ -267,7 +263,7 @@ class Operation:
         """Whether it has not ended. A call that an abort cut off never does.
 
         False for what no event ever closes: previews, widgets and the like are reported once, as running,
-        under an id of their own (contract: events, section 8, trap 5).
+        under an id of their own (contract: events, section 8.9).
         """
         return self.state not in TERMINAL_STATES and not all(map(_never_closes, self.events))
 
@@ -382,7 +378,7 @@ class Operations(Sequence[Operation]):
 
 _VAGUE: Final[frozenset[OpType]] = frozenset({"message", "system"})
 """Types under which events of a turn come too: those over the socket, and those published in the old form
-(contract: events, sections 3.3 and 4.5)."""
+(contract: events, sections 3.4 and 4.5)."""
 
 
 _ENDS: Final = (ApprovalResolved, MessageCancelled, MessageDone, TurnTerminal)
@@ -541,7 +537,7 @@ class _Fold:
             return None
         match event.payload:
             case MessageCancelled(entry_id=entry_id) if entry_id is not None:
-                # It names the row of the queue, not the turn (contract: events, section 8, trap 8).
+                # It names the row of the queue, not the turn (contract: events, section 5.1).
                 return self._rows.get(entry_id)
             case _:
                 pass
@@ -595,12 +591,12 @@ def _state_told(event: AnyEvent, type: OpType) -> OpState:
         case Result(error=error) if error:
             return "failed"
         case _:
-            # What else says completed is not the end (contract: events, section 8, trap 4).
+            # What else says completed is not the end (contract: events, section 8.5).
             return "running" if told == "completed" and not protocol.ends_a_turn(event) else told
 
 
 def _never_closes(event: AnyEvent) -> bool:
-    """Whether no event ever closes what this one reports (contract: events, section 8, trap 5)."""
+    """Whether no event ever closes what this one reports (contract: events, section 8.9)."""
     match event.payload:
         case AgentEvent(agent_id=agent_id):
             return agent_id is None

@@ -229,7 +229,7 @@ def _errors(events: Iterable[AnyEvent]) -> tuple[TurnError, ...]:
     for event in events:
         match event.payload:
             case Result(error=error) if error:
-                # Provider failures end as done; the result's own error tells (contract: events, 8, trap 4).
+                # Provider failures end as done; the result's own error tells (contract: events, section 6.7).
                 errors.append(TurnError(message=error))
             case Error() | CredentialRequired() | CredentialAuthRequired() as failure:
                 said = failure.error or failure.detail or failure.code or event.type
@@ -240,7 +240,7 @@ def _errors(events: Iterable[AnyEvent]) -> tuple[TurnError, ...]:
                 errors.append(TurnError(message=event.type))
             case _:
                 pass
-    # The same failure comes as an error of the result and as an event (contract: events, 8, trap 7).
+    # The same failure comes as an error of the result and as an event (contract: events, section 8.7).
     classified = {one.message for one in errors if one.code is not None}
     return tuple(one for one in errors if one.code is not None or one.message not in classified)
 

@@ -59,7 +59,7 @@ FROM_NOW: Final = 2**31 - 1
 
 REPLAY_MARGIN: Final = 64
 """How far behind the newest event a rejoin or a gap fill starts; background emits take their numbers late
-and log rows are written in batches (contract: events, sections 6.0 and 8, trap 12)."""
+and log rows are written in batches (contract: events, sections 3.3 and 6.0)."""
 
 SETTLE_SECONDS: Final = (0.1, 0.5)
 """When after a join the log is read again: a row becomes visible a batch after its event was emitted."""
@@ -69,10 +69,10 @@ VISIBLE_SECONDS: Final = 1.0
 
 SETTLED_SECONDS: Final = (0.1, 1.1)
 """When behind a join the log is read again: what was sent just before it may have missed both the room and
-the replay, and is visible later (contract: events, section 8, trap 12)."""
+the replay, and is visible later (contract: events, section 3.3)."""
 
 PAGE: Final = 5000
-"""Most rows that one read of the durable log brings (contract: rest, list_session_events)."""
+"""Most rows that one read of the durable log brings (contract: rest, section 4.6)."""
 
 _REFUSED_FOR_NOW: Final = ("internal error",)
 """What the refusal of a join says that may be otherwise a moment later (contract: events, section 3)."""
@@ -109,7 +109,7 @@ _LOG_ONLY: Final = (
     LoggedToolCall,
     ToolResult,
 )
-"""Rows of the durable log that are never sent live (contract: events, sections 4.2 and 5)."""
+"""Rows of the durable log that are never sent live (contract: events, sections 4.2 and 4.3)."""
 
 _MESSAGE_ROW: Final[EventKind] = "message"
 """Kind of the rows that hold the messages of a conversation; their types may be those of events."""
@@ -199,7 +199,7 @@ def lacks_terminal(turn: Iterable[AnyEvent]) -> bool:
     """Whether a turn that has done everything lacks its last event.
 
     A build whose `message_started` names a source sends `turn_terminal` behind the done or cancelled event;
-    on others that one is the last (contract: events, section 8, trap 4).
+    on others that one is the last (contract: events, section 6.1).
     """
     events = list(turn)
     promised = any(isinstance(one.payload, MessageStarted) and one.payload.source for one in events)
@@ -280,7 +280,7 @@ def lacks_text(turn: Iterable[AnyEvent]) -> bool:
     """Whether a turn that has ended lacks the end of its streamed answer.
 
     Tokens are sent in the background and may come behind the event that ends the turn
-    (contract: events, section 8, trap 3).
+    (contract: events, section 8.6).
     """
     events = list(turn)
     texts = streamed_texts(events)
@@ -292,7 +292,7 @@ def lacks_text(turn: Iterable[AnyEvent]) -> bool:
 def tells_outcome(turn: Iterable[AnyEvent]) -> bool:
     """Whether a turn's events say how it ended.
 
-    An aborted message of the queue ends as done, with neither result nor error (contract: events, 6.6).
+    An aborted message of the queue ends as done, without result or error (contract: events, section 6.6).
     """
     return any(isinstance(event.payload, OUTCOME_TYPES) for event in turn)
 
