@@ -4,7 +4,6 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -22,7 +21,7 @@ OTHER = "alias_other"
 def publish(without_events: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publish]:
     """Makes a package with the given modules, and settings that publish it under a second name."""
     root = without_events.openapi.parent.parent
-    monkeypatch.syspath_prepend(str(root / "src"))
+    monkeypatch.setattr(sys, "path", [str(root / "src"), *sys.path])
 
     def make(modules: dict[str, str] | None = None, **files: str) -> Settings:
         folder = root / "src" / REAL
@@ -68,8 +67,7 @@ def test_names_of_modules_that_all_is_extended_by_are_listed(publish: Publish) -
             '__all__ = ["HERE"]\n__all__ += near.__all__\n__all__ += distant.__all__\nHERE = 0\n'
         ),
         near=(
-            "from . import deep\nfrom .deep import *\nNEAR = 1\n"
-            '__all__ = ["NEAR"]\n__all__ += deep.__all__\n'
+            'from . import deep\nfrom .deep import *\nNEAR = 1\n__all__ = ["NEAR"]\n__all__ += deep.__all__\n'
         ),
         deep='DEEP = 2\n__all__ = ["DEEP"]\n',
         far='FAR = 3\n__all__ = ["FAR"]\n',
@@ -118,6 +116,18 @@ def test_check_finds_what_differs(publish: Publish) -> None:
     assert check(settings)
     written.unlink()
     assert check(settings)
+
+
+def test_check_finds_what_differs_further_along(publish: Publish) -> None:
+    """In a module that is not published itself, but whose names are."""
+    settings = publish(
+        __init__="from . import near\nfrom .near import *\n__all__ = near.__all__\n",
+        near='NEAR = 1\n__all__ = ["NEAR"]\n',
+    )
+    generate(settings)
+    assert check(settings) == ""
+    (settings.aliases[0].source / REAL / "near.py").write_text('FAR = 1\n__all__ = ["FAR"]\n')
+    assert '+    "FAR",' in check(settings)
 
 
 def test_a_module_that_is_no_longer_published_goes(publish: Publish) -> None:

@@ -26,7 +26,7 @@ REMOVED: Final = {
 """What was there once, and why it is gone."""
 
 GONE_MODULES: Final = {
-    "digitorn.testing.pytest_plugin": "the plugin is `digitorn_testing.pytest_plugin`, which nothing overwrites",
+    "digitorn.testing.pytest_plugin": "the plugin is `digitorn_testing.pytest_plugin`, a name of its own",
 }
 
 
