@@ -1,4 +1,4 @@
-"""The order of events in a turn (contract: events, sections 6.1 to 6.7, build A)."""
+"""The order of events in a turn on build A (contract: events, sections 6.1 to 6.7)."""
 
 import asyncio
 from typing import Any

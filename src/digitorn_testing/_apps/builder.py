@@ -82,7 +82,7 @@ class AppBuilder:
         name: Name of the app; its id if left out.
 
     Raises:
-        ValueError: The id is malformed (contract: rest, Conventions).
+        ValueError: The id is malformed (contract: rest, section 1.4).
     """
 
     __slots__ = ("_source",)
@@ -441,7 +441,7 @@ class AppBuilder:
 
 def _check_id(app_id: str) -> None:
     if not is_valid_id(app_id):
-        raise ValueError(f"malformed app id {app_id!r} (contract: rest, Conventions)")
+        raise ValueError(f"malformed app id {app_id!r} (contract: rest, section 1.4)")
 
 
 def _text(what: str, value: object) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 Policy: TypeAlias = Literal["auto", "approve", "block"]
 """What happens to a call: it runs, waits for the user, or is refused.
 
-The values are the contract's (contract: rest, create_security_profile).
+The values are the contract's (contract: rest, section 7.3).
 """
 
 RiskLevel: TypeAlias = Literal["low", "medium", "high"]

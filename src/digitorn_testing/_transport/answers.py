@@ -116,7 +116,7 @@ def _refusal(
 
 
 def _reason(document: object) -> str:
-    """The daemon's own words in any of its error bodies (contract: rest, Conventions)."""
+    """The daemon's own words in any of its error bodies (contract: rest, section 1.2)."""
     validation = _as(HTTPValidationError, document)
     if validation is not None:
         return "; ".join(f"{'.'.join(str(step) for step in one.loc)}: {one.msg}" for one in validation.detail)
@@ -166,7 +166,7 @@ def _target(headers: Mapping[str, str]) -> str:
 
 
 def _seconds(value: str | None) -> float | None:
-    """How long `Retry-After` asks to wait (RFC 9110, section 10.2.3)."""
+    """How long `Retry-After` asks to wait (RFC 9110 §10.2.3)."""
     if value is None:
         return None
     try:

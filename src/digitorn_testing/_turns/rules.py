@@ -52,7 +52,7 @@ def lacks_text(turn: Iterable[AnyEvent], meaning: Meaning = MEANING) -> bool:
     """Whether a turn that has ended lacks the end of its streamed answer.
 
     Tokens are sent in the background and may come behind the event that ends the turn
-    (contract: events, section 8, trap 3).
+    (contract: events, section 8.6).
     """
     events = list(turn)
     texts = streamed_texts(events, meaning)

@@ -103,7 +103,7 @@ class SessionBuilder:
         return [run.pending for run in self._played().begun if run.pending is not None]
 
     def history(self) -> SessionHistory:
-        """What the daemon answers when the session is read (contract: rest, get_session_history)."""
+        """What the daemon answers when the session is read (contract: rest, section 4.5)."""
         played = self._played()
         messages = [message for run in played.begun for message in _messages(run)]
         rows = [_row(place, one) for place, one in enumerate(played.writer.events, 1)]

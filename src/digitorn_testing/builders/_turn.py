@@ -227,7 +227,7 @@ class TurnBuilder:
 
     def aborted(self) -> Self:
         """The turn is cut off: a tool call that is its last step never ends, and an approval that is open is
-        refused (contract: events, section 6.6)."""
+        refused (contract: events, sections 5.5 and 6.6)."""
         return replace(self, script=replace(self.script, ending="aborted"))
 
     def unfinished(self) -> Self:

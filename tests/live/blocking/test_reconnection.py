@@ -321,7 +321,7 @@ def test_a_gap_is_closed_without_anything_else_happening(
 
 
 def test_what_is_sent_just_before_a_join_is_not_missed(model: FakeModel) -> None:
-    """It misses both the room and the replay (contract: events, section 8, trap 12)."""
+    """It misses both the room and the replay (contract: events, section 3.3)."""
     with FakeDaemon(model=model, log_delay=0.7) as daemon:
         daemon.add_app("my-app")
         model.will_stream_text(["one"]).will_stream_text(["two"])

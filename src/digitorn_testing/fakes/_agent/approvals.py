@@ -85,7 +85,7 @@ class Approvals:
         return True
 
     def cancel_app(self, app_id: str) -> int:
-        """Refuses every approval of an app, whosever it is (contract: events, section 6.6).
+        """Refuses every approval of an app, whosever it is (contract: events, section 5.5).
 
         Returns:
             How many there were.

@@ -1,4 +1,4 @@
-"""What differs between builds of the daemon (contract: events, at its head)."""
+"""What differs between builds of the daemon (docs/contract/README.md)."""
 
 from collections.abc import Callable
 from typing import Literal, Protocol, TypeAlias

@@ -204,7 +204,7 @@ class Dispatcher:
             return
         queued = waiting[0]
         queued.start()
-        # Only what had to wait comes from the queue in the contract's sense (events, section 6.1).
+        # Only what had to wait comes from the queue in the contract's sense (contract: events, section 5.1).
         fast_path = False if queued.starts_at_once else None
         self._start(session, Turn(session, session.app, queued.message, queued=queued, fast_path=fast_path))
 
@@ -360,7 +360,7 @@ class Dispatcher:
             return False
         queued.finish(Outcome("cancelled", "the message was removed from the queue", "turn_cancelled"))
         payload = MessageCancelled(session_id=session.id, entry_id=entry_id)
-        # The row's id, not the message's, stands as the correlation id (contract: events, section 8, trap 8).
+        # The row's id, not the message's, stands as the correlation id (contract: events, section 5.1).
         await self._publish(session, payload, Op(entry_id, "turn", "cancelled"), entry_id)
         return True
 

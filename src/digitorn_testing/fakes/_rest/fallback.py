@@ -28,7 +28,7 @@ ANSWERED_BY_EXAMPLE: Final = "x-answered-by-example"
 _APPS: Final = "/api/apps/{app_id}/"
 _SESSIONS: Final = "/api/apps/{app_id}/sessions/{session_id}/"
 
-# Operations on an app that answer whether or not it is deployed (contract: rest, no 404 among the errors).
+# Operations on an app that answer whether or not it is deployed (contract: rest, section 1.3).
 _FOR_ANY_APP: Final = frozenset(
     operation.id
     for operation in (
@@ -52,12 +52,12 @@ _FOR_ANY_APP: Final = frozenset(
     )
 )
 
-# For these a malformed id is not told from one that is unknown (contract: rest, no 400 among the errors).
+# For these a malformed id is not told from one that is unknown (contract: rest, section 1.3).
 _WITHOUT_ID_CHECK: Final = frozenset(
     operation.id for operation in (operations.GET_CREDENTIALS_SCHEMA, operations.GET_SESSION_IMAGE)
 )
 
-# A token may be there, and need not (contract: rest, get_transcribe_health).
+# A token may be there, and need not (contract: rest, section 8.1).
 _TOKEN_OPTIONAL: Final = frozenset({operations.GET_TRANSCRIBE_HEALTH.id})
 
 _STATUS: Final[Mapping[str, int]] = {

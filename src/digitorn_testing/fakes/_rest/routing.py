@@ -76,7 +76,7 @@ def serve(
 
 
 def install_error_answers(app: FastAPI) -> None:
-    """Turns failures into the bodies that the contract names (contract: rest, Conventions)."""
+    """Turns failures into the bodies that the contract names (contract: rest, section 1.2)."""
     app.add_exception_handler(SoftFailed, _soft_failure)
     app.add_exception_handler(AuthFailed, _auth_failure)
     app.add_exception_handler(TokenRefused, _unauthorized)

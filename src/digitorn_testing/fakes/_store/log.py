@@ -64,7 +64,7 @@ class SessionLog:
 
     Args:
         delay: Seconds until an event can be read back; a real daemon writes in batches
-            (contract: events, section 8, trap 12).
+            (contract: events, section 3.3).
         clock: Monotonic seconds.
     """
 

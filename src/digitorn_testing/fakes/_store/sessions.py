@@ -474,7 +474,7 @@ class Sessions:
         return session
 
     def fork(self, source: Session, user: User) -> Session:
-        """Copies a session of a user into a new one (contract: rest, fork_session).
+        """Copies a session of a user into a new one (contract: rest, section 4.8).
 
         What a running turn has said so far is left out. The new session has used nothing yet: it has a log
         of its own, no tokens and no errors.

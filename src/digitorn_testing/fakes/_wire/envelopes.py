@@ -227,7 +227,7 @@ def control(payload: EventPayload, *, session_id: str | None, **more: object) ->
 
 
 def handshake(user_id: str, *, latest_seq: int) -> EventEnvelope:
-    """What a socket is greeted with (contract: events, section 1, build A)."""
+    """What a socket is greeted with on build A (contract: events, section 1)."""
     return EventEnvelope(
         type=WIRE_NAMES[Connected],
         kind="system",
