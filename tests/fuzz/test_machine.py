@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from digitorn_testing import EventLog
 from digitorn_testing._events.event import AnyEvent
-from digitorn_testing._turns.rules import REPLAY_MARGIN
+from digitorn_testing._stream.protocol import REPLAY_MARGIN
 from support.frames import SESSION, frame
 
 EXAMPLES, STEPS = 500, 30

@@ -7,7 +7,7 @@ import pytest
 
 from digitorn_testing import AsyncDevClient, ContractViolation, TooLarge
 from digitorn_testing._stream.log_reads import read_log
-from digitorn_testing._turns.rules import PAGE
+from digitorn_testing._stream.protocol import PAGE
 from support.hostile import Caller, hostile, says, whole
 
 

@@ -1,12 +1,14 @@
-"""Pauses between attempts: what policies of retrying and of reconnecting share."""
+"""Backoff: the pauses between attempts, which grow up to a longest one and have jitter."""
 
 import math
+import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """Pauses that grow, up to a longest one, and are left to chance in part.
+    """A policy of pauses: exponential backoff up to a longest pause, with jitter.
 
     Attributes:
         first_pause: Seconds before the second attempt.
@@ -43,6 +45,32 @@ class Backoff:
         except OverflowError:
             whole = self.longest_pause if self.first_pause else 0.0
         return whole * (1 - self.jitter * chance)
+
+
+class Pauses:
+    """The pauses of one loop of attempts or polls, from a policy.
+
+    Args:
+        policy: How the pauses grow.
+        chance: Gives random numbers, 0 to 1, for the jitter.
+
+    Attributes:
+        made: How many attempts were counted since the beginning or the last `restart`.
+    """
+
+    def __init__(self, policy: Backoff, chance: Callable[[], float] = random.random) -> None:
+        self.made = 0
+        self._policy = policy
+        self._chance = chance
+
+    def next(self) -> float:
+        """Counts an attempt and gives the seconds to wait before the next one."""
+        self.made += 1
+        return self._policy.pause(self.made, self._chance())
+
+    def restart(self) -> None:
+        """Begins again with the first pause."""
+        self.made = 0
 
 
 def check_ranges(*ranges: tuple[str, float | None, float, float]) -> None:

@@ -12,6 +12,8 @@ from digitorn_testing._log.log import EventLog
 from digitorn_testing._turns import rules as protocol
 from digitorn_testing._turns.rules import TurnStatus
 
+from .protocol import PAGE, REPLAY_MARGIN, SOON_VISIBLE_SECONDS, VISIBLE_SECONDS
+
 
 async def read_log(
     api: AsyncApi, app_id: str, session_id: str, *, since: int, most: int, take: Callable[[object], object]
@@ -32,9 +34,7 @@ async def read_log(
     """
     left = most
     while True:
-        page = await api.sessions.list_session_events(
-            app_id, session_id, since_seq=since, limit=protocol.PAGE
-        )
+        page = await api.sessions.list_session_events(app_id, session_id, since_seq=since, limit=PAGE)
         left -= len(page.events)
         if left < 0:
             raise TooLarge(
@@ -44,7 +44,7 @@ async def read_log(
         for frame in frames:
             take(frame)
         numbers = [row.seq for row in page.events if isinstance(row, SessionEvent)]
-        if len(page.events) < protocol.PAGE or not numbers:
+        if len(page.events) < PAGE or not numbers:
             return
         if max(numbers) <= since:
             # It would be read for ever.
@@ -95,7 +95,7 @@ async def ended(
         most: How many rows one reading may bring.
         take: Is given each row as a frame.
     """
-    patience = time.monotonic() + protocol.VISIBLE_SECONDS
+    patience = time.monotonic() + VISIBLE_SECONDS
     ending: TurnStatus | None = None
     has_end_row = False
 
@@ -108,7 +108,7 @@ async def ended(
 
     while True:
         is_gone = log.dropped > 0 and not log.turn(correlation_id)
-        behind = 0 if is_gone else max(since, log.last_seq - protocol.REPLAY_MARGIN)
+        behind = 0 if is_gone else max(since, log.last_seq - REPLAY_MARGIN)
         await read_log(api, app_id, session_id, since=behind, most=most, take=look_and_take)
         turn = log.turn(correlation_id)
         if has_end_row or any(protocol.ends_turn(event, correlation_id) for event in turn):
@@ -121,4 +121,4 @@ async def ended(
         # The row is final before the last rows of the log are visible.
         if time.monotonic() > patience:
             return True, ending
-        await asleep(protocol.SETTLE_SECONDS[0])
+        await asleep(SOON_VISIBLE_SECONDS)

@@ -1,20 +1,16 @@
 """A turn as an object: what a message sets off, from its first event to its end."""
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar, overload
 
 from digitorn_testing._concurrency.deadlines import until
-from digitorn_testing._errors import EventTimeout
 from digitorn_testing._events.event import AnyEvent, LiveEvent
-from digitorn_testing._events.selector import Selector, Where
+from digitorn_testing._events.selector import Where
 from digitorn_testing._generated.events import EventPayload, EventType, Token
 from digitorn_testing._handles import SessionHandle
+from digitorn_testing._stream.view import AsyncStreamView
 from digitorn_testing._turns.results import TurnResult
-
-if TYPE_CHECKING:
-    from digitorn_testing._stream import AsyncLiveEventStream
 
 P = TypeVar("P", bound=EventPayload)
 
@@ -29,10 +25,11 @@ class AsyncTurn:
 
     Attributes:
         correlation_id: Its identity on the wire.
-        stream: The session's stream that it is read from.
+        stream: The session's stream that it is read from. It may be read; other turns may share it, so that
+            a turn does not stop it.
     """
 
-    def __init__(self, stream: "AsyncLiveEventStream", correlation_id: str, *, timeout: float) -> None:
+    def __init__(self, stream: AsyncStreamView, correlation_id: str, *, timeout: float) -> None:
         self.stream = stream
         self.correlation_id = correlation_id
         self._timeout = timeout
@@ -54,10 +51,8 @@ class AsyncTurn:
         return self.stream.log.turn(self.correlation_id)
 
     def __aiter__(self) -> AsyncIterator[AnyEvent]:
-        return self._read(max(0.0, self._deadline - time.monotonic()))
-
-    def _read(self, timeout: float) -> AsyncGenerator[AnyEvent]:
-        return self.stream.turn_events(self.correlation_id, timeout=timeout)
+        limit = max(0.0, self._deadline - time.monotonic())
+        return self.stream.turn_events(self.correlation_id, timeout=limit)
 
     @overload
     async def wait_for(
@@ -84,17 +79,7 @@ class AsyncTurn:
             StreamClosed: The stream ended before the turn did.
         """
         limit = max(0.0, self._deadline - time.monotonic()) if timeout is None else timeout
-        selector = Selector((type,))
-        async with aclosing(self._read(limit)) as events:
-            try:
-                async for event in events:
-                    if selector.matches(event) and (where is None or where(event)):
-                        return event
-            except EventTimeout:
-                raise self.stream.log.timeout(
-                    f"no {selector.label} in turn {self.correlation_id}", limit
-                ) from None
-        raise EventTimeout(f"no {selector.label} in turn {self.correlation_id}, which has ended", self.events)
+        return await self.stream.wait_in_turn(self.correlation_id, type, where=where, timeout=limit)
 
     async def text_deltas(self) -> AsyncIterator[str]:
         """The text that the assistant streams, piece by piece, commentary and answer.

@@ -2,20 +2,16 @@
 """A turn as an object: what a message sets off, from its first event to its end."""
 
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, overload
 
 from digitorn_testing._concurrency.deadlines import until
-from digitorn_testing._errors import EventTimeout
 from digitorn_testing._events.event import AnyEvent, LiveEvent
-from digitorn_testing._events.selector import Selector, Where
+from digitorn_testing._events.selector import Where
 from digitorn_testing._generated.events import EventPayload, EventType, Token
 from digitorn_testing._handles import SessionHandle
+from digitorn_testing._stream.view import StreamView
 from digitorn_testing._turns.results import TurnResult
-
-if TYPE_CHECKING:
-    from digitorn_testing._stream import LiveEventStream
 
 P = TypeVar("P", bound=EventPayload)
 
@@ -30,10 +26,11 @@ class Turn:
 
     Attributes:
         correlation_id: Its identity on the wire.
-        stream: The session's stream that it is read from.
+        stream: The session's stream that it is read from. It may be read; other turns may share it, so that
+            a turn does not stop it.
     """
 
-    def __init__(self, stream: "LiveEventStream", correlation_id: str, *, timeout: float) -> None:
+    def __init__(self, stream: StreamView, correlation_id: str, *, timeout: float) -> None:
         self.stream = stream
         self.correlation_id = correlation_id
         self._timeout = timeout
@@ -55,10 +52,8 @@ class Turn:
         return self.stream.log.turn(self.correlation_id)
 
     def __iter__(self) -> Iterator[AnyEvent]:
-        return self._read(max(0.0, self._deadline - time.monotonic()))
-
-    def _read(self, timeout: float) -> Generator[AnyEvent]:
-        return self.stream.turn_events(self.correlation_id, timeout=timeout)
+        limit = max(0.0, self._deadline - time.monotonic())
+        return self.stream.turn_events(self.correlation_id, timeout=limit)
 
     @overload
     def wait_for(
@@ -85,17 +80,7 @@ class Turn:
             StreamClosed: The stream ended before the turn did.
         """
         limit = max(0.0, self._deadline - time.monotonic()) if timeout is None else timeout
-        selector = Selector((type,))
-        with closing(self._read(limit)) as events:
-            try:
-                for event in events:
-                    if selector.matches(event) and (where is None or where(event)):
-                        return event
-            except EventTimeout:
-                raise self.stream.log.timeout(
-                    f"no {selector.label} in turn {self.correlation_id}", limit
-                ) from None
-        raise EventTimeout(f"no {selector.label} in turn {self.correlation_id}, which has ended", self.events)
+        return self.stream.wait_in_turn(self.correlation_id, type, where=where, timeout=limit)
 
     def text_deltas(self) -> Iterator[str]:
         """The text that the assistant streams, piece by piece, commentary and answer.
