@@ -1,17 +1,15 @@
 """A session's live events: the asynchronous stream."""
 
 import asyncio
-import contextlib
 import logging
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from functools import partial
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from digitorn_testing._approvals.policies import ApprovalPolicy, StreamApprovals, stream_approvals
 from digitorn_testing._concurrency.deadlines import remaining
-from digitorn_testing._concurrency.finalizers import weakly, when_forgotten
+from digitorn_testing._concurrency.finalizers import when_forgotten
 from digitorn_testing._concurrency.forks import in_forks, leave_behind
 from digitorn_testing._errors import (
     CallbackFailed,
@@ -25,7 +23,6 @@ from digitorn_testing._events.selector import EventSelector, Where
 from digitorn_testing._exchanges import Exchanges
 from digitorn_testing._generated.events import EventPayload, EventType
 from digitorn_testing._generated.models import MessageAccepted
-from digitorn_testing._generated.rest_async import AsyncApi
 from digitorn_testing._handles import SessionHandle
 from digitorn_testing._log.log import EventLog
 from digitorn_testing._recordings.recorder import Recorders
@@ -34,27 +31,17 @@ from digitorn_testing._tracking import track
 from digitorn_testing._transport._async.transport import AsyncTransport
 from digitorn_testing._transport.affinity import wrong_loop
 from digitorn_testing._transport.daemon_url import resolve_daemon_url
-from digitorn_testing._transport.endpoints import event_connection
-from digitorn_testing._transport.event_connection import EventConnection, HandshakeRefused
+from digitorn_testing._transport.event_connection import HandshakeRefused
 from digitorn_testing._transport.options import ConnectionOptions
 from digitorn_testing._turns.results import TurnResult
 
 from ._async.reading import read_all, read_turn, wait
 from ._async.turn import AsyncTurn
-from .backfill import Backfill
 from .base import DEFAULT_TIMEOUT, StreamBase
-from .callbacks import Callbacks
-from .connecting import Connecting
 from .core import StreamCore
-from .coverage import Coverage
-from .deciding import Deciding
-from .following import Following
-from .inboxes import AsyncInbox
-from .intake import Intake
 from .link import RECONNECT, Link, ReconnectPolicy, StreamConnection
+from .machines import Machines
 from .protocol import FROM_NOW, correlation_id_of
-from .session_calls import SessionCalls
-from .tasks import Tasks
 from .waiting import ConnectionWaiter, EventWaiter, TurnEventWaiter
 
 P = TypeVar("P", bound=EventPayload)
@@ -110,11 +97,12 @@ class AsyncLiveEventStream(StreamBase):
         connection_options: ConnectionOptions | None = None,
         max_events: int | None = None,
     ) -> None:
-        credentials = token if isinstance(token, Credentials) else Credentials(token)
+        # Under its own name, so that no traceback shows the variable with the plain token.
+        token = token if isinstance(token, Credentials) else Credentials(token)
         url = resolve_daemon_url(daemon_url)
         self._transport = AsyncTransport(
             url,
-            credentials,
+            token,
             timeout=_HTTP_SECONDS,
             exchanges=exchanges,
             connection_options=connection_options,
@@ -124,15 +112,15 @@ class AsyncLiveEventStream(StreamBase):
             log=EventLog(session_id=session_id, strict=strict, since=since, max_events=max_events),
             link=Link(reconnect),
             recorders=Recorders(self._transport.exchanges, url),
-            redact=credentials.redact,
+            redact=token.redact,
         )
         super().__init__(core)
         self.timeout = timeout
         self.exchanges = self._transport.exchanges
         core.recorders.made(self)
         self._since = since
-        self._approvals = stream_approvals(approvals, auto_approve=auto_approve)
-        self._build(connection_options or ConnectionOptions(), credentials)
+        deciding = stream_approvals(approvals, auto_approve=auto_approve)
+        self._machines = Machines(core, self._transport, deciding, since=since)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_left = False
         self._forgotten: weakref.finalize[..., object] | None = None
@@ -140,45 +128,6 @@ class AsyncLiveEventStream(StreamBase):
         self._stopped = False
         in_forks(self)
         track(self)
-
-    def _build(self, options: ConnectionOptions, credentials: Credentials) -> None:
-        """Makes the machines and puts them together. None of them may refer to this object: the event loop
-        holds them while they work, and a stream that nobody else holds is to be collected."""
-        core, coverage = self.core, Coverage(self.log, self._since)
-        self._tasks = Tasks(self.log.close)
-        intake = Intake(self.log, core.redact)
-        self._calls = calls = SessionCalls(
-            AsyncApi(self._transport), self.log, core.session, most=options.max_log_events, take=intake.take
-        )
-        self._callbacks = Callbacks(self.log, self._tasks, core.errors)
-        self._backfill = Backfill(core, coverage, self._tasks, calls.read_log)
-        self._following = Following(
-            core,
-            self._tasks,
-            gaps=self._backfill,
-            ask=lambda turn: calls.ended(turn, since=coverage.complete),
-            ended=self._approvals.client.end,
-        )
-        self._deciding = Deciding(
-            core,
-            self._tasks,
-            self._approvals,
-            resolve=calls.resolve,
-            fail_turn=self._following.fail,
-        )
-        self.log.subscribe_in_order(weakly(self._deciding.came_in_order))
-        self._connecting = Connecting(
-            core,
-            self._tasks,
-            credentials,
-            open_connection=partial(event_connection, self.daemon_url, connection_options=options),
-            check_token=calls.check_token,
-            take=intake.take,
-            rejoins=self._backfill,
-            joined=self._deciding.decide_all,
-        )
-        self._socket = self._connecting.socket
-        intake.listeners = (self._connecting.noticed, self._backfill.noticed)
 
     def after_fork(self) -> None:
         """Closes the stream in a forked child: its connection is the parent's."""
@@ -224,17 +173,10 @@ class AsyncLiveEventStream(StreamBase):
             self,
             f"the stream of session {self.session_id!r}",
             self._loop,
-            partial(
-                _close_all,
-                self._socket,
-                self._transport,
-                self._callbacks.inboxes,
-                self._tasks.running,
-                self._tasks.deliveries,
-            ),
+            self._machines.close_forgotten(),
         )
         try:
-            await self._connecting.connect()
+            await self._machines.connecting.connect()
         except HandshakeRefused as refused:
             await self._shut(StreamClosed("it could not connect"), 1.0)
             hint = "It refuses good ones too while too many others were refused; try again later"
@@ -256,14 +198,14 @@ class AsyncLiveEventStream(StreamBase):
         """
         if self.has_joined:
             return
-        await self._connecting.enter(FROM_NOW if from_now else self._since)
+        await self._machines.connecting.enter(FROM_NOW if from_now else self._since)
         if from_now or self._since > self.log.last_seq:
-            self._backfill.coverage.begin_here()
+            self._machines.backfill.coverage.begin_here()
         else:
             self._check_started()
-            await self._backfill.read_history()
+            await self._machines.backfill.read_history()
         if self.core.link.now.state == "connecting":
-            self._connecting.joined()
+            self._machines.connecting.joined()
 
     async def stop(self, timeout: float = 5.0) -> None:
         """Closes the connection; the log stays. May be called again.
@@ -311,24 +253,9 @@ class AsyncLiveEventStream(StreamBase):
         return self.log.closed is None and self._is_at_home()
 
     async def _shut(self, reason: DigitornError, timeout: float) -> None:
-        """Ends everything within about the given seconds, whatever callbacks and peer do."""
-        self.log.close(reason)
-        self._connecting.end()
         if self._forgotten is not None:
             self._forgotten.detach()
-        try:
-            # What has arrived is still given to the callbacks.
-            await self._tasks.end(timeout * 3 / 4)
-        finally:
-            for close in (self._socket.close, self._transport.aclose):
-                await self._close_in_time(close(), max(timeout / 4, 0.1))
-
-    async def _close_in_time(self, closing: Coroutine[Any, Any, None], seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await closing
-        except TimeoutError:
-            _logger.warning("the stream of session %s was cut off: its peer did not answer", self.session_id)
+        await self._machines.shut(reason, timeout)
 
     def _check_started(self) -> None:
         if not self._started:
@@ -367,7 +294,7 @@ class AsyncLiveEventStream(StreamBase):
             StreamClosed: The stream ended, or was never started.
         """
         self._check_started()
-        return await self._backfill.fill(since)
+        return await self._machines.backfill.fill(since)
 
     # --- waiting
 
@@ -533,7 +460,7 @@ class AsyncLiveEventStream(StreamBase):
         Returns:
             Whether that came true in time.
         """
-        return await self._following.drain(timeout)
+        return await self._machines.following.drain(timeout)
 
     async def abort_turn(self, turn: MessageAccepted | str) -> None:
         """Cuts a turn off; one that waits in the queue is taken out of it, one that has ended is left alone.
@@ -550,18 +477,18 @@ class AsyncLiveEventStream(StreamBase):
             return
         if self.log.closed is not None:
             raise self.core.closed_error()
-        await self._calls.abort(correlation_id)
+        await self._machines.calls.abort(correlation_id)
 
     def _follow(self, correlation_id: str) -> "asyncio.Task[None]":
         """The task that sees a turn to its end; one for all who wait for it."""
-        watch = self._following.watch_of(correlation_id)
+        watch = self._machines.following.watch_of(correlation_id)
         if watch is None:
             if self.log.closed is not None:
                 raise self.core.closed_error()
             self._check_started()
-            watch = self._following.follow(correlation_id)
+            watch = self._machines.following.follow(correlation_id)
             # What its turn asked before it was followed is decided now.
-            self._deciding.decide_all()
+            self._machines.deciding.decide_all()
         return watch
 
     # --- callbacks
@@ -585,27 +512,7 @@ class AsyncLiveEventStream(StreamBase):
         """
 
         def register(callback: Callable[[Any], R]) -> Callable[[Any], R]:
-            self._callbacks.add(type, callback)
+            self._machines.callbacks.add(type, callback)
             return callback
 
         return register
-
-
-async def _close_all(
-    socket: EventConnection,
-    transport: AsyncTransport,
-    inboxes: "list[AsyncInbox[AnyEvent | None]]",
-    running: "set[asyncio.Task[None]]",
-    deliveries: "set[asyncio.Task[None]]",
-) -> None:
-    """Closes what belongs to a stream that was forgotten."""
-    for task in running - deliveries:
-        task.cancel()
-    for inbox in inboxes:
-        inbox.put(None)
-    for close in (socket.close, transport.aclose):
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_FORGOTTEN_SECONDS):
-                await close()
-    if deliveries:
-        await asyncio.wait(set(deliveries), timeout=_FORGOTTEN_SECONDS)

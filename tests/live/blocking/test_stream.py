@@ -351,8 +351,8 @@ def test_a_callback_that_never_returns_does_not_keep_the_stream_open(
     started = time.monotonic()
     stream.stop(timeout=0.5)
     assert time.monotonic() - started < 5
-    assert not inner(stream)._socket.connected
-    assert not inner(stream)._tasks.running
+    assert not inner(stream)._machines.socket.connected
+    assert not inner(stream)._machines.tasks.running
     release.set()
 
 
