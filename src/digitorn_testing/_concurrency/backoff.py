@@ -12,12 +12,12 @@ class Backoff:
 
     Attributes:
         first_pause: Seconds before the second attempt.
-        growth: How much longer each further pause is.
+        growth: Factor by which each further pause is longer.
         longest_pause: Seconds of the longest pause.
-        jitter: Part of a pause that is left to chance, 0 to 1, so that many do not come at once.
+        jitter: Random part of each pause, 0 to 1, so that many callers do not try again at once.
 
     Raises:
-        ValueError: A number is out of its range.
+        ValueError: A number is out of range.
     """
 
     first_pause: float
@@ -37,7 +37,7 @@ class Backoff:
         """Seconds to wait before the next attempt.
 
         Args:
-            made: How many attempts there were.
+            made: How many attempts were made so far, 1 or more.
             chance: A random number, 0 to 1.
         """
         try:

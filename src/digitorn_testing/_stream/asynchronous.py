@@ -56,28 +56,27 @@ class AsyncLiveEventStream(StreamBase):
     """A session's live events, typed, in order, each once.
 
     Args:
-        daemon_url: Base URL of the daemon; found as `DevClient` finds it when left out.
+        daemon_url: Base URL of the daemon; when left out it is found as `DevClient` finds it.
         token: Access token.
         app_id: The app.
         session_id: The session. The daemon must know it when the stream starts.
-        since: Bring what has a higher `seq`; 0 brings the whole history.
-        auto_approve: Approve tool calls as they ask; questions to the user are left alone. The short form of
-            `approvals=ApproveAll()`.
+        since: Begin with events of a higher `seq`; 0 brings the whole history.
+        auto_approve: Approve tool calls that need approval; questions to the user stay open. The short form
+            of `approvals=ApproveAll()`.
         strict: Close with `ContractViolation` on an event that is unknown or breaks the contract.
-        timeout: Seconds that a wait without a timeout of its own takes, and that iteration waits for
-            the next event.
-        approvals: Decides what asks; see `ApprovalPolicy`.
-        exchanges: Where the stream's own calls over REST are kept; a list of its own when left out.
-        reconnect: How a lost connection is made again, and when it is given up.
+        timeout: Default timeout of waits in seconds; also how long iteration waits for the next event.
+        approvals: Decides approvals; see `ApprovalPolicy`.
+        exchanges: Where the stream keeps its own calls over REST; when left out, in a list of its own.
+        reconnect: How the stream reconnects after a loss, and when it gives up.
         connection_options: How to connect; see `ConnectionOptions`.
-        max_events: How many events to keep; then the oldest are dropped, and `log.dropped` counts them. All
-            of them when left out.
+        max_events: How many events to keep. Beyond that the oldest are dropped, and `log.dropped` counts
+            them. When left out, all are kept.
 
     Raises:
         ValueError: `max_events` is less than one.
 
     Attributes:
-        exchanges: The stream's calls over REST; with those of the client if that made the stream.
+        exchanges: The stream's calls over REST, together with those of the client if that made the stream.
     """
 
     def __init__(
@@ -159,7 +158,7 @@ class AsyncLiveEventStream(StreamBase):
         return self
 
     async def connect(self) -> None:
-        """The first half of `start`: an authenticated connection, no session yet."""
+        """The first half of `start`: makes an authenticated connection, without a session yet."""
         if self._started:
             raise StreamClosed(
                 f"the stream of session {self.session_id!r} was started before; make a new one"
@@ -189,7 +188,7 @@ class AsyncLiveEventStream(StreamBase):
         """The second half of `start`: enters the session's room. Does nothing in a session it has joined.
 
         Args:
-            from_now: Bring nothing of what was before.
+            from_now: Leave out everything that was before.
 
         Raises:
             JoinRefused: The daemon does not let this user into the session.
@@ -230,10 +229,13 @@ class AsyncLiveEventStream(StreamBase):
             raise failed
 
     def _is_at_home(self) -> bool:
-        """Whether this is the stream's event loop, or none is yet; False where that or its process ended.
+        """Whether the stream can be used here: its event loop and process are these, or it has none yet.
+
+        Returns:
+            False when its event loop or its process has ended.
 
         Raises:
-            WrongEventLoop: It is another one than the stream's, which could still run.
+            WrongEventLoop: The stream belongs to another event loop, which is not closed.
         """
         if self._is_left:
             return False
@@ -245,10 +247,10 @@ class AsyncLiveEventStream(StreamBase):
 
     @property
     def is_usable(self) -> bool:
-        """Whether it is open, and its event loop too.
+        """Whether the stream and its event loop are open.
 
         Raises:
-            WrongEventLoop: This is another event loop than the stream's, which could still run.
+            WrongEventLoop: The stream belongs to another event loop, which is not closed.
         """
         return self.log.closed is None and self._is_at_home()
 
@@ -283,7 +285,8 @@ class AsyncLiveEventStream(StreamBase):
         """Reads the daemon's durable log and takes over what is missing here.
 
         Args:
-            since: Read what has a higher `seq`; where the log is known to be complete up to when left out.
+            since: Read events with a higher `seq`. When left out, the read begins where the log is known to
+                be complete up to.
 
         Returns:
             How many events were missing.
@@ -315,11 +318,11 @@ class AsyncLiveEventStream(StreamBase):
 
         Args:
             type: Payload class or wire name.
-            where: What else it must be like.
+            where: A predicate that the event must satisfy.
             timeout: Seconds to wait; the stream's own `timeout` when left out.
 
         Raises:
-            EventTimeout: None came in time. The error says what did come.
+            EventTimeout: No such event came in time. The error says which events did.
             StreamClosed: The stream ended, or was never started.
         """
         limit = self.timeout if timeout is None else timeout
@@ -334,7 +337,7 @@ class AsyncLiveEventStream(StreamBase):
         self, type: EventType, *, where: Where | None = None, timeout: float = 0.0
     ) -> AnyEvent | None: ...
     async def poll_for(self, type: Any, *, where: Any = None, timeout: float = 0.0) -> Any:
-        """Like `wait_for`, but None when none came in time."""
+        """Like `wait_for`, but returns None when no such event came in time."""
         try:
             return await self.wait_for(type, where=where, timeout=timeout)
         except EventTimeout:
@@ -343,15 +346,15 @@ class AsyncLiveEventStream(StreamBase):
     async def wait_for_connection(
         self, where: Callable[[StreamConnection], bool], *, timeout: float | None = None
     ) -> StreamConnection:
-        """What is known of the connection as soon as it is of some kind, now or later.
+        """Waits until the connection satisfies a predicate, and returns what is known of it then.
 
         Args:
-            where: What it must be like, such as `lambda connection: connection.reconnects > 0`.
+            where: A predicate, such as `lambda connection: connection.reconnects > 0`.
             timeout: Seconds to wait; the stream's own `timeout` when left out.
 
         Raises:
-            EventTimeout: It was not in time. The error says what it is.
-            StreamClosed: The stream ended, and is not of that kind.
+            EventTimeout: It did not in time. The error says how the connection is.
+            StreamClosed: The stream ended, and the predicate does not hold for that.
         """
         return await wait(ConnectionWaiter(self.core, where, self.timeout if timeout is None else timeout))
 
@@ -361,24 +364,24 @@ class AsyncLiveEventStream(StreamBase):
     # --- turns
 
     def turn(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> AsyncTurn:
-        """A handle of a turn of this session, to read it event by event.
+        """A turn of this session as an object, to read it event by event.
 
         Args:
             turn: What posting its message answered, or its correlation id.
             timeout: Seconds from now that reading it may take; the stream's own `timeout` when left out.
 
         Raises:
-            StreamClosed: The stream ended, or was never started, and the turn is not here to its end.
+            StreamClosed: The stream ended or was never started, and the turn is not complete here.
         """
         correlation_id = correlation_id_of(turn)
         self._follow(correlation_id)
         return AsyncTurn(self, correlation_id, timeout=self.timeout if timeout is None else timeout)
 
     async def wait_for_turn(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> TurnResult:
-        """Waits for the end of a turn and makes its events complete.
+        """Waits for the end of a turn, and reads whatever of its events is missing.
 
-        The end is the turn's done or cancelled event. When nothing comes for a while the daemon is asked
-        over HTTP, since some turns end without one and a live copy may be dropped (contract: events,
+        A turn ends with its done or cancelled event. Some turns end without one, and the live copy may be
+        dropped, so that the daemon is asked over HTTP when nothing comes for a while (contract: events,
         sections 1 and 5.1).
 
         Args:
@@ -386,11 +389,11 @@ class AsyncLiveEventStream(StreamBase):
             timeout: Seconds to wait; the stream's own `timeout` when left out.
 
         Returns:
-            What the turn came to.
+            The result of the turn.
 
         Raises:
-            EventTimeout: It did not end in time. The error says what did come, and has what the turn came
-                to so far.
+            EventTimeout: It did not end in time. The error says which events came; its `result` is what they
+                add up to so far.
             StreamClosed: The stream ended.
             CallbackFailed: The approval policy raised.
         """
@@ -409,10 +412,10 @@ class AsyncLiveEventStream(StreamBase):
     def turn_events(
         self, turn: MessageAccepted | str, *, timeout: float | None = None
     ) -> AsyncGenerator[AnyEvent]:
-        """One turn's events alone, in order, from its first to its end, as they come.
+        """The events of one turn, in order, from the first to the last, as they come.
 
-        Behind a missing number events are held back for a moment, until it came or the daemon's log does
-        not have it. An event that comes later than that is given then, out of order.
+        When a number is missing, later events are held back for a moment, until the missing one has come or
+        turns out not to be in the daemon's log. If it comes later than that, it is given out of order.
 
         Args:
             turn: What posting its message answered, or its correlation id.
@@ -439,7 +442,7 @@ class AsyncLiveEventStream(StreamBase):
         Args:
             turn: What posting its message answered, or its correlation id.
             type: Payload class or wire name.
-            where: What else it must be like.
+            where: A predicate that the event must satisfy.
             timeout: Seconds to wait; the stream's own `timeout` when left out.
 
         Raises:
@@ -458,12 +461,12 @@ class AsyncLiveEventStream(StreamBase):
             timeout: Seconds to wait.
 
         Returns:
-            Whether that came true in time.
+            Whether none was open in time.
         """
         return await self._machines.following.drain(timeout)
 
     async def abort_turn(self, turn: MessageAccepted | str) -> None:
-        """Cuts a turn off; one that waits in the queue is taken out of it, one that has ended is left alone.
+        """Aborts a turn. A queued turn is taken out of the queue; nothing happens to one that has ended.
 
         Args:
             turn: What posting its message answered, or its correlation id.
@@ -500,15 +503,15 @@ class AsyncLiveEventStream(StreamBase):
     def on(self, type: Any) -> Any:
         """Registers a callback for the events of a type that arrive from now on.
 
-        Callbacks run one after the other in a task of their own; they may be coroutine functions. One that
-        raises is reported: logged at once, and raised by `stop`. So is one that falls more than `max_events`
-        behind, if the stream has such a bound; it misses the oldest then.
+        Each callback has a task that gives it one event after the other; it may be a coroutine function. If
+        it raises, that is logged at once and raised by `stop`. The same happens to a callback that falls more
+        than `max_events` behind, if the stream has that bound: it then misses the oldest events.
 
         Args:
             type: Payload class or wire name.
 
         Returns:
-            A decorator; it gives the callback back unchanged.
+            A decorator, which returns the callback unchanged.
         """
 
         def register(callback: Callable[[Any], R]) -> Callable[[Any], R]:

@@ -43,10 +43,10 @@ _logger = logging.getLogger("digitorn.testing")
 
 
 class LiveEventStream(StreamBase):
-    """The blocking face of `AsyncLiveEventStream`: the same arguments, the same methods.
+    """The blocking face of `AsyncLiveEventStream`, with the same arguments and methods.
 
-    Connections of all blocking streams live on one background thread of the process. Predicates run on
-    the calling thread, callbacks on a thread of the stream's own.
+    The connections of all blocking streams live on one background thread. Predicates run on the calling
+    thread, callbacks on a thread of their own for each stream.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class LiveEventStream(StreamBase):
     ) -> None:
         token = token if isinstance(token, Credentials) else Credentials(token)
         deciding = stream_approvals(approvals, auto_approve=auto_approve)
-        # A policy may block, and use this face from where it runs.
+        # On a thread, a policy may block and use this stream.
         deciding.on_thread = True
         self._inner = AsyncLiveEventStream(
             daemon_url=daemon_url,
@@ -123,7 +123,7 @@ class LiveEventStream(StreamBase):
         return self
 
     def connect(self) -> None:
-        """The first half of `start`: an authenticated connection, no session yet."""
+        """The first half of `start`: makes an authenticated connection, without a session yet."""
         if self._started:
             raise StreamClosed(
                 f"the stream of session {self.session_id!r} was started before; make a new one"
@@ -148,7 +148,7 @@ class LiveEventStream(StreamBase):
         """The second half of `start`: enters the session's room.
 
         Args:
-            from_now: Bring nothing of what was before.
+            from_now: Leave out everything that was before.
 
         Raises:
             JoinRefused: The daemon does not let this user into the session.
@@ -235,7 +235,8 @@ class LiveEventStream(StreamBase):
         """Reads the daemon's durable log and takes over what is missing here.
 
         Args:
-            since: Read what has a higher `seq`; where the log is known to be complete up to when left out.
+            since: Read events with a higher `seq`. When left out, the read begins where the log is known to
+                be complete up to.
 
         Returns:
             How many events were missing.
@@ -265,11 +266,11 @@ class LiveEventStream(StreamBase):
 
         Args:
             type: Payload class or wire name.
-            where: What else it must be like.
+            where: A predicate that the event must satisfy.
             timeout: Seconds to wait; the stream's own `timeout` when left out.
 
         Raises:
-            EventTimeout: None came in time. The error says what did come.
+            EventTimeout: No such event came in time. The error says which events did.
             StreamClosed: The stream ended, or was never started.
         """
         limit = self.timeout if timeout is None else timeout
@@ -284,7 +285,7 @@ class LiveEventStream(StreamBase):
         self, type: EventType, *, where: Where | None = None, timeout: float = 0.0
     ) -> AnyEvent | None: ...
     def poll_for(self, type: Any, *, where: Any = None, timeout: float = 0.0) -> Any:
-        """Like `wait_for`, but None when none came in time."""
+        """Like `wait_for`, but returns None when no such event came in time."""
         try:
             return self.wait_for(type, where=where, timeout=timeout)
         except EventTimeout:
@@ -293,15 +294,15 @@ class LiveEventStream(StreamBase):
     def wait_for_connection(
         self, where: Callable[[StreamConnection], bool], *, timeout: float | None = None
     ) -> StreamConnection:
-        """What is known of the connection as soon as it is of some kind, now or later.
+        """Waits until the connection satisfies a predicate, and returns what is known of it then.
 
         Args:
-            where: What it must be like, such as `lambda connection: connection.reconnects > 0`.
+            where: A predicate, such as `lambda connection: connection.reconnects > 0`.
             timeout: Seconds to wait; the stream's own `timeout` when left out.
 
         Raises:
-            EventTimeout: It was not in time. The error says what it is.
-            StreamClosed: The stream ended, and is not of that kind.
+            EventTimeout: It did not in time. The error says how the connection is.
+            StreamClosed: The stream ended, and the predicate does not hold for that.
         """
         return wait(ConnectionWaiter(self.core, where, self.timeout if timeout is None else timeout))
 
@@ -311,32 +312,32 @@ class LiveEventStream(StreamBase):
     # --- turns
 
     def turn(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> Turn:
-        """A handle of a turn of this session, to read it event by event.
+        """A turn of this session as an object, to read it event by event.
 
         Args:
             turn: What posting its message answered, or its correlation id.
             timeout: Seconds from now that reading it may take; the stream's own `timeout` when left out.
 
         Raises:
-            StreamClosed: The stream ended, or was never started, and the turn is not here to its end.
+            StreamClosed: The stream ended or was never started, and the turn is not complete here.
         """
         correlation_id = correlation_id_of(turn)
         self._follow(correlation_id)
         return Turn(self, correlation_id, timeout=self.timeout if timeout is None else timeout)
 
     def wait_for_turn(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> TurnResult:
-        """Waits for the end of a turn and makes its events complete.
+        """Waits for the end of a turn, and reads whatever of its events is missing.
 
         Args:
             turn: What posting its message answered, or its correlation id.
             timeout: Seconds to wait; the stream's own `timeout` when left out.
 
         Returns:
-            What the turn came to.
+            The result of the turn.
 
         Raises:
-            EventTimeout: It did not end in time. The error says what did come, and has what the turn came
-                to so far.
+            EventTimeout: It did not end in time. The error says which events came; its `result` is what they
+                add up to so far.
             StreamClosed: The stream ended.
             CallbackFailed: The approval policy raised.
         """
@@ -348,10 +349,10 @@ class LiveEventStream(StreamBase):
     def turn_events(
         self, turn: MessageAccepted | str, *, timeout: float | None = None
     ) -> Generator[AnyEvent]:
-        """One turn's events alone, in order, from its first to its end, as they come.
+        """The events of one turn, in order, from the first to the last, as they come.
 
-        Behind a missing number events are held back for a moment, until it came or the daemon's log does
-        not have it. An event that comes later than that is given then, out of order.
+        When a number is missing, later events are held back for a moment, until the missing one has come or
+        turns out not to be in the daemon's log. If it comes later than that, it is given out of order.
 
         Args:
             turn: What posting its message answered, or its correlation id.
@@ -378,7 +379,7 @@ class LiveEventStream(StreamBase):
         Args:
             turn: What posting its message answered, or its correlation id.
             type: Payload class or wire name.
-            where: What else it must be like.
+            where: A predicate that the event must satisfy.
             timeout: Seconds to wait; the stream's own `timeout` when left out.
 
         Raises:
@@ -397,12 +398,12 @@ class LiveEventStream(StreamBase):
             timeout: Seconds to wait.
 
         Returns:
-            Whether that came true in time.
+            Whether none was open in time.
         """
         return not self.has_open_turns or self._run(self._inner.drain(timeout))
 
     def abort_turn(self, turn: MessageAccepted | str) -> None:
-        """Cuts a turn off; one that waits in the queue is taken out of it, one that has ended is left alone.
+        """Aborts a turn. A queued turn is taken out of the queue; nothing happens to one that has ended.
 
         Args:
             turn: What posting its message answered, or its correlation id.
@@ -429,15 +430,15 @@ class LiveEventStream(StreamBase):
     def on(self, type: Any) -> Any:
         """Registers a callback for the events of a type that arrive from now on.
 
-        Callbacks run one after the other on a thread of this stream. One that raises is reported: logged at
-        once, and raised by `stop`. So is falling more than `max_events` behind, if the stream has such a
-        bound; the oldest are missed then.
+        Callbacks run one after the other on a thread of this stream. If one raises, that is logged at once
+        and raised by `stop`. The same happens when they fall more than `max_events` behind, if the stream has
+        that bound: they then miss the oldest events.
 
         Args:
             type: Payload class or wire name.
 
         Returns:
-            A decorator; it gives the callback back unchanged.
+            A decorator, which returns the callback unchanged.
         """
 
         def register(callback: Callable[[Any], R]) -> Callable[[Any], R]:

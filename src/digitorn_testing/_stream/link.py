@@ -17,19 +17,19 @@ a loss to the next join, `closed` for good."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconnectPolicy(Backoff):
-    """How a stream makes a lost connection again.
+    """How a stream reconnects after a loss.
 
     Attributes:
-        first_pause: Seconds before the second attempt; the first is made at once.
-        growth: How much longer each further pause is.
+        first_pause: Seconds before the second attempt; the first is made immediately.
+        growth: Factor by which each further pause is longer.
         longest_pause: Seconds of the longest pause.
-        jitter: Part of a pause that is left to chance, 0 to 1, so that many streams do not come at once.
+        jitter: Random part of each pause, 0 to 1, so that many streams do not reconnect at once.
         give_up_after: Seconds after a loss until the stream closes; None for never.
         silence: Seconds without any frame after which a connection counts as lost, on a daemon that sends
             heartbeats; it does so every 5 seconds (contract: events, section 5.12).
 
     Raises:
-        ValueError: A number is out of its range.
+        ValueError: A number is out of range.
     """
 
     first_pause: float = 0.05
@@ -57,14 +57,14 @@ class StreamConnection:
     """What is known of a stream's connection at one moment.
 
     Attributes:
-        state: What it is doing.
-        reconnects: How often a lost connection was made again.
-        attempts: How often that was tried since the last loss; 0 while it is joined.
-        lost_at: When it was lost last, on the monotonic clock in seconds.
-        last_loss: Why it was lost last.
-        last_error: Why the last attempt failed to make it again.
-        instance_id: The daemon's process that it leads to; None on a build that does not tell.
-        restarts: How often that was another one than before.
+        state: What the connection is doing.
+        reconnects: How often the stream reconnected after a loss.
+        attempts: How many attempts to reconnect failed since the last loss; 0 while it is joined.
+        lost_at: When it was last lost, on the monotonic clock in seconds.
+        last_loss: Why it was last lost.
+        last_error: Why the last attempt to reconnect failed.
+        instance_id: The daemon process that it leads to; None on a build that does not say.
+        restarts: How often that process was another one than before.
     """
 
     state: ConnectionState = "new"
@@ -98,12 +98,12 @@ class StreamConnection:
 
 
 class Link:
-    """Keeps what is known of a stream's connection; both faces share it.
+    """Keeps what is known of the connection of a stream; both faces share it.
 
     Args:
-        policy: How a lost one is made again.
+        policy: How to reconnect.
         clock: Monotonic seconds.
-        chance: Gives random numbers, 0 to 1.
+        chance: Gives random numbers, 0 to 1, for the jitter.
     """
 
     def __init__(

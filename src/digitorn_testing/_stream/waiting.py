@@ -72,7 +72,7 @@ class EventWaiter(Waiter[AnyEvent | None, AnyEvent]):
     Args:
         core: The stream.
         type: Payload class or wire name.
-        where: What else it must be like.
+        where: A predicate that the event must satisfy.
         seconds: How long to wait.
         check: Called before the wait for events to come; raises if none can.
         clock: Monotonic seconds.
@@ -124,7 +124,7 @@ class TurnEventWaiter(EventWaiter):
         core: The stream, which follows the turn.
         correlation_id: The turn.
         type: Payload class or wire name.
-        where: What else it must be like.
+        where: A predicate that the event must satisfy.
         seconds: How long to wait.
         clock: Monotonic seconds.
     """

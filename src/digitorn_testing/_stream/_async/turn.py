@@ -1,4 +1,4 @@
-"""A turn as an object: what a message sets off, from its first event to its end."""
+"""A turn as an object: everything that a message sets off, from the first event to the last."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -18,10 +18,10 @@ P = TypeVar("P", bound=EventPayload)
 class AsyncTurn:
     """A turn of a session: read it event by event, or wait for its result.
 
-    Iterating yields the turn's own events, in order and from the first on, however late the reading begins,
-    and ends with the turn. It may be read more than once, and by several at a time.
+    Iterating yields the events of the turn in order, beginning with the first however late you start, and
+    ends with the turn. You may iterate more than once, and from several tasks or threads at a time.
 
-    Made by `start_turn` of a client or `turn` of a stream.
+    `start_turn` of a client and `turn` of a stream return one.
 
     Attributes:
         correlation_id: Its identity on the wire.
@@ -37,12 +37,12 @@ class AsyncTurn:
 
     @property
     def session(self) -> SessionHandle:
-        """Where it runs."""
+        """The session that it runs in."""
         return self.stream.session
 
     @property
     def done(self) -> bool:
-        """Whether it has ended and all of it is here."""
+        """Whether it has ended and all its events are here."""
         return self.stream.log.turn_ended(self.correlation_id)
 
     @property
@@ -71,11 +71,11 @@ class AsyncTurn:
 
         Args:
             type: Payload class or wire name.
-            where: What else it must be like.
+            where: A predicate that the event must satisfy.
             timeout: Seconds to wait; what is left of the turn's own time when left out.
 
         Raises:
-            EventTimeout: None came in time, or the turn ended without one.
+            EventTimeout: No such event came in time, or the turn ended without one.
             StreamClosed: The stream ended before the turn did.
         """
         limit = max(0.0, self._deadline - time.monotonic()) if timeout is None else timeout
@@ -99,10 +99,10 @@ class AsyncTurn:
             timeout: Seconds to wait; what is left of the turn's own time when left out.
 
         Returns:
-            What it came to.
+            The result of the turn.
 
         Raises:
-            EventTimeout: It did not end in time; the error's `result` is what it came to so far.
+            EventTimeout: It did not end in time; the error's `result` is what its events add up to so far.
             StreamClosed: The stream ended before the turn did.
             CallbackFailed: The approval policy raised.
         """
@@ -112,8 +112,9 @@ class AsyncTurn:
             return await self.stream.wait_for_turn(self.correlation_id, timeout=self._timeout)
 
     async def abort(self) -> None:
-        """Cuts it off: `result` ends `cancelled`. One that waits in the queue is taken out of it, others are
-        left there; one that has ended is left alone.
+        """Aborts the turn, so that its `result` is `cancelled`.
+
+        A queued turn is taken out of the queue; the others stay. Nothing happens to a turn that has ended.
 
         Raises:
             ApiError: The daemon refused.
