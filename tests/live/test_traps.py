@@ -70,7 +70,7 @@ class Tap:
     """What comes over a stream's connection: kept as it came, and held back on request."""
 
     def __init__(self, stream: AsyncLiveEventStream) -> None:
-        connection: Any = inner(stream)._socket
+        connection: Any = inner(stream)._machines.socket
         self.frames: list[Frame] = []
         self._held: list[Frame] = []
         self._holds: Callable[[Frame], bool] = lambda _: False
@@ -113,7 +113,7 @@ async def session_on(
 
 async def caught_up(stream: AsyncLiveEventStream) -> None:
     """Waits until everything that the daemon has sent so far is here."""
-    await inner(stream)._socket.call(LATEST_SEQ, LatestSeqRequest(), SECONDS)
+    await inner(stream)._machines.socket.call(LATEST_SEQ, LatestSeqRequest(), SECONDS)
 
 
 def push(daemon: FakeDaemon, session: SessionHandle, frame: Frame) -> None:
@@ -145,7 +145,7 @@ async def test_dedup_needs_two_keys() -> None:
             assert len(stream.events_of(ApprovalRequest)) == 1
 
             before, sent = len(stream.log), len(tap.frames)
-            connection = inner(stream)._socket
+            connection = inner(stream)._machines.socket
             await connection.call(REPLAY, ReplayRequest(session_id=session.session_id), SECONDS)
             await connection.call(JOIN_APP, JoinAppRequest(app_id=APP, since=1), SECONDS)
             copies = tap.frames[sent:]

@@ -238,7 +238,7 @@ class StreamApprovals:
 def stream_approvals(
     approvals: ApprovalPolicy | StreamApprovals | None, *, auto_approve: bool
 ) -> StreamApprovals:
-    """The policies of a stream, from the arguments that it was constructed with."""
+    """The policies of a stream, from the arguments that it was made with."""
     if isinstance(approvals, StreamApprovals):
         return approvals
     return ClientApprovals(approvals or short_form(auto_approve)).of_stream()

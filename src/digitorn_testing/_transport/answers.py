@@ -26,6 +26,7 @@ from digitorn_testing._exchanges import Exchange
 from digitorn_testing._generated._runtime import Call, Model, Refused, Undecodable
 from digitorn_testing._generated.models import AppResponse, ErrorResponse, HTTPValidationError, Problem
 from digitorn_testing._secrets.credentials import Credentials
+from digitorn_testing._secrets.raising import raise_detached
 
 T = TypeVar("T")
 
@@ -70,21 +71,18 @@ def read_answer(
     status = exchange.status or 0
     if not 200 <= status < 300:
         raise _refusal(exchange, status, headers, content, daemon_url, credentials)
-    failure: ApiError | ContractViolation
     try:
         return call.operation.read(content)
     except Refused as refused:
         reason = credentials.redact(refused.reason)[:_LONGEST_REASON]
-        failure = ApiError(exchange, reason, credentials.redact_data(refused.data))
+        # What it is made from knows the answer, and there may be a token in it; so below.
+        raise_detached(ApiError(exchange, reason, credentials.redact_data(refused.data)))
     except Undecodable as error:
         what = f"the answer to {exchange}"
         if not _is_json(content):
             what += f" ({_shown(content, credentials)!r}; is {daemon_url} a Digitorn daemon?)"
-        failure = ContractViolation(
-            what, [credentials.redact(one)[:_LONGEST_REASON] for one in error.reasons]
-        )
-    # Raised here so that its context is not an exception with the answer, which may contain a token.
-    raise failure
+        unfit = [credentials.redact(one)[:_LONGEST_REASON] for one in error.reasons]
+        raise_detached(ContractViolation(what, unfit))
 
 
 def _refusal(

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from digitorn_testing._errors import ContractViolation, TooLarge
 from digitorn_testing._generated._runtime import Command, Model, reasons
 from digitorn_testing._generated.commands import CommandError
+from digitorn_testing._secrets.raising import raise_detached
 
 Request = TypeVar("Request", bound=Model)
 Ack = TypeVar("Ack", bound=Model)
@@ -84,5 +85,4 @@ def read_ack(command: Command[Request, Ack], raw: object) -> Ack | CommandError:
     try:
         return CommandError.from_wire(raw)
     except ValidationError:
-        violation = ContractViolation(f"the acknowledgement of {command.name!r}", unfit)
-    raise violation
+        raise_detached(ContractViolation(f"the acknowledgement of {command.name!r}", unfit))

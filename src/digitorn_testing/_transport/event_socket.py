@@ -15,6 +15,7 @@ from digitorn_testing._generated._runtime import Command
 from digitorn_testing._generated.commands import CommandError, ConnectAuth
 from digitorn_testing._generated.events import EVENT_NAMESPACE, EVENT_PUSH, EventEnvelope
 from digitorn_testing._secrets.credentials import Token, without
+from digitorn_testing._secrets.raising import raise_detached
 
 from .event_connection import Ack, HandshakeRefused, Request, read_ack
 from .options import ConnectionOptions, is_distrust
@@ -134,17 +135,15 @@ class EventSocket:
         asking = self._client.call(
             command.name, request.to_wire(), namespace=command.namespace, timeout=timeout
         )
-        failure: DaemonUnreachable | ContractViolation
         try:
             return read_ack(command, await self._unless_lost(asking, command.name))
         except SocketIOError as error:
             said = str(error) or f"no acknowledgement within {timeout:g} s"
-            failure = self._unreachable(f"{command.name}: {said}")
+            raise_detached(self._unreachable(f"{command.name}: {said}"))
         except ContractViolation as error:
             unfit = [without(one, self._token) for one in error.reasons]
-            failure = ContractViolation(f"the acknowledgement of {command.name!r}", unfit)
-        # Raised here, without the frames whose variables hold the acknowledgement.
-        raise failure
+            # The frames below have variables that hold what came.
+            raise_detached(ContractViolation(f"the acknowledgement of {command.name!r}", unfit))
 
     async def _unless_lost(self, coroutine: Coroutine[Any, Any, object], what: str) -> object:
         """Awaits an answer of the peer, but no longer than the connection lasts.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
-from digitorn_testing._concurrency.backoff import Backoff, check_ranges
+from digitorn_testing._concurrency.backoff import Backoff, Pauses, check_ranges
 from digitorn_testing._errors import (
     ApiError,
     DaemonUnreachable,
@@ -88,8 +88,7 @@ class Attempts:
     ) -> None:
         self._policy = policy if policy is not None and is_repeatable(call) else None
         self._deletes = call.operation.method == "DELETE"
-        self._chance = chance
-        self._made = 0
+        self._pauses = None if self._policy is None else Pauses(self._policy, chance)
         self._unanswered = False
         self.sent = 0
         """How many times the call was sent, including repetitions with a new token."""
@@ -107,14 +106,15 @@ class Attempts:
             error: The failure of the last attempt.
             left: Seconds until the deadline of the call.
         """
-        self._made += 1
         if isinstance(error, ApiError) and self._unanswered and self._deletes and error.status in _GONE:
             error.may_be_done = True
             error.add_note("An earlier attempt got no answer, and may have deleted it.")
-        if self._policy is None or not _may_pass(error) or self._made >= self._policy.attempts:
+        if self._policy is None or self._pauses is None or not _may_pass(error):
+            return None
+        pause = self._pauses.next()
+        if self._pauses.made >= self._policy.attempts:
             return None
         self._unanswered = self._unanswered or not isinstance(error, RateLimited)
-        pause = self._policy.pause(self._made, self._chance())
         if isinstance(error, RateLimited | ServerError) and error.retry_after is not None:
             if error.retry_after > self._policy.longest_retry_after:
                 return None

@@ -14,6 +14,11 @@ def ends_turn(event: AnyEvent, correlation_id: str, meaning: Meaning = MEANING) 
     return event.correlation_id == correlation_id and meaning.ends_turn(event)
 
 
+def has_ended(turn: Iterable[AnyEvent], correlation_id: str, meaning: Meaning = MEANING) -> bool:
+    """Whether one of a turn's events ends it."""
+    return any(ends_turn(event, correlation_id, meaning) for event in turn)
+
+
 def lacks_terminal(turn: Iterable[AnyEvent], meaning: Meaning = MEANING) -> bool:
     """Whether a turn that has done everything lacks its last event.
 

@@ -26,6 +26,7 @@ from digitorn_testing._generated.models import RefreshTokenRequest
 from digitorn_testing._generated.operations import REFRESH_TOKEN
 from digitorn_testing._secrets.credentials import Credentials, Token
 from digitorn_testing._secrets.logs import hide_in_logs
+from digitorn_testing._secrets.raising import raise_detached
 from digitorn_testing._transport.affinity import ProcessAffinity
 from digitorn_testing._transport.answers import read_answer
 from digitorn_testing._transport.bounds import BoundedBody, NotUnpacked, OutOfBounds, check_values
@@ -114,8 +115,8 @@ class Transport:
                     failure = error
                 pause = attempts.pause(failure, remaining(self.timeout))
                 if pause is None:
-                    # Drop the frames below: their variables hold the answer, which may contain a token.
-                    raise failure.with_traceback(None)
+                    # The variables of the frames below hold what came: there may be a token in it.
+                    raise_detached(failure)
                 sleep(pause)
 
     def _attempt(self, call: Call[T], attempts: Attempts) -> T:
@@ -150,11 +151,11 @@ class Transport:
 
     def _exchange(self, call: Call[T], token: Token | None, attempts: Attempts) -> T:
         """Sends a call once and reads the answer."""
+        what = f"the answer to {call.operation.method} {call.path}"
         under_way = sending(self.exchanges, call, retry=attempts.sent)
         self.exchanges.redactor.learn(self.credentials.access_token, self.credentials.refresh_token)
         if token is not None or call.has_body:
             self.connection.check_secrets_may_go_to(self.daemon_url)
-        failure: DigitornError
         try:
             request = self._request(call, under_way)
             attempts.sent += 1
@@ -173,29 +174,27 @@ class Transport:
             check_values(content, self.connection.max_json_values)
         except OutOfBounds as error:
             under_way.failed(str(error))
-            failure = TooLarge(f"the answer to {call.operation.method} {call.path}", [str(error)])
+            raise_detached(TooLarge(what, [str(error)]))
         except NotUnpacked as error:
             under_way.failed(str(error))
-            failure = ContractViolation(f"the answer to {call.operation.method} {call.path}", [str(error)])
+            raise_detached(ContractViolation(what, [str(error)]))
         except (httpx.RequestError, httpx.InvalidURL, httpx.StreamError) as error:
-            failure = self._unreachable(call, error, attempts.sent)
             under_way.failed(_said(error))
+            # The exception of httpx knows the request, and with it the token.
+            raise_detached(self._unreachable(call, error, attempts.sent))
         except BaseException as error:
             # Somebody who debugs a hanging test wants to see the call that was cut off.
             under_way.failed(type(error).__name__)
             raise
-        else:
-            exchange = under_way.answered(response.status_code, content)
-            return read_answer(
-                call,
-                exchange,
-                daemon_url=self.daemon_url,
-                headers=response.headers,
-                content=content,
-                credentials=self.credentials,
-            )
-        # Raised here so that its context is not an exception of httpx, which holds the request.
-        raise failure
+        exchange = under_way.answered(response.status_code, content)
+        return read_answer(
+            call,
+            exchange,
+            daemon_url=self.daemon_url,
+            headers=response.headers,
+            content=content,
+            credentials=self.credentials,
+        )
 
     def _request(self, call: Call[T], under_way: Sending) -> httpx.Request:
         headers = dict(call.headers)
