@@ -133,12 +133,17 @@ def test_after_a_restart_the_log_is_read_behind_the_last_that_is_certain() -> No
 def test_a_read_that_failed_is_made_again_after_a_restart() -> None:
     session = Session()
     session.receive(*range(1, 201))
+    session.read()
+    session.wait()
+    session.read()
     session.coverage.restarted()
+    session.receive(*range(201, 401))
     session.wait()
     reading = session.coverage.read_began()
-    assert reading.since == 0
+    assert reading.since == 200 - REPLAY_MARGIN
     session.coverage.read_failed(reading)
-    assert session.read() == 0
+    assert session.read() == 200 - REPLAY_MARGIN
+    assert session.read() == 400 - REPLAY_MARGIN
 
 
 def test_nothing_from_before_the_stream_is_wanted_when_it_begins_now() -> None:

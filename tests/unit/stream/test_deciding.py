@@ -133,7 +133,7 @@ async def test_a_request_of_nobody_waits_for_somebody_to_take_up_its_turn() -> N
 
 async def test_two_streams_of_a_client_resolve_a_request_once() -> None:
     client = ClientApprovals(ApproveAll())
-    sessions = [Session(approvals=client.of_stream()) for _ in range(2)]
+    sessions = [Session(approvals=client.of_stream(policy)) for policy in (ApproveAll(), DenyAll())]
     for session in sessions:
         session.join()
         session.core.log.feed(approval_request("r-1", seq=1))
