@@ -4,6 +4,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from digitorn_testing.builders._errors import ERROR_CLASSES, ErrorCode
 
 from digitorn_testing import (
     EventCapture,
@@ -17,7 +18,6 @@ from digitorn_testing import (
 )
 from digitorn_testing._turns.results import collect
 from digitorn_testing.builders import SessionBuilder, TurnBuilder, event, frame, payloads
-from digitorn_testing.builders._errors import ERROR_CLASSES, ErrorCode
 from digitorn_testing.events import (
     ApprovalResolved,
     Error,
