@@ -203,13 +203,11 @@ class Agent:
             if tool is None or scripted.error:
                 return _failed(scripted.error) if scripted.error else _ToolOutcome(None, "", "")
             run = await self._tool_runs.run(tool, scripted.params)
-            return (
-                _failed(run.error) if run.error else _ToolOutcome(run.result, "", said_of_result(run.result))
-            )
+            return _failed(run.error) if run.error else _succeeded(run.result)
         result = result_object(scripted.result)
         if scripted.error:
             return _ToolOutcome(result, scripted.error, scripted.error)
-        return _ToolOutcome(result, "", said_of_result(result))
+        return _succeeded(result)
 
     async def _end_call(self, turn: Turn, call: ModelToolCall, outcome: _ToolOutcome) -> None:
         if outcome.error:
@@ -298,6 +296,10 @@ def _only_reads(call: ScriptedToolCall) -> bool:
 
 def _events_of(turn: Turn, call: ModelToolCall) -> CallEvents:
     return CallEvents(call.id, call.name, call.params, turn.correlation_id)
+
+
+def _succeeded(result: dict[str, Any] | None) -> _ToolOutcome:
+    return _ToolOutcome(result, "", said_of_result(result))
 
 
 def _failed(error: str) -> _ToolOutcome:
