@@ -124,7 +124,7 @@ def test_a_policy_that_takes_the_place_of_one_that_is_gone_is_asked() -> None:
         return DenyAll(reason=str(number))
 
     # Nobody else keeps these policies, so that the interpreter may use the memory of one for the next.
-    assert all([client.ask_once("r", of_a_turn(number)) for number in range(100)])
+    assert all(client.ask_once("r", of_a_turn(number)) for number in range(100))
 
 
 def test_equal_policies_are_asked_one_by_one() -> None:

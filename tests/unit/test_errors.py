@@ -41,6 +41,10 @@ def rate_limited() -> errors.RateLimited:
     return error
 
 
+def refused(kind: type[errors.ApiError]) -> Callable[[], DigitornError]:
+    return lambda: api_error(kind)
+
+
 def plain(kind: type[DigitornError]) -> Callable[[], DigitornError]:
     return lambda: kind("what happened")
 
@@ -50,7 +54,7 @@ SAMPLES: Final[dict[type[DigitornError], Callable[[], DigitornError]]] = {
     errors.UntrustedCertificate: lambda: errors.UntrustedCertificate("https://x", "expired"),
     errors.InsecureConnection: lambda: errors.InsecureConnection("http://x"),
     **{
-        kind: (lambda kind=kind: api_error(kind))
+        kind: refused(kind)
         for kind in (
             errors.ApiError,
             errors.Unauthorized,

@@ -207,7 +207,7 @@ class Scripted:
 
 
 @dataclass(slots=True)
-class _Line:
+class _ScriptLine:
     scripted: Scripted
     times: int | None
     is_bounded: bool
@@ -233,7 +233,7 @@ class Script:
 
     def __init__(self, lock: "threading.RLock | None" = None) -> None:
         self._lock = lock if lock is not None else threading.RLock()
-        self._lines: list[_Line] = []
+        self._lines: list[_ScriptLine] = []
         self._at = 0
         self._wait = 0.0
 
@@ -488,7 +488,7 @@ class Script:
         with self._lock:
             if self._lines and self._lines[-1].times is None:
                 raise ValueError("the answer before this one is for every further request; reset() first")
-            self._lines.append(_Line(Scripted(answer, self._wait), count, is_bounded))
+            self._lines.append(_ScriptLine(Scripted(answer, self._wait), count, is_bounded))
             self._wait = 0.0
         return self
 
