@@ -11,6 +11,7 @@ import jinja2
 
 from . import _ir as ir
 from ._emit_builders import Builder, builders
+from ._names import keys_of
 
 _WIDTH = 110
 
@@ -85,6 +86,7 @@ def _environment() -> jinja2.Environment:
         builder_docs=_builder_docs,
         styles=_styles,
         media_type=_media_type,
+        keys_of=keys_of,
     )
     return environment
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from ._documents import JsonObject
 
@@ -109,6 +109,8 @@ class Operation:
 
     Attributes:
         id: Its name in Python; unique among all operations, also when written in capitals.
+        credentials_optional: Whether it also answers a caller without credentials.
+        statuses: The HTTP statuses that it declares, in ascending order; ranges are left out.
     """
 
     id: str
@@ -121,6 +123,8 @@ class Operation:
     body: Body | None
     result: Result
     authenticated: bool
+    credentials_optional: bool
+    statuses: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,10 @@ class Tag:
     attribute: str
     description: str
     operations: tuple[Operation, ...]
+
+
+Constant: TypeAlias = tuple[str, ...] | Mapping[str, str]
+"""Wire values that code needs by name, or a table of them."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +233,7 @@ class Contract:
     commands: tuple[Command, ...]
     command_error: str | None
     connect: str | None
-    constants: Mapping[str, tuple[str, ...]]
+    constants: Mapping[str, Constant]
     payload_bases: frozenset[str]
     origins: Mapping[str, tuple[Path, str]]
     files: tuple[Path, ...]

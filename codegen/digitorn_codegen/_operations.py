@@ -148,6 +148,7 @@ class Operations:
             raise ContractError(
                 raw.document.path, raw.pointer, f"path parameter {name!r} of {raw.path} {fault}"
             )
+        security = raw.value.get("security", self.api.root.get("security"))
         return ir.Operation(
             id=id_,
             method=raw.method.upper(),
@@ -158,7 +159,9 @@ class Operations:
             parameters=parameters,
             body=self._body(raw, wanted, arguments),
             result=self._result(raw, wanted),
-            authenticated=bool(raw.value.get("security", self.api.root.get("security"))),
+            authenticated=bool(security),
+            credentials_optional=isinstance(security, list) and {} in security,
+            statuses=_statuses(raw),
         )
 
     def _parameters(self, raw: _Raw, id_: str, taken: set[str]) -> tuple[ir.Parameter, ...]:
@@ -488,6 +491,12 @@ def _content(value: JsonObject) -> dict[str, JsonObject]:
 
 def _base(media_type: str) -> str:
     return media_type.partition(";")[0].strip().lower()
+
+
+def _statuses(raw: _Raw) -> tuple[int, ...]:
+    responses = raw.value.get("responses")
+    declared = responses if isinstance(responses, dict) else {}
+    return tuple(sorted(int(status) for status in declared if re.fullmatch(r"[1-5]\d\d", status)))
 
 
 def _is_json(media_type: str) -> bool:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from digitorn_testing._events.failures import FAILURES
 from digitorn_testing.fakes import FailureCode, FakeDaemon, FakeModel, ModelRequest, Usage
-from digitorn_testing.fakes._model.failures import FAILURES
 from digitorn_testing.fakes._model.script import Scripted
 from support.recorder import APP, Talk, another, recording, talking
 

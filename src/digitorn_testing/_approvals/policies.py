@@ -5,7 +5,6 @@ import concurrent.futures
 import inspect
 import logging
 import threading
-from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -140,7 +139,8 @@ class ClientApprovals:
         self._by_turn: dict[str, ApprovalPolicy | None] = {}
         self._posting: dict[str, list[concurrent.futures.Future[None]]] = {}
         self._resolved: set[str] = set()
-        self._asked: Counter[tuple[str, int]] = Counter()
+        # The policies themselves: the id of one that is gone may be that of another.
+        self._asked: dict[str, list[ApprovalPolicy]] = {}
 
     def of_stream(self, own: ApprovalPolicy | None = None, *, turns_only: bool = False) -> "StreamApprovals":
         """The policies that apply on one stream.
@@ -193,9 +193,11 @@ class ClientApprovals:
 
     def ask_once(self, request_id: str, policy: ApprovalPolicy) -> bool:
         """Whether a policy has not been asked about a request before; two streams may see it."""
-        key = (request_id, id(policy))
-        self._asked[key] += 1
-        return self._asked[key] == 1
+        asked = self._asked.setdefault(request_id, [])
+        if any(one is policy for one in asked):
+            return False
+        asked.append(policy)
+        return True
 
     def of_turn(self, correlation_id: str | None) -> tuple[bool, ApprovalPolicy | None]:
         """Whether a turn belongs to this client, and its policy."""

@@ -1,6 +1,6 @@
 """The app language: the structure of a definition, and the names of its tools.
 
-The contract says only that a definition is YAML (contract: rest, deploy_app_upload). The rest comes from the
+The contract says only that a definition is YAML (contract: rest, section 3.3). The rest comes from the
 daemon's published documentation and has not been verified against a daemon.
 """
 
@@ -62,7 +62,7 @@ _READING: Final[Mapping[str, frozenset[str]]] = {
 
 
 def is_valid_id(value: str) -> bool:
-    """Whether a text is a well-formed app or session id (contract: rest, Conventions)."""
+    """Whether a text is a well-formed app or session id (contract: rest, section 1.4)."""
     return _ID.fullmatch(value) is not None and ".." not in value and not value.endswith(".")
 
 

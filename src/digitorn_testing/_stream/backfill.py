@@ -79,7 +79,7 @@ class Backfill:
     async def read_history(self) -> None:
         """Reads what the first join did not bring: a build may replay nothing.
 
-        See the contract: events, section 3.1.
+        (contract: events, section 3.1)
 
         Raises:
             TooLarge: The session's log is more than is taken.

@@ -11,7 +11,7 @@ FROM_NOW: Final = 2**31 - 1
 
 REPLAY_MARGIN: Final = 64
 """How far behind the newest event a rejoin or a gap fill starts; background emits take their numbers late
-and log rows are written in batches (contract: events, sections 6.0 and 8, trap 12)."""
+and log rows are written in batches (contract: events, sections 3.3 and 6.0)."""
 
 SOON_VISIBLE_SECONDS: Final = 0.1
 """After this time an event that was sent is usually in the durable log, which is written in batches."""
@@ -25,10 +25,10 @@ GAP_READ_SECONDS: Final = (SOON_VISIBLE_SECONDS, 0.5)
 JOIN_READ_SECONDS: Final = (SOON_VISIBLE_SECONDS, VISIBLE_SECONDS + 0.1)
 """When the log is read again after a join, in seconds after it. An event that was sent just before the join
 may have missed both the room and the replay, and become visible in the log only later (contract: events,
-section 8, trap 12)."""
+section 3.3)."""
 
 PAGE: Final = 5000
-"""Most rows that one read of the durable log brings (contract: rest, list_session_events)."""
+"""Most rows that one read of the durable log brings (contract: rest, section 4.6)."""
 
 PASSING: Final = (DaemonUnreachable, ServerError, RateLimited)
 """Errors that may be gone a moment later: the daemon is starting, is busy, or cannot be reached."""

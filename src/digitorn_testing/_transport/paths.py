@@ -7,7 +7,7 @@ from urllib.parse import unquote
 from digitorn_testing._generated._runtime import Call
 
 # Servers and proxies decode a segment before they interpret the path. No id of the contract contains any of
-# these (contract: rest, Conventions).
+# these (contract: rest, section 1.4).
 _LEADS_AWAY: Final = re.compile(r"[/\\\x00-\x1f\x7f]")
 
 

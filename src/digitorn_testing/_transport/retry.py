@@ -22,9 +22,9 @@ from digitorn_testing._generated.operations import SEND_MESSAGE
 
 T = TypeVar("T")
 
-# Idempotent by RFC 9110, section 9.2.2.
+# Idempotent by RFC 9110 §9.2.2.
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-# The daemon deduplicates these by an id that the client gives (contract: rest, SessionMessageRequest).
+# The daemon deduplicates these by an id that the client gives (contract: rest, section 4.2).
 _IDENTIFIED: Final = frozenset({SEND_MESSAGE.id})
 _NOT_IMPLEMENTED: Final = (501, 505)
 _GONE: Final = (200, 404)

@@ -23,7 +23,7 @@ def lacks_terminal(turn: Iterable[AnyEvent], meaning: Meaning = MEANING) -> bool
     """Whether a turn that has done everything lacks its last event.
 
     Some daemons send one behind the event that ends the turn, and say so at its start; on others the event
-    that ends the turn is the last one (contract: events, section 8, trap 4).
+    that ends the turn is the last one (contract: events, section 8.5).
     """
     events = list(turn)
     return any(map(meaning.promises_terminal, events)) and not any(map(meaning.is_terminal, events))

@@ -28,45 +28,6 @@ ANSWERED_BY_EXAMPLE: Final = "x-answered-by-example"
 _APPS: Final = "/api/apps/{app_id}/"
 _SESSIONS: Final = "/api/apps/{app_id}/sessions/{session_id}/"
 
-# Operations on an app that answer whether or not it is deployed (contract: rest, section 1.3).
-_FOR_ANY_APP: Final = frozenset(
-    operation.id
-    for operation in (
-        operations.RUN_APP,
-        operations.GET_NOTIFICATIONS_ACTIVE,
-        operations.LIST_APP_ERRORS,
-        operations.GET_APP_DIAGNOSTICS,
-        operations.LIST_BACKGROUND_SESSIONS,
-        operations.LIST_ACTIVATIONS,
-        operations.GET_ACTIVATION_STATS,
-        operations.GET_APP_QUOTA,
-        operations.SET_APP_QUOTA,
-        operations.DELETE_APP_QUOTA,
-        operations.GET_USER_QUOTA,
-        operations.SET_USER_QUOTA,
-        operations.DELETE_USER_QUOTA,
-        operations.LIST_SECRETS,
-        operations.SET_SECRETS,
-        operations.CHECK_SECRET,
-        operations.SET_SECRET,
-    )
-)
-
-# For these a malformed id is not told from one that is unknown (contract: rest, section 1.3).
-_WITHOUT_ID_CHECK: Final = frozenset(
-    operation.id for operation in (operations.GET_CREDENTIALS_SCHEMA, operations.GET_SESSION_IMAGE)
-)
-
-# A token may be there, and need not (contract: rest, section 8.1).
-_TOKEN_OPTIONAL: Final = frozenset({operations.GET_TRANSCRIBE_HEALTH.id})
-
-_STATUS: Final[Mapping[str, int]] = {
-    operations.INSTALL_MCP_SERVER.id: 201,
-    operations.CREATE_SECURITY_PROFILE.id: 201,
-    operations.DELETE_MODULE_GRANT.id: 204,
-    operations.DELETE_SECURITY_PROFILE.id: 204,
-}
-
 _PIXEL: Final = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
@@ -136,11 +97,13 @@ async def _admit(request: Request, operation: Operation[Any]) -> None:
     user = await caller_of(request)
     if not operation.path.startswith(_APPS):
         return
-    checked = operation.id not in _WITHOUT_ID_CHECK
+    # Where the contract has no 400, a malformed id is not told from one that is unknown.
+    checked = 400 in operation.statuses
     app_id: str = request.path_params["app_id"]
     if checked:
         await valid_app_id(app_id, user)
-    if operation.id in _FOR_ANY_APP:
+    if 404 not in operation.statuses:
+        # It answers whether or not the app is deployed.
         return
     app = await deployed_app(app_id, daemon)
     if operation.path.startswith(_SESSIONS):
@@ -245,7 +208,7 @@ class _Faults:
 
 
 def _answer(operation: Operation[Any], asked: Mapping[str, str]) -> Response:
-    status = _STATUS.get(operation.id, 200)
+    status = _status(operation)
     if operation.reading == "none":
         return Response(status_code=status)
     if operation.reading != "json":
@@ -273,7 +236,7 @@ def _documented(operation: Operation[Any], signature: Signature) -> dict[str, An
             {"name": one.name, "in": one.place, "required": one.required, "schema": {}}
             for one in signature.at("path", "query", "header", "cookie")
         ],
-        "responses": {str(_STATUS.get(operation.id, 200)): {"description": "An example."}},
+        "responses": {str(_status(operation)): {"description": "An example."}},
         ANSWERED_BY_EXAMPLE: True,
     }
     if operation.authenticated:
@@ -283,4 +246,10 @@ def _documented(operation: Operation[Any], signature: Signature) -> dict[str, An
 
 
 def _needs_token(operation: Operation[Any]) -> bool:
-    return operation.authenticated and operation.id not in _TOKEN_OPTIONAL
+    return operation.authenticated and not operation.credentials_optional
+
+
+def _status(operation: Operation[Any]) -> int:
+    """The status of a success; what has no content is told by the highest that the contract declares."""
+    declared = [status for status in operation.statuses if 200 <= status < 300]
+    return declared[-1 if operation.reading == "none" else 0]

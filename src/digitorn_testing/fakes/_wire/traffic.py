@@ -30,7 +30,7 @@ def recorded(app: AsgiApp, exchanges: Exchanges) -> AsgiApp:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
-        call = _Call(scope, exchanges)
+        call = _RecordedCall(scope, exchanges)
 
         async def received() -> Scope:
             message = await receive()
@@ -51,7 +51,7 @@ def recorded(app: AsgiApp, exchanges: Exchanges) -> AsgiApp:
     return serve
 
 
-class _Call:
+class _RecordedCall:
     """One call while it is served."""
 
     def __init__(self, scope: Scope, exchanges: Exchanges) -> None:
@@ -64,8 +64,8 @@ class _Call:
         raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         self._sending = Sending(exchanges, None, scope["method"], raw_path.decode("latin-1"), query=query)
-        self._request = _Body()
-        self._response = _Body()
+        self._request = _KeptBody()
+        self._response = _KeptBody()
         self._status: int | None = None
         self._ended = False
 
@@ -101,7 +101,7 @@ class _Call:
             self._sending.answered(self._status, self._response.content, size=self._response.size)
 
 
-class _Body:
+class _KeptBody:
     """The beginning of a body, as far as it may be kept."""
 
     def __init__(self) -> None:
