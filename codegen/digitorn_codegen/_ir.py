@@ -104,7 +104,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Operation:
+class OperationSpec:
     """One method on one path.
 
     Attributes:
@@ -139,7 +139,7 @@ class Tag:
     name: str
     attribute: str
     description: str
-    operations: tuple[Operation, ...]
+    operations: tuple[OperationSpec, ...]
 
 
 Constant: TypeAlias = tuple[str, ...] | Mapping[str, str]
@@ -193,7 +193,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Warning:
+class ContractWarning:
     """Something of the contract that the output cannot express as it stands.
 
     Attributes:
@@ -237,4 +237,4 @@ class Contract:
     payload_bases: frozenset[str]
     origins: Mapping[str, tuple[Path, str]]
     files: tuple[Path, ...]
-    warnings: tuple[Warning, ...]
+    warnings: tuple[ContractWarning, ...]

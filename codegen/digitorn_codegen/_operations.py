@@ -51,7 +51,7 @@ class _Raw:
 
 
 @dataclass
-class Operations:
+class OperationReader:
     """Reads the operations of one document.
 
     Attributes:
@@ -71,7 +71,7 @@ class Operations:
             ContractError: An operation that no stub can be made of.
         """
         described = self._described()
-        grouped: dict[str, list[ir.Operation]] = {name: [] for name in described}
+        grouped: dict[str, list[ir.OperationSpec]] = {name: [] for name in described}
         for raw in self._raws():
             grouped.setdefault(_tag(raw.value), []).append(self._operation(raw))
         # `Transport`, prefixed or not, and `Api` are in the modules of stubs before any tag.
@@ -136,7 +136,7 @@ class Operations:
 
     # --- reading one
 
-    def _operation(self, raw: _Raw) -> ir.Operation:
+    def _operation(self, raw: _Raw) -> ir.OperationSpec:
         wanted = text_of(raw.value, "operationId") or f"{raw.method} {raw.path}"
         title = f"{raw.method.upper()} {raw.path}"
         id_ = self.definitions.allot(self._ids, method(wanted), raw.document.path, raw.pointer, title)
@@ -149,7 +149,7 @@ class Operations:
                 raw.document.path, raw.pointer, f"path parameter {name!r} of {raw.path} {fault}"
             )
         security = raw.value.get("security", self.api.root.get("security"))
-        return ir.Operation(
+        return ir.OperationSpec(
             id=id_,
             method=raw.method.upper(),
             path=raw.path,

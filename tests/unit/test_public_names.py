@@ -25,6 +25,17 @@ REMOVED: Final = {
 }
 """What was there once, and why it is gone."""
 
+_STATED: Final = "a table that the code kept by hand, now stated by the contract as `x-constants`"
+ADDED: Final = {
+    "digitorn.testing.events.CREDENTIAL_FAILURES": _STATED,
+    "digitorn.testing.events.FAILURES_BEFORE_THE_LOOP": _STATED,
+    "digitorn.testing.events.FAILURE_CATEGORIES": _STATED,
+    "digitorn.testing.events.RETRYABLE_FAILURES": _STATED,
+    "digitorn.testing.events.SNAPSHOT_TYPES": _STATED,
+    "digitorn.testing.events.TERMINAL_STATES": _STATED,
+}
+"""What came after the list was written, and why."""
+
 GONE_MODULES: Final = {
     "digitorn.testing.pytest_plugin": "the plugin is `digitorn_testing.pytest_plugin`, a name of its own",
 }
@@ -58,7 +69,7 @@ def test_the_public_names_are_those_that_are_listed() -> None:
         for name in importlib.import_module(module).__all__
     }
     listed = {line for line in LISTED.read_text(encoding="utf-8").splitlines() if not line.startswith("#")}
-    assert sorted(found - listed) == []
+    assert found - listed == ADDED.keys()
     assert sorted(listed - found) == []
 
 

@@ -183,7 +183,7 @@ class Undecodable(Exception):
 
 
 @dataclass(slots=True, eq=False)
-class Operation(Generic[T]):
+class RestOperation(Generic[T]):
     """One operation of the API: how it is called and how its answer is read.
 
     Attributes:
@@ -392,7 +392,7 @@ class Call(Generic[T]):
         has_body: Whether a body is sent; one that is passed whole may be None, which is JSON's null.
     """
 
-    operation: Operation[T]
+    operation: RestOperation[T]
     path: str
     query: tuple[tuple[str, str], ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict[str, str])

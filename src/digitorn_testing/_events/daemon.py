@@ -327,7 +327,7 @@ class DaemonMeaning(Meaning):
         return isinstance(event.payload, _ENDS_OF_BEGUN)
 
     def never_closes(self, event: AnyEvent) -> bool:
-        # contract: events, section 8.9
+        # Previews, widgets and the like are reported once, as running (contract: events, section 8.9).
         match event.payload:
             case AgentEvent(agent_id=agent_id):
                 return agent_id is None

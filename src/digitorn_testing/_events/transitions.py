@@ -24,9 +24,6 @@ from digitorn_testing._generated.payloads import OpState, OpType
 
 from .event import AnyEvent, InvalidPayload, UnknownPayload
 
-TERMINAL_STATES: Final[frozenset[OpState]] = frozenset({"completed", "failed", "cancelled", "timeout"})
-"""States that end an operation (contract: events, section 4.1)."""
-
 _Payloads: TypeAlias = tuple[type[EventPayload], ...]
 
 _LATE: Final[_Payloads] = (

@@ -4,12 +4,12 @@
 from typing import Any
 
 from . import models as _models
-from ._runtime import Envelope, Operation
+from ._runtime import Envelope, RestOperation
 
 _ENVELOPE1 = Envelope("data", "success", "error")
 _ENVELOPE2 = Envelope("data", None, None)
 
-LIST_APP_APPROVALS: Operation[_models.ApprovalList] = Operation(
+LIST_APP_APPROVALS: RestOperation[_models.ApprovalList] = RestOperation(
     "list_app_approvals",
     "GET",
     "/api/apps/{app_id}/approvals",
@@ -17,7 +17,7 @@ LIST_APP_APPROVALS: Operation[_models.ApprovalList] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-RESOLVE_APPROVAL: Operation[_models.ApprovalResolution] = Operation(
+RESOLVE_APPROVAL: RestOperation[_models.ApprovalResolution] = RestOperation(
     "resolve_approval",
     "POST",
     "/api/apps/{app_id}/approve",
@@ -26,7 +26,7 @@ RESOLVE_APPROVAL: Operation[_models.ApprovalResolution] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 422, 503),
 )
-CHECK_NOTIFICATIONS: Operation[_models.NotificationsIdle | None] = Operation(
+CHECK_NOTIFICATIONS: RestOperation[_models.NotificationsIdle | None] = RestOperation(
     "check_notifications",
     "POST",
     "/api/apps/{app_id}/notifications",
@@ -36,7 +36,7 @@ CHECK_NOTIFICATIONS: Operation[_models.NotificationsIdle | None] = Operation(
     may_be_empty=True,
     statuses=(200, 204, 400, 401, 404, 422, 503),
 )
-DELETE_APP: Operation[_models.AppDeletion] = Operation(
+DELETE_APP: RestOperation[_models.AppDeletion] = RestOperation(
     "delete_app",
     "DELETE",
     "/api/apps/{app_id}",
@@ -44,7 +44,7 @@ DELETE_APP: Operation[_models.AppDeletion] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 403, 404, 422),
 )
-DEPLOY_APP: Operation[_models.FileDeployAccepted] = Operation(
+DEPLOY_APP: RestOperation[_models.FileDeployAccepted] = RestOperation(
     "deploy_app",
     "POST",
     "/api/apps/deploy",
@@ -53,7 +53,7 @@ DEPLOY_APP: Operation[_models.FileDeployAccepted] = Operation(
     body="json",
     statuses=(200, 400, 401, 403, 404, 422),
 )
-DEPLOY_APP_UPLOAD: Operation[_models.UploadDeployAccepted] = Operation(
+DEPLOY_APP_UPLOAD: RestOperation[_models.UploadDeployAccepted] = RestOperation(
     "deploy_app_upload",
     "POST",
     "/api/apps/deploy/upload",
@@ -62,7 +62,7 @@ DEPLOY_APP_UPLOAD: Operation[_models.UploadDeployAccepted] = Operation(
     body="multipart",
     statuses=(200, 400, 401, 403, 413, 422),
 )
-DISABLE_APP: Operation[_models.AppDisabled] = Operation(
+DISABLE_APP: RestOperation[_models.AppDisabled] = RestOperation(
     "disable_app",
     "POST",
     "/api/apps/{app_id}/disable",
@@ -71,7 +71,7 @@ DISABLE_APP: Operation[_models.AppDisabled] = Operation(
     body="json",
     statuses=(200, 400, 401, 403, 422),
 )
-ENABLE_APP: Operation[_models.AppEnabled] = Operation(
+ENABLE_APP: RestOperation[_models.AppEnabled] = RestOperation(
     "enable_app",
     "POST",
     "/api/apps/{app_id}/enable",
@@ -79,7 +79,7 @@ ENABLE_APP: Operation[_models.AppEnabled] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 403, 422),
 )
-GET_APP: Operation[_models.AppDetail] = Operation(
+GET_APP: RestOperation[_models.AppDetail] = RestOperation(
     "get_app",
     "GET",
     "/api/apps/{app_id}",
@@ -87,7 +87,7 @@ GET_APP: Operation[_models.AppDetail] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-GET_APP_ASSET: Operation[bytes] = Operation(
+GET_APP_ASSET: RestOperation[bytes] = RestOperation(
     "get_app_asset",
     "GET",
     "/api/apps/{app_id}/assets/{asset_path}",
@@ -95,7 +95,7 @@ GET_APP_ASSET: Operation[bytes] = Operation(
     reading="bytes",
     statuses=(200, 400, 401, 403, 404, 422),
 )
-GET_APP_DIAGNOSTICS: Operation[_models.AppDiagnostics] = Operation(
+GET_APP_DIAGNOSTICS: RestOperation[_models.AppDiagnostics] = RestOperation(
     "get_app_diagnostics",
     "GET",
     "/api/apps/{app_id}/diagnostics",
@@ -103,7 +103,7 @@ GET_APP_DIAGNOSTICS: Operation[_models.AppDiagnostics] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 422),
 )
-GET_APP_ICON: Operation[bytes] = Operation(
+GET_APP_ICON: RestOperation[bytes] = RestOperation(
     "get_app_icon",
     "GET",
     "/api/apps/{app_id}/icon",
@@ -111,7 +111,7 @@ GET_APP_ICON: Operation[bytes] = Operation(
     reading="bytes",
     statuses=(200, 400, 401, 404, 422),
 )
-GET_APP_INDEX: Operation[_models.ToolIndex] = Operation(
+GET_APP_INDEX: RestOperation[_models.ToolIndex] = RestOperation(
     "get_app_index",
     "GET",
     "/api/apps/{app_id}/index",
@@ -119,7 +119,7 @@ GET_APP_INDEX: Operation[_models.ToolIndex] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-GET_APP_STATUS: Operation[_models.AppStatus] = Operation(
+GET_APP_STATUS: RestOperation[_models.AppStatus] = RestOperation(
     "get_app_status",
     "GET",
     "/api/apps/{app_id}/status",
@@ -127,7 +127,7 @@ GET_APP_STATUS: Operation[_models.AppStatus] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-GET_APP_UI_CONFIG: Operation[_models.AppUiConfig] = Operation(
+GET_APP_UI_CONFIG: RestOperation[_models.AppUiConfig] = RestOperation(
     "get_app_ui_config",
     "GET",
     "/api/apps/{app_id}/ui-config",
@@ -135,7 +135,7 @@ GET_APP_UI_CONFIG: Operation[_models.AppUiConfig] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-GET_CHANNELS_HEALTH: Operation[_models.ChannelsHealth] = Operation(
+GET_CHANNELS_HEALTH: RestOperation[_models.ChannelsHealth] = RestOperation(
     "get_channels_health",
     "GET",
     "/api/apps/{app_id}/channels/health",
@@ -143,7 +143,7 @@ GET_CHANNELS_HEALTH: Operation[_models.ChannelsHealth] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-GET_DEPLOY_STATUS: Operation[_models.DeployStatus] = Operation(
+GET_DEPLOY_STATUS: RestOperation[_models.DeployStatus] = RestOperation(
     "get_deploy_status",
     "GET",
     "/api/apps/{app_id}/deploy-status",
@@ -151,7 +151,7 @@ GET_DEPLOY_STATUS: Operation[_models.DeployStatus] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 422),
 )
-GET_NOTIFICATIONS_ACTIVE: Operation[_models.NotificationsActive] = Operation(
+GET_NOTIFICATIONS_ACTIVE: RestOperation[_models.NotificationsActive] = RestOperation(
     "get_notifications_active",
     "GET",
     "/api/apps/{app_id}/notifications/active",
@@ -159,7 +159,7 @@ GET_NOTIFICATIONS_ACTIVE: Operation[_models.NotificationsActive] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 422),
 )
-LIST_APP_ERRORS: Operation[_models.AppErrorList] = Operation(
+LIST_APP_ERRORS: RestOperation[_models.AppErrorList] = RestOperation(
     "list_app_errors",
     "GET",
     "/api/apps/{app_id}/errors",
@@ -167,7 +167,7 @@ LIST_APP_ERRORS: Operation[_models.AppErrorList] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 422),
 )
-LIST_APP_FILES: Operation[_models.AppFileList] = Operation(
+LIST_APP_FILES: RestOperation[_models.AppFileList] = RestOperation(
     "list_app_files",
     "GET",
     "/api/apps/{app_id}/files",
@@ -175,7 +175,7 @@ LIST_APP_FILES: Operation[_models.AppFileList] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 403, 404, 422),
 )
-LIST_APPS: Operation[list[_models.AppSummary]] = Operation(
+LIST_APPS: RestOperation[list[_models.AppSummary]] = RestOperation(
     "list_apps",
     "GET",
     "/api/apps",
@@ -183,7 +183,7 @@ LIST_APPS: Operation[list[_models.AppSummary]] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 422, 503),
 )
-RELOAD_APP: Operation[_models.AppReloaded] = Operation(
+RELOAD_APP: RestOperation[_models.AppReloaded] = RestOperation(
     "reload_app",
     "POST",
     "/api/apps/{app_id}/reload",
@@ -191,7 +191,7 @@ RELOAD_APP: Operation[_models.AppReloaded] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 403, 404, 422),
 )
-RUN_APP: Operation[_models.AppRunResult] = Operation(
+RUN_APP: RestOperation[_models.AppRunResult] = RestOperation(
     "run_app",
     "POST",
     "/api/apps/{app_id}/run",
@@ -200,7 +200,7 @@ RUN_APP: Operation[_models.AppRunResult] = Operation(
     body="json",
     statuses=(200, 400, 401, 422),
 )
-RUN_PIPELINE: Operation[_models.PipelineResult] = Operation(
+RUN_PIPELINE: RestOperation[_models.PipelineResult] = RestOperation(
     "run_pipeline",
     "POST",
     "/api/apps/{app_id}/pipeline",
@@ -209,7 +209,7 @@ RUN_PIPELINE: Operation[_models.PipelineResult] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 422, 503),
 )
-VALIDATE_APP: Operation[_models.AppValidation] = Operation(
+VALIDATE_APP: RestOperation[_models.AppValidation] = RestOperation(
     "validate_app",
     "POST",
     "/api/apps/validate",
@@ -218,14 +218,14 @@ VALIDATE_APP: Operation[_models.AppValidation] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 422),
 )
-DELETE_AUTH_SESSION: Operation[Any] = Operation(
+DELETE_AUTH_SESSION: RestOperation[Any] = RestOperation(
     "delete_auth_session",
     "DELETE",
     "/auth/sessions/{session_id}",
     Any,
     statuses=(200, 401, 422),
 )
-FORK_AUTH_SESSION: Operation[Any] = Operation(
+FORK_AUTH_SESSION: RestOperation[Any] = RestOperation(
     "fork_auth_session",
     "POST",
     "/auth/sessions/{session_id}/fork",
@@ -233,28 +233,28 @@ FORK_AUTH_SESSION: Operation[Any] = Operation(
     body="json",
     statuses=(200, 401, 422),
 )
-GET_AUTH_SESSION_HISTORY: Operation[Any] = Operation(
+GET_AUTH_SESSION_HISTORY: RestOperation[Any] = RestOperation(
     "get_auth_session_history",
     "GET",
     "/auth/sessions/{session_id}/history",
     Any,
     statuses=(200, 401, 422),
 )
-GET_ME: Operation[_models.UserResponse] = Operation(
+GET_ME: RestOperation[_models.UserResponse] = RestOperation(
     "get_me",
     "GET",
     "/auth/me",
     _models.UserResponse,
     statuses=(200, 401),
 )
-LIST_AUTH_SESSIONS: Operation[list[_models.AuthSession]] = Operation(
+LIST_AUTH_SESSIONS: RestOperation[list[_models.AuthSession]] = RestOperation(
     "list_auth_sessions",
     "GET",
     "/auth/sessions",
     list[_models.AuthSession],
     statuses=(200, 401),
 )
-LOGIN: Operation[_models.TokenResponse] = Operation(
+LOGIN: RestOperation[_models.TokenResponse] = RestOperation(
     "login",
     "POST",
     "/auth/login",
@@ -263,7 +263,7 @@ LOGIN: Operation[_models.TokenResponse] = Operation(
     authenticated=False,
     statuses=(200, 401, 422, 503),
 )
-LOGOUT: Operation[_models.LogoutResponse] = Operation(
+LOGOUT: RestOperation[_models.LogoutResponse] = RestOperation(
     "logout",
     "POST",
     "/auth/logout",
@@ -271,7 +271,7 @@ LOGOUT: Operation[_models.LogoutResponse] = Operation(
     body="json",
     statuses=(200, 400, 401, 422, 500),
 )
-REFRESH_TOKEN: Operation[_models.TokenResponse] = Operation(
+REFRESH_TOKEN: RestOperation[_models.TokenResponse] = RestOperation(
     "refresh_token",
     "POST",
     "/auth/refresh",
@@ -280,7 +280,7 @@ REFRESH_TOKEN: Operation[_models.TokenResponse] = Operation(
     authenticated=False,
     statuses=(200, 401, 422, 503),
 )
-REGISTER: Operation[_models.TokenResponse] = Operation(
+REGISTER: RestOperation[_models.TokenResponse] = RestOperation(
     "register",
     "POST",
     "/auth/register",
@@ -289,7 +289,7 @@ REGISTER: Operation[_models.TokenResponse] = Operation(
     authenticated=False,
     statuses=(200, 400, 422, 503),
 )
-CANCEL_BACKGROUND_TASK: Operation[_models.BackgroundTaskCancelled] = Operation(
+CANCEL_BACKGROUND_TASK: RestOperation[_models.BackgroundTaskCancelled] = RestOperation(
     "cancel_background_task",
     "DELETE",
     "/api/apps/{app_id}/background-tasks/{task_id}",
@@ -297,7 +297,7 @@ CANCEL_BACKGROUND_TASK: Operation[_models.BackgroundTaskCancelled] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-CLEAR_BACKGROUND_PAYLOAD: Operation[_models.BackgroundPayloadCleared] = Operation(
+CLEAR_BACKGROUND_PAYLOAD: RestOperation[_models.BackgroundPayloadCleared] = RestOperation(
     "clear_background_payload",
     "DELETE",
     "/api/apps/{app_id}/background-sessions/{bg_session_id}/payload",
@@ -305,7 +305,7 @@ CLEAR_BACKGROUND_PAYLOAD: Operation[_models.BackgroundPayloadCleared] = Operatio
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 403, 404, 422),
 )
-CREATE_BACKGROUND_SESSION: Operation[_models.BackgroundSession] = Operation(
+CREATE_BACKGROUND_SESSION: RestOperation[_models.BackgroundSession] = RestOperation(
     "create_background_session",
     "POST",
     "/api/apps/{app_id}/background-sessions",
@@ -314,7 +314,7 @@ CREATE_BACKGROUND_SESSION: Operation[_models.BackgroundSession] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 422, 503),
 )
-CREATE_WATCHER: Operation[_models.WatcherChange] = Operation(
+CREATE_WATCHER: RestOperation[_models.WatcherChange] = RestOperation(
     "create_watcher",
     "POST",
     "/api/apps/{app_id}/watchers",
@@ -323,7 +323,7 @@ CREATE_WATCHER: Operation[_models.WatcherChange] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 422, 503),
 )
-DELETE_BACKGROUND_PAYLOAD_FILE: Operation[_models.SessionPayload] = Operation(
+DELETE_BACKGROUND_PAYLOAD_FILE: RestOperation[_models.SessionPayload] = RestOperation(
     "delete_background_payload_file",
     "DELETE",
     "/api/apps/{app_id}/background-sessions/{bg_session_id}/payload/files/{filename}",
@@ -331,7 +331,7 @@ DELETE_BACKGROUND_PAYLOAD_FILE: Operation[_models.SessionPayload] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 403, 404, 422),
 )
-DELETE_BACKGROUND_SESSION: Operation[_models.BackgroundSessionDeleted] = Operation(
+DELETE_BACKGROUND_SESSION: RestOperation[_models.BackgroundSessionDeleted] = RestOperation(
     "delete_background_session",
     "DELETE",
     "/api/apps/{app_id}/background-sessions/{bg_session_id}",
@@ -339,7 +339,7 @@ DELETE_BACKGROUND_SESSION: Operation[_models.BackgroundSessionDeleted] = Operati
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422),
 )
-DOWNLOAD_ARTIFACT: Operation[bytes] = Operation(
+DOWNLOAD_ARTIFACT: RestOperation[bytes] = RestOperation(
     "download_artifact",
     "GET",
     "/api/apps/{app_id}/artifacts/{event_id}/download",
@@ -347,7 +347,7 @@ DOWNLOAD_ARTIFACT: Operation[bytes] = Operation(
     reading="bytes",
     statuses=(200, 400, 401, 403, 404, 413, 422),
 )
-FIRE_TRIGGER: Operation[_models.TriggerFired] = Operation(
+FIRE_TRIGGER: RestOperation[_models.TriggerFired] = RestOperation(
     "fire_trigger",
     "POST",
     "/api/apps/{app_id}/triggers/{trigger_id}/fire",
@@ -355,7 +355,7 @@ FIRE_TRIGGER: Operation[_models.TriggerFired] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-GET_ACTIVATION: Operation[_models.Activation] = Operation(
+GET_ACTIVATION: RestOperation[_models.Activation] = RestOperation(
     "get_activation",
     "GET",
     "/api/apps/{app_id}/activations/{activation_id}",
@@ -363,7 +363,7 @@ GET_ACTIVATION: Operation[_models.Activation] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422),
 )
-GET_ACTIVATION_STATS: Operation[_models.ActivationStats] = Operation(
+GET_ACTIVATION_STATS: RestOperation[_models.ActivationStats] = RestOperation(
     "get_activation_stats",
     "GET",
     "/api/apps/{app_id}/activations/stats",
@@ -371,7 +371,7 @@ GET_ACTIVATION_STATS: Operation[_models.ActivationStats] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 422),
 )
-GET_BACKGROUND_PAYLOAD: Operation[_models.CheckedSessionPayload] = Operation(
+GET_BACKGROUND_PAYLOAD: RestOperation[_models.CheckedSessionPayload] = RestOperation(
     "get_background_payload",
     "GET",
     "/api/apps/{app_id}/background-sessions/{bg_session_id}/payload",
@@ -379,7 +379,7 @@ GET_BACKGROUND_PAYLOAD: Operation[_models.CheckedSessionPayload] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 403, 404, 422, 503),
 )
-GET_BACKGROUND_SESSION: Operation[_models.BackgroundSession] = Operation(
+GET_BACKGROUND_SESSION: RestOperation[_models.BackgroundSession] = RestOperation(
     "get_background_session",
     "GET",
     "/api/apps/{app_id}/background-sessions/{bg_session_id}",
@@ -387,7 +387,7 @@ GET_BACKGROUND_SESSION: Operation[_models.BackgroundSession] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422),
 )
-GET_BACKGROUND_TASK: Operation[_models.BackgroundTask] = Operation(
+GET_BACKGROUND_TASK: RestOperation[_models.BackgroundTask] = RestOperation(
     "get_background_task",
     "GET",
     "/api/apps/{app_id}/background-tasks/{task_id}",
@@ -395,7 +395,7 @@ GET_BACKGROUND_TASK: Operation[_models.BackgroundTask] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-GET_PAYLOAD_SCHEMA: Operation[_models.PayloadSchema | None] = Operation(
+GET_PAYLOAD_SCHEMA: RestOperation[_models.PayloadSchema | None] = RestOperation(
     "get_payload_schema",
     "GET",
     "/api/apps/{app_id}/payload-schema",
@@ -403,7 +403,7 @@ GET_PAYLOAD_SCHEMA: Operation[_models.PayloadSchema | None] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-GET_TRIGGERS: Operation[_models.TriggerOverview] = Operation(
+GET_TRIGGERS: RestOperation[_models.TriggerOverview] = RestOperation(
     "get_triggers",
     "GET",
     "/api/apps/{app_id}/triggers",
@@ -411,7 +411,7 @@ GET_TRIGGERS: Operation[_models.TriggerOverview] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-GET_WATCHER: Operation[_models.WatcherDetail] = Operation(
+GET_WATCHER: RestOperation[_models.WatcherDetail] = RestOperation(
     "get_watcher",
     "GET",
     "/api/apps/{app_id}/watchers/{watcher_id}",
@@ -419,7 +419,7 @@ GET_WATCHER: Operation[_models.WatcherDetail] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-HEAD_ARTIFACT: Operation[None] = Operation(
+HEAD_ARTIFACT: RestOperation[None] = RestOperation(
     "head_artifact",
     "HEAD",
     "/api/apps/{app_id}/artifacts/{event_id}/download",
@@ -427,7 +427,7 @@ HEAD_ARTIFACT: Operation[None] = Operation(
     reading="none",
     statuses=(200, 400, 401, 403, 404, 422),
 )
-LAUNCH_BACKGROUND_TASK: Operation[_models.BackgroundTask] = Operation(
+LAUNCH_BACKGROUND_TASK: RestOperation[_models.BackgroundTask] = RestOperation(
     "launch_background_task",
     "POST",
     "/api/apps/{app_id}/background-tasks",
@@ -436,7 +436,7 @@ LAUNCH_BACKGROUND_TASK: Operation[_models.BackgroundTask] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 422, 503),
 )
-LIST_ACTIVATION_ARTIFACTS: Operation[_models.ActivationArtifactList] = Operation(
+LIST_ACTIVATION_ARTIFACTS: RestOperation[_models.ActivationArtifactList] = RestOperation(
     "list_activation_artifacts",
     "GET",
     "/api/apps/{app_id}/activations/{activation_id}/artifacts",
@@ -444,7 +444,7 @@ LIST_ACTIVATION_ARTIFACTS: Operation[_models.ActivationArtifactList] = Operation
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422),
 )
-LIST_ACTIVATION_EVENTS: Operation[_models.ActivationEventList] = Operation(
+LIST_ACTIVATION_EVENTS: RestOperation[_models.ActivationEventList] = RestOperation(
     "list_activation_events",
     "GET",
     "/api/apps/{app_id}/activations/{activation_id}/events",
@@ -452,7 +452,7 @@ LIST_ACTIVATION_EVENTS: Operation[_models.ActivationEventList] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422),
 )
-LIST_ACTIVATIONS: Operation[_models.ActivationPage] = Operation(
+LIST_ACTIVATIONS: RestOperation[_models.ActivationPage] = RestOperation(
     "list_activations",
     "GET",
     "/api/apps/{app_id}/activations",
@@ -460,7 +460,7 @@ LIST_ACTIVATIONS: Operation[_models.ActivationPage] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 422),
 )
-LIST_BACKGROUND_SESSIONS: Operation[_models.BackgroundSessionPage] = Operation(
+LIST_BACKGROUND_SESSIONS: RestOperation[_models.BackgroundSessionPage] = RestOperation(
     "list_background_sessions",
     "GET",
     "/api/apps/{app_id}/background-sessions",
@@ -468,7 +468,7 @@ LIST_BACKGROUND_SESSIONS: Operation[_models.BackgroundSessionPage] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 422),
 )
-LIST_BACKGROUND_TASKS: Operation[_models.BackgroundTaskList] = Operation(
+LIST_BACKGROUND_TASKS: RestOperation[_models.BackgroundTaskList] = RestOperation(
     "list_background_tasks",
     "GET",
     "/api/apps/{app_id}/background-tasks",
@@ -476,7 +476,7 @@ LIST_BACKGROUND_TASKS: Operation[_models.BackgroundTaskList] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-LIST_WATCHERS: Operation[_models.WatcherList] = Operation(
+LIST_WATCHERS: RestOperation[_models.WatcherList] = RestOperation(
     "list_watchers",
     "GET",
     "/api/apps/{app_id}/watchers",
@@ -484,7 +484,7 @@ LIST_WATCHERS: Operation[_models.WatcherList] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-PAUSE_BACKGROUND_SESSION: Operation[_models.BackgroundSessionPaused] = Operation(
+PAUSE_BACKGROUND_SESSION: RestOperation[_models.BackgroundSessionPaused] = RestOperation(
     "pause_background_session",
     "POST",
     "/api/apps/{app_id}/background-sessions/{bg_session_id}/pause",
@@ -492,7 +492,7 @@ PAUSE_BACKGROUND_SESSION: Operation[_models.BackgroundSessionPaused] = Operation
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422),
 )
-PAUSE_WATCHER: Operation[_models.WatcherChange] = Operation(
+PAUSE_WATCHER: RestOperation[_models.WatcherChange] = RestOperation(
     "pause_watcher",
     "POST",
     "/api/apps/{app_id}/watchers/{watcher_id}/pause",
@@ -500,7 +500,7 @@ PAUSE_WATCHER: Operation[_models.WatcherChange] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-RESUME_BACKGROUND_SESSION: Operation[_models.BackgroundSessionResumed] = Operation(
+RESUME_BACKGROUND_SESSION: RestOperation[_models.BackgroundSessionResumed] = RestOperation(
     "resume_background_session",
     "POST",
     "/api/apps/{app_id}/background-sessions/{bg_session_id}/resume",
@@ -508,7 +508,7 @@ RESUME_BACKGROUND_SESSION: Operation[_models.BackgroundSessionResumed] = Operati
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422),
 )
-RESUME_WATCHER: Operation[_models.WatcherChange] = Operation(
+RESUME_WATCHER: RestOperation[_models.WatcherChange] = RestOperation(
     "resume_watcher",
     "POST",
     "/api/apps/{app_id}/watchers/{watcher_id}/resume",
@@ -516,7 +516,7 @@ RESUME_WATCHER: Operation[_models.WatcherChange] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-SET_BACKGROUND_PAYLOAD: Operation[_models.SessionPayload] = Operation(
+SET_BACKGROUND_PAYLOAD: RestOperation[_models.SessionPayload] = RestOperation(
     "set_background_payload",
     "PUT",
     "/api/apps/{app_id}/background-sessions/{bg_session_id}/payload",
@@ -525,7 +525,7 @@ SET_BACKGROUND_PAYLOAD: Operation[_models.SessionPayload] = Operation(
     body="json",
     statuses=(200, 400, 401, 403, 404, 422),
 )
-STOP_WATCHER: Operation[_models.WatcherChange] = Operation(
+STOP_WATCHER: RestOperation[_models.WatcherChange] = RestOperation(
     "stop_watcher",
     "DELETE",
     "/api/apps/{app_id}/watchers/{watcher_id}",
@@ -533,7 +533,7 @@ STOP_WATCHER: Operation[_models.WatcherChange] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-TEST_TRIGGER: Operation[_models.TriggerTestResult] = Operation(
+TEST_TRIGGER: RestOperation[_models.TriggerTestResult] = RestOperation(
     "test_trigger",
     "POST",
     "/api/apps/{app_id}/triggers/{trigger_id}/test",
@@ -542,7 +542,7 @@ TEST_TRIGGER: Operation[_models.TriggerTestResult] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 422, 503),
 )
-UPLOAD_BACKGROUND_PAYLOAD_FILE: Operation[_models.SessionPayload] = Operation(
+UPLOAD_BACKGROUND_PAYLOAD_FILE: RestOperation[_models.SessionPayload] = RestOperation(
     "upload_background_payload_file",
     "POST",
     "/api/apps/{app_id}/background-sessions/{bg_session_id}/payload/files",
@@ -551,7 +551,7 @@ UPLOAD_BACKGROUND_PAYLOAD_FILE: Operation[_models.SessionPayload] = Operation(
     body="multipart",
     statuses=(200, 400, 401, 403, 404, 413, 422),
 )
-WAIT_BACKGROUND_TASK: Operation[_models.BackgroundTask] = Operation(
+WAIT_BACKGROUND_TASK: RestOperation[_models.BackgroundTask] = RestOperation(
     "wait_background_task",
     "POST",
     "/api/apps/{app_id}/background-tasks/{task_id}/wait",
@@ -560,7 +560,7 @@ WAIT_BACKGROUND_TASK: Operation[_models.BackgroundTask] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 422, 503),
 )
-CREATE_DRAFT: Operation[_models.Draft] = Operation(
+CREATE_DRAFT: RestOperation[_models.Draft] = RestOperation(
     "create_draft",
     "POST",
     "/api/builder/drafts",
@@ -569,7 +569,7 @@ CREATE_DRAFT: Operation[_models.Draft] = Operation(
     body="json",
     statuses=(200, 401, 409, 422),
 )
-DELETE_DRAFT: Operation[_models.DraftDeletion] = Operation(
+DELETE_DRAFT: RestOperation[_models.DraftDeletion] = RestOperation(
     "delete_draft",
     "DELETE",
     "/api/builder/drafts/{draft_id}",
@@ -577,7 +577,7 @@ DELETE_DRAFT: Operation[_models.DraftDeletion] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 404, 422),
 )
-DEPLOY_DRAFT: Operation[_models.DraftDeployment] = Operation(
+DEPLOY_DRAFT: RestOperation[_models.DraftDeployment] = RestOperation(
     "deploy_draft",
     "POST",
     "/api/builder/drafts/{draft_id}/deploy",
@@ -585,7 +585,7 @@ DEPLOY_DRAFT: Operation[_models.DraftDeployment] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 500, 503),
 )
-GET_DRAFT: Operation[_models.Draft] = Operation(
+GET_DRAFT: RestOperation[_models.Draft] = RestOperation(
     "get_draft",
     "GET",
     "/api/builder/drafts/{draft_id}",
@@ -593,7 +593,7 @@ GET_DRAFT: Operation[_models.Draft] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 404, 422),
 )
-LIST_DRAFTS: Operation[_models.DraftPage] = Operation(
+LIST_DRAFTS: RestOperation[_models.DraftPage] = RestOperation(
     "list_drafts",
     "GET",
     "/api/builder/drafts",
@@ -601,7 +601,7 @@ LIST_DRAFTS: Operation[_models.DraftPage] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 422),
 )
-PATCH_DRAFT: Operation[_models.Draft] = Operation(
+PATCH_DRAFT: RestOperation[_models.Draft] = RestOperation(
     "patch_draft",
     "PATCH",
     "/api/builder/drafts/{draft_id}",
@@ -610,21 +610,21 @@ PATCH_DRAFT: Operation[_models.Draft] = Operation(
     body="json",
     statuses=(200, 401, 404, 422),
 )
-BROWSE_DIRECTORIES: Operation[_models.DirectoryListing] = Operation(
+BROWSE_DIRECTORIES: RestOperation[_models.DirectoryListing] = RestOperation(
     "browse_directories",
     "GET",
     "/api/config/browse",
     _models.DirectoryListing,
     statuses=(200, 401, 422),
 )
-GET_CONFIG: Operation[_models.DaemonConfig] = Operation(
+GET_CONFIG: RestOperation[_models.DaemonConfig] = RestOperation(
     "get_config",
     "GET",
     "/api/config",
     _models.DaemonConfig,
     statuses=(200, 401),
 )
-PATCH_CONFIG: Operation[_models.ConfigPatchResult] = Operation(
+PATCH_CONFIG: RestOperation[_models.ConfigPatchResult] = RestOperation(
     "patch_config",
     "PATCH",
     "/api/config",
@@ -632,7 +632,7 @@ PATCH_CONFIG: Operation[_models.ConfigPatchResult] = Operation(
     body="json",
     statuses=(200, 401, 403, 422),
 )
-CREATE_CREDENTIAL: Operation[_models.Credential] = Operation(
+CREATE_CREDENTIAL: RestOperation[_models.Credential] = RestOperation(
     "create_credential",
     "POST",
     "/api/credentials",
@@ -641,7 +641,7 @@ CREATE_CREDENTIAL: Operation[_models.Credential] = Operation(
     body="json",
     statuses=(200, 400, 401, 422, 503),
 )
-CREATE_CREDENTIAL_GRANT: Operation[_models.CredentialGrant] = Operation(
+CREATE_CREDENTIAL_GRANT: RestOperation[_models.CredentialGrant] = RestOperation(
     "create_credential_grant",
     "POST",
     "/api/credentials/{credential_id}/grants",
@@ -650,7 +650,7 @@ CREATE_CREDENTIAL_GRANT: Operation[_models.CredentialGrant] = Operation(
     body="json",
     statuses=(200, 400, 401, 403, 404, 422, 503),
 )
-CREATE_CREDENTIAL_GRANT_ALIAS: Operation[_models.CredentialGrant] = Operation(
+CREATE_CREDENTIAL_GRANT_ALIAS: RestOperation[_models.CredentialGrant] = RestOperation(
     "create_credential_grant_alias",
     "POST",
     "/api/credentials/{credential_id}/grant",
@@ -659,7 +659,7 @@ CREATE_CREDENTIAL_GRANT_ALIAS: Operation[_models.CredentialGrant] = Operation(
     body="json",
     statuses=(200, 400, 401, 403, 404, 422, 503),
 )
-CREATE_SYSTEM_CREDENTIAL: Operation[_models.Credential] = Operation(
+CREATE_SYSTEM_CREDENTIAL: RestOperation[_models.Credential] = RestOperation(
     "create_system_credential",
     "POST",
     "/api/admin/credentials",
@@ -668,7 +668,7 @@ CREATE_SYSTEM_CREDENTIAL: Operation[_models.Credential] = Operation(
     body="json",
     statuses=(200, 400, 401, 403, 422, 503),
 )
-DELETE_CREDENTIAL: Operation[_models.CredentialDeletion] = Operation(
+DELETE_CREDENTIAL: RestOperation[_models.CredentialDeletion] = RestOperation(
     "delete_credential",
     "DELETE",
     "/api/credentials/{credential_id}",
@@ -676,7 +676,7 @@ DELETE_CREDENTIAL: Operation[_models.CredentialDeletion] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 403, 404, 422, 503),
 )
-DELETE_SYSTEM_CREDENTIAL: Operation[_models.CredentialDeletion] = Operation(
+DELETE_SYSTEM_CREDENTIAL: RestOperation[_models.CredentialDeletion] = RestOperation(
     "delete_system_credential",
     "DELETE",
     "/api/admin/credentials/{credential_id}",
@@ -684,7 +684,7 @@ DELETE_SYSTEM_CREDENTIAL: Operation[_models.CredentialDeletion] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 403, 404, 422, 503),
 )
-DELETE_USER_CREDENTIAL: Operation[_models.CredentialDeletion] = Operation(
+DELETE_USER_CREDENTIAL: RestOperation[_models.CredentialDeletion] = RestOperation(
     "delete_user_credential",
     "DELETE",
     "/api/users/me/credentials/{app_id}/{provider_name}",
@@ -692,7 +692,7 @@ DELETE_USER_CREDENTIAL: Operation[_models.CredentialDeletion] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 404, 422, 503),
 )
-GET_CREDENTIAL: Operation[_models.Credential] = Operation(
+GET_CREDENTIAL: RestOperation[_models.Credential] = RestOperation(
     "get_credential",
     "GET",
     "/api/credentials/{credential_id}",
@@ -700,7 +700,7 @@ GET_CREDENTIAL: Operation[_models.Credential] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 403, 404, 422, 503),
 )
-GET_CREDENTIAL_MCP_STATUS: Operation[_models.CredentialMcpStatus] = Operation(
+GET_CREDENTIAL_MCP_STATUS: RestOperation[_models.CredentialMcpStatus] = RestOperation(
     "get_credential_mcp_status",
     "GET",
     "/api/users/me/credentials/{app_id}/{provider_name}/mcp/status",
@@ -708,7 +708,7 @@ GET_CREDENTIAL_MCP_STATUS: Operation[_models.CredentialMcpStatus] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 404, 422),
 )
-GET_CREDENTIAL_OAUTH_STATUS: Operation[_models.CredentialOauthStatus] = Operation(
+GET_CREDENTIAL_OAUTH_STATUS: RestOperation[_models.CredentialOauthStatus] = RestOperation(
     "get_credential_oauth_status",
     "GET",
     "/api/users/me/credentials/{app_id}/{provider_name}/oauth/status",
@@ -716,7 +716,7 @@ GET_CREDENTIAL_OAUTH_STATUS: Operation[_models.CredentialOauthStatus] = Operatio
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 403, 422),
 )
-GET_CREDENTIALS_SCHEMA: Operation[_models.AppCredentialsSchema] = Operation(
+GET_CREDENTIALS_SCHEMA: RestOperation[_models.AppCredentialsSchema] = RestOperation(
     "get_credentials_schema",
     "GET",
     "/api/apps/{app_id}/credentials/schema",
@@ -724,7 +724,7 @@ GET_CREDENTIALS_SCHEMA: Operation[_models.AppCredentialsSchema] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 404, 422, 503),
 )
-GET_USER_CREDENTIAL: Operation[_models.FilledCredential | _models.MissingCredential] = Operation(
+GET_USER_CREDENTIAL: RestOperation[_models.FilledCredential | _models.MissingCredential] = RestOperation(
     "get_user_credential",
     "GET",
     "/api/users/me/credentials/{app_id}/{provider_name}",
@@ -732,7 +732,7 @@ GET_USER_CREDENTIAL: Operation[_models.FilledCredential | _models.MissingCredent
     envelope=_ENVELOPE1,
     statuses=(200, 401, 422, 503),
 )
-LIST_CREDENTIAL_GRANTS: Operation[_models.CredentialGrantList] = Operation(
+LIST_CREDENTIAL_GRANTS: RestOperation[_models.CredentialGrantList] = RestOperation(
     "list_credential_grants",
     "GET",
     "/api/credentials/{credential_id}/grants",
@@ -740,7 +740,7 @@ LIST_CREDENTIAL_GRANTS: Operation[_models.CredentialGrantList] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 422, 503),
 )
-LIST_CREDENTIAL_PROVIDERS: Operation[_models.CredentialProviderList] = Operation(
+LIST_CREDENTIAL_PROVIDERS: RestOperation[_models.CredentialProviderList] = RestOperation(
     "list_credential_providers",
     "GET",
     "/api/credentials/providers",
@@ -748,7 +748,7 @@ LIST_CREDENTIAL_PROVIDERS: Operation[_models.CredentialProviderList] = Operation
     envelope=_ENVELOPE1,
     statuses=(200, 401),
 )
-LIST_CREDENTIALS: Operation[_models.CredentialList] = Operation(
+LIST_CREDENTIALS: RestOperation[_models.CredentialList] = RestOperation(
     "list_credentials",
     "GET",
     "/api/credentials",
@@ -756,7 +756,7 @@ LIST_CREDENTIALS: Operation[_models.CredentialList] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 422, 503),
 )
-LIST_MY_GRANTS: Operation[_models.CredentialGrantList] = Operation(
+LIST_MY_GRANTS: RestOperation[_models.CredentialGrantList] = RestOperation(
     "list_my_grants",
     "GET",
     "/api/credentials-grants",
@@ -764,7 +764,7 @@ LIST_MY_GRANTS: Operation[_models.CredentialGrantList] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 503),
 )
-LIST_SYSTEM_CREDENTIALS: Operation[_models.CredentialList] = Operation(
+LIST_SYSTEM_CREDENTIALS: RestOperation[_models.CredentialList] = RestOperation(
     "list_system_credentials",
     "GET",
     "/api/admin/credentials",
@@ -772,7 +772,7 @@ LIST_SYSTEM_CREDENTIALS: Operation[_models.CredentialList] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 403, 422, 503),
 )
-LIST_USER_CREDENTIALS: Operation[_models.CredentialList] = Operation(
+LIST_USER_CREDENTIALS: RestOperation[_models.CredentialList] = RestOperation(
     "list_user_credentials",
     "GET",
     "/api/users/me/credentials",
@@ -780,7 +780,7 @@ LIST_USER_CREDENTIALS: Operation[_models.CredentialList] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 503),
 )
-REFRESH_CREDENTIAL_OAUTH: Operation[_models.CredentialOauthRefresh] = Operation(
+REFRESH_CREDENTIAL_OAUTH: RestOperation[_models.CredentialOauthRefresh] = RestOperation(
     "refresh_credential_oauth",
     "POST",
     "/api/users/me/credentials/{app_id}/{provider_name}/oauth/refresh",
@@ -788,7 +788,7 @@ REFRESH_CREDENTIAL_OAUTH: Operation[_models.CredentialOauthRefresh] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 404, 422, 500, 503),
 )
-REVOKE_CREDENTIAL_GRANT: Operation[_models.CredentialGrantRevocation] = Operation(
+REVOKE_CREDENTIAL_GRANT: RestOperation[_models.CredentialGrantRevocation] = RestOperation(
     "revoke_credential_grant",
     "DELETE",
     "/api/credentials/{credential_id}/grants/{app_id}",
@@ -796,7 +796,7 @@ REVOKE_CREDENTIAL_GRANT: Operation[_models.CredentialGrantRevocation] = Operatio
     envelope=_ENVELOPE1,
     statuses=(200, 401, 404, 422, 503),
 )
-START_CREDENTIAL_MCP: Operation[_models.CredentialMcpStarted] = Operation(
+START_CREDENTIAL_MCP: RestOperation[_models.CredentialMcpStarted] = RestOperation(
     "start_credential_mcp",
     "POST",
     "/api/users/me/credentials/{app_id}/{provider_name}/mcp/start",
@@ -804,7 +804,7 @@ START_CREDENTIAL_MCP: Operation[_models.CredentialMcpStarted] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 404, 422, 500, 503),
 )
-START_CREDENTIAL_OAUTH: Operation[_models.CredentialOauthStart] = Operation(
+START_CREDENTIAL_OAUTH: RestOperation[_models.CredentialOauthStart] = RestOperation(
     "start_credential_oauth",
     "POST",
     "/api/users/me/credentials/{app_id}/{provider_name}/oauth/start",
@@ -812,7 +812,7 @@ START_CREDENTIAL_OAUTH: Operation[_models.CredentialOauthStart] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 404, 409, 422, 503),
 )
-STOP_CREDENTIAL_MCP: Operation[_models.CredentialMcpStopped] = Operation(
+STOP_CREDENTIAL_MCP: RestOperation[_models.CredentialMcpStopped] = RestOperation(
     "stop_credential_mcp",
     "POST",
     "/api/users/me/credentials/{app_id}/{provider_name}/mcp/stop",
@@ -820,7 +820,7 @@ STOP_CREDENTIAL_MCP: Operation[_models.CredentialMcpStopped] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 404, 422, 500),
 )
-UPDATE_CREDENTIAL: Operation[_models.Credential] = Operation(
+UPDATE_CREDENTIAL: RestOperation[_models.Credential] = RestOperation(
     "update_credential",
     "PUT",
     "/api/credentials/{credential_id}",
@@ -829,7 +829,7 @@ UPDATE_CREDENTIAL: Operation[_models.Credential] = Operation(
     body="json",
     statuses=(200, 400, 401, 403, 404, 422, 503),
 )
-UPSERT_USER_CREDENTIAL: Operation[_models.Credential] = Operation(
+UPSERT_USER_CREDENTIAL: RestOperation[_models.Credential] = RestOperation(
     "upsert_user_credential",
     "PUT",
     "/api/users/me/credentials/{app_id}/{provider_name}",
@@ -838,7 +838,7 @@ UPSERT_USER_CREDENTIAL: Operation[_models.Credential] = Operation(
     body="json",
     statuses=(200, 400, 401, 403, 404, 422, 503),
 )
-COMPILE_YAML: Operation[_models.CompileResult] = Operation(
+COMPILE_YAML: RestOperation[_models.CompileResult] = RestOperation(
     "compile_yaml",
     "POST",
     "/api/discovery/compile",
@@ -847,7 +847,7 @@ COMPILE_YAML: Operation[_models.CompileResult] = Operation(
     body="json",
     statuses=(200, 401, 422, 503),
 )
-GENERATE_PACKAGE_MANIFEST: Operation[_models.PackageManifest] = Operation(
+GENERATE_PACKAGE_MANIFEST: RestOperation[_models.PackageManifest] = RestOperation(
     "generate_package_manifest",
     "POST",
     "/api/discovery/generate-package-manifest",
@@ -856,7 +856,7 @@ GENERATE_PACKAGE_MANIFEST: Operation[_models.PackageManifest] = Operation(
     body="json",
     statuses=(200, 401, 422, 503),
 )
-GET_DISCOVERY_MODULE: Operation[_models.ModuleDetail] = Operation(
+GET_DISCOVERY_MODULE: RestOperation[_models.ModuleDetail] = RestOperation(
     "get_discovery_module",
     "GET",
     "/api/discovery/modules/{module_id}",
@@ -864,7 +864,7 @@ GET_DISCOVERY_MODULE: Operation[_models.ModuleDetail] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 404, 422, 503),
 )
-GET_TEMPLATE: Operation[_models.AppTemplateDetail] = Operation(
+GET_TEMPLATE: RestOperation[_models.AppTemplateDetail] = RestOperation(
     "get_template",
     "GET",
     "/api/discovery/templates/{template_id}",
@@ -872,7 +872,7 @@ GET_TEMPLATE: Operation[_models.AppTemplateDetail] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 500),
 )
-LIST_CONFIGURED_TRIGGERS: Operation[_models.ConfiguredTriggerList] = Operation(
+LIST_CONFIGURED_TRIGGERS: RestOperation[_models.ConfiguredTriggerList] = RestOperation(
     "list_configured_triggers",
     "GET",
     "/api/discovery/triggers/configured",
@@ -880,7 +880,7 @@ LIST_CONFIGURED_TRIGGERS: Operation[_models.ConfiguredTriggerList] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401),
 )
-LIST_DISCOVERY_MODULES: Operation[_models.DiscoveryModuleList] = Operation(
+LIST_DISCOVERY_MODULES: RestOperation[_models.DiscoveryModuleList] = RestOperation(
     "list_discovery_modules",
     "GET",
     "/api/discovery/modules",
@@ -888,7 +888,7 @@ LIST_DISCOVERY_MODULES: Operation[_models.DiscoveryModuleList] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 503),
 )
-LIST_TEMPLATES: Operation[_models.AppTemplateList] = Operation(
+LIST_TEMPLATES: RestOperation[_models.AppTemplateList] = RestOperation(
     "list_templates",
     "GET",
     "/api/discovery/templates",
@@ -896,7 +896,7 @@ LIST_TEMPLATES: Operation[_models.AppTemplateList] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401),
 )
-LIST_TRIGGER_TYPES: Operation[_models.TriggerTypeList] = Operation(
+LIST_TRIGGER_TYPES: RestOperation[_models.TriggerTypeList] = RestOperation(
     "list_trigger_types",
     "GET",
     "/api/discovery/triggers",
@@ -904,7 +904,7 @@ LIST_TRIGGER_TYPES: Operation[_models.TriggerTypeList] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401),
 )
-PREVIEW_PROMPT: Operation[_models.PromptPreview] = Operation(
+PREVIEW_PROMPT: RestOperation[_models.PromptPreview] = RestOperation(
     "preview_prompt",
     "POST",
     "/api/discovery/prompt-preview",
@@ -913,7 +913,7 @@ PREVIEW_PROMPT: Operation[_models.PromptPreview] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 422),
 )
-GET_LIVENESS: Operation[_models.HealthStatus] = Operation(
+GET_LIVENESS: RestOperation[_models.HealthStatus] = RestOperation(
     "get_liveness",
     "GET",
     "/healthz",
@@ -921,7 +921,7 @@ GET_LIVENESS: Operation[_models.HealthStatus] = Operation(
     authenticated=False,
     statuses=(200,),
 )
-GET_METRICS: Operation[str] = Operation(
+GET_METRICS: RestOperation[str] = RestOperation(
     "get_metrics",
     "GET",
     "/metrics",
@@ -929,14 +929,14 @@ GET_METRICS: Operation[str] = Operation(
     reading="text",
     statuses=(200, 401, 403),
 )
-GET_READINESS: Operation[_models.HealthStatus] = Operation(
+GET_READINESS: RestOperation[_models.HealthStatus] = RestOperation(
     "get_readiness",
     "GET",
     "/readyz",
     _models.HealthStatus,
     statuses=(200, 401, 503),
 )
-LSP_CANCEL: Operation[_models.LspCancelled] = Operation(
+LSP_CANCEL: RestOperation[_models.LspCancelled] = RestOperation(
     "lsp_cancel",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/lsp/cancel",
@@ -945,7 +945,7 @@ LSP_CANCEL: Operation[_models.LspCancelled] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 422, 503),
 )
-LSP_REQUEST: Operation[_models.LspResult] = Operation(
+LSP_REQUEST: RestOperation[_models.LspResult] = RestOperation(
     "lsp_request",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/lsp/request",
@@ -954,35 +954,35 @@ LSP_REQUEST: Operation[_models.LspResult] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 422, 503, 504),
 )
-CONNECT_MCP_SERVER: Operation[_models.McpServerConnected] = Operation(
+CONNECT_MCP_SERVER: RestOperation[_models.McpServerConnected] = RestOperation(
     "connect_mcp_server",
     "POST",
     "/api/mcp/pool/{server_id}/connect",
     _models.McpServerConnected,
     statuses=(200, 401, 403, 404, 422, 500, 503),
 )
-DISCONNECT_MCP_SERVER: Operation[_models.McpServerDisconnected] = Operation(
+DISCONNECT_MCP_SERVER: RestOperation[_models.McpServerDisconnected] = RestOperation(
     "disconnect_mcp_server",
     "POST",
     "/api/mcp/pool/{server_id}/disconnect",
     _models.McpServerDisconnected,
     statuses=(200, 401, 403, 422, 503),
 )
-GET_MCP_CATALOG_ENTRY: Operation[_models.McpCatalogEntry] = Operation(
+GET_MCP_CATALOG_ENTRY: RestOperation[_models.McpCatalogEntry] = RestOperation(
     "get_mcp_catalog_entry",
     "GET",
     "/api/mcp/catalog/{server_id}",
     _models.McpCatalogEntry,
     statuses=(200, 401, 404, 422),
 )
-GET_MCP_POOL: Operation[_models.McpPool] = Operation(
+GET_MCP_POOL: RestOperation[_models.McpPool] = RestOperation(
     "get_mcp_pool",
     "GET",
     "/api/mcp/pool",
     _models.McpPool,
     statuses=(200, 401),
 )
-GET_MCP_POOL_HEALTH: Operation[_models.McpPoolHealth] = Operation(
+GET_MCP_POOL_HEALTH: RestOperation[_models.McpPoolHealth] = RestOperation(
     "get_mcp_pool_health",
     "GET",
     "/api/mcp/pool/health",
@@ -990,14 +990,14 @@ GET_MCP_POOL_HEALTH: Operation[_models.McpPoolHealth] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401),
 )
-GET_MCP_SERVER: Operation[_models.McpServerDetail] = Operation(
+GET_MCP_SERVER: RestOperation[_models.McpServerDetail] = RestOperation(
     "get_mcp_server",
     "GET",
     "/api/mcp/servers/{server_id}",
     _models.McpServerDetail,
     statuses=(200, 401, 404, 422),
 )
-INSTALL_MCP_SERVER: Operation[_models.McpServerInstallation] = Operation(
+INSTALL_MCP_SERVER: RestOperation[_models.McpServerInstallation] = RestOperation(
     "install_mcp_server",
     "POST",
     "/api/mcp/servers",
@@ -1005,42 +1005,42 @@ INSTALL_MCP_SERVER: Operation[_models.McpServerInstallation] = Operation(
     body="json",
     statuses=(201, 400, 401, 403, 422),
 )
-LIST_MCP_CATALOG: Operation[_models.McpCatalog] = Operation(
+LIST_MCP_CATALOG: RestOperation[_models.McpCatalog] = RestOperation(
     "list_mcp_catalog",
     "GET",
     "/api/mcp/catalog",
     _models.McpCatalog,
     statuses=(200, 401, 422),
 )
-LIST_MCP_SERVERS: Operation[_models.McpServerList] = Operation(
+LIST_MCP_SERVERS: RestOperation[_models.McpServerList] = RestOperation(
     "list_mcp_servers",
     "GET",
     "/api/mcp/servers",
     _models.McpServerList,
     statuses=(200, 401, 422),
 )
-REMOVE_MCP_SERVER: Operation[_models.McpServerRemoved] = Operation(
+REMOVE_MCP_SERVER: RestOperation[_models.McpServerRemoved] = RestOperation(
     "remove_mcp_server",
     "DELETE",
     "/api/mcp/servers/{server_id}",
     _models.McpServerRemoved,
     statuses=(200, 401, 403, 404, 422),
 )
-SEARCH_MCP: Operation[_models.McpSearchResults] = Operation(
+SEARCH_MCP: RestOperation[_models.McpSearchResults] = RestOperation(
     "search_mcp",
     "GET",
     "/api/mcp/search",
     _models.McpSearchResults,
     statuses=(200, 401, 422),
 )
-TEST_MCP_SERVER: Operation[_models.McpTestResult] = Operation(
+TEST_MCP_SERVER: RestOperation[_models.McpTestResult] = RestOperation(
     "test_mcp_server",
     "POST",
     "/api/mcp/servers/{server_id}/test",
     _models.McpTestResult,
     statuses=(200, 401, 403, 404, 422),
 )
-UPDATE_MCP_CONFIG: Operation[_models.McpConfigUpdated] = Operation(
+UPDATE_MCP_CONFIG: RestOperation[_models.McpConfigUpdated] = RestOperation(
     "update_mcp_config",
     "PUT",
     "/api/mcp/servers/{server_id}/config",
@@ -1048,7 +1048,7 @@ UPDATE_MCP_CONFIG: Operation[_models.McpConfigUpdated] = Operation(
     body="json",
     statuses=(200, 401, 403, 404, 422),
 )
-AUTHORIZE_MCP_OAUTH: Operation[_models.McpOauthStart] = Operation(
+AUTHORIZE_MCP_OAUTH: RestOperation[_models.McpOauthStart] = RestOperation(
     "authorize_mcp_oauth",
     "GET",
     "/api/apps/{app_id}/oauth/authorize",
@@ -1056,7 +1056,7 @@ AUTHORIZE_MCP_OAUTH: Operation[_models.McpOauthStart] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 500),
 )
-COMPLETE_MCP_OAUTH: Operation[_models.McpOauthDone] = Operation(
+COMPLETE_MCP_OAUTH: RestOperation[_models.McpOauthDone] = RestOperation(
     "complete_mcp_oauth",
     "GET",
     "/api/apps/{app_id}/oauth/callback",
@@ -1064,7 +1064,7 @@ COMPLETE_MCP_OAUTH: Operation[_models.McpOauthDone] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 500),
 )
-INJECT_MCP_TOKEN: Operation[_models.McpTokenInjected] = Operation(
+INJECT_MCP_TOKEN: RestOperation[_models.McpTokenInjected] = RestOperation(
     "inject_mcp_token",
     "POST",
     "/api/apps/{app_id}/mcp/{server_id}/oauth-token",
@@ -1073,7 +1073,7 @@ INJECT_MCP_TOKEN: Operation[_models.McpTokenInjected] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 422),
 )
-LIST_PENDING_MCP_OAUTH: Operation[_models.PendingMcpOauthList] = Operation(
+LIST_PENDING_MCP_OAUTH: RestOperation[_models.PendingMcpOauthList] = RestOperation(
     "list_pending_mcp_oauth",
     "GET",
     "/api/apps/{app_id}/mcp/pending-oauth",
@@ -1081,7 +1081,7 @@ LIST_PENDING_MCP_OAUTH: Operation[_models.PendingMcpOauthList] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422),
 )
-REVOKE_MCP_TOKEN: Operation[_models.McpTokenRevoked] = Operation(
+REVOKE_MCP_TOKEN: RestOperation[_models.McpTokenRevoked] = RestOperation(
     "revoke_mcp_token",
     "DELETE",
     "/api/apps/{app_id}/mcp/{server_id}/oauth-token",
@@ -1089,7 +1089,7 @@ REVOKE_MCP_TOKEN: Operation[_models.McpTokenRevoked] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422),
 )
-SEND_MESSAGE: Operation[_models.MessageAccepted] = Operation(
+SEND_MESSAGE: RestOperation[_models.MessageAccepted] = RestOperation(
     "send_message",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/messages",
@@ -1098,7 +1098,7 @@ SEND_MESSAGE: Operation[_models.MessageAccepted] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 415, 422, 429, 500, 503),
 )
-EXECUTE_MODULE_ACTION: Operation[_models.ModuleActionResult] = Operation(
+EXECUTE_MODULE_ACTION: RestOperation[_models.ModuleActionResult] = RestOperation(
     "execute_module_action",
     "POST",
     "/api/modules/{module_id}/execute",
@@ -1106,28 +1106,28 @@ EXECUTE_MODULE_ACTION: Operation[_models.ModuleActionResult] = Operation(
     body="json",
     statuses=(200, 401, 403, 404, 422, 503),
 )
-GET_MODULE: Operation[_models.ModuleManifest] = Operation(
+GET_MODULE: RestOperation[_models.ModuleManifest] = RestOperation(
     "get_module",
     "GET",
     "/api/modules/{module_id}",
     _models.ModuleManifest,
     statuses=(200, 401, 404, 422, 503),
 )
-GET_MODULE_HEALTH: Operation[_models.ModuleHealth] = Operation(
+GET_MODULE_HEALTH: RestOperation[_models.ModuleHealth] = RestOperation(
     "get_module_health",
     "GET",
     "/api/modules/{module_id}/health",
     _models.ModuleHealth,
     statuses=(200, 401, 404, 422, 503),
 )
-LIST_MODULES: Operation[_models.LoadedModuleList] = Operation(
+LIST_MODULES: RestOperation[_models.LoadedModuleList] = RestOperation(
     "list_modules",
     "GET",
     "/api/modules",
     _models.LoadedModuleList,
     statuses=(200, 401, 422, 503),
 )
-CHECK_PACKAGE_UPDATE: Operation[_models.PackageUpdateCheck] = Operation(
+CHECK_PACKAGE_UPDATE: RestOperation[_models.PackageUpdateCheck] = RestOperation(
     "check_package_update",
     "GET",
     "/api/packages/{package_id}/check-update",
@@ -1135,7 +1135,7 @@ CHECK_PACKAGE_UPDATE: Operation[_models.PackageUpdateCheck] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 404, 422, 503),
 )
-GET_PACKAGE: Operation[_models.PackageDetail] = Operation(
+GET_PACKAGE: RestOperation[_models.PackageDetail] = RestOperation(
     "get_package",
     "GET",
     "/api/packages/{package_id}",
@@ -1143,7 +1143,7 @@ GET_PACKAGE: Operation[_models.PackageDetail] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 404, 422, 503),
 )
-GET_PACKAGE_ASSET: Operation[bytes] = Operation(
+GET_PACKAGE_ASSET: RestOperation[bytes] = RestOperation(
     "get_package_asset",
     "GET",
     "/api/packages/{package_id}/assets/{asset_path}",
@@ -1151,7 +1151,7 @@ GET_PACKAGE_ASSET: Operation[bytes] = Operation(
     reading="bytes",
     statuses=(200, 400, 401, 403, 404, 422, 503),
 )
-GET_PACKAGE_ICON: Operation[bytes] = Operation(
+GET_PACKAGE_ICON: RestOperation[bytes] = RestOperation(
     "get_package_icon",
     "GET",
     "/api/packages/{package_id}/icon",
@@ -1159,7 +1159,7 @@ GET_PACKAGE_ICON: Operation[bytes] = Operation(
     reading="bytes",
     statuses=(200, 400, 401, 404, 422, 503),
 )
-INSTALL_PACKAGE: Operation[_models.PackageInstallation] = Operation(
+INSTALL_PACKAGE: RestOperation[_models.PackageInstallation] = RestOperation(
     "install_package",
     "POST",
     "/api/packages/install",
@@ -1168,7 +1168,7 @@ INSTALL_PACKAGE: Operation[_models.PackageInstallation] = Operation(
     body="json",
     statuses=(200, 400, 401, 403, 409, 422, 500, 501, 503),
 )
-LIST_PACKAGES: Operation[_models.PackageList] = Operation(
+LIST_PACKAGES: RestOperation[_models.PackageList] = RestOperation(
     "list_packages",
     "GET",
     "/api/packages",
@@ -1176,7 +1176,7 @@ LIST_PACKAGES: Operation[_models.PackageList] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 422, 503),
 )
-UNINSTALL_PACKAGE: Operation[_models.PackageRemoval] = Operation(
+UNINSTALL_PACKAGE: RestOperation[_models.PackageRemoval] = RestOperation(
     "uninstall_package",
     "POST",
     "/api/packages/{package_id}/uninstall",
@@ -1185,7 +1185,7 @@ UNINSTALL_PACKAGE: Operation[_models.PackageRemoval] = Operation(
     body="json",
     statuses=(200, 401, 403, 404, 422, 500, 503),
 )
-UPGRADE_PACKAGE: Operation[_models.PackageUpgrade] = Operation(
+UPGRADE_PACKAGE: RestOperation[_models.PackageUpgrade] = RestOperation(
     "upgrade_package",
     "POST",
     "/api/packages/{package_id}/upgrade",
@@ -1194,7 +1194,7 @@ UPGRADE_PACKAGE: Operation[_models.PackageUpgrade] = Operation(
     body="json",
     statuses=(200, 400, 401, 403, 404, 409, 422, 500, 501, 503),
 )
-GET_PREVIEW_ASSET: Operation[bytes] = Operation(
+GET_PREVIEW_ASSET: RestOperation[bytes] = RestOperation(
     "get_preview_asset",
     "GET",
     "/api/apps/{app_id}/preview/{buffer_key}",
@@ -1202,7 +1202,7 @@ GET_PREVIEW_ASSET: Operation[bytes] = Operation(
     reading="bytes",
     statuses=(200, 400, 401, 404, 422, 503),
 )
-GET_PREVIEW_SERVER_LOGS: Operation[_models.PreviewServerLogs] = Operation(
+GET_PREVIEW_SERVER_LOGS: RestOperation[_models.PreviewServerLogs] = RestOperation(
     "get_preview_server_logs",
     "GET",
     "/api/apps/{app_id}/preview-server/logs",
@@ -1210,7 +1210,7 @@ GET_PREVIEW_SERVER_LOGS: Operation[_models.PreviewServerLogs] = Operation(
     envelope=_ENVELOPE2,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-GET_PREVIEW_SERVER_STATUS: Operation[_models.PreviewServerStatus] = Operation(
+GET_PREVIEW_SERVER_STATUS: RestOperation[_models.PreviewServerStatus] = RestOperation(
     "get_preview_server_status",
     "GET",
     "/api/apps/{app_id}/preview-server/status",
@@ -1218,7 +1218,7 @@ GET_PREVIEW_SERVER_STATUS: Operation[_models.PreviewServerStatus] = Operation(
     envelope=_ENVELOPE2,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-PROXY_PREVIEW_DELETE: Operation[bytes] = Operation(
+PROXY_PREVIEW_DELETE: RestOperation[bytes] = RestOperation(
     "proxy_preview_delete",
     "DELETE",
     "/api/apps/{app_id}/preview-server/proxy/{path}",
@@ -1227,7 +1227,7 @@ PROXY_PREVIEW_DELETE: Operation[bytes] = Operation(
     body="binary",
     statuses=(200, 400, 401, 404, 422, 502, 503),
 )
-PROXY_PREVIEW_GET: Operation[bytes] = Operation(
+PROXY_PREVIEW_GET: RestOperation[bytes] = RestOperation(
     "proxy_preview_get",
     "GET",
     "/api/apps/{app_id}/preview-server/proxy/{path}",
@@ -1235,7 +1235,7 @@ PROXY_PREVIEW_GET: Operation[bytes] = Operation(
     reading="bytes",
     statuses=(200, 400, 401, 404, 422, 502, 503),
 )
-PROXY_PREVIEW_HEAD: Operation[None] = Operation(
+PROXY_PREVIEW_HEAD: RestOperation[None] = RestOperation(
     "proxy_preview_head",
     "HEAD",
     "/api/apps/{app_id}/preview-server/proxy/{path}",
@@ -1243,7 +1243,7 @@ PROXY_PREVIEW_HEAD: Operation[None] = Operation(
     reading="none",
     statuses=(200, 400, 401, 404, 422, 502, 503),
 )
-PROXY_PREVIEW_OPTIONS: Operation[bytes] = Operation(
+PROXY_PREVIEW_OPTIONS: RestOperation[bytes] = RestOperation(
     "proxy_preview_options",
     "OPTIONS",
     "/api/apps/{app_id}/preview-server/proxy/{path}",
@@ -1251,7 +1251,7 @@ PROXY_PREVIEW_OPTIONS: Operation[bytes] = Operation(
     reading="bytes",
     statuses=(200, 400, 401, 404, 422, 502, 503),
 )
-PROXY_PREVIEW_PATCH: Operation[bytes] = Operation(
+PROXY_PREVIEW_PATCH: RestOperation[bytes] = RestOperation(
     "proxy_preview_patch",
     "PATCH",
     "/api/apps/{app_id}/preview-server/proxy/{path}",
@@ -1260,7 +1260,7 @@ PROXY_PREVIEW_PATCH: Operation[bytes] = Operation(
     body="binary",
     statuses=(200, 400, 401, 404, 422, 502, 503),
 )
-PROXY_PREVIEW_POST: Operation[bytes] = Operation(
+PROXY_PREVIEW_POST: RestOperation[bytes] = RestOperation(
     "proxy_preview_post",
     "POST",
     "/api/apps/{app_id}/preview-server/proxy/{path}",
@@ -1269,7 +1269,7 @@ PROXY_PREVIEW_POST: Operation[bytes] = Operation(
     body="binary",
     statuses=(200, 400, 401, 404, 422, 502, 503),
 )
-PROXY_PREVIEW_PUT: Operation[bytes] = Operation(
+PROXY_PREVIEW_PUT: RestOperation[bytes] = RestOperation(
     "proxy_preview_put",
     "PUT",
     "/api/apps/{app_id}/preview-server/proxy/{path}",
@@ -1278,7 +1278,7 @@ PROXY_PREVIEW_PUT: Operation[bytes] = Operation(
     body="binary",
     statuses=(200, 400, 401, 404, 422, 502, 503),
 )
-RESTART_PREVIEW_SERVER: Operation[_models.PreviewServerState] = Operation(
+RESTART_PREVIEW_SERVER: RestOperation[_models.PreviewServerState] = RestOperation(
     "restart_preview_server",
     "POST",
     "/api/apps/{app_id}/preview-server/restart",
@@ -1286,7 +1286,7 @@ RESTART_PREVIEW_SERVER: Operation[_models.PreviewServerState] = Operation(
     envelope=_ENVELOPE2,
     statuses=(200, 400, 401, 404, 422, 500, 503),
 )
-CANCEL_QUEUED_MESSAGE: Operation[_models.CancelledQueueEntry] = Operation(
+CANCEL_QUEUED_MESSAGE: RestOperation[_models.CancelledQueueEntry] = RestOperation(
     "cancel_queued_message",
     "DELETE",
     "/api/apps/{app_id}/sessions/{session_id}/queue/{entry_id}",
@@ -1294,7 +1294,7 @@ CANCEL_QUEUED_MESSAGE: Operation[_models.CancelledQueueEntry] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 422),
 )
-CLEAR_SESSION_QUEUE: Operation[_models.ClearedQueue] = Operation(
+CLEAR_SESSION_QUEUE: RestOperation[_models.ClearedQueue] = RestOperation(
     "clear_session_queue",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/queue/clear",
@@ -1302,7 +1302,7 @@ CLEAR_SESSION_QUEUE: Operation[_models.ClearedQueue] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 422),
 )
-LIST_SESSION_QUEUE: Operation[_models.QueueView] = Operation(
+LIST_SESSION_QUEUE: RestOperation[_models.QueueView] = RestOperation(
     "list_session_queue",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/queue",
@@ -1310,7 +1310,7 @@ LIST_SESSION_QUEUE: Operation[_models.QueueView] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-DELETE_APP_QUOTA: Operation[_models.AppQuotaRemoved] = Operation(
+DELETE_APP_QUOTA: RestOperation[_models.AppQuotaRemoved] = RestOperation(
     "delete_app_quota",
     "DELETE",
     "/api/apps/{app_id}/quota",
@@ -1318,7 +1318,7 @@ DELETE_APP_QUOTA: Operation[_models.AppQuotaRemoved] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 403, 422, 503),
 )
-DELETE_USER_QUOTA: Operation[_models.UserQuotaRemoved] = Operation(
+DELETE_USER_QUOTA: RestOperation[_models.UserQuotaRemoved] = RestOperation(
     "delete_user_quota",
     "DELETE",
     "/api/apps/{app_id}/quota/user/{user_id}",
@@ -1326,7 +1326,7 @@ DELETE_USER_QUOTA: Operation[_models.UserQuotaRemoved] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 403, 422, 503),
 )
-GET_APP_QUOTA: Operation[_models.QuotaView] = Operation(
+GET_APP_QUOTA: RestOperation[_models.QuotaView] = RestOperation(
     "get_app_quota",
     "GET",
     "/api/apps/{app_id}/quota",
@@ -1334,7 +1334,7 @@ GET_APP_QUOTA: Operation[_models.QuotaView] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 403, 422, 503),
 )
-GET_USER_QUOTA: Operation[_models.QuotaView] = Operation(
+GET_USER_QUOTA: RestOperation[_models.QuotaView] = RestOperation(
     "get_user_quota",
     "GET",
     "/api/apps/{app_id}/quota/user/{user_id}",
@@ -1342,7 +1342,7 @@ GET_USER_QUOTA: Operation[_models.QuotaView] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 403, 422, 503),
 )
-SET_APP_QUOTA: Operation[_models.QuotaSetting] = Operation(
+SET_APP_QUOTA: RestOperation[_models.QuotaSetting] = RestOperation(
     "set_app_quota",
     "PUT",
     "/api/apps/{app_id}/quota",
@@ -1351,7 +1351,7 @@ SET_APP_QUOTA: Operation[_models.QuotaSetting] = Operation(
     body="json",
     statuses=(200, 400, 401, 403, 422, 503),
 )
-SET_USER_QUOTA: Operation[_models.QuotaSetting] = Operation(
+SET_USER_QUOTA: RestOperation[_models.QuotaSetting] = RestOperation(
     "set_user_quota",
     "PUT",
     "/api/apps/{app_id}/quota/user/{user_id}",
@@ -1360,14 +1360,14 @@ SET_USER_QUOTA: Operation[_models.QuotaSetting] = Operation(
     body="json",
     statuses=(200, 400, 401, 403, 422, 503),
 )
-INSTALL_MISSING_REQUIREMENTS: Operation[_models.RequirementInstall] = Operation(
+INSTALL_MISSING_REQUIREMENTS: RestOperation[_models.RequirementInstall] = RestOperation(
     "install_missing_requirements",
     "POST",
     "/api/requires/install-all",
     _models.RequirementInstall,
     statuses=(200, 202, 401),
 )
-INSTALL_REQUIREMENT: Operation[_models.RequirementInstall] = Operation(
+INSTALL_REQUIREMENT: RestOperation[_models.RequirementInstall] = RestOperation(
     "install_requirement",
     "POST",
     "/api/requires/install",
@@ -1375,14 +1375,14 @@ INSTALL_REQUIREMENT: Operation[_models.RequirementInstall] = Operation(
     body="json",
     statuses=(200, 202, 401, 422),
 )
-LIST_REQUIREMENTS: Operation[_models.RequirementReport] = Operation(
+LIST_REQUIREMENTS: RestOperation[_models.RequirementReport] = RestOperation(
     "list_requirements",
     "GET",
     "/api/requires",
     _models.RequirementReport,
     statuses=(200, 401),
 )
-CHECK_SECRET: Operation[_models.SecretState] = Operation(
+CHECK_SECRET: RestOperation[_models.SecretState] = RestOperation(
     "check_secret",
     "GET",
     "/api/apps/{app_id}/secrets/{key}",
@@ -1390,7 +1390,7 @@ CHECK_SECRET: Operation[_models.SecretState] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 422),
 )
-DELETE_SECRET: Operation[_models.SecretDeleted] = Operation(
+DELETE_SECRET: RestOperation[_models.SecretDeleted] = RestOperation(
     "delete_secret",
     "DELETE",
     "/api/apps/{app_id}/secrets/{key}",
@@ -1398,7 +1398,7 @@ DELETE_SECRET: Operation[_models.SecretDeleted] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 403, 404, 422),
 )
-LIST_REQUIRED_SECRETS: Operation[_models.RequiredSecrets] = Operation(
+LIST_REQUIRED_SECRETS: RestOperation[_models.RequiredSecrets] = RestOperation(
     "list_required_secrets",
     "GET",
     "/api/apps/{app_id}/required-secrets",
@@ -1406,7 +1406,7 @@ LIST_REQUIRED_SECRETS: Operation[_models.RequiredSecrets] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 500),
 )
-LIST_SECRETS: Operation[_models.SecretKeys] = Operation(
+LIST_SECRETS: RestOperation[_models.SecretKeys] = RestOperation(
     "list_secrets",
     "GET",
     "/api/apps/{app_id}/secrets",
@@ -1414,7 +1414,7 @@ LIST_SECRETS: Operation[_models.SecretKeys] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 422),
 )
-SET_SECRET: Operation[_models.SecretStored] = Operation(
+SET_SECRET: RestOperation[_models.SecretStored] = RestOperation(
     "set_secret",
     "PUT",
     "/api/apps/{app_id}/secrets/{key}",
@@ -1423,7 +1423,7 @@ SET_SECRET: Operation[_models.SecretStored] = Operation(
     body="json",
     statuses=(200, 400, 401, 403, 422),
 )
-SET_SECRETS: Operation[_models.SecretsStored] = Operation(
+SET_SECRETS: RestOperation[_models.SecretsStored] = RestOperation(
     "set_secrets",
     "PUT",
     "/api/apps/{app_id}/secrets",
@@ -1432,7 +1432,7 @@ SET_SECRETS: Operation[_models.SecretsStored] = Operation(
     body="json",
     statuses=(200, 400, 401, 403, 422),
 )
-CREATE_SECURITY_PROFILE: Operation[_models.SecurityProfile] = Operation(
+CREATE_SECURITY_PROFILE: RestOperation[_models.SecurityProfile] = RestOperation(
     "create_security_profile",
     "POST",
     "/api/security/profiles",
@@ -1440,7 +1440,7 @@ CREATE_SECURITY_PROFILE: Operation[_models.SecurityProfile] = Operation(
     body="json",
     statuses=(201, 401, 404, 409, 422, 503),
 )
-DELETE_MODULE_GRANT: Operation[None] = Operation(
+DELETE_MODULE_GRANT: RestOperation[None] = RestOperation(
     "delete_module_grant",
     "DELETE",
     "/api/security/profiles/{app_id}/grants/{module_id}",
@@ -1448,7 +1448,7 @@ DELETE_MODULE_GRANT: Operation[None] = Operation(
     reading="none",
     statuses=(200, 204, 401, 404, 422, 503),
 )
-DELETE_SECURITY_PROFILE: Operation[None] = Operation(
+DELETE_SECURITY_PROFILE: RestOperation[None] = RestOperation(
     "delete_security_profile",
     "DELETE",
     "/api/security/profiles/{app_id}",
@@ -1456,21 +1456,21 @@ DELETE_SECURITY_PROFILE: Operation[None] = Operation(
     reading="none",
     statuses=(200, 204, 401, 404, 422, 503),
 )
-GET_SECURITY_PROFILE: Operation[_models.SecurityProfileDetail] = Operation(
+GET_SECURITY_PROFILE: RestOperation[_models.SecurityProfileDetail] = RestOperation(
     "get_security_profile",
     "GET",
     "/api/security/profiles/{app_id}",
     _models.SecurityProfileDetail,
     statuses=(200, 401, 404, 422, 503),
 )
-LIST_MODULE_GRANTS: Operation[_models.ModuleGrantList] = Operation(
+LIST_MODULE_GRANTS: RestOperation[_models.ModuleGrantList] = RestOperation(
     "list_module_grants",
     "GET",
     "/api/security/profiles/{app_id}/grants",
     _models.ModuleGrantList,
     statuses=(200, 401, 404, 422, 503),
 )
-UPDATE_SECURITY_PROFILE: Operation[_models.SecurityProfile] = Operation(
+UPDATE_SECURITY_PROFILE: RestOperation[_models.SecurityProfile] = RestOperation(
     "update_security_profile",
     "PATCH",
     "/api/security/profiles/{app_id}",
@@ -1478,7 +1478,7 @@ UPDATE_SECURITY_PROFILE: Operation[_models.SecurityProfile] = Operation(
     body="json",
     statuses=(200, 401, 404, 422, 503),
 )
-UPSERT_MODULE_GRANT: Operation[_models.ModuleGrant] = Operation(
+UPSERT_MODULE_GRANT: RestOperation[_models.ModuleGrant] = RestOperation(
     "upsert_module_grant",
     "PUT",
     "/api/security/profiles/{app_id}/grants/{module_id}",
@@ -1486,7 +1486,7 @@ UPSERT_MODULE_GRANT: Operation[_models.ModuleGrant] = Operation(
     body="json",
     statuses=(200, 401, 404, 422, 503),
 )
-ABORT_SESSION: Operation[_models.AbortResult] = Operation(
+ABORT_SESSION: RestOperation[_models.AbortResult] = RestOperation(
     "abort_session",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/abort",
@@ -1494,7 +1494,7 @@ ABORT_SESSION: Operation[_models.AbortResult] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-CANCEL_SESSION_TASK: Operation[_models.ShellTaskCancelled] = Operation(
+CANCEL_SESSION_TASK: RestOperation[_models.ShellTaskCancelled] = RestOperation(
     "cancel_session_task",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/tasks/{task_id}/cancel",
@@ -1502,7 +1502,7 @@ CANCEL_SESSION_TASK: Operation[_models.ShellTaskCancelled] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-COMPACT_SESSION: Operation[_models.CompactedSession] = Operation(
+COMPACT_SESSION: RestOperation[_models.CompactedSession] = RestOperation(
     "compact_session",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/compact",
@@ -1510,7 +1510,7 @@ COMPACT_SESSION: Operation[_models.CompactedSession] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 500, 503),
 )
-CREATE_SESSION: Operation[_models.CreatedSession] = Operation(
+CREATE_SESSION: RestOperation[_models.CreatedSession] = RestOperation(
     "create_session",
     "POST",
     "/api/apps/{app_id}/sessions",
@@ -1519,7 +1519,7 @@ CREATE_SESSION: Operation[_models.CreatedSession] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 415, 422, 429, 500, 503),
 )
-DELETE_SESSION: Operation[_models.SessionDeleted] = Operation(
+DELETE_SESSION: RestOperation[_models.SessionDeleted] = RestOperation(
     "delete_session",
     "DELETE",
     "/api/apps/{app_id}/sessions/{session_id}",
@@ -1527,7 +1527,7 @@ DELETE_SESSION: Operation[_models.SessionDeleted] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-EXPORT_SESSION: Operation[_models.SessionExport] = Operation(
+EXPORT_SESSION: RestOperation[_models.SessionExport] = RestOperation(
     "export_session",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/export",
@@ -1535,7 +1535,7 @@ EXPORT_SESSION: Operation[_models.SessionExport] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-FORK_SESSION: Operation[_models.ForkedSession] = Operation(
+FORK_SESSION: RestOperation[_models.ForkedSession] = RestOperation(
     "fork_session",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/fork",
@@ -1543,7 +1543,7 @@ FORK_SESSION: Operation[_models.ForkedSession] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-GET_CONTEXT_BREAKDOWN: Operation[_models.ContextBreakdown] = Operation(
+GET_CONTEXT_BREAKDOWN: RestOperation[_models.ContextBreakdown] = RestOperation(
     "get_context_breakdown",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/context-breakdown",
@@ -1551,7 +1551,7 @@ GET_CONTEXT_BREAKDOWN: Operation[_models.ContextBreakdown] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-GET_SESSION: Operation[_models.SessionDetail] = Operation(
+GET_SESSION: RestOperation[_models.SessionDetail] = RestOperation(
     "get_session",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}",
@@ -1559,7 +1559,7 @@ GET_SESSION: Operation[_models.SessionDetail] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-GET_SESSION_HISTORY: Operation[_models.SessionHistory] = Operation(
+GET_SESSION_HISTORY: RestOperation[_models.SessionHistory] = RestOperation(
     "get_session_history",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/history",
@@ -1567,7 +1567,7 @@ GET_SESSION_HISTORY: Operation[_models.SessionHistory] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-GET_SESSION_IMAGE: Operation[bytes] = Operation(
+GET_SESSION_IMAGE: RestOperation[bytes] = RestOperation(
     "get_session_image",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/images/{image_id}",
@@ -1575,7 +1575,7 @@ GET_SESSION_IMAGE: Operation[bytes] = Operation(
     reading="bytes",
     statuses=(200, 401, 404, 422),
 )
-GET_SESSION_MEMORY: Operation[_models.SessionMemory] = Operation(
+GET_SESSION_MEMORY: RestOperation[_models.SessionMemory] = RestOperation(
     "get_session_memory",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/memory",
@@ -1583,7 +1583,7 @@ GET_SESSION_MEMORY: Operation[_models.SessionMemory] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-GET_SESSION_PREVIEW: Operation[_models.SessionPreview] = Operation(
+GET_SESSION_PREVIEW: RestOperation[_models.SessionPreview] = RestOperation(
     "get_session_preview",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/preview",
@@ -1591,7 +1591,7 @@ GET_SESSION_PREVIEW: Operation[_models.SessionPreview] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-GET_SESSION_SNAPSHOT: Operation[_models.SessionSnapshotPage] = Operation(
+GET_SESSION_SNAPSHOT: RestOperation[_models.SessionSnapshotPage] = RestOperation(
     "get_session_snapshot",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/snapshot",
@@ -1599,7 +1599,7 @@ GET_SESSION_SNAPSHOT: Operation[_models.SessionSnapshotPage] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-GET_SESSION_STATE: Operation[_models.SessionState] = Operation(
+GET_SESSION_STATE: RestOperation[_models.SessionState] = RestOperation(
     "get_session_state",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/state",
@@ -1607,7 +1607,7 @@ GET_SESSION_STATE: Operation[_models.SessionState] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-LIST_ACTIVE_OPS: Operation[_models.ActiveOpsView] = Operation(
+LIST_ACTIVE_OPS: RestOperation[_models.ActiveOpsView] = RestOperation(
     "list_active_ops",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/active-ops",
@@ -1615,7 +1615,7 @@ LIST_ACTIVE_OPS: Operation[_models.ActiveOpsView] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-LIST_SESSION_EVENTS: Operation[_models.SessionEventPage] = Operation(
+LIST_SESSION_EVENTS: RestOperation[_models.SessionEventPage] = RestOperation(
     "list_session_events",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/events",
@@ -1623,7 +1623,7 @@ LIST_SESSION_EVENTS: Operation[_models.SessionEventPage] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-LIST_SESSION_TASKS: Operation[_models.ShellTaskList] = Operation(
+LIST_SESSION_TASKS: RestOperation[_models.ShellTaskList] = RestOperation(
     "list_session_tasks",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/tasks",
@@ -1631,7 +1631,7 @@ LIST_SESSION_TASKS: Operation[_models.ShellTaskList] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-LIST_SESSIONS: Operation[_models.SessionPage] = Operation(
+LIST_SESSIONS: RestOperation[_models.SessionPage] = RestOperation(
     "list_sessions",
     "GET",
     "/api/apps/{app_id}/sessions",
@@ -1639,7 +1639,7 @@ LIST_SESSIONS: Operation[_models.SessionPage] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-RESUME_SESSION: Operation[_models.ResumeResult] = Operation(
+RESUME_SESSION: RestOperation[_models.ResumeResult] = RestOperation(
     "resume_session",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/resume",
@@ -1647,7 +1647,7 @@ RESUME_SESSION: Operation[_models.ResumeResult] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-SEARCH_SESSIONS: Operation[_models.SessionSearchPage] = Operation(
+SEARCH_SESSIONS: RestOperation[_models.SessionSearchPage] = RestOperation(
     "search_sessions",
     "GET",
     "/api/apps/{app_id}/sessions/search",
@@ -1655,7 +1655,7 @@ SEARCH_SESSIONS: Operation[_models.SessionSearchPage] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-UNDO_SESSION: Operation[_models.UndoResult] = Operation(
+UNDO_SESSION: RestOperation[_models.UndoResult] = RestOperation(
     "undo_session",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/undo",
@@ -1663,7 +1663,7 @@ UNDO_SESSION: Operation[_models.UndoResult] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-BROWSE_TOOL_CATEGORY: Operation[_models.ToolCategoryPage] = Operation(
+BROWSE_TOOL_CATEGORY: RestOperation[_models.ToolCategoryPage] = RestOperation(
     "browse_tool_category",
     "GET",
     "/api/apps/{app_id}/tools/categories/{category}",
@@ -1671,7 +1671,7 @@ BROWSE_TOOL_CATEGORY: Operation[_models.ToolCategoryPage] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-EXECUTE_TOOL: Operation[Any] = Operation(
+EXECUTE_TOOL: RestOperation[Any] = RestOperation(
     "execute_tool",
     "POST",
     "/api/apps/{app_id}/tools/{tool_name}/execute",
@@ -1680,7 +1680,7 @@ EXECUTE_TOOL: Operation[Any] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 422, 503),
 )
-GET_TOOL: Operation[_models.ToolSchema] = Operation(
+GET_TOOL: RestOperation[_models.ToolSchema] = RestOperation(
     "get_tool",
     "GET",
     "/api/apps/{app_id}/tools/{tool_name}",
@@ -1688,7 +1688,7 @@ GET_TOOL: Operation[_models.ToolSchema] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-LIST_TOOL_CATEGORIES: Operation[_models.ToolCategoryList] = Operation(
+LIST_TOOL_CATEGORIES: RestOperation[_models.ToolCategoryList] = RestOperation(
     "list_tool_categories",
     "GET",
     "/api/apps/{app_id}/tools/categories",
@@ -1696,7 +1696,7 @@ LIST_TOOL_CATEGORIES: Operation[_models.ToolCategoryList] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-SEARCH_TOOLS: Operation[_models.ToolSearchResult] = Operation(
+SEARCH_TOOLS: RestOperation[_models.ToolSearchResult] = RestOperation(
     "search_tools",
     "GET",
     "/api/apps/{app_id}/tools/search",
@@ -1704,7 +1704,7 @@ SEARCH_TOOLS: Operation[_models.ToolSearchResult] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-GET_TRANSCRIBE_HEALTH: Operation[_models.TranscribeHealth] = Operation(
+GET_TRANSCRIBE_HEALTH: RestOperation[_models.TranscribeHealth] = RestOperation(
     "get_transcribe_health",
     "GET",
     "/api/transcribe/health",
@@ -1712,7 +1712,7 @@ GET_TRANSCRIBE_HEALTH: Operation[_models.TranscribeHealth] = Operation(
     credentials_optional=True,
     statuses=(200,),
 )
-TRANSCRIBE_AUDIO: Operation[_models.Transcription] = Operation(
+TRANSCRIBE_AUDIO: RestOperation[_models.Transcription] = RestOperation(
     "transcribe_audio",
     "POST",
     "/api/transcribe",
@@ -1721,7 +1721,7 @@ TRANSCRIBE_AUDIO: Operation[_models.Transcription] = Operation(
     body="multipart",
     statuses=(200, 401, 404, 413, 415, 422, 429, 500, 502, 503),
 )
-TRANSCRIBE_AUDIO_SLASH: Operation[_models.Transcription] = Operation(
+TRANSCRIBE_AUDIO_SLASH: RestOperation[_models.Transcription] = RestOperation(
     "transcribe_audio_slash",
     "POST",
     "/api/transcribe/",
@@ -1730,14 +1730,14 @@ TRANSCRIBE_AUDIO_SLASH: Operation[_models.Transcription] = Operation(
     body="multipart",
     statuses=(200, 401, 404, 413, 415, 422, 429, 500, 502, 503),
 )
-GET_TOOL_DISPLAY_DEFAULTS: Operation[_models.ToolDisplayDefaults] = Operation(
+GET_TOOL_DISPLAY_DEFAULTS: RestOperation[_models.ToolDisplayDefaults] = RestOperation(
     "get_tool_display_defaults",
     "GET",
     "/api/ui/tool_display_defaults",
     _models.ToolDisplayDefaults,
     statuses=(200, 401),
 )
-ARCHIVE_INBOX_ITEM: Operation[_models.InboxItemArchived] = Operation(
+ARCHIVE_INBOX_ITEM: RestOperation[_models.InboxItemArchived] = RestOperation(
     "archive_inbox_item",
     "DELETE",
     "/api/users/me/inbox/{item_id}",
@@ -1745,7 +1745,7 @@ ARCHIVE_INBOX_ITEM: Operation[_models.InboxItemArchived] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 404, 422, 503),
 )
-CHANGE_MY_PASSWORD: Operation[_models.PasswordChanged] = Operation(
+CHANGE_MY_PASSWORD: RestOperation[_models.PasswordChanged] = RestOperation(
     "change_my_password",
     "POST",
     "/api/users/me/password",
@@ -1754,7 +1754,7 @@ CHANGE_MY_PASSWORD: Operation[_models.PasswordChanged] = Operation(
     body="json",
     statuses=(200, 400, 401, 422, 501, 503),
 )
-COUNT_UNREAD_INBOX: Operation[_models.UnreadCount] = Operation(
+COUNT_UNREAD_INBOX: RestOperation[_models.UnreadCount] = RestOperation(
     "count_unread_inbox",
     "GET",
     "/api/users/me/inbox/unread_count",
@@ -1762,7 +1762,7 @@ COUNT_UNREAD_INBOX: Operation[_models.UnreadCount] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 503),
 )
-GET_AVATAR: Operation[bytes] = Operation(
+GET_AVATAR: RestOperation[bytes] = RestOperation(
     "get_avatar",
     "GET",
     "/api/users/me/avatar/{filename}",
@@ -1770,7 +1770,7 @@ GET_AVATAR: Operation[bytes] = Operation(
     reading="bytes",
     statuses=(200, 401, 404, 422),
 )
-GET_MY_PROFILE: Operation[_models.Profile] = Operation(
+GET_MY_PROFILE: RestOperation[_models.Profile] = RestOperation(
     "get_my_profile",
     "GET",
     "/api/users/me/profile",
@@ -1778,7 +1778,7 @@ GET_MY_PROFILE: Operation[_models.Profile] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401),
 )
-GET_MY_USAGE: Operation[_models.UserUsage] = Operation(
+GET_MY_USAGE: RestOperation[_models.UserUsage] = RestOperation(
     "get_my_usage",
     "GET",
     "/api/users/me/usage",
@@ -1786,7 +1786,7 @@ GET_MY_USAGE: Operation[_models.UserUsage] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 503),
 )
-GET_NOTIFICATION_PREFS: Operation[_models.NotificationPrefs] = Operation(
+GET_NOTIFICATION_PREFS: RestOperation[_models.NotificationPrefs] = RestOperation(
     "get_notification_prefs",
     "GET",
     "/api/users/me/notification-prefs",
@@ -1794,7 +1794,7 @@ GET_NOTIFICATION_PREFS: Operation[_models.NotificationPrefs] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 503),
 )
-LIST_DEVICES: Operation[_models.DeviceList] = Operation(
+LIST_DEVICES: RestOperation[_models.DeviceList] = RestOperation(
     "list_devices",
     "GET",
     "/api/users/me/devices",
@@ -1802,7 +1802,7 @@ LIST_DEVICES: Operation[_models.DeviceList] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 503),
 )
-LIST_INBOX: Operation[_models.InboxPage] = Operation(
+LIST_INBOX: RestOperation[_models.InboxPage] = RestOperation(
     "list_inbox",
     "GET",
     "/api/users/me/inbox",
@@ -1810,7 +1810,7 @@ LIST_INBOX: Operation[_models.InboxPage] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 422, 503),
 )
-LIST_MY_APPROVALS: Operation[_models.UserApprovalList] = Operation(
+LIST_MY_APPROVALS: RestOperation[_models.UserApprovalList] = RestOperation(
     "list_my_approvals",
     "GET",
     "/api/users/me/approvals",
@@ -1818,7 +1818,7 @@ LIST_MY_APPROVALS: Operation[_models.UserApprovalList] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 503),
 )
-LIST_MY_QUOTAS: Operation[_models.TokenQuotaList] = Operation(
+LIST_MY_QUOTAS: RestOperation[_models.TokenQuotaList] = RestOperation(
     "list_my_quotas",
     "GET",
     "/api/users/me/quotas",
@@ -1826,7 +1826,7 @@ LIST_MY_QUOTAS: Operation[_models.TokenQuotaList] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 503),
 )
-LIST_MY_SESSIONS: Operation[_models.SessionPage] = Operation(
+LIST_MY_SESSIONS: RestOperation[_models.SessionPage] = RestOperation(
     "list_my_sessions",
     "GET",
     "/api/users/me/sessions",
@@ -1834,7 +1834,7 @@ LIST_MY_SESSIONS: Operation[_models.SessionPage] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 422, 503),
 )
-READ_ALL_INBOX: Operation[_models.InboxAllRead] = Operation(
+READ_ALL_INBOX: RestOperation[_models.InboxAllRead] = RestOperation(
     "read_all_inbox",
     "POST",
     "/api/users/me/inbox/read_all",
@@ -1842,7 +1842,7 @@ READ_ALL_INBOX: Operation[_models.InboxAllRead] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 503),
 )
-READ_INBOX_ITEM: Operation[_models.InboxItemRead] = Operation(
+READ_INBOX_ITEM: RestOperation[_models.InboxItemRead] = RestOperation(
     "read_inbox_item",
     "POST",
     "/api/users/me/inbox/{item_id}/read",
@@ -1850,7 +1850,7 @@ READ_INBOX_ITEM: Operation[_models.InboxItemRead] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 404, 422, 503),
 )
-REGISTER_DEVICE: Operation[_models.Device] = Operation(
+REGISTER_DEVICE: RestOperation[_models.Device] = RestOperation(
     "register_device",
     "POST",
     "/api/users/me/devices",
@@ -1859,7 +1859,7 @@ REGISTER_DEVICE: Operation[_models.Device] = Operation(
     body="json",
     statuses=(200, 401, 422, 503),
 )
-SET_NOTIFICATION_PREFS: Operation[_models.NotificationPrefs] = Operation(
+SET_NOTIFICATION_PREFS: RestOperation[_models.NotificationPrefs] = RestOperation(
     "set_notification_prefs",
     "PUT",
     "/api/users/me/notification-prefs",
@@ -1868,7 +1868,7 @@ SET_NOTIFICATION_PREFS: Operation[_models.NotificationPrefs] = Operation(
     body="json",
     statuses=(200, 401, 422, 503),
 )
-UNREGISTER_DEVICE: Operation[_models.DeviceRemoved] = Operation(
+UNREGISTER_DEVICE: RestOperation[_models.DeviceRemoved] = RestOperation(
     "unregister_device",
     "DELETE",
     "/api/users/me/devices/{device_id}",
@@ -1876,7 +1876,7 @@ UNREGISTER_DEVICE: Operation[_models.DeviceRemoved] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 404, 422, 503),
 )
-UPDATE_MY_PROFILE: Operation[_models.ProfileUpdate] = Operation(
+UPDATE_MY_PROFILE: RestOperation[_models.ProfileUpdate] = RestOperation(
     "update_my_profile",
     "PUT",
     "/api/users/me/profile",
@@ -1885,7 +1885,7 @@ UPDATE_MY_PROFILE: Operation[_models.ProfileUpdate] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 422),
 )
-UPLOAD_MY_AVATAR: Operation[_models.AvatarStored] = Operation(
+UPLOAD_MY_AVATAR: RestOperation[_models.AvatarStored] = RestOperation(
     "upload_my_avatar",
     "POST",
     "/api/users/me/avatar",
@@ -1894,7 +1894,7 @@ UPLOAD_MY_AVATAR: Operation[_models.AvatarStored] = Operation(
     body="multipart",
     statuses=(200, 400, 401, 413, 422),
 )
-DISPATCH_WIDGET_ACTION: Operation[_models.WidgetActionResult] = Operation(
+DISPATCH_WIDGET_ACTION: RestOperation[_models.WidgetActionResult] = RestOperation(
     "dispatch_widget_action",
     "POST",
     "/api/apps/{app_id}/widgets/action",
@@ -1903,7 +1903,7 @@ DISPATCH_WIDGET_ACTION: Operation[_models.WidgetActionResult] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 422, 500, 502, 503),
 )
-DOWNLOAD_WIDGET_FILE: Operation[bytes] = Operation(
+DOWNLOAD_WIDGET_FILE: RestOperation[bytes] = RestOperation(
     "download_widget_file",
     "GET",
     "/api/apps/{app_id}/widgets/upload/{user_id}/{sid}/{file_id}/{filename}",
@@ -1911,7 +1911,7 @@ DOWNLOAD_WIDGET_FILE: Operation[bytes] = Operation(
     reading="bytes",
     statuses=(200, 400, 401, 403, 404, 422),
 )
-GET_WIDGET_DATA: Operation[_models.WidgetData] = Operation(
+GET_WIDGET_DATA: RestOperation[_models.WidgetData] = RestOperation(
     "get_widget_data",
     "GET",
     "/api/apps/{app_id}/widgets/data/{binding}",
@@ -1919,7 +1919,7 @@ GET_WIDGET_DATA: Operation[_models.WidgetData] = Operation(
     envelope=_ENVELOPE2,
     statuses=(200, 400, 401, 404, 422, 500, 502, 503),
 )
-GET_WIDGETS: Operation[_models.WidgetSet] = Operation(
+GET_WIDGETS: RestOperation[_models.WidgetSet] = RestOperation(
     "get_widgets",
     "GET",
     "/api/apps/{app_id}/widgets",
@@ -1927,7 +1927,7 @@ GET_WIDGETS: Operation[_models.WidgetSet] = Operation(
     envelope=_ENVELOPE2,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-INTERACT_WIDGET: Operation[_models.WidgetInteractionResult] = Operation(
+INTERACT_WIDGET: RestOperation[_models.WidgetInteractionResult] = RestOperation(
     "interact_widget",
     "POST",
     "/api/apps/{app_id}/interact",
@@ -1936,7 +1936,7 @@ INTERACT_WIDGET: Operation[_models.WidgetInteractionResult] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 422, 500, 503),
 )
-STREAM_WIDGET_DATA: Operation[str] = Operation(
+STREAM_WIDGET_DATA: RestOperation[str] = RestOperation(
     "stream_widget_data",
     "GET",
     "/api/apps/{app_id}/widgets/data/{binding}/stream",
@@ -1944,7 +1944,7 @@ STREAM_WIDGET_DATA: Operation[str] = Operation(
     reading="text",
     statuses=(200, 400, 401, 404, 422, 503),
 )
-UPLOAD_WIDGET_FILE: Operation[_models.WidgetFile] = Operation(
+UPLOAD_WIDGET_FILE: RestOperation[_models.WidgetFile] = RestOperation(
     "upload_widget_file",
     "POST",
     "/api/apps/{app_id}/widgets/upload",
@@ -1953,7 +1953,7 @@ UPLOAD_WIDGET_FILE: Operation[_models.WidgetFile] = Operation(
     body="multipart",
     statuses=(200, 400, 401, 404, 422, 503),
 )
-VALIDATE_WIDGETS: Operation[_models.WidgetValidation] = Operation(
+VALIDATE_WIDGETS: RestOperation[_models.WidgetValidation] = RestOperation(
     "validate_widgets",
     "GET",
     "/api/apps/{app_id}/widgets/validate",
@@ -1961,7 +1961,7 @@ VALIDATE_WIDGETS: Operation[_models.WidgetValidation] = Operation(
     envelope=_ENVELOPE2,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-APPROVE_FILE: Operation[_models.ApprovedFile] = Operation(
+APPROVE_FILE: RestOperation[_models.ApprovedFile] = RestOperation(
     "approve_file",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/files/approve",
@@ -1970,7 +1970,7 @@ APPROVE_FILE: Operation[_models.ApprovedFile] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 422, 503),
 )
-APPROVE_FILE_HUNKS: Operation[_models.ApprovedHunks] = Operation(
+APPROVE_FILE_HUNKS: RestOperation[_models.ApprovedHunks] = RestOperation(
     "approve_file_hunks",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/files/approve-hunks",
@@ -1979,7 +1979,7 @@ APPROVE_FILE_HUNKS: Operation[_models.ApprovedHunks] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 422, 503),
 )
-COMMIT_WORKSPACE: Operation[_models.WorkspaceCommit] = Operation(
+COMMIT_WORKSPACE: RestOperation[_models.WorkspaceCommit] = RestOperation(
     "commit_workspace",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/commit",
@@ -1988,7 +1988,7 @@ COMMIT_WORKSPACE: Operation[_models.WorkspaceCommit] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 422, 503),
 )
-EXPORT_WORKSPACE: Operation[_models.WorkspaceExport] = Operation(
+EXPORT_WORKSPACE: RestOperation[_models.WorkspaceExport] = RestOperation(
     "export_workspace",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/export",
@@ -1996,7 +1996,7 @@ EXPORT_WORKSPACE: Operation[_models.WorkspaceExport] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 500, 503),
 )
-FORK_WORKSPACE: Operation[_models.WorkspaceForked] = Operation(
+FORK_WORKSPACE: RestOperation[_models.WorkspaceForked] = RestOperation(
     "fork_workspace",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/fork",
@@ -2005,7 +2005,7 @@ FORK_WORKSPACE: Operation[_models.WorkspaceForked] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 422, 500, 503),
 )
-GET_CODE_SNAPSHOT: Operation[_models.CodeSnapshot] = Operation(
+GET_CODE_SNAPSHOT: RestOperation[_models.CodeSnapshot] = RestOperation(
     "get_code_snapshot",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/code-snapshot",
@@ -2013,7 +2013,7 @@ GET_CODE_SNAPSHOT: Operation[_models.CodeSnapshot] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-GET_FILE: Operation[_models.WorkspaceFile] = Operation(
+GET_FILE: RestOperation[_models.WorkspaceFile] = RestOperation(
     "get_file",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/files/{file_path}",
@@ -2021,7 +2021,7 @@ GET_FILE: Operation[_models.WorkspaceFile] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 500, 503),
 )
-GET_FILE_HISTORY: Operation[_models.FileHistory] = Operation(
+GET_FILE_HISTORY: RestOperation[_models.FileHistory] = RestOperation(
     "get_file_history",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/files/{file_path}/history",
@@ -2029,7 +2029,7 @@ GET_FILE_HISTORY: Operation[_models.FileHistory] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-GET_PREVIEW_SNAPSHOT: Operation[_models.PreviewWithoutFiles] = Operation(
+GET_PREVIEW_SNAPSHOT: RestOperation[_models.PreviewWithoutFiles] = RestOperation(
     "get_preview_snapshot",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/preview-snapshot",
@@ -2037,7 +2037,7 @@ GET_PREVIEW_SNAPSHOT: Operation[_models.PreviewWithoutFiles] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 500, 503),
 )
-GET_WORKSPACE: Operation[_models.WorkspaceView] = Operation(
+GET_WORKSPACE: RestOperation[_models.WorkspaceView] = RestOperation(
     "get_workspace",
     "GET",
     "/api/apps/{app_id}/sessions/{session_id}/workspace",
@@ -2045,7 +2045,7 @@ GET_WORKSPACE: Operation[_models.WorkspaceView] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-IMPORT_WORKSPACE: Operation[_models.WorkspaceImported] = Operation(
+IMPORT_WORKSPACE: RestOperation[_models.WorkspaceImported] = RestOperation(
     "import_workspace",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/import",
@@ -2054,7 +2054,7 @@ IMPORT_WORKSPACE: Operation[_models.WorkspaceImported] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 422, 500, 503),
 )
-REFRESH_GIT_STATUS: Operation[_models.GitStatusRefresh] = Operation(
+REFRESH_GIT_STATUS: RestOperation[_models.GitStatusRefresh] = RestOperation(
     "refresh_git_status",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/git-status",
@@ -2062,7 +2062,7 @@ REFRESH_GIT_STATUS: Operation[_models.GitStatusRefresh] = Operation(
     envelope=_ENVELOPE1,
     statuses=(200, 400, 401, 404, 422, 503),
 )
-REJECT_FILE: Operation[_models.RejectedFile] = Operation(
+REJECT_FILE: RestOperation[_models.RejectedFile] = RestOperation(
     "reject_file",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/files/reject",
@@ -2071,7 +2071,7 @@ REJECT_FILE: Operation[_models.RejectedFile] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 422, 503),
 )
-REJECT_FILE_HUNKS: Operation[_models.RejectedHunks] = Operation(
+REJECT_FILE_HUNKS: RestOperation[_models.RejectedHunks] = RestOperation(
     "reject_file_hunks",
     "POST",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/files/reject-hunks",
@@ -2080,7 +2080,7 @@ REJECT_FILE_HUNKS: Operation[_models.RejectedHunks] = Operation(
     body="json",
     statuses=(200, 400, 401, 404, 422, 503),
 )
-WRITE_FILE: Operation[_models.FileWriteResult] = Operation(
+WRITE_FILE: RestOperation[_models.FileWriteResult] = RestOperation(
     "write_file",
     "PUT",
     "/api/apps/{app_id}/sessions/{session_id}/workspace/files/{file_path}",
@@ -2090,7 +2090,7 @@ WRITE_FILE: Operation[_models.FileWriteResult] = Operation(
     statuses=(200, 400, 401, 404, 413, 422, 503),
 )
 
-OPERATIONS: tuple[Operation[Any], ...] = (
+OPERATIONS: tuple[RestOperation[Any], ...] = (
     LIST_APP_APPROVALS,
     RESOLVE_APPROVAL,
     CHECK_NOTIFICATIONS,

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, cast, get_args, overload
 from digitorn_testing._events.daemon import MEANING
 from digitorn_testing._events.event import AnyEvent, LiveEvent, decode
 from digitorn_testing._events.meaning import Meaning
-from digitorn_testing._events.transitions import TERMINAL_STATES
+from digitorn_testing._generated.events import TERMINAL_STATES
 from digitorn_testing._generated.payloads import OpState, OpType
 
 from .tracker import TurnTracker

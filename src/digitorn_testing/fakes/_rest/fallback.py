@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from digitorn_testing._generated import operations
-from digitorn_testing._generated._runtime import Operation
+from digitorn_testing._generated._runtime import RestOperation
 
 from .dependencies import caller_of, daemon_of, deployed_app, owned_session, valid_app_id, valid_session_id
 from .examples import example_of
@@ -63,7 +63,7 @@ def document_fallbacks(document: dict[str, Any], served: Collection[str]) -> Non
             item[operation.method.lower()] = _documented(operation, signatures()[operation.id])
 
 
-def _precedence(operation: Operation[Any]) -> tuple[tuple[int, ...], str]:
+def _precedence(operation: RestOperation[Any]) -> tuple[tuple[int, ...], str]:
     """Where a route stands: the first that fits serves, so the more particular ones come first."""
     wide = {one.name for one in signatures()[operation.id].at("path") if one.has_segments}
     kinds = [
@@ -72,7 +72,7 @@ def _precedence(operation: Operation[Any]) -> tuple[tuple[int, ...], str]:
     return (*kinds, 3), operation.id
 
 
-def _route(operation: Operation[Any], signature: Signature) -> Route:
+def _route(operation: RestOperation[Any], signature: Signature) -> Route:
     async def answer(request: Request) -> Response:
         await _admit(request, operation)
         await _check(request, operation, signature)
@@ -89,7 +89,7 @@ def _route(operation: Operation[Any], signature: Signature) -> Route:
 # --- who asks, and for what
 
 
-async def _admit(request: Request, operation: Operation[Any]) -> None:
+async def _admit(request: Request, operation: RestOperation[Any]) -> None:
     """Refuses a caller without a token, and things that are not there."""
     if not _needs_token(operation):
         return
@@ -116,7 +116,7 @@ async def _admit(request: Request, operation: Operation[Any]) -> None:
 # --- what they send
 
 
-async def _check(request: Request, operation: Operation[Any], signature: Signature) -> None:
+async def _check(request: Request, operation: RestOperation[Any], signature: Signature) -> None:
     """Refuses a request that does not have the form of the contract."""
     faults = _Faults()
     faults.check_texts("query", signature.at("query"), request.query_params)
@@ -207,7 +207,7 @@ class _Faults:
 # --- what they get
 
 
-def _answer(operation: Operation[Any], asked: Mapping[str, str]) -> Response:
+def _answer(operation: RestOperation[Any], asked: Mapping[str, str]) -> Response:
     status = _status(operation)
     if operation.reading == "none":
         return Response(status_code=status)
@@ -229,7 +229,7 @@ def _answer(operation: Operation[Any], asked: Mapping[str, str]) -> Response:
     return JSONResponse(body, status_code=status)
 
 
-def _documented(operation: Operation[Any], signature: Signature) -> dict[str, Any]:
+def _documented(operation: RestOperation[Any], signature: Signature) -> dict[str, Any]:
     documented: dict[str, Any] = {
         "operationId": operation.id,
         "parameters": [
@@ -245,11 +245,11 @@ def _documented(operation: Operation[Any], signature: Signature) -> dict[str, An
     return documented
 
 
-def _needs_token(operation: Operation[Any]) -> bool:
+def _needs_token(operation: RestOperation[Any]) -> bool:
     return operation.authenticated and not operation.credentials_optional
 
 
-def _status(operation: Operation[Any]) -> int:
+def _status(operation: RestOperation[Any]) -> int:
     """The status of a success; what has no content is told by the highest that the contract declares."""
     declared = [status for status in operation.statuses if 200 <= status < 300]
     return declared[-1 if operation.reading == "none" else 0]

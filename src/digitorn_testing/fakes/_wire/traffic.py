@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 from digitorn_testing._exchanges import LARGEST_BODY, Exchanges, Sending
 from digitorn_testing._generated import operations
-from digitorn_testing._generated._runtime import Operation
+from digitorn_testing._generated._runtime import RestOperation
 
 from .socketio import AsgiApp, Scope
 
@@ -118,7 +118,7 @@ class _KeptBody:
         self.size += len(chunk)
 
 
-def _operation(scope: Scope) -> Operation[Any] | None:
+def _operation(scope: Scope) -> RestOperation[Any] | None:
     """The operation that served a call; None when none did."""
     found = getattr(scope.get("route"), "operation_id", None) or getattr(
         scope.get("endpoint"), "__name__", None
