@@ -23,7 +23,7 @@ T = TypeVar("T")
 BASE = "http://daemon.test"
 PARAMETER = re.compile(r"\{(\w+)\}")
 # Which may hold slashes (contract: rest, Conventions).
-SPAN = {"file_path", "asset_path", "tool_name", "buffer_key", "path"}
+SPAN = {"file_path", "asset_path", "tool_name", "path", "key", "rest"}
 NASTY = [
     ".",
     "..",
