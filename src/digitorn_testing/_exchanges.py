@@ -43,8 +43,7 @@ _HOLD_SECRETS: Final = frozenset(
     )
 )
 _NOTHING_BUT_SECRETS: Final = frozenset(
-    operation.id
-    for operation in (operations.SET_SECRET, operations.SET_SECRETS, operations.CHANGE_MY_PASSWORD)
+    operation.id for operation in (operations.SET_SECRET, operations.SET_SECRETS)
 )
 _NAMES_A_TURN: Final = frozenset(
     operation.id for operation in (operations.SEND_MESSAGE, operations.CREATE_SESSION)

@@ -194,6 +194,6 @@ async def test_a_request_of_the_wrong_form(daemon: FakeDaemon) -> None:
     async with http(daemon) as client:
         wrong = await client.post(f"/api/apps/{APP}/sessions/s/messages", json={"message": 1})
         assert wrong.status_code == 422
-        assert models.HTTPValidationError.from_wire(wrong.json()).detail[0].loc == ["body", "message"]
+        assert models.HTTPValidationError.from_wire(wrong.json()).details[0].loc == ["body", "message"]
         page = await client.get(f"/api/apps/{APP}/sessions", params={"limit": 201})
         assert page.status_code == 422

@@ -84,7 +84,7 @@ async def test_registering_twice_or_with_a_short_password(daemon: FakeDaemon) ->
     short = await anonymous(daemon, "POST", "/auth/register", json={"username": "bob", "password": "short"})
     assert short.status_code == 422
     faults = models.HTTPValidationError.from_wire(short.json())
-    assert faults.detail[0].loc == ["body", "password"]
+    assert faults.details[0].loc == ["body", "password"]
 
 
 @pytest.mark.parametrize("token", [None, "nonsense", "expired"])

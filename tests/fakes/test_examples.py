@@ -62,15 +62,15 @@ def test_examples_are_the_same_in_every_process_and_order() -> None:
 
 
 async def test_the_same_example_comes_again(client: httpx.AsyncClient) -> None:
-    first, second = [(await client.get("/api/packages")).json() for _ in range(2)]
+    first, second = [(await client.get("/api/users/me/devices")).json() for _ in range(2)]
     assert first == second
     assert first["success"] is True
-    listed = models.PackageList.from_wire(first["data"])
-    assert listed.count == len(listed.packages) == 1
+    listed = models.DeviceList.from_wire(first["data"])
+    assert listed.count == len(listed.devices) == 1
 
 
 async def test_what_was_asked_for_has_its_own_id(client: httpx.AsyncClient) -> None:
-    assert (await client.get("/api/packages/mine")).json()["data"]["package_id"] == "mine"
+    assert (await client.get("/api/builder/drafts/mine")).json()["data"]["draft_id"] == "mine"
 
 
 async def test_the_smaller_envelope_and_none(client: httpx.AsyncClient) -> None:
@@ -90,7 +90,7 @@ async def test_the_more_particular_path_wins(client: httpx.AsyncClient) -> None:
 
 
 async def test_other_methods_are_refused(client: httpx.AsyncClient) -> None:
-    assert (await client.head("/api/packages")).status_code == 405
+    assert (await client.head("/api/users/me/devices")).status_code == 405
     assert (await client.head(f"/api/apps/{APP}/artifacts/x/download")).status_code == 200
 
 
@@ -149,14 +149,14 @@ async def test_a_request_must_have_its_form(
         assert answer.status_code == 200, answer.text
         return
     assert answer.status_code == 422
-    detail = models.HTTPValidationError.from_wire(answer.json()).detail
+    detail = models.HTTPValidationError.from_wire(answer.json()).details
     assert detail[0].loc == place
 
 
 async def test_an_upload_needs_its_file(client: httpx.AsyncClient) -> None:
     missing = await client.post("/api/transcribe", files={"other": b"x"})
     assert missing.status_code == 422
-    assert models.HTTPValidationError.from_wire(missing.json()).detail[0].loc == ["body", "audio"]
+    assert models.HTTPValidationError.from_wire(missing.json()).details[0].loc == ["body", "audio"]
     sent = await client.post("/api/transcribe", files={"audio": ("a.wav", b"x")})
     assert sent.status_code == 200
 
@@ -171,7 +171,7 @@ async def test_an_upload_needs_its_file(client: httpx.AsyncClient) -> None:
         ("GET", f"/api/apps/{APP}/assets/a/b.txt", 200, "application/octet-stream"),
         ("GET", "/metrics", 200, "text/plain; charset=utf-8"),
         ("GET", f"/api/apps/{APP}/widgets/data/x/stream", 200, "text/event-stream; charset=utf-8"),
-        ("OPTIONS", f"/api/apps/{APP}/preview-server/proxy/a/b", 200, "application/octet-stream"),
+        ("PATCH", "/api/admin/gateway/a/b", 200, "application/octet-stream"),
         ("DELETE", f"/api/security/profiles/{APP}", 204, None),
     ],
 )

@@ -419,9 +419,8 @@ def test_the_history_of_a_session() -> None:
         ("assistant", "first"),
         ("user", "two"),
     ]
-    call = (history.messages[1].tool_calls_1 or [])[0]
-    assert (call.name, call.params, call.result) == ("Bash", {"a": 1}, '{"n": 1}')
-    assert history.messages[1].thinking == "hm"
+    (call,) = history.messages[1].tool_calls or []
+    assert (call.type, call.function.name, call.function.arguments) == ("function", "Bash", '{"a": 1}')
     assert (history.title, history.turn_count, history.message_count) == ("T", 2, 4)
     assert (history.interrupted, history.turn_active, history.last_message_preview) == (True, False, "two")
     assert (history.event_count, history.events_has_more) == (len(history.events), False)

@@ -4,7 +4,7 @@ The functions give payloads. Whoever publishes them numbers them and puts the en
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,8 +32,13 @@ from digitorn_testing._generated.events import (
     ToolStart,
     UserMessage,
 )
-from digitorn_testing._generated.models import PendingApproval, TokenTriple
-from digitorn_testing._generated.payloads import CredentialFieldSpec, ResultUsage, ToolDisplay
+from digitorn_testing._generated.models import ContextSnapshot, PendingApproval, TokenTriple, TurnFailure
+from digitorn_testing._generated.payloads import (
+    CredentialFieldSpec,
+    ResultUsage,
+    ToolDisplay,
+    WorkspaceStatus,
+)
 
 from .conventions import estimate, preview
 from .failures import FailedTurn
@@ -73,7 +78,7 @@ def user_message(
     *,
     pending: bool,
     client_message_id: str = "",
-    images: Sequence[str | None] = (),
+    images: int = 0,
 ) -> UserMessage:
     """A message of the user.
 
@@ -83,13 +88,13 @@ def user_message(
         text: The message.
         pending: Whether it waits in the queue.
         client_message_id: The client's own id of it.
-        images: One id an image; None for one that could not be decoded.
+        images: Number of its images; the event says null for each.
     """
     return UserMessage(
         session_id=session_id,
         role="user",
         content=text,
-        images=list(images),
+        images=[None] * images,
         correlation_id=correlation_id,
         client_message_id=client_message_id,
         pending=pending,
@@ -319,6 +324,8 @@ def result(
     model_calls: int,
     turn_number: int,
     usage: ResultUsage,
+    model: str,
+    context: ContextSnapshot,
 ) -> Result:
     """What a turn has come to.
 
@@ -330,6 +337,8 @@ def result(
         model_calls: Number of its requests to the model.
         turn_number: Its number in the session, counted up from 1.
         usage: What it used.
+        model: Name of the model.
+        context: How full the model's context is.
     """
     return Result(
         content=content,
@@ -340,6 +349,9 @@ def result(
         error=error,
         usage=usage,
         turn_number=turn_number,
+        model=model,
+        context=context,
+        workspace_status=WorkspaceStatus(),
     )
 
 
@@ -353,6 +365,11 @@ def error(session_id: str, failed: FailedTurn) -> Error:
         detail=failed.detail,
         session_id=session_id,
     )
+
+
+def last_error(session_id: str, failed: FailedTurn) -> TurnFailure:
+    """What a session says of its last turn when that failed: the payload of its `error`."""
+    return TurnFailure.from_wire(error(session_id, failed).to_wire())
 
 
 def credential_members(failed: FailedTurn, *, provider: str, app_id: str, user_id: str) -> dict[str, Any]:

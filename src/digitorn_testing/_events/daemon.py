@@ -42,7 +42,6 @@ from digitorn_testing._generated.events import (
     QueueCleared,
     QueueSnapshot,
     Result,
-    StateSnapshot,
     StreamDone,
     Token,
     ToolCall,
@@ -154,8 +153,8 @@ class DaemonMeaning(Meaning):
 
     def queued_turns(self, event: AnyEvent) -> Mapping[str, str]:
         match event.payload:
-            case (QueueSnapshot() as queue) | StateSnapshot(queue=queue):
-                return {entry.id: entry.correlation_id for entry in queue.entries}
+            case QueueSnapshot(entries=entries):
+                return {entry.id: entry.correlation_id for entry in entries}
             case _:
                 return {}
 

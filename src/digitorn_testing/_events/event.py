@@ -55,7 +55,7 @@ class LiveEvent(Mapping[str, Any], Generic[P_co]):
         op_type: What kind of operation that is.
         op_state: State of that operation after this event.
         op_parent_id: The enclosing operation.
-        replayed: Whether the daemon flagged it as a copy from its log.
+        replayed: Always False: the daemon does not flag copies from its log (contract: events, section 3.1).
         raw: The envelope as it came.
     """
 
@@ -161,10 +161,11 @@ def _event(envelope: EventEnvelope, payload: EventPayload, raw: dict[str, Any]) 
         event_id=envelope.event_id,
         correlation_id=envelope.correlation_id,
         op_id=envelope.op_id,
-        op_type=envelope.op_type,
-        op_state=envelope.op_state,
+        # Rows that are only in the log say "".
+        op_type=envelope.op_type or None,
+        op_state=envelope.op_state or None,
         op_parent_id=envelope.op_parent_id,
-        replayed=bool(envelope.replayed),
+        replayed=False,
         raw=raw,
     )
 

@@ -1,10 +1,16 @@
 """What is read back of a session: the rows of its log, and the messages of its history."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from digitorn_testing._generated.events import LIFTED, EventEnvelope
-from digitorn_testing._generated.models import HistoryEvent, HistoryMessage, HistoryToolCall
+from digitorn_testing._generated.models import (
+    HistoryEvent,
+    HistoryFunctionCall,
+    HistoryMessage,
+    HistoryToolCall,
+)
 
 from .conventions import logged_stamp
 
@@ -67,34 +73,19 @@ def history_event(place: int, event: EventEnvelope) -> HistoryEvent:
     )
 
 
-def history_call(call_id: str, name: str, params: Mapping[str, Any], result: str | None) -> HistoryToolCall:
-    """A tool call as the history shows it; it has no result while the tool runs."""
-    return HistoryToolCall(
-        id=call_id,
-        name=name,
-        label=name,
-        detail="",
-        params=dict(params),
-        result=result,
-        status="done",
-    )
+def history_call(call_id: str, name: str, params: Mapping[str, Any]) -> HistoryToolCall:
+    """A tool call as the history shows it: as the model wrote it, without its result."""
+    function = HistoryFunctionCall(name=name, arguments=json.dumps(dict(params)))
+    return HistoryToolCall(id=call_id, type="function", function=function)
 
 
-def history_message(
-    role: str, content: str, *, calls: Sequence[HistoryToolCall] = (), thinking: str | None = None
-) -> HistoryMessage:
+def history_message(role: str, content: str, *, calls: Sequence[HistoryToolCall] = ()) -> HistoryMessage:
     """A message as the history shows it.
 
     Args:
         role: Who speaks.
         content: The text.
         calls: Calls that the assistant asked for.
-        thinking: Reasoning that led to it.
     """
-    update: dict[str, Any] = {}
-    if calls:
-        # The contract sends the same list under two names.
-        update = {"tool_calls": list(calls), "tool_calls_1": list(calls)}
-    if thinking:
-        update["thinking"] = thinking
-    return HistoryMessage(role=role, content=content).model_copy(update=update)
+    message = HistoryMessage(role=role, content=content)
+    return message.model_copy(update={"tool_calls": list(calls)}) if calls else message

@@ -41,7 +41,7 @@ from .base import DEFAULT_TIMEOUT, StreamBase
 from .core import StreamCore
 from .link import RECONNECT, Link, ReconnectPolicy, StreamConnection
 from .machines import Machines
-from .protocol import FROM_NOW, correlation_id_of
+from .protocol import correlation_id_of
 from .waiting import ConnectionWaiter, EventWaiter, TurnEventWaiter
 
 P = TypeVar("P", bound=EventPayload)
@@ -197,7 +197,7 @@ class AsyncLiveEventStream(StreamBase):
         """
         if self.has_joined:
             return
-        await self._machines.connecting.enter(FROM_NOW if from_now else self._since)
+        await self._machines.connecting.enter()
         if from_now or self._since > self.log.last_seq:
             self._machines.backfill.coverage.begin_here()
         else:

@@ -110,11 +110,8 @@ class Connecting:
             except HandshakeRefused:
                 raise HandshakeRefused("the connection was refused twice") from None
 
-    async def enter(self, since: int) -> None:
+    async def enter(self) -> None:
         """Enters the session's room for the first time.
-
-        Args:
-            since: Bring what has a higher number.
 
         Raises:
             JoinRefused: The daemon does not let this user into the session.
@@ -123,7 +120,7 @@ class Connecting:
         if self._reconnecting is not None:
             # It was lost before it could join.
             await asyncio.wait({self._reconnecting}, timeout=remaining(_CONNECT_SECONDS))
-        await self._enter(since)
+        await self._enter()
         # From here on a connection that is lost is made again with the room.
         self._link.has_joined = True
 
@@ -134,9 +131,9 @@ class Connecting:
         self._watch_silence()
         self._on_joined()
 
-    async def _enter(self, since: int) -> None:
+    async def _enter(self) -> None:
         session = self._core.session
-        request = JoinSessionRequest(app_id=session.app_id, session_id=session.session_id, since=since)
+        request = JoinSessionRequest(app_id=session.app_id, session_id=session.session_id)
         ack = await self.socket.call(JOIN_SESSION, request, remaining(_JOIN_SECONDS))
         if isinstance(ack, CommandError):
             reason = self._core.redact(ack.error)
@@ -224,9 +221,8 @@ class Connecting:
                 if not self._link.has_joined:
                     self._link.connecting()
                     return None
-                since = self._rejoins.rejoin_since()
-                self._log.rewind(since)
-                await self._enter(since)
+                self._log.rewind(self._rejoins.rejoin_since())
+                await self._enter()
             if self.socket.connected:
                 self.joined()
                 self._rejoins.rejoined(restarted=self._link.now.restarts > self._restarts_before)

@@ -6,9 +6,6 @@ from digitorn_testing._concurrency.backoff import Backoff
 from digitorn_testing._errors import ContractViolation, DaemonUnreachable, RateLimited, ServerError
 from digitorn_testing._generated.models import MessageAccepted
 
-FROM_NOW: Final = 2**31 - 1
-"""A `since` above every real number: a join with it replays nothing."""
-
 REPLAY_MARGIN: Final = 64
 """How far behind the newest event a rejoin or a gap fill starts; background emits take their numbers late
 and log rows are written in batches (contract: events, sections 3.3 and 6.0)."""

@@ -117,7 +117,9 @@ def _reason(document: object) -> str:
     """The daemon's own words in any of its error bodies (contract: rest, section 1.2)."""
     validation = _as(HTTPValidationError, document)
     if validation is not None:
-        return "; ".join(f"{'.'.join(str(step) for step in one.loc)}: {one.msg}" for one in validation.detail)
+        return "; ".join(
+            f"{'.'.join(str(step) for step in one.loc)}: {one.msg}" for one in validation.details
+        )
     problem = _as(Problem, document)
     if problem is not None:
         return problem.detail if isinstance(problem.detail, str) else json.dumps(problem.detail)

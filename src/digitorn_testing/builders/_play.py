@@ -13,13 +13,16 @@ from digitorn_testing._events.envelope import event
 from digitorn_testing._events.event import AnyEvent
 from digitorn_testing._events.failures import INTERNAL_ERROR, failed_turn
 from digitorn_testing._generated.events import Abort, EventPayload, Result, StreamDone
-from digitorn_testing._generated.models import PendingApproval
+from digitorn_testing._generated.models import ContextSnapshot, PendingApproval
 from digitorn_testing._generated.payloads import OpState, OpType
 
 from ._script import Other, Text, Thinking, Tool, ToolApproval, TurnFailure, TurnScript
 
 _AGENT: Final = "main"
 _PROVIDER: Final = "provider"
+_MODEL: Final = "model"
+_MAX_TOKENS: Final = 128_000
+_OUTPUT_RESERVED: Final = 8_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +279,8 @@ class TurnRun:
             model_calls=self._requests,
             turn_number=self._number,
             usage=choreography.usage(*self._tokens, session),
+            model=_MODEL,
+            context=_context(self._writer.tokens_in),
         )
 
     # --- all of it
@@ -317,3 +322,23 @@ class TurnRun:
             op_state=op_state,
             op_parent_id=op_parent_id,
         )
+
+
+def _context(used: int) -> ContextSnapshot:
+    """A context that holds messages alone."""
+    most = _MAX_TOKENS - _OUTPUT_RESERVED
+    return ContextSnapshot(
+        max_tokens=_MAX_TOKENS,
+        output_reserved=_OUTPUT_RESERVED,
+        effective_max=most,
+        system_prompt_tokens=0,
+        tools_schema_tokens=0,
+        message_history_tokens=used,
+        total_estimated_tokens=used,
+        available_tokens=max(0, most - used),
+        compactions=0,
+        system_prompt_pct=0.0,
+        tools_schema_pct=0.0,
+        message_history_pct=min(100.0, 100.0 * used / most),
+        pressure=used / most,
+    )

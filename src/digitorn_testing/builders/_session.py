@@ -6,23 +6,24 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Self
 
-from digitorn_testing._events.choreography import said_of_result
+from digitorn_testing._events.choreography import last_error
 from digitorn_testing._events.conventions import preview, token_triple
 from digitorn_testing._events.envelope import APP, BEGINNING, SESSION, USER, Frame, check_start, frame
 from digitorn_testing._events.event import AnyEvent
+from digitorn_testing._events.failures import failed_turn
 from digitorn_testing._events.history import history_call, history_event, history_message
 from digitorn_testing._generated.events import EventEnvelope
 from digitorn_testing._generated.models import (
     HistoryMessage,
-    HistoryToolCall,
     PendingApproval,
     QueueEntry,
     SessionHistory,
+    TurnFailure,
 )
 from digitorn_testing._log.log import EventLog
 
 from ._play import TurnRun, Writer
-from ._script import Text, Thinking, Tool
+from ._script import Text, Tool
 from ._turn import STEP, TurnBuilder
 
 
@@ -109,7 +110,6 @@ class SessionBuilder:
             for place, one in enumerate(played.writer.events, 1)
         ]
         last = played.begun[-1] if played.begun else None
-        failures = [run.script.failure for run in played.begun if run.script.failure is not None]
         newest = messages[-1].content if messages else ""
         return SessionHistory(
             session_id=self.session_id,
@@ -126,7 +126,7 @@ class SessionBuilder:
             last_message_role=messages[-1].role if messages else "",
             tokens=token_triple(played.writer.tokens_in, played.writer.tokens_out),
             cost_usd=0.0,
-            last_error=failures[-1].message if failures else None,
+            last_error=self._last_error(last),
             messages=messages,
             events=rows,
             event_count=len(rows),
@@ -138,7 +138,18 @@ class SessionBuilder:
             turn_active=last is not None and last.script.ending == "unfinished",
             pending_queue=[self._entry(run) for run in played.waiting],
             memory_snapshot=None,
+            current_seq=played.writer.seq - 1,
+            oldest_seq=rows[0].seq if rows else self.start_seq,
+            truncated=False,
+            streaming_partials={},
+            instance_id="fake",
         )
+
+    def _last_error(self, last: TurnRun | None) -> TurnFailure | None:
+        failure = last.script.failure if last is not None else None
+        if failure is None:
+            return None
+        return last_error(self.session_id, failed_turn(failure.code, failure.message))
 
     def _played(self) -> "_Played":
         writer = Writer(self.start_seq, self.starts_at, self.step)
@@ -187,26 +198,19 @@ class _Played:
 def _messages(run: TurnRun) -> Iterator[HistoryMessage]:
     """What was said in a turn; a text that was cut off is not kept."""
     yield history_message("user", run.script.message)
-    thought, said = "", ""
+    said = ""
     for place, step in enumerate(run.script.steps):
         match step:
-            case Thinking(text=text):
-                thought += text
             case Text():
                 said += step.text
                 if step.is_commentary and not run.is_call(place + 1):
-                    yield history_message("assistant", said, thinking=thought)
-                    thought, said = "", ""
+                    yield history_message("assistant", said)
+                    said = ""
             case Tool():
-                call = _shown(step, run.call_ids[place], run.script.open_call)
-                yield history_message("assistant", said, calls=[call], thinking=thought)
-                thought, said = "", ""
+                call = history_call(run.call_ids[place], step.name, step.params)
+                yield history_message("assistant", said, calls=[call])
+                said = ""
             case _:
                 pass
     if run.script.ending == "completed":
-        yield history_message("assistant", said, thinking=thought)
-
-
-def _shown(tool: Tool, call_id: str, open_call: Tool | None) -> HistoryToolCall:
-    said = tool.failure or said_of_result(tool.result)
-    return history_call(call_id, tool.name, tool.params, None if tool is open_call else said)
+        yield history_message("assistant", said)

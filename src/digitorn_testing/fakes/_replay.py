@@ -133,28 +133,22 @@ class _RecordedBuild:
     async def join(
         self, sid: str, session: Session, request: JoinSessionRequest, drain: Callable[[Session], None]
     ) -> JoinSessionAck:
-        """Brings a socket up to date: with the frames behind a number, or with how things are now."""
+        """Brings a socket up to date: with all recorded frames, or with how things are now."""
         log = self._logs.get(session.id)
-        since = request.since or 0
-        if log is None or since >= log.last_seq:
+        if log is None:
             return await self._build.join(sid, session, request, drain)
         for frame in log.frames:
-            if _is_wanted(frame, log.session.session_id, since):
+            if _is_wanted(frame):
                 await self._outlet.push(cast("Frame", frame), to=sid)
         return JoinSessionAck(ok=True, room=session_room(session.id), latest_seq=USER_SEQ)
 
 
-def _is_wanted(frame: object, session_id: str, since: int) -> bool:
+def _is_wanted(frame: object) -> bool:
     """Whether a join brings a frame. The greeting of a socket is none of its session."""
     if not isinstance(frame, dict):
-        return since == 0
+        return True
     members = cast("dict[str, object]", frame)
-    if members.get("kind") == "system" and members.get("session_id") is None:
-        return False
-    seq = members.get("seq")
-    if isinstance(seq, int) and members.get("session_id") in (None, session_id):
-        return seq > since
-    return since == 0
+    return members.get("kind") != "system" or members.get("session_id") is not None
 
 
 class _RecordedAnswers:

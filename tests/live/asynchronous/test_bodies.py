@@ -39,9 +39,9 @@ async def test_multipart_with_files_and_text(heard: Heard) -> None:
 
 async def test_bytes_as_they_are(heard: Heard) -> None:
     async with AsyncDevClient(heard.url) as client:
-        await client.api.preview.proxy_preview_post("a", "deep/path", body=b"\xff\x00raw")
+        await client.api.admin.proxy_gateway_post("deep/path", body=b"\xff\x00raw")
     ((_, path, headers, body),) = heard.requests
-    assert path == "/api/apps/a/preview-server/proxy/deep/path"
+    assert path == "/api/admin/gateway/deep/path"
     assert body == b"\xff\x00raw"
     assert headers["content-type"] == "application/octet-stream"
 

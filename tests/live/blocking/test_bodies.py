@@ -40,9 +40,9 @@ def test_multipart_with_files_and_text(heard: Heard) -> None:
 
 def test_bytes_as_they_are(heard: Heard) -> None:
     with DevClient(heard.url) as client:
-        client.api.preview.proxy_preview_post("a", "deep/path", body=b"\xff\x00raw")
+        client.api.admin.proxy_gateway_post("deep/path", body=b"\xff\x00raw")
     ((_, path, headers, body),) = heard.requests
-    assert path == "/api/apps/a/preview-server/proxy/deep/path"
+    assert path == "/api/admin/gateway/deep/path"
     assert body == b"\xff\x00raw"
     assert headers["content-type"] == "application/octet-stream"
 

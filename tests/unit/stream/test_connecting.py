@@ -73,7 +73,7 @@ class Stream:
         """Connects and joins."""
         self.core.link.connecting()
         await self.connecting.connect()
-        await self.connecting.enter(7)
+        await self.connecting.enter()
         self.connecting.joined()
 
     async def until(self, where: Callable[[StreamConnection], bool]) -> None:
@@ -102,7 +102,7 @@ def joined_again(times: int) -> Callable[[StreamConnection], bool]:
 async def test_the_room_is_entered_behind_a_number() -> None:
     stream = Stream()
     await stream.start()
-    assert (stream.socket.tokens, stream.socket.joins) == (["first-token"], [7])
+    assert (stream.socket.tokens, stream.socket.joins) == (["first-token"], 1)
     assert (stream.core.connection.state, stream.core.link.is_joined, stream.joins) == ("joined", True, 1)
 
 
@@ -135,7 +135,7 @@ async def test_a_refused_join_tells_why() -> None:
     stream.socket.acks = [CommandError(ok=False, error="access denied")]
     await stream.connecting.connect()
     with pytest.raises(JoinRefused, match="access denied"):
-        await stream.connecting.enter(0)
+        await stream.connecting.enter()
     assert not stream.core.link.has_joined
 
 
@@ -148,7 +148,7 @@ async def test_a_lost_connection_is_made_again_with_its_room() -> None:
     stream.socket.lose()
     assert not stream.core.link.is_joined
     await stream.until(joined_again(1))
-    assert stream.socket.joins == [7, 42]
+    assert stream.socket.joins == 2
     assert (stream.rejoined_with, stream.joins) == ([False], 2)
 
 
@@ -166,8 +166,8 @@ async def test_a_connection_that_was_lost_before_it_joined_joins_later() -> None
     stream.core.link.connecting()
     await stream.connecting.connect()
     stream.socket.lose()
-    await stream.connecting.enter(7)
-    assert (stream.socket.joins, stream.rejoined_with) == ([7], [])
+    await stream.connecting.enter()
+    assert (stream.socket.joins, stream.rejoined_with) == (1, [])
 
 
 async def test_a_restarted_daemon_is_recognised_by_its_instance() -> None:
@@ -193,7 +193,7 @@ async def test_a_refusal_for_now_is_tried_again_and_another_one_closes_the_strea
     stream.socket.lose()
     await stream.until(is_closed)
     assert isinstance(stream.core.log.closed, JoinRefused)
-    assert stream.socket.joins == [7, 42, 42]
+    assert stream.socket.joins == 3
 
 
 async def test_a_connection_is_given_up_after_its_time() -> None:

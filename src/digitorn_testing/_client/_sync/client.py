@@ -2,6 +2,7 @@
 """The client that tests talk to a daemon with."""
 
 import time
+import uuid
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Literal, Self, TypeAlias
@@ -320,7 +321,10 @@ class DevClient(Calls):
         message: str | None = None,
         images: Sequence[ImageInput] = (),
     ) -> SessionHandle:
-        """Creates a session.
+        """A session of its own: with a message it is created now, without one by its first message.
+
+        The daemon has no sessions without messages. Without `message` nothing is asked of it, and what may be
+        wrong with the app or the workspace comes out when the first message is sent.
 
         Args:
             app_id: The app.
@@ -331,13 +335,20 @@ class DevClient(Calls):
         Raises:
             NotFound: The app is not deployed.
             InvalidRequest: The workspace cannot be used, or the app needs one and none was given.
+            ValueError: There are images and no message.
         """
+        if message is None:
+            if images:
+                raise ValueError("images are sent with a message: give `message` too")
+            return SessionHandle(
+                session_id=uuid.uuid4().hex, app_id=app_id, daemon_url=self.daemon_url, workspace=workspace
+            )
         created = self.api.sessions.create_session(
             app_id,
             workspace_path=workspace or NOT_GIVEN,
-            message=NOT_GIVEN if message is None else message,
+            message=message,
             images=list(images) or NOT_GIVEN,
-            client_message_id=NOT_GIVEN if message is None else new_message_id(),
+            client_message_id=new_message_id(),
         )
         first_turn = created.first_message.correlation_id if created.first_message is not None else None
         if first_turn is not None:

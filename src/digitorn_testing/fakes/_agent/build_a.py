@@ -12,13 +12,12 @@ from digitorn_testing._generated.events import (
     EventEnvelope,
     MessageStarted,
     QueueSnapshot,
-    StateSnapshot,
 )
 from digitorn_testing._generated.messages import JoinSessionAck, JoinSessionRequest
 from digitorn_testing.fakes._model.failures import TurnFailed
 from digitorn_testing.fakes._model.model import ModelMessage
 from digitorn_testing.fakes._store.sessions import Message, Session, Turn
-from digitorn_testing.fakes._wire.envelopes import gap_fill, handshake, hydration, snapshot
+from digitorn_testing.fakes._wire.envelopes import handshake, hydration, snapshot
 from digitorn_testing.fakes._wire.socketio import EngineSettings
 
 from .approvals import Approvals
@@ -28,7 +27,6 @@ from .results import credential_members, turn_result
 from .rooms import Rooms
 
 _REPLAY_LIMIT: Final = 50_000
-_GAP_FILL_LIMIT: Final = 1_000
 
 
 class BuildA:
@@ -79,23 +77,19 @@ class BuildA:
         self, sid: str, session: Session, request: JoinSessionRequest, drain: Callable[[Session], None]
     ) -> JoinSessionAck:
         """Brings a socket that has just entered a session's room up to date."""
-        since = request.since or 0
-        flagged_since = request.since_seq if request.since_seq is not None else since
+        # Older clients ask for what they missed; the contract has no such member.
+        since = (request.model_extra or {}).get("since")
         # Read before the snapshots, and of the user's counter: it says nothing about the session.
         ack = JoinSessionAck(ok=True, room=session_room(session.id), latest_seq=USER_SEQ)
-        for event in session.log.events(since)[:_REPLAY_LIMIT]:
-            await self._bus.send(log_row(event), to=sid)
+        if isinstance(since, int):
+            for event in session.log.events(since)[:_REPLAY_LIMIT]:
+                await self._bus.send(log_row(event), to=sid)
         await self._snapshot(sid, session, QueueSnapshot.from_wire(session.queue_state().to_wire()))
         drain(session)
-        if flagged_since > 0:
-            for event in session.log.events(flagged_since)[:_GAP_FILL_LIMIT]:
-                await self._bus.send(gap_fill(event), to=sid)
         await self._hydrate(sid, session)
         return ack
 
     async def _hydrate(self, sid: str, session: Session) -> None:
-        covered = session.log.last_seq
-        await self._snapshot(sid, session, StateSnapshot.from_wire(session.state(covered).to_wire()))
         for payload in (active_ops_snapshot(session), session_snapshot(session, session.tokens.triple())):
             await self._hydration(sid, session, payload)
         pending = self._approvals.pending(session.owner.app_id, session.owner.user_id, session.id)

@@ -174,7 +174,7 @@ class BuildB:
             session_id=session.id,
             role="user",
             content=message.text,
-            images=list(message.images),
+            images=[None] * message.images,
             correlation_id=message.correlation_id,
             pending=True,
         )

@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from digitorn_testing._events.choreography import message_queued, user_message
+from digitorn_testing._events.choreography import last_error, message_queued, user_message
 from digitorn_testing._events.conventions import turn_of
 from digitorn_testing._events.failures import INTERNAL_ERROR
 from digitorn_testing._generated._runtime import EventPayload
@@ -291,10 +291,12 @@ class Dispatcher:
             return MessageOutcome.cancelled("the turn was cut off")
         error = body.exception()
         if error is None:
+            session.last_error = None
             await self._build.end_completed(turn, body.result())
             return MessageOutcome("completed")
         failure = error if isinstance(error, TurnFailed) else _crashed(turn, error)
         session.errors.append(failure.message)
+        session.last_error = last_error(session.id, failure.told)
         goes_on = await self._build.end_failed(turn, failure)
         return MessageOutcome("failed", failure.message, failure.code, stops_queue=not goes_on)
 

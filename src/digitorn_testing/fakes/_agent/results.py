@@ -5,7 +5,7 @@ from typing import Any, Final
 from digitorn_testing._events import choreography
 from digitorn_testing._generated.events import Result
 from digitorn_testing.fakes._model.failures import TurnFailed
-from digitorn_testing.fakes._store.context import context_snapshot
+from digitorn_testing.fakes._store.context import MODEL_NAME, context_snapshot
 from digitorn_testing.fakes._store.sessions import Turn
 
 _PROVIDER: Final = "fake"
@@ -20,7 +20,7 @@ def turn_result(turn: Turn, content: str, error: str | None = None) -> Result:
         error: Why the turn failed; None if it did not.
     """
     session = turn.session
-    payload = choreography.result(
+    return choreography.result(
         session.id,
         content,
         error,
@@ -28,9 +28,9 @@ def turn_result(turn: Turn, content: str, error: str | None = None) -> Result:
         model_calls=turn.model_calls,
         turn_number=session.turns,
         usage=choreography.usage(turn.tokens_in, turn.tokens_out, session.tokens.triple()),
+        model=MODEL_NAME,
+        context=context_snapshot(turn.app.definition, session.conversation),
     )
-    context = context_snapshot(turn.app.definition, session.conversation)
-    return payload.model_copy(update={"context": context})
 
 
 def credential_members(turn: Turn, failure: TurnFailed) -> dict[str, Any]:

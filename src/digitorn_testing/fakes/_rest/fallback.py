@@ -38,7 +38,6 @@ _FILE: Final = ("application/octet-stream", b"An example.\n")
 _CONTENTS: Final[Mapping[str, tuple[str, bytes]]] = {
     operations.GET_APP_ICON.id: _IMAGE,
     operations.GET_AVATAR.id: _IMAGE,
-    operations.GET_PACKAGE_ICON.id: _IMAGE,
     operations.GET_SESSION_IMAGE.id: _IMAGE,
     operations.GET_METRICS.id: ("text/plain", b"# TYPE digitorn_up gauge\ndigitorn_up 1\n"),
     operations.STREAM_WIDGET_DATA.id: ("text/event-stream", b'data: {"text": "An example."}\n\n'),

@@ -9,8 +9,7 @@ from digitorn_testing._approvals.policies import Decision
 from digitorn_testing._generated import models, operations
 from digitorn_testing.fakes._agent.dispatcher import SessionQueueFull
 from digitorn_testing.fakes._assembly import DaemonState
-from digitorn_testing.fakes._store.images import image_ids
-from digitorn_testing.fakes._store.sessions import Message, Receipt, Session, SessionMissing
+from digitorn_testing.fakes._store.sessions import MOST_IMAGES, Message, Receipt, Session, SessionMissing
 from digitorn_testing.fakes._store.users import User
 
 from .dependencies import AppId, Caller, Daemon, DeployedApp, OwnedSession, SessionId, session_not_found
@@ -53,11 +52,8 @@ async def create_session(
     daemon: Daemon,
     app: DeployedApp,
     user: Caller,
-    body: Annotated[models.CreateSessionRequest | None, Body()] = None,
+    body: Annotated[models.CreateSessionRequest, Body()],
 ) -> models.CreatedSession:
-    if body is None or body.message is None:
-        workspace = (body.workspace_path if body is not None else None) or ""
-        return created_session(daemon.sessions.create(app, user, workspace=workspace))
     # First, so that a message that is refused leaves no session behind.
     message = _message(body.message, body.images, body.client_message_id)
     session = daemon.sessions.create(app, user, workspace=body.workspace_path or "")
@@ -107,6 +103,7 @@ async def resume_session(daemon: Daemon, session: OwnedSession) -> models.Resume
 
 @serve(router, operations.GET_SESSION_HISTORY)
 async def get_session_history(
+    daemon: Daemon,
     session: OwnedSession,
     include_system: bool = False,
     since_seq: int = 0,
@@ -119,6 +116,7 @@ async def get_session_history(
         since_seq=since_seq,
         before_seq=before_seq,
         limit=max(0, events_limit),
+        instance_id=daemon.build.instance_id or "",
     )
 
 
@@ -227,7 +225,7 @@ def _message(text: str, images: list[models.ImageInput] | None, client_message_i
                     "message": "only images can be attached",
                 },
             )
-    return Message(text, client_message_id, image_ids(one.data for one in images or ()))
+    return Message(text, client_message_id, min(len(images or ()), MOST_IMAGES))
 
 
 async def _send(

@@ -5,8 +5,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import create_model
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from digitorn_testing._generated import models
 from digitorn_testing._generated._runtime import Model, RestOperation, complete
@@ -80,6 +83,8 @@ def install_error_answers(app: FastAPI) -> None:
     app.add_exception_handler(SoftFailed, _soft_failure)
     app.add_exception_handler(AuthFailed, _auth_failure)
     app.add_exception_handler(TokenRefused, _unauthorized)
+    app.add_exception_handler(StarletteHTTPException, _refused)
+    app.add_exception_handler(RequestValidationError, _malformed)
 
 
 def _answer(operation: RestOperation[Any], result: object) -> object:
@@ -113,6 +118,23 @@ async def _soft_failure(_: Request, error: Exception) -> JSONResponse:
 async def _auth_failure(_: Request, error: Exception) -> JSONResponse:
     failed = cast("AuthFailed", error)
     return JSONResponse(models.ErrorResponse(error=failed.reason).to_wire(), status_code=failed.status)
+
+
+async def _refused(_: Request, error: Exception) -> JSONResponse:
+    refused = cast("StarletteHTTPException", error)
+    detail: object = refused.detail
+    if isinstance(detail, str):
+        body = models.Problem(success=False, error=detail, detail=detail, status_code=refused.status_code)
+    else:
+        found = cast("dict[str, Any]", detail)
+        body = models.Problem(success=False, detail=found, status_code=refused.status_code)
+    return JSONResponse(body.to_wire(), status_code=refused.status_code, headers=refused.headers)
+
+
+async def _malformed(_: Request, error: Exception) -> JSONResponse:
+    faults = jsonable_encoder(cast("RequestValidationError", error).errors())
+    body = {"success": False, "error": "Validation error", "details": faults, "status_code": 422}
+    return JSONResponse(body, status_code=422)
 
 
 async def _unauthorized(request: Request, error: Exception) -> JSONResponse:

@@ -1,6 +1,6 @@
 """Sessions as the contract shows them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,7 +10,6 @@ from digitorn_testing._generated import models
 from digitorn_testing._generated.events import TERMINAL_STATES, EventEnvelope
 from digitorn_testing.fakes._model.model import ModelMessage
 from digitorn_testing.fakes._store.context import MODEL_NAME, context_snapshot
-from digitorn_testing.fakes._store.conversation import Entry
 from digitorn_testing.fakes._store.log import RingBuffer
 from digitorn_testing.fakes._store.sessions import Session
 from digitorn_testing.fakes._wire.envelopes import gap_row, iso
@@ -53,7 +52,7 @@ def _summary(session: Session) -> dict[str, Any]:
         "app_color": None,
         "tokens": session.tokens.triple(),
         "cost_usd": 0.0,
-        "last_error": session.errors[-1] if session.errors else None,
+        "last_error": session.last_error,
     }
 
 
@@ -238,7 +237,13 @@ def active_ops(session: Session) -> models.ActiveOpsView:
 
 
 def session_history(
-    session: Session, *, include_system: bool, since_seq: int, before_seq: int | None, limit: int
+    session: Session,
+    *,
+    include_system: bool,
+    since_seq: int,
+    before_seq: int | None,
+    limit: int,
+    instance_id: str,
 ) -> models.SessionHistory:
     """The messages, events and queue of a session.
 
@@ -248,6 +253,7 @@ def session_history(
         since_seq: Only events with a greater number.
         before_seq: Only events with a smaller number; then those just before it.
         limit: Most events.
+        instance_id: Id of the daemon process.
     """
     logged = session.log.events()
     found = [
@@ -272,34 +278,25 @@ def session_history(
         turn_active=session.turn is not None,
         pending_queue=[one.entry(session.owner) for one in session.waiting],
         memory_snapshot=None,
+        current_seq=session.log.last_seq,
+        oldest_seq=(logged[0].seq or 1) if logged else 1,
+        truncated=False,
+        streaming_partials={},
+        instance_id=instance_id,
     )
 
 
 def _shown_messages(session: Session) -> list[models.HistoryMessage]:
-    results = session.conversation.results
-    return [
-        _shown_message(one, results) for one in session.conversation.entries if one.message.role != "tool"
-    ]
+    said = (one.message for one in session.conversation.entries)
+    return [_shown_message(one) for one in said if one.role != "tool"]
 
 
-def _shown_message(entry: Entry, results: Mapping[str, str]) -> models.HistoryMessage:
-    message = entry.message
-    calls = [
-        history_call(call.id, call.name, call.params, results.get(call.id)) for call in message.tool_calls
-    ]
-    return history_message(message.role, message.content, calls=calls, thinking=entry.thinking)
+def _shown_message(message: ModelMessage) -> models.HistoryMessage:
+    calls = [history_call(call.id, call.name, call.params) for call in message.tool_calls]
+    return history_message(message.role, message.content, calls=calls)
 
 
 def _raw_messages(session: Session) -> list[models.HistoryMessage]:
     prompt = models.HistoryMessage(role="system", content=session.app.definition.system_prompt)
-    return [prompt, *(_raw_message(one) for one in session.conversation.for_model())]
-
-
-def _raw_message(message: ModelMessage) -> models.HistoryMessage:
-    calls: list[models.HistoryToolCall | dict[str, Any]] = [
-        {"id": call.id, "name": call.name, "arguments": dict(call.params)} for call in message.tool_calls
-    ]
-    raw = models.HistoryMessage(role=message.role, content=message.content, tool_calls=calls)
-    if message.tool_call_id is None:
-        return raw
-    return raw.model_copy(update={"tool_call_id": message.tool_call_id})
+    said = session.conversation.for_model()
+    return [prompt, *(_shown_message(one) for one in said if one.role != "tool")]

@@ -37,8 +37,7 @@ from digitorn_testing._generated.commands import (
 from digitorn_testing.fakes._agent.bus import USER_SEQ, app_room, user_room
 from digitorn_testing.fakes._agent.dispatcher import SessionQueueFull
 from digitorn_testing.fakes._assembly import DaemonState
-from digitorn_testing.fakes._store.images import image_ids
-from digitorn_testing.fakes._store.sessions import Message, SessionMissing
+from digitorn_testing.fakes._store.sessions import MOST_IMAGES, Message, SessionMissing
 from digitorn_testing.fakes._store.users import TokenRefused, User
 from digitorn_testing.fakes._wire.socketio import Handshake, Sockets
 
@@ -152,7 +151,7 @@ class EventSockets:
             return refused("enqueue failed: session not found or access denied")
         if request.workspace and existed:
             session.workspace = request.workspace
-        message = Message(request.message, images=image_ids(one.data for one in request.images or ()))
+        message = Message(request.message, images=min(len(request.images or ()), MOST_IMAGES))
         try:
             queued = await self._daemon.dispatcher.send_over_socket(session, message)
         except SessionQueueFull as full:

@@ -14,6 +14,7 @@ from digitorn_testing._generated.models import (
     QueueEntry,
     QueueState,
     StateEnvelope,
+    TurnFailure,
     TurnState,
 )
 from digitorn_testing.fakes._model.model import ModelMessage
@@ -29,6 +30,9 @@ from .workspace import Workspace
 OutcomeKind: TypeAlias = Literal["completed", "failed", "cancelled"]
 
 _LONGEST_TITLE: Final = 60
+
+MOST_IMAGES: Final = 10
+"""Images of a message that are used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class Message:
     Attributes:
         text: The text.
         client_message_id: The client's own id of it.
-        images: One id an image; None for one that could not be decoded.
+        images: Number of its images.
         correlation_id: Id of its turn.
         announced: Set to the number of the event that tells of it; None if its turn ended without.
         ended: Set when its turn has ended.
@@ -68,7 +72,7 @@ class Message:
 
     text: str
     client_message_id: str | None = None
-    images: tuple[str | None, ...] = ()
+    images: int = 0
     correlation_id: str = field(default_factory=lambda: f"fp-{uuid.uuid4().hex[:12]}")
     announced: "asyncio.Future[int | None]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -276,6 +280,7 @@ class Session:
         tools_succeeded: Number of tool calls that succeeded.
         tools_failed: Number of tool calls that failed.
         errors: Errors of its turns.
+        last_error: Why its last turn failed; None when that went well.
     """
 
     app: App
@@ -295,6 +300,7 @@ class Session:
     tools_succeeded: int = 0
     tools_failed: int = 0
     errors: list[str] = field(default_factory=list[str])
+    last_error: TurnFailure | None = None
 
     @property
     def id(self) -> str:

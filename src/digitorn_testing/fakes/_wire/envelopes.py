@@ -143,11 +143,6 @@ def gap_row(event: EventEnvelope) -> EventEnvelope:
     )
 
 
-def gap_fill(event: EventEnvelope) -> EventEnvelope:
-    """A row in the form of a filled gap, flagged as a copy."""
-    return gap_row(event).model_copy(update={"replayed": True})
-
-
 def control(payload: EventPayload, *, session_id: str | None, **more: object) -> EventEnvelope:
     """A control frame of build B, without a number.
 
