@@ -41,7 +41,9 @@ def envelopes() -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"{one['label']}, pushed", {"type": one["name"], "payload": one["data"]}
     for one in frames_of("http"):
         data = one["answer"].get("data") if isinstance(one["answer"], dict) else None
-        rows = [*(data.get("events") or ()), *(data.get("gap_events") or ())] if isinstance(data, dict) else []
+        rows = (
+            [*(data.get("events") or ()), *(data.get("gap_events") or ())] if isinstance(data, dict) else []
+        )
         for row in rows:
             if isinstance(row, dict) and {"payload", "seq"} <= row.keys():
                 yield f"{one['label']}, {one['path']}", row

@@ -170,7 +170,25 @@ def result(content: str, *, seq: int, error: str | None = None) -> dict[str, Any
         "turns_used": 1,
         "truncated": False,
         "error": error,
-        "usage": {"input_tokens": 3, "output_tokens": 2},
+        "usage": {
+            "input_tokens": 3,
+            "output_tokens": 2,
+            "total_input_tokens": 3,
+            "total_output_tokens": 2,
+            "total_tokens": 5,
+            "cost_usd": 0.0,
+        },
+        "turn_number": 1,
+        "model": "m",
+        "context": {
+            **dict.fromkeys(("max_tokens", "output_reserved", "effective_max", "system_prompt_tokens"), 0),
+            **dict.fromkeys(("tools_schema_tokens", "message_history_tokens", "total_estimated_tokens"), 0),
+            **dict.fromkeys(("available_tokens", "compactions"), 0),
+            **dict.fromkeys(
+                ("system_prompt_pct", "tools_schema_pct", "message_history_pct", "pressure"), 0.0
+            ),
+        },
+        "workspace_status": {},
     }
     return frame("result", payload, seq=seq, op_state="completed")
 

@@ -14,6 +14,8 @@ from contract.event_schemas import schema_faults
 from digitorn_testing._generated.events import EVENT_NAMESPACE, EVENTS, EventEnvelope, EventPayload
 from digitorn_testing.fakes import FakeDaemon, FakeModel, ModelRequest, User
 
+from .sessions import add_session
+
 SECONDS = 15.0
 """How long anything may take to arrive."""
 
@@ -237,8 +239,7 @@ async def another(
     """One more joined session on a daemon that runs: a new one, or one that is there."""
     async with http(daemon, user) as client, recording(daemon, user) as recorder:
         if session_id is None:
-            created = await client.post(f"/api/apps/{APP}/sessions")
-            session_id = str(created.json()["data"]["session_id"])
+            session_id = add_session(daemon, user).session_id
         assert (await recorder.join(session_id))["ok"]
         await recorder.wait_for("session:snapshot")
         yield Talk(daemon, client, recorder, session_id)

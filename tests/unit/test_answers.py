@@ -93,13 +93,19 @@ def test_each_status_has_its_error(status: int, kind: type[ApiError]) -> None:
     ("body", "reason"),
     [
         ({"detail": "plain"}, "plain"),
+        ({"success": False, "error": "plain", "detail": "plain", "status_code": 404}, "plain"),
         (
             {"detail": {"error": "workspace_required", "message": "m"}},
             '{"error": "workspace_required", "message": "m"}',
         ),
         ({"error": "auth words"}, "auth words"),
         (
-            {"detail": [{"loc": ["body", "message"], "msg": "Field required", "type": "missing"}]},
+            {
+                "success": False,
+                "error": "Validation error",
+                "details": [{"loc": ["body", "message"], "msg": "Field required", "type": "missing"}],
+                "status_code": 422,
+            },
             "body.message: Field required",
         ),
         ({"success": False, "error": "enveloped"}, "enveloped"),

@@ -173,7 +173,7 @@ def test_the_state_follows_from_the_payload(payload: ToolCall, state: str) -> No
 
 
 def test_types_that_are_no_part_of_an_operation_have_seven_fields() -> None:
-    one = event(payloads.queue_snapshot(), seq=4)
+    one = event(payloads.module_result(), seq=4)
     assert set(one) == {"type", "seq", "kind", "app_id", "session_id", "payload", "ts"}
     assert (one.ts or "").endswith("+00:00")
 

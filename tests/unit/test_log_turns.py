@@ -250,6 +250,7 @@ def test_rows_that_are_never_sent_have_a_number_and_are_no_events() -> None:
     assert seqs(arrived) == [1]
     # One that holds a message of the conversation may have the type of an event.
     assert log.feed({**row, "kind": "message"}) is None
-    assert log.feed({**row, "type": "tool_result", "seq": 3}) is None
+    logged = {"tool_call_id": "call-1", "output": "", "error": None}
+    assert log.feed({**row, "type": "tool_result", "seq": 3, "payload": logged}) is None
     assert seqs(arrived) == [1, 4]
     assert (seqs(log.events()), seqs(log.log_only), log.has_gap(0)) == ([1, 4], [2, 3], False)

@@ -13,6 +13,7 @@ from digitorn_testing._generated.events import (
     QUESTION_TOOLS,
     ApprovalRequest,
     ApprovalResolved,
+    CredentialAuthRequired,
     CredentialRequired,
     Error,
     EventPayload,
@@ -396,6 +397,18 @@ def credential_members(failed: FailedTurn, *, provider: str, app_id: str, user_i
     }
 
 
+def credential_event(lacking: Mapping[str, Any]) -> CredentialRequired | CredentialAuthRequired:
+    """The pause of a turn that lacks a credential.
+
+    Args:
+        lacking: What is said of it; see `credential_members`.
+    """
+    if lacking["code"] == "credential_auth_required":
+        told = {**lacking, "error": lacking["code"], "oauth_missing_scopes": []}
+        return CredentialAuthRequired.from_wire(told)
+    return CredentialRequired.from_wire(dict(lacking))
+
+
 @dataclass(frozen=True, slots=True)
 class BuildATurn:
     """How build A begins and ends a turn (contract: events, sections 6.1, 6.6 and 6.7).
@@ -438,7 +451,7 @@ class BuildATurn:
         """
         if failed.kind.code in CREDENTIAL_FAILURES:
             # An event of its own, an error from the queue (contract: events, section 5.6).
-            yield (Error if self.from_queue else CredentialRequired).from_wire(dict(lacking))
+            yield error(self.session_id, failed) if self.from_queue else credential_event(lacking)
         else:
             yield result
             yield error(self.session_id, failed)
@@ -449,9 +462,7 @@ class BuildATurn:
         if self.from_queue:
             yield self._done()
             return
-        payload = MessageCancelled(session_id=self.session_id, correlation_id=self.correlation_id)
-        yield payload.model_copy(update={"fast_path": True}) if self.fast_path else payload
+        yield MessageCancelled(session_id=self.session_id, correlation_id=self.correlation_id)
 
     def _done(self) -> MessageDone:
-        payload = MessageDone(correlation_id=self.correlation_id, session_id=self.session_id)
-        return payload.model_copy(update={"fast_path": True}) if self.fast_path else payload
+        return MessageDone(correlation_id=self.correlation_id, session_id=self.session_id)

@@ -17,8 +17,6 @@ from digitorn_testing._generated.events import (
     AssistantMessagePartial,
     Compaction,
     Connected,
-    CredentialAuthRequired,
-    CredentialRequired,
     EventEnvelope,
     Heartbeat,
     LoggedCompactDone,
@@ -53,7 +51,6 @@ _PARTIAL_SECONDS: Final = 0.5
 _SLOT: Final = "0"
 """Where the one agent of a session writes."""
 
-_CREDENTIAL_AUTH: Final = "credential_auth_required"
 
 _Status: TypeAlias = Literal["completed", "failed", "interrupted"]
 
@@ -273,12 +270,7 @@ class BuildB:
     async def _pause(self, turn: Turn, failure: TurnFailed) -> None:
         """Asks for a credential; nothing follows, and the queue stops (contract: events, section 5.6)."""
         members = {**credential_members(turn, failure), "correlation_id": turn.correlation_id}
-        payload: EventPayload
-        if failure.code == _CREDENTIAL_AUTH:
-            members |= {"error": _CREDENTIAL_AUTH, "oauth_missing_scopes": []}
-            payload = CredentialAuthRequired.from_wire(members)
-        else:
-            payload = CredentialRequired.from_wire(members)
+        payload = choreography.credential_event(members)
         op = Op(turn.correlation_id, "turn", "waiting_approval")
         await self._bus.publish(turn.session, payload, correlation_id=turn.correlation_id, op=op)
 
@@ -291,8 +283,7 @@ class BuildB:
         await self._terminal(turn, "interrupted")
 
     async def _result(self, turn: Turn, content: str, error: str | None = None) -> None:
-        payload = turn_result(turn, content, error).model_copy(update={"model": MODEL_NAME})
-        await self._publish(turn, payload)
+        await self._publish(turn, turn_result(turn, content, error))
 
     async def _done(self, turn: Turn, status: _Status) -> None:
         payload = MessageDone(correlation_id=turn.correlation_id, session_id=turn.session.id)
