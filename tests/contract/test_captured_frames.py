@@ -41,10 +41,9 @@ def envelopes() -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"{one['label']}, pushed", {"type": one["name"], "payload": one["data"]}
     for one in frames_of("http"):
         data = one["answer"].get("data") if isinstance(one["answer"], dict) else None
-        rows = (
-            [*(data.get("events") or ()), *(data.get("gap_events") or ())] if isinstance(data, dict) else []
-        )
-        for row in rows:
+        if not isinstance(data, dict):
+            continue
+        for row in (*(data.get("events") or ()), *(data.get("gap_events") or ())):
             if isinstance(row, dict) and {"payload", "seq"} <= row.keys():
                 yield f"{one['label']}, {one['path']}", row
 
@@ -105,12 +104,14 @@ def test_every_success_is_read_as_the_contract_says() -> None:
         if one["status"] >= 300 or not is_json(one["answer"]):
             continue
         operation = operation_of(one["method"], one["path"])
-        try:
-            operation.read(json.dumps(one["answer"]).encode())
-            read += 1
-        except Refused as failure:
-            assert failure.reason
+        content = json.dumps(one["answer"]).encode()
+        if operation.envelope is not None and one["answer"].get("success") is False:
+            with pytest.raises(Refused):
+                operation.read(content)
             refused += 1
+        else:
+            operation.read(content)
+            read += 1
     assert read > 300
     assert refused > 0
 

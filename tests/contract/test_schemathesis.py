@@ -141,7 +141,7 @@ def test_answers_keep_to_the_contract(target: Target, name: str, kind: str) -> N
         (500, "application/json", b'{"detail": "crashed"}', "Server error"),
         (418, "application/json", b'{"detail": "a teapot"}', "Undocumented status code"),
         (200, "text/plain", b"ok", "Undocumented Content-Type"),
-        (200, "application/json", b'{"success": true, "data": {"package_id": 1}}', "violates schema"),
+        (200, "application/json", b'{"success": true, "data": {"draft_id": 1}}', "violates schema"),
         (200, "application/json", b'{"data": {}}', "violates schema"),
     ],
 )
@@ -149,8 +149,8 @@ def test_a_wrong_answer_is_noticed(status: int, media_type: str, body: bytes, to
     from schemathesis.core.failures import FailureGroup
 
     path, method = OPERATIONS["get_draft"]
-    case = described()[path][method].Case(path_parameters={"package_id": "x"})
-    request = httpx.Request(method, "http://127.0.0.1/api/packages/x")
+    case = described()[path][method].Case(path_parameters={"draft_id": "x"})
+    request = httpx.Request(method, "http://127.0.0.1/api/builder/drafts/x")
     answer = httpx.Response(status, headers={"Content-Type": media_type}, content=body, request=request)
     answer.elapsed = timedelta(0)
     with pytest.raises(FailureGroup) as caught:

@@ -14,7 +14,7 @@ MODULES: Final = ("", "events", "models", "assertions", "builders", "fakes", "te
 """Those whose names are listed; `client` has the names of the package itself."""
 
 _LEAKED: Final = "leaked from a module without `__all__`; it was never meant to be public"
-REMOVED: Final = {
+REMOVED = {
     "digitorn.testing.models.Annotated": _LEAKED,
     "digitorn.testing.models.Any": _LEAKED,
     "digitorn.testing.models.ConfigDict": _LEAKED,
@@ -24,6 +24,66 @@ REMOVED: Final = {
     "digitorn.testing.models.annotations": _LEAKED,
 }
 """What was there once, and why it is gone."""
+
+_CONTRACT: Final = "an event, a constant or a shape that Digitorn 1.0.3 does not have"
+REMOVED |= dict.fromkeys(
+    (
+        "digitorn.testing.events.AgentCancel",
+        "digitorn.testing.events.AgentProgress",
+        "digitorn.testing.events.AgentResult",
+        "digitorn.testing.events.AgentSpawn",
+        "digitorn.testing.events.AssistantDelta",
+        "digitorn.testing.events.AssistantStreamSnapshot",
+        "digitorn.testing.events.BackgroundActivationFinished",
+        "digitorn.testing.events.BackgroundActivationStarted",
+        "digitorn.testing.events.Behavior",
+        "digitorn.testing.events.MessageFailed",
+        "digitorn.testing.events.Pong",
+        "digitorn.testing.events.PreviewDelta",
+        "digitorn.testing.events.PreviewSnapshot",
+        "digitorn.testing.events.StateSnapshot",
+        "digitorn.testing.events.TokenUsage",
+        "digitorn.testing.events.ToolEnd",
+        "digitorn.testing.events.TurnComplete",
+        "digitorn.testing.events.WebPreviewAttach",
+        "digitorn.testing.events.WidgetSnapshot",
+        "digitorn.testing.models.AppQuotaRemoved",
+        "digitorn.testing.models.AuthSession",
+        "digitorn.testing.models.ChangePasswordRequest",
+        "digitorn.testing.models.ForkAuthSessionRequest",
+        "digitorn.testing.models.MetricQuota",
+        "digitorn.testing.models.Package",
+        "digitorn.testing.models.PackageDetail",
+        "digitorn.testing.models.PackageInstallRequest",
+        "digitorn.testing.models.PackageInstallation",
+        "digitorn.testing.models.PackageList",
+        "digitorn.testing.models.PackageRemoval",
+        "digitorn.testing.models.PackageUpdateCheck",
+        "digitorn.testing.models.PackageUpgrade",
+        "digitorn.testing.models.PackageUpgradeRequest",
+        "digitorn.testing.models.PasswordChanged",
+        "digitorn.testing.models.PreviewServerLogs",
+        "digitorn.testing.models.PreviewServerState",
+        "digitorn.testing.models.PreviewServerStatus",
+        "digitorn.testing.models.QuotaDefinition",
+        "digitorn.testing.models.QuotaMetrics",
+        "digitorn.testing.models.QuotaRule",
+        "digitorn.testing.models.QuotaSetting",
+        "digitorn.testing.models.QuotaView",
+        "digitorn.testing.models.SetQuotaRequest",
+        "digitorn.testing.models.TokenQuota",
+        "digitorn.testing.models.TokenQuotaList",
+        "digitorn.testing.models.UninstallPackageRequest",
+        "digitorn.testing.models.UsageByApp",
+        "digitorn.testing.models.UsageCost",
+        "digitorn.testing.models.UsageDay",
+        "digitorn.testing.models.UsageHour",
+        "digitorn.testing.models.UsageQuota",
+        "digitorn.testing.models.UserQuotaRemoved",
+        "digitorn.testing.models.UserUsage",
+    ),
+    _CONTRACT,
+)
 
 _STATED: Final = "a table that the code kept by hand, now stated by the contract as `x-constants`"
 ADDED: Final = {

@@ -450,11 +450,11 @@ class BuildATurn:
             lacking: What is said of the credential that it lacks, if that is why.
         """
         if failed.kind.code in CREDENTIAL_FAILURES:
-            # An event of its own, an error from the queue (contract: events, section 5.6).
-            yield error(self.session_id, failed) if self.from_queue else credential_event(lacking)
-        else:
-            yield result
-            yield error(self.session_id, failed)
+            # The turn pauses there (contract: events, section 5.6).
+            yield credential_event(lacking)
+            return
+        yield result
+        yield error(self.session_id, failed)
         yield self._done()
 
     def cancelled(self) -> Iterator[EventPayload]:

@@ -7,6 +7,7 @@ from digitorn_testing._events.choreography import BuildATurn
 from digitorn_testing._events.history import log_row
 from digitorn_testing._generated._runtime import EventPayload
 from digitorn_testing._generated.events import (
+    CREDENTIAL_FAILURES,
     ApprovalRequest,
     Compaction,
     EventEnvelope,
@@ -141,10 +142,10 @@ class BuildA:
         await self._publish(turn, _of(turn).completed(turn_result(turn, content)))
 
     async def end_failed(self, turn: Turn, failure: TurnFailed) -> bool:
-        """Ends a turn that failed; the queue goes on."""
+        """Ends a turn that failed; the queue goes on unless a credential is missing."""
         result = turn_result(turn, "", failure.message)
         await self._publish(turn, _of(turn).failed(failure.told, result, credential_members(turn, failure)))
-        return True
+        return failure.code not in CREDENTIAL_FAILURES
 
     async def end_cancelled(self, turn: Turn) -> None:
         """Ends a turn that was cut off."""
