@@ -21,6 +21,7 @@ from digitorn_testing import (
 from digitorn_testing.events import MessageDone
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 from support.servers import hanging, refusing
+from support.sessions import add_session
 
 PASSWORD = "correct horse battery"
 
@@ -117,8 +118,8 @@ async def test_the_last_are_kept_and_the_others_counted(daemon: FakeDaemon) -> N
         assert client.exchanges.keep == 7
 
 
-async def test_of_a_large_body_the_size_is_kept(client: AsyncDevClient) -> None:
-    session = await client.new_session("my-app")
+async def test_of_a_large_body_the_size_is_kept(daemon: FakeDaemon, client: AsyncDevClient) -> None:
+    session = add_session(daemon)
     await client.write_file(session, "small.txt", "a" * 100)
     await client.write_file(session, "large.txt", "a" * 20_000)
     await client.read_file(session, "large.txt")

@@ -14,6 +14,7 @@ from digitorn_testing import (
 )
 from digitorn_testing.events import Compaction, Token
 from digitorn_testing.fakes import FakeDaemon, FakeModel
+from support.sessions import add_session
 
 
 def said(model: FakeModel) -> list[tuple[str, str]]:
@@ -114,9 +115,9 @@ async def test_compacting_shortens_what_the_model_sees(
 
 
 async def test_undo_takes_back_a_change_of_a_file(
-    client: AsyncDevClient, model: FakeModel, session: SessionHandle
+    daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    session = await client.new_session("my-app")
+    session = add_session(daemon)
     await client.write_file(session, "a.txt", "one")
     await client.write_file(session, "a.txt", "two")
     undone = await client.undo(session)
@@ -194,7 +195,7 @@ async def test_what_the_daemon_keeps_of_sessions_is_counted(
 ) -> None:
     model.will_respond_with_text("hi")
     kept = daemon.sessions
-    one, two = [await client.new_session("my-app") for _ in range(2)]
+    one, two = [add_session(daemon) for _ in range(2)]
     assert (len(kept), kept.add_count) == (2, 2)
     await client.send(one, "hello", timeout=10)
     stored = kept.get(one.session_id)
@@ -233,8 +234,8 @@ async def test_a_session_that_never_was(client: AsyncDevClient, session: Session
         await client.open_session("my-app", "..")
 
 
-async def test_a_stream_starts_once(client: AsyncDevClient) -> None:
-    stream = await client.open_event_stream(await client.new_session("my-app"))
+async def test_a_stream_starts_once(daemon: FakeDaemon, client: AsyncDevClient) -> None:
+    stream = await client.open_event_stream(add_session(daemon))
     with pytest.raises(StreamClosed, match="was started before"):
         await stream.start()
     await stream.stop()

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from support.servers import hanging, refusing
+from support.sessions import add_session
 
 from digitorn_testing import (
     ApiError,
@@ -114,8 +115,8 @@ def test_the_last_are_kept_and_the_others_counted(daemon: FakeDaemon) -> None:
         assert client.exchanges.keep == 7
 
 
-def test_of_a_large_body_the_size_is_kept(client: DevClient) -> None:
-    session = client.new_session("my-app")
+def test_of_a_large_body_the_size_is_kept(daemon: FakeDaemon, client: DevClient) -> None:
+    session = add_session(daemon)
     client.write_file(session, "small.txt", "a" * 100)
     client.write_file(session, "large.txt", "a" * 20_000)
     client.read_file(session, "large.txt")

@@ -2,6 +2,7 @@
 """Everything a person does with a session, from its creation to its end."""
 
 import pytest
+from support.sessions import add_session
 
 from digitorn_testing import (
     ApiError,
@@ -115,9 +116,9 @@ def test_compacting_shortens_what_the_model_sees(
 
 
 def test_undo_takes_back_a_change_of_a_file(
-    client: DevClient, model: FakeModel, session: SessionHandle
+    daemon: FakeDaemon, client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    session = client.new_session("my-app")
+    session = add_session(daemon)
     client.write_file(session, "a.txt", "one")
     client.write_file(session, "a.txt", "two")
     undone = client.undo(session)
@@ -232,8 +233,8 @@ def test_a_session_that_never_was(client: DevClient, session: SessionHandle) -> 
         client.open_session("my-app", "..")
 
 
-def test_a_stream_starts_once(client: DevClient) -> None:
-    stream = client.open_event_stream(client.new_session("my-app"))
+def test_a_stream_starts_once(daemon: FakeDaemon, client: DevClient) -> None:
+    stream = client.open_event_stream(add_session(daemon))
     with pytest.raises(StreamClosed, match="was started before"):
         stream.start()
     stream.stop()

@@ -223,7 +223,7 @@ class BuildB:
             return
         if turn.partial:
             self._log_partial(turn, "complete")
-        spoken = AssistantMessage.from_wire({"role": message.role, "content": message.content})
+        spoken = AssistantMessage(content_kind="text", agent_seq=len(turn.session.conversation.entries))
         self._bus.log(turn.session, spoken, kind="message", correlation_id=turn.correlation_id)
         for call in message.tool_calls:
             row = LoggedToolCall(id=call.id, name=call.name, arguments=dict(call.params))
