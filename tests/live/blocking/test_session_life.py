@@ -194,7 +194,7 @@ def test_what_the_daemon_keeps_of_sessions_is_counted(
 ) -> None:
     model.will_respond_with_text("hi")
     kept = daemon.sessions
-    one, two = [client.new_session("my-app") for _ in range(2)]
+    one, two = [add_session(daemon) for _ in range(2)]
     assert (len(kept), kept.add_count) == (2, 2)
     client.send(one, "hello", timeout=10)
     stored = kept.get(one.session_id)
