@@ -76,19 +76,16 @@ async def test_a_daemon_that_was_started_anew_is_told_by_its_instance(model: Fak
 
 
 @pytest.mark.parametrize("code", ["credential_required", "credential_auth_required"])
-async def test_a_turn_without_a_credential_ends_though_nothing_follows_on_build_b(
-    client: AsyncDevClient, model: FakeModel, session: SessionHandle, daemon: FakeDaemon, code: Any
+async def test_a_turn_without_a_credential_ends_though_nothing_follows(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle, code: Any
 ) -> None:
-    """Build A closes it as done; build B pauses it (contract: events, section 5.6)."""
+    """The turn pauses there (contract: events, section 5.6)."""
     model.will_fail(code).will_stream_text(["on"])
     result = await client.send(session, "go", timeout=10)
     assert (result.status, result.content) == ("failed", "")
     assert [error.code for error in result.errors] == [code]
     last = result.events[-1].payload
-    if daemon.build == "B":
-        assert isinstance(last, CredentialRequired | CredentialAuthRequired)
-    else:
-        assert isinstance(last, MessageDone)
+    assert isinstance(last, CredentialRequired | CredentialAuthRequired)
     assert (await client.send(session, "again", timeout=10)).content == "on"
 
 

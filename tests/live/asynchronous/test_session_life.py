@@ -227,7 +227,7 @@ async def test_a_session_that_never_was(client: AsyncDevClient, session: Session
     with pytest.raises(EventTimeout, match="is created by its first message"):
         await client.wait_for_session(session, timeout=0.5)
     with pytest.raises(NotFound):
-        await client.new_session("no-app")
+        await client.new_session("no-app", message="hi")
     with pytest.raises(InvalidRequest):
         await client.open_session("my-app", "a..b")
     with pytest.raises(ValueError, match="cannot be a part of a path"):

@@ -226,7 +226,7 @@ def test_a_session_that_never_was(client: DevClient, session: SessionHandle) -> 
     with pytest.raises(EventTimeout, match="is created by its first message"):
         client.wait_for_session(session, timeout=0.5)
     with pytest.raises(NotFound):
-        client.new_session("no-app")
+        client.new_session("no-app", message="hi")
     with pytest.raises(InvalidRequest):
         client.open_session("my-app", "a..b")
     with pytest.raises(ValueError, match="cannot be a part of a path"):
