@@ -1,14 +1,14 @@
 """A stand-in for the daemon's auth service, on loopback.
 
 The daemon has no users of its own: it checks RS256 tokens against the public key of its auth service and
-redirects `/auth/*` there. This is the smallest service that it accepts. Accounts live in memory; the signing key
-is kept in FOLDER, so that tokens stay valid when the service is started again.
+redirects `/auth/*` there. This is the smallest service that it accepts. Accounts live in memory; the signing
+key is kept in FOLDER, so that tokens stay valid when the service is started again.
 
     python auth_service.py FOLDER
 
 It listens on a free port and writes its address to FOLDER/url. It runs in the daemon's environment, which has
-the libraries that it needs. Beside the operations of the real service it has `POST /mint`, which returns a token
-for any user to whoever knows the key in $MINT_KEY.
+the libraries that it needs. Beside the operations of the real service it has `POST /mint`, which returns a
+token for any user to whoever knows the key in $MINT_KEY.
 """
 
 import base64

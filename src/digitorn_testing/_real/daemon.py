@@ -22,7 +22,7 @@ DEFAULT_ROOT: Final = Path(".real")
 """Folder of the environment and of the daemon's data, in the working directory."""
 
 _HOST: Final = "127.0.0.1"
-# Below the ports that systems give to outgoing connections: such a port could be taken before the daemon does.
+# Below the ports that systems give to outgoing connections, which could take one before the daemon does.
 _PORTS: Final = range(20_000, 32_000)
 _POLL_SECONDS: Final = 0.1
 _CALL_SECONDS: Final = 5.0
@@ -36,8 +36,8 @@ _INHERITED: Final = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 class RealDaemon:
     """The released daemon on a free loopback port, with a stand-in for its auth service; a context manager.
 
-    The first start installs it, which takes about a minute; later ones take seconds. Afterwards nothing leaves
-    the machine. All its processes end with this one at the latest, whatever ends it.
+    The first start installs it, which takes about a minute; later ones take seconds. Nothing but that install
+    leaves the machine. All its processes end with this one at the latest, whatever ends it.
 
         with RealDaemon() as daemon, DevClient.with_token(daemon.token("alice"), daemon.url) as client:
             ...
@@ -260,8 +260,8 @@ class RealDaemon:
             "DIGITORN_SANDBOX__POOL_SIZE": "0",
             # /docs, for people.
             "DIGITORN_SERVER__EXPOSE_DOCS": "true",
-            # After a start it waits up to a minute for its workers, even without any, before it loads the apps
-            # that it knew. One worker that cannot be executed is reported at once, and no process starts.
+            # After a start it waits up to a minute for its workers, even without any, before it loads the
+            # apps that it knew. A worker that cannot be executed is reported at once, and no process starts.
             "DIGITORN_WORKERS__ENABLED": "true",
             "DIGITORN_WORKERS__WORKERS": '[{"id": "none", "port": 1, "modules": []}]',
             "PATH": f"{self.home / 'bin'}{os.pathsep}{path}",

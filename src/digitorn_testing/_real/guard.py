@@ -2,9 +2,9 @@
 
     python guard.py GRACE_SECONDS COMMAND...
 
-Whoever starts it holds the other end of that pipe. The system closes it when its holder ends, also by SIGKILL,
-so that the command never outlives the holder. The first line on standard output is the command's process id,
-which is its group's id as well; what the command writes goes to standard error.
+Whoever starts it holds the other end of that pipe. The system closes it when the holder ends, even by
+SIGKILL, so the command never outlives its holder. The first line on standard output is the command's process
+id, which is also its group's; the command's own output goes to standard error.
 """
 
 import contextlib
