@@ -68,15 +68,16 @@ class Environment:
         Raises:
             RealDaemonUnavailable: There is no suitable Python, or the installation failed or took too long.
         """
-        if self._is_complete():
+        if self.is_complete():
             return
         deadline = time.monotonic() + timeout
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._locked(deadline):
-            if not self._is_complete():
+        with self.locked(deadline):
+            if not self.is_complete():
                 self._install(deadline, say)
 
-    def _is_complete(self) -> bool:
+    def is_complete(self) -> bool:
+        """Whether everything is installed."""
         # The interpreter is a link, which leads nowhere when the Python that it came from was removed.
         if not self.python.exists():
             return False
@@ -91,7 +92,15 @@ class Environment:
         return hashlib.sha256(content).hexdigest()
 
     @contextmanager
-    def _locked(self, deadline: float) -> Generator[None]:
+    def locked(self, deadline: float) -> Generator[None]:
+        """Keeps other processes from installing.
+
+        Args:
+            deadline: Moment on the monotonic clock until which to wait for another one.
+
+        Raises:
+            RealDaemonUnavailable: Another one still installs then.
+        """
         with (self.folder / "lock").open("wb") as file:
             while True:
                 try:

@@ -71,6 +71,7 @@ class GuardedProcess:
             self._guard.wait(within)
         except subprocess.TimeoutExpired:
             return False
+        self._let_go()
         return True
 
     def tail(self) -> str:
@@ -80,8 +81,7 @@ class GuardedProcess:
 
     def stop(self) -> None:
         """Ends it and its group: SIGTERM, and SIGKILL when that takes too long. May be called again."""
-        if self._guard.stdin is not None:
-            self._guard.stdin.close()
+        self._let_go()
         if not self.has_ended(within=self._grace + _EXTRA_SECONDS):
             self._kill_group()
             self._guard.kill()
@@ -92,6 +92,11 @@ class GuardedProcess:
         if not self.has_ended():
             self._kill_group()
         self.stop()
+
+    def _let_go(self) -> None:
+        """Has the guard end it."""
+        if self._guard.stdin is not None:
+            self._guard.stdin.close()
 
     def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError):
