@@ -1134,7 +1134,8 @@ class AsyncLiveEventStream(StreamBase):
         for request in pending:
             self._undecided.setdefault(request.request_id, (request, self.log.running_turn))
         if (asked := self.log.meaning.asked(event)) is not None:
-            self._undecided[asked.request_id] = (asked, turn)
+            # A row that is in the log alone may name no turn, and may come before its live copy.
+            self._undecided[asked.request_id] = (asked, turn or self.log.running_turn)
         if self._turns.joined and (pending or asked is not None):
             self._decide_all()
 
