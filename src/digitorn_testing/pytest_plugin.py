@@ -328,7 +328,7 @@ async def _digitorn_client_under_anyio(
 
 @pytest.fixture
 def digitorn_app(request: pytest.FixtureRequest, _digitorn_target: target.Target) -> Iterator[AppHandle]:
-    """The app of `session`: the test's own on a daemon that the plugin starts, otherwise that of --digitorn-app.
+    """The app of `session`: the test's own on a daemon of the plugin, otherwise that of --digitorn-app.
 
     Override the fixture to deploy your own app.
     """
