@@ -59,8 +59,12 @@ def _status(
     told = [meaning.ending(event) for event in events]
     if "timed_out" in told:
         return "timed_out"
-    status: TurnStatus = ending or ("cancelled" if "cancelled" in told else "completed")
-    return "failed" if errors and status == "completed" else status
+    if ending is not None and ending != "completed":
+        return ending
+    if errors:
+        # A daemon may end a failed turn as done or as cancelled (contract: events, section 6.7).
+        return "failed"
+    return "cancelled" if "cancelled" in told else "completed"
 
 
 def _errors(events: Iterable[AnyEvent], meaning: Meaning) -> tuple[TurnError, ...]:
@@ -74,9 +78,9 @@ def _errors(events: Iterable[AnyEvent], meaning: Meaning) -> tuple[TurnError, ..
             )
         elif meaning.ending(event) == "failed" and not errors:
             errors.append(TurnError(message=event.type))
-    # The same failure comes as an error of the result and as an event (contract: events, section 8.7).
-    classified = {one.message for one in errors if one.code is not None}
-    return tuple(one for one in errors if one.code is not None or one.message not in classified)
+    # The same failure comes as an event, classified, and in other words as the error of the result
+    # (contract: events, section 8.7).
+    return tuple(one for one in errors if one.code is not None) or tuple(errors)
 
 
 # --- what was said
