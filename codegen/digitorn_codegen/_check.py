@@ -39,7 +39,11 @@ _EXTENSIONS: JsonObject = {
         "x-event-lifted": {"type": "object", "additionalProperties": _TEXT},
         "x-constants": {
             "type": "object",
-            "additionalProperties": {"type": "array", "items": {"type": "string"}},
+            "additionalProperties": {
+                "type": ["array", "object"],
+                "items": {"type": "string"},
+                "additionalProperties": {"type": "string"},
+            },
         },
         "x-command": _TEXT,
         "x-namespace": _TEXT,

@@ -9,7 +9,7 @@ from ._definitions import Definitions
 from ._documents import Document, Documents, text_of
 from ._errors import ContractError
 from ._events import read_commands, read_events
-from ._operations import Operations
+from ._operations import OperationReader
 from ._settings import Settings
 
 _SCHEMA_SUFFIXES = (".json", ".yaml", ".yml")
@@ -34,7 +34,7 @@ def _load(settings: Settings) -> ir.Contract:
     command_documents = _folder(documents, settings.commands)
     _check.schemas((*event_documents, *command_documents))
     _check.references(documents, (api, *event_documents, *command_documents))
-    operations = Operations(_definitions(documents, api, event_documents, command_documents), api)
+    operations = OperationReader(_definitions(documents, api, event_documents, command_documents), api)
     operations.check_ids()
     _check.openapi(api)
 

@@ -56,7 +56,7 @@ class Definitions:
     api_is_3_0: bool = False
     found: dict[str, ir.Definition] = field(default_factory=dict[str, ir.Definition])
     origins: dict[str, tuple[Path, str]] = field(default_factory=dict[str, tuple[Path, str]])
-    warnings: list[ir.Warning] = field(default_factory=list[ir.Warning])
+    warnings: list[ir.ContractWarning] = field(default_factory=list[ir.ContractWarning])
     _keys: dict[tuple[Path, str], str] = field(default_factory=dict[tuple[Path, str], str])
     _scopes: dict[ir.Module, Scope] = field(
         default_factory=lambda: {
@@ -68,7 +68,7 @@ class Definitions:
 
     def warn(self, name: str, file: Path, pointer: str, text: str) -> None:
         """Notes something that the output cannot express."""
-        warning = ir.Warning(name, file, pointer, text)
+        warning = ir.ContractWarning(name, file, pointer, text)
         if warning not in self.warnings:
             self.warnings.append(warning)
 

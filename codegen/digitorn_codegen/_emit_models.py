@@ -30,7 +30,7 @@ _EMPTY_CONFIG = re.compile(r"    model_config = ConfigDict\(\s*\)\n")
 _EMPTY_CLASS = re.compile(r"^(class [^\n]+:\n)(?=\n*(?:\S|\Z))", re.MULTILINE)
 
 
-Report = Callable[[ir.Warning], None]
+Report = Callable[[ir.ContractWarning], None]
 
 
 def emit(contract: ir.Contract, package: str, report: Report) -> dict[str, str]:
@@ -109,7 +109,7 @@ def _generated(contract: ir.Contract, document: JsonObject, package: str, report
             raise ContractError(contract.source, "/components/schemas", text) from error
         for warning in noticed:
             if warning.category is UserWarning:
-                report(ir.Warning("classes", contract.source, "", str(warning.message)))
+                report(ir.ContractWarning("classes", contract.source, "", str(warning.message)))
         return {
             file.stem: _clean(file.read_text(encoding="utf-8"), package)
             for file in sorted(out.glob("*.py"))

@@ -11,6 +11,7 @@ import jinja2
 
 from . import _ir as ir
 from ._emit_builders import Builder, builders
+from ._names import keys_of
 
 _WIDTH = 110
 
@@ -85,6 +86,7 @@ def _environment() -> jinja2.Environment:
         builder_docs=_builder_docs,
         styles=_styles,
         media_type=_media_type,
+        keys_of=keys_of,
     )
     return environment
 
@@ -116,15 +118,15 @@ def _wrap(text: str, indent: int, hanging: int = 0) -> str:
     )
 
 
-def _positional(operation: ir.Operation) -> list[ir.Parameter]:
+def _positional(operation: ir.OperationSpec) -> list[ir.Parameter]:
     return [p for p in operation.parameters if p.location == "path"]
 
 
-def _at(operation: ir.Operation, location: str) -> list[ir.Parameter]:
+def _at(operation: ir.OperationSpec, location: str) -> list[ir.Parameter]:
     return [p for p in operation.parameters if p.location == location]
 
 
-def _keywords(operation: ir.Operation) -> list[_Keyword]:
+def _keywords(operation: ir.OperationSpec) -> list[_Keyword]:
     found: list[_Keyword] = []
     body = operation.body
     if body is not None and body.whole is not None:
@@ -146,7 +148,7 @@ def _keywords(operation: ir.Operation) -> list[_Keyword]:
     return sorted(found, key=lambda k: not k.required)
 
 
-def _styles(operation: ir.Operation) -> dict[tuple[str, str], str]:
+def _styles(operation: ir.OperationSpec) -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], str] = {
         (p.location, p.name): p.style for p in operation.parameters if p.style is not None
     }
@@ -170,7 +172,7 @@ def _media_type(body: ir.Body) -> str | None:
     return body.media_type
 
 
-def _docs(operation: ir.Operation) -> str:
+def _docs(operation: ir.OperationSpec) -> str:
     """The docstring of a stub, without its quotes."""
     sentence = prose(operation.summary) or operation.id.replace("_", " ")
     lines = [sentence if sentence.endswith(".") else f"{sentence}."]

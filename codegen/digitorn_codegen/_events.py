@@ -7,7 +7,7 @@ from . import _ir as ir
 from ._definitions import Definitions
 from ._documents import Document, JsonObject, escape, text_of
 from ._errors import ContractError
-from ._names import Scope, constant, identifier
+from ._names import Scope, constant, identifier, keys_of
 
 _EVENT_NAMES = ("EVENTS", "EVENT_NAMESPACE", "EVENT_PUSH", "LIFTED")
 _SHARED = frozenset({"$schema", "$id", "$comment", "title", "description", "$defs"})
@@ -27,7 +27,7 @@ class Events:
     events: tuple[ir.Event, ...] = ()
     envelope: ir.EventEnvelope | None = None
     bases: frozenset[str] = frozenset()
-    constants: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    constants: dict[str, ir.Constant] = field(default_factory=dict[str, ir.Constant])
 
 
 def read_events(definitions: Definitions, documents: Sequence[Document]) -> Events:
@@ -125,19 +125,24 @@ def _envelope(definitions: Definitions, document: Document) -> ir.EventEnvelope:
     )
 
 
-def _constants(documents: Iterable[Document], classes: set[str]) -> dict[str, tuple[str, ...]]:
+def _constants(documents: Iterable[Document], classes: set[str]) -> dict[str, ir.Constant]:
     """The constants; code imports them by name, so none may get another."""
-    constants: dict[str, tuple[str, ...]] = {}
+    constants: dict[str, ir.Constant] = {}
     taken = {*classes, *_EVENT_NAMES, "EventPayload", "EventRegistry", "EventSpec", "EventType"}
-    taken |= {"Final", "Literal", "TypeAlias"}
+    taken |= {"Final", "Literal", "Mapping", "TypeAlias"}
     for document in documents:
         for name, values in _object(document.root, "x-constants").items():
             found = identifier(name)
-            if found in taken:
-                pointer = f"/x-constants/{escape(name)}"
-                raise ContractError(document.path, pointer, f"the name {found!r} is already taken")
-            taken.add(found)
-            constants[found] = tuple(str(v) for v in values) if isinstance(values, list) else ()
+            names = [found, *([keys_of(found)] if isinstance(values, dict) else ())]
+            for one in names:
+                if one in taken:
+                    pointer = f"/x-constants/{escape(name)}"
+                    raise ContractError(document.path, pointer, f"the name {one!r} is already taken")
+            taken.update(names)
+            if isinstance(values, dict):
+                constants[found] = {key: str(value) for key, value in values.items()}
+            else:
+                constants[found] = tuple(str(v) for v in values) if isinstance(values, list) else ()
     return dict(sorted(constants.items()))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from ._documents import JsonObject
 
@@ -104,11 +104,13 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Operation:
+class OperationSpec:
     """One method on one path.
 
     Attributes:
         id: Its name in Python; unique among all operations, also when written in capitals.
+        credentials_optional: Whether it also answers a caller without credentials.
+        statuses: The HTTP statuses that it declares, in ascending order; ranges are left out.
     """
 
     id: str
@@ -121,6 +123,8 @@ class Operation:
     body: Body | None
     result: Result
     authenticated: bool
+    credentials_optional: bool
+    statuses: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,11 @@ class Tag:
     name: str
     attribute: str
     description: str
-    operations: tuple[Operation, ...]
+    operations: tuple[OperationSpec, ...]
+
+
+Constant: TypeAlias = tuple[str, ...] | Mapping[str, str]
+"""Wire values that code needs by name, or a table of them."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +193,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Warning:
+class ContractWarning:
     """Something of the contract that the output cannot express as it stands.
 
     Attributes:
@@ -225,8 +233,8 @@ class Contract:
     commands: tuple[Command, ...]
     command_error: str | None
     connect: str | None
-    constants: Mapping[str, tuple[str, ...]]
+    constants: Mapping[str, Constant]
     payload_bases: frozenset[str]
     origins: Mapping[str, tuple[Path, str]]
     files: tuple[Path, ...]
-    warnings: tuple[Warning, ...]
+    warnings: tuple[ContractWarning, ...]

@@ -59,6 +59,11 @@ def constant(name: str) -> str:
     return identifier("_".join(word.upper() for word in words(name)))
 
 
+def keys_of(table: str) -> str:
+    """The type of the keys of a table: `FailureCategoriesKey` for `FAILURE_CATEGORIES`."""
+    return f"{pascal(table.lower())}Key"
+
+
 def attribute(name: str) -> str:
     """A tag as the attribute that holds its operations."""
     found = snake(name)

@@ -51,7 +51,7 @@ class _Raw:
 
 
 @dataclass
-class Operations:
+class OperationReader:
     """Reads the operations of one document.
 
     Attributes:
@@ -71,7 +71,7 @@ class Operations:
             ContractError: An operation that no stub can be made of.
         """
         described = self._described()
-        grouped: dict[str, list[ir.Operation]] = {name: [] for name in described}
+        grouped: dict[str, list[ir.OperationSpec]] = {name: [] for name in described}
         for raw in self._raws():
             grouped.setdefault(_tag(raw.value), []).append(self._operation(raw))
         # `Transport`, prefixed or not, and `Api` are in the modules of stubs before any tag.
@@ -136,7 +136,7 @@ class Operations:
 
     # --- reading one
 
-    def _operation(self, raw: _Raw) -> ir.Operation:
+    def _operation(self, raw: _Raw) -> ir.OperationSpec:
         wanted = text_of(raw.value, "operationId") or f"{raw.method} {raw.path}"
         title = f"{raw.method.upper()} {raw.path}"
         id_ = self.definitions.allot(self._ids, method(wanted), raw.document.path, raw.pointer, title)
@@ -148,7 +148,8 @@ class Operations:
             raise ContractError(
                 raw.document.path, raw.pointer, f"path parameter {name!r} of {raw.path} {fault}"
             )
-        return ir.Operation(
+        security = raw.value.get("security", self.api.root.get("security"))
+        return ir.OperationSpec(
             id=id_,
             method=raw.method.upper(),
             path=raw.path,
@@ -158,7 +159,9 @@ class Operations:
             parameters=parameters,
             body=self._body(raw, wanted, arguments),
             result=self._result(raw, wanted),
-            authenticated=bool(raw.value.get("security", self.api.root.get("security"))),
+            authenticated=bool(security),
+            credentials_optional=isinstance(security, list) and {} in security,
+            statuses=_statuses(raw),
         )
 
     def _parameters(self, raw: _Raw, id_: str, taken: set[str]) -> tuple[ir.Parameter, ...]:
@@ -488,6 +491,12 @@ def _content(value: JsonObject) -> dict[str, JsonObject]:
 
 def _base(media_type: str) -> str:
     return media_type.partition(";")[0].strip().lower()
+
+
+def _statuses(raw: _Raw) -> tuple[int, ...]:
+    responses = raw.value.get("responses")
+    declared = responses if isinstance(responses, dict) else {}
+    return tuple(sorted(int(status) for status in declared if re.fullmatch(r"[1-5]\d\d", status)))
 
 
 def _is_json(media_type: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata, resources
 from pathlib import Path
 
+from . import _aliases
 from ._settings import Settings
 
 NAME = ".digest"
@@ -16,9 +17,9 @@ _TOOLS = ("datamodel-code-generator", "jinja2", "jsonschema", "openapi-spec-vali
 def render(settings: Settings, inputs: Iterable[Path]) -> str:
     """The text of a stamp, over the inputs and outputs as they stand.
 
-    It hashes the contract's files, the source of each twin, this package, the versions of the libraries that
-    shape the output, the settings, and the Python files of the output folders. It names the contract's files,
-    so that nobody has to read the contract to find them.
+    It hashes the contract's files, the source of each twin, the names of published modules, this package, the
+    versions of the libraries that shape the output, the settings, and the Python files of the output folders.
+    It names the contract's files, so that nobody has to read the contract to find them.
 
     Args:
         settings: What was generated.
@@ -62,10 +63,10 @@ def _entries(settings: Settings, names: Sequence[str]) -> Iterator[tuple[str, by
         yield kind, "\n".join(found).encode()
     yield from _files("out", settings.out.glob("*.py"))
     for number, alias in enumerate(settings.aliases):
-        yield f"alias {number}", repr(sorted(alias.modules.items())).encode()
+        for name, module in sorted(alias.modules.items()):
+            names_there = _aliases.exported(alias, module, _text)
+            yield f"alias {number} {name}", " ".join([module, *names_there]).encode()
         yield from _files(f"alias {number} out", alias.out.glob("*.py"))
-        named = [path for module in alias.modules.values() for path in alias.files_of(module)]
-        yield from _files(f"alias {number} source", (path for path in named if path.is_file()))
     for number, twin in enumerate(settings.twins):
         yield f"twin {number} names", repr(sorted(twin.names.items())).encode()
         yield from _files(f"twin {number} source", twin.source.glob("*.py"))
@@ -75,6 +76,10 @@ def _entries(settings: Settings, names: Sequence[str]) -> Iterator[tuple[str, by
 def _files(kind: str, paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
     for path in sorted(paths):
         yield f"{kind} {path.parent.name}/{path.name}", path.read_bytes()
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def _own() -> Iterator[Path]:

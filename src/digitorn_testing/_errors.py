@@ -12,7 +12,19 @@ if TYPE_CHECKING:
 
 
 class DigitornError(Exception):
-    """Base of every error of this library."""
+    """Base of every error of this library. Errors can be pickled and copied, with all that they tell."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # By default an error is made anew from its message, which is not what most constructors here take.
+        return _restored, (type(self), self.args, self.__dict__.copy())
+
+
+def _restored(kind: type[DigitornError], args: tuple[object, ...], state: dict[str, object]) -> DigitornError:
+    error = kind.__new__(kind, *args)
+    # `OSError`, a base of `TimeoutError`, leaves this to the constructor.
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class DaemonUnreachable(DigitornError):

@@ -15,7 +15,7 @@ from pydantic import JsonValue
 
 from ._concurrency.forks import in_forks
 from ._generated import operations
-from ._generated._runtime import Call, Operation, Part, Refused, Undecodable
+from ._generated._runtime import Call, Part, Refused, RestOperation, Undecodable
 from ._generated.models import CreatedSession, FirstMessage, MessageAccepted
 from ._secrets.redaction import Redactor, as_json
 
@@ -241,7 +241,7 @@ class Sending:
     def __init__(
         self,
         exchanges: Exchanges,
-        operation: Operation[Any] | None,
+        operation: RestOperation[Any] | None,
         method: str,
         path: str,
         *,

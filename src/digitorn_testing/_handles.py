@@ -1,6 +1,10 @@
 """Values that name an app or a session; made locally, without asking the daemon."""
 
 from dataclasses import dataclass, field
+from typing import TypeAlias
+
+SessionKey: TypeAlias = tuple[str, str]
+"""App id and session id: what identifies a session of one daemon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,14 +22,15 @@ class AppHandle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionHandle:
-    """Names a session of an app. One that the daemon does not know yet comes to exist by its first message.
+    """Names a session of an app. One that does not exist yet is created by its first message.
 
     Attributes:
         session_id: The session.
         app_id: Its app.
         daemon_url: The daemon.
         workspace: Working folder on the daemon's machine, sent with each message; empty for none.
-        first_turn: Correlation id of the turn that it was created with; None when it was not.
+        first_turn: Correlation id of the turn of the message that the session was created with; None if it
+            was created without one.
     """
 
     session_id: str
@@ -33,3 +38,8 @@ class SessionHandle:
     daemon_url: str
     workspace: str = ""
     first_turn: str | None = field(default=None, compare=False)
+
+
+def session_key(session: SessionHandle) -> SessionKey:
+    """What identifies a session, whatever else its handle says."""
+    return session.app_id, session.session_id

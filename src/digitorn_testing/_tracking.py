@@ -1,4 +1,4 @@
-"""Tells who wants to know which clients and streams are made; costs nothing when nobody does."""
+"""Reports every client, stream and daemon that is made to whoever asks; costs nothing if nobody does."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -6,23 +6,23 @@ from typing import Any, TypeAlias
 
 Tracker: TypeAlias = Callable[[Any], object]
 
-# Replaced as a whole, so that other threads may read it at any time.
+# Never changed in place, so other threads may read it at any time.
 _trackers: tuple[Tracker, ...] = ()
 
 
 def track(made: object) -> None:
-    """Tells of a client or stream that was made."""
+    """Reports a client, stream or daemon that was made."""
     for tracker in _trackers:
         tracker(made)
 
 
 @contextmanager
 def tracking(tracker: Tracker) -> Generator[None]:
-    """Has everything that is made meanwhile told of, whatever thread makes it.
+    """Reports everything that is made during the block, on any thread.
 
     Args:
-        tracker: Takes clients (`AsyncDevClient`, `DevClient`), streams (`AsyncLiveEventStream`, of which
-            `LiveEventStream` is a face) and embedded daemons.
+        tracker: Called with clients (`AsyncDevClient`, `DevClient`), streams (`AsyncLiveEventStream`, which
+            `LiveEventStream` wraps) and embedded daemons.
     """
     global _trackers
     _trackers = (*_trackers, tracker)

@@ -1,9 +1,9 @@
 """The pytest plugin: fixtures, options, and reports that show what the agent did.
 
-Pytest loads it by itself where the package is installed; `-p no:digitorn_testing.pytest_plugin` keeps it out.
-Fixtures of an embedded daemon need the extra `digitorn-testing[daemon]`.
+Pytest loads it automatically if the package is installed; `-p no:digitorn_testing.pytest_plugin` disables it.
+The fixtures of an embedded daemon need the extra `digitorn-testing[daemon]`.
 
-PYTEST_DONT_REWRITE: it is imported before pytest could rewrite it, and asserts nothing.
+PYTEST_DONT_REWRITE: it is imported before pytest could rewrite it, and contains no assertions.
 """
 
 import secrets
@@ -85,17 +85,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers the marker, finds the scenario files and begins to watch what is made."""
+    """Registers the marker, finds the scenario files, and starts to watch what tests make."""
     config.addinivalue_line("markers", "live: the test needs a daemon that is given, and is skipped without")
     here = config.invocation_params.dir
     if real.is_wanted(config) and target.option(config, "--digitorn-url"):
         raise pytest.UsageError(f"--digitorn-url and {real.OPTION} name two daemons")
     if folder := target.option(config, "--digitorn-artifacts"):
-        # Worker processes need not be where this one is.
+        # Worker processes may have another working directory.
         config.option.digitorn_artifacts = str((here / folder).resolve())
     _find_scenarios(config, here)
     if config.pluginmanager.hasplugin("asyncio"):
-        # Only now is it known that pytest-asyncio is there.
+        # Imported only here, because pytest-asyncio may be missing.
         config.pluginmanager.import_plugin("digitorn_testing._plugin.asyncio_clients")
     watch = config.stash[_WATCH] = Watch(target.token(config))
     stack = ExitStack()
@@ -117,7 +117,7 @@ def _find_scenarios(config: pytest.Config, here: Path) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    """Names the daemon, when one is given."""
+    """Names the daemon, if one is given."""
     if real.is_wanted(config):
         return "digitorn: a real daemon, started for this run"
     daemon = target.given(config)
@@ -151,7 +151,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_collect_file(
     file_path: Path, parent: pytest.Collector
 ) -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
-    """Collects scenario files, whatever they are called."""
+    """Collects scenario files, whatever their names."""
     found = yield
     if file_path.resolve() in parent.config.stash[_SCENARIOS]:
         return [scenarios.file_at(file_path, parent)]
@@ -159,12 +159,12 @@ def pytest_collect_file(
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Makes scenarios fail by what they return."""
+    """Makes scenarios pass or fail by their return values."""
     scenarios.judge(item)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skips tests that need a daemon when none is given."""
+    """Skips tests that need a given daemon if there is none."""
     if target.given(config) is None:
         for item in items:
             if item.get_closest_marker("live") is not None:
@@ -176,7 +176,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Gathers what a test uses, from its fixtures' beginning to their end."""
+    """Collects what a test uses, from the setup of its fixtures to their teardown."""
     with item.config.stash[_WATCH].of_test() as evidence:
         item.stash[_EVIDENCE] = evidence
         try:
@@ -189,7 +189,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Adds what the test used to the report of a failure, and writes it to the artifacts folder."""
+    """Adds what the test used to the report of its failure, and writes it to the artifacts folder."""
     if call.excinfo is not None:
         show_details(call.excinfo)
     report = yield
@@ -213,7 +213,7 @@ def _folder(item: pytest.Item) -> ArtifactsFolder | None:
     if not root:
         return None
     if _FOLDER not in item.stash:
-        # Of pytest-xdist, in its worker processes.
+        # Set by pytest-xdist in its worker processes.
         worker: dict[str, str] = getattr(item.config, "workerinput", {})
         item.stash[_FOLDER] = ArtifactsFolder(Path(root), item.nodeid, worker.get("workerid"))
     return item.stash[_FOLDER]
@@ -224,7 +224,7 @@ def _folder(item: pytest.Item) -> ArtifactsFolder | None:
 
 @pytest.fixture
 def fake_model(request: pytest.FixtureRequest) -> "Iterator[FakeModel]":
-    """The scripted model of the test's app. A request that its script does not answer fails the test."""
+    """The scripted model of the test's app. The test fails if the script does not answer a request."""
     _needs_daemon_extra()
     from .fakes import FakeModel
 
@@ -245,7 +245,7 @@ def fake_model_server(fake_model: "FakeModel") -> "Iterator[FakeModelServer]":
 
 @pytest.fixture
 def fake_daemon(fake_model: "FakeModel") -> "Iterator[FakeDaemon]":
-    """An embedded daemon of this test alone, whose apps `fake_model` answers for."""
+    """An embedded daemon for this test alone; its apps use `fake_model`."""
     from .fakes import FakeDaemon
 
     with FakeDaemon(model=fake_model) as daemon:
@@ -254,7 +254,7 @@ def fake_daemon(fake_model: "FakeModel") -> "Iterator[FakeDaemon]":
 
 def _needs_daemon_extra() -> None:
     try:
-        import fastapi  # noqa: F401 # pyright: ignore[reportUnusedImport] - only whether it is there
+        import fastapi  # noqa: F401 # pyright: ignore[reportUnusedImport] - only to see whether it is installed
     except ImportError:
         pytest.fail(
             "an embedded daemon needs the extra digitorn-testing[daemon]; "
@@ -265,7 +265,7 @@ def _needs_daemon_extra() -> None:
 
 @pytest.fixture
 def _digitorn_target(request: pytest.FixtureRequest) -> target.Target:
-    """The daemon of this test: the given one, unless there is none or the test asks for an embedded one."""
+    """The daemon of this test: the given one, unless there is none or the test uses an embedded one."""
     daemon = target.given(request.config)
     if daemon is not None:
         # A model that is scripted answers on a real daemon as well.
@@ -278,26 +278,26 @@ def _digitorn_target(request: pytest.FixtureRequest) -> target.Target:
 
 @pytest.fixture
 def approvals() -> RecordingApprovals:
-    """Decides what asks in turns of the test's clients, and records it; approves every tool at first."""
+    """Decides and records the approvals of the test's clients; at first it approves every tool call."""
     return RecordingApprovals()
 
 
 @pytest.fixture
 def dev_client(_digitorn_target: target.Target, approvals: ApprovalPolicy) -> Iterator[DevClient]:
-    """A client of the daemon that is given, else of `fake_daemon`; also when a test asks for that itself."""
+    """A client of the given daemon, or of `fake_daemon` if there is none or the test uses it."""
     with _digitorn_target.client(approvals) as client:
         yield client
 
 
 @pytest.fixture
 def async_dev_client(request: pytest.FixtureRequest) -> AsyncDevClient:
-    """The asynchronous `dev_client`, for tests that pytest-asyncio (in either mode) or anyio runs."""
+    """The asynchronous `dev_client`, for tests run by pytest-asyncio (in either mode) or anyio."""
     found: AsyncDevClient = request.getfixturevalue(_async_fixture(request))
     return found
 
 
 def _async_fixture(request: pytest.FixtureRequest) -> str:
-    """The fixture that lives in the test's event loop."""
+    """The name of the fixture that runs in the test's event loop."""
     if "anyio_backend" in request.fixturenames:
         return "_digitorn_client_under_anyio"
     if not request.config.pluginmanager.hasplugin("asyncio"):
@@ -313,7 +313,7 @@ def _default_loop_scope(config: pytest.Config) -> str:
     try:
         scope: str = config.getini("asyncio_default_test_loop_scope")
     except ValueError:
-        # A pytest-asyncio that cannot be told otherwise.
+        # This version of pytest-asyncio has no such option.
         return "function"
     return scope
 
@@ -328,10 +328,9 @@ async def _digitorn_client_under_anyio(
 
 @pytest.fixture
 def digitorn_app(request: pytest.FixtureRequest, _digitorn_target: target.Target) -> Iterator[AppHandle]:
-    """The app of `session`: on a daemon that the plugin starts one of the test's own, else that of
-    --digitorn-app.
+    """The app of `session`: the test's own on a daemon of the plugin, otherwise that of --digitorn-app.
 
-    Override it to deploy an app of yours.
+    Override the fixture to deploy your own app.
     """
     if _digitorn_target.embedded is not None:
         yield _digitorn_target.embedded.add_app(_EMBEDDED_APP)
@@ -366,7 +365,7 @@ def session(
     dev_client: DevClient,
     digitorn_app: AppHandle,
 ) -> Iterator[SessionHandle]:
-    """A new session of `digitorn_app`. On a daemon that is given it is deleted, unless the test failed."""
+    """A new session of `digitorn_app`. On a given daemon it is deleted afterwards, unless the test failed."""
     if _digitorn_target.is_real:
         # It has no empty sessions; this one is created by its first message.
         made = SessionHandle(
@@ -381,7 +380,7 @@ def session(
         try:
             dev_client.delete(made)
         except NotFound:
-            # The test has done it.
+            # The test deleted it.
             return
 
 
@@ -397,17 +396,17 @@ def live_stream(dev_client: DevClient, session: SessionHandle) -> Iterator[LiveE
 
 @pytest.fixture
 def app_builder() -> AppBuilder:
-    """An app definition to begin with, of the id that the app of `session` has on an embedded daemon."""
+    """An app definition to start from, with the id of the app of `session` on an embedded daemon."""
     return AppBuilder(_EMBEDDED_APP)
 
 
 @pytest.fixture
 def turn_builder() -> TurnBuilder:
-    """An empty turn to build events from."""
+    """An empty turn to add events to."""
     return TurnBuilder(app_id=_EMBEDDED_APP)
 
 
 @pytest.fixture
 def session_builder() -> SessionBuilder:
-    """An empty session to build turns and approvals into."""
+    """An empty session to add turns and approvals to."""
     return SessionBuilder(app_id=_EMBEDDED_APP)

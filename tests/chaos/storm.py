@@ -27,7 +27,7 @@ from digitorn_testing import (
     SessionHandle,
 )
 from digitorn_testing._events.daemon import MEANING
-from digitorn_testing._stream import protocol
+from digitorn_testing._stream.protocol import PAGE
 from digitorn_testing.events import MessageStarted
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 from digitorn_testing.fakes._faults.faults import Fault
@@ -336,6 +336,6 @@ async def _kept(client: AsyncDevClient, session: SessionHandle) -> EventLog:
 
 async def _page(client: AsyncDevClient, session: SessionHandle, since: int) -> list[object]:
     page = await client.api.sessions.list_session_events(
-        session.app_id, session.session_id, since_seq=since, limit=protocol.PAGE
+        session.app_id, session.session_id, since_seq=since, limit=PAGE
     )
     return [row if isinstance(row, dict) else row.to_wire() for row in page.events]

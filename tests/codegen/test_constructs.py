@@ -213,6 +213,27 @@ def test_percent_encoded_references_and_parameters_of_the_path(client: Client) -
     assert operations.PUT_THING.read(b"null") is None
 
 
+def test_an_operation_tells_what_it_declares(make: Make) -> None:
+    responses = {"404": {"description": "-"}, "204": {"description": "-"}, "5XX": {"description": "-"}}
+    get: dict[str, object] = {"operationId": "a", "security": [{}, {"bearer": []}], "responses": responses}
+    put: dict[str, object] = {
+        "operationId": "b",
+        "security": [{"bearer": []}],
+        "responses": {"default": {"description": "-"}},
+    }
+    operations = make(document({"/a": {"get": get, "put": put}})).module("operations")
+    assert (operations.A.statuses, operations.A.authenticated, operations.A.credentials_optional) == (
+        (204, 404),
+        True,
+        True,
+    )
+    assert (operations.B.statuses, operations.B.authenticated, operations.B.credentials_optional) == (
+        (),
+        True,
+        False,
+    )
+
+
 def test_a_document_without_operations(make: Make) -> None:
     client = make(document({}))
     client.module("rest").Api(None)

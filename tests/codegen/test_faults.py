@@ -138,6 +138,7 @@ def test_yaml_that_is_nested_too_deeply_is_refused(text: str, tmp_path: Path) ->
 MALFORMED = {
     '"x-event-type": "toy:moved"': ('"x-event-type": 1', "/x-event-type"),
     '"x-constants": {': ('"x-constants": {"BAD": "text", ', "/x-constants/BAD"),
+    '"WAYS": [': ('"BAD": {"up": 1}, "WAYS": [', "/x-constants/BAD/up"),
     '"up",': ('"up", 1,', "/x-constants/WAYS/1"),
     '"type": "object",': ('"type": "object", "x-event-variant": true,', "/x-event-variant"),
     '"title"': ('"x-event-enveloped": "no", "title"', "/x-event-enveloped"),

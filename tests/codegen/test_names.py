@@ -215,6 +215,21 @@ def test_a_constant_that_would_replace_something_is_refused(toy: Settings, edit:
     assert caught.value.pointer == f"/x-constants/{name}"
 
 
+def test_a_table_of_constants_gives_a_type_of_its_keys(toy: Settings, edit: Edit) -> None:
+    edit("events/toy_moved.json", '"x-constants": {', '"x-constants": {"SPEED_OF": {"a": "b"}, "EMPTY": {}, ')
+    generate(toy)
+    events = (toy.out / "events.py").read_text()
+    assert 'SpeedOfKey: TypeAlias = Literal["a"]' in events
+    assert 'SPEED_OF: Final[Mapping[SpeedOfKey, str]] = {"a": "b"}' in events
+    assert "EmptyKey: TypeAlias = str" in events
+
+
+def test_a_table_whose_type_of_keys_would_replace_something_is_refused(toy: Settings, edit: Edit) -> None:
+    edit("events/toy_moved.json", '"x-constants": {', '"x-constants": {"SpeedKey": [], "SPEED": {"a": "b"}, ')
+    with pytest.raises(ContractError, match="the name 'SpeedKey' is already taken"):
+        contract.load(toy)
+
+
 def test_two_commands_of_one_name_are_refused_and_of_one_constant_numbered(toy: Settings) -> None:
     assert toy.commands is not None
     other = json.loads(

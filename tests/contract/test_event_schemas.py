@@ -9,8 +9,8 @@ import pytest
 
 from contract.document import SCHEMA
 from contract.event_schemas import schema_faults
+from digitorn_testing._events.failures import FAILURES
 from digitorn_testing.fakes import FailureCode, FakeModel, Usage
-from digitorn_testing.fakes._model.failures import FAILURES
 from support.recorder import APP, Frame, Talk, recording, talking
 
 Scenario = Callable[[], Awaitable[list[Frame]]]

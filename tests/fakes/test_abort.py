@@ -1,4 +1,4 @@
-"""Aborts (contract: events, section 6.6, build A)."""
+"""Aborts on build A (contract: events, section 6.6)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Apps of the embedded daemon over REST (contract: rest, apps)."""
+"""Apps of the embedded daemon over REST (contract: rest, section 3)."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Who may do what on the embedded daemon (contract: rest, auth; events, section 1)."""
+"""Who may do what on the embedded daemon (contract: rest, section 1.5; events, section 1)."""
 
 import re
 from typing import Any

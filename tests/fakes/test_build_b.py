@@ -1,4 +1,4 @@
-"""The embedded daemon as build B (contract: events, wherever it says B)."""
+"""The embedded daemon as build B (docs/contract/README.md)."""
 
 from typing import Any, cast
 

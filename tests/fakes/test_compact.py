@@ -1,4 +1,4 @@
-"""Compaction on demand (contract: rest, compact_session; events, section 5.7)."""
+"""Compaction on demand (contract: rest, section 4.9; events, section 5.7)."""
 
 from digitorn_testing._generated import models
 from digitorn_testing._generated.events import Compaction

@@ -1,4 +1,4 @@
-"""Conversations as documents (contract: rest, export_session)."""
+"""Conversations as documents (contract: rest, section 4.11)."""
 
 from digitorn_testing._generated import models
 from digitorn_testing.fakes import FakeModel

@@ -1,4 +1,4 @@
-"""Forks of sessions (contract: rest, fork_session)."""
+"""Forks of sessions (contract: rest, section 4.8)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a join brings, and other ways to read back (contract: events, sections 3 and 4.3, build A)."""
+"""What a join brings, and other ways to read back on build A (contract: events, sections 3 and 4.3)."""
 
 from typing import Any
 

@@ -13,6 +13,7 @@ import pytest
 from openai.types import Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessageFunctionToolCall
 
+from digitorn_testing._events.failures import FAILURES
 from digitorn_testing.fakes import (
     FailureCode,
     FakeModel,
@@ -26,7 +27,6 @@ from digitorn_testing.fakes import (
     ToolDefinition,
     Usage,
 )
-from digitorn_testing.fakes._model.failures import FAILURES
 from digitorn_testing.fakes._model.script import Scripted
 
 SECONDS = 15.0

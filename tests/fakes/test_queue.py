@@ -1,4 +1,4 @@
-"""The queue of a session (contract: events, section 6.4; rest, send_message)."""
+"""The queue of a session (contract: events, section 6.4; rest, section 4.2)."""
 
 import asyncio
 

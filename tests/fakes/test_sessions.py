@@ -1,4 +1,4 @@
-"""Sessions of the embedded daemon over REST (contract: rest, sessions)."""
+"""Sessions of the embedded daemon over REST (contract: rest, section 4)."""
 
 from typing import Any
 

@@ -1,12 +1,12 @@
-"""The order of events in a turn (contract: events, sections 6.1 to 6.7, build A)."""
+"""The order of events in a turn on build A (contract: events, sections 6.1 to 6.7)."""
 
 import asyncio
 from typing import Any
 
 import pytest
 
+from digitorn_testing._events.failures import FAILURES
 from digitorn_testing.fakes import FailureCode, FakeDaemon, FakeModel, ModelRequest, Usage
-from digitorn_testing.fakes._model.failures import FAILURES
 from digitorn_testing.fakes._model.script import Scripted
 from support.recorder import APP, Talk, another, recording, talking
 

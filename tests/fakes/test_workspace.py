@@ -1,4 +1,4 @@
-"""Files of a session's workspace, and taking back writes (contract: rest, workspace and undo_session)."""
+"""Files of a session's workspace, and taking back writes (contract: rest, sections 4.10 and 6)."""
 
 import httpx
 import pytest

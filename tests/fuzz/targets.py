@@ -25,7 +25,7 @@ from digitorn_testing._events.daemon import MEANING
 from digitorn_testing._events.event import AnyEvent
 from digitorn_testing._exchanges import KEPT, Exchanges, sending
 from digitorn_testing._generated import commands
-from digitorn_testing._generated._runtime import Command, Operation
+from digitorn_testing._generated._runtime import Command, RestOperation
 from digitorn_testing._generated.commands import CommandError
 from digitorn_testing._generated.events import EVENTS, EventPayload
 from digitorn_testing._generated.operations import OPERATIONS
@@ -163,7 +163,7 @@ class Answers:
         return ROUND
 
 
-def check_answer(operation: Operation[Any], status: int, body: bytes, retry_after: str = "") -> None:
+def check_answer(operation: RestOperation[Any], status: int, body: bytes, retry_after: str = "") -> None:
     """An answer has a result, or is one typed error that says something."""
     call = operation.call()
     exchanges = Exchanges(KEPT)
@@ -274,13 +274,13 @@ def _recording() -> tuple[bytes, ...]:
 
 
 @cache
-def operations() -> tuple[Operation[Any], ...]:
+def operations() -> tuple[RestOperation[Any], ...]:
     """Those whose answers are read as JSON."""
     return tuple(one for one in OPERATIONS if one.reading == "json")
 
 
 @cache
-def _body(operation: Operation[Any]) -> Any:
+def _body(operation: RestOperation[Any]) -> Any:
     example = example_of(operation)
     envelope = operation.envelope
     if envelope is None:

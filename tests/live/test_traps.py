@@ -70,7 +70,7 @@ class Tap:
     """What comes over a stream's connection: kept as it came, and held back on request."""
 
     def __init__(self, stream: AsyncLiveEventStream) -> None:
-        connection: Any = inner(stream)._socket
+        connection: Any = inner(stream)._machines.socket
         self.frames: list[Frame] = []
         self._held: list[Frame] = []
         self._holds: Callable[[Frame], bool] = lambda _: False
@@ -113,7 +113,7 @@ async def session_on(
 
 async def caught_up(stream: AsyncLiveEventStream) -> None:
     """Waits until everything that the daemon has sent so far is here."""
-    await inner(stream)._socket.call(LATEST_SEQ, LatestSeqRequest(), SECONDS)
+    await inner(stream)._machines.socket.call(LATEST_SEQ, LatestSeqRequest(), SECONDS)
 
 
 def push(daemon: FakeDaemon, session: SessionHandle, frame: Frame) -> None:
@@ -131,7 +131,7 @@ async def finished(client: AsyncDevClient, session: SessionHandle, text: str = "
 # --- the traps
 
 
-async def test_trap_01_dedup_needs_two_keys() -> None:
+async def test_dedup_needs_two_keys() -> None:
     """The two copies of an approval share the `event_id` alone, other copies the number alone."""
     model = FakeModel().will_call_tool("Bash", requires_approval=True).will_respond_with_text("ok")
     async with session_on("A", model) as (daemon, client, session):
@@ -145,7 +145,7 @@ async def test_trap_01_dedup_needs_two_keys() -> None:
             assert len(stream.events_of(ApprovalRequest)) == 1
 
             before, sent = len(stream.log), len(tap.frames)
-            connection = inner(stream)._socket
+            connection = inner(stream)._machines.socket
             await connection.call(REPLAY, ReplayRequest(session_id=session.session_id), SECONDS)
             await connection.call(JOIN_APP, JoinAppRequest(app_id=APP, since=1), SECONDS)
             copies = tap.frames[sent:]
@@ -161,7 +161,7 @@ async def test_trap_01_dedup_needs_two_keys() -> None:
 
 
 @both
-async def test_trap_02_gaps_in_seq_are_normal(build: Build) -> None:
+async def test_gaps_in_seq_are_normal(build: Build) -> None:
     """Snapshots for another socket, and on build B rows that are never sent, spend numbers."""
     model = FakeModel().will_call_tool("Bash", requires_approval=True).will_respond_with_text("done")
     async with session_on(build, model) as (daemon, client, session):
@@ -181,7 +181,7 @@ async def test_trap_02_gaps_in_seq_are_normal(build: Build) -> None:
 
 
 @both
-async def test_trap_03_late_events_do_not_reopen_a_turn(build: Build) -> None:
+async def test_late_events_do_not_reopen_a_turn(build: Build) -> None:
     model = FakeModel().will_call_tool("Bash", {}, result={}).will_respond_with_text("one")
     model.will_respond_with_text("two")
     async with session_on(build, model) as (daemon, client, session):
@@ -208,7 +208,7 @@ async def test_trap_03_late_events_do_not_reopen_a_turn(build: Build) -> None:
             assert {event.correlation_id for event in second.events} == {second.correlation_id}
 
 
-async def test_trap_04_result_is_not_the_end_of_a_turn() -> None:
+async def test_result_is_not_the_end_of_a_turn() -> None:
     async with session_on("A", FakeModel().will_respond_with_text("a")) as (_, client, session):
         async with await client.open_event_stream(session) as stream:
             tap = Tap(stream)
@@ -222,7 +222,7 @@ async def test_trap_04_result_is_not_the_end_of_a_turn() -> None:
             assert isinstance((await turn.result()).events[-1].payload, MessageDone)
 
 
-async def test_trap_04_turn_terminal_is_the_last_event_of_a_turn_and_leaks_into_no_other() -> None:
+async def test_turn_terminal_is_the_last_event_of_a_turn_and_leaks_into_no_other() -> None:
     # The turn has no gap that would make a client read the log anyhow, nor is the log there at once.
     model = FakeModel().will_fail("rate_limited").will_respond_with_text("b")
     async with session_on("B", model, log_delay=0.2) as (_, client, session):
@@ -246,7 +246,7 @@ async def test_trap_04_turn_terminal_is_the_last_event_of_a_turn_and_leaks_into_
 
 @both
 @pytest.mark.parametrize("code", ["rate_limited", "session_busy", "credential_required"])
-async def test_trap_04_a_turn_that_failed_ends_as_completed(build: Build, code: Any) -> None:
+async def test_a_turn_that_failed_ends_as_completed(build: Build, code: Any) -> None:
     async with session_on(build, FakeModel().will_fail(code, "slow down")) as (_, client, session):
         result = await client.send(session, "go", timeout=SECONDS)
         ends = [event.payload for event in result.events if event.type == "turn_terminal"]
@@ -259,7 +259,7 @@ async def test_trap_04_a_turn_that_failed_ends_as_completed(build: Build, code: 
 
 
 @both
-async def test_trap_05_operations_that_never_close(build: Build) -> None:
+async def test_operations_that_never_close(build: Build) -> None:
     model = FakeModel().will_call_tool("Bash", delay=30.0)
     async with session_on(build, model) as (daemon, client, session):
         async with await client.open_event_stream(session) as stream:
@@ -277,7 +277,7 @@ async def test_trap_05_operations_that_never_close(build: Build) -> None:
         assert [one.last_type for one in view.active_ops] == ["preview:state_changed"] * 2 + ["tool_start"]
 
 
-async def test_trap_06_types_that_the_official_tables_lack() -> None:
+async def test_types_that_the_official_tables_lack() -> None:
     model = FakeModel().will_call_tool("Bash", {}, result={}, text="I look.")
     model.will_stream_text(["a", "b"], delay=30.0)
     async with session_on("B", model, heartbeat=0.01) as (daemon, client, session):
@@ -306,7 +306,7 @@ async def test_trap_06_types_that_the_official_tables_lack() -> None:
 
 
 @both
-async def test_trap_07_the_same_thing_under_different_shapes(build: Build) -> None:
+async def test_the_same_thing_under_different_shapes(build: Build) -> None:
     model = FakeModel().will_fail("rate_limited", "slow down")
     async with session_on(build, model) as (daemon, client, session):
         async with await client.open_event_stream(session) as stream:
@@ -331,7 +331,7 @@ async def test_trap_07_the_same_thing_under_different_shapes(build: Build) -> No
 
 
 @both
-async def test_trap_08_a_message_taken_out_of_the_queue_is_named_by_its_row(build: Build) -> None:
+async def test_a_message_taken_out_of_the_queue_is_named_by_its_row(build: Build) -> None:
     model = FakeModel().will_call_tool("Bash", requires_approval=True).will_respond_with_text("ok")
     async with session_on(build, model) as (_, client, session):
         first = await client.start_turn(session, "1", auto_approve=False)
@@ -354,7 +354,7 @@ async def test_trap_08_a_message_taken_out_of_the_queue_is_named_by_its_row(buil
         assert (await first.result(timeout=SECONDS)).ok
 
 
-async def test_trap_09_one_socket_hears_one_session() -> None:
+async def test_one_socket_hears_one_session() -> None:
     """Approvals of other sessions do not come: each session's stream has a connection of its own."""
     model = FakeModel()
     for _ in range(2):
@@ -376,7 +376,7 @@ async def test_trap_09_one_socket_hears_one_session() -> None:
             assert {one["session_id"] for one in bystander.frames[1:]} == {session.session_id}
 
 
-async def test_trap_09_build_a_sends_approvals_of_other_sessions_too() -> None:
+async def test_build_a_sends_approvals_of_other_sessions_too() -> None:
     model = (
         FakeModel().will_call_tool("Bash", requires_approval=True).will_respond_with_text("ok", times=None)
     )
@@ -390,7 +390,7 @@ async def test_trap_09_build_a_sends_approvals_of_other_sessions_too() -> None:
             assert stream.log.pending_approvals() == []
 
 
-async def test_trap_10_replayed_payloads_carry_extra_keys() -> None:
+async def test_replayed_payloads_carry_extra_keys() -> None:
     async with session_on("A", FakeModel().will_respond_with_text("a")) as (_, client, session):
         await finished(client, session)
         async with await client.open_event_stream(session, since=1, strict=True) as stream:
@@ -402,7 +402,7 @@ async def test_trap_10_replayed_payloads_carry_extra_keys() -> None:
 
 
 @both
-async def test_trap_11_two_forms_of_time(build: Build) -> None:
+async def test_two_forms_of_time(build: Build) -> None:
     model = FakeModel().will_stream_text(["a", "b"], delay=0.02)
     async with session_on(build, model, turn_heartbeat=0.01) as (_, client, session):
         async with await client.open_event_stream(session) as stream:
@@ -421,7 +421,7 @@ async def test_trap_11_two_forms_of_time(build: Build) -> None:
 
 
 @both
-async def test_trap_12_what_is_emitted_just_before_a_join_is_not_lost(build: Build) -> None:
+async def test_what_is_emitted_just_before_a_join_is_not_lost(build: Build) -> None:
     """The log is written in batches: an event can miss both the room and the replay."""
     words = [f"{number} " for number in range(20)]
     model = FakeModel().will_stream_text(words, delay=0.01)
@@ -436,7 +436,7 @@ async def test_trap_12_what_is_emitted_just_before_a_join_is_not_lost(build: Bui
             ] == words
 
 
-async def test_trap_13_what_is_in_flight_comes_again_with_every_join() -> None:
+async def test_what_is_in_flight_comes_again_with_every_join() -> None:
     """Previews never end, so that those of the last minutes all come again, next to one event of the turn."""
     model = (
         FakeModel().will_call_tool("Bash", requires_approval=True, text="Hel").will_stream_text(["lo", "!"])
@@ -463,7 +463,7 @@ async def test_trap_13_what_is_in_flight_comes_again_with_every_join() -> None:
             assert [one.text for one in result.messages] == ["Hel", "lo!"]
 
 
-async def test_trap_14_the_default_namespace_proves_nothing() -> None:
+async def test_the_default_namespace_proves_nothing() -> None:
     with FakeDaemon(build="B") as daemon:
         daemon.add_app(APP)
         sio: Any = socketio.AsyncClient(reconnection=False)

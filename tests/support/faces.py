@@ -200,9 +200,15 @@ def inner(stream: AsyncLiveEventStream | LiveEventStream) -> AsyncLiveEventStrea
     return stream._inner if isinstance(stream, LiveEventStream) else stream
 
 
+def deliver(stream: AsyncLiveEventStream | LiveEventStream, frame: object) -> None:
+    """Gives a stream a frame as if its daemon had sent it."""
+    connection: Any = inner(stream)._machines.socket
+    connection._on_frame(frame)
+
+
 def lose(stream: AsyncLiveEventStream | LiveEventStream, is_lost: Callable[[object], bool]) -> None:
     """Loses frames on their way to a stream, as a daemon under pressure does."""
-    connection: Any = inner(stream)._socket
+    connection: Any = inner(stream)._machines.socket
     deliver = connection._on_frame
 
     def keep(frame: object) -> None:

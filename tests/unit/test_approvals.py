@@ -117,6 +117,26 @@ async def test_a_message_that_could_not_be_posted_holds_up_nothing() -> None:
     assert await chosen(client.of_stream().policy("s", None)) == ApproveAll()
 
 
+def test_a_policy_that_takes_the_place_of_one_that_is_gone_is_asked() -> None:
+    client = ClientApprovals(ApproveAll())
+
+    def of_a_turn(number: int) -> ApprovalPolicy:
+        return DenyAll(reason=str(number))
+
+    # Nobody else keeps these policies, so that the interpreter may use the memory of one for the next.
+    assert all(client.ask_once("r", of_a_turn(number)) for number in range(100))
+
+
+def test_equal_policies_are_asked_one_by_one() -> None:
+    client = ClientApprovals(ApproveAll())
+    one, other = DenyAll(), DenyAll()
+    assert one == other
+    assert client.ask_once("r", one)
+    assert client.ask_once("r", other)
+    assert not client.ask_once("r", one)
+    assert client.ask_once("another", one)
+
+
 def test_a_request_is_resolved_once_and_a_policy_asked_once() -> None:
     client = ClientApprovals(ApproveAll())
     assert [client.claim("r"), client.claim("r")] == [True, False]

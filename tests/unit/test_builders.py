@@ -15,9 +15,9 @@ from digitorn_testing import (
     UnknownPayload,
     assertions,
 )
+from digitorn_testing._events.failures import FAILURES
 from digitorn_testing._turns.collect import collect
-from digitorn_testing.builders import SessionBuilder, TurnBuilder, event, frame, payloads
-from digitorn_testing.builders._errors import ERROR_CLASSES, ErrorCode
+from digitorn_testing.builders import ErrorCode, SessionBuilder, TurnBuilder, event, frame, payloads
 from digitorn_testing.events import (
     ApprovalResolved,
     Error,
@@ -28,7 +28,6 @@ from digitorn_testing.events import (
     ToolStart,
     UserMessage,
 )
-from digitorn_testing.fakes._model.failures import FAILURES
 from support.recorder import folded
 
 HANDLE = SessionHandle(session_id="s-1", app_id="app", daemon_url="http://x")
@@ -305,7 +304,7 @@ def test_a_turn_that_waits_for_an_approval_does_not_end() -> None:
     assert types(turn.aborted())[-3:] == ["approval_resolved", "abort", "message_cancelled"]
 
 
-@pytest.mark.parametrize("code", sorted(ERROR_CLASSES))
+@pytest.mark.parametrize("code", sorted(FAILURES))
 def test_a_turn_that_fails(code: ErrorCode) -> None:
     turn = TurnBuilder().user("hi").error(code, "it broke")
     found = result_of(turn)
@@ -316,11 +315,6 @@ def test_a_turn_that_fails(code: ErrorCode) -> None:
         assert types(turn.queued())[-2:] == ["error", "message_done"]
     else:
         assert types(turn)[-3:] == ["result", "error", "message_done"]
-
-
-def test_failures_are_classified_as_the_embedded_daemon_does() -> None:
-    daemon = {code: (one.category, one.retry) for code, one in FAILURES.items()}
-    assert {code: tuple(one) for code, one in ERROR_CLASSES.items()} == daemon
 
 
 def test_a_turn_that_is_cut_off() -> None:

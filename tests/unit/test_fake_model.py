@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from digitorn_testing import NOT_GIVEN, DigitornError
+from digitorn_testing._events.failures import FAILURES
 from digitorn_testing.fakes import (
     FailureCode,
     FakeModel,
@@ -21,7 +22,7 @@ from digitorn_testing.fakes import (
     ToolDefinition,
     Usage,
 )
-from digitorn_testing.fakes._model.failures import FAILURES, TurnFailed
+from digitorn_testing.fakes._model.failures import TurnFailed
 from digitorn_testing.fakes._model.script import Failure, Reply, Script, Scripted, Silence
 
 
@@ -74,7 +75,7 @@ def test_an_answer_may_be_given_for_ever_and_nothing_after_it() -> None:
 def test_a_used_up_script_says_what_was_asked() -> None:
     with pytest.raises(TurnFailed, match=r"used up.*'s-1'.*'app'.*'what now") as caught:
         FakeModel().take(request("what now" + "?" * 100))
-    assert caught.value.failure.code == "internal_error"
+    assert caught.value.code == "internal_error"
     assert len(caught.value.message) < 300
 
 

@@ -107,7 +107,7 @@ def test_a_log_that_begins_in_the_middle_of_a_turn_knows_it_by_what_it_does() ->
 
 
 def test_a_straggler_does_not_make_its_turn_run_again() -> None:
-    """Tokens may come behind the event that ends their turn (contract: events, section 8, trap 3)."""
+    """Tokens may come behind the event that ends their turn (contract: events, section 8.6)."""
     log = EventLog(session_id=SESSION)
     for one in two_turns()[:7]:
         log.feed(one)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from digitorn_testing import EventLog, EventPayload, LiveEvent, Operations, SessionHandle, TurnResult
-from digitorn_testing._events.transitions import TERMINAL_STATES, TRANSITIONS
+from digitorn_testing._events.transitions import TRANSITIONS
+from digitorn_testing._generated.events import TERMINAL_STATES
 from digitorn_testing._generated.payloads import OpState, OpType
 from digitorn_testing._turns.collect import collect
 from digitorn_testing.builders import SessionBuilder, TurnBuilder, event, payloads

@@ -28,7 +28,7 @@ from digitorn_testing._exchanges import Exchanges, Sending
 from digitorn_testing._generated import operations
 from digitorn_testing._recordings.recorder import Recorded
 from digitorn_testing._recordings.recording import BEGINNING, line_of
-from digitorn_testing._stream.base import FollowedTurns
+from digitorn_testing._turns.endings import TurnEndings
 from digitorn_testing.events import MessageDone, MessageStarted, Token
 from support.frames import SESSION, TURN, frame, text_turn, token
 
@@ -38,7 +38,7 @@ URL = "http://127.0.0.1:1"
 def stream(session_id: str = SESSION) -> Recorded:
     """What is recorded of a stream."""
     session = SessionHandle(session_id=session_id, app_id="app", daemon_url=URL)
-    made = SimpleNamespace(session=session, log=EventLog(session_id=session_id), _turns=FollowedTurns())
+    made = SimpleNamespace(session=session, log=EventLog(session_id=session_id), endings=TurnEndings())
     return cast("Recorded", made)
 
 
@@ -119,7 +119,7 @@ def test_endings_that_no_event_tells_are_recorded(tmp_path: Path) -> None:
     source.log.feed(frame("user_message", {"role": "user", "content": "x"}, seq=1, op_state="pending"))
     with recorder(tmp_path / "r.jsonl") as running:
         running.add(source)
-        source._turns.note(TURN, "timed_out")
+        source.endings.note(TURN, "timed_out")
     assert RecordedLog.load(tmp_path / "r.jsonl").turn_result(TURN).status == "timed_out"
 
 

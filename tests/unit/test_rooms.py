@@ -1,4 +1,4 @@
-"""The modules of the package have no circle of imports, counting those for types and the faces of packages."""
+"""The modules of the package import each other in no circle, not even for types or through packages."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,8 +8,8 @@ import grimp
 def circles(package: str) -> list[list[str]]:
     """The circles of modules that a package has.
 
-    An import counts wherever it stands, also under `if TYPE_CHECKING` and inside a function. To import a module
-    is to import the packages that it lies in, too, unless the importing module lies in them as well.
+    An import counts wherever it stands, also under `if TYPE_CHECKING` and inside a function. Importing a
+    module also imports the packages that it lies in, unless the importing module lies in them as well.
     """
     graph = grimp.build_graph(package, exclude_type_checking_imports=False)
     imports: dict[str, set[str]] = {}

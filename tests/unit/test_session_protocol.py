@@ -4,7 +4,7 @@ import pytest
 
 from digitorn_testing import ContractViolation
 from digitorn_testing._events.daemon import MEANING
-from digitorn_testing._stream import protocol
+from digitorn_testing._stream.protocol import correlation_id_of
 from digitorn_testing._turns import rules
 from digitorn_testing.models import MessageAccepted, QueueEntry
 
@@ -14,12 +14,12 @@ def accepted(**data: object) -> MessageAccepted:
 
 
 def test_the_correlation_id_of_a_turn() -> None:
-    assert protocol.correlation_id_of("fp-1") == "fp-1"
-    assert protocol.correlation_id_of(accepted(correlation_id="fp-2")) == "fp-2"
+    assert correlation_id_of("fp-1") == "fp-1"
+    assert correlation_id_of(accepted(correlation_id="fp-2")) == "fp-2"
     with pytest.raises(ContractViolation, match=r"answer to send_message .*correlation_id: missing"):
-        protocol.correlation_id_of(accepted())
+        correlation_id_of(accepted())
     with pytest.raises(ValueError, match="empty"):
-        protocol.correlation_id_of("")
+        correlation_id_of("")
 
 
 @pytest.mark.parametrize(

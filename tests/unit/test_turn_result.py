@@ -203,7 +203,7 @@ def test_approvals_and_how_each_was_resolved() -> None:
 
 
 def test_one_failure_that_comes_twice_is_one_error() -> None:
-    """It is in the result and an event of its own (contract: events, section 8, trap 7)."""
+    """It is in the result and an event of its own (contract: events, section 8.7)."""
     found = outcome(
         result("", seq=3, error="slow down"),
         failure("error", seq=4, error="slow down", code="rate_limited", category="rate_limit", retry=True),

@@ -183,7 +183,7 @@ class Undecodable(Exception):
 
 
 @dataclass(slots=True, eq=False)
-class Operation(Generic[T]):
+class RestOperation(Generic[T]):
     """One operation of the API: how it is called and how its answer is read.
 
     Attributes:
@@ -198,7 +198,9 @@ class Operation(Generic[T]):
         styles: How parameters and form members are written when not by default, by place (`path`, `query`,
             `header`, `cookie`, `body`) and name.
         may_be_empty: Whether an answer without a body is the result None.
-        authenticated: Whether it needs credentials.
+        authenticated: Whether it takes credentials.
+        credentials_optional: Whether it also answers a caller without credentials.
+        statuses: The HTTP statuses that the contract declares for it, in ascending order.
     """
 
     id: str
@@ -212,6 +214,8 @@ class Operation(Generic[T]):
     styles: Mapping[tuple[str, str], Style] = field(default_factory=dict[tuple[str, str], Style])
     may_be_empty: bool = False
     authenticated: bool = True
+    credentials_optional: bool = False
+    statuses: tuple[int, ...] = ()
     _adapter: "TypeAdapter[T] | None" = field(default=None, init=False, repr=False)
 
     def call(
@@ -388,7 +392,7 @@ class Call(Generic[T]):
         has_body: Whether a body is sent; one that is passed whole may be None, which is JSON's null.
     """
 
-    operation: Operation[T]
+    operation: RestOperation[T]
     path: str
     query: tuple[tuple[str, str], ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict[str, str])

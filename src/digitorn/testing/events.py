@@ -2,14 +2,20 @@
 """The same objects as in `digitorn_testing.events`."""
 
 from digitorn_testing.events import (
+    CREDENTIAL_FAILURES,
     DISPATCHER_TOOLS,
     EVENT_NAMESPACE,
     EVENT_PUSH,
     EVENTS,
+    FAILURE_CATEGORIES,
+    FAILURES_BEFORE_THE_LOOP,
     LIFTED,
     QUESTION_TOOLS,
     QUEUE_EXPIRED_CODES,
+    RETRYABLE_FAILURES,
+    SNAPSHOT_TYPES,
     STALE_TURN_CODES,
+    TERMINAL_STATES,
     Abort,
     ActiveOpsSnapshot,
     AgentCancel,
@@ -120,14 +126,20 @@ from digitorn_testing.events import (
 )
 
 __all__ = [
+    "CREDENTIAL_FAILURES",
     "DISPATCHER_TOOLS",
     "EVENTS",
     "EVENT_NAMESPACE",
     "EVENT_PUSH",
+    "FAILURES_BEFORE_THE_LOOP",
+    "FAILURE_CATEGORIES",
     "LIFTED",
     "QUESTION_TOOLS",
     "QUEUE_EXPIRED_CODES",
+    "RETRYABLE_FAILURES",
+    "SNAPSHOT_TYPES",
     "STALE_TURN_CODES",
+    "TERMINAL_STATES",
     "Abort",
     "ActiveOpsSnapshot",
     "AgentCancel",

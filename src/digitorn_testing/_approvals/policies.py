@@ -1,11 +1,10 @@
-"""Who decides when an agent asks: approval policies, and which of them counts."""
+"""Approval policies, and which of them applies to a request."""
 
 import asyncio
 import concurrent.futures
 import inspect
 import logging
 import threading
-from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +16,11 @@ from digitorn_testing._generated.models import PendingApproval
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a policy says to a request.
+    """A policy's decision about a request.
 
     Attributes:
         approved: Whether the tool may run; for a question, whether it is answered.
-        message: Reason or answer, given to the model.
+        message: Reason or answer that the model is given.
     """
 
     approved: bool
@@ -29,20 +28,20 @@ class Decision:
 
 
 Verdict: TypeAlias = Decision | bool | None
-"""A decision; True and False are one without a message, None leaves the request open."""
+"""A decision. True and False are decisions without a message; None leaves the request open."""
 
 ApprovalPolicy: TypeAlias = Callable[[PendingApproval], Verdict | Awaitable[Verdict]]
-"""Decides requests: one of the classes here, or a function or coroutine function of yours."""
+"""Decides about requests: one of the classes here, or a function or coroutine function of yours."""
 
 
 def is_question(request: PendingApproval) -> bool:
-    """Whether a request is a question to the user and not a tool that wants to run."""
+    """Whether a request is a question to the user rather than a tool call."""
     return request.tool_name in QUESTION_TOOLS
 
 
 @dataclass(frozen=True, slots=True)
 class ApproveAll:
-    """Approves every tool; questions to the user stay open."""
+    """Approves every tool call; questions to the user stay open."""
 
     def __call__(self, request: PendingApproval) -> Decision | None:
         return None if is_question(request) else Decision(True)
@@ -50,7 +49,7 @@ class ApproveAll:
 
 @dataclass(frozen=True, slots=True)
 class LeaveOpen:
-    """Decides nothing: the test does, with `resolve_approval`."""
+    """Leaves every request open for the test to decide, with `resolve_approval`."""
 
     def __call__(self, request: PendingApproval) -> None:
         return None
@@ -58,10 +57,10 @@ class LeaveOpen:
 
 @dataclass(frozen=True, slots=True)
 class DenyAll:
-    """Denies every tool, and declines every question.
+    """Denies every tool call and declines every question.
 
     Attributes:
-        reason: What the model is told.
+        reason: The reason that the model is given.
     """
 
     reason: str = ""
@@ -72,11 +71,11 @@ class DenyAll:
 
 @dataclass(frozen=True, slots=True)
 class ApproveWhen:
-    """Approves the tools for which a predicate holds, and denies the others; questions stay open.
+    """Approves tool calls that satisfy a predicate and denies the others; questions stay open.
 
     Attributes:
-        predicate: Says whether a tool may run.
-        reason: What the model is told about one that may not.
+        predicate: Returns whether the tool may run.
+        reason: The reason that the model is given when it may not.
     """
 
     predicate: Callable[[PendingApproval], bool]
@@ -95,12 +94,12 @@ class ApproveWhen:
 
 @dataclass(frozen=True, slots=True)
 class AnswerWith:
-    """Answers questions to the user; tools are another policy's.
+    """Answers questions to the user, and leaves tool calls to another policy.
 
     Attributes:
-        answer: The answer to every question; or answers by a part of the question's text; or a function
-            that gives one. A question without an answer stays open.
-        otherwise: Decides about tools.
+        answer: The answer to every question; or a mapping from a part of the question's text to its answer;
+            or a function that returns the answer. A question without an answer stays open.
+        otherwise: Decides about tool calls.
     """
 
     answer: str | Mapping[str, str] | Callable[[PendingApproval], str | None]
@@ -129,10 +128,10 @@ _OWN_CODE: Final = (ApproveAll, DenyAll, LeaveOpen)
 
 
 class ClientApprovals:
-    """The policies of one client: its own, and those of its turns. May be used from several threads.
+    """The policies of one client and of its turns. It may be used from several threads.
 
     Args:
-        default: What decides when neither the turn nor the stream has a policy.
+        default: Decides if neither the turn nor the stream has a policy.
     """
 
     def __init__(self, default: ApprovalPolicy) -> None:
@@ -140,20 +139,21 @@ class ClientApprovals:
         self._by_turn: dict[str, ApprovalPolicy | None] = {}
         self._posting: dict[str, list[concurrent.futures.Future[None]]] = {}
         self._resolved: set[str] = set()
-        self._asked: Counter[tuple[str, int]] = Counter()
+        # The policies themselves: the id of one that is gone may be that of another.
+        self._asked: dict[str, list[ApprovalPolicy]] = {}
 
     def of_stream(self, own: ApprovalPolicy | None = None, *, turns_only: bool = False) -> "StreamApprovals":
-        """What one stream decides by.
+        """The policies that apply on one stream.
 
         Args:
-            own: The stream's policy for turns that have none; the client's when left out.
-            turns_only: Decide about turns that this client started, and about nothing else.
+            own: The stream's policy for turns without one; the client's if left out.
+            turns_only: Decide only about turns that this client started.
         """
         return StreamApprovals(self, own, turns_only=turns_only)
 
     @contextmanager
     def posting(self, session_id: str) -> Generator[None]:
-        """While a message is being posted, nobody follows its turn yet: decisions of the session wait."""
+        """Delays decisions in the session while a message is posted, because nobody follows its turn yet."""
         posted: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._posting.setdefault(session_id, []).append(posted)
         try:
@@ -163,54 +163,56 @@ class ClientApprovals:
             posted.set_result(None)
 
     def after_fork(self) -> None:
-        """Forgets in a forked child what the parent is posting."""
+        """Forgets the messages that only the parent is posting, in a forked child."""
         self._posting.clear()
 
     def begin(self, correlation_id: str, policy: ApprovalPolicy | None = None) -> None:
-        """Notes a turn as this client's, with its policy; one that has a policy keeps it."""
+        """Registers a turn of this client with its policy; an earlier policy of the turn stays."""
         if policy is not None or correlation_id not in self._by_turn:
             self._by_turn[correlation_id] = policy
 
     def end(self, correlation_id: str) -> None:
-        """Forgets a turn, and its policy with it."""
+        """Forgets a turn and its policy."""
         self._by_turn.pop(correlation_id, None)
 
     async def posted(self, session_id: str) -> None:
-        """Waits until no message of a session is on its way."""
+        """Waits until no message to a session is being posted."""
         while posting := self._posting.get(session_id):
             await asyncio.wait({asyncio.wrap_future(one) for one in list(posting)})
 
     def claim(self, request_id: str) -> bool:
-        """Whether this request is still to be resolved; it counts as resolved from then on."""
+        """Whether a request is still unresolved; from then on it counts as resolved."""
         if request_id in self._resolved:
             return False
         self._resolved.add(request_id)
         return True
 
     def unclaim(self, request_id: str) -> None:
-        """Takes a claim back: the request could not be resolved here."""
+        """Withdraws a claim, because the request could not be resolved."""
         self._resolved.discard(request_id)
 
     def ask_once(self, request_id: str, policy: ApprovalPolicy) -> bool:
         """Whether a policy has not been asked about a request before; two streams may see it."""
-        key = (request_id, id(policy))
-        self._asked[key] += 1
-        return self._asked[key] == 1
+        asked = self._asked.setdefault(request_id, [])
+        if any(one is policy for one in asked):
+            return False
+        asked.append(policy)
+        return True
 
     def of_turn(self, correlation_id: str | None) -> tuple[bool, ApprovalPolicy | None]:
-        """Whether a turn is this client's, and its policy."""
+        """Whether a turn belongs to this client, and its policy."""
         if correlation_id is None or correlation_id not in self._by_turn:
             return False, None
         return True, self._by_turn[correlation_id]
 
 
 class StreamApprovals:
-    """What one stream decides by.
+    """The policies that apply on one stream.
 
     Args:
-        client: The policies of the client that it belongs to.
-        own: The stream's policy for turns that have none; the client's when left out.
-        turns_only: Decide about turns that the client started, and about nothing else.
+        client: The policies of the stream's client.
+        own: The stream's policy for turns without one; the client's if left out.
+        turns_only: Decide only about turns that the client started.
     """
 
     def __init__(self, client: ClientApprovals, own: ApprovalPolicy | None, *, turns_only: bool) -> None:
@@ -218,15 +220,15 @@ class StreamApprovals:
         self.own = own
         """The stream's policy; may be changed."""
         self.on_thread = False
-        """Whether code of the user is called on a thread of its own, where it may block."""
+        """Whether the user's code is called on a thread of its own, where it may block."""
         self._turns_only = turns_only
 
     async def policy(self, session_id: str, correlation_id: str | None) -> ApprovalPolicy | None:
-        """Who decides about a request; None when it is not this stream's business.
+        """The policy that decides about a request; None if this stream does not decide.
 
         Args:
             session_id: The session.
-            correlation_id: The turn that asks, None if it is unknown.
+            correlation_id: The turn of the request; None if it is unknown.
         """
         await self.client.posted(session_id)
         is_ours, of_turn = self.client.of_turn(correlation_id)
@@ -238,33 +240,33 @@ class StreamApprovals:
 def stream_approvals(
     approvals: ApprovalPolicy | StreamApprovals | None, *, auto_approve: bool
 ) -> StreamApprovals:
-    """What a stream decides by that was made with these arguments."""
+    """The policies of a stream, from the arguments that it was made with."""
     if isinstance(approvals, StreamApprovals):
         return approvals
     return ClientApprovals(approvals or short_form(auto_approve)).of_stream()
 
 
 def short_form(auto_approve: bool) -> ApprovalPolicy:
-    """The policy that `auto_approve` stands for."""
+    """The policy that `auto_approve` means."""
     return ApproveAll() if auto_approve else LeaveOpen()
 
 
 async def ask(policy: ApprovalPolicy, request: PendingApproval, *, on_thread: bool) -> Decision | None:
-    """What a policy decides.
+    """Asks a policy for its decision.
 
     Args:
         policy: The policy.
-        request: What is asked for.
-        on_thread: Call code of the user on a thread of its own, where it may block.
+        request: The request.
+        on_thread: Call the user's code on a thread of its own, where it may block.
 
     Raises:
-        TypeError: The policy gave something else than a decision.
+        TypeError: The policy returned something other than a decision.
     """
     if on_thread and not isinstance(policy, _OWN_CODE):
         said = await _on_thread(policy, request)
     else:
         said = policy(request)
-    # Whether it keeps to its type only a type checker of the user's would know.
+    # Users need not run a type checker, so the policy may return anything.
     verdict = cast("object", await said if inspect.isawaitable(said) else said)
     if isinstance(verdict, bool):
         return Decision(verdict)
@@ -285,7 +287,7 @@ def _check(decision: Decision) -> None:
 
 
 async def _on_thread(policy: ApprovalPolicy, request: PendingApproval) -> Verdict | Awaitable[Verdict]:
-    """Calls a policy on a thread of its own: those of a pool would keep the interpreter from exiting."""
+    """Calls a policy on its own daemon thread; a blocked pool thread would keep the interpreter alive."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[tuple[Verdict | Awaitable[Verdict], BaseException | None]] = loop.create_future()
 
@@ -298,7 +300,7 @@ async def _on_thread(policy: ApprovalPolicy, request: PendingApproval) -> Verdic
         failed: BaseException | None = None
         try:
             said = policy(request)
-        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+        except BaseException as error:  # noqa: BLE001 - raised again by the waiting coroutine
             failed = error
         try:
             loop.call_soon_threadsafe(end, said, failed)

@@ -1,4 +1,4 @@
-"""An approval policy for tests: it decides as it is told, and remembers what it was asked."""
+"""A scripted approval policy for tests that records the requests."""
 
 import inspect
 import threading
@@ -13,18 +13,18 @@ from .policies import ApprovalPolicy, ApproveAll, Decision, DenyAll, Verdict
 
 
 class RecordingApprovals:
-    """An approval policy that records what it is asked, and approves every tool unless it is told otherwise.
+    """An approval policy that records requests, and approves every tool call unless told otherwise.
 
         approvals = RecordingApprovals().will_decide(True, Decision(False, "not twice"))
         with daemon.client(approvals=approvals) as client:
             client.chat("my-app", "go")
         assert [one.tool_name for one in approvals.requests] == ["Bash", "Bash"]
 
-    Decisions that were given in order are used up first; behind them `approve_all`, `reject_all` or
-    `decide_by` counts, whichever was called last. May be used from several threads.
+    Decisions of `will_decide` are used first, in order. After them the last call of `approve_all`,
+    `reject_all` or `decide_by` applies. It may be used from several threads.
 
     Args:
-        policy: Decides; like `decide_by`.
+        policy: Decides about requests, as with `decide_by`.
     """
 
     def __init__(self, policy: ApprovalPolicy | None = None) -> None:
@@ -36,19 +36,19 @@ class RecordingApprovals:
     # --- what to decide
 
     def approve_all(self) -> Self:
-        """Approves every tool; questions to the user stay open."""
+        """Approves every tool call; questions to the user stay open."""
         return self.decide_by(ApproveAll())
 
     def reject_all(self, reason: str = "") -> Self:
-        """Denies every tool, and declines every question.
+        """Denies every tool call and declines every question.
 
         Args:
-            reason: What the model is told.
+            reason: The reason that the model is given.
         """
         return self.decide_by(DenyAll(reason))
 
     def decide_by(self, policy: ApprovalPolicy) -> Self:
-        """Decides as another policy does.
+        """Leaves the decisions to another policy.
 
         Args:
             policy: A policy, or a function or coroutine function of yours.
@@ -58,16 +58,16 @@ class RecordingApprovals:
         return self
 
     def will_decide(self, *decisions: Verdict) -> Self:
-        """Gives these decisions, in order, to the next requests.
+        """Uses these decisions, in order, for the next requests.
 
-        A request behind the last raises `UnexpectedApproval`, which the turn tells of, unless it is said
-        afterwards what then counts.
+        A request after the last one raises `UnexpectedApproval`, which the turn reports. To prevent that,
+        call `approve_all`, `reject_all` or `decide_by` afterwards.
 
         Args:
-            decisions: Decisions; True and False are ones without a message, None leaves a request open.
+            decisions: Decisions. True and False are decisions without a message; None leaves a request open.
 
         Raises:
-            TypeError: Something is no decision.
+            TypeError: An argument is not a decision.
         """
         for one in decisions:
             _check(one)
@@ -76,32 +76,32 @@ class RecordingApprovals:
             self._otherwise = None
         return self
 
-    # --- what it was asked
+    # --- requests so far
 
     @property
     def requests(self) -> list[PendingApproval]:
-        """What it was asked, in order."""
+        """The requests so far, in order."""
         with self._lock:
             return [one.request for one in self._asked]
 
     @property
     def decisions(self) -> list[Decision | None]:
-        """What it decided, one for each request; None where it left one open or has not decided yet."""
+        """The decision on each request; None if it was left open or is not decided yet."""
         with self._lock:
             return [one.decision for one in self._asked]
 
     @property
     def last_request(self) -> PendingApproval | None:
-        """What it was asked last."""
+        """The latest request."""
         return self.requests[-1] if self._asked else None
 
     @property
     def request_count(self) -> int:
-        """How often it was asked."""
+        """How many requests there were."""
         return len(self._asked)
 
     def reset(self) -> None:
-        """Forgets what it was asked and what it shall decide; it approves every tool again."""
+        """Forgets requests and decisions, and approves every tool call again."""
         with self._lock:
             self._given.clear()
             self._otherwise = ApproveAll()
@@ -140,7 +140,7 @@ def _check(verdict: object) -> None:
 
 
 class _Asked:
-    """A request and what was decided."""
+    """A request and its decision."""
 
     __slots__ = ("decision", "request")
 

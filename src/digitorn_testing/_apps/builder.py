@@ -51,10 +51,10 @@ class AppSource:
     """What a builder has collected; the embedded daemon deploys it.
 
     Attributes:
-        document: The definition as the app language nests it.
+        document: The definition in the structure of the app language.
         own_tools: Tools that the language cannot express, by name.
-        own_exclusions: Excluded tools that the language has no name for.
-        mentioned: Every tool that was named, in that order.
+        own_exclusions: Excluded tools that the language cannot name.
+        mentioned: Every tool that was named, in order.
     """
 
     document: dict[str, Any]
@@ -66,7 +66,7 @@ class AppSource:
 
 
 class AppBuilder:
-    """The definition of an app, put together step by step. Each step returns a new builder.
+    """Builds the definition of an app step by step. Each step returns a new builder.
 
         app = (
             AppBuilder("my-app")
@@ -75,14 +75,14 @@ class AppBuilder:
             .without_tools("Bash")
         )
 
-    `FakeDaemon.deploy` takes it as it is; `to_yaml` gives the text for any daemon.
+    `FakeDaemon.deploy` accepts the builder itself; `to_yaml` returns the text for any daemon.
 
     Args:
         app_id: Id of the app.
-        name: Its name; the id if left out.
+        name: Name of the app; its id if left out.
 
     Raises:
-        ValueError: The id is malformed (contract: rest, Conventions).
+        ValueError: The id is malformed (contract: rest, section 1.4).
     """
 
     __slots__ = ("_source",)
@@ -94,15 +94,15 @@ class AppBuilder:
 
     @classmethod
     def from_yaml(cls, source: str | Path) -> Self:
-        """Starts from an app that is there already. Needs the extra `digitorn-testing[daemon]`.
+        """Starts from an existing definition. Needs the extra `digitorn-testing[daemon]`.
 
         Args:
-            source: The YAML text, or the path of a file.
+            source: YAML text, or the path of a file.
 
         Raises:
             ImportError: PyYAML is not installed.
             OSError: The file cannot be read.
-            ValueError: It is not the definition of an app.
+            ValueError: The source is not the definition of an app.
         """
         document = _read_yaml(source)
         app_id = mapping(document.get("app")).get("app_id", document.get("app_id"))
@@ -121,7 +121,7 @@ class AppBuilder:
 
     @property
     def source(self) -> AppSource:
-        """What it has collected so far."""
+        """What the builder has collected so far."""
         return self._source
 
     # --- the agent
@@ -130,17 +130,17 @@ class AppBuilder:
         """Replaces the system prompt of the agent that users talk to.
 
         Args:
-            text: The whole prompt; may hold templates such as `{{workspace}}`.
+            text: The whole prompt; it may contain templates such as `{{workspace}}`.
         """
         document, agent = self._opened_agent()
         agent["system_prompt"] = _text("system prompt", text)
         return self._with(document=document)
 
     def append_system_prompt(self, text: str) -> Self:
-        """Adds to the system prompt of the agent that users talk to, after a blank line.
+        """Appends to the system prompt of the agent that users talk to, after a blank line.
 
         Args:
-            text: What goes behind the prompt that is there.
+            text: The text to append.
         """
         document, agent = self._opened_agent()
         there = agent.get("system_prompt") or ""
@@ -161,17 +161,17 @@ class AppBuilder:
         temperature: float | None = None,
         max_tokens: int | None = None,
     ) -> Self:
-        """Sets the model of the agent that users talk to; what is left out stays as it is.
+        """Sets the model of the agent that users talk to; settings that are left out stay unchanged.
 
         Args:
             provider: Name of the provider, such as `openai`.
             model: Name of the model.
             backend: Protocol that the provider speaks.
-            base_url: Where the provider is; of a `FakeModelServer`, for example.
-            api_key_secret: Name of the app's secret that holds the provider's key. The secret itself goes
-                with the deployment, never into the definition.
+            base_url: URL of the provider, for example of a `FakeModelServer`.
+            api_key_secret: Name of the app's secret with the provider's key. The secret itself is passed when
+                the app is deployed, and never becomes part of the definition.
             temperature: Sampling temperature, 0 or more.
-            max_tokens: Most tokens of an answer.
+            max_tokens: Maximum number of tokens of an answer.
 
         Raises:
             ValueError: A value is out of range.
@@ -189,7 +189,7 @@ class AppBuilder:
         config = {"base_url": _optional_text("base_url", base_url), "api_key": _secret(api_key_secret)}
         if any(value is not None for value in config.values()):
             update(child(brain, "config", "agents.brain.config"), config)
-        # A reference to a named provider, or to a stored credential, would win over what is set here.
+        # A reference to a named provider or to a stored credential would override these settings.
         if provider or model or base_url:
             brain.pop("provider_id", None)
         if api_key_secret:
@@ -209,14 +209,14 @@ class AppBuilder:
     # --- tools
 
     def with_module(self, module_id: str, config: Mapping[str, object] | None = None) -> Self:
-        """Uses a module of the daemon, with all its tools.
+        """Adds a module of the daemon with all its tools.
 
         Args:
             module_id: Id of the module, such as `shell`.
-            config: Its configuration; stays as it is if left out.
+            config: Its configuration; unchanged if left out.
 
         Raises:
-            TypeError: The configuration holds what JSON cannot.
+            TypeError: The configuration contains something that JSON cannot express.
             ValueError: The id is malformed.
         """
         if not _MODULE.fullmatch(module_id):
@@ -231,16 +231,16 @@ class AppBuilder:
         return self._with(document=document)
 
     def with_tools(self, *tools: str | ToolDefinition, requires_approval: bool = False) -> Self:
-        """Offers tools to the model and lets it call them, whatever the default policy.
+        """Offers tools to the model and allows it to call them, whatever the default policy.
 
         Args:
-            tools: Names of tools, as `Bash` or `shell.bash`; of a module that the app does not use yet only
-                these tools become available. A name without a module, and a `ToolDefinition` that says more
-                than a name, exist in the embedded daemon alone.
+            tools: Names of tools, such as `Bash` or `shell.bash`. If the app does not use the module yet,
+                only these tools of it become available. Names without a module, and a `ToolDefinition` with
+                more than a name, work in the embedded daemon only.
             requires_approval: Whether the user has to approve each call.
 
         Raises:
-            ValueError: A name is malformed or there twice, or the app hides or denies its whole module.
+            ValueError: A name is malformed or given twice, or the app hides or denies its whole module.
         """
         builder = self
         for tool in tools:
@@ -256,23 +256,23 @@ class AppBuilder:
         requires_approval: bool = False,
         risk_level: RiskLevel = "medium",
     ) -> Self:
-        """Offers a tool that a Python function runs, in the embedded daemon.
+        """Offers a tool that is implemented by a Python function, in the embedded daemon.
 
-        The function is called when the model's script calls the tool without a result of its own. Its
-        arguments are checked against its annotations. It returns a mapping, a text, a pydantic model or
-        None; an exception makes the call fail. An `async def` runs in the daemon's event loop and an abort
-        cancels it; any other function runs on a thread of its own, which nothing can cut off.
+        The function is called when the model's script calls the tool without giving a result. Its arguments
+        are validated against its annotations. It returns a mapping, a string, a pydantic model or None; an
+        exception makes the call fail. An `async def` runs in the daemon's event loop, and an abort cancels
+        it; any other function runs on its own thread, which cannot be interrupted.
 
         Args:
-            handler: The function; every parameter has a name and an annotation.
-            name: Name of the tool; the function's if left out.
+            handler: The function; every parameter needs a name and an annotation.
+            name: Name of the tool; that of the function if left out.
             description: What it does, for the model; the function's docstring if left out.
             requires_approval: Whether the user has to approve each call.
-            risk_level: Risk that the approval names.
+            risk_level: The risk level in its approval requests.
 
         Raises:
-            TypeError: It is not a function that can be called by name with JSON values.
-            ValueError: The name is malformed or there twice, or the risk level is unknown.
+            TypeError: It is not a function that takes JSON values by name.
+            ValueError: The name is malformed or given twice, or the risk level is unknown.
         """
         if not callable(handler):
             raise TypeError(f"expected a function, got {handler!r}")
@@ -292,7 +292,7 @@ class AppBuilder:
         """Excludes tools: the model is not offered them, and calling them fails.
 
         Args:
-            tools: Names of tools, as `Bash` or `shell.bash`.
+            tools: Names of tools, such as `Bash` or `shell.bash`.
 
         Raises:
             ValueError: A name is malformed.
@@ -303,7 +303,7 @@ class AppBuilder:
         return builder
 
     def with_default_policy(self, policy: Policy) -> Self:
-        """Sets what becomes of calls of tools that are not granted one by one.
+        """Sets what happens to calls of tools that are not granted individually.
 
         Args:
             policy: `auto` runs them, `approve` asks the user, `block` refuses them.
@@ -348,7 +348,7 @@ class AppBuilder:
         return made
 
     def _opened(self, key: str = "") -> dict[str, Any]:
-        """A copy of the document to change; what stands flat under a key moves away from where it wins."""
+        """A copy of the document to change, without the flat form of a key, which would take precedence."""
         document = copy.deepcopy(self._source.document)
         if key:
             document.pop(key, None)
@@ -441,7 +441,7 @@ class AppBuilder:
 
 def _check_id(app_id: str) -> None:
     if not is_valid_id(app_id):
-        raise ValueError(f"malformed app id {app_id!r} (contract: rest, Conventions)")
+        raise ValueError(f"malformed app id {app_id!r} (contract: rest, section 1.4)")
 
 
 def _text(what: str, value: object) -> str:
@@ -490,7 +490,7 @@ def _secret(name: str | None) -> str | None:
     if name is None:
         return None
     if not _SECRET.fullmatch(name):
-        # The name is not shown: it may be the key itself, given by mistake.
+        # The name is not shown, because it may be the key itself, passed by mistake.
         raise ValueError("api_key_secret is the name of a secret, such as PROVIDER_KEY, not a key")
     return f"{{{{secret.{name}}}}}"
 
@@ -519,7 +519,7 @@ def _read_yaml(source: str | Path) -> dict[str, Any]:
 
 
 def _check_plain(value: object, inside: tuple[int, ...]) -> None:
-    """Refuses what could not be written again."""
+    """Refuses values that could not be written back."""
     if id(value) in inside:
         raise ValueError("not the definition of an app: it contains itself")
     if isinstance(value, dict):

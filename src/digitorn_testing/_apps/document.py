@@ -1,4 +1,4 @@
-"""Changes in the definition of an app, as the app language nests it."""
+"""Changes to the definition of an app, in the structure of the app language."""
 
 from collections.abc import Mapping
 from typing import Any, Final, cast
@@ -6,11 +6,11 @@ from typing import Any, Final, cast
 from .language import Action, mapping
 
 _UNENFORCED: Final = {"default_policy": "auto", "max_risk_level": "high"}
-"""Capabilities that change nothing: the language's own defaults ask for more approvals than having none."""
+"""Capabilities without effect. The language's defaults would ask for more approvals than no capabilities."""
 
 
 def child(parent: dict[str, Any], key: str, path: str) -> dict[str, Any]:
-    """A mapping inside a mapping, made if it is not there."""
+    """A mapping inside a mapping, created if missing."""
     if parent.get(key) is None:
         parent[key] = {}
     found: object = parent[key]
@@ -27,13 +27,13 @@ def _tools_block(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def module_block(document: dict[str, Any], module_id: str) -> dict[str, Any]:
-    """The block of a module, made if it is not there."""
+    """The block of a module, created if missing."""
     modules = child(_tools_block(document), "modules", "tools.modules")
     return child(modules, module_id, f"tools.modules.{module_id}")
 
 
 def capabilities(document: dict[str, Any]) -> dict[str, Any]:
-    """The lists of what may be called, made if they are not there."""
+    """The block with the lists of allowed and denied actions, created if missing."""
     tools = _tools_block(document)
     if tools.get("capabilities") is None:
         tools["capabilities"] = dict(_UNENFORCED)
@@ -68,7 +68,7 @@ def _rules(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
 
 
 def enlist(document: dict[str, Any], action: Action, key: str) -> None:
-    """Puts an action on a list of the capabilities."""
+    """Adds an action to a list of the capabilities."""
     rules = _rules(document, key)
     rule = next((one for one in rules if one.get("module") == action.module), None)
     if rule is None:
@@ -78,14 +78,14 @@ def enlist(document: dict[str, Any], action: Action, key: str) -> None:
 
 
 def delist(document: dict[str, Any], action: Action, keys: tuple[str, ...]) -> None:
-    """Takes an action off lists of the capabilities."""
+    """Removes an action from lists of the capabilities."""
     if mapping(document.get("tools")).get("capabilities") is None:
         return
     for key in keys:
         kept: list[dict[str, Any]] = []
         for rule in _rules(document, key):
             there = strings(rule.get("actions"))
-            # None listed means all of the module, of which no single one can be taken off.
+            # No actions means all of the module, from which a single one cannot be removed.
             if rule.get("module") != action.module or not there:
                 kept.append(rule)
             elif others := [one for one in there if one != action.name]:
@@ -95,7 +95,7 @@ def delist(document: dict[str, Any], action: Action, keys: tuple[str, ...]) -> N
 
 
 def check_single(document: dict[str, Any], action: Action, keys: tuple[str, ...]) -> None:
-    """Refuses to take one action off a list that names its whole module."""
+    """Refuses to remove one action from a list that names its whole module."""
     capabilities = mapping(mapping(document.get("tools")).get("capabilities"))
     whole = [
         key
@@ -119,10 +119,10 @@ def is_listed(document: dict[str, Any], action: Action, key: str) -> bool:
 
 
 def strings(value: object) -> list[str]:
-    """The texts of a list; none of anything else."""
+    """The items of a list as strings; an empty list for any other value."""
     return [str(one) for one in cast("list[object]", value)] if isinstance(value, list) else []
 
 
 def update(target: dict[str, Any], changes: Mapping[str, object]) -> None:
-    """Sets what is given."""
+    """Sets the values that are not None."""
     target.update({key: value for key, value in changes.items() if value is not None})

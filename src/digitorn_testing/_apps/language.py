@@ -1,7 +1,7 @@
-"""The app language: how a definition nests, and what its tools are called.
+"""The app language: the structure of a definition, and the names of its tools.
 
-The contract says that a definition is YAML and no more (contract: rest, deploy_app_upload). What is here was
-read in the daemon's published documentation and is not verified against a daemon.
+The contract says only that a definition is YAML (contract: rest, section 3.3). The rest comes from the
+daemon's published documentation and has not been verified against a daemon.
 """
 
 import re
@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias, cast
 
 Policy: TypeAlias = Literal["auto", "approve", "block"]
-"""What becomes of a call: it runs, waits for the user, or is refused.
+"""What happens to a call: it runs, waits for the user, or is refused.
 
-The values are the contract's (contract: rest, create_security_profile).
+The values are the contract's (contract: rest, section 7.3).
 """
 
 RiskLevel: TypeAlias = Literal["low", "medium", "high"]
-"""How much harm a call may do."""
+"""How much harm a call could do."""
 
 Backend: TypeAlias = Literal["openai_compat", "anthropic"]
 """The protocol that a provider speaks."""
@@ -50,7 +50,7 @@ _SHORT_NAMES: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "lsp": {"diagnostics": "LintCheck", "check": "LintFile"},
 }
-"""Actions by module whose tools have a name of their own."""
+"""The actions whose tools have names of their own, by module."""
 
 _READING: Final[Mapping[str, frozenset[str]]] = {
     "filesystem": frozenset({"read", "grep", "glob", "ls"}),
@@ -58,11 +58,11 @@ _READING: Final[Mapping[str, frozenset[str]]] = {
     "workspace": frozenset({"read", "glob", "grep"}),
     "lsp": frozenset({"diagnostics", "check"}),
 }
-"""Actions by module that change nothing."""
+"""The actions that change nothing, by module."""
 
 
 def is_valid_id(value: str) -> bool:
-    """Whether a text has the form of an app or session id (contract: rest, Conventions)."""
+    """Whether a text is a well-formed app or session id (contract: rest, section 1.4)."""
     return _ID.fullmatch(value) is not None and ".." not in value and not value.endswith(".")
 
 
@@ -98,13 +98,13 @@ _BY_TOOL: Final = {
 
 
 def action_of(tool: str) -> Action | None:
-    """The action behind a tool, named `Bash` or `shell.bash`; None for a name that says nothing of one."""
+    """The action behind a tool named like `Bash` or `shell.bash`; None if the name does not say."""
     module, dot, name = tool.rpartition(".")
     return Action(module, name) if dot and module and name else _BY_TOOL.get(tool)
 
 
 def tool_name(tool: str) -> str:
-    """What the model calls a tool that is named `Bash` or `shell.bash`."""
+    """The model's name for a tool named like `Bash` or `shell.bash`."""
     action = action_of(tool)
     return tool if action is None else action.tool
 
@@ -115,7 +115,7 @@ def known_actions(module: str) -> tuple[Action, ...]:
 
 
 def reads_only(tool: str) -> bool:
-    """Whether a tool, named `Read` or `filesystem.read`, is known to change nothing."""
+    """Whether a tool named like `Read` or `filesystem.read` is known to change nothing."""
     action = action_of(tool)
     return action is not None and action.name in _READING.get(action.module, ())
 
@@ -124,12 +124,12 @@ def reads_only(tool: str) -> bool:
 
 
 def mapping(value: object) -> Mapping[str, Any]:
-    """A value if it is a mapping, else an empty one."""
+    """The value if it is a mapping, otherwise an empty mapping."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def entry_agent(document: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The agent that users talk to: the one that `runtime.entry_agent` names, else the first."""
+    """The agent that users talk to: the one that `runtime.entry_agent` names, otherwise the first."""
     found = document.get("agents")
     agents = cast("list[object]", found) if isinstance(found, list) else []
     wanted = mapping(document.get("runtime")).get("entry_agent")
@@ -140,16 +140,16 @@ def entry_agent(document: Mapping[str, Any]) -> dict[str, Any] | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
-    """What an app says about its model; None where it says nothing.
+    """The model settings of an app; None for what it does not set.
 
     Attributes:
         provider: Name of the provider.
         model: Name of the model.
         backend: Protocol that the provider speaks.
         base_url: Where the provider is.
-        api_key: Its key as the app has it, as a rule a template like `{{secret.NAME}}`.
+        api_key: Its key as the app writes it, usually a template like `{{secret.NAME}}`.
         temperature: Sampling temperature.
-        max_tokens: Most tokens of an answer.
+        max_tokens: Maximum number of tokens of an answer.
     """
 
     provider: str | None = None

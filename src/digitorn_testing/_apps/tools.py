@@ -14,7 +14,7 @@ from pydantic_core import ArgsKwargs
 from .language import RiskLevel
 
 ToolReturn: TypeAlias = Mapping[str, object] | str | BaseModel | None
-"""What a handler returns; a text stands for `{"output": text}`."""
+"""The return value of a handler; a string means `{"output": text}`."""
 
 ToolHandler: TypeAlias = Callable[..., ToolReturn | Awaitable[ToolReturn]]
 """A function with annotated parameters, sync or async, that runs when the model calls its tool."""
@@ -38,19 +38,19 @@ class ToolDefinition:
 
 
 class InvalidArguments(Exception):
-    """The model called a tool with arguments that its handler does not take."""
+    """The model called a tool with arguments that its handler does not accept."""
 
 
 @dataclass(frozen=True, slots=True)
 class PythonTool:
-    """A tool that a Python function runs.
+    """A tool that is implemented by a Python function.
 
     Attributes:
-        definition: What the model is told of it.
+        definition: Its definition for the model.
         handler: The function.
         is_async: Whether it is an `async def`.
         requires_approval: Whether the user has to approve each call.
-        risk_level: Risk that the approval names.
+        risk_level: The risk level in its approval requests.
     """
 
     definition: ToolDefinition
@@ -66,10 +66,10 @@ class PythonTool:
         return self.definition.name
 
     def bind(self, params: Mapping[str, Any]) -> _Arguments:
-        """The arguments of a call, of the types that the function declares.
+        """Validates the arguments of a call and converts them to the types that the function declares.
 
         Raises:
-            InvalidArguments: They are not what it takes.
+            InvalidArguments: They do not fit.
         """
         try:
             return self._arguments.validate_python(ArgsKwargs((), dict(params)))
@@ -86,7 +86,7 @@ def python_tool(
     requires_approval: bool,
     risk_level: RiskLevel,
 ) -> PythonTool:
-    """A tool that a function runs; its schema comes from the function's signature.
+    """A tool that is implemented by a function; its schema comes from the function's signature.
 
     Raises:
         TypeError: The function cannot be called by name with JSON values.
@@ -106,10 +106,10 @@ def python_tool(
 
 
 def json_object(value: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a mapping as it goes over the wire.
+    """A copy of a mapping as JSON values.
 
     Raises:
-        TypeError: It holds what JSON cannot.
+        TypeError: It contains something that JSON cannot express.
     """
     try:
         copied: dict[str, Any] = json.loads(json.dumps(dict(value), allow_nan=False))
@@ -119,10 +119,10 @@ def json_object(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def result_object(value: object) -> dict[str, Any] | None:
-    """What a handler returned, as the result of a tool call.
+    """The return value of a handler as the result of a tool call.
 
     Raises:
-        TypeError: It is nothing that a tool can return.
+        TypeError: A tool cannot return this.
     """
     if value is None:
         return None
@@ -137,7 +137,7 @@ def result_object(value: object) -> dict[str, Any] | None:
 
 
 def _signature(handler: ToolHandler, name: str) -> tuple[inspect.Signature, dict[str, Any]]:
-    # Calling a class makes an instance, which is no result.
+    # Calling a class creates an instance, which is not a result.
     if inspect.isclass(handler):
         raise TypeError(f"tool {name!r}: expected a function, got {handler!r}")
     try:
@@ -156,7 +156,7 @@ def _signature(handler: ToolHandler, name: str) -> tuple[inspect.Signature, dict
 
 
 def _function(handler: object) -> Callable[..., object]:
-    """The function whose annotations count: behind partial objects and objects that can be called."""
+    """The function whose annotations count: inside partial objects, or behind `__call__`."""
     while isinstance(handler, functools.partial):
         handler = cast("object", handler.func)
     if not inspect.isroutine(handler):
@@ -165,7 +165,7 @@ def _function(handler: object) -> Callable[..., object]:
 
 
 def _arguments(signature: inspect.Signature, hints: Mapping[str, Any], name: str) -> TypeAdapter[_Arguments]:
-    """Takes the place of the handler: validated like it, but only gives the arguments back."""
+    """A validator with the handler's signature that returns the arguments instead of using them."""
 
     def take(*args: Any, **kwargs: Any) -> _Arguments:
         return args, kwargs

@@ -1,4 +1,4 @@
-"""Writes YAML, so that the core needs no YAML library."""
+"""Writes YAML, so that the core does not need a YAML library."""
 
 import json
 import math
@@ -9,17 +9,17 @@ from typing import Final, cast
 
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _NOT_TEXT: Final = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
-"""Words that YAML reads as something other than text."""
+"""Words that YAML does not read as strings."""
 
-# JSON may hold these as they are; YAML breaks the line there, or refuses them.
+# Valid unescaped in JSON; YAML treats them as line breaks or refuses them.
 _TO_ESCAPE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 def write_yaml(document: Mapping[str, object]) -> str:
-    """A document as YAML: blocks of scalars that are written as in JSON.
+    """A document as YAML: block style, with scalars written as in JSON.
 
     Raises:
-        TypeError: It holds what YAML has no plain form for.
+        TypeError: It contains a value without a plain form in YAML.
     """
     return "\n".join(_lines(document)) + "\n"
 
@@ -74,5 +74,5 @@ def _float(value: float) -> str:
     if not math.isfinite(value):
         return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
     mantissa, exponent, power = repr(value).partition("e")
-    # Without a point YAML 1.1 takes it for text.
+    # Without a decimal point YAML 1.1 reads it as a string.
     return (mantissa if "." in mantissa else f"{mantissa}.0") + exponent + power

@@ -1,4 +1,4 @@
-"""Locks of both faces, under names that the sync twin can translate."""
+"""A session's lock in both faces, under names that the sync twin can translate."""
 
 import asyncio
 import threading
@@ -13,7 +13,7 @@ def _busy(session_id: str, seconds: float) -> EventTimeout:
 
 
 class AsyncLock:
-    """Keeps the messages of a session apart, on an event loop.
+    """Lets one message at a time be sent to a session, among the tasks of an event loop.
 
     Args:
         session_id: The session.
@@ -24,10 +24,10 @@ class AsyncLock:
         self._lock = asyncio.Lock()
 
     async def take(self, seconds: float) -> bool:
-        """Whether it could be taken in time.
+        """Takes the lock; False if it was not free in time.
 
         Args:
-            seconds: How long to wait for it.
+            seconds: How long to wait.
         """
         try:
             async with asyncio.timeout(seconds):
@@ -36,18 +36,18 @@ class AsyncLock:
             return False
 
     def release(self) -> None:
-        """Gives it back."""
+        """Releases the lock."""
         self._lock.release()
 
     @asynccontextmanager
     async def within(self, seconds: float) -> AsyncGenerator[None]:
-        """Holds it.
+        """Holds the lock during the block.
 
         Args:
             seconds: How long to wait for it.
 
         Raises:
-            EventTimeout: It was not to be had in time.
+            EventTimeout: The lock was not free in time.
         """
         if not await self.take(seconds):
             raise _busy(self._session_id, seconds)
@@ -58,7 +58,7 @@ class AsyncLock:
 
 
 class Lock:
-    """Keeps the messages of a session apart, among threads.
+    """Lets one message at a time be sent to a session, among threads.
 
     Args:
         session_id: The session.
@@ -69,26 +69,26 @@ class Lock:
         self._lock = threading.Lock()
 
     def take(self, seconds: float) -> bool:
-        """Whether it could be taken in time.
+        """Takes the lock; False if it was not free in time.
 
         Args:
-            seconds: How long to wait for it.
+            seconds: How long to wait.
         """
         return self._lock.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
 
     def release(self) -> None:
-        """Gives it back."""
+        """Releases the lock."""
         self._lock.release()
 
     @contextmanager
     def within(self, seconds: float) -> Generator[None]:
-        """Holds it.
+        """Holds the lock during the block.
 
         Args:
             seconds: How long to wait for it.
 
         Raises:
-            EventTimeout: It was not to be had in time.
+            EventTimeout: The lock was not free in time.
         """
         if not self.take(seconds):
             raise _busy(self._session_id, seconds)

@@ -1,4 +1,4 @@
-"""The arguments of a client, where something else makes it."""
+"""The arguments of a client, for functions that make one and pass them on."""
 
 from typing import TypedDict
 
@@ -8,17 +8,17 @@ from digitorn_testing._transport.retry import RetryPolicy
 
 
 class ClientOptions(TypedDict, total=False):
-    """Arguments of `DevClient` and `AsyncDevClient`, where something else makes them; see there.
+    """Arguments of `DevClient` and `AsyncDevClient`, for functions that pass them on; see those classes.
 
     Attributes:
         daemon_url: Base URL of the daemon.
-        auto_approve: Approve tool calls that ask in turns of this client.
-        timeout: Seconds for one call, and for a turn.
+        auto_approve: Approve every tool call that needs approval in turns of this client.
+        timeout: Seconds for one call, and for one turn.
         token: Access token.
-        approvals: Decides what asks in turns of this client.
-        keep_exchanges: How many of the last REST calls the client keeps.
-        retries: When a REST call is sent again; None for never.
-        connection_options: Whom to trust, what to send in clear, how much to take.
+        approvals: Decides the approvals in turns of this client.
+        keep_exchanges: How many of the latest REST calls the client keeps.
+        retries: When to send a REST call again; None for never.
+        connection_options: Certificates, plain HTTP and size limits.
     """
 
     daemon_url: str | None

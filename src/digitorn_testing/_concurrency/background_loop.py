@@ -1,4 +1,4 @@
-"""One background event loop a process, for the blocking faces."""
+"""One background event loop per process, for the blocking faces."""
 
 import asyncio
 import concurrent.futures
@@ -19,14 +19,14 @@ _NOT_RUNNING = "the event loop does not run in this process"
 
 
 class LoopStopped(Exception):
-    """The loop ended, and what ran on it with it."""
+    """The event loop stopped, so the coroutine will never finish."""
 
 
 class BackgroundLoop:
-    """An event loop on a thread of its own, that lives while somebody uses it.
+    """An event loop on its own thread, which runs as long as it has users.
 
-    `acquire` and `release` count the users: the first starts the thread, the last stops it. A hundred
-    blocking streams cost one thread.
+    `acquire` and `release` count the users: the first one starts the thread, the last one stops it. A hundred
+    blocking streams therefore cost one thread.
 
     Args:
         name: Name of the thread.
@@ -42,17 +42,17 @@ class BackgroundLoop:
         in_forks(self)
 
     def after_fork(self) -> None:
-        """Begins anew in a forked child, where the thread is not."""
+        """Resets it in a forked child, where the thread does not exist."""
         leave_behind((self._loop, self._thread))
         self._lock = threading.Lock()
         self._pid, self._users, self._loop, self._thread = os.getpid(), 0, None, None
 
     def acquire(self) -> asyncio.AbstractEventLoop:
-        """Becomes a user; the loop, which runs until the matching `release`."""
+        """Adds a user and returns the loop, which runs until the matching `release`."""
         with self._lock:
             self._users += 1
             if self._loop is None or self._thread is None or not self._thread.is_alive():
-                # One that ended by itself took its users' connections along; new ones need one that runs.
+                # A loop that died took its users' connections with it; new users need a running one.
                 return self._start()
             return self._loop
 
@@ -66,7 +66,7 @@ class BackgroundLoop:
         return loop
 
     def release(self) -> None:
-        """Ends one use; the last one stops the thread and waits for it."""
+        """Removes a user; removing the last one stops the thread and waits for it."""
         with self._lock:
             if self._pid != os.getpid() or self._users == 0:
                 return
@@ -76,21 +76,21 @@ class BackgroundLoop:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
             with contextlib.suppress(RuntimeError):
-                # One that ended by itself is closed.
+                # If the loop died, it is closed already.
                 loop.call_soon_threadsafe(loop.stop)
         if thread is not threading.current_thread():
             thread.join(_STOP_SECONDS)
 
     @property
     def is_running(self) -> bool:
-        """Whether it runs in this process."""
+        """Whether the loop is running in this process."""
         return self._thread is not None and self._thread.is_alive()
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
-        """Runs a coroutine on the loop and waits for nothing.
+        """Schedules a coroutine on the loop and returns at once.
 
         Raises:
-            ConnectionError: The loop does not run in this process.
+            ConnectionError: The loop is not running in this process.
         """
         loop = self._loop
         if loop is None or self._pid != os.getpid() or loop.is_closed():
@@ -107,14 +107,14 @@ class BackgroundLoop:
         """Runs a coroutine on the loop and waits for its result.
 
         Args:
-            coroutine: What to run.
+            coroutine: The coroutine to run.
             timeout: Seconds to wait; then the coroutine is cancelled.
 
         Raises:
-            TimeoutError: The time is over.
-            LoopStopped: The loop ended meanwhile.
-            RuntimeError: It was called on the loop's own thread, where waiting would block the loop.
-            ConnectionError: The loop does not run in this process.
+            TimeoutError: The coroutine did not finish in time.
+            LoopStopped: The loop stopped while the coroutine was running.
+            RuntimeError: Called on the loop's own thread, where waiting would block the loop.
+            ConnectionError: The loop is not running in this process.
         """
         thread = self._thread
         if thread is not None and thread is threading.current_thread():
@@ -130,7 +130,7 @@ class BackgroundLoop:
             raise
 
     def _result(self, future: "concurrent.futures.Future[T]", timeout: float | None) -> T:
-        """The result of what runs on the loop; one that ends by itself leaves some without any."""
+        """Waits for a future and checks regularly that the loop is alive: a dead loop never resolves it."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not future.done() and (thread := self._thread) is not None and thread.is_alive():
             left = _LOOK_SECONDS if deadline is None else min(_LOOK_SECONDS, deadline - time.monotonic())

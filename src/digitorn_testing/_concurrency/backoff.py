@@ -1,21 +1,23 @@
-"""Pauses between attempts: what policies of retrying and of reconnecting share."""
+"""Backoff: the pauses between attempts, which grow up to a longest one and have jitter."""
 
 import math
+import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """Pauses that grow, up to a longest one, and are left to chance in part.
+    """A policy of pauses: exponential backoff up to a longest pause, with jitter.
 
     Attributes:
         first_pause: Seconds before the second attempt.
-        growth: How much longer each further pause is.
+        growth: Factor by which each further pause is longer.
         longest_pause: Seconds of the longest pause.
-        jitter: Part of a pause that is left to chance, 0 to 1, so that many do not come at once.
+        jitter: Random part of each pause, 0 to 1, so that many callers do not try again at once.
 
     Raises:
-        ValueError: A number is out of its range.
+        ValueError: A number is out of range.
     """
 
     first_pause: float
@@ -35,7 +37,7 @@ class Backoff:
         """Seconds to wait before the next attempt.
 
         Args:
-            made: How many attempts there were.
+            made: How many attempts were made so far, 1 or more.
             chance: A random number, 0 to 1.
         """
         try:
@@ -43,6 +45,32 @@ class Backoff:
         except OverflowError:
             whole = self.longest_pause if self.first_pause else 0.0
         return whole * (1 - self.jitter * chance)
+
+
+class Pauses:
+    """The pauses of one loop of attempts or polls, from a policy.
+
+    Args:
+        policy: How the pauses grow.
+        chance: Gives random numbers, 0 to 1, for the jitter.
+
+    Attributes:
+        made: How many attempts were counted since the beginning or the last `restart`.
+    """
+
+    def __init__(self, policy: Backoff, chance: Callable[[], float] = random.random) -> None:
+        self.made = 0
+        self._policy = policy
+        self._chance = chance
+
+    def next(self) -> float:
+        """Counts an attempt and gives the seconds to wait before the next one."""
+        self.made += 1
+        return self._policy.pause(self.made, self._chance())
+
+    def restart(self) -> None:
+        """Begins again with the first pause."""
+        self.made = 0
 
 
 def check_ranges(*ranges: tuple[str, float | None, float, float]) -> None:

@@ -1,4 +1,4 @@
-"""Pauses between polls of what cannot be waited on, and deadlines that every call below them keeps."""
+"""Deadlines that apply to every call made within them, and sleeping in both faces."""
 
 import asyncio
 import time
@@ -21,10 +21,10 @@ def sleep(seconds: float) -> None:
 
 @contextmanager
 def until(deadline: float) -> Generator[None]:
-    """Bounds every call inside, on this thread or task.
+    """Sets a deadline for every call in the block, on this thread or task. A nearer outer one stays in force.
 
     Args:
-        deadline: Moment on the monotonic clock, in seconds.
+        deadline: Time on the monotonic clock, in seconds.
     """
     outer = _DEADLINE.get()
     reset = _DEADLINE.set(deadline if outer is None else min(outer, deadline))
@@ -35,17 +35,17 @@ def until(deadline: float) -> Generator[None]:
 
 
 def unbounded() -> Context:
-    """A context without a deadline, for tasks that outlive the call which starts them."""
+    """A context without a deadline, for tasks that outlive the call that starts them."""
     context = copy_context()
     context.run(_DEADLINE.set, None)
     return context
 
 
 def remaining(limit: float) -> float:
-    """Seconds that a call may take: its own limit, or less when the deadline is nearer. Never negative.
+    """Seconds that a call may take: its own limit, or less if the deadline is nearer. Never negative.
 
     Args:
-        limit: Seconds.
+        limit: The call's own limit in seconds.
     """
     deadline = _DEADLINE.get()
     return max(0.0, limit if deadline is None else min(limit, deadline - time.monotonic()))

@@ -1,4 +1,4 @@
-"""Closes what was forgotten while it was open."""
+"""Closes streams that are garbage-collected while they are still open."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ _CLOSING: set[asyncio.Task[None]] = set()
 
 
 def weakly(method: Callable[..., object]) -> Callable[..., None]:
-    """A call of a method that does not keep its object alive; nothing happens when that has gone.
+    """Wraps a bound method without keeping its object alive; calls do nothing once the object is gone.
 
     Args:
         method: A bound method.
@@ -31,16 +31,16 @@ def when_forgotten(
     loop: asyncio.AbstractEventLoop,
     close: Callable[[], Coroutine[Any, Any, None]],
 ) -> "weakref.finalize[..., object]":
-    """Closes something on its event loop when its owner is collected; `detach` takes that back.
+    """Closes something on its event loop when its owner is garbage-collected; `detach` cancels that.
 
     Args:
-        owner: Who holds it.
-        what: What the warning calls it.
-        loop: Where it lives.
+        owner: The object whose collection triggers it.
+        what: Its name in the warning.
+        loop: The event loop that it belongs to.
         close: Closes it; must not refer to the owner.
     """
     finalizer = weakref.finalize(owner, _forgotten, os.getpid(), what, loop, close)
-    # The interpreter closes everything when it exits; no loop runs any more by then.
+    # At interpreter exit everything is closed anyway, and no loop is running any more.
     finalizer.atexit = False
     return finalizer
 
@@ -48,7 +48,7 @@ def when_forgotten(
 def _forgotten(
     pid: int, what: str, loop: asyncio.AbstractEventLoop, close: Callable[[], Coroutine[Any, Any, None]]
 ) -> None:
-    # Called wherever the collector happens to run, so that nothing here waits or takes a lock.
+    # The collector may run this anywhere, so it must neither wait nor take a lock.
     if pid != os.getpid() or loop.is_closed():
         return
 
@@ -60,7 +60,7 @@ def _forgotten(
     try:
         loop.call_soon_threadsafe(begin)
     except RuntimeError:
-        # It was closed meanwhile, with all that was on it.
+        # The loop was closed in the meantime, with everything on it.
         return
-    # Last, since it may be an error.
+    # Last, because a filter may turn the warning into an exception.
     warnings.warn(f"{what} was forgotten while it was open; stop it", ResourceWarning, stacklevel=2)

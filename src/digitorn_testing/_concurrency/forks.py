@@ -1,4 +1,4 @@
-"""What a forked child has to set right: it has the parent's memory, and none of its threads."""
+"""Repairs objects in a forked child, which has the parent's memory but none of its threads."""
 
 import os
 from typing import Protocol
@@ -6,10 +6,10 @@ from weakref import WeakSet
 
 
 class Forked(Protocol):
-    """Something that is set right in a forked child."""
+    """Something that must be repaired in a forked child."""
 
     def after_fork(self) -> None:
-        """Called in the child before anything else runs there. Locks may be held by threads that are gone."""
+        """Called in the child before anything else runs. Threads that no longer exist may hold locks."""
         ...
 
 
@@ -18,27 +18,27 @@ _LEFT: list[object] = []
 
 
 def in_forks(one: Forked) -> None:
-    """Has something set right in every forked child, as long as it lives.
+    """Repairs an object in every forked child, for as long as the object lives.
 
     Args:
-        one: What; it is held weakly.
+        one: The object; only a weak reference is kept.
     """
     _ALIVE.add(one)
 
 
 def leave_behind(one: object) -> None:
-    """Keeps alive, and untouched, what only the parent may close: it shares its sockets and selectors.
+    """Keeps an object alive and untouched, because closing it would close sockets that the parent uses.
 
     Args:
-        one: What the child does not use any more.
+        one: An object that the child no longer uses.
     """
     _LEFT.append(one)
 
 
-def _set_right() -> None:
+def _repair() -> None:
     for one in list(_ALIVE):
         one.after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_set_right)
+    os.register_at_fork(after_in_child=_repair)

@@ -10,10 +10,9 @@ from pydantic import ValidationError
 
 from digitorn_testing._generated.events import (
     DISPATCHER_TOOLS,
-    EVENTS,
+    SNAPSHOT_TYPES,
     STALE_TURN_CODES,
     Abort,
-    ActiveOpsSnapshot,
     AgentEvent,
     ApprovalRequest,
     ApprovalResolved,
@@ -31,7 +30,6 @@ from digitorn_testing._generated.events import (
     Hook,
     LoggedCompactDone,
     LoggedToolCall,
-    MemorySnapshot,
     MemoryUpdate,
     MessageCancelled,
     MessageDone,
@@ -41,13 +39,10 @@ from digitorn_testing._generated.events import (
     MessageStarted,
     ModuleError,
     Notification,
-    PreviewSnapshot,
     QueueCleared,
     QueueSnapshot,
     Result,
-    SessionSnapshot,
     StateSnapshot,
-    StreamCatchup,
     StreamDone,
     Token,
     ToolCall,
@@ -62,20 +57,6 @@ from digitorn_testing._generated.payloads import EventKind, OpState, OpType
 from .event import AnyEvent, decode
 from .meaning import Answer, Failed, Meaning, Resolved, ToolBegun, ToolEnded, TurnStatus
 from .transitions import TRANSITIONS, Transitions
-
-SNAPSHOTS: Final = (
-    ActiveOpsSnapshot,
-    ApprovalsSnapshot,
-    MemorySnapshot,
-    PreviewSnapshot,
-    QueueSnapshot,
-    SessionSnapshot,
-    StateSnapshot,
-    StreamCatchup,
-)
-"""Made for one socket when it joins; no part of what the session does (contract: events, section 5.11)."""
-
-_SNAPSHOT_WIRES: Final = frozenset(wire for one in SNAPSHOTS for wire in EVENTS.types_of(one))
 
 _BEFORE_RUNNING: Final = (UserMessage, MessageQueued, MessageMerged, MessageReplaced)
 
@@ -104,7 +85,7 @@ _LOG_ONLY: Final = (
     LoggedToolCall,
     ToolResult,
 )
-"""Rows of the durable log that are never sent live (contract: events, sections 4.2 and 5)."""
+"""Rows of the durable log that are never sent live (contract: events, sections 4.2 and 4.3)."""
 
 _MESSAGE_ROW: Final[EventKind] = "message"
 """Kind of the rows that hold the messages of a conversation; their types may be those of events."""
@@ -125,10 +106,10 @@ class DaemonMeaning(Meaning):
     # --- where an event belongs
 
     def is_snapshot(self, event: AnyEvent) -> bool:
-        return event.type in _SNAPSHOT_WIRES
+        return event.type in SNAPSHOT_TYPES
 
     def is_logged(self, event: AnyEvent) -> bool:
-        return event.is_numbered and event.type not in _SNAPSHOT_WIRES
+        return event.is_numbered and event.type not in SNAPSHOT_TYPES
 
     def is_log_only(self, event: AnyEvent) -> bool:
         return isinstance(event.payload, _LOG_ONLY) or event.kind == _MESSAGE_ROW
@@ -181,7 +162,7 @@ class DaemonMeaning(Meaning):
     def dequeued_row(self, event: AnyEvent) -> str | None:
         match event.payload:
             case MessageCancelled(entry_id=entry_id):
-                # The row of the queue, and not the turn (contract: events, section 8, trap 8).
+                # The row of the queue, and not the turn (contract: events, section 5.1).
                 return entry_id
             case _:
                 return None
@@ -208,12 +189,12 @@ class DaemonMeaning(Meaning):
 
     def promises_terminal(self, event: AnyEvent) -> bool:
         # Where `message_started` names a source, `turn_terminal` follows the done or cancelled event
-        # (contract: events, section 8, trap 4).
+        # (contract: events, section 8.5).
         return isinstance(event.payload, MessageStarted) and bool(event.payload.source)
 
     def tells_outcome(self, event: AnyEvent) -> bool:
-        # An aborted message of the queue ends as done, with neither result nor error
-        # (contract: events, section 6.6).
+        # An aborted message of the queue ends as done, without result or error (contract:
+        # events, section 6.6).
         return isinstance(event.payload, _OUTCOMES)
 
     def ending(self, event: AnyEvent) -> TurnStatus | None:
@@ -295,7 +276,7 @@ class DaemonMeaning(Meaning):
         match event.payload:
             case Result(error=error) if error:
                 # A provider's failure ends as done; the result's own error tells
-                # (contract: events, section 8, trap 4).
+                # (contract: events, section 8.5).
                 return Failed(error)
             case (Error() | CredentialRequired() | CredentialAuthRequired()) as said:
                 message = said.error or said.detail or said.code or event.type
@@ -322,7 +303,7 @@ class DaemonMeaning(Meaning):
             case Result(error=error) if error:
                 return "failed"
             case _:
-                # What else says completed is not the end (contract: events, section 8, trap 4).
+                # What else says completed is not the end (contract: events, section 8.5).
                 return "running" if told == "completed" and not self.ends_turn(event) else told
 
     def op_names(self, event: AnyEvent) -> tuple[str, ...]:
@@ -346,7 +327,7 @@ class DaemonMeaning(Meaning):
         return isinstance(event.payload, _ENDS_OF_BEGUN)
 
     def never_closes(self, event: AnyEvent) -> bool:
-        # contract: events, section 8, trap 5
+        # Previews, widgets and the like are reported once, as running (contract: events, section 8.9).
         match event.payload:
             case AgentEvent(agent_id=agent_id):
                 return agent_id is None

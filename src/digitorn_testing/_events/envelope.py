@@ -7,31 +7,21 @@ from uuid import UUID
 
 from pydantic import JsonValue
 
-from digitorn_testing._generated._runtime import NOT_GIVEN, EventSpec, NotGiven
+from digitorn_testing._generated._runtime import NOT_GIVEN, NotGiven
 from digitorn_testing._generated.events import (
     EVENTS,
-    Abort,
     AgentEvent,
-    ApprovalResolved,
     BgTaskUpdate,
     EventEnvelope,
     EventPayload,
-    Hook,
-    HookNotification,
-    MessageCancelled,
-    MessageMerged,
-    MessageReplaced,
     Notification,
-    NotificationResult,
-    QueueCleared,
     ToolCall,
     ToolCallStreaming,
     ToolStart,
-    UserMessage,
 )
-from digitorn_testing._generated.payloads import ApprovalPayload, EventKind, OpState, OpType
+from digitorn_testing._generated.payloads import ApprovalPayload, OpState, OpType
 
-from .daemon import SNAPSHOTS
+from .conventions import kind_of, live_stamp, op_of, spec_of, stamp, turn_of, wire_name
 from .event import LiveEvent, decode
 
 P = TypeVar("P", bound=EventPayload)
@@ -97,20 +87,20 @@ def event(
     """
     check_start(seq)
     spec = EVENTS.spec_of(payload.__class__)
-    wire = type or _wire_name(payload, spec)
+    wire = type or wire_name(spec_of(payload))
     members = payload.to_wire()
     if EVENTS.payload_class(wire, members) not in (payload.__class__, None):
         raise ValueError(f"the payload of {wire!r} is no {payload.__class__.__name__}")
-    if spec is not None and not spec.enveloped:
-        raise ValueError(f"{wire!r} travels under its own Socket.IO name, without an envelope")
+    if spec is not None:
+        spec = spec_of(payload)
     defaults: Mapping[str, object] = spec.defaults if spec is not None else dict[str, object]()
-    moment = (ts or BEGINNING + seq * _STEP).astimezone(UTC)
+    moment = ts or BEGINNING + seq * _STEP
     envelope = EventEnvelope(
         type=wire,
-        kind=cast("EventKind", defaults.get("kind", "session")),
+        kind=kind_of(payload),
         app_id=None if "app_id" in defaults else app_id,
         session_id=None if "session_id" in defaults else session_id,
-        ts=f"{moment:%Y-%m-%dT%H:%M:%S.%f}+00:00",
+        ts=stamp(moment),
         payload=members,
     )
     if envelope.kind != "system":
@@ -118,35 +108,80 @@ def event(
     turn = correlation_id
     if isinstance(turn, NotGiven):
         turn = turn_of(payload, session_id, _named_turn(members) or TURN)
+    payload = settled(
+        payload,
+        seq,
+        app_id=app_id,
+        session_id=session_id,
+        user_id=user_id,
+        correlation_id=turn,
+        op_id=op_id,
+        op_parent_id=op_parent_id,
+    )
+    agreed = payload.to_wire()
+    envelope = envelope.model_copy(update={"payload": agreed})
+    op = op_of(
+        payload,
+        session_id=session_id,
+        correlation_id=turn,
+        unique=f"{seq:012x}",
+        op_id=op_id,
+        op_type=op_type,
+        op_state=op_state,
+        op_parent_id=op_parent_id or _named(agreed, "op_parent_id"),
+    )
+    if op is not None:
+        reported = {
+            "event_id": event_id or f"ev-{seq:012x}",
+            "ts": live_stamp(moment),
+            "user_id": user_id,
+            "correlation_id": turn,
+            "op_id": op.id,
+            "op_type": op.type,
+            "op_state": op.state,
+            "op_parent_id": op.parent_id,
+        }
+        envelope = envelope.model_copy(update=reported)
+    # Read like one from the wire, so that it is what a stream would give.
+    return cast("LiveEvent[P]", decode(envelope.to_wire()))
+
+
+def settled(
+    payload: P,
+    number: int,
+    *,
+    app_id: str,
+    session_id: str,
+    user_id: str,
+    correlation_id: str | None,
+    op_id: str | None = None,
+    op_parent_id: str | None = None,
+) -> P:
+    """A payload whose members that still have the value of their builder's example are as in the envelope.
+
+    Args:
+        payload: What happened.
+        number: Makes the ids that are left out ones of their own.
+        app_id: App that the event belongs to.
+        session_id: Session that it belongs to.
+        user_id: Owner of the session.
+        correlation_id: The turn that it names; None for none.
+        op_id: The operation that it reports on.
+        op_parent_id: The enclosing operation.
+    """
+    members = payload.to_wire()
     agreed = _agreed(
         members,
         {
             "app_id": app_id,
             "session_id": session_id,
             "user_id": user_id,
-            "correlation_id": turn,
+            "correlation_id": correlation_id,
             "op_parent_id": op_parent_id,
-            **_op_ids(payload, members, op_id, seq),
+            **_op_ids(payload, members, op_id, number),
         },
     )
-    if agreed != members:
-        payload = payload.from_wire(agreed)
-        envelope = envelope.model_copy(update={"payload": agreed})
-    kind_of_op = op_type or cast("OpType | None", defaults.get("op_type"))
-    if kind_of_op is not None:
-        reported = {
-            "event_id": event_id or f"ev-{seq:012x}",
-            "ts": f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z",
-            "user_id": user_id,
-            "correlation_id": turn,
-            "op_id": op_id or _op_id_of(payload, kind_of_op, turn, session_id, seq),
-            "op_type": kind_of_op,
-            "op_state": op_state or _op_state_of(payload, defaults),
-            "op_parent_id": op_parent_id or _named(agreed, "op_parent_id"),
-        }
-        envelope = envelope.model_copy(update=reported)
-    # Read like one from the wire, so that it is what a stream would give.
-    return cast("LiveEvent[P]", decode(envelope.to_wire()))
+    return payload if agreed == members else payload.from_wire(agreed)
 
 
 def check_start(seq: int) -> None:
@@ -166,33 +201,6 @@ def frame(event: LiveEvent[EventPayload]) -> Frame:
         event: The event.
     """
     return cast("Frame", dict(event.raw))
-
-
-def _wire_name(payload: EventPayload, spec: EventSpec | None) -> str:
-    if spec is None:
-        name = payload.__class__.__name__
-        raise ValueError(f"{name} is no event type of the contract; say its `type`")
-    return spec.wire.replace("*", "custom")
-
-
-def turn_of(payload: EventPayload, session_id: str, turn: str) -> str | None:
-    """The correlation id of an event (contract: events, sections 4.1 and 5.1).
-
-    Args:
-        payload: What happens.
-        session_id: The session.
-        turn: The turn during which it happens.
-    """
-    match payload:
-        case Abort():
-            return f"abort-{session_id}"
-        case QueueCleared():
-            return f"queue-{session_id}"
-        case MessageCancelled(entry_id=str(entry_id)):
-            return entry_id
-        case _:
-            spec = EVENTS.spec_of(payload.__class__)
-            return None if spec is not None and "correlation_id" in spec.defaults else turn
 
 
 def _named(members: Mapping[str, object], name: str) -> str | None:
@@ -253,53 +261,3 @@ def _op_ids(
             return one("op_id", like=f"op-agent-{seq:012x}")
         case _:
             return {}
-
-
-def _op_id_of(
-    payload: EventPayload, type: OpType, correlation_id: str | None, session_id: str, seq: int
-) -> str:
-    """The id of the operation (contract: events, section 4.5)."""
-    match payload:
-        case ToolStart(id=call_id) | ToolCall(id=call_id):
-            return call_id
-        case BgTaskUpdate(task_id=task_id) | Notification(task_id=str(task_id)):
-            return task_id
-        case ApprovalPayload(request_id=request_id):
-            return request_id
-        case AgentEvent(agent_id=agent_id, op_id=op_id):
-            return agent_id or op_id
-        case NotificationResult():
-            return f"notif-batch-{session_id}"
-        case _:
-            pass
-    if type == "turn":
-        return correlation_id or f"turn-{session_id}"
-    if type == "system" and isinstance(payload, SNAPSHOTS):
-        return f"hydration-{session_id}"
-    return f"op-{type}-{seq:012x}"
-
-
-def _op_state_of(payload: EventPayload, defaults: Mapping[str, object]) -> OpState:
-    """The state of the operation after an event (contract: events, section 5)."""
-    match payload:
-        case UserMessage(pending=True):
-            return "pending"
-        case MessageMerged(queue_depth=None) | MessageReplaced(queue_depth=None):
-            return "running"
-        case ToolCall(success=False) | NotificationResult(error=str()):
-            return "failed"
-        case ApprovalResolved(approved=False, reason=reason):
-            # The daemon tells a time-out by the words of the reason.
-            return "timeout" if "time" in reason.lower() and "out" in reason.lower() else "cancelled"
-        case BgTaskUpdate(status="completed" | "failed" | "cancelled" as status):
-            return status
-        case AgentEvent(action="agent_cancel"):
-            return "cancelled"
-        case AgentEvent(status="completed" | "failed" | "timeout" | "cancelled" as status):
-            return status
-        case Hook(phase="failed" | "error") | HookNotification(level="error" | "warning"):
-            return "failed"
-        case Hook(phase="cancelled"):
-            return "cancelled"
-        case _:
-            return cast("OpState", defaults.get("op_state", "running"))

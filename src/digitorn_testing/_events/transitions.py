@@ -24,9 +24,6 @@ from digitorn_testing._generated.payloads import OpState, OpType
 
 from .event import AnyEvent, InvalidPayload, UnknownPayload
 
-TERMINAL_STATES: Final[frozenset[OpState]] = frozenset({"completed", "failed", "cancelled", "timeout"})
-"""States that end an operation (contract: events, section 4.1)."""
-
 _Payloads: TypeAlias = tuple[type[EventPayload], ...]
 
 _LATE: Final[_Payloads] = (
@@ -90,13 +87,9 @@ TRANSITIONS: Final = (
     # The end of a failed turn is told as completed, and a stale one may still be cut off.
     Transition(type="turn", before="failed", after=("completed", "cancelled"), section="6.7", keeps=True),
     # Tokens and counters are sent in the background, and come late.
-    Transition(
-        type="turn", before="completed", after=("running",), section="8, trap 3", by=_LATE, keeps=True
-    ),
-    Transition(type="turn", before="failed", after=("running",), section="8, trap 3", by=_LATE, keeps=True),
-    Transition(
-        type="turn", before="cancelled", after=("running",), section="8, trap 3", by=_LATE, keeps=True
-    ),
+    Transition(type="turn", before="completed", after=("running",), section="8.6", by=_LATE, keeps=True),
+    Transition(type="turn", before="failed", after=("running",), section="8.6", by=_LATE, keeps=True),
+    Transition(type="turn", before="cancelled", after=("running",), section="8.6", by=_LATE, keeps=True),
     # The last event of a turn has the last word.
     Transition(
         type="turn",

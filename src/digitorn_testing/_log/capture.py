@@ -114,7 +114,7 @@ class EventCapture:
 
 def _are_same(one: AnyEvent, other: AnyEvent) -> bool:
     """Whether two events under one id tell the same; a copy may have a number of its own
-    (contract: events, section 8, trap 1)."""
+    (contract: events, section 8.3)."""
     return (one.type, one.op_id, one.raw.get("payload")) == (
         other.type,
         other.op_id,

@@ -61,7 +61,7 @@ class _Numbers:
 class Copies:
     """Tells new events from copies of those that came before.
 
-    A copy may share only the id or only the number (contract: events, section 8, trap 1).
+    A copy may share only the id or only the number (contract: events, section 8.3).
 
     Args:
         bound: How many events the log keeps; None for all of them. Of the events it has dropped it remembers

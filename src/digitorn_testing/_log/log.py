@@ -86,7 +86,7 @@ class EventLog:
     Feed it frames from anywhere: a live stream, a recording, a test. It may be read from other threads.
 
     Order is by `seq`; an event without a number stays behind what had arrived before it. Copies are
-    recognised by `event_id` and by `seq`, both within a session (contract: events, section 8, trap 1).
+    recognised by `event_id` and by `seq`, both within a session (contract: events, section 8.3).
 
     What arrives is here at once for `wait_for` and the like. Those who read a turn event by event get its
     events in order: behind a missing number they wait until it came or was given up.

@@ -1,1 +1,5 @@
-"""What the pytest plugin is made of."""
+"""The parts of the pytest plugin: scenarios, evidence for reports, artifacts, and the daemon under test.
+
+Hooks and fixtures are in `pytest_plugin`, which alone imports this room. Nothing else in the package may
+import pytest.
+"""

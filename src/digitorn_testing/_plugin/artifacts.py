@@ -1,4 +1,4 @@
-"""Writes what a test leaves behind, without secrets. Knows nothing of pytest."""
+"""Writes the artifacts of a test, with secrets hidden. Independent of pytest."""
 
 import dataclasses
 import json
@@ -22,27 +22,27 @@ _GIVEN = "artifacts"
 
 
 class ArtifactsFolder:
-    """The folder of one test. It comes to exist when something is written.
+    """The artifacts folder of one test. It is created when something is written.
 
     Args:
         root: The folder of the run.
         test: The test's id.
-        worker: The process that runs it, when there are several: they may run the same test.
+        worker: The worker process, if there are several: two may run the same test.
     """
 
     def __init__(self, root: Path, test: str, worker: str | None) -> None:
-        # Ids that differ only in what no file name may hold are told apart by the hash.
+        # The hash distinguishes ids that differ only in characters that file names cannot contain.
         mark = blake2b(test.encode(), digest_size=4).hexdigest()
         self.path = (root / worker if worker else root) / f"{file_name(test)}-{mark}"
         self._reports: list[str] = []
 
     def write_report(self, title: str, text: str, sections: Iterable[Section], evidence: Evidence) -> None:
-        """Writes a report of a failure and all evidence; a second failure of the test is added.
+        """Writes the report of a failure and all evidence; a second failure of the test is appended.
 
         Args:
             title: What failed.
-            text: How.
-            sections: What the report shows besides.
+            text: The report of pytest.
+            sections: Further sections of the report.
             evidence: What the test used.
         """
         hide = evidence.redactor().text
@@ -51,17 +51,17 @@ class ArtifactsFolder:
         files = {**evidence.files(), _REPORT: "\n\n\n".join(self._reports) + "\n"}
         self.path.mkdir(parents=True, exist_ok=True)
         for left in (*self.path.glob("*.jsonl"), self.path / _REPORT):
-            # Of an earlier run.
+            # They are from an earlier run.
             left.unlink(missing_ok=True)
         for name, content in files.items():
             (self.path / name).write_text(content, encoding="utf-8")
 
     def write_given(self, artifacts: object, redactor: Redactor) -> None:
-        """Writes what a scenario gave back.
+        """Writes the artifacts that a scenario returned.
 
         Args:
-            artifacts: Contents by name, or files; None for nothing. Texts, bytes, paths of files, events and
-                whatever JSON can say are contents.
+            artifacts: Contents by name, or files; None for nothing. A content is a text, bytes, the path of a
+                file, events, or anything that JSON can express.
             redactor: Hides secrets.
         """
         if artifacts is None:
@@ -97,7 +97,7 @@ def _write(folder: Path, name: str, content: object, redactor: Redactor) -> None
 
 
 def _written(content: object, redactor: Redactor) -> tuple[str, bytes]:
-    """A content as a file, and how its name ends when it says nothing else."""
+    """The default suffix of a content's file, and its bytes."""
     if isinstance(content, Path):
         if not content.is_file():
             return ".txt", f"{redactor.text(str(content))} is not there\n".encode()
@@ -112,7 +112,7 @@ def _written(content: object, redactor: Redactor) -> tuple[str, bytes]:
 
 
 def _events(content: object) -> Sequence[object] | None:
-    """The events in a stream, a log or a list of them; None when it is something else."""
+    """The events of a stream, a log or a list of events; None for anything else."""
     if isinstance(content, StreamBase | EventLog):
         return content.events()
     if not isinstance(content, Sequence):

@@ -1,4 +1,4 @@
-"""The asynchronous client under pytest-asyncio: one fixture for each scope that a test's loop may have."""
+"""The asynchronous client under pytest-asyncio: one fixture for each scope of the test's event loop."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Literal, TypeAlias
@@ -14,14 +14,14 @@ Scope: TypeAlias = Literal["function", "class", "module", "package", "session"]
 
 
 def name_in(scope: str) -> str:
-    """The name of the fixture for a loop of some scope."""
+    """The name of the fixture for an event loop of some scope."""
     return f"_digitorn_client_in_{scope}_loop"
 
 
 def _fixture(scope: Scope) -> Callable[..., AsyncIterator[AsyncDevClient]]:
     @pytest_asyncio.fixture(loop_scope=scope, name=name_in(scope))
     async def opened(_digitorn_target: Target, approvals: ApprovalPolicy) -> AsyncGenerator[AsyncDevClient]:
-        # It is closed in the loop that it was used in.
+        # It must be closed in the event loop that it was used in.
         async with _digitorn_target.async_client(approvals) as client:
             yield client
 

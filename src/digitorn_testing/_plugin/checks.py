@@ -1,4 +1,4 @@
-"""Shows the whole `Check.detail` of an assertion that failed."""
+"""Shows the whole `Check.detail` of a failed assertion."""
 
 from collections.abc import Iterable
 
@@ -6,18 +6,18 @@ import pytest
 
 from digitorn_testing.assertions import Check
 
-# Of a value in an assertion pytest shows about this many characters at the beginning, and as many at the end.
+# Pytest shows about this many characters from each end of a value in an assertion.
 _SHOWN = 60
 _ASSERTION = "assert "
 
 
 def show_details(caught: pytest.ExceptionInfo[BaseException]) -> None:
-    """Puts before an assertion that failed the detail of the check that it is about.
+    """Puts the detail of the failed check before the assertion's own message.
 
-    Pytest says `assert Check(ok=False, detail='expected …')` by itself, but cuts the detail off.
+    Pytest itself prints `assert Check(ok=False, detail='expected …')`, but truncates the detail.
 
     Args:
-        caught: What a test raised.
+        caught: The exception of a test.
     """
     error = caught.value
     if type(error) is not AssertionError or not caught.traceback:
@@ -32,7 +32,7 @@ def show_details(caught: pytest.ExceptionInfo[BaseException]) -> None:
 
 
 def _split(message: str) -> tuple[str, str, str]:
-    """What a test says about its assertion, if anything, and what pytest does."""
+    """The test's own message for its assertion, if there is one, and that of pytest."""
     if message.startswith(_ASSERTION):
         return "", _ASSERTION, message.removeprefix(_ASSERTION)
     said, assertion, explained = message.partition(f"\n{_ASSERTION}")
@@ -40,5 +40,5 @@ def _split(message: str) -> tuple[str, str, str]:
 
 
 def _failed(values: Iterable[object]) -> list[Check]:
-    # Pytest keeps the parts of an assertion in variables of the frame.
+    # Pytest keeps the values of an assertion in local variables of the frame.
     return [value for value in values if isinstance(value, Check) and not value.ok]

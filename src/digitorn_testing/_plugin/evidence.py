@@ -1,4 +1,4 @@
-"""What the clients, streams and daemons of a test have seen, for its report. Knows nothing of pytest."""
+"""What the clients, streams and daemons of a test have seen, for its report. Independent of pytest."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ from digitorn_testing._secrets.redaction import Redactor
 from digitorn_testing._stream import AsyncLiveEventStream
 from digitorn_testing._tracking import tracking
 
-# A test that makes more is reported by its last ones.
+# If a test makes more, the report covers the latest ones.
 _MOST_MADE: Final = 100
 _EVENTS_SHOWN: Final = 60
 _EXCHANGES_SHOWN: Final = 10
@@ -32,32 +32,32 @@ Section: TypeAlias = tuple[str, str]
 """A title and a text."""
 
 Told: TypeAlias = tuple[str, list[Exchange]]
-"""Whose exchanges, and the exchanges."""
+"""The owner of some exchanges, and the exchanges."""
 
 
 class Watch:
-    """Knows what is made and used, test by test.
+    """Knows what each test makes and uses.
 
     Args:
-        token: A token that never may be shown.
+        token: A token that must never be shown.
     """
 
     def __init__(self, token: str | None = None) -> None:
         self._token = token
         self._lock = threading.Lock()
-        # What has outlived the test that made it may be used by another one.
+        # Whatever outlives the test that made it may be used by another test.
         self._living: weakref.WeakSet[object] = weakref.WeakSet()
         self._current: Evidence | None = None
 
     @contextmanager
     def running(self) -> Generator[None]:
-        """Sees what is made meanwhile."""
+        """Watches what is made during the block."""
         with tracking(self._made):
             yield
 
     @contextmanager
     def of_test(self) -> "Generator[Evidence]":
-        """Gathers the evidence of one test, of all its phases."""
+        """Collects the evidence of one test, in all its phases."""
         with self._lock:
             evidence = self._current = Evidence(list(self._living), self._token)
         try:
@@ -73,13 +73,13 @@ class Watch:
 
 
 class Evidence:
-    """What one test used: all that was made while it ran, and of what was there before all that has moved.
+    """What one test used: everything that it made, and whatever existed before and has changed since.
 
-    What it makes stays alive until its end, since most streams are closed by the time a test fails.
+    The objects stay alive until the end of the test, because most streams are closed by the time it fails.
 
     Args:
-        earlier: Clients, streams and daemons that are there when it begins.
-        token: A token that never may be shown.
+        earlier: Clients, streams and daemons that exist when the test begins.
+        token: A token that must never be shown.
     """
 
     def __init__(self, earlier: Iterable[object], token: str | None) -> None:
@@ -90,7 +90,7 @@ class Evidence:
         self._before = [(exchanges, _count(exchanges)) for exchanges in map(_exchanges_of, there)]
 
     def made(self, made: object) -> None:
-        """Takes up something that was made."""
+        """Adds an object that was made."""
         self._made.append(made)
 
     def _used(self) -> list[Any]:
@@ -106,14 +106,14 @@ class Evidence:
         """Hides every secret that the test's clients, streams and daemons know."""
         found = Redactor()
         found.learn(self._token)
-        # Also of what was not used: a daemon makes tokens without being asked for anything else.
+        # Unused objects count too: a daemon may have issued nothing but a token.
         earlier = (reference() for reference, _ in self._earlier)
         for one in (*(one for one in earlier if one is not None), *self._made):
             found.learn(*_exchanges_of(one).redactor.known)
         return found
 
     def logs(self) -> dict[str, EventLog]:
-        """The events of each session without secrets, of all its streams together; by session id."""
+        """The events of all streams of each session, by session id, with secrets hidden."""
         hidden = self.redactor().json
         found: dict[str, EventLog] = {}
         for one in self._used():
@@ -125,7 +125,7 @@ class Evidence:
         return {session_id: log for session_id, log in found.items() if len(log)}
 
     def client_exchanges(self) -> list[Told]:
-        """The REST exchanges of each client in this test, and of each stream that no client made."""
+        """The REST exchanges of each client in this test, and of each stream made without a client."""
         return self._exchanges(lambda one: isinstance(one, _OURS))
 
     def daemon_exchanges(self) -> list[Told]:
@@ -134,7 +134,7 @@ class Evidence:
 
     def _exchanges(self, wanted: Callable[[object], bool]) -> list[Told]:
         found: list[Told] = []
-        # A stream of a client has the client's.
+        # A stream that a client made shares its exchanges.
         seen: list[Exchanges] = []
         for one in self._used():
             exchanges = _exchanges_of(one)
@@ -150,7 +150,7 @@ class Evidence:
     # --- as text
 
     def sections(self) -> list[Section]:
-        """What a report shows of it; sections with nothing to say are left out."""
+        """The sections of the report, without empty ones."""
         hide = self.redactor().text
         logs = self.logs()
         pending = [
@@ -166,7 +166,7 @@ class Evidence:
         return [(title, hide(text)) for title, text in found if text]
 
     def files(self) -> dict[str, str]:
-        """What an artifacts folder holds of it: texts by file name, events and exchanges as JSON lines."""
+        """The files for the artifacts folder, by name: events and exchanges as JSON lines."""
         hide = self.redactor().json
         found = {
             f"events-{file_name(session_id)}.jsonl": [_json(event.raw) for event in log.events()]
@@ -177,7 +177,7 @@ class Evidence:
             ("daemon-exchanges", self.daemon_exchanges()),
         ):
             for number, (_, exchanges) in enumerate(lists, 1):
-                # One client may have been told the secret of another.
+                # One client may have received another client's secret.
                 found[f"{name}-{number}.jsonl"] = [
                     _json(hide(json.loads(one.to_json()))) for one in exchanges
                 ]
@@ -187,7 +187,7 @@ class Evidence:
 def file_name(text: str) -> str:
     """A text as a part of a file name."""
     plain = "".join(one if one.isascii() and (one.isalnum() or one in "-_.") else "_" for one in text)
-    # Of a long one its end tells more: the name of the test, the suffix of a file.
+    # Of a long text the end says more: the name of the test, the suffix of a file.
     return plain[-80:].strip(".") or "_"
 
 
@@ -197,7 +197,7 @@ def _exchanges_of(one: Any) -> Exchanges:
 
 
 def _mark(one: object) -> int:
-    """How much there is of something, by which it is seen whether it was used."""
+    """A count that grows whenever the object is used."""
     return len(one.log) if isinstance(one, AsyncLiveEventStream) else _count(_exchanges_of(one))
 
 
@@ -206,7 +206,7 @@ def _count(exchanges: Exchanges) -> int:
 
 
 def _plain(raw: object) -> JsonValue:
-    """A frame as JSON values, whatever fed it."""
+    """A frame as JSON values, whatever it came from."""
     value: JsonValue = json.loads(json.dumps(raw, default=str))
     return value
 
@@ -228,7 +228,7 @@ def _asked(request: PendingApproval) -> str:
 
 
 def _whose(one: object, number: int) -> str:
-    """Who made some exchanges; the number is that of their file among the artifacts."""
+    """Names the owner of some exchanges; the number is that of their artifacts file."""
     match one:
         case AsyncDevClient() | DevClient():
             return f"{type(one).__name__} {number}, {one.daemon_url}"

@@ -14,22 +14,22 @@ import pytest
 from digitorn_testing.assertions import Check
 
 ARTIFACTS: Final = pytest.StashKey[object]()
-"""What the scenario gave back for the artifacts folder."""
+"""The artifacts that the scenario returned."""
 
 FUNCTIONS: Final = ("scenario*", "test*", "run")
-"""Names of the functions in a scenario file that are scenarios, when nothing else is set."""
+"""The default patterns for names of scenario functions."""
 
 _TESTS: Final = "test"
 _CLIENT: Final = "__digitorn_client__"
 
 
 class Outcome(NamedTuple):
-    """What came of a scenario.
+    """The outcome of a scenario.
 
     Attributes:
-        ok: Whether it holds.
+        ok: Whether it passed.
         detail: Why, or why not.
-        artifacts: What is to be kept; None for nothing.
+        artifacts: What to keep; None for nothing.
     """
 
     ok: bool
@@ -54,18 +54,18 @@ def find(patterns: Iterable[str], root: Path) -> frozenset[Path]:
 
 def file_at(path: Path, parent: pytest.Collector) -> pytest.Collector:
     """The collector of a scenario file."""
-    # Of whatever class it is called on, which pytest's types do not tell.
+    # It returns an instance of the class that it is called on, which pytest's types do not say.
     made: Any = ScenarioFile
     return cast("ScenarioFile", made.from_parent(parent, path=path))
 
 
 class ScenarioFile(pytest.Module):
-    """A file whose functions are scenarios. Each may name fixtures, and `client`."""
+    """A file whose functions are scenarios. Each may use fixtures, and `client`."""
 
     def collect(self) -> "Iterable[pytest.Item | pytest.Collector]":
         """The scenarios."""
         module = cast("ModuleType", self.obj)
-        # In the module, so that no other test sees a fixture of so common a name.
+        # Defined in the module, so that other tests do not see a fixture with such a common name.
         setattr(module, _CLIENT, _client)
         members: list[tuple[str, object]] = list(vars(module).items())
         for name, found in members:
@@ -74,12 +74,12 @@ class ScenarioFile(pytest.Module):
         return super().collect()
 
     def funcnamefilter(self, name: str) -> bool:
-        """Whether a name is one of a scenario."""
+        """Whether a name matches the patterns for scenarios."""
         patterns: list[str] = self.config.getini("digitorn_scenario_functions")
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
     def istestfunction(self, obj: object, name: str) -> bool:
-        """Whether something in the file is a scenario: a function that is not imported from elsewhere."""
+        """Whether an object is a scenario: a function that was not imported from another module."""
         is_own = inspect.isfunction(obj) and obj.__module__ == getattr(self.obj, "__name__", None)
         return is_own and super().istestfunction(obj, name)
 
@@ -99,10 +99,10 @@ def _mark_asynchronous(function: Callable[..., object], config: pytest.Config) -
 
 
 def judge(item: pytest.Item) -> None:
-    """Makes a collected scenario fail when it says that it does not hold.
+    """Makes a scenario fail if its return value says so.
 
     Args:
-        item: What was collected, scenario or not.
+        item: A collected item, scenario or not.
     """
     if not isinstance(item, pytest.Function) or not isinstance(item.parent, ScenarioFile):
         return
@@ -141,7 +141,7 @@ def _judge(item: pytest.Item, name: str, returned: object) -> None:
 
 
 def _outcome(returned: object) -> Outcome | None:
-    """What a scenario says, None when that is not one of the forms."""
+    """The outcome in a return value; None if it has neither of the two forms."""
     if not isinstance(returned, tuple):
         return None
     said = cast("tuple[object, ...]", returned)

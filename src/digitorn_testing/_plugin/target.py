@@ -1,4 +1,4 @@
-"""Which daemon the tests of a run talk to."""
+"""The daemon that the tests of a run talk to."""
 
 import os
 from dataclasses import dataclass, field
@@ -20,12 +20,12 @@ NO_DAEMON = "needs a daemon: pass --digitorn-url or --digitorn-real, or set $DIG
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A daemon and how to be let in.
+    """A daemon, and the token for it.
 
     Attributes:
         url: Its base URL.
-        token: Access token; None when none is given.
-        embedded: The daemon itself, when it is an embedded one.
+        token: Access token; None if there is none.
+        embedded: The daemon itself, if it is an embedded one.
         is_real: Whether the plugin has started it as a process of its own.
     """
 
@@ -35,24 +35,24 @@ class Target:
     is_real: bool = False
 
     def client(self, approvals: ApprovalPolicy) -> DevClient:
-        """A new client of it.
+        """A new client of the daemon.
 
         Args:
-            approvals: Decides what asks.
+            approvals: Decides the approvals.
         """
         return DevClient(self.url, token=self.token, approvals=approvals)
 
     def async_client(self, approvals: ApprovalPolicy) -> AsyncDevClient:
-        """A new asynchronous client of it.
+        """A new asynchronous client of the daemon.
 
         Args:
-            approvals: Decides what asks.
+            approvals: Decides the approvals.
         """
         return AsyncDevClient(self.url, token=self.token, approvals=approvals)
 
 
 def given(config: pytest.Config) -> Target | None:
-    """The daemon that the options or the environment name; None when there is none."""
+    """The daemon named by the options or the environment; None if there is none."""
     if (access := real.access(config)) is not None:
         return Target(access["url"], access["token"], is_real=True)
     url = (
@@ -64,22 +64,22 @@ def given(config: pytest.Config) -> Target | None:
 
 
 def token(config: pytest.Config) -> str | None:
-    """The access token that is given."""
+    """The access token from the options or the environment."""
     return option(config, "--digitorn-token") or os.environ.get("DIGITORN_TOKEN") or None
 
 
 def app_id(config: pytest.Config) -> str | None:
-    """The app of the given daemon that tests may use."""
+    """The app that tests may use on the daemon, from the options or the environment."""
     return option(config, "--digitorn-app") or os.environ.get("DIGITORN_APP") or None
 
 
 def option(config: pytest.Config, name: str) -> str | None:
-    """An option that holds a text."""
+    """The value of an option."""
     value: object = config.getoption(name)
     return None if value is None else str(value)
 
 
 def listed(config: pytest.Config, name: str) -> list[str]:
-    """An option that may be given several times."""
+    """The values of an option that may be repeated."""
     value: object = config.getoption(name)
     return [str(one) for one in cast("list[object]", value)]

@@ -9,7 +9,7 @@ from collections.abc import Generator, Mapping
 from datetime import UTC, datetime
 from io import FileIO
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import Final, Protocol, Self
 from urllib.parse import urlsplit, urlunsplit
 from weakref import WeakSet
 
@@ -20,12 +20,10 @@ from digitorn_testing._exchanges import Exchange, Exchanges
 from digitorn_testing._generated import CONTRACT_VERSION
 from digitorn_testing._handles import SessionHandle
 from digitorn_testing._log.log import EventLog
+from digitorn_testing._turns.endings import TurnEndings
 from digitorn_testing._version import __version__
 
 from .recording import FORMAT, VERSION, FilePath, Lines, line_of
-
-if TYPE_CHECKING:
-    from digitorn_testing._stream.base import FollowedTurns
 
 try:
     import fcntl
@@ -39,9 +37,13 @@ _NEWLINE: Final = b"\n"
 class Recorded(Protocol):
     """A stream, in either face."""
 
-    session: SessionHandle
     log: EventLog
-    _turns: "FollowedTurns"
+    endings: TurnEndings
+
+    @property
+    def session(self) -> SessionHandle:
+        """The session."""
+        ...
 
 
 class Recorder:
@@ -225,18 +227,15 @@ class _Tap:
         self.name = name
         self._recorder = recorder
         self._log = stream.log
-        self._turns = stream._turns  # pyright: ignore[reportPrivateUsage] - of the protocol above
+        self._endings = stream.endings
 
     def open(self) -> None:
-        # What is noted meanwhile may be written twice, and not be missed.
-        self._turns.listeners = (*self._turns.listeners, self._ended)
-        for turn, status in list(self._turns.endings.items()):
-            self._ended(turn, status)
+        self._endings.listen(self._ended)
         self._log.tap(self._came)
 
     def close(self) -> None:
         self._log.untap(self._came)
-        self._turns.listeners = tuple(one for one in self._turns.listeners if one != self._ended)
+        self._endings.unlisten(self._ended)
 
     def _came(self, frame: object) -> None:
         self._recorder.event(self.name, frame)

@@ -11,7 +11,7 @@ _MOST_KNOWN = 64
 
 
 class Token(str):
-    """A token, which is a text like any other, but does not show in tracebacks with local variables."""
+    """A string whose repr is hidden, so tracebacks with local variables do not show the token."""
 
     __slots__ = ()
 
@@ -20,10 +20,10 @@ class Token(str):
 
 
 class Credentials:
-    """An access token and what renews it. Never prints either.
+    """An access token and the refresh token that renews it. Its repr shows neither.
 
     Raises:
-        ValueError: A token holds characters that no header can carry. The message does not repeat it.
+        ValueError: A token contains characters that no header can carry. The message does not repeat it.
     """
 
     __slots__ = ("_access_token", "_known", "_refresh_token")
@@ -44,7 +44,7 @@ class Credentials:
 
     @property
     def refresh_token(self) -> Token | None:
-        """Renews it, if the daemon gave one."""
+        """Renews the access token, if the daemon issued one."""
         return self._refresh_token
 
     @refresh_token.setter
@@ -52,7 +52,7 @@ class Credentials:
         self._refresh_token = self._taken(token)
 
     def store(self, tokens: TokenResponse) -> None:
-        """Takes over what a login or a refresh brought; a refresh brings no new refresh token."""
+        """Stores the tokens of a login or a refresh; a refresh brings no new refresh token."""
         self._access_token = self._taken(tokens.access_token)
         self._refresh_token = self._taken(tokens.refresh_token) or self._refresh_token
 
@@ -69,13 +69,13 @@ class Credentials:
         return found
 
     def redact(self, text: str) -> str:
-        """A text without the tokens, those of before too."""
+        """A text with the tokens hidden, including earlier ones."""
         for secret in list(self._known):
             text = without(text, secret)
         return text
 
     def redact_data(self, data: object) -> object:
-        """JSON values without the tokens."""
+        """JSON values with the tokens hidden."""
         if isinstance(data, str):
             return self.redact(data)
         if isinstance(data, list):
@@ -90,18 +90,18 @@ class Credentials:
 
 
 def hidden(token: str | None) -> Token | None:
-    """A token that was passed in, so that it does not show in the frame of who takes it."""
+    """A token that was passed in, wrapped so that the frame of its receiver does not show it."""
     return None if token is None else Token(token)
 
 
 def without(text: str, secret: str | None) -> str:
-    """A text without a secret."""
-    # What is shorter is no secret, and may be part of any word.
+    """A text with a secret hidden."""
+    # Anything shorter is not a secret, and may be part of any word.
     return text.replace(secret, HIDDEN) if secret and len(secret) >= _SHORTEST_SECRET else text
 
 
 def _checked(token: str | None) -> Token | None:
-    # A token that was read from a file often ends with a line break.
+    # A token read from a file often ends with a line break.
     found = Token((token or "").strip())
     if not (found.isascii() and found.isprintable()) or " " in found:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Keeps tokens out of what other packages log: some log whole packets, URLs and headers."""
+"""Keeps tokens out of the logs of other packages, some of which log whole packets, URLs and headers."""
 
 import logging
 import traceback
@@ -8,16 +8,16 @@ from weakref import WeakSet
 
 from .redaction import Redactor
 
-# Those that carry REST calls.
+# The loggers of the packages that carry REST calls.
 _CARRIERS: Final = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy", "asyncio")
-# Theirs say loudly what typed errors tell here.
+# What those packages report as a warning is a typed error here.
 _LEVELS: Final = {logging.INFO: logging.DEBUG, logging.WARNING: logging.INFO}
 
 _redactors: WeakSet[Redactor] = WeakSet()
 
 
 class _HideSecrets(logging.Filter):
-    """Hides the secrets that any client of this process knows; attached to the loggers of other packages."""
+    """Hides the secrets that any client of this process knows. Attached to other packages' loggers."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         said = record.getMessage()
@@ -33,23 +33,23 @@ _FILTER: Final = _HideSecrets()
 
 
 def hide_in_logs(redactor: Redactor) -> None:
-    """Keeps secrets out of the logs of the packages that carry REST calls, while somebody holds the redactor.
+    """Keeps secrets out of the logs of the packages that carry REST calls, for as long as the redactor lives.
 
     Args:
-        redactor: Knows the secrets.
+        redactor: Knows the secrets; only a weak reference is kept.
     """
     _redactors.add(redactor)
     for name in _CARRIERS:
-        # The same filter is attached once, however often it is added.
+        # Adding the same filter again has no effect.
         logging.getLogger(name).addFilter(_FILTER)
 
 
 class QuietLogger(logging.LoggerAdapter[logging.Logger]):
-    """Takes what python-socketio and python-engineio log, a level lower, as text without secrets.
+    """Logs for python-socketio and python-engineio: one level lower, with secrets hidden.
 
     Args:
-        name: Name of the logger that it goes to.
-        hide: Takes the secrets out of a text.
+        name: Name of the logger to write to.
+        hide: Hides the secrets in a text.
     """
 
     def __init__(self, name: str, hide: Callable[[str], str]) -> None:
@@ -67,5 +67,5 @@ class QuietLogger(logging.LoggerAdapter[logging.Logger]):
         self.logger.log(level, "%s", self._hide(text))
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        """Leaves a message as it is."""
+        """Returns the message unchanged."""
         return msg, kwargs

@@ -1,4 +1,4 @@
-"""Keeps secrets out of what is recorded."""
+"""Hides secrets in texts and JSON values."""
 
 import re
 import threading
@@ -13,16 +13,16 @@ from digitorn_testing._concurrency.forks import in_forks
 from digitorn_testing._generated._runtime import names_secret
 
 HIDDEN: Final = "***"
-"""What stands where a secret was."""
+"""What replaces a secret."""
 
 _SHORTEST = 8
 _MOST = 256
 
 
 class Redactor:
-    """Knows secrets by the names they go by, and hides them wherever they turn up from then on.
+    """Learns secrets from fields whose names say so, and hides them wherever they appear from then on.
 
-    May be used from several threads.
+    It may be used from several threads.
     """
 
     def __init__(self) -> None:
@@ -32,11 +32,11 @@ class Redactor:
         in_forks(self)
 
     def after_fork(self) -> None:
-        """Makes it usable in a forked child."""
+        """Makes the redactor usable in a forked child."""
         self._lock = threading.Lock()
 
     def learn(self, *secrets: str | None) -> None:
-        """Hides these from now on. What is too short is no secret, and may be part of any word."""
+        """Hides these from now on, except short ones: those are not secrets, and may be part of any word."""
         new = [one for one in secrets if one and len(one) >= _SHORTEST and one not in self._known]
         if not new:
             return
@@ -45,16 +45,16 @@ class Redactor:
             while len(self._known) > _MOST:
                 del self._known[next(iter(self._known))]
             forms = {form for one in self._known for form in (one, quote(one, safe=""))}
-            # The longest first: one secret may begin with another.
+            # Longest first, because one secret may begin with another.
             self._pattern = re.compile("|".join(re.escape(one) for one in sorted(forms, key=len)[::-1]))
 
     @property
     def known(self) -> tuple[str, ...]:
-        """The secrets that are hidden wherever they turn up."""
+        """The secrets that are hidden wherever they appear."""
         return tuple(self._known)
 
     def text(self, text: str) -> str:
-        """A text without the secrets that are known."""
+        """A text with the known secrets hidden."""
         return text if self._pattern is None else self._pattern.sub(HIDDEN, text)
 
     def learn_from(self, value: JsonValue, *, everything: bool = False) -> None:
@@ -62,12 +62,12 @@ class Redactor:
 
         Args:
             value: The value.
-            everything: Every text in it is a secret, whatever it is called.
+            everything: Treat every text in it as a secret, whatever its name.
         """
         self.learn(*_secrets(value, secret=everything))
 
     def json(self, value: JsonValue, *, everything: bool = False) -> JsonValue:
-        """A JSON value without secrets: neither those that are known, nor texts that are called one.
+        """A JSON value with secrets hidden: known ones, and texts whose names say that they are secrets.
 
         Args:
             value: The value.
@@ -78,7 +78,7 @@ class Redactor:
     def pairs(
         self, pairs: Iterable[tuple[str, str]], *, everything: bool = False
     ) -> tuple[tuple[str, str], ...]:
-        """Query parameters without secrets.
+        """Query parameters with secrets hidden.
 
         Args:
             pairs: The parameters.
@@ -95,7 +95,7 @@ class Redactor:
             return [self._hidden(one, secret=secret) for one in value]
         if isinstance(value, dict):
             return {
-                # A name may hold a secret too.
+                # A name may contain a secret too.
                 self.text(name): self._hidden(one, secret=secret or names_secret(name))
                 for name, one in value.items()
             }
@@ -106,7 +106,7 @@ def _secrets(value: JsonValue, *, secret: bool) -> Iterator[str]:
     if isinstance(value, str):
         if secret:
             yield value
-            # A form passes several as one JSON text.
+            # A form may send several secrets as one JSON text.
             if value.startswith(("{", "[")) and (inner := as_json(value)) is not None:
                 yield from _secrets(inner, secret=True)
     elif isinstance(value, list):
@@ -118,7 +118,7 @@ def _secrets(value: JsonValue, *, secret: bool) -> Iterator[str]:
 
 
 def as_json(content: str | bytes) -> JsonValue:
-    """The JSON value in a text; None when it is none, or null."""
+    """The JSON value of a text; None if the text is not JSON, or is null."""
     try:
         value: JsonValue = from_json(content)
     except ValueError:

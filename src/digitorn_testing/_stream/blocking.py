@@ -1,7 +1,6 @@
 """A session's live events: the blocking face of the asynchronous stream."""
 
 import logging
-import queue
 import threading
 import time
 import weakref
@@ -16,19 +15,23 @@ from digitorn_testing._concurrency.finalizers import when_forgotten
 from digitorn_testing._concurrency.forks import in_forks
 from digitorn_testing._errors import CallbackFailed, EventTimeout, StreamClosed
 from digitorn_testing._events.event import AnyEvent, LiveEvent
-from digitorn_testing._events.selector import Selector, Where
+from digitorn_testing._events.selector import EventSelector, Where
 from digitorn_testing._exchanges import Exchanges
-from digitorn_testing._generated.events import Disconnected, EventPayload, EventType
+from digitorn_testing._generated.events import EventPayload, EventType
 from digitorn_testing._generated.models import MessageAccepted
 from digitorn_testing._secrets.credentials import Credentials
 from digitorn_testing._transport.options import ConnectionOptions
 from digitorn_testing._turns.results import TurnResult
 
-from . import protocol
+from ._sync.reading import read_all, read_turn, wait
 from ._sync.turn import Turn
 from .asynchronous import AsyncLiveEventStream
-from .base import DEFAULT_TIMEOUT, Backlog, StreamBase, first, fits, name_of
+from .base import DEFAULT_TIMEOUT, StreamBase
+from .callbacks import ThreadCallbacks
+from .inboxes import Inbox
 from .link import RECONNECT, ReconnectPolicy, StreamConnection
+from .protocol import correlation_id_of
+from .waiting import ConnectionWaiter, EventWaiter, TurnEventWaiter
 
 P = TypeVar("P", bound=EventPayload)
 T = TypeVar("T")
@@ -40,10 +43,10 @@ _logger = logging.getLogger("digitorn.testing")
 
 
 class LiveEventStream(StreamBase):
-    """The blocking face of `AsyncLiveEventStream`: the same arguments, the same methods.
+    """The blocking face of `AsyncLiveEventStream`, with the same arguments and methods.
 
-    Connections of all blocking streams live on one background thread of the process. Predicates run on
-    the calling thread, callbacks on a thread of the stream's own.
+    The connections of all blocking streams live on one background thread. Predicates run on the calling
+    thread, callbacks on a thread of their own for each stream.
     """
 
     def __init__(
@@ -65,7 +68,7 @@ class LiveEventStream(StreamBase):
     ) -> None:
         token = token if isinstance(token, Credentials) else Credentials(token)
         deciding = stream_approvals(approvals, auto_approve=auto_approve)
-        # A policy may block, and use this face from where it runs.
+        # On a thread, a policy may block and use this stream.
         deciding.on_thread = True
         self._inner = AsyncLiveEventStream(
             daemon_url=daemon_url,
@@ -81,32 +84,21 @@ class LiveEventStream(StreamBase):
             connection_options=connection_options,
             max_events=max_events,
         )
+        super().__init__(self._inner.core)
         self.exchanges = self._inner.exchanges
-        self.daemon_url = self._inner.daemon_url
-        self.app_id = app_id
-        self.session_id = session_id
-        self.session = self._inner.session
         self.timeout = timeout
-        self.log = self._inner.log
-        self._turns = self._inner._turns
-        self._link = self._inner._link
-        self._recorders = self._inner._recorders
-        self._redact = self._inner._redact
-        self.callback_errors = self._inner.callback_errors
-        """Callbacks that raised, the first hundred times; the first is raised again by `stop`."""
         self._holds_loop = False
         self._releasing = threading.Lock()
         self._started = False
-        self._callbacks = _Callbacks()
-        self._deliveries: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
-        self._delivery: threading.Thread | None = None
+        self._callbacks = ThreadCallbacks(self.log, self.core.errors, session_id)
         self._forgotten: weakref.finalize[..., object] | None = None
         in_forks(self)
 
     def after_fork(self) -> None:
         """Closes the stream in a forked child: its connection is the parent's."""
         self._releasing = threading.Lock()
-        self._holds_loop, self._delivery = False, None
+        self._holds_loop = False
+        self._callbacks.leave()
 
     # --- life
 
@@ -131,20 +123,20 @@ class LiveEventStream(StreamBase):
         return self
 
     def connect(self) -> None:
-        """The first half of `start`: an authenticated connection, no session yet."""
+        """The first half of `start`: makes an authenticated connection, without a session yet."""
         if self._started:
             raise StreamClosed(
                 f"the stream of session {self.session_id!r} was started before; make a new one"
             )
         if self.log.closed is not None:
-            raise self._closed()
+            raise self.core.closed_error()
         self._started = self._holds_loop = True
         loop = BACKGROUND.acquire()
         self._forgotten = when_forgotten(
             self,
             f"the stream of session {self.session_id!r}",
             loop,
-            partial(_close_inner, self._inner, self._deliveries),
+            partial(_close_inner, self._inner, self._callbacks.inbox),
         )
         try:
             BACKGROUND.run(self._inner.connect())
@@ -156,7 +148,7 @@ class LiveEventStream(StreamBase):
         """The second half of `start`: enters the session's room.
 
         Args:
-            from_now: Bring nothing of what was before.
+            from_now: Leave out everything that was before.
 
         Raises:
             JoinRefused: The daemon does not let this user into the session.
@@ -172,23 +164,15 @@ class LiveEventStream(StreamBase):
         Raises:
             CallbackFailed: A callback had raised; only the first call of `stop` tells.
         """
-        self._link.was_stopped = True
+        self.core.link.was_stopped = True
         if not self._holds_loop:
             self.log.close(StreamClosed("it was stopped"))
-            if (failed := self._recorders.stop()) is not None:
+            if (failed := self.core.recorders.stop()) is not None:
                 raise failed
             return
         deadline = time.monotonic() + timeout
-        delivery, self._delivery = self._delivery, None
-        if delivery is not None:
-            # What has arrived is still delivered.
-            self._deliveries.put(None)
-            if delivery is not threading.current_thread():
-                delivery.join(timeout)
-                if delivery.is_alive():
-                    _logger.warning(
-                        "session %s: a callback still runs, and is left to itself", self.session_id
-                    )
+        # What has arrived is still delivered.
+        self._callbacks.stop(timeout)
         left = max(_LEAST_SECONDS, deadline - time.monotonic())
         try:
             BACKGROUND.run(self._inner.stop(left), left + 1.0)
@@ -218,9 +202,13 @@ class LiveEventStream(StreamBase):
             self.log.close(StreamClosed("its event loop has ended"))
             raise self._not_open() from None
 
+    def _check_started(self) -> None:
+        if not self._started:
+            raise self._not_open()
+
     def _not_open(self) -> BaseException:
         if self.log.closed is not None:
-            return self._closed()
+            return self.core.closed_error()
         return StreamClosed(f"the stream of session {self.session_id!r} was not started; call start()")
 
     def __enter__(self) -> Self:
@@ -247,7 +235,8 @@ class LiveEventStream(StreamBase):
         """Reads the daemon's durable log and takes over what is missing here.
 
         Args:
-            since: Read what has a higher `seq`; where the log is known to be complete up to when left out.
+            since: Read events with a higher `seq`. When left out, the read begins where the log is known to
+                be complete up to.
 
         Returns:
             How many events were missing.
@@ -277,33 +266,15 @@ class LiveEventStream(StreamBase):
 
         Args:
             type: Payload class or wire name.
-            where: What else it must be like.
+            where: A predicate that the event must satisfy.
             timeout: Seconds to wait; the stream's own `timeout` when left out.
 
         Raises:
-            EventTimeout: None came in time. The error says what did come.
+            EventTimeout: No such event came in time. The error says which events did.
             StreamClosed: The stream ended, or was never started.
         """
         limit = self.timeout if timeout is None else timeout
-        deadline = time.monotonic() + limit
-        selector = Selector((type,))
-        arrived: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
-        subscription = self.log.subscribe(arrived.put, (type,))
-        try:
-            if (found := first(subscription.existing, selector, where)) is not None:
-                return found
-            if not self._started:
-                raise self._not_open()
-            while True:
-                event = arrived.get(timeout=max(0.0, deadline - time.monotonic()))
-                if event is None:
-                    raise self._closed()
-                if fits(event, selector, where):
-                    return event
-        except queue.Empty:
-            raise self._timeout(selector, limit) from None
-        finally:
-            subscription.cancel()
+        return wait(EventWaiter(self.core, type, where, limit, check=self._check_started))
 
     @overload
     def poll_for(
@@ -314,7 +285,7 @@ class LiveEventStream(StreamBase):
         self, type: EventType, *, where: Where | None = None, timeout: float = 0.0
     ) -> AnyEvent | None: ...
     def poll_for(self, type: Any, *, where: Any = None, timeout: float = 0.0) -> Any:
-        """Like `wait_for`, but None when none came in time."""
+        """Like `wait_for`, but returns None when no such event came in time."""
         try:
             return self.wait_for(type, where=where, timeout=timeout)
         except EventTimeout:
@@ -323,84 +294,54 @@ class LiveEventStream(StreamBase):
     def wait_for_connection(
         self, where: Callable[[StreamConnection], bool], *, timeout: float | None = None
     ) -> StreamConnection:
-        """What is known of the connection as soon as it is of some kind, now or later.
+        """Waits until the connection satisfies a predicate, and returns what is known of it then.
 
         Args:
-            where: What it must be like, such as `lambda connection: connection.reconnects > 0`.
+            where: A predicate, such as `lambda connection: connection.reconnects > 0`.
             timeout: Seconds to wait; the stream's own `timeout` when left out.
 
         Raises:
-            EventTimeout: It was not in time. The error says what it is.
-            StreamClosed: The stream ended, and is not of that kind.
+            EventTimeout: It did not in time. The error says how the connection is.
+            StreamClosed: The stream ended, and the predicate does not hold for that.
         """
-        limit = self.timeout if timeout is None else timeout
-        deadline = time.monotonic() + limit
-        changed: queue.SimpleQueue[object] = queue.SimpleQueue()
-        # Not for the event, but to be woken by the end of the log.
-        subscription = self.log.subscribe(changed.put, (Disconnected,))
-        cancel = self._link.subscribe(changed.put)
-        try:
-            while not where(known := self.connection):
-                if known.state == "closed":
-                    raise self._closed()
-                changed.get(timeout=max(0.0, deadline - time.monotonic()))
-            return known
-        except queue.Empty:
-            raise self._timed_out("the connection is not as wanted", limit) from None
-        finally:
-            cancel()
-            subscription.cancel()
+        return wait(ConnectionWaiter(self.core, where, self.timeout if timeout is None else timeout))
 
     def __iter__(self) -> Iterator[AnyEvent]:
-        if not self._started:
-            raise self._not_open()
-        arrived: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
-        backlog = Backlog(arrived, self.log.max_events, partial(self._inner.report, "the iteration"))
-        subscription = self.log.subscribe(backlog.put)
-        try:
-            yield from subscription.existing
-            while (event := arrived.get(timeout=self.timeout)) is not None:
-                yield event
-        except queue.Empty:
-            raise self._timeout(Selector(()), self.timeout) from None
-        finally:
-            subscription.cancel()
-        if not self._link.was_stopped:
-            raise self._closed()
+        return read_all(self.core, self.timeout, self._check_started)
 
     # --- turns
 
     def turn(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> Turn:
-        """A handle of a turn of this session, to read it event by event.
+        """A turn of this session as an object, to read it event by event.
 
         Args:
             turn: What posting its message answered, or its correlation id.
             timeout: Seconds from now that reading it may take; the stream's own `timeout` when left out.
 
         Raises:
-            StreamClosed: The stream ended, or was never started, and the turn is not here to its end.
+            StreamClosed: The stream ended or was never started, and the turn is not complete here.
         """
-        correlation_id = protocol.correlation_id_of(turn)
+        correlation_id = correlation_id_of(turn)
         self._follow(correlation_id)
         return Turn(self, correlation_id, timeout=self.timeout if timeout is None else timeout)
 
     def wait_for_turn(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> TurnResult:
-        """Waits for the end of a turn and makes its events complete.
+        """Waits for the end of a turn, and reads whatever of its events is missing.
 
         Args:
             turn: What posting its message answered, or its correlation id.
             timeout: Seconds to wait; the stream's own `timeout` when left out.
 
         Returns:
-            What the turn came to.
+            The result of the turn.
 
         Raises:
-            EventTimeout: It did not end in time. The error says what did come, and has what the turn came
-                to so far.
+            EventTimeout: It did not end in time. The error says which events came; its `result` is what they
+                add up to so far.
             StreamClosed: The stream ended.
             CallbackFailed: The approval policy raised.
         """
-        self.correlation_id = correlation_id = protocol.correlation_id_of(turn)
+        self.correlation_id = correlation_id = correlation_id_of(turn)
         if self.log.turn_ended(correlation_id):
             return self.turn_result(correlation_id)
         return self._run(self._inner.wait_for_turn(turn, timeout=timeout))
@@ -408,10 +349,10 @@ class LiveEventStream(StreamBase):
     def turn_events(
         self, turn: MessageAccepted | str, *, timeout: float | None = None
     ) -> Generator[AnyEvent]:
-        """One turn's events alone, in order, from its first to its end, as they come.
+        """The events of one turn, in order, from the first to the last, as they come.
 
-        Behind a missing number events are held back for a moment, until it came or the daemon's log does
-        not have it. An event that comes later than that is given then, out of order.
+        When a number is missing, later events are held back for a moment, until the missing one has come or
+        turns out not to be in the daemon's log. If it comes later than that, it is given out of order.
 
         Args:
             turn: What posting its message answered, or its correlation id.
@@ -422,22 +363,33 @@ class LiveEventStream(StreamBase):
             StreamClosed: The stream ended before the turn did.
             CallbackFailed: The approval policy raised.
         """
-        correlation_id = protocol.correlation_id_of(turn)
         limit = self.timeout if timeout is None else timeout
-        deadline = time.monotonic() + limit
+        return read_turn(self.core, correlation_id_of(turn), limit, self._follow)
+
+    def wait_in_turn(
+        self,
+        turn: MessageAccepted | str,
+        type: EventSelector,
+        *,
+        where: Where | None = None,
+        timeout: float | None = None,
+    ) -> AnyEvent:
+        """The first of one turn's events of a type; `Turn.wait_for` is the typed form.
+
+        Args:
+            turn: What posting its message answered, or its correlation id.
+            type: Payload class or wire name.
+            where: A predicate that the event must satisfy.
+            timeout: Seconds to wait; the stream's own `timeout` when left out.
+
+        Raises:
+            EventTimeout: None came in time, or the turn ended without one.
+            StreamClosed: The stream ended before the turn did.
+        """
+        correlation_id = correlation_id_of(turn)
         self._follow(correlation_id)
-        arrived: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
-        subscription = self.log.subscribe_turn(arrived.put, correlation_id)
-        try:
-            yield from subscription.existing
-            while (event := arrived.get(timeout=max(0.0, deadline - time.monotonic()))) is not None:
-                yield event
-        except queue.Empty:
-            raise self._turn_timeout(correlation_id, limit) from None
-        finally:
-            subscription.cancel()
-        if not self.log.turn_ended(correlation_id):
-            raise self._turn_failure(correlation_id)
+        limit = self.timeout if timeout is None else timeout
+        return wait(TurnEventWaiter(self.core, correlation_id, type, where, limit))
 
     def drain(self, timeout: float = 5.0) -> bool:
         """Waits until no turn that is followed here is open.
@@ -446,12 +398,12 @@ class LiveEventStream(StreamBase):
             timeout: Seconds to wait.
 
         Returns:
-            Whether that came true in time.
+            Whether none was open in time.
         """
-        return not self._turns.open or self._run(self._inner.drain(timeout))
+        return not self.has_open_turns or self._run(self._inner.drain(timeout))
 
     def abort_turn(self, turn: MessageAccepted | str) -> None:
-        """Cuts a turn off; one that waits in the queue is taken out of it, one that has ended is left alone.
+        """Aborts a turn. A queued turn is taken out of the queue; nothing happens to one that has ended.
 
         Args:
             turn: What posting its message answered, or its correlation id.
@@ -459,14 +411,14 @@ class LiveEventStream(StreamBase):
         Raises:
             ApiError: The daemon refused.
         """
-        if not self.log.turn_ended(protocol.correlation_id_of(turn)):
+        if not self.log.turn_ended(correlation_id_of(turn)):
             self._run(self._inner.abort_turn(turn))
 
     def _follow(self, correlation_id: str) -> None:
         async def follow() -> None:
             self._inner.turn(correlation_id)
 
-        if correlation_id not in self._turns.watches:
+        if correlation_id not in self.core.turns.watches:
             self._run(follow())
 
     # --- callbacks
@@ -478,64 +430,27 @@ class LiveEventStream(StreamBase):
     def on(self, type: Any) -> Any:
         """Registers a callback for the events of a type that arrive from now on.
 
-        Callbacks run one after the other on a thread of this stream. One that raises is reported: logged at
-        once, and raised by `stop`. So is falling more than `max_events` behind, if the stream has such a
-        bound; the oldest are missed then.
+        Callbacks run one after the other on a thread of this stream. If one raises, that is logged at once
+        and raised by `stop`. The same happens when they fall more than `max_events` behind, if the stream has
+        that bound: they then miss the oldest events.
 
         Args:
             type: Payload class or wire name.
 
         Returns:
-            A decorator; it gives the callback back unchanged.
+            A decorator, which returns the callback unchanged.
         """
 
         def register(callback: Callable[[Any], R]) -> Callable[[Any], R]:
-            self._callbacks.listed.append((Selector((type,)), callback))
-            if self._delivery is None:
-                # By its name: the connection must not hold what may hold the stream.
-                tell = partial(self._inner.report, name_of(callback))
-                self.log.subscribe(Backlog(self._deliveries, self.log.max_events, tell).put)
-                self._delivery = threading.Thread(
-                    target=_deliver,
-                    args=(self._deliveries, weakref.ref(self._callbacks), self._inner.report),
-                    name=f"digitorn-testing-callbacks-{self.session_id}",
-                    daemon=True,
-                )
-                self._delivery.start()
+            self._callbacks.add(type, callback)
             return callback
 
         return register
 
 
-class _Callbacks:
-    """The callbacks of a stream, which keeps them alive."""
-
-    def __init__(self) -> None:
-        self.listed: list[tuple[Selector, Callable[[AnyEvent], object]]] = []
-
-
-def _deliver(
-    arrived: "queue.SimpleQueue[AnyEvent | None]",
-    reference: "weakref.ref[_Callbacks]",
-    report: Callable[[object, BaseException], None],
-) -> None:
-    """Gives callbacks what arrives; holds neither them nor their stream while it waits."""
-    while (event := arrived.get()) is not None:
-        if (callbacks := reference()) is None:
-            return
-        for selector, callback in list(callbacks.listed):
-            if selector.matches(event):
-                try:
-                    callback(event)
-                except BaseException as error:  # noqa: BLE001 - test runners fail a test with any of these
-                    report(callback, error)
-        # What is still bound would be held.
-        callbacks = callback = event = None  # type: ignore[assignment] # let go
-
-
-async def _close_inner(inner: AsyncLiveEventStream, deliveries: "queue.SimpleQueue[AnyEvent | None]") -> None:
+async def _close_inner(inner: AsyncLiveEventStream, inbox: "Inbox[AnyEvent | None]") -> None:
     """Closes the stream behind a face that was forgotten."""
-    deliveries.put(None)
+    inbox.put(None)
     try:
         await inner.stop(_FORGOTTEN_SECONDS)
     finally:

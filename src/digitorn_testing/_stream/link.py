@@ -1,4 +1,4 @@
-"""The connection of a stream: what is known of it, and when a lost one is made again."""
+"""The connection of a stream: what is known of it, and when a lost one is made again; without any IO."""
 
 import math
 import random
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from digitorn_testing._concurrency.backoff import Backoff, check_ranges
+from digitorn_testing._concurrency.backoff import Backoff, Pauses, check_ranges
 
 ConnectionState: TypeAlias = Literal["new", "connecting", "joined", "reconnecting", "closed"]
 """`new` before the start, `connecting` up to the first join, `joined` while events come, `reconnecting` from
@@ -17,19 +17,19 @@ a loss to the next join, `closed` for good."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconnectPolicy(Backoff):
-    """How a stream makes a lost connection again.
+    """How a stream reconnects after a loss.
 
     Attributes:
-        first_pause: Seconds before the second attempt; the first is made at once.
-        growth: How much longer each further pause is.
+        first_pause: Seconds before the second attempt; the first is made immediately.
+        growth: Factor by which each further pause is longer.
         longest_pause: Seconds of the longest pause.
-        jitter: Part of a pause that is left to chance, 0 to 1, so that many streams do not come at once.
+        jitter: Random part of each pause, 0 to 1, so that many streams do not reconnect at once.
         give_up_after: Seconds after a loss until the stream closes; None for never.
         silence: Seconds without any frame after which a connection counts as lost, on a daemon that sends
             heartbeats; it does so every 5 seconds (contract: events, section 5.12).
 
     Raises:
-        ValueError: A number is out of its range.
+        ValueError: A number is out of range.
     """
 
     first_pause: float = 0.05
@@ -49,7 +49,7 @@ class ReconnectPolicy(Backoff):
 
 
 RECONNECT: ReconnectPolicy = ReconnectPolicy()
-"""What a stream does that is told nothing else."""
+"""The policy of a stream that is given none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,14 +57,14 @@ class StreamConnection:
     """What is known of a stream's connection at one moment.
 
     Attributes:
-        state: What it is doing.
-        reconnects: How often a lost connection was made again.
-        attempts: How often that was tried since the last loss; 0 while it is joined.
-        lost_at: When it was lost last, on the monotonic clock in seconds.
-        last_loss: Why it was lost last.
-        last_error: Why the last attempt failed to make it again.
-        instance_id: The daemon's process that it leads to; None on a build that does not tell.
-        restarts: How often that was another one than before.
+        state: What the connection is doing.
+        reconnects: How often the stream reconnected after a loss.
+        attempts: How many attempts to reconnect failed since the last loss; 0 while it is joined.
+        lost_at: When it was last lost, on the monotonic clock in seconds.
+        last_loss: Why it was last lost.
+        last_error: Why the last attempt to reconnect failed.
+        instance_id: The daemon process that it leads to; None on a build that does not say.
+        restarts: How often that process was another one than before.
     """
 
     state: ConnectionState = "new"
@@ -98,12 +98,12 @@ class StreamConnection:
 
 
 class Link:
-    """Keeps what is known of a stream's connection; both faces share it.
+    """Keeps what is known of the connection of a stream; both faces share it.
 
     Args:
-        policy: How a lost one is made again.
+        policy: How to reconnect.
         clock: Monotonic seconds.
-        chance: Gives random numbers, 0 to 1.
+        chance: Gives random numbers, 0 to 1, for the jitter.
     """
 
     def __init__(
@@ -117,26 +117,28 @@ class Link:
         self.now = StreamConnection()
         """What is known now; replaced as a whole, so that other threads may read it."""
         self.heard_at = clock()
-        """When the last frame came."""
+        """When the last frame came, on the clock."""
         self.has_heartbeats = False
         """Whether the connection that stands brought a heartbeat, so that others must follow."""
         self.has_joined = False
         """Whether it was in the session's room, so that it is to be there again after a loss."""
+        self.is_joined = False
+        """Whether it is in the session's room now."""
         self.was_stopped = False
         """Whether somebody asked for the end."""
         self._lock = threading.Lock()
         self._sinks: tuple[Callable[[StreamConnection], object], ...] = ()
         self._clock = clock
-        self._chance = chance
+        self._pauses = Pauses(policy, chance)
 
     def subscribe(self, sink: Callable[[StreamConnection], object]) -> Callable[[], None]:
-        """Tells every change from now on.
+        """Tells a sink every change from now on.
 
         Args:
             sink: Takes what is known then, on the stream's event loop. It must be quick.
 
         Returns:
-            Ends it.
+            A function that ends this.
         """
 
         def cancel() -> None:
@@ -155,19 +157,22 @@ class Link:
 
     def connecting(self) -> None:
         """The first connection is being made, or stands and has not joined."""
+        self._pauses.restart()
         self._know(replace(self.now, state="connecting", attempts=0))
 
     def seen(self, *, is_closed: bool) -> StreamConnection:
-        """What there is to tell now.
+        """What is known of the connection now.
 
         Args:
-            is_closed: Whether the stream is.
+            is_closed: Whether the stream is closed.
         """
         return replace(self.now, state="closed") if is_closed else self.now
 
     def joined(self) -> None:
         """It is in the session's room."""
         again = self.now.state == "reconnecting"
+        self.is_joined = True
+        self._pauses.restart()
         self.heard()
         self._know(
             replace(
@@ -176,23 +181,39 @@ class Link:
         )
 
     def lost(self, reason: str) -> None:
-        """It was lost; one that is lost while it is made again has been lost since the first time."""
-        self.has_heartbeats = False
+        """It was lost. If that happens again before it has joined, it counts as lost since the first time.
+
+        Args:
+            reason: Why.
+        """
+        self.is_joined = self.has_heartbeats = False
         if self.now.state == "reconnecting":
             self._know(replace(self.now, last_error=reason))
         else:
+            self._pauses.restart()
             self._know(
                 replace(self.now, state="reconnecting", attempts=0, lost_at=self._clock(), last_loss=reason)
             )
 
     def failed(self, error: BaseException | str) -> float | None:
-        """An attempt to make it again has failed: seconds until the next; None when it is given up."""
-        self._know(replace(self.now, attempts=self.now.attempts + 1, last_error=str(error)))
-        pause = self.policy.pause(self.now.attempts, self._chance())
+        """An attempt to make it again has failed.
+
+        Args:
+            error: Why.
+
+        Returns:
+            Seconds until the next attempt; None when the connection is given up.
+        """
+        pause = self._pauses.next()
+        self._know(replace(self.now, attempts=self._pauses.made, last_error=str(error)))
         left = self.left()
         if left is None:
             return pause
         return None if left <= 0 else min(pause, left)
+
+    def ended(self) -> None:
+        """The stream has ended, and the connection with it."""
+        self.is_joined = False
 
     def left(self) -> float | None:
         """Seconds until a lost connection is given up; None for never."""
@@ -209,7 +230,14 @@ class Link:
         return self.heard_at + self.policy.silence - self._clock()
 
     def runs_in(self, instance_id: str) -> bool:
-        """Takes up which process of the daemon it leads to; whether the daemon was restarted."""
+        """Notes which process of the daemon the connection leads to.
+
+        Args:
+            instance_id: The process.
+
+        Returns:
+            Whether it is another one than before.
+        """
         before = self.now.instance_id
         restarted = before is not None and before != instance_id
         if before != instance_id:

@@ -1,18 +1,17 @@
-"""What is read of a session over HTTP when the events alone do not tell."""
+"""Reads a session over HTTP where the live events are not enough: its log, and how a turn ended."""
 
 import time
 from collections.abc import Callable
 
 from digitorn_testing._concurrency.deadlines import asleep
 from digitorn_testing._errors import ContractViolation, TooLarge
-from digitorn_testing._events.event import decode
 from digitorn_testing._events.meaning import TurnStatus
 from digitorn_testing._generated.models import SessionEvent
 from digitorn_testing._generated.rest_async import AsyncApi
 from digitorn_testing._log.log import EventLog
 from digitorn_testing._turns import rules
 
-from . import protocol
+from .protocol import PAGE, REPLAY_MARGIN, SOON_VISIBLE_SECONDS, VISIBLE_SECONDS
 
 
 async def read_log(
@@ -24,19 +23,17 @@ async def read_log(
         api: The stubs.
         app_id: The app.
         session_id: The session.
-        since: Read what has a higher `seq`.
-        most: How many rows there may be.
-        take: Is given each row as a frame.
+        since: Read rows with a higher `seq`.
+        most: How many rows are taken at most.
+        take: Takes each row as a frame.
 
     Raises:
-        TooLarge: There are more.
-        ContractViolation: A page leads to no further one.
+        TooLarge: There are more rows.
+        ContractViolation: A full page has no number above the one asked for, so that there is no next page.
     """
     left = most
     while True:
-        page = await api.sessions.list_session_events(
-            app_id, session_id, since_seq=since, limit=protocol.PAGE
-        )
+        page = await api.sessions.list_session_events(app_id, session_id, since_seq=since, limit=PAGE)
         left -= len(page.events)
         if left < 0:
             raise TooLarge(
@@ -46,10 +43,10 @@ async def read_log(
         for frame in frames:
             take(frame)
         numbers = [row.seq for row in page.events if isinstance(row, SessionEvent)]
-        if len(page.events) < protocol.PAGE or not numbers:
+        if len(page.events) < PAGE or not numbers:
             return
         if max(numbers) <= since:
-            # It would be read for ever.
+            # The same page would be read forever.
             raise ContractViolation(
                 "the answer to list_session_events",
                 [f"since_seq {since} was asked for, and a full page up to {max(numbers)} came"],
@@ -60,7 +57,9 @@ async def read_log(
 async def ending_by_queue(
     api: AsyncApi, log: EventLog, app_id: str, session_id: str, correlation_id: str
 ) -> TurnStatus | None:
-    """How a turn ended according to its queue row; None while it has not, or never was in the queue.
+    """How a turn ended according to its row in the queue.
+
+    None while it has not ended, and for a turn that was never in the queue.
 
     Some turns end without an event that names them: a message taken out of the queue or expired there, and
     one that was replaced, whose row names the new message (contract: events, sections 5.1 and 5.11).
@@ -83,44 +82,45 @@ async def ended(
     most: int,
     take: Callable[[object], object],
 ) -> tuple[bool, TurnStatus | None]:
-    """Whether a turn is over according to the daemon, and how where no event says so.
+    """Whether a turn is over according to the daemon, and how it ended where no event says so.
 
-    What can be read of its events is in the log then.
+    Its events that the daemon has are in the log afterwards.
 
     Args:
         api: The stubs.
-        log: What `take` fills.
+        log: The log that `take` fills.
         app_id: The app.
         session_id: The session.
         correlation_id: The turn.
         since: Number up to which the log is known to be complete.
-        most: How many rows one reading may bring.
-        take: Is given each row as a frame.
+        most: How many rows one read takes at most.
+        take: Takes each row as a frame.
     """
-    patience = time.monotonic() + protocol.VISIBLE_SECONDS
+    patience = time.monotonic() + VISIBLE_SECONDS
     ending: TurnStatus | None = None
     has_end_row = False
 
     def look_and_take(frame: object) -> None:
         nonlocal has_end_row
-        # A log that drops its oldest events takes their rows for copies.
+        # A bounded log drops its oldest events, and then takes their rows for copies.
         if log.dropped:
-            has_end_row = has_end_row or rules.ends_turn(decode(frame), correlation_id)
+            row = log.meaning.decode(frame)
+            has_end_row = has_end_row or rules.ends_turn(row, correlation_id, log.meaning)
         take(frame)
 
     while True:
         is_gone = log.dropped > 0 and not log.turn(correlation_id)
-        behind = 0 if is_gone else max(since, log.last_seq - protocol.REPLAY_MARGIN)
+        behind = 0 if is_gone else max(since, log.last_seq - REPLAY_MARGIN)
         await read_log(api, app_id, session_id, since=behind, most=most, take=look_and_take)
         turn = log.turn(correlation_id)
-        if has_end_row or any(rules.ends_turn(event, correlation_id) for event in turn):
-            if ending is None and not rules.tells_outcome(turn):
+        if has_end_row or rules.has_ended(turn, correlation_id, log.meaning):
+            if ending is None and not rules.tells_outcome(turn, log.meaning):
                 ending = await ending_by_queue(api, log, app_id, session_id, correlation_id)
             return True, ending
         ending = ending or await ending_by_queue(api, log, app_id, session_id, correlation_id)
         if ending is None:
             return False, None
-        # The row is final before the last rows of the log are visible.
+        # The queue row is final before the last rows of the log are visible.
         if time.monotonic() > patience:
             return True, ending
-        await asleep(protocol.SETTLE_SECONDS[0])
+        await asleep(SOON_VISIBLE_SECONDS)

@@ -1,8 +1,9 @@
-"""How a stream joins a session and reads its log: numbers and times of the wire."""
+"""How a stream deals with the daemon: its timings and limits, and what it tries again."""
 
 from typing import Final
 
-from digitorn_testing._errors import ContractViolation
+from digitorn_testing._concurrency.backoff import Backoff
+from digitorn_testing._errors import ContractViolation, DaemonUnreachable, RateLimited, ServerError
 from digitorn_testing._generated.models import MessageAccepted
 
 FROM_NOW: Final = 2**31 - 1
@@ -10,27 +11,41 @@ FROM_NOW: Final = 2**31 - 1
 
 REPLAY_MARGIN: Final = 64
 """How far behind the newest event a rejoin or a gap fill starts; background emits take their numbers late
-and log rows are written in batches (contract: events, sections 6.0 and 8, trap 12)."""
+and log rows are written in batches (contract: events, sections 3.3 and 6.0)."""
 
-SETTLE_SECONDS: Final = (0.1, 0.5)
-"""When after a join the log is read again: a row becomes visible a batch after its event was emitted."""
+SOON_VISIBLE_SECONDS: Final = 0.1
+"""After this time an event that was sent is usually in the durable log, which is written in batches."""
 
 VISIBLE_SECONDS: Final = 1.0
-"""After this time an emitted event is in the durable log for sure; batches take a twentieth of it."""
+"""After this time an event that was sent is certainly in the durable log; a batch takes a twentieth of it."""
 
-SETTLED_SECONDS: Final = (0.1, 1.1)
-"""When behind a join the log is read again: what was sent just before it may have missed both the room and
-the replay, and is visible later (contract: events, section 8, trap 12)."""
+GAP_READ_SECONDS: Final = (SOON_VISIBLE_SECONDS, 0.5)
+"""When the log is read for a missing number, in seconds after the gap was noticed."""
+
+JOIN_READ_SECONDS: Final = (SOON_VISIBLE_SECONDS, VISIBLE_SECONDS + 0.1)
+"""When the log is read again after a join, in seconds after it. An event that was sent just before the join
+may have missed both the room and the replay, and become visible in the log only later (contract: events,
+section 3.3)."""
 
 PAGE: Final = 5000
-"""Most rows that one read of the durable log brings (contract: rest, list_session_events)."""
+"""Most rows that one read of the durable log brings (contract: rest, section 4.6)."""
+
+PASSING: Final = (DaemonUnreachable, ServerError, RateLimited)
+"""Errors that may be gone a moment later: the daemon is starting, is busy, or cannot be reached."""
+
+TRY_AGAIN: Final = Backoff(first_pause=0.05, growth=2.0, longest_pause=2.0, jitter=0.0)
+"""The pauses between attempts of a stream's calls over HTTP that failed with one of `PASSING`."""
 
 _REFUSED_FOR_NOW: Final = ("internal error",)
-"""What the refusal of a join says that may be otherwise a moment later (contract: events, section 3)."""
+"""Reasons for refusing a join that may not hold a moment later (contract: events, section 3)."""
 
 
 def is_refused_for_now(reason: str) -> bool:
-    """Whether a join that was refused may succeed a moment later."""
+    """Whether a join that was refused may succeed a moment later.
+
+    Args:
+        reason: What the daemon said.
+    """
     return reason in _REFUSED_FOR_NOW
 
 

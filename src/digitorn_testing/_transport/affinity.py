@@ -1,4 +1,4 @@
-"""Where connections live: what was opened in one process or on one event loop cannot be used in another."""
+"""Loop affinity: connections belong to the process and the event loop that opened them."""
 
 import asyncio
 import os
@@ -6,34 +6,34 @@ import os
 from digitorn_testing._errors import WrongEventLoop
 
 
-class Home:
-    """The process in which something lives."""
+class ProcessAffinity:
+    """The process that something belongs to; any of its threads may use it."""
 
     def __init__(self) -> None:
         self._pid = os.getpid()
 
     def check(self) -> None:
-        """Nothing lives here alone."""
+        """Does nothing, because the blocking face belongs to no event loop."""
 
     def moved(self) -> bool:
-        """Whether this is another process than the last time: a forked child."""
+        """Whether the process has changed since the last call, which is so in a forked child."""
         here = os.getpid()
         moved, self._pid = here != self._pid, here
         return moved
 
 
-class AsyncHome(Home):
-    """The process and the event loop in which something lives."""
+class LoopAffinity(ProcessAffinity):
+    """The process and the event loop that something belongs to."""
 
     def __init__(self) -> None:
         super().__init__()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def check(self) -> None:
-        """Makes sure that nothing lives on another event loop.
+        """Refuses the use on a second event loop.
 
         Raises:
-            WrongEventLoop: It does, and that loop is not closed: it may still be used there.
+            WrongEventLoop: It belongs to another event loop, which is not closed and may still use it.
         """
         before = self._loop
         if before is None or before is asyncio.get_running_loop() or self._pid != os.getpid():
@@ -42,10 +42,10 @@ class AsyncHome(Home):
             raise wrong_loop("client")
 
     def moved(self) -> bool:
-        """Whether this is another process or event loop than the last time.
+        """Whether the process or the event loop has changed since the last call.
 
         Raises:
-            WrongEventLoop: The other loop is not closed: what lives there may still be used there.
+            WrongEventLoop: It belongs to another event loop, which is not closed and may still use it.
         """
         self.check()
         moved, here, before = super().moved(), asyncio.get_running_loop(), self._loop

@@ -26,6 +26,7 @@ from digitorn_testing._exchanges import Exchange
 from digitorn_testing._generated._runtime import Call, Model, Refused, Undecodable
 from digitorn_testing._generated.models import AppResponse, ErrorResponse, HTTPValidationError, Problem
 from digitorn_testing._secrets.credentials import Credentials
+from digitorn_testing._secrets.raising import raise_detached
 
 T = TypeVar("T")
 
@@ -53,38 +54,35 @@ def read_answer(
     content: bytes,
     credentials: Credentials,
 ) -> T:
-    """The result in an answer.
+    """Reads the result from an answer.
 
     Args:
-        call: What was asked.
-        exchange: The call and its answer; named in errors.
-        daemon_url: Whom; named in errors.
+        call: The call that was sent.
+        exchange: The call and its answer, for errors.
+        daemon_url: The daemon, for errors.
         headers: Header fields with lower-case names.
         content: The body.
-        credentials: Their tokens are kept out of messages.
+        credentials: Tokens to keep out of error messages.
 
     Raises:
-        ApiError: The daemon refused, by status or by the envelope.
-        ContractViolation: The body is not what the contract says.
+        ApiError: The daemon refused the call, by its status or in the envelope.
+        ContractViolation: The body breaks the contract.
     """
     status = exchange.status or 0
     if not 200 <= status < 300:
         raise _refusal(exchange, status, headers, content, daemon_url, credentials)
-    failure: ApiError | ContractViolation
     try:
         return call.operation.read(content)
     except Refused as refused:
         reason = credentials.redact(refused.reason)[:_LONGEST_REASON]
-        failure = ApiError(exchange, reason, credentials.redact_data(refused.data))
+        # What it is made from knows the answer, and there may be a token in it; so below.
+        raise_detached(ApiError(exchange, reason, credentials.redact_data(refused.data)))
     except Undecodable as error:
         what = f"the answer to {exchange}"
         if not _is_json(content):
             what += f" ({_shown(content, credentials)!r}; is {daemon_url} a Digitorn daemon?)"
-        failure = ContractViolation(
-            what, [credentials.redact(one)[:_LONGEST_REASON] for one in error.reasons]
-        )
-    # Out here, where no exception that knows the answer is its context: there may be a token in it.
-    raise failure
+        unfit = [credentials.redact(one)[:_LONGEST_REASON] for one in error.reasons]
+        raise_detached(ContractViolation(what, unfit))
 
 
 def _refusal(
@@ -116,7 +114,7 @@ def _refusal(
 
 
 def _reason(document: object) -> str:
-    """The daemon's own words in any of its error bodies (contract: rest, Conventions)."""
+    """The daemon's own words in any of its error bodies (contract: rest, section 1.2)."""
     validation = _as(HTTPValidationError, document)
     if validation is not None:
         return "; ".join(f"{'.'.join(str(step) for step in one.loc)}: {one.msg}" for one in validation.detail)
@@ -156,7 +154,7 @@ def _shown(content: bytes, credentials: Credentials) -> str:
 
 
 def _target(headers: Mapping[str, str]) -> str:
-    """Where a redirect leads, without what may be secret in it."""
+    """Where a redirect leads, without the parts that may be secret."""
     try:
         target = urlsplit(headers.get("location", "")[:_LONGEST_REASON])
     except ValueError:
@@ -166,7 +164,7 @@ def _target(headers: Mapping[str, str]) -> str:
 
 
 def _seconds(value: str | None) -> float | None:
-    """How long `Retry-After` asks to wait (RFC 9110, section 10.2.3)."""
+    """How long `Retry-After` asks to wait (RFC 9110 §10.2.3)."""
     if value is None:
         return None
     try:

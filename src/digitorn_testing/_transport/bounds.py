@@ -1,4 +1,4 @@
-"""Bounds of what a daemon sends, so that a broken or hostile one cannot exhaust the test run."""
+"""Limits for what a daemon may send, so that a broken or hostile one cannot exhaust the test run."""
 
 import re
 import zlib
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final, Protocol, cast
 
 DEEPEST: Final = 100
-"""How many arrays and objects of an event may lie in each other; those of a REST answer end at 200."""
+"""How deeply arrays and objects of an event may be nested; the limit for REST answers is 200."""
 
 _TEXT: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _TEXT_BYTES: Final = re.compile(_TEXT.pattern.encode(), re.DOTALL)
@@ -14,11 +14,11 @@ _OPENING: Final = ("[", "{")
 
 
 class OutOfBounds(Exception):
-    """More than is taken; the text says of what."""
+    """Something exceeds a limit; the text says what."""
 
 
 class NotUnpacked(Exception):
-    """A body that is packed in a way that cannot be undone; the text says why."""
+    """A body that cannot be decompressed; the text says why."""
 
 
 class _Unpacking(Protocol):
@@ -28,14 +28,14 @@ class _Unpacking(Protocol):
 
 
 class BoundedBody:
-    """Collects the body of an answer, unpacked, up to a limit.
+    """Collects and decompresses the body of an answer, up to a limit.
 
     Args:
-        limit: Most bytes.
-        encoding: What the answer says of its content encoding.
+        limit: Maximum size in bytes, decompressed.
+        encoding: The content encoding that the answer names.
 
     Raises:
-        NotUnpacked: It is packed in a way that was not asked for.
+        NotUnpacked: The content encoding is unknown.
     """
 
     def __init__(self, limit: int, encoding: str | None) -> None:
@@ -45,24 +45,24 @@ class BoundedBody:
         self._unpacking: _Unpacking | None = None
         self._kind = kind = (encoding or "identity").strip().lower()
         if kind in ("gzip", "x-gzip", "deflate"):
-            # 32 recognises gzip and zlib by their headers.
+            # Adding 32 makes zlib detect gzip and zlib by their headers.
             self._unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
         elif kind != "identity":
             raise NotUnpacked(f"its content encoding {kind[:40]!r} was not asked for")
 
     def feed(self, chunk: bytes) -> None:
-        """Takes a piece.
+        """Adds a piece of the body.
 
         Raises:
-            OutOfBounds: It is too much.
-            NotUnpacked: It cannot be unpacked.
+            OutOfBounds: The body exceeds the limit.
+            NotUnpacked: The body cannot be decompressed.
         """
         if self._unpacking is None:
             self._add(chunk)
             return
         while chunk:
             try:
-                # One more than may be: of a bomb no more is unpacked than shows that it is one.
+                # One byte above the limit is enough to recognise a decompression bomb.
                 unpacked = self._unpacking.decompress(chunk, self._limit - self._size + 1)
             except zlib.error as error:
                 said = str(error)
@@ -80,21 +80,21 @@ class BoundedBody:
         self._parts.append(piece)
 
     def whole(self) -> bytes:
-        """The body."""
+        """The complete body."""
         return b"".join(self._parts)
 
 
 def check_values(document: bytes | str, most: int) -> None:
-    """Refuses a JSON text that holds too many values, before they are made.
+    """Refuses a JSON text with too many values, before it is parsed.
 
     Args:
         document: The text; it need not be JSON.
-        most: Most values.
+        most: Maximum number of values.
 
     Raises:
-        OutOfBounds: It holds more.
+        OutOfBounds: There are more.
     """
-    # Commas inside of texts count only if it matters: finding them is slow.
+    # Excluding the commas inside strings is slow, so it is done only if it may change the outcome.
     if _values(document) > most:
         without = _TEXT_BYTES.sub(b"", document) if isinstance(document, bytes) else _TEXT.sub("", document)
         if _values(without) > most:
@@ -108,12 +108,12 @@ def _values(document: bytes | str) -> int:
 
 
 def check_depth(text: str, value: object, deepest: int = DEEPEST) -> None:
-    """Refuses a JSON value that is nested too deeply for what reads it later.
+    """Refuses a JSON value that is nested too deeply for the code that reads it later.
 
     Args:
         text: The JSON text.
-        value: What it says.
-        deepest: Most levels.
+        value: The parsed value.
+        deepest: Maximum number of levels.
 
     Raises:
         OutOfBounds: There are more.

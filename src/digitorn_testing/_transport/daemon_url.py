@@ -9,7 +9,7 @@ from .endpoints import SCHEME
 
 DEFAULT_DAEMON_URL = "http://127.0.0.1:8000"
 
-# Strict, so that everybody who reads the URL finds the same host in it: no user, no query, no backslash.
+# Strict, so that every parser of the URL finds the same host: no user, no query, no backslash.
 _URL: Final = re.compile(
     r"https?://(?:\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\s/\\?#@%:\[\]\x00-\x20\x7f]+)(?::[0-9]+)?"
     r"(?:/[^\s\\?#\x00-\x20\x7f]*)?"
@@ -20,12 +20,12 @@ def resolve_daemon_url(daemon_url: str | None) -> str:
     """The daemon's base URL, without a trailing slash.
 
     Args:
-        daemon_url: An explicit URL; else `$DIGITORN_DEV_DAEMON_URL`, else `$DIGITORN_DAEMON_URL`, else
-            the local default.
+        daemon_url: An explicit URL; otherwise `$DIGITORN_DEV_DAEMON_URL`, `$DIGITORN_DAEMON_URL` or the
+            local default, in this order.
 
     Raises:
-        ValueError: The URL is not an http or https URL of a host, or holds more than that: a user, a query.
-            What it holds more is not repeated, it may be a secret.
+        ValueError: The URL is not an http or https URL of a host, or has further parts such as a user or a
+            query. The message omits those, because they may be secret.
     """
     found = (
         daemon_url
@@ -46,7 +46,7 @@ def resolve_daemon_url(daemon_url: str | None) -> str:
 
 
 def _without_secrets(url: str) -> str:
-    """A URL that is not one, as far as it can be shown."""
+    """The part of an invalid URL that is safe to show."""
     scheme, colon, rest = url.rpartition("//")
     shown = re.split(r"[?#\\]", rest.rpartition("@")[2])[0]
     return scheme.rpartition("@")[2] + colon + shown

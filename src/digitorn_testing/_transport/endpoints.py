@@ -1,4 +1,4 @@
-"""Daemons of this process, which are reached without the network."""
+"""Daemons in this process, which are reached without the network."""
 
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -12,11 +12,11 @@ from .event_connection import EventConnection
 from .options import ConnectionOptions
 
 SCHEME: Final = "in-process://"
-"""Begins the URL of a daemon of this process."""
+"""The beginning of the URL of a daemon in this process."""
 
 
 class Endpoint(Protocol):
-    """How a daemon of this process is reached."""
+    """How to reach a daemon in this process."""
 
     def http(self) -> httpx.BaseTransport:
         """Carries blocking REST calls."""
@@ -35,17 +35,17 @@ _ENDPOINTS: WeakValueDictionary[str, Endpoint] = WeakValueDictionary()
 
 
 def register(daemon_url: str, endpoint: Endpoint) -> None:
-    """Makes a daemon of this process known, as long as somebody holds its endpoint.
+    """Registers a daemon in this process, for as long as somebody holds its endpoint.
 
     Args:
         daemon_url: Its URL.
-        endpoint: How it is reached.
+        endpoint: How to reach it.
     """
     _ENDPOINTS[daemon_url] = endpoint
 
 
 def endpoint_of(daemon_url: str) -> Endpoint | None:
-    """How a daemon of this process is reached; None for one that is reached over the network.
+    """How to reach a daemon in this process; None for a daemon on the network.
 
     Args:
         daemon_url: Its URL.
@@ -67,18 +67,18 @@ def event_connection(
     on_lost: Callable[[str], None],
     connection_options: ConnectionOptions | None = None,
 ) -> EventConnection:
-    """A connection for the events of a daemon, wherever it is; not connected yet.
+    """A connection for the events of a daemon, in process or on the network; not connected yet.
 
     Args:
         daemon_url: Base URL of the daemon.
-        on_frame: Takes each pushed envelope, still raw. Must not raise.
+        on_frame: Called with each pushed envelope, still raw. Must not raise.
         on_lost: Called with a reason when the connection ends without `close`.
-        connection_options: How to connect over the network; the defaults when left out.
+        connection_options: How to connect over the network; the defaults if left out.
     """
     endpoint = endpoint_of(daemon_url)
     if endpoint is not None:
         return endpoint.socket(on_frame, on_lost)
-    # Late, because its packages take longer to import than all the rest.
+    # Imported late, because its packages take longer to import than everything else.
     from .event_socket import EventSocket
 
     return EventSocket(daemon_url, on_frame, on_lost, connection_options)

@@ -1,4 +1,4 @@
-"""A connection to a daemon for its events, over whatever it goes."""
+"""A connection to a daemon for its events, over the network or in process."""
 
 from typing import Protocol, TypeVar
 
@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from digitorn_testing._errors import ContractViolation, TooLarge
 from digitorn_testing._generated._runtime import Command, Model, reasons
 from digitorn_testing._generated.commands import CommandError
+from digitorn_testing._secrets.raising import raise_detached
 
 Request = TypeVar("Request", bound=Model)
 Ack = TypeVar("Ack", bound=Model)
@@ -17,7 +18,7 @@ class HandshakeRefused(Exception):
 
 
 class EventConnection(Protocol):
-    """A connection to a daemon, over which events come and commands go."""
+    """A connection to a daemon that receives events and sends commands."""
 
     async def connect(self, token: str | None, timeout: float) -> None:
         """Connects and authenticates.
@@ -43,26 +44,26 @@ class EventConnection(Protocol):
             timeout: Seconds to wait for the acknowledgement.
 
         Raises:
-            DaemonUnreachable: The connection is gone or no acknowledgement came.
-            ContractViolation: The acknowledgement is not what the contract says.
+            DaemonUnreachable: The connection was lost, or no acknowledgement came in time.
+            ContractViolation: The acknowledgement breaks the contract.
         """
         ...
 
     @property
     def connected(self) -> bool:
-        """Whether the connection stands."""
+        """Whether the connection is up."""
         ...
 
     @property
     def violation(self) -> TooLarge | None:
-        """Why the connection ended, when another one would fare no better."""
+        """Why the connection ended, if reconnecting would not help."""
         ...
 
     async def close(self, *, abruptly: bool = False) -> None:
-        """Ends the connection. May be called again.
+        """Closes the connection; closing a closed one does nothing.
 
         Args:
-            abruptly: Whether to do without taking leave, which a peer that has gone would not answer.
+            abruptly: Skip the closing handshake, which a peer that has gone would not answer.
         """
         ...
 
@@ -72,10 +73,10 @@ def read_ack(command: Command[Request, Ack], raw: object) -> Ack | CommandError:
 
     Args:
         command: Which command.
-        raw: What came.
+        raw: The acknowledgement as it came.
 
     Raises:
-        ContractViolation: It is not what the contract says.
+        ContractViolation: The acknowledgement breaks the contract.
     """
     try:
         return command.ack.from_wire(raw)
@@ -84,5 +85,4 @@ def read_ack(command: Command[Request, Ack], raw: object) -> Ack | CommandError:
     try:
         return CommandError.from_wire(raw)
     except ValidationError:
-        violation = ContractViolation(f"the acknowledgement of {command.name!r}", unfit)
-    raise violation
+        raise_detached(ContractViolation(f"the acknowledgement of {command.name!r}", unfit))

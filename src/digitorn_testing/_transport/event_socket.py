@@ -1,6 +1,6 @@
 """One Socket.IO connection to a daemon: the only place that touches python-socketio, which has no types."""
 
-# The packages have no types: what comes out of them is unknown here, and typed from here on.
+# The packages have no types: their values are unknown here, and typed from here on.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import asyncio
@@ -15,6 +15,7 @@ from digitorn_testing._generated._runtime import Command
 from digitorn_testing._generated.commands import CommandError, ConnectAuth
 from digitorn_testing._generated.events import EVENT_NAMESPACE, EVENT_PUSH, EventEnvelope
 from digitorn_testing._secrets.credentials import Token, without
+from digitorn_testing._secrets.raising import raise_detached
 
 from .event_connection import Ack, HandshakeRefused, Request, read_ack
 from .options import ConnectionOptions, is_distrust
@@ -22,14 +23,13 @@ from .socket_io import Connections, RedirectRefused, SocketClient, websocket_opt
 
 
 class EventSocket:
-    """A connection that hands over frames as they arrive, on the event loop's thread.
+    """A connection that delivers frames as they arrive, on the event loop's thread.
 
     Args:
         daemon_url: Base URL of the daemon.
-        on_frame: Takes each pushed envelope, still raw. Must not raise.
+        on_frame: Called with each pushed envelope, still raw. Must not raise.
         on_lost: Called with a reason when the connection ends without `close`.
-        connection: How to connect; the defaults when left out.
-
+        connection_options: How to connect; the defaults if left out.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class EventSocket:
         Raises:
             HandshakeRefused: The daemon refused the connection.
             DaemonUnreachable: There is no daemon, or it does not speak Socket.IO.
-            TooLarge: It sent more than is taken.
+            TooLarge: The daemon sent more than the limits allow.
             InsecureConnection: The token would go over plain HTTP to another machine.
         """
         await self.close(abruptly=True)
@@ -85,7 +85,7 @@ class EventSocket:
         self._client = client
         connecting = client.connect(
             self.daemon_url,
-            # A function, so that no variable on the way holds the token.
+            # A function, so that no variable on the way there holds the token.
             auth=self._auth,
             transports=["websocket"],
             namespaces=[EVENT_NAMESPACE],
@@ -99,7 +99,7 @@ class EventSocket:
             return
         except DaemonUnreachable as error:
             failure = error
-        except Exception as error:  # noqa: BLE001 - the package lets out whatever it trips over
+        except Exception as error:  # noqa: BLE001 - the package lets any exception escape
             kind = UntrustedCertificate if is_distrust(error) else DaemonUnreachable
             failure = self._unreachable(f"Socket.IO: {_said(error) or said}", kind)
         except BaseException:
@@ -127,28 +127,30 @@ class EventSocket:
             timeout: Seconds to wait for the acknowledgement.
 
         Raises:
-            DaemonUnreachable: The connection is gone or no acknowledgement came.
-            ContractViolation: The acknowledgement is not what the contract says.
+            DaemonUnreachable: The connection was lost, or no acknowledgement came in time.
+            ContractViolation: The acknowledgement breaks the contract.
         """
         if self._client is None:
             raise DaemonUnreachable(self.daemon_url, f"{command.name}: the connection is closed")
         asking = self._client.call(
             command.name, request.to_wire(), namespace=command.namespace, timeout=timeout
         )
-        failure: DaemonUnreachable | ContractViolation
         try:
             return read_ack(command, await self._unless_lost(asking, command.name))
         except SocketIOError as error:
             said = str(error) or f"no acknowledgement within {timeout:g} s"
-            failure = self._unreachable(f"{command.name}: {said}")
+            raise_detached(self._unreachable(f"{command.name}: {said}"))
         except ContractViolation as error:
             unfit = [without(one, self._token) for one in error.reasons]
-            failure = ContractViolation(f"the acknowledgement of {command.name!r}", unfit)
-        # Without the frames whose variables hold what came.
-        raise failure
+            # The frames below have variables that hold what came.
+            raise_detached(ContractViolation(f"the acknowledgement of {command.name!r}", unfit))
 
     async def _unless_lost(self, coroutine: Coroutine[Any, Any, object], what: str) -> object:
-        """The result of a coroutine that waits for the peer; one that is gone never answers."""
+        """Awaits an answer of the peer, but no longer than the connection lasts.
+
+        Raises:
+            DaemonUnreachable: The connection was lost first.
+        """
         asking = asyncio.ensure_future(coroutine)
         going = asyncio.ensure_future(self._gone.wait())
         try:
@@ -161,37 +163,41 @@ class EventSocket:
             going.cancel()
             await asyncio.wait({asking, going})
             if not asking.cancelled():
-                # It may fail when it is cancelled; that is taken up here, lest the event loop complains.
+                # Retrieve an exception raised on cancellation, or the event loop would log it.
                 asking.exception()
 
     @property
     def connected(self) -> bool:
-        """Whether the connection stands."""
+        """Whether the connection is up."""
         return self._client is not None and bool(self._client.connected)
 
     @property
     def violation(self) -> TooLarge | None:
-        """Why the last connection ended, if that was because too much came."""
+        """Why the last connection ended, if it exceeded a limit."""
         return self._violation
 
     async def close(self, *, abruptly: bool = False) -> None:
-        """Ends the connection. May be called again."""
+        """Closes the connection; closing a closed one does nothing.
+
+        Args:
+            abruptly: Skip the closing handshake, which a peer that has gone would not answer.
+        """
         self._closing = True
         client, self._client = self._client, None
         connections, self._connections = self._connections, None
         try:
             if abruptly and connections is not None:
-                # Everything that waits for the peer ends with its transport.
+                # Closing the transport ends everything that waits for the peer.
                 await connections.close()
             if client is not None:
                 await client.disconnect()
         finally:
-            # A peer that does not answer, or a handshake that was broken off, leaves these.
+            # They remain if the peer does not answer or the handshake was aborted.
             if connections is not None:
                 await connections.close()
 
     def _pushed(self, name: str, *arguments: object) -> None:
-        # Builds may append arguments; the first is the event.
+        # Some builds append arguments; the first one is the event.
         first = arguments[0] if arguments else None
         if name == EVENT_PUSH:
             self._on_frame(first)
@@ -200,7 +206,7 @@ class EventSocket:
             self._on_frame(EventEnvelope(type=name, payload=payload).to_wire())
 
     def _unreadable(self, message: str | bytes) -> None:
-        """Takes up what is no packet, so that it is seen."""
+        """Passes on a message that is not a packet, so that it appears in the log."""
         self._on_frame(message if isinstance(message, str) else message.hex())
 
     def _oversized(self, what: str) -> None:
@@ -213,7 +219,7 @@ class EventSocket:
 
 
 def _said(error: Exception) -> str:
-    """What an exception says, and that of aiohttp which the package has left out."""
+    """The text of an exception, and of the aiohttp exception behind it, which the package omits."""
     inner = error.__context__
     while inner is not None and not isinstance(inner, aiohttp.ClientError | OSError | RedirectRefused):
         inner = inner.__context__

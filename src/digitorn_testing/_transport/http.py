@@ -1,7 +1,7 @@
-"""HTTP over the network, within the caller's deadline however slowly the other side sends.
+"""HTTP over the network that keeps the caller's deadline, however slowly the other side sends.
 
-httpx bounds each reading from a socket; a server that sends a byte now and then would never end. The streams
-here bound them all together by `_clock.until`.
+httpx limits only each single read, so a server that sends a byte now and then would never time out. The
+streams here apply the deadline of `_concurrency.deadlines.until` to all reads together.
 """
 
 import math
@@ -21,7 +21,7 @@ _MOST_CONNECTIONS: Final = 100
 _MOST_IDLE: Final = 20
 _IDLE_SECONDS: Final = 5.0
 _PIECE: Final = 64 * 1024
-# A socket without any time does not wait at all.
+# With a timeout of zero a socket would not wait at all.
 _LEAST_SECONDS: Final = 0.001
 
 _MAPPED: Final[tuple[tuple[type[Exception], type[httpx.RequestError]], ...]] = (
@@ -52,10 +52,10 @@ def _as_httpx() -> Generator[None]:
 
 
 def _within(timeout: float | None, late: type[Exception]) -> float | None:
-    """Seconds that one reading may take.
+    """Seconds that one read or write may take.
 
     Raises:
-        Exception: There are none left; of the type that is given.
+        Exception: The deadline has passed; an exception of the given type.
     """
     left = remaining(math.inf if timeout is None else timeout)
     if left <= 0:
@@ -98,7 +98,7 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
     ) -> httpcore.AsyncNetworkStream:
         limit = _within(timeout, httpcore.ConnectTimeout)
         encrypted = await self._inner.start_tls(ssl_context, server_hostname, limit)
-        # It takes this one along when it is closed.
+        # Closing the encrypted stream closes this one too.
         self._network.opened.discard(self)
         return _AsyncStream(encrypted, self._network)
 
@@ -107,12 +107,12 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
 
 
 class _AsyncNetwork(httpcore.AsyncNetworkBackend):
-    """Knows what is open: the pool forgets connections whose call is cancelled while it clears them away."""
+    """Tracks open streams: the pool loses those whose call is cancelled while it removes them."""
 
     def __init__(self) -> None:
         self.opened: set[_AsyncStream] = set()
         self._is_closed = False
-        # It is declared as one of two, of which one is for machines without anyio.
+        # Declared as a union, whose other member is for environments without anyio.
         self._inner = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
 
     async def connect_tcp(
@@ -159,7 +159,7 @@ class _AsyncBody(httpx.AsyncByteStream):
 async def _close_with_the_loop(
     pool: httpcore.AsyncConnectionPool, network: _AsyncNetwork
 ) -> AsyncGenerator[None]:
-    """Once begun, an event loop that ends runs it to its end, and so closes what nobody has closed."""
+    """A started generator: an ending event loop closes it, and with it whatever nobody closed."""
     try:
         yield
     finally:
@@ -188,7 +188,7 @@ class AsyncHttp(httpx.AsyncBaseTransport):
         self._closing: AsyncGenerator[None] | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Sends a request; its answer is read later."""
+        """Sends a request; the caller reads the body of the answer."""
         if self._closing is None:
             self._closing = _close_with_the_loop(self._pool, self._network)
             await anext(self._closing)
@@ -203,7 +203,7 @@ class AsyncHttp(httpx.AsyncBaseTransport):
         )
 
     async def aclose(self) -> None:
-        """Closes the connections. The event loop does it at its end, if nobody did."""
+        """Closes the connections. Otherwise the event loop does so when it shuts down."""
         if self._closing is not None:
             await self._closing.aclose()
 
@@ -219,7 +219,7 @@ class _Stream(httpcore.NetworkStream):
         return self._inner.read(max_bytes, _within(timeout, httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        # Each partial write underneath may take the whole time again.
+        # Each partial write below may take the full timeout again.
         for start in range(0, len(buffer), _PIECE):
             self._inner.write(buffer[start : start + _PIECE], _within(timeout, httpcore.WriteTimeout))
 
@@ -248,7 +248,7 @@ class _Network(httpcore.SyncBackend):
         addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
         deadline = math.inf if limit is None else time.monotonic() + limit
         for tried, address in enumerate(addresses):
-            # All of them together in time, and none uses up that of the others.
+            # The remaining time is divided evenly, so that one address cannot use up that of the others.
             left = (deadline - time.monotonic()) / (len(addresses) - tried)
             share = None if limit is None else max(_LEAST_SECONDS, left)
             try:
@@ -291,7 +291,7 @@ class Http(httpx.BaseTransport):
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Sends a request; its answer is read later."""
+        """Sends a request; the caller reads the body of the answer."""
         with _as_httpx():
             answer = self._pool.handle_request(_request(request))
         assert isinstance(answer.stream, Iterable)

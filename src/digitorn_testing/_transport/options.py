@@ -1,4 +1,4 @@
-"""Whom a client trusts, what it sends in clear, and how much it takes."""
+"""Certificates, plain HTTP, and limits for what a client accepts."""
 
 import ipaddress
 import os
@@ -17,19 +17,19 @@ _YES_OR_NO: Final = {"1": True, "true": True, "yes": True, "": False, "0": False
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionOptions:
-    """How a client connects: whom it trusts, what it sends in clear, how much it takes.
+    """How a client connects: which certificates it trusts, when it may use plain HTTP, how much it accepts.
 
     Attributes:
-        ca_file: PEM file with the certificates to trust instead of the system's; else `$DIGITORN_CA_FILE`.
-            Certificates are verified always.
-        allow_plain_http: Whether tokens and passwords may go over plain HTTP to another machine; else
-            `$DIGITORN_ALLOW_PLAIN_HTTP` (1 or 0), else not.
-        max_response_bytes: Largest body of a REST answer, when it is unpacked.
-        max_frame_bytes: Largest message that is taken from the event socket.
-        max_json_values: Most values in the JSON of one answer or event: a small text may hold millions, each
-            of which takes a hundred times its size in memory.
-        max_log_events: Most events that one reading of a session's log takes. A join on build A brings 50,000
-            at most (contract: events, section 3.1).
+        ca_file: PEM file with the certificates to trust instead of the system's; `$DIGITORN_CA_FILE` if left
+            out. Certificates are always verified.
+        allow_plain_http: Whether tokens and passwords may go over plain HTTP to another machine;
+            `$DIGITORN_ALLOW_PLAIN_HTTP` (1 or 0) if left out, and no if that is not set either.
+        max_response_bytes: Maximum size of the body of a REST answer, decompressed.
+        max_frame_bytes: Maximum size of a message from the event socket.
+        max_json_values: Maximum number of values in the JSON of one answer or event. A small text may hold
+            millions, and each takes about a hundred times its size in memory.
+        max_log_events: Maximum number of events that one read of a session's log accepts. A join on build A
+            brings at most 50,000 (contract: events, section 3.1).
 
     Raises:
         ValueError: A limit is not positive.
@@ -53,7 +53,7 @@ class ConnectionOptions:
         """Whether tokens may go over plain HTTP to another machine, by argument or environment.
 
         Raises:
-            ValueError: The environment variable is neither yes nor no.
+            ValueError: The environment variable is neither 1 nor 0.
         """
         if self.allow_plain_http is not None:
             return self.allow_plain_http
@@ -69,7 +69,7 @@ class ConnectionOptions:
             daemon_url: Base URL of the daemon.
 
         Raises:
-            InsecureConnection: It would go over plain HTTP to a host that is not loopback.
+            InsecureConnection: It would go over plain HTTP to a host other than loopback.
         """
         if daemon_url.startswith("http://") and not _is_loopback(daemon_url) and not self.allows_plain_http:
             raise InsecureConnection(daemon_url)
@@ -81,7 +81,7 @@ class ConnectionOptions:
             daemon_url: Base URL of the daemon.
 
         Raises:
-            ValueError: The file of certificates cannot be read.
+            ValueError: The certificate file cannot be read.
         """
         if not daemon_url.startswith("https://"):
             return None
@@ -90,7 +90,7 @@ class ConnectionOptions:
 
 
 def _is_loopback(url: str) -> bool:
-    """Whether a host is this machine, by its name or address alone: nothing is looked up."""
+    """Whether a URL's host is this machine, by its name or address alone, without a DNS lookup."""
     host = (urlsplit(url).hostname or "").rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True

@@ -6,21 +6,21 @@ from urllib.parse import unquote
 
 from digitorn_testing._generated._runtime import Call
 
-# A server, or a proxy on the way, decodes a segment before it looks where it leads. No id of the contract
-# holds any of these (contract: rest, Conventions).
+# Servers and proxies decode a segment before they interpret the path. No id of the contract contains any of
+# these (contract: rest, section 1.4).
 _LEADS_AWAY: Final = re.compile(r"[/\\\x00-\x1f\x7f]")
 
 
 def check_path(call: Call[Any]) -> None:
-    """Refuses a path that somebody on the way could read as another one than is meant.
+    """Refuses a path that a server or proxy could read as a different one.
 
     Args:
         call: The call.
 
     Raises:
-        ValueError: A segment is empty, `.` or `..`, or holds a slash, a backslash or a control character.
+        ValueError: A segment is empty, `.` or `..`, or contains a slash, a backslash or a control character.
     """
-    # A final slash that the contract writes is meant.
+    # A trailing slash in the contract's path is intended.
     path = call.path[:-1] if call.operation.path.endswith("/") else call.path
     for segment in path.split("/")[1:]:
         meant = unquote(segment)

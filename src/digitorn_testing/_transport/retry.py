@@ -1,4 +1,4 @@
-"""When a call is sent again, and how long to wait before; without any IO."""
+"""When to send a call again, and how long to wait first; without any IO."""
 
 import math
 import random
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
-from digitorn_testing._concurrency.backoff import Backoff, check_ranges
+from digitorn_testing._concurrency.backoff import Backoff, Pauses, check_ranges
 from digitorn_testing._errors import (
     ApiError,
     DaemonUnreachable,
@@ -22,32 +22,33 @@ from digitorn_testing._generated.operations import SEND_MESSAGE
 
 T = TypeVar("T")
 
-# Sending these again comes to the same (RFC 9110, section 9.2.2).
+# Idempotent by RFC 9110 §9.2.2.
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-# The daemon recognises these by an id that the client gives (contract: rest, SessionMessageRequest).
+# The daemon deduplicates these by an id that the client gives (contract: rest, section 4.2).
 _IDENTIFIED: Final = frozenset({SEND_MESSAGE.id})
 _NOT_IMPLEMENTED: Final = (501, 505)
 _GONE: Final = (200, 404)
-"""Statuses of the answer to a deletion that was done before: the envelope's refusal, and not found."""
+"""Statuses of the answer when something is deleted again: a refusal in the envelope, or not found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy(Backoff):
-    """When a REST call is sent again.
+    """When to send a REST call again: retries with exponential backoff and jitter.
 
-    That is when no daemon answers, on 429 and on 5xx, and only if a second sending does no more than the
-    first: GET, HEAD, PUT, DELETE, and a message to a session, which the daemon recognises by its
-    `client_message_id`. The client's timeout bounds all attempts and pauses together.
+    A call is retried if no daemon answers, on 429 and on 5xx, and only if it is idempotent: GET, HEAD, PUT,
+    DELETE, and a message to a session, which the daemon deduplicates by its `client_message_id`. The client's
+    timeout covers all attempts and pauses together.
 
     Attributes:
-        attempts: How many times a call is sent at most.
+        attempts: Maximum number of attempts, including the first.
         first_pause: Seconds before the second attempt.
-        growth: How much longer each further pause is.
-        longest_pause: Seconds of the longest pause.
-        jitter: Part of a pause that is left to chance, 0 to 1, so that many clients do not come at once.
-        longest_retry_after: Longest pause in seconds that a daemon may ask for with `Retry-After`. It is kept
-            to; when it asks for more, the call fails at once.
-        attempt_timeout: Seconds for one attempt; without it the first that hangs takes the whole timeout.
+        growth: Factor by which each further pause is longer.
+        longest_pause: Maximum pause in seconds.
+        jitter: Fraction of a pause that is random, 0 to 1, so that many clients do not retry at once.
+        longest_retry_after: Maximum pause in seconds that a daemon may ask for with `Retry-After`. If it asks
+            for more, the call fails at once.
+        attempt_timeout: Seconds for one attempt. Without it a first attempt that hangs takes the whole
+            timeout.
 
     Raises:
         ValueError: A number is out of its range.
@@ -74,9 +75,9 @@ class Attempts:
     """The attempts of one call.
 
     Args:
-        policy: When to try again; None for never.
+        policy: When to retry; None for never.
         call: The call.
-        chance: Gives random numbers, 0 to 1.
+        chance: Returns random numbers, 0 to 1.
     """
 
     def __init__(
@@ -87,11 +88,10 @@ class Attempts:
     ) -> None:
         self._policy = policy if policy is not None and is_repeatable(call) else None
         self._deletes = call.operation.method == "DELETE"
-        self._chance = chance
-        self._made = 0
+        self._pauses = None if self._policy is None else Pauses(self._policy, chance)
         self._unanswered = False
         self.sent = 0
-        """How many times the call went out, also with a new token."""
+        """How many times the call was sent, including repetitions with a new token."""
 
     @property
     def timeout(self) -> float:
@@ -100,20 +100,21 @@ class Attempts:
         return math.inf if limit is None else limit
 
     def pause(self, error: DigitornError, left: float) -> float | None:
-        """Seconds to wait before the next attempt; None when there is none.
+        """Seconds to wait before the next attempt; None if there must not be one.
 
         Args:
-            error: What came of the last one.
+            error: The failure of the last attempt.
             left: Seconds until the deadline of the call.
         """
-        self._made += 1
         if isinstance(error, ApiError) and self._unanswered and self._deletes and error.status in _GONE:
             error.may_be_done = True
             error.add_note("An earlier attempt got no answer, and may have deleted it.")
-        if self._policy is None or not _may_pass(error) or self._made >= self._policy.attempts:
+        if self._policy is None or self._pauses is None or not _may_pass(error):
+            return None
+        pause = self._pauses.next()
+        if self._pauses.made >= self._policy.attempts:
             return None
         self._unanswered = self._unanswered or not isinstance(error, RateLimited)
-        pause = self._policy.pause(self._made, self._chance())
         if isinstance(error, RateLimited | ServerError) and error.retry_after is not None:
             if error.retry_after > self._policy.longest_retry_after:
                 return None
@@ -122,12 +123,12 @@ class Attempts:
 
 
 def is_repeatable(call: Call[Any]) -> bool:
-    """Whether sending a call twice does no more than sending it once."""
+    """Whether a call is idempotent, so that it may be sent again."""
     return call.operation.method in _IDEMPOTENT or call.operation.id in _IDENTIFIED
 
 
 def identified(call: Call[T]) -> Call[T]:
-    """The call with an id by which the daemon recognises it, where it takes one and the caller gave none."""
+    """The call with an id for deduplication, if it takes one and the caller gave none."""
     if call.operation.id not in _IDENTIFIED or call.body is None:
         return call
     made = SessionMessageRequest(message="", client_message_id=new_message_id()).to_wire()
@@ -136,12 +137,12 @@ def identified(call: Call[T]) -> Call[T]:
 
 
 def new_message_id() -> str:
-    """An identity for a message."""
+    """A new id for a message."""
     return f"cm-{uuid.uuid4().hex}"
 
 
 def _may_pass(error: DigitornError) -> bool:
-    """Whether the next attempt may fare better."""
+    """Whether the next attempt may succeed."""
     if isinstance(error, ServerError):
         return error.status not in _NOT_IMPLEMENTED
     return isinstance(error, DaemonUnreachable | RateLimited) and not isinstance(error, UntrustedCertificate)

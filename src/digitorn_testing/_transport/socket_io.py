@@ -1,6 +1,6 @@
-"""python-socketio, made fit for a daemon that may be broken or hostile: bounds, and no token in its log."""
+"""python-socketio, hardened against a broken or hostile daemon: limits, and no token in its log."""
 
-# The packages have no types: what comes out of them is unknown here, and typed from here on.
+# The packages have no types: their values are unknown here, and typed from here on.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import asyncio
@@ -24,14 +24,14 @@ _LOGGER: Final = "digitorn.testing.socketio"
 
 
 class RedirectRefused(Exception):
-    """The daemon wants the connection to go elsewhere."""
+    """The daemon tried to redirect the connection."""
 
 
 class EngineClient(engineio.AsyncClient):  # type: ignore[misc] # the package has no types
-    """Handles messages in the reading task itself: a task for each would cost more than the event."""
+    """Handles messages in the reading task itself, because a task per message would cost too much."""
 
     async def disconnect(self, abort: bool = False, reason: object = None) -> None:
-        # The daemon takes leave in the reading task, which cannot wait for its own end.
+        # When the daemon disconnects, this runs in the reading task, which cannot wait for its own end.
         await super().disconnect(abort=abort or asyncio.current_task() is self.read_loop_task, reason=reason)
 
     async def _trigger_event(self, event: str, *args: object, **kwargs: object) -> object:
@@ -41,12 +41,12 @@ class EngineClient(engineio.AsyncClient):  # type: ignore[misc] # the package ha
 
 
 class SocketClient(socketio.AsyncClient):  # type: ignore[misc] # the package has no types
-    """A client that tells of everything that comes, also of what cannot be read.
+    """A client that reports everything it receives, including what it cannot read.
 
     Args:
-        token: The token, which is kept out of the log.
-        on_lost: Called when the connection ends, also in the middle of a handshake.
-        on_unreadable: Takes a message that is no packet of Socket.IO, or none that the contract has.
+        token: The token to keep out of the log.
+        on_lost: Called when the connection ends, even during the handshake.
+        on_unreadable: Called with a message that is not a Socket.IO packet, or not one of the contract's.
         options: Further arguments of the package's client.
     """
 
@@ -58,7 +58,7 @@ class SocketClient(socketio.AsyncClient):  # type: ignore[misc] # the package ha
         on_unreadable: Callable[[str | bytes], None],
         **options: Any,
     ) -> None:
-        # The package's arguments have types by their defaults alone, which is wrong for these.
+        # The package declares these arguments by their defaults alone, which is wrong here.
         logger: Any = QuietLogger(_LOGGER, partial(without, secret=token))
         packets: Any = _BoundedPacket
         self._binary_packet: object = None
@@ -75,15 +75,15 @@ class SocketClient(socketio.AsyncClient):  # type: ignore[misc] # the package ha
                 raise ValueError("a binary message")
             await super()._handle_eio_message(data)
             if self._binary_packet is not None:
-                # It would be collected without an end; nothing of the contract is binary.
+                # The package would collect parts without limit; the contract has nothing binary.
                 self._binary_packet = None
                 raise ValueError("a binary packet")
-        except Exception as error:  # noqa: BLE001 - whatever the package trips over, the message is not lost
+        except Exception as error:  # noqa: BLE001 - whatever fails in the package, the message must not be lost
             self.logger.error("a message cannot be read: %s: %s", type(error).__name__, error)
             self._on_unreadable(data)
 
     async def _handle_eio_disconnect(self, reason: object) -> None:
-        # In the middle of a handshake the namespace's own event does not come.
+        # During the handshake the namespace gets no disconnect event of its own.
         await super()._handle_eio_disconnect(reason)
         self._on_lost()
 
@@ -98,21 +98,21 @@ class _BoundedWebSocket(aiohttp.ClientWebSocketResponse):
 
     @property
     def transport(self) -> asyncio.Transport | None:
-        """What carries the connection, as long as it stands."""
+        """The transport of the connection while it is up."""
         connection = self._response.connection
         return None if connection is None else connection.transport
 
     def abort(self) -> None:
-        """Ends the connection without a goodbye; nothing is waited for."""
+        """Closes the connection at once, without a closing handshake."""
         self._response.close()
 
 
 class Connections:
-    """The connections of one event socket: they keep no cookies, follow no redirects, and are bounded.
+    """The connections of one event socket: without cookies or redirects, and with limits.
 
     Args:
-        options: How much is taken.
-        on_oversize: Called with what is too large, when a connection ends by it.
+        options: The limits.
+        on_oversize: Called with a description when a message exceeds a limit, which ends the connection.
     """
 
     def __init__(self, options: ConnectionOptions, on_oversize: Callable[[str], None]) -> None:
@@ -125,7 +125,7 @@ class Connections:
         self.http = aiohttp.ClientSession(
             cookie_jar=aiohttp.DummyCookieJar(),
             trace_configs=[tracing],
-            # What is called like a class may be one.
+            # aiohttp declares a class, but only calls it.
             ws_response_class=cast("type[aiohttp.ClientWebSocketResponse]", self._open),
         )
 
@@ -138,10 +138,10 @@ class Connections:
         return made
 
     def check(self, message: aiohttp.WSMessage) -> None:
-        """Refuses a message that is too large.
+        """Refuses a message that exceeds a limit.
 
         Raises:
-            OutOfBounds: It is.
+            OutOfBounds: It exceeds one.
         """
         try:
             _check_message(message, self._options)
@@ -150,13 +150,13 @@ class Connections:
             raise
 
     async def close(self) -> None:
-        """Ends what is still open."""
+        """Closes the connections that are still open."""
         for one in self._opened:
             if not one.closed:
                 one.abort()
         await self.http.close()
         for transport in self._transports:
-            # One of TLS waits for the peer's goodbye, longer than the event loop may run.
+            # A TLS transport waits for the peer's closing message, which may take longer than the loop runs.
             transport.abort()
 
 
@@ -171,13 +171,13 @@ def _check_message(message: aiohttp.WSMessage, connection: ConnectionOptions) ->
 async def _refuse_redirect(
     session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestRedirectParams
 ) -> NoReturn:
-    # The token goes out right behind the handshake, to whoever took it.
+    # The token is sent right after the handshake, to whoever accepted it.
     params.response.close()
     raise RedirectRefused("the daemon redirects; redirects are not followed, pass the URL that it leads to")
 
 
 def websocket_options(connection: ConnectionOptions, daemon_url: str) -> dict[str, Any]:
-    """Arguments for the package's WebSocket.
+    """Options for the package's WebSocket.
 
     Args:
         connection: How to connect.

@@ -74,7 +74,7 @@ def _errors(events: Iterable[AnyEvent], meaning: Meaning) -> tuple[TurnError, ..
             )
         elif meaning.ending(event) == "failed" and not errors:
             errors.append(TurnError(message=event.type))
-    # The same failure comes as an error of the result and as an event (contract: events, section 8, trap 7).
+    # The same failure comes as an error of the result and as an event (contract: events, section 8.7).
     classified = {one.message for one in errors if one.code is not None}
     return tuple(one for one in errors if one.code is not None or one.message not in classified)
 

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, cast, get_args, overload
 from digitorn_testing._events.daemon import MEANING
 from digitorn_testing._events.event import AnyEvent, LiveEvent, decode
 from digitorn_testing._events.meaning import Meaning
-from digitorn_testing._events.transitions import TERMINAL_STATES
+from digitorn_testing._generated.events import TERMINAL_STATES
 from digitorn_testing._generated.payloads import OpState, OpType
 
 from .tracker import TurnTracker
@@ -64,7 +64,7 @@ class Operation:
         id: Id on the wire.
         type: What kind of operation it is.
         state: How far it is. A turn is `completed` only at its end, not at its `result`, and stays `failed`
-            though its end is told as completed (contract: events, section 8, trap 4).
+            though its end is told as completed (contract: events, section 6.7).
         name: Name of the tool, specialist or id of the agent, tool that an approval is for, `turn` for a
             turn; else the wire name of its first event.
         names: Every name that it goes by: as on the wire, without dots, and that behind a dispatcher.
@@ -104,7 +104,7 @@ class Operation:
         """Whether it has not ended. A call that an abort cut off never does.
 
         False for what no event ever closes: previews, widgets and the like are reported once, as running,
-        under an id of their own (contract: events, section 8, trap 5).
+        under an id of their own (contract: events, section 8.9).
         """
         return self.state not in TERMINAL_STATES and not self._never_closes
 
@@ -220,7 +220,7 @@ class Operations(Sequence[Operation]):
 
 _VAGUE: Final[frozenset[OpType]] = frozenset({"message", "system"})
 """Types under which events of a turn come too: those over the socket, and those published in the old form
-(contract: events, sections 3.3 and 4.5)."""
+(contract: events, sections 3.4 and 4.5)."""
 
 
 _FIRST: Final = 1

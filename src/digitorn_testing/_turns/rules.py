@@ -14,11 +14,16 @@ def ends_turn(event: AnyEvent, correlation_id: str, meaning: Meaning = MEANING) 
     return event.correlation_id == correlation_id and meaning.ends_turn(event)
 
 
+def has_ended(turn: Iterable[AnyEvent], correlation_id: str, meaning: Meaning = MEANING) -> bool:
+    """Whether one of a turn's events ends it."""
+    return any(ends_turn(event, correlation_id, meaning) for event in turn)
+
+
 def lacks_terminal(turn: Iterable[AnyEvent], meaning: Meaning = MEANING) -> bool:
     """Whether a turn that has done everything lacks its last event.
 
     Some daemons send one behind the event that ends the turn, and say so at its start; on others the event
-    that ends the turn is the last one (contract: events, section 8, trap 4).
+    that ends the turn is the last one (contract: events, section 8.5).
     """
     events = list(turn)
     return any(map(meaning.promises_terminal, events)) and not any(map(meaning.is_terminal, events))
@@ -52,7 +57,7 @@ def lacks_text(turn: Iterable[AnyEvent], meaning: Meaning = MEANING) -> bool:
     """Whether a turn that has ended lacks the end of its streamed answer.
 
     Tokens are sent in the background and may come behind the event that ends the turn
-    (contract: events, section 8, trap 3).
+    (contract: events, section 8.6).
     """
     events = list(turn)
     texts = streamed_texts(events, meaning)

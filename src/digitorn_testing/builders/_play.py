@@ -1,36 +1,25 @@
 """Plays scripts: writes the events that build A of the daemon sends (contract: events, section 6)."""
 
-import json
-import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from pydantic import JsonValue
-
-from digitorn_testing._events.envelope import event, turn_of
+from digitorn_testing._events import choreography
+from digitorn_testing._events.choreography import BuildATurn, CallEvents, Speech
+from digitorn_testing._events.conventions import estimate, token_triple, turn_of
+from digitorn_testing._events.envelope import event
 from digitorn_testing._events.event import AnyEvent
-from digitorn_testing._generated import builders as payloads
-from digitorn_testing._generated._runtime import NOT_GIVEN
-from digitorn_testing._generated.events import QUESTION_TOOLS, EventPayload
+from digitorn_testing._events.failures import INTERNAL_ERROR, failed_turn
+from digitorn_testing._generated.events import Abort, EventPayload, Result, StreamDone
 from digitorn_testing._generated.models import PendingApproval
-from digitorn_testing._generated.payloads import (
-    CredentialFieldSpec,
-    OpState,
-    OpType,
-    ResultUsage,
-    ToolDisplay,
-)
+from digitorn_testing._generated.payloads import OpState, OpType
 
-from ._errors import CREDENTIAL_CODES, ERROR_CLASSES
-from ._script import Approval, Failure, Other, Script, Text, Thinking, Tool
+from ._script import Other, Text, Thinking, Tool, ToolApproval, TurnFailure, TurnScript
 
-# The daemon keeps short reasoning to itself: then no event closes the deltas.
-_SHORT_THINKING_LINES: Final = 2
-_SHORT_THINKING_CHARS: Final = 80
-_LONGEST_PREVIEW: Final = 200
 _AGENT: Final = "main"
+_PROVIDER: Final = "provider"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +103,7 @@ class TurnRun:
         call_ids: Ids of the tool calls, by the place of their step.
     """
 
-    def __init__(self, script: Script, place: Place, writer: Writer, number: int) -> None:
+    def __init__(self, script: TurnScript, place: Place, writer: Writer, number: int) -> None:
         self.script = script
         self.place = place
         self.pending: PendingApproval | None = None
@@ -122,8 +111,7 @@ class TurnRun:
         self._writer = writer
         self._number = number
         self._requests = 1
-        self._has_spoken = False
-        self._is_after_break = False
+        self._speech = Speech(follows_text=False)
         self._said = ""
         self._tokens = (0, 0)
 
@@ -138,26 +126,16 @@ class TurnRun:
         Args:
             depth: Number of messages in it.
         """
-        queued = payloads.message_queued(
-            correlation_id=self.place.correlation_id,
-            position=self.script.position or 1,
-            queue_depth=depth,
-            message_preview=self.script.message[:_LONGEST_PREVIEW],
-        )
-        self._write(queued)
+        turn, text = self.place.correlation_id, self.script.message
+        position = self.script.position or 1
+        self._write(choreography.message_queued(turn, text, position=position, depth=depth))
         self._write(self._user_message(pending=True))
 
     def play(self) -> None:
         """The turn runs up to its end (contract: events, sections 6.1 to 6.3)."""
         if not self.is_queued:
             self._write(self._user_message(pending=False))
-        started = payloads.message_started(
-            correlation_id=self.place.correlation_id,
-            session_id=self.place.session_id,
-            position=self.script.position or 0,
-            fast_path=NOT_GIVEN if self.is_queued else True,
-        )
-        self._write(started)
+        self._write(self._turn.started())
         for place, step in enumerate(self.script.steps):
             match step:
                 case Thinking(text=text):
@@ -180,11 +158,10 @@ class TurnRun:
         match self.script.ending:
             case "completed":
                 self._count(is_last=True)
-                self._write(payloads.stream_done())
-                self._write(self._result(self.script.answer))
-                self._done()
+                self._write(StreamDone())
+                self._write_all(self._turn.completed(self._result(self.script.answer)))
             case "failed":
-                self._fail(self.script.failure or Failure("internal_error", "internal_error"))
+                self._fail(self.script.failure or TurnFailure(INTERNAL_ERROR, INTERNAL_ERROR))
             case "aborted":
                 self._abort()
             case "unfinished":
@@ -193,37 +170,22 @@ class TurnRun:
     # --- what the model says
 
     def _think(self, text: str) -> None:
-        self._write(payloads.thinking_started())
-        counted = 0
-        for line in text.splitlines(keepends=True):
-            counted += _estimate(line)
-            self._write(payloads.thinking_delta(delta=line, count=counted))
+        self._write_all(choreography.thinking(text))
         self._said += text
-        if len(text.splitlines()) > _SHORT_THINKING_LINES or len(text) >= _SHORT_THINKING_CHARS:
-            self._write(payloads.thinking(text=text, count=counted))
 
     def _say(self, said: Text, *, is_followed_by_call: bool) -> None:
-        if self._is_after_break and self._has_spoken and said.text:
-            # Two texts of one turn would run into each other.
-            self._write(payloads.token(delta="\n\n"))
-        self._is_after_break = False
-        written = 0
         for chunk in said.chunks:
-            written += _estimate(chunk)
-            self._write(
-                payloads.token(delta=chunk, count=written) if written else payloads.token(delta=chunk)
-            )
-        self._has_spoken = self._has_spoken or bool(said.text)
+            self._write_all(self._speech.piece(chunk))
         self._said += said.text
         if said.is_commentary and not is_followed_by_call:
             self._count()
-            self._write(payloads.stream_done())
+            self._write(StreamDone())
             self._next_request()
 
     def _count(self, *, is_last: bool = False) -> None:
         """Tells what the request to the model used; a usage that was given is told with the last one."""
         if self.script.usage is None:
-            used = (max(1, _estimate(self.script.message)), max(1, _estimate(self._said)))
+            used = (max(1, estimate(self.script.message)), max(1, estimate(self._said)))
         elif is_last:
             used = self.script.usage
         else:
@@ -232,12 +194,11 @@ class TurnRun:
         self._tokens = (self._tokens[0] + used[0], self._tokens[1] + used[1])
         self._writer.tokens_in += used[0]
         self._writer.tokens_out += used[1]
-        self._write(payloads.in_token(count=used[0]))
-        self._write(payloads.out_token(count=used[1]))
+        self._write_all(choreography.counted(*used))
 
     def _next_request(self) -> None:
         self._requests += 1
-        self._is_after_break = True
+        self._speech = Speech(follows_text=self._speech.has_spoken)
 
     # --- tools
 
@@ -247,172 +208,97 @@ class TurnRun:
 
     def _call(self, place: int, tool: Tool) -> None:
         call_id = self.call_ids[place] = tool.call_id or f"call_{self._writer.seq:012x}"
-        arguments = json.dumps(dict(tool.params))
-        self._said += tool.name + arguments
-        self._write(payloads.stream_done())
-        self._write(payloads.tool_call_streaming(call_id=call_id, name=tool.name))
-        streamed = payloads.tool_call_streaming(call_id=call_id, name=tool.name, count=_estimate(arguments))
-        self._write(streamed)
+        call = CallEvents(call_id, tool.name, tool.params, self.place.correlation_id)
+        self._said += choreography.written_by_call(tool.name, tool.params)
+        self._write(StreamDone())
+        self._write_all(call.streamed())
         self._count()
-        display = _display(tool)
-        self._write(
-            payloads.tool_start(
-                id=call_id,
-                call_id=call_id,
-                name=tool.name,
-                params=dict(tool.params),
-                label=tool.name,
-                detail=display.detail,
-                display=display,
-                correlation_id=self.place.correlation_id,
-            )
-        )
+        self._write(call.started())
         if tool.approval is not None:
             self._ask(tool, tool.approval)
         if tool is self.script.open_call:
             return
-        failure = tool.failure
-        self._write(
-            payloads.tool_call(
-                id=call_id,
-                name=tool.name,
-                params=dict(tool.params),
-                success=not failure,
-                error=failure,
-                label=tool.name,
-                detail=display.detail,
-                display=display,
-                result=None if failure or tool.result is None else dict(tool.result),
-                op_id=call_id,
-                correlation_id=self.place.correlation_id,
-            )
-        )
+        self._write(call.ended(None if tool.failure else tool.result, tool.failure))
         self._next_request()
 
-    def _ask(self, tool: Tool, approval: Approval) -> None:
-        request_id = str(UUID(int=self._writer.seq))
-        self.pending = PendingApproval(
-            request_id=request_id,
+    def _ask(self, tool: Tool, approval: ToolApproval) -> None:
+        self.pending = choreography.pending_approval(
+            request_id=str(UUID(int=self._writer.seq)),
             agent_id=_AGENT,
             user_id=self.place.user_id,
             app_id=self.place.app_id,
             session_id=self.place.session_id,
-            tool_name=tool.name,
-            tool_params=dict(tool.params),
+            tool=tool.name,
+            params=tool.params,
             risk_level=approval.risk_level,
-            description=approval.description or f"Run {tool.name}",
+            description=approval.description,
             created_at=self._writer.moment.timestamp(),
         )
-        self._write(payloads.approval_request(op_id=request_id, extra_members=self.pending.to_wire()))
+        self._write(choreography.approval_request(self.pending))
         if approval.decision != "open":
             self._resolve(approved=approval.decision == "approved", reason=approval.message)
 
     def _resolve(self, *, approved: bool, reason: str) -> None:
         if self.pending is not None:
-            self._write(
-                payloads.approval_resolved(
-                    op_id=self.pending.request_id,
-                    approved=approved,
-                    reason=reason,
-                    extra_members=self.pending.to_wire(),
-                )
-            )
+            self._write(choreography.approval_resolved(self.pending, approved=approved, reason=reason))
             self.pending = None
 
     # --- ends
 
-    def _fail(self, failure: Failure) -> None:
+    def _fail(self, failure: TurnFailure) -> None:
         # A provider that fails has still been asked.
-        if failure.code in CREDENTIAL_CODES:
-            self._lack_credential(failure)
-        else:
-            self._write(self._result("", failure.message))
-            kind = ERROR_CLASSES[failure.code]
-            self._write(
-                payloads.error(
-                    error=failure.message,
-                    code=failure.code,
-                    category=kind.category,
-                    retry=kind.retry,
-                    detail=failure.message,
-                    session_id=self.place.session_id,
-                )
-            )
-        self._done()
-
-    def _lack_credential(self, failure: Failure) -> None:
-        """What a turn lacks (contract: events, section 5.6): an event of its own, an error from the queue."""
-        members: dict[str, JsonValue] = {
-            "error": failure.message,
-            "code": failure.code,
-            "category": ERROR_CLASSES[failure.code].category,
-            "retry": False,
-            "detail": failure.message,
-            "provider": "provider",
-            "provider_type": "api_key",
-            "candidates": [],
-            "field_spec": CredentialFieldSpec(name="provider", type="api_key", fields=[]).to_wire(),
-            "app_id": self.place.app_id,
-            "user_id": self.place.user_id,
-        }
-        made = payloads.credential_required if not self.is_queued else payloads.error
-        self._write(made(extra_members=members))
+        failed = failed_turn(failure.code, failure.message)
+        lacking = choreography.credential_members(
+            failed, provider=_PROVIDER, app_id=self.place.app_id, user_id=self.place.user_id
+        )
+        self._write_all(self._turn.failed(failed, self._result("", failure.message), lacking))
 
     def _abort(self) -> None:
-        cancelled = 0 if self.pending is None else 1
+        refused = 0 if self.pending is None else 1
         self._resolve(approved=False, reason="")
-        self._write(payloads.abort(session_id=self.place.session_id, approvals_cancelled=cancelled))
-        if self.is_queued:
-            # One from the queue ends as if it were done.
-            self._done()
-            return
-        self._write(
-            payloads.message_cancelled(
-                session_id=self.place.session_id,
-                correlation_id=self.place.correlation_id,
-                fast_path=True,
-            )
-        )
-
-    def _result(self, content: str, error: str | None = None) -> EventPayload:
-        read, written = self._tokens
-        total_in, total_out = self._writer.tokens_in, self._writer.tokens_out
-        return payloads.result(
-            content=content,
+        abort = Abort(
             session_id=self.place.session_id,
-            tool_calls_count=len(self.call_ids),
-            turns_used=self._requests,
-            error=error,
-            usage=ResultUsage(
-                input_tokens=read,
-                output_tokens=written,
-                total_input_tokens=total_in,
-                total_output_tokens=total_out,
-                total_tokens=total_in + total_out,
-                cost_usd=0.0,
-            ),
+            queue_purged=0,
+            queue_preserved=True,
+            task_cancelled=True,
+            approvals_cancelled=refused,
+        )
+        self._write(abort)
+        self._write_all(self._turn.cancelled())
+
+    def _result(self, content: str, error: str | None = None) -> Result:
+        session = token_triple(self._writer.tokens_in, self._writer.tokens_out)
+        return choreography.result(
+            self.place.session_id,
+            content,
+            error,
+            tool_calls=len(self.call_ids),
+            model_calls=self._requests,
             turn_number=self._number,
+            usage=choreography.usage(*self._tokens, session),
         )
-
-    def _done(self) -> None:
-        done = payloads.message_done(
-            correlation_id=self.place.correlation_id,
-            session_id=self.place.session_id,
-            fast_path=NOT_GIVEN if self.is_queued else True,
-        )
-        self._write(done)
 
     # --- all of it
 
-    def _user_message(self, *, pending: bool) -> EventPayload:
-        return payloads.user_message(
+    @property
+    def _turn(self) -> BuildATurn:
+        return BuildATurn(
             session_id=self.place.session_id,
-            content=self.script.message,
-            images=[],
             correlation_id=self.place.correlation_id,
-            client_message_id="",
-            pending=pending,
+            position=self.script.position or 0,
+            from_queue=self.is_queued,
+            fast_path=None if self.is_queued else True,
         )
+
+    def _user_message(self, *, pending: bool) -> EventPayload:
+        place = self.place
+        return choreography.user_message(
+            place.session_id, place.correlation_id, self.script.message, pending=pending
+        )
+
+    def _write_all(self, payloads: Iterable[EventPayload]) -> None:
+        for payload in payloads:
+            self._write(payload)
 
     def _write(
         self,
@@ -431,23 +317,3 @@ class TurnRun:
             op_state=op_state,
             op_parent_id=op_parent_id,
         )
-
-
-def _display(tool: Tool) -> ToolDisplay:
-    return ToolDisplay(
-        verb=tool.name,
-        detail=next((str(value) for value in tool.params.values()), "")[:_LONGEST_DETAIL],
-        icon="tool",
-        channel="chat",
-        hidden=False,
-        category="control_flow" if tool.name in QUESTION_TOOLS else "action",
-        group="",
-    )
-
-
-_LONGEST_DETAIL: Final = 120
-
-
-def _estimate(text: str) -> int:
-    """Number of tokens of a text, at four characters each."""
-    return math.ceil(len(text) / 4)

@@ -6,10 +6,10 @@ from typing import Literal, TypeAlias
 
 from pydantic import JsonValue
 
+from digitorn_testing._events.choreography import denial
+from digitorn_testing._events.failures import FailureCode
 from digitorn_testing._generated.events import EventPayload
 from digitorn_testing._generated.payloads import OpState, OpType
-
-from ._errors import ErrorCode
 
 Ending: TypeAlias = Literal["completed", "failed", "aborted", "unfinished"]
 
@@ -40,7 +40,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Approval:
+class ToolApproval:
     """A call had to be approved.
 
     Attributes:
@@ -74,13 +74,13 @@ class Tool:
     result: Mapping[str, JsonValue] | None
     error: str
     call_id: str | None
-    approval: Approval | None = None
+    approval: ToolApproval | None = None
 
     @property
     def failure(self) -> str:
         """Why it fails in the end; empty when it does not."""
         if self.approval is not None and self.approval.decision == "denied":
-            return f"The user denied the call of {self.name}: {self.approval.message or 'no reason given'}"
+            return denial(self.name, self.approval.message)
         return self.error
 
 
@@ -99,15 +99,15 @@ Step: TypeAlias = Thinking | Text | Tool | Other
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class TurnFailure:
     """Why a turn fails."""
 
-    code: ErrorCode
+    code: FailureCode
     message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Script:
+class TurnScript:
     """A turn from its message to its end.
 
     Attributes:
@@ -124,7 +124,7 @@ class Script:
     steps: tuple[Step, ...] = ()
     usage: tuple[int, int] | None = None
     ending: Ending = "completed"
-    failure: Failure | None = None
+    failure: TurnFailure | None = None
 
     @property
     def open_call(self) -> Tool | None:

@@ -1,31 +1,29 @@
 """Sessions from their turns."""
 
 import itertools
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Self
 
+from digitorn_testing._events.choreography import said_of_result
+from digitorn_testing._events.conventions import preview, token_triple
 from digitorn_testing._events.envelope import APP, BEGINNING, SESSION, USER, Frame, check_start, frame
 from digitorn_testing._events.event import AnyEvent
-from digitorn_testing._generated.events import LIFTED
+from digitorn_testing._events.history import history_call, history_event, history_message
+from digitorn_testing._generated.events import EventEnvelope
 from digitorn_testing._generated.models import (
-    HistoryEvent,
     HistoryMessage,
     HistoryToolCall,
     PendingApproval,
     QueueEntry,
     SessionHistory,
-    TokenTriple,
 )
 from digitorn_testing._log.log import EventLog
 
 from ._play import TurnRun, Writer
 from ._script import Text, Thinking, Tool
 from ._turn import STEP, TurnBuilder
-
-_LONGEST_PREVIEW = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,14 +101,16 @@ class SessionBuilder:
         return [run.pending for run in self._played().begun if run.pending is not None]
 
     def history(self) -> SessionHistory:
-        """What the daemon answers when the session is read (contract: rest, get_session_history)."""
+        """What the daemon answers when the session is read (contract: rest, section 4.5)."""
         played = self._played()
         messages = [message for run in played.begun for message in _messages(run)]
-        rows = [_row(place, one) for place, one in enumerate(played.writer.events, 1)]
+        rows = [
+            history_event(place, EventEnvelope.from_wire(dict(one.raw)))
+            for place, one in enumerate(played.writer.events, 1)
+        ]
         last = played.begun[-1] if played.begun else None
         failures = [run.script.failure for run in played.begun if run.script.failure is not None]
-        preview = messages[-1].content if messages else ""
-        tokens_in, tokens_out = played.writer.tokens_in, played.writer.tokens_out
+        newest = messages[-1].content if messages else ""
         return SessionHistory(
             session_id=self.session_id,
             app_id=self.app_id,
@@ -122,9 +122,9 @@ class SessionBuilder:
             last_active=(played.writer.moment - self.step).timestamp(),
             workspace="",
             interrupted=last is not None and last.script.ending == "aborted",
-            last_message_preview=preview[:_LONGEST_PREVIEW] if isinstance(preview, str) else "",
+            last_message_preview=preview(newest) if isinstance(newest, str) else "",
             last_message_role=messages[-1].role if messages else "",
-            tokens=TokenTriple(prompt=tokens_in, completion=tokens_out, total=tokens_in + tokens_out),
+            tokens=token_triple(played.writer.tokens_in, played.writer.tokens_out),
             cost_usd=0.0,
             last_error=failures[-1].message if failures else None,
             messages=messages,
@@ -186,7 +186,7 @@ class _Played:
 
 def _messages(run: TurnRun) -> Iterator[HistoryMessage]:
     """What was said in a turn; a text that was cut off is not kept."""
-    yield HistoryMessage(role="user", content=run.script.message)
+    yield history_message("user", run.script.message)
     thought, said = "", ""
     for place, step in enumerate(run.script.steps):
         match step:
@@ -195,53 +195,18 @@ def _messages(run: TurnRun) -> Iterator[HistoryMessage]:
             case Text():
                 said += step.text
                 if step.is_commentary and not run.is_call(place + 1):
-                    yield _assistant(said, thought)
+                    yield history_message("assistant", said, thinking=thought)
                     thought, said = "", ""
             case Tool():
-                yield _assistant(said, thought, _shown(step, run.call_ids[place], run.script.open_call))
+                call = _shown(step, run.call_ids[place], run.script.open_call)
+                yield history_message("assistant", said, calls=[call], thinking=thought)
                 thought, said = "", ""
             case _:
                 pass
     if run.script.ending == "completed":
-        yield _assistant(said, thought)
-
-
-def _assistant(text: str, thinking: str, call: HistoryToolCall | None = None) -> HistoryMessage:
-    message = HistoryMessage(role="assistant", content=text)
-    if call is not None:
-        # The contract sends the same list under two names.
-        message = message.model_copy(update={"tool_calls": [call], "tool_calls_1": [call]})
-    return message.model_copy(update={"thinking": thinking}) if thinking else message
+        yield history_message("assistant", said, thinking=thought)
 
 
 def _shown(tool: Tool, call_id: str, open_call: Tool | None) -> HistoryToolCall:
-    said = tool.failure or ("" if tool.result is None else json.dumps(dict(tool.result)))
-    return HistoryToolCall(
-        id=call_id,
-        name=tool.name,
-        label=tool.name,
-        detail="",
-        params=dict(tool.params),
-        result=None if tool is open_call else said,
-        status="done",
-    )
-
-
-def _row(place: int, event: AnyEvent) -> HistoryEvent:
-    """A row of the durable log, in which the payload repeats the ids (contract: events, section 4.3)."""
-    repeated = {inner: event.raw.get(outer) for inner, outer in LIFTED if inner == outer}
-    return HistoryEvent(
-        id=place,
-        type=event.type,
-        kind=event.kind or "session",
-        seq=event.seq,
-        payload={**event.payload.to_wire(), **{k: v for k, v in repeated.items() if v is not None}},
-        ts=(event.ts or "").replace("Z", "+00:00"),
-        session_id=event.session_id,
-        user_id=event.user_id,
-        correlation_id=event.correlation_id or "",
-        event_id=event.event_id or "",
-        op_id=event.op_id or "",
-        op_type=event.op_type or "",
-        op_state=event.op_state or "",
-    )
+    said = tool.failure or said_of_result(tool.result)
+    return history_call(call_id, tool.name, tool.params, None if tool is open_call else said)

@@ -8,12 +8,12 @@ from typing import Final, Self
 from digitorn_testing._apps.tools import json_object, result_object
 from digitorn_testing._events.envelope import APP, BEGINNING, SESSION, TURN, USER, Frame, check_start, frame
 from digitorn_testing._events.event import AnyEvent
+from digitorn_testing._events.failures import FAILURES, FailureCode
 from digitorn_testing._generated.events import QUESTION_TOOLS, EventPayload
 from digitorn_testing._generated.payloads import OpState, OpType
 
-from ._errors import ERROR_CLASSES, ErrorCode
 from ._play import Place, TurnRun, Writer
-from ._script import Approval, Failure, Other, Script, Step, Text, Thinking, Tool
+from ._script import Other, Step, Text, Thinking, Tool, ToolApproval, TurnFailure, TurnScript
 
 STEP: Final = timedelta(milliseconds=10)
 """Time from each built event to the next, unless told otherwise."""
@@ -46,7 +46,7 @@ class TurnBuilder:
     start_seq: int = 1
     starts_at: datetime = BEGINNING
     step: timedelta = STEP
-    script: Script = field(default=Script(), repr=False)
+    script: TurnScript = field(default=TurnScript(), repr=False)
 
     # --- what happens
 
@@ -135,7 +135,7 @@ class TurnBuilder:
         Raises:
             ValueError: The last step is no tool call.
         """
-        return self._decided(Approval("approved", message, risk_level, description))
+        return self._decided(ToolApproval("approved", message, risk_level, description))
 
     def denied(self, reason: str = "", *, risk_level: str = "medium", description: str = "") -> Self:
         """The last tool call had to be approved, and was refused: it fails.
@@ -148,7 +148,7 @@ class TurnBuilder:
         Raises:
             ValueError: The last step is no tool call.
         """
-        return self._decided(Approval("denied", reason, risk_level, description))
+        return self._decided(ToolApproval("denied", reason, risk_level, description))
 
     def pending_approval(self, *, risk_level: str = "medium", description: str = "") -> Self:
         """The last tool call waits to be approved, and the turn with it: it does not end.
@@ -160,7 +160,7 @@ class TurnBuilder:
         Raises:
             ValueError: The last step is no tool call.
         """
-        return self._decided(Approval("open", "", risk_level, description)).unfinished()
+        return self._decided(ToolApproval("open", "", risk_level, description)).unfinished()
 
     def question(self, question: str, *, choices: Sequence[str] = (), answer: str | None = None) -> Self:
         """The model asks the user.
@@ -209,7 +209,7 @@ class TurnBuilder:
 
     # --- how it ends
 
-    def error(self, code: ErrorCode = "provider_error", message: str = "") -> Self:
+    def error(self, code: FailureCode = "provider_error", message: str = "") -> Self:
         """The turn fails (contract: events, section 6.7).
 
         Args:
@@ -219,15 +219,15 @@ class TurnBuilder:
         Raises:
             ValueError: An approval is open, or there is no such code.
         """
-        if code not in ERROR_CLASSES:
-            raise ValueError(f"{code!r} is no code of a failed turn; they are {', '.join(ERROR_CLASSES)}")
+        if code not in FAILURES:
+            raise ValueError(f"{code!r} is no code of a failed turn; they are {', '.join(FAILURES)}")
         self._check_nothing_is_open()
-        failure = Failure(code, message or code)
+        failure = TurnFailure(code, message or code)
         return replace(self, script=replace(self.script, ending="failed", failure=failure))
 
     def aborted(self) -> Self:
         """The turn is cut off: a tool call that is its last step never ends, and an approval that is open is
-        refused (contract: events, section 6.6)."""
+        refused (contract: events, sections 5.5 and 6.6)."""
         return replace(self, script=replace(self.script, ending="aborted"))
 
     def unfinished(self) -> Self:
@@ -269,7 +269,7 @@ class TurnBuilder:
         if isinstance(last, Tool) and last.approval is not None and last.approval.decision == "open":
             raise ValueError(f"{last.name} waits for an approval: nothing but `aborted` can follow")
 
-    def _decided(self, approval: Approval) -> Self:
+    def _decided(self, approval: ToolApproval) -> Self:
         steps = self.script.steps
         if not steps or not isinstance(steps[-1], Tool):
             raise ValueError("an approval is that of a tool call: put it right behind `tool`")

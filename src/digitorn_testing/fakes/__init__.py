@@ -1,16 +1,17 @@
 """The embedded daemon and its scripted model: a small working daemon for tests, on a free loopback port.
 
-The model also comes as a server of its own, for daemons that ask their provider over HTTP.
+The model also comes as a server of its own, for daemons that ask their provider over HTTP. Nothing that a
+client needs to talk to a daemon may live here.
 
 Needs the extra `digitorn-testing[daemon]`.
 """
 
 from digitorn_testing._apps.language import ModelSettings
 from digitorn_testing._apps.tools import ToolDefinition
+from digitorn_testing._events.failures import FailureCode
 
 from ._daemon import DEFAULT_USER, FakeDaemon
 from ._faults.faults import CallFaults, EventFaults, Fault, Faults
-from ._model.failures import FailureCode
 from ._model.model import FakeModel, ModelMessage, ModelRequest, ModelRule, ModelToolCall, ScriptMismatch
 from ._model.script import ScriptedToolCall, Usage
 from ._provider.openai_wire import ChatCompletionRequest

@@ -73,7 +73,7 @@ class FakeDaemon:
         turn_heartbeat: Seconds between two `turn:heartbeat` events of a turn.
         approval_heartbeat: Seconds between two `approval_progress` events of an open approval.
         log_delay: Seconds until an event can be read back by a join or over REST; a real daemon takes
-            about 0.05 (contract: events, section 8, trap 12).
+            about 0.05 (contract: events, section 3.3).
         queue_depth: Most messages that wait in one session.
         access_token_lifetime: Seconds that an access token is valid.
         listen: Whether it listens on a port. If not, only clients of this process reach it, and `url` is a

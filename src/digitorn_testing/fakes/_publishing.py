@@ -2,12 +2,12 @@
 
 import uuid
 
-from digitorn_testing._events.envelope import event as built_event
+from digitorn_testing._events.conventions import op_of, spec_of
+from digitorn_testing._events.envelope import settled
 from digitorn_testing._generated._runtime import EventPayload
 from digitorn_testing._generated.events import EventEnvelope
 
 from ._assembly import DaemonState
-from ._wire.envelopes import Op
 
 
 async def publish(
@@ -25,14 +25,21 @@ async def publish(
     Raises:
         ValueError: There is no such session, or the contract has no such event.
     """
+    spec_of(payload)
     session = daemon.sessions.repository.get(session_id)
     if session is None:
         raise ValueError(f"the embedded daemon has no session {session_id!r}")
-    # The number only makes the id of the operation a fresh one.
-    number = int(uuid.uuid4().hex[:12], 16)
-    made = built_event(payload, seq=1, session_id=session_id, correlation_id=turn, op_id=op_id)
-    if made.op_type is None or made.op_state is None or made.op_id is None:
+    owner, unique = session.owner, uuid.uuid4().hex[:12]
+    payload = settled(
+        payload,
+        int(unique, 16),
+        app_id=owner.app_id,
+        session_id=session_id,
+        user_id=owner.user_id,
+        correlation_id=turn,
+        op_id=op_id,
+    )
+    op = op_of(payload, session_id=session_id, correlation_id=turn, unique=unique, op_id=op_id)
+    if op is None:
         return await daemon.build.publish_module_event(session, payload)
-    fresh = made.op_id.replace(f"{1:012x}", f"{number:012x}")
-    op = Op(fresh, made.op_type, made.op_state)
-    return await daemon.bus.publish(session, payload, op, correlation_id=turn)
+    return await daemon.bus.publish(session, payload, correlation_id=turn, op=op)

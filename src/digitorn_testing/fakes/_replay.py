@@ -16,7 +16,7 @@ from digitorn_testing._events.daemon import MEANING
 from digitorn_testing._events.event import AnyEvent
 from digitorn_testing._exchanges import Exchange
 from digitorn_testing._generated import models, operations
-from digitorn_testing._generated._runtime import Operation
+from digitorn_testing._generated._runtime import RestOperation
 from digitorn_testing._generated.events import EventEnvelope, Result, UserMessage
 from digitorn_testing._generated.messages import JoinSessionAck, JoinSessionRequest
 from digitorn_testing._recordings.recording import RecordedLog, Recording
@@ -212,7 +212,7 @@ class _RecordedAnswers:
         else:
             await self._http(scope, _again(body, receive), send)
 
-    def _answers(self, operation: Operation[Any], scope: Scope) -> bool:
+    def _answers(self, operation: RestOperation[Any], scope: Scope) -> bool:
         """Whether a recorded answer may be given; the daemon itself says who may not call at all."""
         # Tokens are not in a recording.
         if operation.path.startswith(_AUTH) or operation.id in _FROM_EVENTS:
@@ -230,7 +230,7 @@ class _RecordedAnswers:
         return True
 
     def _find(
-        self, operation: Operation[Any], path: str, query: Sequence[tuple[str, str]], sent: JsonValue
+        self, operation: RestOperation[Any], path: str, query: Sequence[tuple[str, str]], sent: JsonValue
     ) -> Exchange | None:
         fitting = [
             one
@@ -250,7 +250,7 @@ class _RecordedAnswers:
             for event in log.turn(turn) if turn is not None else ():
                 await self._outlet.push(dict(event.raw), to=session_room(session_id))
 
-    def _refusal(self, operation: Operation[Any], path: str, sent: JsonValue) -> Response:
+    def _refusal(self, operation: RestOperation[Any], path: str, sent: JsonValue) -> Response:
         asked = f" of {_message(sent)!r}" if operation.id in _ASKED_ONCE and _message(sent) else ""
         recorded = [_message(one.request) for one in self._by_call.get((operation.method, path), ())]
         has = f"; it has {', '.join(map(repr, recorded))}" if any(recorded) else ""
@@ -273,7 +273,7 @@ _ROUTES: Final = [
 ]
 
 
-def _operation(scope: Scope) -> Operation[Any] | None:
+def _operation(scope: Scope) -> RestOperation[Any] | None:
     path = scope["path"]
     return next(
         (one for method, route, one in _ROUTES if method == scope["method"] and route.fullmatch(path)), None
@@ -302,7 +302,7 @@ def _message(sent: JsonValue) -> str | None:
     return message if isinstance(message, str) else None
 
 
-def _response(operation: Operation[Any], exchange: Exchange, sent: JsonValue) -> Response:
+def _response(operation: RestOperation[Any], exchange: Exchange, sent: JsonValue) -> Response:
     status = exchange.status or 200
     if exchange.response is None:
         return Response(status_code=status)

@@ -44,7 +44,7 @@ async def test_an_unknown_session(client: AsyncDevClient, session: SessionHandle
     with pytest.raises(NotFound, match="get_session") as caught:
         await client.api.sessions.get_session(session.app_id, session.session_id)
     assert caught.value.status == 404
-    with pytest.raises(EventTimeout, match="comes to exist by its first message"):
+    with pytest.raises(EventTimeout, match="is created by its first message"):
         await client.wait_for_session(session, timeout=0.5)
     with pytest.raises(NotFound):
         await client.api.sessions.delete_session(session.app_id, session.session_id)

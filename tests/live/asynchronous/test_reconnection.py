@@ -23,7 +23,7 @@ from digitorn_testing import (
     assertions,
 )
 from digitorn_testing._events.daemon import MEANING
-from digitorn_testing._stream import protocol
+from digitorn_testing._stream.protocol import REPLAY_MARGIN
 from digitorn_testing.events import Heartbeat, MessageDone, Result, Token, ToolCall
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 from support.faces import AsyncBackground, inner
@@ -205,10 +205,10 @@ async def test_an_expired_token_is_renewed_on_the_way(
         session = await client.new_session("my-app")
         stream = await client.send_live(session, "go", total_timeout=10)
         expired = daemon.token("ann@example.com", expires_in=-1)
-        inner(stream)._credentials.access_token = expired
+        inner(stream)._transport.credentials.access_token = expired
         daemon.drop_connections()
         await stream.wait_for_connection(has_reconnected, timeout=10)
-        assert inner(stream)._credentials.access_token != expired
+        assert inner(stream)._transport.credentials.access_token != expired
         accepted = await client.post_message_raw(session, "go on")
         assert (await stream.wait_for_turn(accepted, timeout=10)).text == "two"
         await stream.stop()
@@ -240,7 +240,7 @@ async def test_a_token_that_cannot_be_renewed_ends_the_stream(
     async with stream_of(daemon, known) as stream, AsyncBackground() as background:
         waiting = await background.start(stream.wait_for, ToolCall, timeout=20)
         expired = daemon.token(expires_in=-1)
-        inner(stream)._credentials.access_token = expired
+        inner(stream)._transport.credentials.access_token = expired
         daemon.drop_connections()
         with pytest.raises(StreamClosed, match="GET /auth/me") as caught:
             await waiting.result(timeout=10)
@@ -326,7 +326,7 @@ async def test_a_gap_is_closed_without_anything_else_happening(
 
 
 async def test_what_is_sent_just_before_a_join_is_not_missed(model: FakeModel) -> None:
-    """It misses both the room and the replay (contract: events, section 8, trap 12)."""
+    """It misses both the room and the replay (contract: events, section 3.3)."""
     with FakeDaemon(model=model, log_delay=0.7) as daemon:
         daemon.add_app("my-app")
         model.will_stream_text(["one"]).will_stream_text(["two"])
@@ -357,7 +357,7 @@ async def test_a_new_process_is_reread_from_the_beginning(model: FakeModel) -> N
                     daemon.drain()
                 await stream.wait_for(Token, where=says("new"), timeout=10)
                 assert stream.connection.restarts == 1
-                assert stream.events_of(Token)[0].seq < stream.log.last_seq - protocol.REPLAY_MARGIN
+                assert stream.events_of(Token)[0].seq < stream.log.last_seq - REPLAY_MARGIN
 
 
 async def test_a_decision_is_sent_until_it_arrives(

@@ -181,7 +181,7 @@ async def test_a_failed_turn_returns_with_its_error(
 async def test_a_message_taken_out_of_the_queue_ends_its_send_live(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    """Its end names the queue row, not the message (contract: events, section 8, trap 8)."""
+    """Its end names the queue row, not the message (contract: events, section 5.1)."""
     model.will_call_tool("Bash", {}, requires_approval=True).will_respond_with_text("first")
     await client.post_message_raw(session, "first")
     async with AsyncBackground() as background:

@@ -223,7 +223,7 @@ async def test_a_session_that_never_was(client: AsyncDevClient, session: Session
         await client.open_session("my-app", "nobody")
     with pytest.raises(JoinRefused):
         await client.open_event_stream(session)
-    with pytest.raises(EventTimeout, match="comes to exist by its first message"):
+    with pytest.raises(EventTimeout, match="is created by its first message"):
         await client.wait_for_session(session, timeout=0.5)
     with pytest.raises(NotFound):
         await client.new_session("no-app")

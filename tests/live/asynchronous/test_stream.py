@@ -28,7 +28,7 @@ from digitorn_testing.events import (
     UnknownPayload,
 )
 from digitorn_testing.fakes import FakeDaemon, FakeModel
-from support.faces import AsyncBackground, AsyncSignal, async_leftovers, inner, lose
+from support.faces import AsyncBackground, AsyncSignal, async_leftovers, deliver, inner, lose
 
 
 @pytest.fixture
@@ -314,10 +314,10 @@ async def test_an_unknown_type_is_kept_and_strict_refuses_it(
 
     raw = {"type": "from_the_future", "payload": {"x": 1}, "session_id": known.session_id, "seq": 99_999}
     async with await open_stream(strict=False) as stream:
-        inner(stream)._received(raw)
+        deliver(stream, raw)
         assert (await stream.wait_for(UnknownPayload, timeout=5))["payload"] == {"x": 1}
     async with await open_stream(strict=True) as stream:
-        inner(stream)._received(raw)
+        deliver(stream, raw)
         with pytest.raises(ContractViolation, match="from_the_future"):
             await stream.wait_for(ToolCall, timeout=5)
 
@@ -358,8 +358,8 @@ async def test_a_callback_that_never_returns_does_not_keep_the_stream_open(
     started = time.monotonic()
     await stream.stop(timeout=0.5)
     assert time.monotonic() - started < 5
-    assert not inner(stream)._socket.connected
-    assert not inner(stream)._tasks
+    assert not inner(stream)._machines.socket.connected
+    assert not inner(stream)._machines.tasks.running
     release.set()
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from digitorn_testing import (
     AsyncDevClient,
+    AsyncLiveEventStream,
     AsyncTurn,
     EventPayload,
     EventSelector,
@@ -374,7 +375,9 @@ async def test_a_turn_is_not_read_after_its_stream_was_stopped_unless_it_had_end
     await running.wait_for(Token, timeout=10)
     reader = aiter(running)
     await anext(reader)
-    await running.stream.stop()
+    stream = running.stream
+    assert isinstance(stream, AsyncLiveEventStream)
+    await stream.stop()
     with pytest.raises(StreamClosed, match="was stopped"):
         [event async for event in reader]
     with pytest.raises(StreamClosed, match="was stopped"):
@@ -382,7 +385,7 @@ async def test_a_turn_is_not_read_after_its_stream_was_stopped_unless_it_had_end
     with pytest.raises(StreamClosed, match="was stopped"):
         [event async for event in running]
     with pytest.raises(StreamClosed, match="was stopped"):
-        running.stream.turn("fp-000000000000")
+        stream.turn("fp-000000000000")
     assert (await ended.result(timeout=5)).content == "done"
     assert assertions.event_order([event async for event in ended], [UserMessage, Token, MessageDone])
     # The client opens another stream for the next turn.

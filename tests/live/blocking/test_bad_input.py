@@ -45,7 +45,7 @@ def test_an_unknown_session(client: DevClient, session: SessionHandle) -> None:
     with pytest.raises(NotFound, match="get_session") as caught:
         client.api.sessions.get_session(session.app_id, session.session_id)
     assert caught.value.status == 404
-    with pytest.raises(EventTimeout, match="comes to exist by its first message"):
+    with pytest.raises(EventTimeout, match="is created by its first message"):
         client.wait_for_session(session, timeout=0.5)
     with pytest.raises(NotFound):
         client.api.sessions.delete_session(session.app_id, session.session_id)

@@ -54,7 +54,7 @@ def test_a_stream_that_is_opened_while_text_is_written(
 
 
 def test_a_heartbeat_tells_what_was_dropped(model: FakeModel) -> None:
-    """A live copy may be dropped, and nothing behind it may come for long (contract: events, 5.12)."""
+    """A live copy may be dropped, and nothing may follow for long (contract: events, sections 1 and 5.12)."""
     with FakeDaemon(build="B", heartbeat=0.05, listen=False) as daemon:
         daemon.add_app("my-app", model=model)
         with daemon.client() as client:

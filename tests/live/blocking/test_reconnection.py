@@ -26,7 +26,7 @@ from digitorn_testing import (
     assertions,
 )
 from digitorn_testing._events.daemon import MEANING
-from digitorn_testing._stream import protocol
+from digitorn_testing._stream.protocol import REPLAY_MARGIN
 from digitorn_testing.events import Heartbeat, MessageDone, Result, Token, ToolCall
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 
@@ -204,10 +204,10 @@ def test_an_expired_token_is_renewed_on_the_way(
         session = client.new_session("my-app")
         stream = client.send_live(session, "go", total_timeout=10)
         expired = daemon.token("ann@example.com", expires_in=-1)
-        inner(stream)._credentials.access_token = expired
+        inner(stream)._transport.credentials.access_token = expired
         daemon.drop_connections()
         stream.wait_for_connection(has_reconnected, timeout=10)
-        assert inner(stream)._credentials.access_token != expired
+        assert inner(stream)._transport.credentials.access_token != expired
         accepted = client.post_message_raw(session, "go on")
         assert stream.wait_for_turn(accepted, timeout=10).text == "two"
         stream.stop()
@@ -237,7 +237,7 @@ def test_a_token_that_cannot_be_renewed_ends_the_stream(daemon: FakeDaemon, know
     with stream_of(daemon, known) as stream, Background() as background:
         waiting = background.start(stream.wait_for, ToolCall, timeout=20)
         expired = daemon.token(expires_in=-1)
-        inner(stream)._credentials.access_token = expired
+        inner(stream)._transport.credentials.access_token = expired
         daemon.drop_connections()
         with pytest.raises(StreamClosed, match="GET /auth/me") as caught:
             waiting.result(timeout=10)
@@ -321,7 +321,7 @@ def test_a_gap_is_closed_without_anything_else_happening(
 
 
 def test_what_is_sent_just_before_a_join_is_not_missed(model: FakeModel) -> None:
-    """It misses both the room and the replay (contract: events, section 8, trap 12)."""
+    """It misses both the room and the replay (contract: events, section 3.3)."""
     with FakeDaemon(model=model, log_delay=0.7) as daemon:
         daemon.add_app("my-app")
         model.will_stream_text(["one"]).will_stream_text(["two"])
@@ -352,7 +352,7 @@ def test_a_new_process_is_reread_from_the_beginning(model: FakeModel) -> None:
                     daemon.drain()
                 stream.wait_for(Token, where=says("new"), timeout=10)
                 assert stream.connection.restarts == 1
-                assert stream.events_of(Token)[0].seq < stream.log.last_seq - protocol.REPLAY_MARGIN
+                assert stream.events_of(Token)[0].seq < stream.log.last_seq - REPLAY_MARGIN
 
 
 def test_a_decision_is_sent_until_it_arrives(

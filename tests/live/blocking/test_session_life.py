@@ -222,7 +222,7 @@ def test_a_session_that_never_was(client: DevClient, session: SessionHandle) -> 
         client.open_session("my-app", "nobody")
     with pytest.raises(JoinRefused):
         client.open_event_stream(session)
-    with pytest.raises(EventTimeout, match="comes to exist by its first message"):
+    with pytest.raises(EventTimeout, match="is created by its first message"):
         client.wait_for_session(session, timeout=0.5)
     with pytest.raises(NotFound):
         client.new_session("no-app")

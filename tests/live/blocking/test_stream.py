@@ -4,7 +4,7 @@
 import time
 
 import pytest
-from support.faces import Background, Signal, inner, leftovers, lose
+from support.faces import Background, Signal, deliver, inner, leftovers, lose
 
 from digitorn_testing import (
     CallbackFailed,
@@ -307,10 +307,10 @@ def test_an_unknown_type_is_kept_and_strict_refuses_it(known: SessionHandle, dae
 
     raw = {"type": "from_the_future", "payload": {"x": 1}, "session_id": known.session_id, "seq": 99_999}
     with open_stream(strict=False) as stream:
-        inner(stream)._received(raw)
+        deliver(stream, raw)
         assert stream.wait_for(UnknownPayload, timeout=5)["payload"] == {"x": 1}
     with open_stream(strict=True) as stream:
-        inner(stream)._received(raw)
+        deliver(stream, raw)
         with pytest.raises(ContractViolation, match="from_the_future"):
             stream.wait_for(ToolCall, timeout=5)
 
@@ -351,8 +351,8 @@ def test_a_callback_that_never_returns_does_not_keep_the_stream_open(
     started = time.monotonic()
     stream.stop(timeout=0.5)
     assert time.monotonic() - started < 5
-    assert not inner(stream)._socket.connected
-    assert not inner(stream)._tasks
+    assert not inner(stream)._machines.socket.connected
+    assert not inner(stream)._machines.tasks.running
     release.set()
 
 

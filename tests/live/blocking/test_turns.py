@@ -14,6 +14,7 @@ from digitorn_testing import (
     EventTimeout,
     LeaveOpen,
     LiveEvent,
+    LiveEventStream,
     NotFound,
     SessionHandle,
     StreamClosed,
@@ -371,7 +372,9 @@ def test_a_turn_is_not_read_after_its_stream_was_stopped_unless_it_had_ended(
     running.wait_for(Token, timeout=10)
     reader = iter(running)
     next(reader)
-    running.stream.stop()
+    stream = running.stream
+    assert isinstance(stream, LiveEventStream)
+    stream.stop()
     with pytest.raises(StreamClosed, match="was stopped"):
         [event for event in reader]
     with pytest.raises(StreamClosed, match="was stopped"):
@@ -379,7 +382,7 @@ def test_a_turn_is_not_read_after_its_stream_was_stopped_unless_it_had_ended(
     with pytest.raises(StreamClosed, match="was stopped"):
         [event for event in running]
     with pytest.raises(StreamClosed, match="was stopped"):
-        running.stream.turn("fp-000000000000")
+        stream.turn("fp-000000000000")
     assert ended.result(timeout=5).content == "done"
     assert assertions.event_order([event for event in ended], [UserMessage, Token, MessageDone])
     # The client opens another stream for the next turn.

@@ -1,20 +1,16 @@
-"""A turn as an object: what a message sets off, from its first event to its end."""
+"""A turn as an object: everything that a message sets off, from the first event to the last."""
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar, overload
 
 from digitorn_testing._concurrency.deadlines import until
-from digitorn_testing._errors import EventTimeout
 from digitorn_testing._events.event import AnyEvent, LiveEvent
-from digitorn_testing._events.selector import Selector, Where
+from digitorn_testing._events.selector import Where
 from digitorn_testing._generated.events import EventPayload, EventType
 from digitorn_testing._handles import SessionHandle
+from digitorn_testing._stream.view import AsyncStreamView
 from digitorn_testing._turns.results import TurnResult
-
-if TYPE_CHECKING:
-    from digitorn_testing._stream import AsyncLiveEventStream
 
 P = TypeVar("P", bound=EventPayload)
 
@@ -22,17 +18,18 @@ P = TypeVar("P", bound=EventPayload)
 class AsyncTurn:
     """A turn of a session: read it event by event, or wait for its result.
 
-    Iterating yields the turn's own events, in order and from the first on, however late the reading begins,
-    and ends with the turn. It may be read more than once, and by several at a time.
+    Iterating yields the events of the turn in order, beginning with the first however late you start, and
+    ends with the turn. You may iterate more than once, and from several tasks or threads at a time.
 
-    Made by `start_turn` of a client or `turn` of a stream.
+    `start_turn` of a client and `turn` of a stream return one.
 
     Attributes:
         correlation_id: Its identity on the wire.
-        stream: The session's stream that it is read from.
+        stream: The session's stream that it is read from. It may be read; other turns may share it, so that
+            a turn does not stop it.
     """
 
-    def __init__(self, stream: "AsyncLiveEventStream", correlation_id: str, *, timeout: float) -> None:
+    def __init__(self, stream: AsyncStreamView, correlation_id: str, *, timeout: float) -> None:
         self.stream = stream
         self.correlation_id = correlation_id
         self._timeout = timeout
@@ -40,12 +37,12 @@ class AsyncTurn:
 
     @property
     def session(self) -> SessionHandle:
-        """Where it runs."""
+        """The session that it runs in."""
         return self.stream.session
 
     @property
     def done(self) -> bool:
-        """Whether it has ended and all of it is here."""
+        """Whether it has ended and all its events are here."""
         return self.stream.log.turn_ended(self.correlation_id)
 
     @property
@@ -54,10 +51,8 @@ class AsyncTurn:
         return self.stream.log.turn(self.correlation_id)
 
     def __aiter__(self) -> AsyncIterator[AnyEvent]:
-        return self._read(max(0.0, self._deadline - time.monotonic()))
-
-    def _read(self, timeout: float) -> AsyncGenerator[AnyEvent]:
-        return self.stream.turn_events(self.correlation_id, timeout=timeout)
+        limit = max(0.0, self._deadline - time.monotonic())
+        return self.stream.turn_events(self.correlation_id, timeout=limit)
 
     @overload
     async def wait_for(
@@ -76,25 +71,15 @@ class AsyncTurn:
 
         Args:
             type: Payload class or wire name.
-            where: What else it must be like.
+            where: A predicate that the event must satisfy.
             timeout: Seconds to wait; what is left of the turn's own time when left out.
 
         Raises:
-            EventTimeout: None came in time, or the turn ended without one.
+            EventTimeout: No such event came in time, or the turn ended without one.
             StreamClosed: The stream ended before the turn did.
         """
         limit = max(0.0, self._deadline - time.monotonic()) if timeout is None else timeout
-        selector = Selector((type,))
-        async with aclosing(self._read(limit)) as events:
-            try:
-                async for event in events:
-                    if selector.matches(event) and (where is None or where(event)):
-                        return event
-            except EventTimeout:
-                raise self.stream.log.timeout(
-                    f"no {selector.label} in turn {self.correlation_id}", limit
-                ) from None
-        raise EventTimeout(f"no {selector.label} in turn {self.correlation_id}, which has ended", self.events)
+        return await self.stream.wait_in_turn(self.correlation_id, type, where=where, timeout=limit)
 
     async def text_deltas(self) -> AsyncIterator[str]:
         """The text that the assistant streams, piece by piece, commentary and answer.
@@ -114,10 +99,10 @@ class AsyncTurn:
             timeout: Seconds to wait; what is left of the turn's own time when left out.
 
         Returns:
-            What it came to.
+            The result of the turn.
 
         Raises:
-            EventTimeout: It did not end in time; the error's `result` is what it came to so far.
+            EventTimeout: It did not end in time; the error's `result` is what its events add up to so far.
             StreamClosed: The stream ended before the turn did.
             CallbackFailed: The approval policy raised.
         """
@@ -127,8 +112,9 @@ class AsyncTurn:
             return await self.stream.wait_for_turn(self.correlation_id, timeout=self._timeout)
 
     async def abort(self) -> None:
-        """Cuts it off: `result` ends `cancelled`. One that waits in the queue is taken out of it, others are
-        left there; one that has ended is left alone.
+        """Aborts the turn, so that its `result` is `cancelled`.
+
+        A queued turn is taken out of the queue; the others stay. Nothing happens to a turn that has ended.
 
         Raises:
             ApiError: The daemon refused.

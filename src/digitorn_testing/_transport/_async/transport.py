@@ -25,7 +25,8 @@ from digitorn_testing._generated.models import RefreshTokenRequest
 from digitorn_testing._generated.operations import REFRESH_TOKEN
 from digitorn_testing._secrets.credentials import Credentials, Token
 from digitorn_testing._secrets.logs import hide_in_logs
-from digitorn_testing._transport.affinity import AsyncHome
+from digitorn_testing._secrets.raising import raise_detached
+from digitorn_testing._transport.affinity import LoopAffinity
 from digitorn_testing._transport.answers import read_answer
 from digitorn_testing._transport.bounds import BoundedBody, NotUnpacked, OutOfBounds, check_values
 from digitorn_testing._transport.endpoints import endpoint_of
@@ -42,15 +43,15 @@ _CONNECT_SECONDS = 10.0
 class AsyncTransport:
     """Sends calls to one daemon, with the tokens of one user.
 
-    An expired access token is renewed once when a refresh token is there. Redirects are not followed.
+    An expired access token is renewed once if there is a refresh token. Redirects are not followed.
 
     Args:
         daemon_url: Base URL of the daemon.
-        credentials: The user's tokens; shared, so that a renewal serves all.
-        timeout: Seconds for one call with all its attempts; a nearer deadline of the caller's shortens it.
-        exchanges: Where calls and answers are kept; a list of its own when left out.
-        retries: When a call is sent again; None for never.
-        connection: How to connect; the defaults when left out.
+        credentials: The user's tokens; shared, so that everybody benefits from a renewal.
+        timeout: Seconds for one call with all its attempts; a nearer deadline of the caller shortens it.
+        exchanges: Where calls and answers are kept; a new list if left out.
+        retries: When to send a call again; None for never.
+        connection_options: How to connect; the defaults if left out.
 
     Raises:
         InsecureConnection: A token would go over plain HTTP to another machine.
@@ -77,29 +78,29 @@ class AsyncTransport:
         self.exchanges.redactor.learn(credentials.access_token, credentials.refresh_token)
         hide_in_logs(self.exchanges.redactor)
         self._http: httpx.AsyncClient | None = None
-        self.home = AsyncHome()
+        self.affinity = LoopAffinity()
         self._is_closed = False
-        # Several threads may use one client, and must not each open their own connections.
+        # Several threads may use one client, but must share its connections.
         self._opening = threading.Lock()
         in_forks(self)
 
     def after_fork(self) -> None:
-        """Makes it usable in a forked child, over connections of its own."""
+        """Makes the transport usable in a forked child, which opens its own connections."""
         self._opening = threading.Lock()
         leave_behind(self._http)
         self._http = None
 
     async def send(self, call: Call[T], /) -> T:
-        """The typed result of a call.
+        """Sends a call and returns its typed result.
 
         Raises:
-            ApiError: The daemon refused it.
-            ContractViolation: The answer is not what the contract says; `TooLarge` when it is too much.
+            ApiError: The daemon refused the call.
+            ContractViolation: The answer breaks the contract; `TooLarge` if it exceeds a limit.
             DaemonUnreachable: There was no answer.
             InsecureConnection: A token or a password would go over plain HTTP to another machine.
-            ValueError: An id would leave its place in the path.
-            ClientClosed: It was closed.
-            WrongEventLoop: Its connections live on another event loop, which is not closed.
+            ValueError: An id would change the path that it is put into.
+            ClientClosed: The client was closed.
+            WrongEventLoop: The connections belong to another event loop, which is not closed.
         """
         check_path(call)
         if self.retries is not None:
@@ -113,8 +114,8 @@ class AsyncTransport:
                     failure = error
                 pause = attempts.pause(failure, remaining(self.timeout))
                 if pause is None:
-                    # Without the frames below, whose variables hold what came: there may be a token in it.
-                    raise failure.with_traceback(None)
+                    # The variables of the frames below hold what came: there may be a token in it.
+                    raise_detached(failure)
                 await asleep(pause)
 
     async def _attempt(self, call: Call[T], attempts: Attempts) -> T:
@@ -131,7 +132,7 @@ class AsyncTransport:
             return await self._exchange(call, self.credentials.access_token, attempts)
 
     async def _renew(self, used: str | None) -> bool:
-        """Whether there is a newer access token than the one that was refused."""
+        """Renews the refused access token if necessary, and says whether there is a newer one."""
         if used is None:
             return False
         if self.credentials.access_token not in (None, used):
@@ -143,17 +144,17 @@ class AsyncTransport:
         try:
             self.credentials.store(await self._exchange(call, None, Attempts(None, call)))
         except DigitornError:
-            # The refusal of the first call tells the caller more than that of the renewal.
+            # The refusal of the original call tells the caller more than that of the renewal.
             return False
         return True
 
     async def _exchange(self, call: Call[T], token: Token | None, attempts: Attempts) -> T:
-        """One call and its answer."""
+        """Sends a call once and reads the answer."""
+        what = f"the answer to {call.operation.method} {call.path}"
         under_way = sending(self.exchanges, call, retry=attempts.sent)
         self.exchanges.redactor.learn(self.credentials.access_token, self.credentials.refresh_token)
         if token is not None or call.has_body:
             self.connection.check_secrets_may_go_to(self.daemon_url)
-        failure: DigitornError
         try:
             request = self._request(call, under_way)
             attempts.sent += 1
@@ -172,29 +173,27 @@ class AsyncTransport:
             check_values(content, self.connection.max_json_values)
         except OutOfBounds as error:
             under_way.failed(str(error))
-            failure = TooLarge(f"the answer to {call.operation.method} {call.path}", [str(error)])
+            raise_detached(TooLarge(what, [str(error)]))
         except NotUnpacked as error:
             under_way.failed(str(error))
-            failure = ContractViolation(f"the answer to {call.operation.method} {call.path}", [str(error)])
+            raise_detached(ContractViolation(what, [str(error)]))
         except (httpx.RequestError, httpx.InvalidURL, httpx.StreamError) as error:
-            failure = self._unreachable(call, error, attempts.sent)
             under_way.failed(_said(error))
+            # The exception of httpx knows the request, and with it the token.
+            raise_detached(self._unreachable(call, error, attempts.sent))
         except BaseException as error:
-            # Who looks why a test hangs wants to see the call that was cut off.
+            # Somebody who debugs a hanging test wants to see the call that was cut off.
             under_way.failed(type(error).__name__)
             raise
-        else:
-            exchange = under_way.answered(response.status_code, content)
-            return read_answer(
-                call,
-                exchange,
-                daemon_url=self.daemon_url,
-                headers=response.headers,
-                content=content,
-                credentials=self.credentials,
-            )
-        # Out here, where no exception of a library that knows the request is its context.
-        raise failure
+        exchange = under_way.answered(response.status_code, content)
+        return read_answer(
+            call,
+            exchange,
+            daemon_url=self.daemon_url,
+            headers=response.headers,
+            content=content,
+            credentials=self.credentials,
+        )
 
     def _request(self, call: Call[T], under_way: Sending) -> httpx.Request:
         headers = dict(call.headers)
@@ -227,16 +226,16 @@ class AsyncTransport:
         with self._opening:
             if self._is_closed:
                 raise ClientClosed(f"the client of {self.daemon_url} was closed; make a new one")
-            if self.home.moved():
-                # What is left there ended with its event loop.
+            if self.affinity.moved():
+                # The old connections ended with their event loop, or belong to the parent process.
                 self._http = None
             if self._http is None:
                 endpoint = endpoint_of(self.daemon_url)
                 self._http = httpx.AsyncClient(
-                    # Neither a proxy nor a .netrc of this machine comes between a test and its daemon.
+                    # No proxy and no .netrc of this machine may come between a test and its daemon.
                     trust_env=False,
                     follow_redirects=False,
-                    # What is small on the way and large when unpacked helps nobody here.
+                    # Compression gains nothing here, and a small body could unpack to a huge one.
                     headers={"Accept-Encoding": "identity"},
                     transport=AsyncHttp(self.connection.tls(self.daemon_url))
                     if endpoint is None
@@ -245,13 +244,13 @@ class AsyncTransport:
             return self._http
 
     async def aclose(self) -> None:
-        """Closes the connections, for good. May be called again.
+        """Closes the connections for good. Closing a closed transport does nothing.
 
         Raises:
-            WrongEventLoop: They live on another event loop, which is not closed.
+            WrongEventLoop: The connections belong to another event loop, which is not closed.
         """
         with self._opening:
-            moved = self._http is not None and self.home.moved()
+            moved = self._http is not None and self.affinity.moved()
             self._is_closed = True
             http, self._http = self._http, None
         if http is not None and not moved:
@@ -270,7 +269,7 @@ class AsyncTransport:
 
 
 class _Bearer(httpx.Auth):
-    """Puts the token into the header at the last moment, so that no variable on the way holds it."""
+    """Puts the token into the header at the last moment, so that no variable on the way there holds it."""
 
     def __init__(self, token: Token) -> None:
         self._token = token
@@ -281,5 +280,5 @@ class _Bearer(httpx.Auth):
 
 
 def _said(error: Exception) -> str:
-    # Timeouts of the asynchronous httpx say nothing, those of the other do.
+    # The timeouts of the asynchronous httpx have no text, unlike those of the blocking one.
     return str(error) or ("timed out" if isinstance(error, httpx.TimeoutException) else type(error).__name__)

@@ -2,47 +2,28 @@
 
 import asyncio
 import itertools
-import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
+from digitorn_testing._approvals.policies import Decision
 from digitorn_testing._apps.language import reads_only
 from digitorn_testing._apps.tools import result_object
+from digitorn_testing._events import choreography
+from digitorn_testing._events.choreography import CallEvents, Speech, denial, said_of_result
 from digitorn_testing._generated._runtime import EventPayload, NotGiven
-from digitorn_testing._generated.events import (
-    ApprovalProgress,
-    ApprovalRequest,
-    ApprovalResolved,
-    InToken,
-    OutToken,
-    StreamDone,
-    Thinking,
-    ThinkingDelta,
-    ThinkingStarted,
-    Token,
-    ToolCall,
-    ToolCallStreaming,
-    ToolStart,
-)
-from digitorn_testing._generated.payloads import OpState, ToolDisplay
+from digitorn_testing._generated.events import QUESTION_TOOLS, ApprovalProgress, StreamDone
 from digitorn_testing.fakes._model.failures import TurnFailed
 from digitorn_testing.fakes._model.model import ModelMessage, ModelRequest, ModelToolCall
-from digitorn_testing.fakes._model.script import ASK_USER, Failure, Reply, ScriptedToolCall, Silence, Usage
-from digitorn_testing.fakes._store.context import estimate, usage_of
+from digitorn_testing.fakes._model.script import Failure, Reply, ScriptedToolCall, Silence, Usage
+from digitorn_testing.fakes._store.context import usage_of
 from digitorn_testing.fakes._store.sessions import Turn
-from digitorn_testing.fakes._wire.envelopes import Op
 
-from .approvals import Approval, Approvals, Decision
+from .approvals import Approvals, OpenApproval
 from .build import Build
 from .bus import EventBus
 from .tool_runs import ToolRuns
-
-_SHORT_THINKING_LINES: Final = 2
-_SHORT_THINKING_CHARS: Final = 80
-_LONGEST_TOOL_DETAIL: Final = 120
-
 
 _Call: TypeAlias = tuple[ModelToolCall, ScriptedToolCall]
 """A call, and what the tool does."""
@@ -135,50 +116,35 @@ class Agent:
         await self._use_tools(turn, calls)
 
     async def _stream(self, turn: Turn, chunks: Iterable[str], delay: float = 0.0) -> None:
-        has_spoken_before = turn.has_spoken
-        written = 0
+        speech = Speech(follows_text=turn.has_spoken)
         for place, chunk in enumerate(chunks):
             if place and delay:
                 await asyncio.sleep(delay)
             turn.touch("generating")
-            if chunk and has_spoken_before:
-                # Two texts of one turn would run into each other.
-                await self._publish(turn, Token(delta="\n\n"))
-                has_spoken_before = False
-            written += estimate(chunk)
-            turn.has_spoken = turn.has_spoken or bool(chunk)
+            *breaks, token = speech.piece(chunk)
+            for one in breaks:
+                await self._publish(turn, one)
+            turn.has_spoken = speech.has_spoken
             turn.partial += chunk
-            await self._publish(turn, Token(delta=chunk, count=written) if written else Token(delta=chunk))
+            await self._publish(turn, token)
             self._build.streamed(turn)
 
     async def _think(self, turn: Turn, text: str) -> None:
         turn.touch("thinking")
-        await self._publish(turn, ThinkingStarted())
-        counted = 0
-        for line in text.splitlines(keepends=True):
-            counted += estimate(line)
-            await self._publish(turn, ThinkingDelta(delta=line, count=counted))
-        is_short = len(text.splitlines()) <= _SHORT_THINKING_LINES and len(text) < _SHORT_THINKING_CHARS
-        if not is_short:
-            # The daemon keeps short reasoning to itself: then no event closes the deltas.
-            await self._publish(turn, Thinking(text=text, count=counted))
+        await self._publish(turn, *choreography.thinking(text))
 
     async def _count(self, turn: Turn, usage: Usage) -> None:
         turn.tokens_in += usage.input_tokens
         turn.tokens_out += usage.output_tokens
         turn.session.tokens.prompt += usage.input_tokens
         turn.session.tokens.completion += usage.output_tokens
-        await self._publish(turn, InToken(count=usage.input_tokens))
-        await self._publish(turn, OutToken(count=usage.output_tokens))
+        await self._publish(turn, *choreography.counted(usage.input_tokens, usage.output_tokens))
 
     # --- tools
 
     async def _write_call(self, turn: Turn, call: ModelToolCall) -> None:
-        """Streams the arguments: the first event on the name, the last one forced at the end."""
         turn.touch("generating")
-        await self._publish(turn, ToolCallStreaming(call_id=call.id, name=call.name))
-        written = estimate(json.dumps(dict(call.params)))
-        await self._publish(turn, ToolCallStreaming(call_id=call.id, name=call.name, count=written))
+        await self._publish(turn, *_events_of(turn, call).streamed())
 
     async def _use_tools(self, turn: Turn, calls: Sequence[_Call]) -> None:
         """Runs the calls of one answer: neighbours that only read in parallel, the others one by one."""
@@ -210,23 +176,9 @@ class Agent:
     async def _use_tool(self, turn: Turn, call: ModelToolCall, scripted: ScriptedToolCall) -> _ToolOutcome:
         turn.touch("tool_use")
         turn.tool_calls += 1
-        display = _display(call)
-        await self._publish(
-            turn,
-            ToolStart(
-                id=call.id,
-                call_id=call.id,
-                name=call.name,
-                params=dict(call.params),
-                label=call.name,
-                detail=display.detail,
-                display=display,
-                correlation_id=turn.correlation_id,
-            ),
-            Op(call.id, "tool", "running"),
-        )
+        await self._publish(turn, _events_of(turn, call).started())
         outcome = await self._outcome(turn, scripted)
-        await self._end_call(turn, call, display, outcome)
+        await self._end_call(turn, call, outcome)
         return outcome
 
     async def _outcome(self, turn: Turn, scripted: ScriptedToolCall) -> _ToolOutcome:
@@ -237,9 +189,8 @@ class Agent:
         if scripted.requires_approval or definition.requires_approval(scripted.name):
             decision = await self._decision(turn, scripted)
             if not decision.approved:
-                reason = decision.message or "no reason given"
-                return _failed(f"The user denied the call of {scripted.name}: {reason}")
-            if scripted.name == ASK_USER:
+                return _failed(denial(scripted.name, decision.message))
+            if scripted.name in QUESTION_TOOLS:
                 return _ToolOutcome({"response": decision.message}, "", decision.message)
         if scripted.delay:
             await asyncio.sleep(scripted.delay)
@@ -252,34 +203,19 @@ class Agent:
             if tool is None or scripted.error:
                 return _failed(scripted.error) if scripted.error else _ToolOutcome(None, "", "")
             run = await self._tool_runs.run(tool, scripted.params)
-            return _failed(run.error) if run.error else _ToolOutcome(run.result, "", _said(run.result))
+            return _failed(run.error) if run.error else _succeeded(run.result)
         result = result_object(scripted.result)
         if scripted.error:
             return _ToolOutcome(result, scripted.error, scripted.error)
-        return _ToolOutcome(result, "", _said(result))
+        return _succeeded(result)
 
-    async def _end_call(
-        self, turn: Turn, call: ModelToolCall, display: ToolDisplay, outcome: _ToolOutcome
-    ) -> None:
+    async def _end_call(self, turn: Turn, call: ModelToolCall, outcome: _ToolOutcome) -> None:
         if outcome.error:
             turn.session.tools_failed += 1
         else:
             turn.session.tools_succeeded += 1
-        payload = ToolCall(
-            id=call.id,
-            name=call.name,
-            params=dict(call.params),
-            success=not outcome.error,
-            error=outcome.error,
-            label=call.name,
-            detail=display.detail,
-            display=display,
-            result=outcome.result,
-            op_id=call.id,
-            correlation_id=turn.correlation_id,
-        )
         turn.touch("tool_use")
-        await self._publish(turn, payload, Op(call.id, "tool", "failed" if outcome.error else "completed"))
+        await self._publish(turn, _events_of(turn, call).ended(outcome.result, outcome.error))
 
     # --- approvals
 
@@ -291,18 +227,17 @@ class Agent:
         call = replace(scripted, risk_level=risk_level)
         approval = self._approvals.open(turn.session, definition.agents[0], call)
         try:
-            request = ApprovalRequest.from_wire(_asked(approval))
-            await self._build.ask_approval(turn.session, request, _approval_op(approval, "waiting_approval"))
+            await self._build.ask_approval(turn.session, choreography.approval_request(approval.request))
             decision = await self._await_decision(turn, approval)
         finally:
             self._approvals.close(approval)
-        resolved = ApprovalResolved.from_wire(
-            {**_asked(approval), "approved": decision.approved, "reason": decision.message}
+        resolved = choreography.approval_resolved(
+            approval.request, approved=decision.approved, reason=decision.message
         )
-        await self._bus.publish(turn.session, resolved, _approval_op(approval, _resolved_state(decision)))
+        await self._bus.publish(turn.session, resolved)
         return decision
 
-    async def _await_decision(self, turn: Turn, approval: Approval) -> Decision:
+    async def _await_decision(self, turn: Turn, approval: OpenApproval) -> Decision:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._approval_timeout
         while (left := deadline - loop.time()) > 0:
@@ -311,27 +246,24 @@ class Agent:
                 return approval.decision.result()
             if (left := deadline - loop.time()) > 0:
                 await self._remind(turn, approval, left)
-        return Decision(
-            approved=False, message=f"Approval timed out after {self._approval_timeout:g}s", timed_out=True
-        )
+        return Decision(approved=False, message=f"Approval timed out after {self._approval_timeout:g}s")
 
-    async def _remind(self, turn: Turn, approval: Approval, left: float) -> None:
+    async def _remind(self, turn: Turn, approval: OpenApproval, left: float) -> None:
         reminder = ApprovalProgress.from_wire(
             {
-                **_asked(approval),
+                **choreography.approval_members(approval.request),
                 "approved": False,
                 "reason": "pending_heartbeat",
                 "description": f"[{left:.0f}s left] {approval.request.description}",
             }
         )
-        await self._bus.publish(turn.session, reminder, _approval_op(approval, "waiting_approval"))
+        await self._bus.publish(turn.session, reminder)
 
     # --- both
 
-    async def _publish(self, turn: Turn, payload: EventPayload, op: Op | None = None) -> None:
-        await self._bus.publish(
-            turn.session, payload, op or turn.op("running"), correlation_id=turn.correlation_id
-        )
+    async def _publish(self, turn: Turn, *payloads: EventPayload) -> None:
+        for payload in payloads:
+            await self._bus.publish(turn.session, payload, correlation_id=turn.correlation_id)
 
     def _remember_result(self, turn: Turn, call: ModelToolCall, outcome: _ToolOutcome) -> None:
         message = ModelMessage("tool", outcome.said, tool_call_id=call.id)
@@ -362,39 +294,13 @@ def _only_reads(call: ScriptedToolCall) -> bool:
     return reads_only(call.name) if call.read_only is None else call.read_only
 
 
-def _display(call: ModelToolCall) -> ToolDisplay:
-    first = next((str(value) for value in call.params.values()), "")
-    return ToolDisplay(
-        verb=call.name,
-        detail=first[:_LONGEST_TOOL_DETAIL],
-        icon="tool",
-        channel="chat",
-        hidden=False,
-        category="control_flow" if call.name == ASK_USER else "action",
-        group="",
-    )
+def _events_of(turn: Turn, call: ModelToolCall) -> CallEvents:
+    return CallEvents(call.id, call.name, call.params, turn.correlation_id)
+
+
+def _succeeded(result: dict[str, Any] | None) -> _ToolOutcome:
+    return _ToolOutcome(result, "", said_of_result(result))
 
 
 def _failed(error: str) -> _ToolOutcome:
     return _ToolOutcome(None, error, error)
-
-
-def _said(result: Mapping[str, Any] | None) -> str:
-    return "" if result is None else json.dumps(dict(result))
-
-
-def _asked(approval: Approval) -> dict[str, Any]:
-    request = approval.request
-    return {**request.to_wire(), "op_id": request.request_id}
-
-
-def _approval_op(approval: Approval, state: OpState) -> Op:
-    return Op(approval.request.request_id, "approval", state)
-
-
-def _resolved_state(decision: Decision) -> OpState:
-    if decision.approved:
-        return "completed"
-    # The daemon tells a time-out by the words of the reason, whoever wrote them.
-    reason = decision.message.lower()
-    return "timeout" if "time" in reason and "out" in reason else "cancelled"

@@ -5,28 +5,15 @@ import time
 import uuid
 from dataclasses import dataclass, field
 
+from digitorn_testing._approvals.policies import Decision
+from digitorn_testing._events.choreography import pending_approval
 from digitorn_testing._generated.models import PendingApproval
 from digitorn_testing.fakes._model.script import ScriptedToolCall
 from digitorn_testing.fakes._store.sessions import Session
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What became of an approval.
-
-    Attributes:
-        approved: Whether the call may be made.
-        message: What the user said; why it was refused when nobody said anything.
-        timed_out: Whether nobody decided in time.
-    """
-
-    approved: bool
-    message: str = ""
-    timed_out: bool = False
-
-
 @dataclass(slots=True, eq=False)
-class Approval:
+class OpenApproval:
     """One call that waits.
 
     Attributes:
@@ -46,27 +33,27 @@ class Approvals:
     """Every approval of one daemon that is not decided yet."""
 
     def __init__(self) -> None:
-        self._open: dict[str, Approval] = {}
+        self._open: dict[str, OpenApproval] = {}
 
-    def open(self, session: Session, agent_id: str, call: ScriptedToolCall) -> Approval:
+    def open(self, session: Session, agent_id: str, call: ScriptedToolCall) -> OpenApproval:
         """Asks for a decision on a call; it is listed until `close`."""
-        request = PendingApproval(
+        request = pending_approval(
             request_id=str(uuid.uuid4()),
             agent_id=agent_id,
             user_id=session.owner.user_id,
             app_id=session.owner.app_id,
             session_id=session.id,
-            tool_name=call.name,
-            tool_params=dict(call.params),
+            tool=call.name,
+            params=call.params,
             risk_level=call.risk_level or "medium",
-            description=call.description or f"Run {call.name}",
+            description=call.description,
             created_at=time.time(),
         )
-        approval = Approval(request, session)
+        approval = OpenApproval(request, session)
         self._open[request.request_id] = approval
         return approval
 
-    def close(self, approval: Approval) -> None:
+    def close(self, approval: OpenApproval) -> None:
         """Takes an approval off the list."""
         self._open.pop(approval.request.request_id, None)
 
@@ -85,7 +72,7 @@ class Approvals:
         return True
 
     def cancel_app(self, app_id: str) -> int:
-        """Refuses every approval of an app, whosever it is (contract: events, section 6.6).
+        """Refuses every approval of an app, whosever it is (contract: events, section 5.5).
 
         Returns:
             How many there were.
@@ -105,5 +92,5 @@ class Approvals:
             and session_id in (None, one.request.session_id)
         ]
 
-    def _of_app(self, app_id: str) -> list[Approval]:
+    def _of_app(self, app_id: str) -> list[OpenApproval]:
         return [one for one in self._open.values() if one.request.app_id == app_id]

@@ -1,4 +1,4 @@
-"""What differs between builds of the daemon (contract: events, at its head)."""
+"""What differs between builds of the daemon (docs/contract/README.md)."""
 
 from collections.abc import Callable
 from typing import Literal, Protocol, TypeAlias
@@ -14,7 +14,6 @@ from digitorn_testing._generated.messages import JoinSessionAck, JoinSessionRequ
 from digitorn_testing.fakes._model.failures import TurnFailed
 from digitorn_testing.fakes._model.model import ModelMessage
 from digitorn_testing.fakes._store.sessions import Message, Session, Turn
-from digitorn_testing.fakes._wire.envelopes import Op
 
 BuildName: TypeAlias = Literal["A", "B"]
 """The builds that the contract describes."""
@@ -100,7 +99,7 @@ class Build(Protocol):
         """Notes that a conversation was compacted."""
         ...
 
-    async def ask_approval(self, session: Session, payload: ApprovalRequest, op: Op) -> None:
+    async def ask_approval(self, session: Session, payload: ApprovalRequest) -> None:
         """Tells everybody concerned that a call waits for a decision."""
         ...
 

@@ -1,33 +1,30 @@
 """Build A of the daemon, the one that the contract is written for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ClassVar, Final
 
+from digitorn_testing._events.choreography import BuildATurn
+from digitorn_testing._events.history import log_row
 from digitorn_testing._generated._runtime import EventPayload
 from digitorn_testing._generated.events import (
     ApprovalRequest,
     Compaction,
-    CredentialRequired,
-    Error,
     EventEnvelope,
-    MessageCancelled,
-    MessageDone,
     MessageStarted,
     QueueSnapshot,
     StateSnapshot,
 )
 from digitorn_testing._generated.messages import JoinSessionAck, JoinSessionRequest
-from digitorn_testing.fakes._model.failures import CREDENTIAL_CODES, TurnFailed
+from digitorn_testing.fakes._model.failures import TurnFailed
 from digitorn_testing.fakes._model.model import ModelMessage
 from digitorn_testing.fakes._store.sessions import Message, Session, Turn
-from digitorn_testing.fakes._wire.envelopes import Op, gap_fill, handshake, hydration, log_row, snapshot
+from digitorn_testing.fakes._wire.envelopes import gap_fill, handshake, hydration, snapshot
 from digitorn_testing.fakes._wire.socketio import EngineSettings
 
 from .approvals import Approvals
 from .bus import USER_SEQ, EventBus, app_room, session_room, user_room
-from .failure_payloads import credential_members, error_payload
 from .hydration import active_ops_snapshot, approvals_snapshot, session_snapshot
-from .results import turn_result
+from .results import credential_members, turn_result
 from .rooms import Rooms
 
 _REPLAY_LIMIT: Final = 50_000
@@ -127,12 +124,7 @@ class BuildA:
 
     def started(self, turn: Turn) -> MessageStarted:
         """What tells that a turn begins."""
-        payload = MessageStarted(
-            correlation_id=turn.correlation_id, session_id=turn.session.id, position=turn.position
-        )
-        if turn.fast_path is None:
-            return payload
-        return payload.model_copy(update={"fast_path": turn.fast_path})
+        return _of(turn).started()
 
     def streamed(self, turn: Turn) -> None:
         """Logs nothing beside the events."""
@@ -143,48 +135,30 @@ class BuildA:
     def compacted(self, session: Session, payload: Compaction) -> None:
         """Logs nothing beside the event."""
 
-    async def ask_approval(self, session: Session, payload: ApprovalRequest, op: Op) -> None:
+    async def ask_approval(self, session: Session, payload: ApprovalRequest) -> None:
         """Asks in the session's room, and once more in the user's room (contract: events, section 2)."""
-        event = await self._bus.publish(session, payload, op)
+        event = await self._bus.publish(session, payload)
         await self._bus.copy(session, event, to=user_room(session.owner.user_id))
 
     # --- ends of a turn (contract: events, sections 6.1, 6.6 and 6.7)
 
     async def end_completed(self, turn: Turn, content: str) -> None:
         """Ends a turn that the model answered with a text."""
-        await self._publish(turn, turn_result(turn, content), turn.op("completed"))
-        await self._done(turn)
+        await self._publish(turn, _of(turn).completed(turn_result(turn, content)))
 
     async def end_failed(self, turn: Turn, failure: TurnFailed) -> bool:
-        """Ends a turn that failed: the error comes after its result, and the turn still ends with done."""
-        if failure.failure.code in CREDENTIAL_CODES:
-            # An event of its own, an error from the queue (contract: events, section 5.6).
-            lacking = CredentialRequired if turn.queued is None else Error
-            await self._publish(turn, lacking.from_wire(credential_members(turn, failure)), turn.op("failed"))
-        else:
-            await self._publish(turn, turn_result(turn, "", failure.message), turn.op("completed"))
-            await self._publish(turn, error_payload(turn, failure), turn.op("failed"))
-        await self._done(turn)
+        """Ends a turn that failed; the queue goes on."""
+        result = turn_result(turn, "", failure.message)
+        await self._publish(turn, _of(turn).failed(failure.told, result, credential_members(turn, failure)))
         return True
 
     async def end_cancelled(self, turn: Turn) -> None:
-        """Ends a turn that was cut off; one from the queue ends as if it were done."""
-        if turn.queued is not None:
-            await self._done(turn)
-            return
-        payload = MessageCancelled(session_id=turn.session.id, correlation_id=turn.correlation_id)
-        if turn.fast_path:
-            payload = payload.model_copy(update={"fast_path": True})
-        await self._publish(turn, payload, turn.op("cancelled"))
+        """Ends a turn that was cut off."""
+        await self._publish(turn, _of(turn).cancelled())
 
-    async def _done(self, turn: Turn) -> None:
-        payload = MessageDone(correlation_id=turn.correlation_id, session_id=turn.session.id)
-        if turn.fast_path:
-            payload = payload.model_copy(update={"fast_path": True})
-        await self._publish(turn, payload, turn.op("completed"))
-
-    async def _publish(self, turn: Turn, payload: EventPayload, op: Op) -> None:
-        await self._bus.publish(turn.session, payload, op, correlation_id=turn.correlation_id)
+    async def _publish(self, turn: Turn, payloads: Iterable[EventPayload]) -> None:
+        for payload in payloads:
+            await self._bus.publish(turn.session, payload, correlation_id=turn.correlation_id)
 
     # --- modules
 
@@ -194,3 +168,13 @@ class BuildA:
         for room in (app_room(session.owner.app_id), session_room(session.id)):
             await self._bus.send(event, to=room)
         return event
+
+
+def _of(turn: Turn) -> BuildATurn:
+    return BuildATurn(
+        session_id=turn.session.id,
+        correlation_id=turn.correlation_id,
+        position=turn.position,
+        from_queue=turn.queued is not None,
+        fast_path=turn.fast_path,
+    )

@@ -6,8 +6,12 @@ import uuid
 from collections.abc import Callable
 from typing import ClassVar, Final, Literal, TypeAlias
 
+from digitorn_testing._events import choreography
+from digitorn_testing._events.conventions import Op
 from digitorn_testing._generated._runtime import EventPayload
 from digitorn_testing._generated.events import (
+    CREDENTIAL_FAILURES,
+    FAILURES_BEFORE_THE_LOOP,
     ApprovalRequest,
     AssistantMessage,
     AssistantMessagePartial,
@@ -30,18 +34,17 @@ from digitorn_testing._generated.events import (
 )
 from digitorn_testing._generated.messages import JoinSessionAck, JoinSessionRequest
 from digitorn_testing._generated.payloads import CatchupPartial
-from digitorn_testing.fakes._model.failures import BEFORE_THE_LOOP, CREDENTIAL_CODES, TurnFailed
+from digitorn_testing.fakes._model.failures import TurnFailed
 from digitorn_testing.fakes._model.model import ModelMessage
 from digitorn_testing.fakes._store.context import MODEL_NAME, TokenCounts
 from digitorn_testing.fakes._store.sessions import Message, Session, Turn
-from digitorn_testing.fakes._wire.envelopes import Op, control, hydration, snapshot
+from digitorn_testing.fakes._wire.envelopes import control, hydration, snapshot
 from digitorn_testing.fakes._wire.socketio import EngineSettings
 
 from .approvals import Approvals
 from .bus import USER_SEQ, EventBus, session_room, user_room
-from .failure_payloads import credential_members, error_payload
 from .hydration import active_ops_snapshot, approvals_snapshot, session_snapshot
-from .results import turn_result
+from .results import credential_members, turn_result
 from .rooms import Rooms
 
 _PARTIAL_SECONDS: Final = 0.5
@@ -176,7 +179,7 @@ class BuildB:
             pending=True,
         )
         op = Op(message.correlation_id, "message", "pending")
-        await self._bus.publish(session, payload, op, correlation_id=message.correlation_id)
+        await self._bus.publish(session, payload, correlation_id=message.correlation_id, op=op)
 
     async def first_seq(self, message: Message) -> dict[str, int | None]:
         """The number of the event that tells of the message."""
@@ -242,9 +245,9 @@ class BuildB:
         )
         self._bus.log(session, row)
 
-    async def ask_approval(self, session: Session, payload: ApprovalRequest, op: Op) -> None:
+    async def ask_approval(self, session: Session, payload: ApprovalRequest) -> None:
         """Asks in the session's room alone (contract: events, section 2)."""
-        await self._bus.publish(session, payload, op)
+        await self._bus.publish(session, payload)
 
     # --- ends of a turn (contract: events, sections 6.1, 6.6 and 6.7)
 
@@ -255,12 +258,12 @@ class BuildB:
 
     async def end_failed(self, turn: Turn, failure: TurnFailed) -> bool:
         """Ends a turn that failed: one whose provider failed as completed, behind its error and result."""
-        code = failure.failure.code
-        if code in CREDENTIAL_CODES:
+        code = failure.code
+        if code in CREDENTIAL_FAILURES:
             await self._pause(turn, failure)
             return False
-        await self._publish(turn, error_payload(turn, failure), turn.op("failed"))
-        if code not in BEFORE_THE_LOOP:
+        await self._publish(turn, choreography.error(turn.session.id, failure.told))
+        if code not in FAILURES_BEFORE_THE_LOOP:
             await self._result(turn, "", failure.message)
             await self._done(turn, "completed")
         elif turn.queued is None:
@@ -271,36 +274,37 @@ class BuildB:
         """Asks for a credential; nothing follows, and the queue stops (contract: events, section 5.6)."""
         members = {**credential_members(turn, failure), "correlation_id": turn.correlation_id}
         payload: EventPayload
-        if failure.failure.code == _CREDENTIAL_AUTH:
+        if failure.code == _CREDENTIAL_AUTH:
             members |= {"error": _CREDENTIAL_AUTH, "oauth_missing_scopes": []}
             payload = CredentialAuthRequired.from_wire(members)
         else:
             payload = CredentialRequired.from_wire(members)
-        await self._publish(turn, payload, turn.op("waiting_approval"))
+        op = Op(turn.correlation_id, "turn", "waiting_approval")
+        await self._bus.publish(turn.session, payload, correlation_id=turn.correlation_id, op=op)
 
     async def end_cancelled(self, turn: Turn) -> None:
         """Ends a turn that was cut off, wherever it came from."""
         payload = MessageCancelled(
             session_id=turn.session.id, correlation_id=turn.correlation_id, reason="task_cancelled"
         )
-        await self._publish(turn, payload, turn.op("cancelled"))
+        await self._publish(turn, payload)
         await self._terminal(turn, "interrupted")
 
     async def _result(self, turn: Turn, content: str, error: str | None = None) -> None:
         payload = turn_result(turn, content, error).model_copy(update={"model": MODEL_NAME})
-        await self._publish(turn, payload, turn.op("completed"))
+        await self._publish(turn, payload)
 
     async def _done(self, turn: Turn, status: _Status) -> None:
         payload = MessageDone(correlation_id=turn.correlation_id, session_id=turn.session.id)
-        await self._publish(turn, payload, turn.op("completed"))
+        await self._publish(turn, payload)
         await self._terminal(turn, status)
 
     async def _terminal(self, turn: Turn, status: _Status) -> None:
         payload = TurnTerminal(correlation_id=turn.correlation_id, session_id=turn.session.id, status=status)
-        await self._publish(turn, payload, turn.op("completed"))
+        await self._publish(turn, payload)
 
-    async def _publish(self, turn: Turn, payload: EventPayload, op: Op) -> None:
-        await self._bus.publish(turn.session, payload, op, correlation_id=turn.correlation_id)
+    async def _publish(self, turn: Turn, payload: EventPayload) -> None:
+        await self._bus.publish(turn.session, payload, correlation_id=turn.correlation_id)
 
     # --- modules
 

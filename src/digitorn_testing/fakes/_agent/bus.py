@@ -1,13 +1,15 @@
 """The session bus: numbers events, logs them and sends them to their rooms."""
 
+import uuid
 from typing import Final, Protocol
 
+from digitorn_testing._events.conventions import Op, op_of
 from digitorn_testing._generated._runtime import EventPayload
 from digitorn_testing._generated.events import EventEnvelope
 from digitorn_testing._generated.payloads import EventKind
 from digitorn_testing.fakes._store.log import RingBuffer
 from digitorn_testing.fakes._store.sessions import Session
-from digitorn_testing.fakes._wire.envelopes import Frame, Op, live, renumbered, ring_copy, row_only
+from digitorn_testing.fakes._wire.envelopes import Frame, live, renumbered, ring_copy, row_only
 
 USER_SEQ: Final = 0
 """The counter of a user's events without a session; nothing here publishes any."""
@@ -55,19 +57,32 @@ class EventBus:
         self._rings: dict[str, RingBuffer] = {}
 
     async def publish(
-        self, session: Session, payload: EventPayload, op: Op, *, correlation_id: str | None = None
+        self,
+        session: Session,
+        payload: EventPayload,
+        *,
+        correlation_id: str | None = None,
+        op: Op | None = None,
     ) -> EventEnvelope:
         """Numbers an event, logs it, and sends it to the session's room.
 
         Args:
             session: Whose event it is.
             payload: What happened.
-            op: The operation that it reports on.
             correlation_id: The turn that it belongs to.
+            op: The operation that it reports on; as the contract has it for the type if left out.
 
         Returns:
             The event as it was sent.
+
+        Raises:
+            ValueError: The type reports on no operation.
         """
+        op = op or op_of(
+            payload, session_id=session.id, correlation_id=correlation_id, unique=uuid.uuid4().hex[:12]
+        )
+        if op is None:
+            raise ValueError(f"{type(payload).__name__} reports on no operation; it is a module's event")
         event = live(payload, op, session.owner, seq=session.log.next_seq(), correlation_id=correlation_id)
         session.log.append(event)
         self.ring(session.owner.user_id).append(ring_copy(event))

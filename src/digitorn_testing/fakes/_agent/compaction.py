@@ -1,6 +1,5 @@
-"""Compaction on demand (contract: rest, compact_session; events, section 5.7)."""
+"""Compaction on demand (contract: rest, section 4.9; events, section 5.7)."""
 
-import uuid
 from collections.abc import Iterable
 from typing import Final
 
@@ -11,7 +10,6 @@ from digitorn_testing.fakes._model.model import ModelMessage
 from digitorn_testing.fakes._store.context import estimate_messages
 from digitorn_testing.fakes._store.conversation import Cut, Entry
 from digitorn_testing.fakes._store.sessions import Session
-from digitorn_testing.fakes._wire.envelopes import Op
 
 from .build import Build
 from .bus import EventBus
@@ -57,7 +55,7 @@ async def compact(session: Session, bus: EventBus, build: Build) -> CompactedSes
         tool_examples=[],
         tool_injection_mode="direct",
     )
-    await bus.publish(session, payload, Op(f"op-compact-{uuid.uuid4().hex[:12]}", "compact", "completed"))
+    await bus.publish(session, payload)
     build.compacted(session, payload)
     return CompactedSession(before=len(seen), after=len(left), freed=len(seen) - len(left))
 

@@ -6,12 +6,14 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from digitorn_testing._events.choreography import message_queued, user_message
+from digitorn_testing._events.conventions import turn_of
+from digitorn_testing._events.failures import INTERNAL_ERROR
 from digitorn_testing._generated._runtime import EventPayload
 from digitorn_testing._generated.events import (
     Abort,
     EventEnvelope,
     MessageCancelled,
-    MessageQueued,
     MessageReplaced,
     QueueCleared,
     QueueFull,
@@ -19,10 +21,16 @@ from digitorn_testing._generated.events import (
     UserMessage,
 )
 from digitorn_testing._generated.models import AbortResult
-from digitorn_testing.fakes._model.failures import INTERNAL_ERROR, TurnFailed
+from digitorn_testing.fakes._model.failures import TurnFailed
 from digitorn_testing.fakes._model.model import ModelMessage
-from digitorn_testing.fakes._store.sessions import Message, Outcome, QueuedMessage, Receipt, Session, Turn
-from digitorn_testing.fakes._wire.envelopes import Op
+from digitorn_testing.fakes._store.sessions import (
+    Message,
+    MessageOutcome,
+    QueuedMessage,
+    Receipt,
+    Session,
+    Turn,
+)
 
 from .agent import Agent
 from .approvals import Approvals
@@ -43,7 +51,7 @@ class SessionQueueFull(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class CutOff:
+class AbortedWork:
     """What an abort came upon.
 
     Attributes:
@@ -140,29 +148,24 @@ class Dispatcher:
             self._check_depth(session)
         except SessionQueueFull:
             full = QueueFull(depth=len(session.waiting), max=self._queue_depth, session_id=session.id)
-            await self._bus.publish(session, full, Op(f"turn-{session.id}", "turn", "failed"))
+            await self._bus.publish(session, full)
             raise
         queued = session.enqueue(message)
         receipt = Receipt(message, queued)
         self._note(session, receipt)
-        turn_op = Op(message.correlation_id, "turn", "pending")
-        announcement = MessageQueued(
-            correlation_id=message.correlation_id,
-            position=queued.position,
-            queue_depth=len(session.waiting),
-            message_preview=message.preview,
-            merged=False,
-            replaced=False,
+        depth = len(session.waiting)
+        announcement = message_queued(
+            message.correlation_id, message.text, position=queued.position, depth=depth
         )
         for payload in (announcement, _user_message(session, message, pending=True)):
-            await self._publish(session, payload, turn_op, message.correlation_id)
+            await self._publish(session, payload, message.correlation_id)
         self._announced(session, queued)
         return receipt
 
     async def _replace(self, session: Session, message: Message) -> Receipt:
         queued = session.waiting[-1]
         # The replaced message never gets a terminal event; only those who wait for it are told.
-        queued.message.end(Outcome("cancelled", "the message was replaced", "turn_cancelled"))
+        queued.message.end(MessageOutcome.cancelled("the message was replaced"))
         queued.message, queued.announced = message, False
         receipt = Receipt(message, queued, replaced=True)
         self._note(session, receipt)
@@ -174,9 +177,7 @@ class Dispatcher:
             merged=False,
             replaced=True,
         )
-        await self._publish(
-            session, payload, Op(message.correlation_id, "turn", "pending"), message.correlation_id
-        )
+        await self._publish(session, payload, message.correlation_id)
         self._announced(session, queued)
         return receipt
 
@@ -204,7 +205,7 @@ class Dispatcher:
             return
         queued = waiting[0]
         queued.start()
-        # Only what had to wait comes from the queue in the contract's sense (events, section 6.1).
+        # Only what had to wait comes from the queue in the contract's sense (contract: events, section 5.1).
         fast_path = False if queued.starts_at_once else None
         self._start(session, Turn(session, session.app, queued.message, queued=queued, fast_path=fast_path))
 
@@ -239,7 +240,7 @@ class Dispatcher:
 
     async def _supervise(self, session: Session, turn: Turn) -> None:
         """Runs a turn to its end. An abort cancels only the turn's body, so that its end is always told."""
-        outcome = Outcome("failed", "the daemon stopped", INTERNAL_ERROR)
+        outcome = MessageOutcome("failed", "the daemon stopped", INTERNAL_ERROR)
         try:
             outcome = await self._run(session, turn)
         finally:
@@ -250,7 +251,7 @@ class Dispatcher:
             turn.message.end(outcome)
             self._after(session, outcome)
 
-    def _after(self, session: Session, outcome: Outcome) -> None:
+    def _after(self, session: Session, outcome: MessageOutcome) -> None:
         if outcome.stops_queue:
             return
         if outcome.kind == "cancelled":
@@ -258,7 +259,7 @@ class Dispatcher:
         else:
             self.drain(session)
 
-    async def _run(self, session: Session, turn: Turn) -> Outcome:
+    async def _run(self, session: Session, turn: Turn) -> MessageOutcome:
         await self._begin(session, turn)
         heartbeat = asyncio.create_task(self._beat(turn), name=f"heartbeat {turn.correlation_id}")
         body = turn.body = asyncio.create_task(self._agent.run(turn), name=f"body {turn.correlation_id}")
@@ -274,34 +275,34 @@ class Dispatcher:
     async def _begin(self, session: Session, turn: Turn) -> None:
         if turn.announces:
             payload = _user_message(session, turn.message, pending=False)
-            event = await self._publish(session, payload, turn.op("running"), turn.correlation_id)
+            event = await self._publish(session, payload, turn.correlation_id)
             turn.message.announce(event.seq)
         if turn.adds_message:
             turn.begins_at = len(session.conversation.entries)
             session.remember(ModelMessage("user", turn.message.text))
         started = self._build.started(turn)
-        await self._publish(session, started, turn.op("running"), turn.correlation_id)
+        await self._publish(session, started, turn.correlation_id)
 
-    async def _end(self, session: Session, turn: Turn, body: "asyncio.Task[str]") -> Outcome:
+    async def _end(self, session: Session, turn: Turn, body: "asyncio.Task[str]") -> MessageOutcome:
         session.conversation.close_calls(session.log.last_seq)
         if body.cancelled():
             session.interrupted = True
             await self._build.end_cancelled(turn)
-            return Outcome("cancelled", "the turn was cut off", "turn_cancelled")
+            return MessageOutcome.cancelled("the turn was cut off")
         error = body.exception()
         if error is None:
             await self._build.end_completed(turn, body.result())
-            return Outcome("completed")
+            return MessageOutcome("completed")
         failure = error if isinstance(error, TurnFailed) else _crashed(turn, error)
         session.errors.append(failure.message)
         goes_on = await self._build.end_failed(turn, failure)
-        return Outcome("failed", failure.message, failure.failure.code, stops_queue=not goes_on)
+        return MessageOutcome("failed", failure.message, failure.code, stops_queue=not goes_on)
 
     async def _beat(self, turn: Turn) -> None:
         while True:
             await asyncio.sleep(self._turn_heartbeat)
             payload = TurnHeartbeat(turn=turn.state())
-            await self._publish(turn.session, payload, turn.op("running"), turn.correlation_id)
+            await self._publish(turn.session, payload, turn.correlation_id)
 
     # --- cutting off
 
@@ -320,8 +321,7 @@ class Dispatcher:
             task_cancelled=cut.was_active,
             approvals_cancelled=cut.refused,
         )
-        op_id = f"abort-{session.id}"
-        await self._publish(session, payload, Op(op_id, "turn", "cancelled"), op_id)
+        await self._publish(session, payload, None)
         return AbortResult(
             session_id=session.id,
             was_active=cut.was_active,
@@ -335,7 +335,7 @@ class Dispatcher:
             interrupted=cut.was_active,
         )
 
-    def cut_off(self, session: Session, *, purge_queue: bool) -> CutOff:
+    def cut_off(self, session: Session, *, purge_queue: bool) -> AbortedWork:
         """Cuts off the turn of a session; only the turn itself tells of it.
 
         Args:
@@ -347,7 +347,7 @@ class Dispatcher:
         if turn is not None:
             turn.abort()
         refused = self._approvals.cancel_app(session.owner.app_id)
-        return CutOff(was_active=turn is not None, purged=len(purged), refused=refused)
+        return AbortedWork(was_active=turn is not None, purged=len(purged), refused=refused)
 
     async def cancel_queued(self, session: Session, entry_id: str) -> bool:
         """Takes one message out of the queue.
@@ -358,10 +358,9 @@ class Dispatcher:
         queued = next((one for one in session.waiting if one.id == entry_id), None)
         if queued is None:
             return False
-        queued.finish(Outcome("cancelled", "the message was removed from the queue", "turn_cancelled"))
+        queued.finish(MessageOutcome.cancelled("the message was removed from the queue"))
         payload = MessageCancelled(session_id=session.id, entry_id=entry_id)
-        # The row's id, not the message's, stands as the correlation id (contract: events, section 8, trap 8).
-        await self._publish(session, payload, Op(entry_id, "turn", "cancelled"), entry_id)
+        await self._publish(session, payload, None)
         return True
 
     async def clear_queue(self, session: Session) -> int:
@@ -371,9 +370,8 @@ class Dispatcher:
             How many there were.
         """
         removed = session.remove_waiting()
-        op_id = f"queue-{session.id}"
         payload = QueueCleared(session_id=session.id, cancelled=len(removed))
-        await self._publish(session, payload, Op(op_id, "turn", "completed"), op_id)
+        await self._publish(session, payload, None)
         return len(removed)
 
     async def discard(self, session: Session) -> None:
@@ -389,20 +387,20 @@ class Dispatcher:
         await _cancel(*self._tasks)
 
     async def _publish(
-        self, session: Session, payload: EventPayload, op: Op, correlation_id: str
+        self, session: Session, payload: EventPayload, correlation_id: str | None
     ) -> EventEnvelope:
-        return await self._bus.publish(session, payload, op, correlation_id=correlation_id)
+        named = turn_of(payload, session.id, correlation_id)
+        return await self._bus.publish(session, payload, correlation_id=named)
 
 
 def _user_message(session: Session, message: Message, *, pending: bool) -> UserMessage:
-    return UserMessage(
-        session_id=session.id,
-        role="user",
-        content=message.text,
-        images=list(message.images),
-        correlation_id=message.correlation_id,
-        client_message_id=message.client_message_id or "",
+    return user_message(
+        session.id,
+        message.correlation_id,
+        message.text,
         pending=pending,
+        client_message_id=message.client_message_id or "",
+        images=message.images,
     )
 
 

@@ -1,8 +1,12 @@
 """What a socket that joins a session is shown, on every build (contract: events, section 5.11)."""
 
-from digitorn_testing._generated.events import ActiveOpsSnapshot, ApprovalsSnapshot, SessionSnapshot
+from digitorn_testing._generated.events import (
+    TERMINAL_STATES,
+    ActiveOpsSnapshot,
+    ApprovalsSnapshot,
+    SessionSnapshot,
+)
 from digitorn_testing._generated.models import PendingApproval, TokenTriple
-from digitorn_testing.fakes._store.log import TERMINAL_STATES
 from digitorn_testing.fakes._store.sessions import Session
 
 

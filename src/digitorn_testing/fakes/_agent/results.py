@@ -1,9 +1,14 @@
 """What a turn has come to."""
 
+from typing import Any, Final
+
+from digitorn_testing._events import choreography
 from digitorn_testing._generated.events import Result
-from digitorn_testing._generated.payloads import ResultUsage
+from digitorn_testing.fakes._model.failures import TurnFailed
 from digitorn_testing.fakes._store.context import context_snapshot
 from digitorn_testing.fakes._store.sessions import Turn
+
+_PROVIDER: Final = "fake"
 
 
 def turn_result(turn: Turn, content: str, error: str | None = None) -> Result:
@@ -14,22 +19,23 @@ def turn_result(turn: Turn, content: str, error: str | None = None) -> Result:
         content: Text of the answer.
         error: Why the turn failed; None if it did not.
     """
-    session, definition = turn.session, turn.app.definition
-    return Result(
-        content=content,
-        session_id=session.id,
-        tool_calls_count=turn.tool_calls,
-        turns_used=turn.model_calls,
-        truncated=False,
-        error=error,
-        usage=ResultUsage(
-            input_tokens=turn.tokens_in,
-            output_tokens=turn.tokens_out,
-            total_input_tokens=session.tokens.prompt,
-            total_output_tokens=session.tokens.completion,
-            total_tokens=session.tokens.prompt + session.tokens.completion,
-            cost_usd=0.0,
-        ),
+    session = turn.session
+    payload = choreography.result(
+        session.id,
+        content,
+        error,
+        tool_calls=turn.tool_calls,
+        model_calls=turn.model_calls,
         turn_number=session.turns,
-        context=context_snapshot(definition, session.conversation),
+        usage=choreography.usage(turn.tokens_in, turn.tokens_out, session.tokens.triple()),
+    )
+    context = context_snapshot(turn.app.definition, session.conversation)
+    return payload.model_copy(update={"context": context})
+
+
+def credential_members(turn: Turn, failure: TurnFailed) -> dict[str, Any]:
+    """What is said of a credential that a turn lacks."""
+    owner = turn.session.owner
+    return choreography.credential_members(
+        failure.told, provider=_PROVIDER, app_id=owner.app_id, user_id=owner.user_id
     )

@@ -37,12 +37,12 @@ def faulty(app: AsgiApp, rules: Rules, cut: Callable[[tuple[str, int]], None]) -
         if rule is None:
             await app(scope, receive, send)
         else:
-            await _Call(app, scope, receive, send, cut).hit(rule, rules)
+            await _FaultyCall(app, scope, receive, send, cut).hit(rule, rules)
 
     return serve
 
 
-class _Call:
+class _FaultyCall:
     """One call that a fault hits."""
 
     def __init__(

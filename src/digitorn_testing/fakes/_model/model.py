@@ -11,8 +11,9 @@ from typing import Any, Final, Literal, Self
 from digitorn_testing._apps.language import ModelSettings
 from digitorn_testing._apps.tools import ToolDefinition
 from digitorn_testing._errors import DigitornError
+from digitorn_testing._events.failures import INTERNAL_ERROR
 
-from .failures import INTERNAL_ERROR, TurnFailed
+from .failures import TurnFailed
 from .script import Script, Scripted, check_text, check_times, shown
 
 _MOST_MESSAGES: Final = 6

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Self, TypeAlias
 
 from digitorn_testing._apps.tools import json_object, result_object
+from digitorn_testing._events.choreography import written_by_call
+from digitorn_testing._events.failures import FAILURES, FailureCode
 from digitorn_testing._generated._runtime import NOT_GIVEN, NotGiven
+from digitorn_testing._generated.events import QUESTION_TOOLS
 
-from .failures import FAILURES, FailureCode
-
-ASK_USER: Final = "ask_user"
+ASK_USER: Final = QUESTION_TOOLS[0]
 """Name of the tool by which an agent puts a question to the user."""
 
 ToolResult: TypeAlias = Mapping[str, Any] | str | None
@@ -141,7 +142,7 @@ class Reply:
     @property
     def written(self) -> str:
         """Everything that the model writes, to count it."""
-        calls = (call.name + json.dumps(dict(call.params)) for call in self.calls)
+        calls = (written_by_call(call.name, call.params) for call in self.calls)
         return "".join((self.thinking or "", self.text, *calls))
 
     def __str__(self) -> str:
@@ -206,7 +207,7 @@ class Scripted:
 
 
 @dataclass(slots=True)
-class _Line:
+class _ScriptLine:
     scripted: Scripted
     times: int | None
     is_bounded: bool
@@ -232,7 +233,7 @@ class Script:
 
     def __init__(self, lock: "threading.RLock | None" = None) -> None:
         self._lock = lock if lock is not None else threading.RLock()
-        self._lines: list[_Line] = []
+        self._lines: list[_ScriptLine] = []
         self._at = 0
         self._wait = 0.0
 
@@ -487,7 +488,7 @@ class Script:
         with self._lock:
             if self._lines and self._lines[-1].times is None:
                 raise ValueError("the answer before this one is for every further request; reset() first")
-            self._lines.append(_Line(Scripted(answer, self._wait), count, is_bounded))
+            self._lines.append(_ScriptLine(Scripted(answer, self._wait), count, is_bounded))
             self._wait = 0.0
         return self
 

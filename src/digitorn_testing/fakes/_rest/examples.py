@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import create_model
 
-from digitorn_testing._generated._runtime import Model, Operation, complete
+from digitorn_testing._generated._runtime import Model, RestOperation, complete
 
 if TYPE_CHECKING:
     from polyfactory.factories.pydantic_factory import ModelFactory
@@ -18,7 +18,7 @@ _RESULT: Final = "result"
 _MAKING = threading.Lock()
 
 
-def example_of(operation: Operation[Any]) -> Any:
+def example_of(operation: RestOperation[Any]) -> Any:
     """A result that keeps to the contract, as a JSON value.
 
     Everything that may be there is there, and no error where there need be none.
@@ -31,7 +31,7 @@ def example_of(operation: Operation[Any]) -> Any:
 
 
 @cache
-def _made(name: str, operation: Operation[Any]) -> Any:
+def _made(name: str, operation: RestOperation[Any]) -> Any:
     fields: dict[str, Any] = {_RESULT: (operation.result, ...)}
     model = create_model(f"Example_{name}", __base__=Model, **fields)
     complete(model)

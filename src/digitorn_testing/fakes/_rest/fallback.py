@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from digitorn_testing._generated import operations
-from digitorn_testing._generated._runtime import Operation
+from digitorn_testing._generated._runtime import RestOperation
 
 from .dependencies import caller_of, daemon_of, deployed_app, owned_session, valid_app_id, valid_session_id
 from .examples import example_of
@@ -27,45 +27,6 @@ ANSWERED_BY_EXAMPLE: Final = "x-answered-by-example"
 
 _APPS: Final = "/api/apps/{app_id}/"
 _SESSIONS: Final = "/api/apps/{app_id}/sessions/{session_id}/"
-
-# Operations on an app that answer whether or not it is deployed (contract: rest, no 404 among the errors).
-_FOR_ANY_APP: Final = frozenset(
-    operation.id
-    for operation in (
-        operations.RUN_APP,
-        operations.GET_NOTIFICATIONS_ACTIVE,
-        operations.LIST_APP_ERRORS,
-        operations.GET_APP_DIAGNOSTICS,
-        operations.LIST_BACKGROUND_SESSIONS,
-        operations.LIST_ACTIVATIONS,
-        operations.GET_ACTIVATION_STATS,
-        operations.GET_APP_QUOTA,
-        operations.SET_APP_QUOTA,
-        operations.DELETE_APP_QUOTA,
-        operations.GET_USER_QUOTA,
-        operations.SET_USER_QUOTA,
-        operations.DELETE_USER_QUOTA,
-        operations.LIST_SECRETS,
-        operations.SET_SECRETS,
-        operations.CHECK_SECRET,
-        operations.SET_SECRET,
-    )
-)
-
-# For these a malformed id is not told from one that is unknown (contract: rest, no 400 among the errors).
-_WITHOUT_ID_CHECK: Final = frozenset(
-    operation.id for operation in (operations.GET_CREDENTIALS_SCHEMA, operations.GET_SESSION_IMAGE)
-)
-
-# A token may be there, and need not (contract: rest, get_transcribe_health).
-_TOKEN_OPTIONAL: Final = frozenset({operations.GET_TRANSCRIBE_HEALTH.id})
-
-_STATUS: Final[Mapping[str, int]] = {
-    operations.INSTALL_MCP_SERVER.id: 201,
-    operations.CREATE_SECURITY_PROFILE.id: 201,
-    operations.DELETE_MODULE_GRANT.id: 204,
-    operations.DELETE_SECURITY_PROFILE.id: 204,
-}
 
 _PIXEL: Final = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -102,7 +63,7 @@ def document_fallbacks(document: dict[str, Any], served: Collection[str]) -> Non
             item[operation.method.lower()] = _documented(operation, signatures()[operation.id])
 
 
-def _precedence(operation: Operation[Any]) -> tuple[tuple[int, ...], str]:
+def _precedence(operation: RestOperation[Any]) -> tuple[tuple[int, ...], str]:
     """Where a route stands: the first that fits serves, so the more particular ones come first."""
     wide = {one.name for one in signatures()[operation.id].at("path") if one.has_segments}
     kinds = [
@@ -111,7 +72,7 @@ def _precedence(operation: Operation[Any]) -> tuple[tuple[int, ...], str]:
     return (*kinds, 3), operation.id
 
 
-def _route(operation: Operation[Any], signature: Signature) -> Route:
+def _route(operation: RestOperation[Any], signature: Signature) -> Route:
     async def answer(request: Request) -> Response:
         await _admit(request, operation)
         await _check(request, operation, signature)
@@ -128,7 +89,7 @@ def _route(operation: Operation[Any], signature: Signature) -> Route:
 # --- who asks, and for what
 
 
-async def _admit(request: Request, operation: Operation[Any]) -> None:
+async def _admit(request: Request, operation: RestOperation[Any]) -> None:
     """Refuses a caller without a token, and things that are not there."""
     if not _needs_token(operation):
         return
@@ -136,11 +97,13 @@ async def _admit(request: Request, operation: Operation[Any]) -> None:
     user = await caller_of(request)
     if not operation.path.startswith(_APPS):
         return
-    checked = operation.id not in _WITHOUT_ID_CHECK
+    # Where the contract has no 400, a malformed id is not told from one that is unknown.
+    checked = 400 in operation.statuses
     app_id: str = request.path_params["app_id"]
     if checked:
         await valid_app_id(app_id, user)
-    if operation.id in _FOR_ANY_APP:
+    if 404 not in operation.statuses:
+        # It answers whether or not the app is deployed.
         return
     app = await deployed_app(app_id, daemon)
     if operation.path.startswith(_SESSIONS):
@@ -153,7 +116,7 @@ async def _admit(request: Request, operation: Operation[Any]) -> None:
 # --- what they send
 
 
-async def _check(request: Request, operation: Operation[Any], signature: Signature) -> None:
+async def _check(request: Request, operation: RestOperation[Any], signature: Signature) -> None:
     """Refuses a request that does not have the form of the contract."""
     faults = _Faults()
     faults.check_texts("query", signature.at("query"), request.query_params)
@@ -244,8 +207,8 @@ class _Faults:
 # --- what they get
 
 
-def _answer(operation: Operation[Any], asked: Mapping[str, str]) -> Response:
-    status = _STATUS.get(operation.id, 200)
+def _answer(operation: RestOperation[Any], asked: Mapping[str, str]) -> Response:
+    status = _status(operation)
     if operation.reading == "none":
         return Response(status_code=status)
     if operation.reading != "json":
@@ -266,14 +229,14 @@ def _answer(operation: Operation[Any], asked: Mapping[str, str]) -> Response:
     return JSONResponse(body, status_code=status)
 
 
-def _documented(operation: Operation[Any], signature: Signature) -> dict[str, Any]:
+def _documented(operation: RestOperation[Any], signature: Signature) -> dict[str, Any]:
     documented: dict[str, Any] = {
         "operationId": operation.id,
         "parameters": [
             {"name": one.name, "in": one.place, "required": one.required, "schema": {}}
             for one in signature.at("path", "query", "header", "cookie")
         ],
-        "responses": {str(_STATUS.get(operation.id, 200)): {"description": "An example."}},
+        "responses": {str(_status(operation)): {"description": "An example."}},
         ANSWERED_BY_EXAMPLE: True,
     }
     if operation.authenticated:
@@ -282,5 +245,11 @@ def _documented(operation: Operation[Any], signature: Signature) -> dict[str, An
     return documented
 
 
-def _needs_token(operation: Operation[Any]) -> bool:
-    return operation.authenticated and operation.id not in _TOKEN_OPTIONAL
+def _needs_token(operation: RestOperation[Any]) -> bool:
+    return operation.authenticated and not operation.credentials_optional
+
+
+def _status(operation: RestOperation[Any]) -> int:
+    """The status of a success; what has no content is told by the highest that the contract declares."""
+    declared = [status for status in operation.statuses if 200 <= status < 300]
+    return declared[-1 if operation.reading == "none" else 0]

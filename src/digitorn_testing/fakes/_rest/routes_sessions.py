@@ -5,8 +5,8 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from fastapi import APIRouter, Body, HTTPException, Query
 
+from digitorn_testing._approvals.policies import Decision
 from digitorn_testing._generated import models, operations
-from digitorn_testing.fakes._agent.approvals import Decision
 from digitorn_testing.fakes._agent.dispatcher import SessionQueueFull
 from digitorn_testing.fakes._assembly import DaemonState
 from digitorn_testing.fakes._store.images import image_ids

@@ -14,7 +14,7 @@ from .routing import SoftFailed, serve
 router = APIRouter()
 
 _LARGEST_FILE: Final = 10 * 1024 * 1024
-"""Most bytes of a file (contract: rest, write_file)."""
+"""Most bytes of a file (contract: rest, section 6.1)."""
 
 _FILES: Final = "files"
 """The preview's channel that shows files."""

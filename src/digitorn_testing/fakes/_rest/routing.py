@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import create_model
 
 from digitorn_testing._generated import models
-from digitorn_testing._generated._runtime import Model, Operation, complete
+from digitorn_testing._generated._runtime import Model, RestOperation, complete
 from digitorn_testing.fakes._store.users import TokenRefused
 
 from .signatures import route_path
@@ -49,7 +49,7 @@ class AuthFailed(Exception):
 
 
 def serve(
-    router: APIRouter, operation: Operation[T]
+    router: APIRouter, operation: RestOperation[T]
 ) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Awaitable[T]]]:
     """Serves an operation of the contract: its path, method and result come from there.
 
@@ -76,13 +76,13 @@ def serve(
 
 
 def install_error_answers(app: FastAPI) -> None:
-    """Turns failures into the bodies that the contract names (contract: rest, Conventions)."""
+    """Turns failures into the bodies that the contract names (contract: rest, section 1.2)."""
     app.add_exception_handler(SoftFailed, _soft_failure)
     app.add_exception_handler(AuthFailed, _auth_failure)
     app.add_exception_handler(TokenRefused, _unauthorized)
 
 
-def _answer(operation: Operation[Any], result: object) -> object:
+def _answer(operation: RestOperation[Any], result: object) -> object:
     wired = (
         [one.to_wire() for one in cast("list[Model]", result)] if isinstance(result, list) else _wired(result)
     )
@@ -95,7 +95,7 @@ def _wired(result: object) -> object:
     return result.to_wire() if isinstance(result, Model) else result
 
 
-def _documented(operation: Operation[Any]) -> Any:
+def _documented(operation: RestOperation[Any]) -> Any:
     """The answer's class for FastAPI's document; the answers themselves are written by `wire`."""
     if operation.envelope is None:
         return operation.result

@@ -4,16 +4,17 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from digitorn_testing._events.conventions import preview
+from digitorn_testing._events.history import history_call, history_event, history_message, log_row
 from digitorn_testing._generated import models
-from digitorn_testing._generated.events import EventEnvelope
-from digitorn_testing.fakes._model.model import ModelMessage, ModelToolCall
+from digitorn_testing._generated.events import TERMINAL_STATES, EventEnvelope
+from digitorn_testing.fakes._model.model import ModelMessage
 from digitorn_testing.fakes._store.context import MODEL_NAME, context_snapshot
 from digitorn_testing.fakes._store.conversation import Entry
-from digitorn_testing.fakes._store.log import TERMINAL_STATES, RingBuffer
+from digitorn_testing.fakes._store.log import RingBuffer
 from digitorn_testing.fakes._store.sessions import Session
-from digitorn_testing.fakes._wire.envelopes import gap_row, iso, log_row
+from digitorn_testing.fakes._wire.envelopes import gap_row, iso
 
-_LONGEST_PREVIEW: Final = 200
 _MOST_SNIPPETS: Final = 3
 _MOST_GAP_EVENTS: Final = 1_000
 _SNIPPET_MARGIN: Final = 40
@@ -45,7 +46,7 @@ def _summary(session: Session) -> dict[str, Any]:
         "last_active": session.last_active,
         "workspace": session.workspace,
         "interrupted": session.interrupted,
-        "last_message_preview": last.content[:_LONGEST_PREVIEW] if last is not None else "",
+        "last_message_preview": preview(last.content) if last is not None else "",
         "last_message_role": last.role if last is not None else "",
         "app_name": session.app.definition.name,
         "app_icon": None,
@@ -261,7 +262,7 @@ def session_history(
     return models.SessionHistory(
         **summary,
         messages=messages,
-        events=[_history_event(place, one) for place, one in enumerate(events, 1)],
+        events=[history_event(place, one) for place, one in enumerate(events, 1)],
         event_count=len(events),
         events_total=len(logged),
         events_next_seq=last,
@@ -274,25 +275,6 @@ def session_history(
     )
 
 
-def _history_event(place: int, event: EventEnvelope) -> models.HistoryEvent:
-    row = log_row(event)
-    return models.HistoryEvent(
-        id=place,
-        type=row.type,
-        kind=row.kind or "session",
-        seq=row.seq or 0,
-        payload=row.payload,
-        ts=row.ts,
-        session_id=row.session_id,
-        user_id=row.user_id,
-        correlation_id=row.correlation_id or "",
-        event_id=row.event_id or "",
-        op_id=row.op_id or "",
-        op_type=row.op_type or "",
-        op_state=row.op_state or "",
-    )
-
-
 def _shown_messages(session: Session) -> list[models.HistoryMessage]:
     results = session.conversation.results
     return [
@@ -302,27 +284,10 @@ def _shown_messages(session: Session) -> list[models.HistoryMessage]:
 
 def _shown_message(entry: Entry, results: Mapping[str, str]) -> models.HistoryMessage:
     message = entry.message
-    shown = models.HistoryMessage(role=message.role, content=message.content)
-    update: dict[str, Any] = {}
-    if message.tool_calls:
-        calls = [_shown_call(call, results.get(call.id)) for call in message.tool_calls]
-        # The contract sends the same list under two names.
-        update = {"tool_calls": calls, "tool_calls_1": calls}
-    if entry.thinking:
-        update["thinking"] = entry.thinking
-    return shown.model_copy(update=update)
-
-
-def _shown_call(call: ModelToolCall, result: str | None) -> models.HistoryToolCall:
-    return models.HistoryToolCall(
-        id=call.id,
-        name=call.name,
-        label=call.name,
-        detail="",
-        params=dict(call.params),
-        result=result,
-        status="done",
-    )
+    calls = [
+        history_call(call.id, call.name, call.params, results.get(call.id)) for call in message.tool_calls
+    ]
+    return history_message(message.role, message.content, calls=calls, thinking=entry.thinking)
 
 
 def _raw_messages(session: Session) -> list[models.HistoryMessage]:

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, Union, cast, get_arg
 from pydantic import TypeAdapter
 
 from digitorn_testing._generated import rest
-from digitorn_testing._generated._runtime import NOT_GIVEN, Call, NotGiven, Operation
+from digitorn_testing._generated._runtime import NOT_GIVEN, Call, NotGiven, RestOperation
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ def signatures() -> Mapping[str, Signature]:
     return found
 
 
-def route_path(operation: Operation[Any]) -> str:
+def route_path(operation: RestOperation[Any]) -> str:
     """The path of an operation as a route has it: parameters that may hold slashes are marked."""
     path = operation.path
     for one in signatures()[operation.id].at("path"):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from digitorn_testing._approvals.policies import Decision
 from digitorn_testing._generated.commands import (
     ABORT_TURN,
     RESOLVE_APPROVAL,
@@ -12,7 +13,6 @@ from digitorn_testing._generated.commands import (
     ResolveApprovalAck,
     ResolveApprovalCommandRequest,
 )
-from digitorn_testing.fakes._agent.approvals import Decision
 from digitorn_testing.fakes._assembly import DaemonState
 from digitorn_testing.fakes._store.sessions import SessionMissing
 from digitorn_testing.fakes._store.users import User

@@ -1,11 +1,11 @@
 """How full a model's context is, in estimated tokens."""
 
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from digitorn_testing._events.conventions import estimate, token_triple
 from digitorn_testing._generated.models import ContextSnapshot, TokenTriple
 from digitorn_testing.fakes._model.model import ModelMessage, ModelRequest
 from digitorn_testing.fakes._model.script import Reply, Usage
@@ -29,14 +29,7 @@ class TokenCounts:
 
     def triple(self) -> TokenTriple:
         """They as the contract shows them."""
-        return TokenTriple(
-            prompt=self.prompt, completion=self.completion, total=self.prompt + self.completion
-        )
-
-
-def estimate(text: str) -> int:
-    """Number of tokens of a text, at four characters each."""
-    return math.ceil(len(text) / 4)
+        return token_triple(self.prompt, self.completion)
 
 
 def estimate_messages(messages: Iterable[ModelMessage]) -> int:

@@ -23,6 +23,6 @@ def _image_id(data: str) -> str | None:
     try:
         base64.b64decode(data, validate=True)
     except binascii.Error:
-        # The daemon swallows these (contract: events, section 3.3).
+        # The daemon swallows these (contract: events, section 3.4).
         return None
     return f"img-{uuid.uuid4().hex[:12]}"

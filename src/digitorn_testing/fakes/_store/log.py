@@ -7,11 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from digitorn_testing._generated.events import EventEnvelope
+from digitorn_testing._generated.events import TERMINAL_STATES, EventEnvelope
 from digitorn_testing._generated.models import ActiveOp
-
-TERMINAL_STATES: Final = ("completed", "failed", "cancelled", "timeout")
-"""States that end an operation (contract: events, section 4.1)."""
 
 _RING_SIZE = 2000
 _IN_FLIGHT_SECONDS: Final = 600.0
@@ -28,20 +25,20 @@ class _Row:
 
 
 @dataclass(slots=True)
-class _Operation:
+class _LoggedOp:
     first: _Row
     last: _Row
     hints: dict[str, str]
 
 
-class _Operations:
+class _LoggedOps:
     """What the first rows of a log tell of operations, in the order of their starts.
 
     Rows are looked at once: a log is asked with every join, and may be long.
     """
 
     def __init__(self) -> None:
-        self.found: dict[str, _Operation] = {}
+        self.found: dict[str, _LoggedOp] = {}
         self._taken = 0
 
     def take(self, rows: list[_Row], upto: int) -> None:
@@ -51,7 +48,7 @@ class _Operations:
             if op_id is None:
                 # A row that was never sent reports on nothing.
                 continue
-            one = self.found.setdefault(op_id, _Operation(row, row, {}))
+            one = self.found.setdefault(op_id, _LoggedOp(row, row, {}))
             one.last = row
             for name in _HINTS:
                 if isinstance(said := payload.get(name), str):
@@ -64,7 +61,7 @@ class SessionLog:
 
     Args:
         delay: Seconds until an event can be read back; a real daemon writes in batches
-            (contract: events, section 8, trap 12).
+            (contract: events, section 3.3).
         clock: Monotonic seconds.
     """
 
@@ -73,7 +70,7 @@ class SessionLog:
         self._clock = clock
         self._rows: list[_Row] = []
         self._last_seq = 0
-        self._read, self._written = _Operations(), _Operations()
+        self._read, self._written = _LoggedOps(), _LoggedOps()
 
     def next_seq(self) -> int:
         """Spends a number; every producer of the session and every snapshot takes one."""
@@ -101,7 +98,7 @@ class SessionLog:
         """
         del self._rows[self.readable :]
         self._last_seq = max((row.event.seq or 0 for row in self._rows), default=0)
-        self._written = _Operations()
+        self._written = _LoggedOps()
 
     def events(self, since: int = 0) -> list[EventEnvelope]:
         """The readable events with a greater number."""
@@ -141,7 +138,7 @@ def _visible_at(row: _Row) -> float:
     return row.visible_at
 
 
-def _active_op(found: _Operation) -> ActiveOp:
+def _active_op(found: _LoggedOp) -> ActiveOp:
     first, last = found.first.event, found.last.event
     return ActiveOp.from_wire(
         {

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
+from digitorn_testing._events.conventions import preview
 from digitorn_testing._generated.models import (
     CompactionState,
     QueueEntry,
@@ -15,9 +16,8 @@ from digitorn_testing._generated.models import (
     StateEnvelope,
     TurnState,
 )
-from digitorn_testing._generated.payloads import OpState
 from digitorn_testing.fakes._model.model import ModelMessage
-from digitorn_testing.fakes._wire.envelopes import Op, Owner, iso
+from digitorn_testing.fakes._wire.envelopes import Owner, iso
 
 from .apps import App
 from .context import TokenCounts
@@ -29,11 +29,10 @@ from .workspace import Workspace
 OutcomeKind: TypeAlias = Literal["completed", "failed", "cancelled"]
 
 _LONGEST_TITLE: Final = 60
-_LONGEST_PREVIEW: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class MessageOutcome:
     """How a message ended.
 
     Attributes:
@@ -47,6 +46,11 @@ class Outcome:
     error: str = ""
     error_code: str = ""
     stops_queue: bool = False
+
+    @classmethod
+    def cancelled(cls, reason: str) -> "MessageOutcome":
+        """That of a message whose turn was cut off, or never began."""
+        return cls("cancelled", reason, "turn_cancelled")
 
 
 @dataclass(slots=True, eq=False)
@@ -69,21 +73,21 @@ class Message:
     announced: "asyncio.Future[int | None]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
-    ended: "asyncio.Future[Outcome]" = field(
+    ended: "asyncio.Future[MessageOutcome]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
     @property
     def preview(self) -> str:
         """Its beginning."""
-        return self.text[:_LONGEST_PREVIEW]
+        return preview(self.text)
 
     def announce(self, seq: int | None) -> None:
         """Tells those who wait for the number of its event."""
         if not self.announced.done():
             self.announced.set_result(seq)
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: MessageOutcome) -> None:
         """Tells those who wait for the end."""
         self.announce(None)
         if not self.ended.done():
@@ -123,7 +127,7 @@ class QueuedMessage:
         self.status = "running"
         self.started_at = time.time()
 
-    def finish(self, outcome: Outcome) -> None:
+    def finish(self, outcome: MessageOutcome) -> None:
         """Notes how it ended."""
         self.status = outcome.kind
         self.error_code = outcome.error_code
@@ -221,10 +225,6 @@ class Turn:
     def position(self) -> int:
         """The message's ticket number; 0 when it never was in the queue."""
         return self.queued.position if self.queued is not None else 0
-
-    def op(self, state: OpState) -> Op:
-        """The operation that its events report on."""
-        return Op(self.correlation_id, "turn", state)
 
     def touch(self, phase: str) -> None:
         """Notes that it does something."""
@@ -337,7 +337,7 @@ class Session:
         """Takes every waiting message out of the queue."""
         removed = self.waiting
         for one in removed:
-            one.finish(Outcome("cancelled", "the message was removed from the queue", "turn_cancelled"))
+            one.finish(MessageOutcome.cancelled("the message was removed from the queue"))
         return removed
 
     def queue_state(self) -> QueueState:
@@ -474,7 +474,7 @@ class Sessions:
         return session
 
     def fork(self, source: Session, user: User) -> Session:
-        """Copies a session of a user into a new one (contract: rest, fork_session).
+        """Copies a session of a user into a new one (contract: rest, section 4.8).
 
         What a running turn has said so far is left out. The new session has used nothing yet: it has a log
         of its own, no tokens and no errors.

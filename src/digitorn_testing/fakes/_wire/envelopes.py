@@ -1,62 +1,26 @@
 """The shapes in which an event travels (contract: events, section 4.3)."""
 
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
-from digitorn_testing._generated._runtime import EventPayload
-from digitorn_testing._generated.events import (
-    EVENTS,
-    LIFTED,
-    ApprovalProgress,
-    ApprovalRequest,
-    ApprovalResolved,
-    Connected,
-    Disconnected,
-    Error,
-    EventEnvelope,
-    Heartbeat,
-    ModuleError,
-    Status,
+from digitorn_testing._events.conventions import (
+    Op,
+    hydration_id,
+    kind_of,
+    live_stamp,
+    spec_of,
+    stamp,
+    wire_name,
 )
-from digitorn_testing._generated.payloads import EventKind, OpState, OpType
+from digitorn_testing._events.history import lifted
+from digitorn_testing._generated._runtime import EventPayload
+from digitorn_testing._generated.events import Connected, EventEnvelope
+from digitorn_testing._generated.payloads import EventKind
 
 Frame: TypeAlias = dict[str, Any]
 """An event as it goes over the wire."""
-
-WIRE_NAMES: Final[Mapping[type[Any], str]] = {spec.payload: spec.wire for spec in EVENTS.specs}
-"""The wire name of each payload class."""
-
-_KINDS: Final[tuple[tuple[type[Any], EventKind], ...]] = (
-    (ApprovalRequest, "approval"),
-    (ApprovalProgress, "approval"),
-    (ApprovalResolved, "approval"),
-    (Error, "error"),
-    (ModuleError, "error"),
-    (Status, "status"),
-    (Connected, "system"),
-    (Disconnected, "system"),
-    (Heartbeat, "system"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Op:
-    """The operation that an event reports on (contract: events, section 4.5).
-
-    Attributes:
-        id: Id of the operation.
-        type: Type of the operation.
-        state: Its state after the event.
-        parent_id: The enclosing operation.
-    """
-
-    id: str
-    type: OpType
-    state: OpState
-    parent_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +44,10 @@ def live(
     """The full envelope, in which an event is sent live."""
     return EventEnvelope(
         event_id=f"ev-{uuid.uuid4().hex[:12]}",
-        type=WIRE_NAMES[type(payload)],
+        type=wire_name(spec_of(payload)),
         kind=kind_of(payload),
         seq=seq,
-        ts=_now().replace("+00:00", "Z"),
+        ts=live_stamp(datetime.now(UTC)),
         app_id=owner.app_id,
         session_id=owner.session_id,
         user_id=owner.user_id,
@@ -106,7 +70,7 @@ def row_only(
 ) -> EventEnvelope:
     """A row of the log that is never sent live: nothing that reports on an operation."""
     return EventEnvelope(
-        type=WIRE_NAMES[type(payload)],
+        type=wire_name(spec_of(payload)),
         kind=kind,
         seq=seq,
         ts=_now(),
@@ -122,15 +86,15 @@ def hydration(payload: EventPayload, owner: Owner, *, seq: int, event_id: str) -
     """A full envelope for one that joins."""
     return EventEnvelope(
         event_id=event_id,
-        type=WIRE_NAMES[type(payload)],
-        kind="session",
+        type=wire_name(spec_of(payload)),
+        kind=kind_of(payload),
         seq=seq,
         ts=_now(),
         app_id=owner.app_id,
         session_id=owner.session_id,
         user_id=owner.user_id,
         correlation_id=None,
-        op_id=f"hydration-{owner.session_id}",
+        op_id=hydration_id(owner.session_id),
         op_type="system",
         op_state="completed",
         op_parent_id=None,
@@ -141,7 +105,7 @@ def hydration(payload: EventPayload, owner: Owner, *, seq: int, event_id: str) -
 def snapshot(payload: EventPayload, owner: Owner, *, seq: int) -> EventEnvelope:
     """The seven fields in which build A sends its own snapshots, and modules their events."""
     return EventEnvelope(
-        type=WIRE_NAMES[type(payload)],
+        type=wire_name(spec_of(payload)),
         seq=seq,
         kind=kind_of(payload),
         app_id=owner.app_id,
@@ -164,28 +128,6 @@ def ring_copy(event: EventEnvelope) -> EventEnvelope:
     )
 
 
-def log_row(event: EventEnvelope) -> EventEnvelope:
-    """A row of the durable log, in which the payload repeats the ids of the operation."""
-    # A row has only what was stored: the parent when there is one, the operation when there is one.
-    stored = {
-        name: getattr(event, name)
-        for name in ("event_id", "op_id", "op_type", "op_state", "op_parent_id")
-        if getattr(event, name) is not None
-    }
-    row = EventEnvelope(
-        type=event.type,
-        kind=event.kind,
-        seq=event.seq,
-        ts=(event.ts or "").replace("Z", "+00:00"),
-        app_id=event.app_id,
-        session_id=event.session_id,
-        user_id=event.user_id,
-        correlation_id=event.correlation_id,
-        payload={**event.payload, **_lifted(event, same_name=True)},
-    )
-    return row.model_copy(update=stored)
-
-
 def gap_row(event: EventEnvelope) -> EventEnvelope:
     """A row in the form of a filled gap: event id and operation stand in the payload alone."""
     return EventEnvelope(
@@ -196,7 +138,7 @@ def gap_row(event: EventEnvelope) -> EventEnvelope:
         session_id=event.session_id,
         user_id=event.user_id,
         correlation_id=event.correlation_id,
-        payload={**event.payload, **_lifted(event, same_name=False)},
+        payload={**event.payload, **lifted(event, same_name=False)},
         ts=event.ts,
     )
 
@@ -215,8 +157,8 @@ def control(payload: EventPayload, *, session_id: str | None, **more: object) ->
         more: Further fields of the envelope.
     """
     frame = EventEnvelope(
-        type=WIRE_NAMES[type(payload)],
-        kind="system",
+        type=wire_name(spec_of(payload)),
+        kind=kind_of(payload),
         control=True,
         app_id=None,
         session_id=session_id,
@@ -227,9 +169,9 @@ def control(payload: EventPayload, *, session_id: str | None, **more: object) ->
 
 
 def handshake(user_id: str, *, latest_seq: int) -> EventEnvelope:
-    """What a socket is greeted with (contract: events, section 1, build A)."""
+    """What a socket is greeted with on build A (contract: events, section 1)."""
     return EventEnvelope(
-        type=WIRE_NAMES[Connected],
+        type=wire_name(spec_of(Connected())),
         kind="system",
         seq=latest_seq,
         app_id=None,
@@ -242,28 +184,14 @@ def handshake(user_id: str, *, latest_seq: int) -> EventEnvelope:
     )
 
 
-def kind_of(payload: EventPayload) -> EventKind:
-    """The family of an event type (contract: events, section 4.4)."""
-    for model, kind in _KINDS:
-        if isinstance(payload, model):
-            return kind
-    return "session"
-
-
 def iso(seconds: float) -> str:
     """A time as ISO 8601 in UTC.
 
     Args:
         seconds: Since the Unix epoch.
     """
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
+    return stamp(datetime.fromtimestamp(seconds, UTC))
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
-def _lifted(event: EventEnvelope, *, same_name: bool) -> dict[str, Any]:
-    """What copies carry inside the payload: the envelope's fields, in log rows under their own name only."""
-    found = {inner: getattr(event, outer) for inner, outer in LIFTED if not same_name or inner == outer}
-    return {name: value for name, value in found.items() if value is not None}
+    return stamp(datetime.now(UTC))

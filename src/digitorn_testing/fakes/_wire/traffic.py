@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 from digitorn_testing._exchanges import LARGEST_BODY, Exchanges, Sending
 from digitorn_testing._generated import operations
-from digitorn_testing._generated._runtime import Operation
+from digitorn_testing._generated._runtime import RestOperation
 
 from .socketio import AsgiApp, Scope
 
@@ -30,7 +30,7 @@ def recorded(app: AsgiApp, exchanges: Exchanges) -> AsgiApp:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
-        call = _Call(scope, exchanges)
+        call = _RecordedCall(scope, exchanges)
 
         async def received() -> Scope:
             message = await receive()
@@ -51,7 +51,7 @@ def recorded(app: AsgiApp, exchanges: Exchanges) -> AsgiApp:
     return serve
 
 
-class _Call:
+class _RecordedCall:
     """One call while it is served."""
 
     def __init__(self, scope: Scope, exchanges: Exchanges) -> None:
@@ -64,8 +64,8 @@ class _Call:
         raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         self._sending = Sending(exchanges, None, scope["method"], raw_path.decode("latin-1"), query=query)
-        self._request = _Body()
-        self._response = _Body()
+        self._request = _KeptBody()
+        self._response = _KeptBody()
         self._status: int | None = None
         self._ended = False
 
@@ -101,7 +101,7 @@ class _Call:
             self._sending.answered(self._status, self._response.content, size=self._response.size)
 
 
-class _Body:
+class _KeptBody:
     """The beginning of a body, as far as it may be kept."""
 
     def __init__(self) -> None:
@@ -118,7 +118,7 @@ class _Body:
         self.size += len(chunk)
 
 
-def _operation(scope: Scope) -> Operation[Any] | None:
+def _operation(scope: Scope) -> RestOperation[Any] | None:
     """The operation that served a call; None when none did."""
     found = getattr(scope.get("route"), "operation_id", None) or getattr(
         scope.get("endpoint"), "__name__", None

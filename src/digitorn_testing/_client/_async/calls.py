@@ -1,0 +1,517 @@
+"""The client's short calls: each is one call of a REST stub, or little more."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from digitorn_testing._apps.builder import AppBuilder
+from digitorn_testing._client.waiting import POLLS, in_time
+from digitorn_testing._concurrency.backoff import Pauses
+from digitorn_testing._concurrency.deadlines import asleep
+from digitorn_testing._errors import EventTimeout, NotFound
+from digitorn_testing._generated._runtime import NOT_GIVEN
+from digitorn_testing._generated.models import (
+    AbortResult,
+    AppDeletion,
+    ApprovalResolution,
+    BackgroundSession,
+    BackgroundSessionPage,
+    CancelledQueueEntry,
+    ClearedQueue,
+    CompactedSession,
+    Credential,
+    CredentialDeletion,
+    CredentialList,
+    FileWriteResult,
+    PendingApproval,
+    QueueView,
+    ResumeResult,
+    SecretDeleted,
+    SecretKeys,
+    SecretStored,
+    SessionDetail,
+    SessionExport,
+    SessionHistory,
+    SessionMemory,
+    SessionPage,
+    SessionSearchPage,
+    ShellTaskList,
+    TriggerFired,
+    TriggerOverview,
+    UndoResult,
+    UploadDeployAccepted,
+    WorkspaceFile,
+    WorkspaceView,
+)
+from digitorn_testing._generated.rest_async import AsyncApi
+from digitorn_testing._handles import AppHandle, SessionHandle
+from digitorn_testing._stream import AsyncLiveEventStream
+
+from .shared_streams import AsyncSharedStreams
+
+
+class AsyncCalls:
+    """Short names for operations of the contract that tests need often.
+
+    Attributes:
+        api: The typed REST stubs.
+        daemon_url: The daemon.
+    """
+
+    api: AsyncApi
+    daemon_url: str
+    _shared: AsyncSharedStreams[AsyncLiveEventStream]
+
+    # --- apps
+
+    def app(self, app_id: str) -> AppHandle:
+        """The handle of an app of this daemon."""
+        return AppHandle(app_id=app_id, daemon_url=self.daemon_url)
+
+    async def deploy(
+        self, path: str | Path, *, force: bool = False, secrets: Mapping[str, str] | None = None
+    ) -> UploadDeployAccepted:
+        """Deploys the app in a local YAML file. The daemon answers before the deployment is complete.
+
+        Args:
+            path: The file.
+            force: Replace the app if it is deployed already.
+            secrets: The app's secrets, by name.
+
+        Raises:
+            ApiError: The definition does not compile, or the app is deployed already.
+            OSError: The file cannot be read.
+        """
+        file = Path(path)
+        content = file.read_bytes()  # noqa: ASYNC240 - a small local file
+        return await self.deploy_text(content, name=file.name, force=force, secrets=secrets)
+
+    async def deploy_text(
+        self,
+        definition: str | bytes,
+        *,
+        name: str = "app.yaml",
+        force: bool = False,
+        secrets: Mapping[str, str] | None = None,
+    ) -> UploadDeployAccepted:
+        """Deploys the app in a YAML text. The daemon answers before the deployment is complete.
+
+        Args:
+            definition: The text.
+            name: File name that is sent with it.
+            force: Replace the app if it is deployed already.
+            secrets: The app's secrets, by name.
+
+        Raises:
+            ApiError: The definition does not compile, or the app is deployed already.
+        """
+        content = definition.encode() if isinstance(definition, str) else definition
+        return await self.api.apps.deploy_app_upload(
+            file=(name, content),
+            force=force,
+            secrets=json.dumps(dict(secrets)) if secrets else NOT_GIVEN,
+        )
+
+    async def deploy_app(
+        self,
+        app: AppBuilder,
+        *,
+        force: bool = False,
+        secrets: Mapping[str, str] | None = None,
+        timeout: float = 30.0,
+    ) -> AppHandle:
+        """Deploys the app that a builder defines, and waits until it is deployed.
+
+        Args:
+            app: The app. If its tools are Python functions, use `FakeDaemon.deploy` instead.
+            force: Replace the app if it is deployed already.
+            secrets: The app's secrets, by name.
+            timeout: Seconds until it must be deployed.
+
+        Raises:
+            AppNotPortable: The definition cannot be written as YAML; the error says which part.
+            ApiError: The definition does not compile, or the app is deployed already.
+            EventTimeout: It was not deployed in time, or the deployment failed.
+        """
+        text = app.to_yaml()
+        before = await self._deployment(app.app_id)
+        await self.deploy_text(text, name=f"{app.app_id}.yaml", force=force, secrets=secrets)
+        return await self._wait_for_deployment(app.app_id, timeout, before=before)
+
+    async def wait_for_app(self, app_id: str, timeout: float = 30.0) -> AppHandle:
+        """Waits until an app is deployed.
+
+        Args:
+            app_id: The app.
+            timeout: Seconds to wait.
+
+        Raises:
+            EventTimeout: It is not deployed in time, or its deployment failed; the message says why.
+        """
+        return await self._wait_for_deployment(app_id, timeout, before=(None, None))
+
+    async def _wait_for_deployment(
+        self, app_id: str, timeout: float, *, before: tuple[float | None, float | None]
+    ) -> AppHandle:
+        """Waits for a deployment other than `before`, which the daemon reports until the new one is done."""
+        deadline = time.monotonic() + timeout
+        pauses = Pauses(POLLS)
+        said = f"the daemon did not tell whether app {app_id!r} is deployed"
+        with in_time(timeout, lambda: said):
+            while True:
+                status = await self.api.apps.get_deploy_status(app_id)
+                deployed_at, failed_at = await self._deployment(app_id) if any(before) else (None, None)
+                if status.deployed and (deployed_at is None or deployed_at != before[0]):
+                    return self.app(app_id)
+                failed = status.error if failed_at is None or failed_at != before[1] else None
+                if failed:
+                    raise EventTimeout(f"app {app_id!r} is not deployed: {failed}")
+                said = f"app {app_id!r} is not deployed: no end"
+                pause = pauses.next()
+                if time.monotonic() + pause > deadline:
+                    raise EventTimeout(f"{said} within {timeout:g} s")
+                await asleep(pause)
+
+    async def _deployment(self, app_id: str) -> tuple[float | None, float | None]:
+        """When a deployment of an app last succeeded and last failed, in seconds since the Unix epoch."""
+        try:
+            deployed_at = (await self.api.apps.get_app(app_id)).deployed_at
+        except NotFound:
+            deployed_at = None
+        return deployed_at, (await self.api.apps.get_deploy_status(app_id)).failed_at
+
+    async def undeploy(self, app_id: str) -> AppDeletion:
+        """Stops an app but keeps it installed.
+
+        Args:
+            app_id: The app.
+        """
+        return await self.api.apps.delete_app(app_id, undeploy_only=True)
+
+    # --- secrets and credentials
+
+    async def list_secrets(self, app_id: str) -> SecretKeys:
+        """The names of an app's secrets.
+
+        Args:
+            app_id: The app.
+        """
+        return await self.api.secrets.list_secrets(app_id)
+
+    async def set_secret(self, app_id: str, key: str, value: str) -> SecretStored:
+        """Stores a secret of an app. The daemon then reloads the app.
+
+        Args:
+            app_id: The app.
+            key: Name of the secret.
+            value: The secret.
+        """
+        return await self.api.secrets.set_secret(app_id, key, value=value)
+
+    async def delete_secret(self, app_id: str, key: str) -> SecretDeleted:
+        """Deletes a secret of an app.
+
+        Args:
+            app_id: The app.
+            key: Name of the secret.
+        """
+        return await self.api.secrets.delete_secret(app_id, key)
+
+    async def list_credentials(self) -> CredentialList:
+        """The user's credentials, without their secret values."""
+        return await self.api.credentials.list_user_credentials()
+
+    async def set_credential(self, app_id: str, provider: str, fields: Mapping[str, object]) -> Credential:
+        """Stores a credential of the user.
+
+        Args:
+            app_id: The app that may use it; `_global` for all apps.
+            provider: Name of the provider.
+            fields: The fields that the provider needs, by name.
+        """
+        return await self.api.credentials.upsert_user_credential(app_id, provider, fields=dict(fields))
+
+    async def delete_credential(self, app_id: str, provider: str) -> CredentialDeletion:
+        """Deletes a credential of the user.
+
+        Args:
+            app_id: The app that may use it; `_global` for all apps.
+            provider: Name of the provider.
+        """
+        return await self.api.credentials.delete_user_credential(app_id, provider)
+
+    # --- triggers and background sessions
+
+    async def list_triggers(self, app_id: str) -> TriggerOverview:
+        """Whatever can start an app without a user: triggers, channels, jobs and watchers.
+
+        Args:
+            app_id: The app.
+        """
+        return await self.api.background.get_triggers(app_id)
+
+    async def fire_trigger(self, app_id: str, trigger_id: str) -> TriggerFired:
+        """Fires a trigger now.
+
+        Args:
+            app_id: The app.
+            trigger_id: The trigger.
+        """
+        return await self.api.background.fire_trigger(app_id, trigger_id)
+
+    async def create_background_session(
+        self, app_id: str, *, name: str = "", params: Mapping[str, object] | None = None, workspace: str = ""
+    ) -> BackgroundSession:
+        """Creates a session in which triggers run.
+
+        Args:
+            app_id: The app.
+            name: Its name.
+            params: Parameters of the session.
+            workspace: Working folder on the daemon's machine.
+        """
+        return await self.api.background.create_background_session(
+            app_id, name=name, params=dict(params or {}), workspace=workspace
+        )
+
+    async def list_background_sessions(self, app_id: str) -> BackgroundSessionPage:
+        """The background sessions of an app.
+
+        Args:
+            app_id: The app.
+        """
+        return await self.api.background.list_background_sessions(app_id)
+
+    # --- sessions
+
+    async def search(self, app_id: str, text: str, *, limit: int = 20) -> SessionSearchPage:
+        """Searches the sessions of an app.
+
+        Args:
+            app_id: The app.
+            text: The text to search for.
+            limit: Maximum number of sessions to return.
+        """
+        return await self.api.sessions.search_sessions(app_id, q=text, limit=limit)
+
+    async def get_history(self, session: SessionHandle, *, include_system: bool = False) -> SessionHistory:
+        """A session's messages and events.
+
+        Args:
+            session: The session.
+            include_system: Return the model's whole context, including system messages.
+        """
+        return await self.api.sessions.get_session_history(
+            session.app_id, session.session_id, include_system=include_system
+        )
+
+    async def list_sessions(self, app_id: str, *, limit: int = 50, offset: int = 0) -> SessionPage:
+        """The user's sessions of an app, most recently used first.
+
+        Args:
+            app_id: The app.
+            limit: Maximum number of sessions to return, up to 200; 0 for all.
+            offset: How many sessions to skip.
+
+        Raises:
+            NotFound: The app is not deployed.
+        """
+        return await self.api.sessions.list_sessions(app_id, limit=limit, offset=offset)
+
+    async def get_session(self, session: SessionHandle) -> SessionDetail:
+        """A session's title, counts, tokens and state.
+
+        Args:
+            session: The session.
+
+        Raises:
+            NotFound: There is no such session.
+        """
+        return await self.api.sessions.get_session(session.app_id, session.session_id)
+
+    async def fork(self, session: SessionHandle) -> SessionHandle:
+        """Copies a session into a new one; both continue independently.
+
+        Args:
+            session: The session.
+
+        Raises:
+            NotFound: There is no such session.
+        """
+        forked = await self.api.sessions.fork_session(session.app_id, session.session_id)
+        return replace(session, session_id=forked.new_session_id, first_turn=None)
+
+    async def resume(self, session: SessionHandle) -> ResumeResult:
+        """Runs the interrupted turn of a session again. `resumed` says whether there was one.
+
+        Args:
+            session: The session.
+
+        Raises:
+            NotFound: There is no such session.
+        """
+        return await self.api.sessions.resume_session(session.app_id, session.session_id)
+
+    async def compact(self, session: SessionHandle) -> CompactedSession:
+        """Compacts a session's messages now. The result counts messages, not tokens.
+
+        Args:
+            session: The session.
+
+        Raises:
+            NotFound: There is no such session.
+        """
+        return await self.api.sessions.compact_session(session.app_id, session.session_id)
+
+    async def undo(self, session: SessionHandle) -> UndoResult:
+        """Undoes the last change to a file of a session's workspace.
+
+        Args:
+            session: The session.
+
+        Raises:
+            ApiError: There is nothing to undo.
+        """
+        await self._check_not_deleted(session)
+        return await self.api.sessions.undo_session(session.app_id, session.session_id)
+
+    async def _check_not_deleted(self, session: SessionHandle) -> None:
+        """Raises `NotFound` for a deleted session, which some calls would recreate or silently accept."""
+        if self._shared.is_deleted(session):
+            await self.get_session(session)
+
+    async def abort(self, session: SessionHandle, *, purge_queue: bool = False) -> AbortResult:
+        """Aborts the running turn.
+
+        Args:
+            session: The session.
+            purge_queue: Also drop the messages that wait in the queue.
+        """
+        return await self.api.sessions.abort_session(
+            session.app_id, session.session_id, purge_queue=purge_queue
+        )
+
+    async def export(self, session: SessionHandle, *, format: str = "markdown") -> SessionExport:
+        """Exports a session as a document.
+
+        Args:
+            session: The session.
+            format: Format of the document.
+        """
+        return await self.api.sessions.export_session(session.app_id, session.session_id, format=format)
+
+    async def get_memory(self, session: SessionHandle) -> SessionMemory:
+        """A session's goal, to-dos and facts.
+
+        Args:
+            session: The session.
+        """
+        return await self.api.sessions.get_session_memory(session.app_id, session.session_id)
+
+    async def list_tasks(self, session: SessionHandle) -> ShellTaskList:
+        """The shell commands that a session runs in the background.
+
+        Args:
+            session: The session.
+        """
+        await self._check_not_deleted(session)
+        return await self.api.sessions.list_session_tasks(session.app_id, session.session_id)
+
+    # --- queues
+
+    async def get_queue(self, session: SessionHandle, *, include_finished: bool = False) -> QueueView:
+        """A session's queue of messages.
+
+        Args:
+            session: The session.
+            include_finished: Include finished entries.
+        """
+        return await self.api.queue.list_session_queue(
+            session.app_id, session.session_id, include_finished=include_finished
+        )
+
+    async def cancel_queued(self, session: SessionHandle, entry_id: str) -> CancelledQueueEntry:
+        """Removes a message from a session's queue.
+
+        Args:
+            session: The session.
+            entry_id: Id of the queue entry.
+        """
+        await self._check_not_deleted(session)
+        return await self.api.queue.cancel_queued_message(session.app_id, session.session_id, entry_id)
+
+    async def clear_queue(self, session: SessionHandle) -> ClearedQueue:
+        """Empties a session's queue; the running turn continues.
+
+        Args:
+            session: The session.
+        """
+        await self._check_not_deleted(session)
+        return await self.api.queue.clear_session_queue(session.app_id, session.session_id)
+
+    # --- workspaces
+
+    async def get_workspace(self, session: SessionHandle) -> WorkspaceView:
+        """A session's workspace.
+
+        Args:
+            session: The session.
+        """
+        return await self.api.workspace.get_workspace(session.app_id, session.session_id)
+
+    async def read_file(self, session: SessionHandle, path: str) -> WorkspaceFile:
+        """A file of a session's workspace.
+
+        Args:
+            session: The session.
+            path: Path relative to the workspace.
+        """
+        return await self.api.workspace.get_file(session.app_id, session.session_id, path)
+
+    async def write_file(
+        self, session: SessionHandle, path: str, content: str, *, auto_approve: bool = False
+    ) -> FileWriteResult:
+        """Writes a file of a session's workspace.
+
+        Args:
+            session: The session.
+            path: Path relative to the workspace.
+            content: The whole content.
+            auto_approve: Mark the change as approved.
+        """
+        return await self.api.workspace.write_file(
+            session.app_id, session.session_id, path, content=content, auto_approve=auto_approve
+        )
+
+    # --- approvals
+
+    async def list_pending_approvals(self, app_id: str) -> list[PendingApproval]:
+        """The pending approvals of an app, in all its sessions.
+
+        Args:
+            app_id: The app.
+
+        Raises:
+            NotFound: The app is not deployed.
+        """
+        return (await self.api.approvals.list_app_approvals(app_id)).pending
+
+    async def resolve_approval(
+        self, app_id: str, request_id: str, approved: bool = True, message: str = ""
+    ) -> ApprovalResolution:
+        """Approves or denies a pending approval, or answers a question.
+
+        Args:
+            app_id: The app.
+            request_id: The approval.
+            approved: Whether the tool may run.
+            message: Reason or answer that the model is given.
+
+        Raises:
+            ApiError: The approval is unknown, is resolved already, or belongs to another user.
+        """
+        return await self.api.approvals.resolve_approval(
+            app_id, request_id=request_id, approved=approved, message=message
+        )

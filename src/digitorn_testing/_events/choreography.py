@@ -1,0 +1,440 @@
+"""The choreography of a turn: which events follow which, and what they say (contract: events, section 6).
+
+The functions give payloads. Whoever publishes them numbers them and puts the envelope around them.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from digitorn_testing._generated.events import (
+    CREDENTIAL_FAILURES,
+    QUESTION_TOOLS,
+    ApprovalRequest,
+    ApprovalResolved,
+    CredentialRequired,
+    Error,
+    EventPayload,
+    InToken,
+    MessageCancelled,
+    MessageDone,
+    MessageQueued,
+    MessageStarted,
+    OutToken,
+    Result,
+    Thinking,
+    ThinkingDelta,
+    ThinkingStarted,
+    Token,
+    ToolCall,
+    ToolCallStreaming,
+    ToolStart,
+    UserMessage,
+)
+from digitorn_testing._generated.models import PendingApproval, TokenTriple
+from digitorn_testing._generated.payloads import CredentialFieldSpec, ResultUsage, ToolDisplay
+
+from .conventions import estimate, preview
+from .failures import FailedTurn
+
+# The daemon keeps short reasoning to itself: then no event closes the deltas.
+_SHORT_THINKING_LINES: Final = 2
+_SHORT_THINKING_CHARS: Final = 80
+_LONGEST_TOOL_DETAIL: Final = 120
+
+
+# --- messages
+
+
+def message_queued(correlation_id: str, text: str, *, position: int, depth: int) -> MessageQueued:
+    """A message waits in the queue (contract: events, section 6.4).
+
+    Args:
+        correlation_id: Its turn.
+        text: The message.
+        position: Its ticket number.
+        depth: Number of messages in the queue.
+    """
+    return MessageQueued(
+        correlation_id=correlation_id,
+        position=position,
+        queue_depth=depth,
+        message_preview=preview(text),
+        merged=False,
+        replaced=False,
+    )
+
+
+def user_message(
+    session_id: str,
+    correlation_id: str,
+    text: str,
+    *,
+    pending: bool,
+    client_message_id: str = "",
+    images: Sequence[str | None] = (),
+) -> UserMessage:
+    """A message of the user.
+
+    Args:
+        session_id: The session.
+        correlation_id: Its turn.
+        text: The message.
+        pending: Whether it waits in the queue.
+        client_message_id: The client's own id of it.
+        images: One id an image; None for one that could not be decoded.
+    """
+    return UserMessage(
+        session_id=session_id,
+        role="user",
+        content=text,
+        images=list(images),
+        correlation_id=correlation_id,
+        client_message_id=client_message_id,
+        pending=pending,
+    )
+
+
+# --- what the model says
+
+
+def thinking(text: str) -> Iterator[EventPayload]:
+    """The model reasons: streamed line by line, and closed unless it is short."""
+    yield ThinkingStarted()
+    counted = 0
+    for line in text.splitlines(keepends=True):
+        counted += estimate(line)
+        yield ThinkingDelta(delta=line, count=counted)
+    is_short = len(text.splitlines()) <= _SHORT_THINKING_LINES and len(text) < _SHORT_THINKING_CHARS
+    if not is_short:
+        yield Thinking(text=text, count=counted)
+
+
+class Speech:
+    """The text that one request to the model brings, while it is streamed.
+
+    Args:
+        follows_text: Whether an earlier request of the turn brought a text.
+
+    Attributes:
+        has_spoken: Whether the turn has streamed any text so far.
+    """
+
+    def __init__(self, *, follows_text: bool) -> None:
+        self.has_spoken = follows_text
+        self._needs_break = follows_text
+        self._written = 0
+
+    def piece(self, text: str) -> Iterator[Token]:
+        """The next piece; a break goes before the first one if two texts would run into each other."""
+        if text and self._needs_break:
+            yield Token(delta="\n\n")
+            self._needs_break = False
+        self._written += estimate(text)
+        self.has_spoken = self.has_spoken or bool(text)
+        yield Token(delta=text, count=self._written) if self._written else Token(delta=text)
+
+
+def counted(read: int, written: int) -> Iterator[EventPayload]:
+    """What one request to the model used, in tokens."""
+    yield InToken(count=read)
+    yield OutToken(count=written)
+
+
+# --- tools
+
+
+@dataclass(frozen=True, slots=True)
+class CallEvents:
+    """The events of one tool call.
+
+    Attributes:
+        id: Id of the call and of its operation.
+        name: The tool.
+        params: Arguments of the call.
+        correlation_id: The turn.
+    """
+
+    id: str
+    name: str
+    params: Mapping[str, Any]
+    correlation_id: str
+
+    def streamed(self) -> Iterator[EventPayload]:
+        """The model writes the call: the first event on the name, the last one forced at the end."""
+        yield ToolCallStreaming(call_id=self.id, name=self.name)
+        yield ToolCallStreaming(
+            call_id=self.id, name=self.name, count=estimate(json.dumps(dict(self.params)))
+        )
+
+    def started(self) -> ToolStart:
+        """The tool starts."""
+        return ToolStart(
+            id=self.id,
+            call_id=self.id,
+            name=self.name,
+            params=dict(self.params),
+            label=self.name,
+            detail=self._display.detail,
+            display=self._display,
+            correlation_id=self.correlation_id,
+        )
+
+    def ended(self, result: Mapping[str, Any] | None, error: str) -> ToolCall:
+        """The tool ends.
+
+        Args:
+            result: What it gives back.
+            error: Why it failed; empty if it did not.
+        """
+        return ToolCall(
+            id=self.id,
+            name=self.name,
+            params=dict(self.params),
+            success=not error,
+            error=error,
+            label=self.name,
+            detail=self._display.detail,
+            display=self._display,
+            result=None if result is None else dict(result),
+            op_id=self.id,
+            correlation_id=self.correlation_id,
+        )
+
+    @property
+    def _display(self) -> ToolDisplay:
+        return ToolDisplay(
+            verb=self.name,
+            detail=next((str(value) for value in self.params.values()), "")[:_LONGEST_TOOL_DETAIL],
+            icon="tool",
+            channel="chat",
+            hidden=False,
+            category="control_flow" if self.name in QUESTION_TOOLS else "action",
+            group="",
+        )
+
+
+def written_by_call(tool: str, params: Mapping[str, Any]) -> str:
+    """What the model writes to call a tool, to count it."""
+    return tool + json.dumps(dict(params))
+
+
+def denial(tool: str, reason: str) -> str:
+    """What a call fails with that the user denied."""
+    return f"The user denied the call of {tool}: {reason or 'no reason given'}"
+
+
+def said_of_result(result: Mapping[str, Any] | None) -> str:
+    """What the model is told of a tool's result."""
+    return "" if result is None else json.dumps(dict(result))
+
+
+# --- approvals
+
+
+def pending_approval(
+    *,
+    request_id: str,
+    agent_id: str,
+    user_id: str,
+    app_id: str,
+    session_id: str,
+    tool: str,
+    params: Mapping[str, Any],
+    risk_level: str,
+    description: str,
+    created_at: float,
+) -> PendingApproval:
+    """A call that waits for a decision.
+
+    Args:
+        request_id: Id of the request and of its operation.
+        agent_id: The agent that asks.
+        user_id: Who is asked.
+        app_id: The app.
+        session_id: The session.
+        tool: The tool.
+        params: Arguments of the call.
+        risk_level: Risk of the call.
+        description: What the call would do; empty for the tool's name.
+        created_at: When it was asked, seconds since the Unix epoch.
+    """
+    return PendingApproval(
+        request_id=request_id,
+        agent_id=agent_id,
+        user_id=user_id,
+        app_id=app_id,
+        session_id=session_id,
+        tool_name=tool,
+        tool_params=dict(params),
+        risk_level=risk_level,
+        description=description or f"Run {tool}",
+        created_at=created_at,
+    )
+
+
+def approval_members(request: PendingApproval) -> dict[str, Any]:
+    """What every event of an approval says."""
+    return {**request.to_wire(), "op_id": request.request_id}
+
+
+def approval_request(request: PendingApproval) -> ApprovalRequest:
+    """Somebody is asked."""
+    return ApprovalRequest.from_wire(approval_members(request))
+
+
+def approval_resolved(request: PendingApproval, *, approved: bool, reason: str) -> ApprovalResolved:
+    """Somebody has decided, or nobody did in time."""
+    return ApprovalResolved.from_wire({**approval_members(request), "approved": approved, "reason": reason})
+
+
+# --- ends
+
+
+def usage(read: int, written: int, session: TokenTriple) -> ResultUsage:
+    """What a turn used.
+
+    Args:
+        read: Tokens that the model read.
+        written: Tokens that it wrote.
+        session: What its session has used, this turn included.
+    """
+    return ResultUsage(
+        input_tokens=read,
+        output_tokens=written,
+        total_input_tokens=session.prompt,
+        total_output_tokens=session.completion,
+        total_tokens=session.total,
+        cost_usd=0.0,
+    )
+
+
+def result(
+    session_id: str,
+    content: str,
+    error: str | None,
+    *,
+    tool_calls: int,
+    model_calls: int,
+    turn_number: int,
+    usage: ResultUsage,
+) -> Result:
+    """What a turn has come to.
+
+    Args:
+        session_id: The session.
+        content: Text of the answer.
+        error: Why the turn failed; None if it did not.
+        tool_calls: Number of its tool calls.
+        model_calls: Number of its requests to the model.
+        turn_number: Its number in the session, counted up from 1.
+        usage: What it used.
+    """
+    return Result(
+        content=content,
+        session_id=session_id,
+        tool_calls_count=tool_calls,
+        turns_used=model_calls,
+        truncated=False,
+        error=error,
+        usage=usage,
+        turn_number=turn_number,
+    )
+
+
+def error(session_id: str, failed: FailedTurn) -> Error:
+    """The classified error of a turn (contract: events, section 7)."""
+    return Error(
+        error=failed.message,
+        code=failed.kind.code,
+        category=failed.kind.category,
+        retry=failed.kind.retry,
+        detail=failed.detail,
+        session_id=session_id,
+    )
+
+
+def credential_members(failed: FailedTurn, *, provider: str, app_id: str, user_id: str) -> dict[str, Any]:
+    """What is said of a credential that a turn lacks (contract: events, section 5.6).
+
+    Args:
+        failed: How the turn failed.
+        provider: The provider that asks for it.
+        app_id: The app.
+        user_id: Who has to give it.
+    """
+    return {
+        "error": failed.message,
+        "code": failed.kind.code,
+        "category": failed.kind.category,
+        "retry": failed.kind.retry,
+        "detail": failed.detail,
+        "provider": provider,
+        "provider_type": "api_key",
+        "candidates": [],
+        "field_spec": CredentialFieldSpec(name=provider, label=provider, type="api_key", fields=[]).to_wire(),
+        "app_id": app_id,
+        "user_id": user_id,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class BuildATurn:
+    """How build A begins and ends a turn (contract: events, sections 6.1, 6.6 and 6.7).
+
+    Attributes:
+        session_id: The session.
+        correlation_id: The turn.
+        position: Ticket number of its message; 0 when it never was in the queue.
+        from_queue: Whether its message came from the queue.
+        fast_path: What its beginning says about the way that it took; None when it says nothing.
+    """
+
+    session_id: str
+    correlation_id: str
+    position: int
+    from_queue: bool
+    fast_path: bool | None
+
+    def started(self) -> MessageStarted:
+        """The turn begins."""
+        payload = MessageStarted(
+            correlation_id=self.correlation_id, session_id=self.session_id, position=self.position
+        )
+        return payload if self.fast_path is None else payload.model_copy(update={"fast_path": self.fast_path})
+
+    def completed(self, result: Result) -> Iterator[EventPayload]:
+        """The model answered with a text."""
+        yield result
+        yield self._done()
+
+    def failed(
+        self, failed: FailedTurn, result: Result, lacking: Mapping[str, Any]
+    ) -> Iterator[EventPayload]:
+        """The turn failed: the error comes after its result, and the turn still ends with done.
+
+        Args:
+            failed: How it failed.
+            result: What it came to.
+            lacking: What is said of the credential that it lacks, if that is why.
+        """
+        if failed.kind.code in CREDENTIAL_FAILURES:
+            # An event of its own, an error from the queue (contract: events, section 5.6).
+            yield (Error if self.from_queue else CredentialRequired).from_wire(dict(lacking))
+        else:
+            yield result
+            yield error(self.session_id, failed)
+        yield self._done()
+
+    def cancelled(self) -> Iterator[EventPayload]:
+        """The turn was cut off; one from the queue ends as if it were done."""
+        if self.from_queue:
+            yield self._done()
+            return
+        payload = MessageCancelled(session_id=self.session_id, correlation_id=self.correlation_id)
+        yield payload.model_copy(update={"fast_path": True}) if self.fast_path else payload
+
+    def _done(self) -> MessageDone:
+        payload = MessageDone(correlation_id=self.correlation_id, session_id=self.session_id)
+        return payload.model_copy(update={"fast_path": True}) if self.fast_path else payload

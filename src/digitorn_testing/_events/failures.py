@@ -1,0 +1,83 @@
+"""How failed turns are classified (contract: events, section 7)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from digitorn_testing._generated.events import FAILURE_CATEGORIES, RETRYABLE_FAILURES, FailureCategoriesKey
+
+FailureCode: TypeAlias = FailureCategoriesKey
+"""How a failed turn is classified: what clients switch on."""
+
+INTERNAL_ERROR: Final = "internal_error"
+"""The code of everything that has no other."""
+
+_LONGEST_DETAIL: Final = 500
+
+_MESSAGES: Final[Mapping[FailureCode, str]] = {
+    "credential_auth_required": "credential_auth_required",
+    "credential_required": "a credential is required",
+    "model_not_provided_by_digitorn": "the model is not provided",
+    "insufficient_balance": "insufficient balance",
+    "auth_error": "401 unauthorized",
+    "rate_limited": "429 too many requests",
+    "context_overflow": "the context length is exceeded",
+    "network_error": "connection reset by peer",
+    "provider_error": "server error at the provider",
+    "permission_denied": "permission denied",
+    "session_busy": "session lock timeout",
+    "agent_loop_killed": "the loop guard stopped the agent",
+    "internal_error": "something went wrong inside the daemon",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FailureClass:
+    """One row of the classification.
+
+    Attributes:
+        code: What clients switch on.
+        category: Family of the code.
+        retry: Whether sending again may help.
+        message: A text that a real daemon classifies under this code.
+    """
+
+    code: FailureCode
+    category: str
+    retry: bool
+    message: str
+
+
+FAILURES: Final[Mapping[FailureCode, FailureClass]] = {
+    code: FailureClass(code, category, code in RETRYABLE_FAILURES, _MESSAGES[code])
+    for code, category in FAILURE_CATEGORIES.items()
+}
+"""Every classification by its code."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedTurn:
+    """What events say of a failed turn.
+
+    Attributes:
+        kind: How the failure is classified.
+        message: Text for people.
+        detail: Text for the record.
+    """
+
+    kind: FailureClass
+    message: str
+    detail: str
+
+
+def failed_turn(code: FailureCode, message: str, *, error_type: str = "TurnFailed") -> FailedTurn:
+    """What events say of a turn that failed.
+
+    Args:
+        code: How the failure is classified.
+        message: Text for people.
+        error_type: Name of the exception that the daemon caught.
+    """
+    # Only the default row of the classification prefixes the detail with a type.
+    prefix = f"{error_type}: " if code == INTERNAL_ERROR else ""
+    return FailedTurn(FAILURES[code], message, (prefix + message)[:_LONGEST_DETAIL])

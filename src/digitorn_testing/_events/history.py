@@ -1,0 +1,100 @@
+"""What is read back of a session: the rows of its log, and the messages of its history."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from digitorn_testing._generated.events import LIFTED, EventEnvelope
+from digitorn_testing._generated.models import HistoryEvent, HistoryMessage, HistoryToolCall
+
+from .conventions import logged_stamp
+
+
+def lifted(event: EventEnvelope, *, same_name: bool) -> dict[str, Any]:
+    """What copies carry inside the payload of the envelope's fields.
+
+    Args:
+        event: The event.
+        same_name: Only those that have the same name there, as in rows of the log.
+    """
+    found = {inner: getattr(event, outer) for inner, outer in LIFTED if not same_name or inner == outer}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def log_row(event: EventEnvelope) -> EventEnvelope:
+    """A row of the durable log, in which the payload repeats the ids (contract: events, section 4.3)."""
+    # A row has only what was stored: the parent when there is one, the operation when there is one.
+    stored = {
+        name: getattr(event, name)
+        for name in ("event_id", "op_id", "op_type", "op_state", "op_parent_id")
+        if getattr(event, name) is not None
+    }
+    row = EventEnvelope(
+        type=event.type,
+        kind=event.kind,
+        seq=event.seq,
+        ts=logged_stamp(event.ts or ""),
+        app_id=event.app_id,
+        session_id=event.session_id,
+        user_id=event.user_id,
+        correlation_id=event.correlation_id,
+        payload={**event.payload, **lifted(event, same_name=True)},
+    )
+    return row.model_copy(update=stored)
+
+
+def history_event(place: int, event: EventEnvelope) -> HistoryEvent:
+    """A row of the durable log as the history shows it.
+
+    Args:
+        place: Its place in the list, counted up from 1.
+        event: The event as it was sent.
+    """
+    row = log_row(event)
+    return HistoryEvent(
+        id=place,
+        type=row.type,
+        kind=row.kind or "session",
+        seq=row.seq or 0,
+        payload=row.payload,
+        ts=row.ts,
+        session_id=row.session_id,
+        user_id=row.user_id,
+        correlation_id=row.correlation_id or "",
+        event_id=row.event_id or "",
+        op_id=row.op_id or "",
+        op_type=row.op_type or "",
+        op_state=row.op_state or "",
+    )
+
+
+def history_call(call_id: str, name: str, params: Mapping[str, Any], result: str | None) -> HistoryToolCall:
+    """A tool call as the history shows it; it has no result while the tool runs."""
+    return HistoryToolCall(
+        id=call_id,
+        name=name,
+        label=name,
+        detail="",
+        params=dict(params),
+        result=result,
+        status="done",
+    )
+
+
+def history_message(
+    role: str, content: str, *, calls: Sequence[HistoryToolCall] = (), thinking: str | None = None
+) -> HistoryMessage:
+    """A message as the history shows it.
+
+    Args:
+        role: Who speaks.
+        content: The text.
+        calls: Calls that the assistant asked for.
+        thinking: Reasoning that led to it.
+    """
+    update: dict[str, Any] = {}
+    if calls:
+        # The contract sends the same list under two names.
+        update = {"tool_calls": list(calls), "tool_calls_1": list(calls)}
+    if thinking:
+        update["thinking"] = thinking
+    return HistoryMessage(role=role, content=content).model_copy(update=update)

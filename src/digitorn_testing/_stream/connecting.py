@@ -1,0 +1,271 @@
+"""Makes the connection of a stream, joins the session's room, and does both again after a loss."""
+
+import asyncio
+import logging
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeAlias
+
+from digitorn_testing._concurrency.deadlines import remaining
+from digitorn_testing._concurrency.finalizers import weakly
+from digitorn_testing._errors import ContractViolation, JoinRefused, StreamClosed
+from digitorn_testing._events.event import AnyEvent
+from digitorn_testing._generated.commands import JOIN_SESSION, CommandError, JoinSessionRequest
+from digitorn_testing._secrets.credentials import Credentials
+from digitorn_testing._transport.event_connection import EventConnection, HandshakeRefused
+
+from .core import StreamCore
+from .protocol import PASSING, is_refused_for_now
+from .tasks import Tasks
+
+_CONNECT_SECONDS = 10.0
+# Build A answers behind the whole history, which is up to 50,000 events (contract: events, section 3.1).
+_JOIN_SECONDS = 60.0
+_logger = logging.getLogger("digitorn.testing")
+
+OpenConnection: TypeAlias = Callable[[Callable[[object], None], Callable[[str], None]], EventConnection]
+"""Makes a connection; it is given what takes each frame, and what takes the reason of a loss."""
+
+
+class Rejoins(Protocol):
+    """What has to know of rejoins: the backfill."""
+
+    def rejoin_since(self) -> int:
+        """Behind which number a rejoin begins."""
+        ...
+
+    def rejoined(self, *, restarted: bool) -> None:
+        """Called after a rejoin.
+
+        Args:
+            restarted: Whether the daemon is another process than before.
+        """
+        ...
+
+
+class Connecting:
+    """Keeps a stream connected.
+
+    Args:
+        core: The stream.
+        tasks: Runs what goes on in the background.
+        credentials: The user's tokens.
+        open_connection: Makes the connection.
+        check_token: Asks the daemon over HTTP whether it takes the token, and renews an expired one.
+        take: Takes each frame.
+        rejoins: Is told of rejoins.
+        joined: Called after each join.
+
+    Attributes:
+        socket: The connection.
+    """
+
+    def __init__(
+        self,
+        core: StreamCore,
+        tasks: Tasks,
+        credentials: Credentials,
+        *,
+        open_connection: OpenConnection,
+        check_token: Callable[[], Awaitable[object]],
+        take: Callable[[object], object],
+        rejoins: Rejoins,
+        joined: Callable[[], object],
+    ) -> None:
+        self._core = core
+        self._link = core.link
+        self._log = core.log
+        self._tasks = tasks
+        self._credentials = credentials
+        self._check_token = check_token
+        self._take = take
+        self._rejoins = rejoins
+        self._on_joined = joined
+        # Weakly, so that a stream that nobody holds any more can be collected.
+        self.socket = open_connection(weakly(self._received), weakly(self.lost))
+        self._reconnecting: asyncio.Task[None] | None = None
+        self._restarts_before = 0
+        self._watching_silence: asyncio.TimerHandle | None = None
+
+    # --- the first time
+
+    async def connect(self) -> None:
+        """Connects, with a new token if the present one has expired.
+
+        Raises:
+            HandshakeRefused: The daemon lets nobody in; its reason is none of the token.
+            Unauthorized: The token is missing, wrong or expired.
+            DaemonUnreachable: No daemon answered.
+        """
+        token = self._credentials.access_token
+        try:
+            await self.socket.connect(token, remaining(_CONNECT_SECONDS))
+        except HandshakeRefused:
+            # The refusal says nothing; the same token over HTTP does, and is renewed there if it expired.
+            await self._check_token()
+            if self._credentials.access_token == token:
+                raise HandshakeRefused("the connection was refused, the token is good") from None
+            try:
+                await self.socket.connect(self._credentials.access_token, remaining(_CONNECT_SECONDS))
+            except HandshakeRefused:
+                raise HandshakeRefused("the connection was refused twice") from None
+
+    async def enter(self, since: int) -> None:
+        """Enters the session's room for the first time.
+
+        Args:
+            since: Bring what has a higher number.
+
+        Raises:
+            JoinRefused: The daemon does not let this user into the session.
+            DaemonUnreachable: The connection was lost.
+        """
+        if self._reconnecting is not None:
+            # It was lost before it could join.
+            await asyncio.wait({self._reconnecting}, timeout=remaining(_CONNECT_SECONDS))
+        await self._enter(since)
+        # From here on a connection that is lost is made again with the room.
+        self._link.has_joined = True
+
+    def joined(self) -> None:
+        """Takes note that the stream is in the room, and has what the join brought."""
+        self._link.joined()
+        # A heartbeat may have come before; the next need not.
+        self._watch_silence()
+        self._on_joined()
+
+    async def _enter(self, since: int) -> None:
+        session = self._core.session
+        request = JoinSessionRequest(app_id=session.app_id, session_id=session.session_id, since=since)
+        ack = await self.socket.call(JOIN_SESSION, request, remaining(_JOIN_SECONDS))
+        if isinstance(ack, CommandError):
+            reason = self._core.redact(ack.error)
+            # A traceback that is printed with local variables must not show what came.
+            del ack
+            raise JoinRefused(session.session_id, reason)
+
+    def end(self) -> None:
+        """Ends the watch for silence; the background tasks and the connection are ended by the stream."""
+        self._link.ended()
+        if self._watching_silence is not None:
+            self._watching_silence.cancel()
+
+    # --- what happens to it
+
+    def _received(self, frame: object) -> None:
+        self._link.heard()
+        self._take(frame)
+
+    def noticed(self, event: AnyEvent) -> None:
+        """Takes note of which daemon it is and that it is alive, which frames outside of the session tell.
+
+        Args:
+            event: Any event that is new.
+        """
+        if event.is_numbered:
+            return
+        if (instance_id := self._log.meaning.instance_id(event)) is not None:
+            self._link.runs_in(instance_id)
+        if self._log.meaning.is_heartbeat(event):
+            self._link.has_heartbeats = True
+            self._watch_silence()
+
+    def lost(self, reason: str) -> None:
+        """Takes note that the connection was lost, and begins to make it again.
+
+        Args:
+            reason: Why.
+        """
+        if self._log.closed is not None:
+            return
+        if (violation := self.socket.violation) is not None:
+            self._link.ended()
+            self._log.close(violation)
+            return
+        self._link.lost(reason)
+        # A connection that is lost once more while it is made again is the same loop's business.
+        if self._reconnecting is None or self._reconnecting.done():
+            _logger.info("session %s: the connection was lost: %s", self._log.session_id, reason)
+            self._restarts_before = self._link.now.restarts
+            self._reconnecting = self._tasks.spawn(self._reconnect(weakref.ref(self)))
+
+    # --- making it again
+
+    @staticmethod
+    async def _reconnect(reference: "weakref.ref[Connecting]") -> None:
+        """Makes a lost connection again, until it stands, cannot be made any more or is not wanted."""
+        while (connecting := reference()) is not None and not connecting.is_over:
+            pause = await connecting.try_again()
+            # Not held while it waits, so that a stream that nobody holds any more can be collected.
+            del connecting
+            if pause is None:
+                return
+            await asyncio.sleep(pause)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the stream has ended, so that no connection is wanted."""
+        return self._log.closed is not None
+
+    async def try_again(self) -> float | None:
+        """Makes an attempt to make a lost connection again.
+
+        Returns:
+            Seconds until the next attempt; None when there is none.
+
+        Raises:
+            JoinRefused: The daemon does not let this user into the session any more.
+            Unauthorized: Nor does it take the token.
+        """
+        failed = "it was lost again"
+        try:
+            async with asyncio.timeout(self._link.left()):
+                await self.connect()
+                if not self._link.has_joined:
+                    self._link.connecting()
+                    return None
+                since = self._rejoins.rejoin_since()
+                self._log.rewind(since)
+                await self._enter(since)
+            if self.socket.connected:
+                self.joined()
+                self._rejoins.rejoined(restarted=self._link.now.restarts > self._restarts_before)
+                return None
+        except JoinRefused as error:
+            if not is_refused_for_now(error.reason):
+                raise
+            failed = str(error)
+        except (*PASSING, ContractViolation, HandshakeRefused) as error:
+            failed = str(error)
+        except TimeoutError:
+            # Cut short by the end of the time for it; what was before tells more.
+            failed = self._link.now.last_error or "no answer"
+        _logger.info("session %s: no connection: %s", self._log.session_id, failed)
+        pause = self._link.failed(failed)
+        if pause is None:
+            self._log.close(StreamClosed(f"its connection was given up: {self._core.connection}"))
+        return pause
+
+    # --- silence
+
+    def _watch_silence(self) -> None:
+        """Watches a connection on which heartbeats should come."""
+        if self._watching_silence is None and self._link.is_joined and self._link.has_heartbeats:
+            # A timer and no task, which would keep a forgotten stream alive.
+            self._watching_silence = asyncio.get_running_loop().call_later(
+                self._link.quiet_left(), weakly(self._check_silence)
+            )
+
+    def _check_silence(self) -> None:
+        """Treats a connection as lost that is silent although heartbeats should come."""
+        self._watching_silence = None
+        if not (self._link.is_joined and self._link.has_heartbeats):
+            return
+        if self._link.quiet_left() > 0:
+            self._watch_silence()
+        else:
+            self._tasks.spawn(self._end_silence())
+
+    async def _end_silence(self) -> None:
+        await self.socket.close(abruptly=True)
+        self.lost(f"no frame for {self._link.policy.silence:g} s, not even a heartbeat")

@@ -1,0 +1,183 @@
+"""The state that both faces of a stream and its machines share, and the errors that are made from it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+from digitorn_testing._errors import CallbackFailed, ContractViolation, EventTimeout, StreamClosed
+from digitorn_testing._events.event import AnyEvent
+from digitorn_testing._events.selector import Selector
+from digitorn_testing._handles import SessionHandle
+from digitorn_testing._log.log import EventLog
+from digitorn_testing._recordings.recorder import Recorders
+from digitorn_testing._turns.collect import collect
+from digitorn_testing._turns.endings import TurnEndings
+from digitorn_testing._turns.results import TurnResult
+
+from .callbacks import CallbackErrors
+from .inboxes import AsyncInbox
+from .link import Link, StreamConnection
+
+_MOST_TURNS = 1024
+"""How many turns a stream remembers that it followed them."""
+
+
+class FollowedTurns:
+    """The turns that a stream follows, each to its end.
+
+    Attributes:
+        watches: The task that follows each turn; those of turns that have ended too.
+        inboxes: Where what may end a turn waits for its task.
+        open: Turns that have not ended.
+    """
+
+    def __init__(self) -> None:
+        self.watches: dict[str, asyncio.Task[None]] = {}
+        self.inboxes: dict[str, AsyncInbox[AnyEvent | CallbackFailed | None]] = {}
+        self.open: set[str] = set()
+
+    def forget_oldest(self) -> None:
+        """Forgets turns that ended long ago."""
+        while len(self.watches) > _MOST_TURNS and (oldest := next(iter(self.watches))) not in self.open:
+            del self.watches[oldest]
+
+
+class StreamCore:
+    """What a stream knows: its events, its connection, the turns it follows.
+
+    Args:
+        session: The session.
+        log: Its events.
+        link: What is known of the connection.
+        recorders: The recordings that run.
+        redact: Hides the user's tokens in a text.
+
+    Attributes:
+        session: As given; a client may put its own handle here.
+        log: As given; may be read from any thread.
+        link: As given.
+        recorders: As given.
+        turns: The turns that are followed.
+        endings: How turns ended of which no event says so.
+        errors: The callbacks that raised.
+    """
+
+    def __init__(
+        self,
+        *,
+        session: SessionHandle,
+        log: EventLog,
+        link: Link,
+        recorders: Recorders,
+        redact: Callable[[str], str],
+    ) -> None:
+        self.session = session
+        self.log = log
+        self.link = link
+        self.recorders = recorders
+        self.redact = redact
+        self.turns = FollowedTurns()
+        self.endings = TurnEndings()
+        self.errors = CallbackErrors(session.session_id)
+
+    @property
+    def connection(self) -> StreamConnection:
+        """What is known of the connection now."""
+        return self.link.seen(is_closed=self.log.closed is not None)
+
+    def forget_oldest_turns(self) -> None:
+        """Forgets turns that ended long ago."""
+        self.turns.forget_oldest()
+        self.endings.forget_oldest(_MOST_TURNS, keep=self.turns.open)
+
+    def turn_result(self, correlation_id: str) -> TurnResult:
+        """What a turn's events so far add up to.
+
+        Args:
+            correlation_id: The turn.
+
+        Raises:
+            ValueError: No event of it is here.
+        """
+        events = self.log.turn(correlation_id)
+        if not events and self.log.dropped:
+            keeps = f"it keeps max_events={self.log.max_events}"
+            raise ValueError(f"the stream has no event of turn {correlation_id!r} any more; {keeps}")
+        if not events:
+            raise ValueError(
+                f"no turn {correlation_id!r} on this stream; pass the correlation_id of one of its turns"
+            )
+        ending = self.endings.get(correlation_id)
+        return collect(
+            events,
+            session=self.session,
+            correlation_id=correlation_id,
+            ending=ending,
+            meaning=self.log.meaning,
+        )
+
+    # --- errors
+
+    def closed_error(self) -> BaseException:
+        """The error for whoever reads or waits when the stream ends; the reason is its cause."""
+        reason = self.log.closed
+        if isinstance(reason, ContractViolation):
+            return reason
+        error = StreamClosed(f"the stream of session {self.session.session_id!r} is closed: {reason}")
+        error.__cause__ = reason
+        return error
+
+    def timed_out(self, what: str, seconds: float) -> EventTimeout:
+        """The error for something that did not come in time; it says what did, and how the connection is.
+
+        Args:
+            what: What was waited for.
+            seconds: How long.
+        """
+        error = self.log.timeout(what, seconds)
+        said = str(error)
+        if self.connection.state != "joined" or self.connection.was_lost:
+            said += f"; the connection: {self.connection}"
+        # A daemon may send anything as the type of an event.
+        return EventTimeout(self.redact(said), error.events, error.pending_approvals)
+
+    def no_event(self, selector: Selector, seconds: float, *, of_turn: str | None = None) -> EventTimeout:
+        """The error for an event that did not come in time.
+
+        Args:
+            selector: Which types were waited for.
+            seconds: How long.
+            of_turn: The turn that it was to be of, if any.
+        """
+        if of_turn is not None:
+            return self.timed_out(f"no {selector.label} in turn {of_turn}", seconds)
+        refused = [str(one.seq) for one in self.log.events() if selector.wires and selector.matches(one)]
+        unfit = (
+            f" that satisfies `where` ({len(refused)} came, seq {', '.join(refused[-3:])})" if refused else ""
+        )
+        return self.timed_out(f"no {selector.label}{unfit}", seconds)
+
+    def turn_timeout(self, correlation_id: str, seconds: float) -> EventTimeout:
+        """The error for a turn that did not end in time; it has what the turn came to so far.
+
+        Args:
+            correlation_id: The turn.
+            seconds: How long it was waited for.
+        """
+        error = self.timed_out(f"turn {correlation_id} did not end", seconds)
+        if self.log.turn(correlation_id):
+            error.result = replace(self.turn_result(correlation_id), status="timed_out")
+        return error
+
+    def turn_failure(self, correlation_id: str) -> BaseException:
+        """The error for a turn that cannot be read to its end.
+
+        Args:
+            correlation_id: The turn.
+        """
+        failure = self.log.turn_error(correlation_id)
+        if isinstance(failure, CallbackFailed):
+            again = CallbackFailed(str(failure))
+            again.__cause__ = failure.__cause__
+            return again
+        return self.closed_error() if failure is None or isinstance(failure, StreamClosed) else failure

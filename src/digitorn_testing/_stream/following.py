@@ -1,0 +1,276 @@
+"""Follows turns to their end, however that is told, and makes their events complete."""
+
+import asyncio
+import logging
+import time
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol, TypeAlias
+
+from digitorn_testing._concurrency.backoff import Backoff, Pauses
+from digitorn_testing._concurrency.deadlines import remaining
+from digitorn_testing._errors import (
+    CallbackFailed,
+    ContractViolation,
+    DigitornError,
+    StreamClosed,
+    TooLarge,
+)
+from digitorn_testing._events.event import AnyEvent
+from digitorn_testing._events.meaning import Meaning, TurnStatus
+from digitorn_testing._log.log import Subscription
+from digitorn_testing._turns import rules
+
+from .core import StreamCore
+from .inboxes import AsyncInbox
+from .protocol import PASSING, SOON_VISIBLE_SECONDS, VISIBLE_SECONDS
+from .tasks import Tasks
+
+CHECKS: Final = Backoff(first_pause=0.5, growth=2.0, longest_pause=5.0, jitter=0.0)
+"""After how long without a sign of its end the daemon is asked for a turn, again and again."""
+
+_logger = logging.getLogger("digitorn.testing")
+
+AskDaemon: TypeAlias = Callable[[str], Awaitable[tuple[bool, TurnStatus | None]]]
+"""Asks the daemon over HTTP whether a turn is over, and how it ended where no event says so."""
+
+_Inbox: TypeAlias = AsyncInbox[AnyEvent | CallbackFailed | None]
+
+
+class Gaps(Protocol):
+    """What fills gaps: the backfill."""
+
+    def has_gap(self) -> bool:
+        """Whether something may be missing that was sent."""
+        ...
+
+    async def fill_at_last(self, since: int | None = None) -> None:
+        """Reads what is missing, for as long as the daemon cannot be reached.
+
+        Args:
+            since: Behind which number; where the log is known to be complete up to when left out.
+        """
+        ...
+
+
+class Following:
+    """Follows the turns of a stream, each with a task of its own, however many wait for it.
+
+    Args:
+        core: The stream.
+        tasks: Runs the tasks.
+        gaps: Fills gaps.
+        ask: Asks the daemon for a turn.
+        ended: Called with the correlation id of each turn that has ended.
+    """
+
+    def __init__(
+        self,
+        core: StreamCore,
+        tasks: Tasks,
+        *,
+        gaps: Gaps,
+        ask: AskDaemon,
+        ended: Callable[[str], object],
+    ) -> None:
+        self._core = core
+        self._log = core.log
+        self._turns = core.turns
+        self._tasks = tasks
+        self._gaps = gaps
+        self._ask = ask
+        self._ended = ended
+
+    def watch_of(self, correlation_id: str) -> "asyncio.Task[None] | None":
+        """The task that follows a turn; None when none does."""
+        return self._turns.watches.get(correlation_id)
+
+    def follow(self, correlation_id: str) -> "asyncio.Task[None]":
+        """Follows a turn that is not followed yet.
+
+        Args:
+            correlation_id: The turn.
+
+        Returns:
+            The task, which ends with the turn and never fails; the log says how it went.
+        """
+        self._turns.open.add(correlation_id)
+        # Now, and not when the task first runs: what happens to the turn meanwhile is told to it.
+        inbox: _Inbox = AsyncInbox()
+        self._turns.inboxes[correlation_id] = inbox
+        meaning = self._log.meaning
+        subscription = self._log.subscribe(inbox.put, meaning.turn_ends)
+        watching = self._watch(weakref.ref(self), correlation_id, inbox, subscription, meaning)
+        watch = self._tasks.spawn(watching)
+        self._turns.watches[correlation_id] = watch
+        return watch
+
+    def fail(self, correlation_id: str | None, failure: CallbackFailed) -> bool:
+        """Makes everybody who waits for a turn raise an error.
+
+        Args:
+            correlation_id: The turn, if any is known.
+            failure: The error.
+
+        Returns:
+            Whether the turn is followed, so that somebody is told.
+        """
+        inbox = self._turns.inboxes.get(correlation_id or "")
+        if inbox is None:
+            return False
+        inbox.put(failure)
+        return True
+
+    async def drain(self, timeout: float) -> bool:
+        """Waits until no turn is open.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Returns:
+            Whether that came true in time.
+        """
+        if watches := [watch for watch in self._turns.watches.values() if not watch.done()]:
+            await asyncio.wait(watches, timeout=remaining(timeout))
+        return not self._turns.open
+
+    # --- one turn
+
+    @staticmethod
+    async def _watch(
+        reference: "weakref.ref[Following]",
+        correlation_id: str,
+        inbox: _Inbox,
+        subscription: Subscription,
+        meaning: Meaning,
+    ) -> None:
+        """Sees a turn to its end. Holds no machine while it waits, so that the stream can be collected."""
+        error: BaseException | None = StreamClosed("the stream was stopped")
+        ended = rules.has_ended(subscription.existing, correlation_id, meaning)
+        pauses = Pauses(CHECKS)
+        patience = pauses.next()
+        try:
+            while not ended:
+                arrived = await _next(inbox, patience)
+                if (following := reference()) is None:
+                    return
+                events = following.events_in(arrived)
+                may_have = not events or any(map(meaning.may_end_turn, events))
+                ended = rules.has_ended(events, correlation_id, meaning)
+                if not ended and may_have:
+                    ended = await following.ask(correlation_id)
+                    if events:
+                        # Something happens in the session; another sign may follow soon.
+                        pauses.restart()
+                    patience = pauses.next()
+                del following
+            if (following := reference()) is None:
+                return
+            await following.finish(correlation_id, inbox)
+            error = None
+        except DigitornError as failed:
+            error = failed
+        finally:
+            if (following := reference()) is not None:
+                following.end(correlation_id, subscription, error)
+
+    def events_in(self, arrived: "list[AnyEvent | CallbackFailed | None]") -> list[AnyEvent]:
+        """The events among what arrived.
+
+        Raises:
+            CallbackFailed: The turn's approval policy raised.
+            StreamClosed: The stream ended.
+        """
+        events: list[AnyEvent] = []
+        for item in arrived:
+            if isinstance(item, CallbackFailed):
+                raise item
+            if item is None:
+                raise self._core.closed_error()
+            events.append(item)
+        return events
+
+    async def ask(self, correlation_id: str) -> bool:
+        """Asks the daemon whether a turn is over, and notes how it ended where no event says so."""
+        try:
+            over, ending = await self._ask(correlation_id)
+        except TooLarge as error:
+            self._log.close(error)
+            raise
+        except (*PASSING, ContractViolation) as error:
+            _logger.info("session %s: %s", self._log.session_id, error)
+            return False
+        if ending is not None:
+            self._core.endings.note(correlation_id, ending)
+        return over
+
+    async def finish(self, correlation_id: str, inbox: _Inbox) -> None:
+        """Makes a turn that has done everything complete.
+
+        Raises:
+            DigitornError: The stream ended meanwhile, or the turn cannot be read.
+        """
+        await self._until_terminal(correlation_id, inbox)
+        await self._complete(correlation_id)
+
+    def end(self, correlation_id: str, subscription: Subscription, error: BaseException | None) -> None:
+        """Ends following a turn.
+
+        Args:
+            correlation_id: The turn.
+            subscription: What told of its end.
+            error: Why the turn cannot be read to its end; None if it can.
+        """
+        subscription.cancel()
+        del self._turns.inboxes[correlation_id]
+        self._ended(correlation_id)
+        self._turns.open.discard(correlation_id)
+        self._core.forget_oldest_turns()
+        self._log.end_turn(correlation_id, error)
+
+    async def _until_terminal(self, correlation_id: str, inbox: _Inbox) -> None:
+        """Gives the last event of a turn that has done everything a moment to come."""
+        while rules.lacks_terminal(self._log.turn(correlation_id), self._log.meaning):
+            if not (arrived := await _next(inbox, SOON_VISIBLE_SECONDS)):
+                # The daemon's log is asked for it next.
+                return
+            self.events_in(arrived)
+
+    async def _complete(self, correlation_id: str) -> None:
+        """Reads what is missing of a turn that has ended. Without a gap there is nothing to read."""
+        if not any(self._log.meaning.begins_turn(event) for event in self._log.turn(correlation_id)):
+            # It began before this stream did.
+            await self._gaps.fill_at_last(0)
+        elif self._gaps.has_gap():
+            await self._gaps.fill_at_last()
+        deadline = time.monotonic() + VISIBLE_SECONDS
+        is_visible = False
+        while self._lacks_something(correlation_id) and not is_visible and self._log.closed is None:
+            # After a join right behind the message its first rows may not be visible yet; or a last piece of
+            # text is on its way.
+            await asyncio.sleep(SOON_VISIBLE_SECONDS)
+            is_visible = time.monotonic() >= deadline
+            await self._gaps.fill_at_last()
+        # No further: what is missing behind it may belong to the next turn, and still come.
+        self._log.give_up(self._last_of(correlation_id))
+        turn = self._log.turn(correlation_id)
+        if correlation_id not in self._core.endings and not rules.tells_outcome(turn, self._log.meaning):
+            await self.ask(correlation_id)
+
+    def _last_of(self, correlation_id: str) -> int:
+        return max((event.seq for event in self._log.turn(correlation_id)), default=0)
+
+    def _lacks_something(self, correlation_id: str) -> bool:
+        if self._log.is_waiting_below(self._last_of(correlation_id)):
+            return True
+        turn = self._log.turn(correlation_id)
+        meaning = self._log.meaning
+        return rules.lacks_text(turn, meaning) or rules.lacks_terminal(turn, meaning)
+
+
+async def _next(inbox: _Inbox, seconds: float) -> "list[AnyEvent | CallbackFailed | None]":
+    """What arrives next; empty when nothing does in time."""
+    try:
+        return [await inbox.next(seconds)]
+    except TimeoutError:
+        return []

@@ -1,0 +1,193 @@
+"""When the daemon's log is read, by a stream whose log is a list."""
+
+import asyncio
+
+import pytest
+
+from digitorn_testing import DaemonUnreachable, NotFound, StreamClosed
+from digitorn_testing._errors import TooLarge
+from digitorn_testing._stream.backfill import Backfill
+from digitorn_testing._stream.coverage import Coverage
+from digitorn_testing._stream.tasks import Tasks
+from support.frames import token
+from support.stream_parts import SECONDS, exchange, heartbeat, stream_core
+
+
+class Daemon:
+    """A stream with a backfill, and the durable log that it reads."""
+
+    def __init__(self) -> None:
+        self.core = stream_core()
+        self.tasks = Tasks(self.core.log.close)
+        self.rows: list[int] = []
+        self.reads: list[int] = []
+        self.failures: list[Exception] = []
+        self.read_once = asyncio.Event()
+        self.backfill = Backfill(self.core, Coverage(self.core.log, 0), self.tasks, self._read)
+
+    async def _read(self, since: int) -> None:
+        self.reads.append(since)
+        self.read_once.set()
+        await asyncio.sleep(0)
+        if self.failures:
+            raise self.failures.pop(0)
+        for seq in self.rows:
+            if seq > since:
+                self.push(seq)
+
+    def push(self, *numbers: int) -> None:
+        """Events with these numbers arrive."""
+        for seq in numbers:
+            if (event := self.core.log.feed(token("x", seq=seq))) is not None:
+                self.backfill.noticed(event)
+
+    async def rest(self) -> None:
+        """Waits until nothing goes on in the background."""
+        async with asyncio.timeout(SECONDS):
+            while self.tasks.running:
+                await asyncio.wait(set(self.tasks.running))
+
+    def here(self) -> list[int]:
+        """The numbers that are here."""
+        return [event.seq for event in self.core.log]
+
+
+def unreachable() -> DaemonUnreachable:
+    return DaemonUnreachable("http://127.0.0.1:1", "refused")
+
+
+async def test_what_is_missing_is_taken_over_and_counted() -> None:
+    daemon = Daemon()
+    daemon.push(1, 2)
+    daemon.rows = [1, 2, 3, 4]
+    assert await daemon.backfill.fill() == 2
+    assert daemon.here() == [1, 2, 3, 4]
+
+
+async def test_a_missing_number_is_read_and_who_reads_in_order_gets_it() -> None:
+    daemon = Daemon()
+    released: list[int] = []
+    daemon.core.log.subscribe_in_order(lambda event, _: released.append(event.seq))
+    daemon.rows = [1, 2, 3]
+    daemon.push(1, 3)
+    assert released == [1]
+    await daemon.rest()
+    assert released == [1, 2, 3]
+    assert len(daemon.reads) == 1
+
+
+async def test_a_number_that_the_log_does_not_have_is_given_up() -> None:
+    daemon = Daemon()
+    daemon.core.link.joined()
+    daemon.rows = [1, 3]
+    daemon.push(1, 3)
+    await daemon.rest()
+    assert not daemon.core.log.is_holding
+    # The connection stood when the gap was noticed, so that the third read is left out.
+    assert len(daemon.reads) == 2
+
+
+async def test_a_gap_behind_a_fresh_join_is_read_until_everything_is_visible() -> None:
+    daemon = Daemon()
+    daemon.core.link.joined()
+    daemon.backfill.coverage.joined()
+    daemon.push(1, 3)
+    await daemon.rest()
+    assert len(daemon.reads) == 3
+
+
+async def test_a_gap_is_not_given_up_while_the_log_cannot_be_read() -> None:
+    daemon = Daemon()
+    daemon.failures = [unreachable() for _ in range(3)]
+    daemon.rows = [1, 2, 3]
+    released: list[int] = []
+    daemon.core.log.subscribe_in_order(lambda event, _: released.append(event.seq))
+    daemon.push(1, 3)
+    await daemon.rest()
+    assert released == [1, 2, 3]
+    assert len(daemon.reads) == 4
+
+
+async def test_after_a_rejoin_the_log_is_read_at_once_and_when_all_is_visible() -> None:
+    daemon = Daemon()
+    daemon.backfill.rejoined(restarted=False)
+    await daemon.rest()
+    assert len(daemon.reads) == 3
+
+
+async def test_a_second_rejoin_begins_the_reads_anew() -> None:
+    daemon = Daemon()
+    daemon.backfill.rejoined(restarted=False)
+    async with asyncio.timeout(SECONDS):
+        await daemon.read_once.wait()
+    daemon.backfill.rejoined(restarted=False)
+    await daemon.rest()
+    assert len(daemon.reads) == 4
+
+
+async def test_after_a_restart_the_log_is_read_from_what_is_certain() -> None:
+    daemon = Daemon()
+    daemon.push(*range(1, 201))
+    daemon.backfill.rejoined(restarted=True)
+    await daemon.rest()
+    assert daemon.reads[0] == 0
+
+
+async def test_a_heartbeat_that_tells_of_more_has_the_log_read() -> None:
+    daemon = Daemon()
+    daemon.push(1)
+    daemon.rows = [1, 2]
+    beat = daemon.core.log.feed(heartbeat(current_seq=2))
+    assert beat is not None
+    daemon.backfill.noticed(beat)
+    await daemon.rest()
+    assert [seq for seq in daemon.here() if seq] == [1, 2]
+
+
+async def test_a_daemon_that_cannot_be_reached_is_asked_again() -> None:
+    daemon = Daemon()
+    daemon.failures = [unreachable(), unreachable()]
+    daemon.rows = [1]
+    await asyncio.wait_for(daemon.backfill.fill_at_last(), SECONDS)
+    assert (daemon.here(), len(daemon.reads)) == ([1], 3)
+
+
+async def test_a_session_that_is_gone_is_asked_once() -> None:
+    daemon = Daemon()
+    daemon.failures = [NotFound(exchange(404), "gone")]
+    await asyncio.wait_for(daemon.backfill.fill_at_last(), SECONDS)
+    assert len(daemon.reads) == 1
+
+
+async def test_a_log_that_is_too_long_closes_the_stream() -> None:
+    daemon = Daemon()
+    daemon.failures = [TooLarge("the log", ["too long"])]
+    with pytest.raises(TooLarge):
+        await daemon.backfill.read_history()
+    assert isinstance(daemon.core.log.closed, TooLarge)
+
+
+async def test_a_history_that_cannot_be_read_yet_is_read_in_the_background() -> None:
+    daemon = Daemon()
+    daemon.failures = [unreachable()]
+    daemon.rows = [1]
+    await daemon.backfill.read_history()
+    assert daemon.here() == []
+    await daemon.rest()
+    assert daemon.here() == [1]
+
+
+async def test_a_history_that_was_read_is_read_again_when_all_is_visible() -> None:
+    daemon = Daemon()
+    await daemon.backfill.read_history()
+    await daemon.rest()
+    assert len(daemon.reads) == 3
+
+
+async def test_a_stream_that_ended_reads_nothing() -> None:
+    daemon = Daemon()
+    daemon.core.log.close(StreamClosed("it was stopped"))
+    with pytest.raises(StreamClosed, match="was stopped"):
+        await daemon.backfill.fill()
+    await daemon.backfill.fill_at_last()
+    assert daemon.reads == []

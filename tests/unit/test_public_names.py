@@ -1,0 +1,89 @@
+"""The names that `digitorn.testing` publishes, and that they are the objects of the implementation."""
+
+import importlib.util
+import tomllib
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+PUBLISHED: Final = "digitorn.testing"
+LISTED: Final = Path(__file__).with_name("public_names.txt")
+MODULES: Final = ("", "events", "models", "assertions", "builders", "fakes", "telemetry")
+"""Those whose names are listed; `client` has the names of the package itself."""
+
+_LEAKED: Final = "leaked from a module without `__all__`; it was never meant to be public"
+REMOVED: Final = {
+    "digitorn.testing.models.Annotated": _LEAKED,
+    "digitorn.testing.models.Any": _LEAKED,
+    "digitorn.testing.models.ConfigDict": _LEAKED,
+    "digitorn.testing.models.Field": _LEAKED,
+    "digitorn.testing.models.Literal": _LEAKED,
+    "digitorn.testing.models.Model": _LEAKED,
+    "digitorn.testing.models.annotations": _LEAKED,
+}
+"""What was there once, and why it is gone."""
+
+_STATED: Final = "a table that the code kept by hand, now stated by the contract as `x-constants`"
+ADDED: Final = {
+    "digitorn.testing.events.CREDENTIAL_FAILURES": _STATED,
+    "digitorn.testing.events.FAILURES_BEFORE_THE_LOOP": _STATED,
+    "digitorn.testing.events.FAILURE_CATEGORIES": _STATED,
+    "digitorn.testing.events.RETRYABLE_FAILURES": _STATED,
+    "digitorn.testing.events.SNAPSHOT_TYPES": _STATED,
+    "digitorn.testing.events.TERMINAL_STATES": _STATED,
+}
+"""What came after the list was written, and why."""
+
+GONE_MODULES: Final = {
+    "digitorn.testing.pytest_plugin": "the plugin is `digitorn_testing.pytest_plugin`, a name of its own",
+}
+
+
+def aliases() -> dict[str, str]:
+    """The published modules, and the module that each stands for."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (alias,) = settings["tool"]["digitorn-codegen"]["aliases"]
+    return {dotted("" if name == "__init__" else name): module for name, module in alias["modules"].items()}
+
+
+def dotted(name: str) -> str:
+    """The published module of a name; the package itself for none."""
+    return f"{PUBLISHED}.{name}" if name else PUBLISHED
+
+
+@pytest.mark.parametrize(("published", "implementation"), aliases().items())
+def test_the_published_names_are_the_same_objects(published: str, implementation: str) -> None:
+    alias, real = importlib.import_module(published), importlib.import_module(implementation)
+    assert alias is not real
+    assert sorted(alias.__all__) == sorted(real.__all__)
+    for name in real.__all__:
+        ours, published_one = getattr(real, name), getattr(alias, name)
+        # Importing `digitorn.testing.assertions` binds that name anew; its own names are compared here too.
+        is_alias = isinstance(ours, ModuleType) and published_one.__name__ == f"{published}.{name}"
+        assert published_one is ours or (is_alias and published_one.__name__ in aliases()), name
+
+
+def test_the_public_names_are_those_that_are_listed() -> None:
+    found = {
+        f"{module}.{name}"
+        for module in map(dotted, MODULES)
+        for name in importlib.import_module(module).__all__
+    }
+    listed = {line for line in LISTED.read_text(encoding="utf-8").splitlines() if not line.startswith("#")}
+    assert found - listed == ADDED.keys()
+    assert sorted(listed - found) == []
+
+
+def test_no_module_is_published_without_its_names_being_listed() -> None:
+    assert set(aliases()) == {*map(dotted, MODULES), dotted("client")}
+
+
+def test_what_was_removed_is_gone() -> None:
+    for name in REMOVED:
+        module, _, attribute = name.rpartition(".")
+        assert not hasattr(importlib.import_module(module), attribute), name
+    for module in GONE_MODULES:
+        assert importlib.util.find_spec(module) is None, module
