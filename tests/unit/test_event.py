@@ -179,3 +179,10 @@ def test_no_payload_raises(type: str, payload: Any) -> None:
     event = decode({"type": type, "payload": payload, "seq": 1, "session_id": "s"})
     assert event.type == type
     assert event.raw["payload"] == payload
+
+
+def test_an_empty_id_of_a_log_row_names_nothing() -> None:
+    raw = tool_call("Bash", seq=1)
+    event = decode({**raw, "event_id": "", "correlation_id": "", "op_id": "", "op_parent_id": ""})
+    assert (event.event_id, event.correlation_id, event.op_id, event.op_parent_id) == (None, None, None, None)
+    assert event.raw["correlation_id"] == ""

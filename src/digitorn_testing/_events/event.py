@@ -158,12 +158,13 @@ def _event(envelope: EventEnvelope, payload: EventPayload, raw: dict[str, Any]) 
         app_id=envelope.app_id,
         session_id=envelope.session_id,
         user_id=envelope.user_id,
-        event_id=envelope.event_id,
-        correlation_id=envelope.correlation_id,
-        op_id=envelope.op_id,
+        # Rows of the log carry empty strings where live events carry nothing (contract: events, section 4.3).
+        event_id=envelope.event_id or None,
+        correlation_id=envelope.correlation_id or None,
+        op_id=envelope.op_id or None,
         op_type=envelope.op_type,
         op_state=envelope.op_state,
-        op_parent_id=envelope.op_parent_id,
+        op_parent_id=envelope.op_parent_id or None,
         replayed=bool(envelope.replayed),
         raw=raw,
     )
