@@ -643,7 +643,7 @@ def _take_out(index: dict[_Key, list[AnyEvent]], key: _Key | None, event: AnyEve
 
 
 def _remove(events: list[AnyEvent], event: AnyEvent) -> None:
-    # Compare by identity: events are mappings, and equal events may be distinct. The oldest is near the front.
+    # By identity: events are mappings, and equal events may be distinct. The oldest is near the front.
     for place, one in enumerate(events):
         if one is event:
             del events[place]

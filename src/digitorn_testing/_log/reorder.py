@@ -43,7 +43,7 @@ class ReorderBuffer(Generic[T]):
         return self.is_holding or any(last > since for _, last in self._gaps)
 
     def complete_upto(self, since: int) -> int:
-        """The last number before the first one above `since` that has not arrived, even if it was given up."""
+        """The number before the first one above `since` that has not arrived, even if it was given up."""
         for first, last in self._gaps:
             if last > since:
                 return max(since, first - 1)
@@ -78,7 +78,7 @@ class ReorderBuffer(Generic[T]):
         return released
 
     def begin_at(self, number: int) -> list[T]:
-        """Starts over after this number: missing numbers below it are not gaps. Returns the items below it."""
+        """Starts over after this number: no number below it is a gap. Returns the items below it."""
         released = self._release(number)
         self.frontier = number
         self._gaps.clear()

@@ -241,7 +241,7 @@ class _Draft:
         self.state: OpState = "running"
         self.end: AnyEvent | None = None
         self.forbidden: list[tuple[OpState | None, OpState, AnyEvent]] = []
-        # The last state that operations of the type have: what follows one that they have not is held to it.
+        # The last state that the contract knows for this type. The next change is checked against it.
         self._legal: OpState | None = None
 
     @property
