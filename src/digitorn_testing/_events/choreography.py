@@ -162,7 +162,7 @@ class CallEvents:
     correlation_id: str
 
     def streamed(self) -> Iterator[EventPayload]:
-        """The model writes the call. The first event follows the name; the last is always sent, at the end."""
+        """The model writes the call. The first event follows the name; the last is always sent."""
         yield ToolCallStreaming(call_id=self.id, name=self.name)
         yield ToolCallStreaming(
             call_id=self.id, name=self.name, count=estimate(json.dumps(dict(self.params)))

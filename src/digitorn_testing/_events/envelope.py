@@ -241,7 +241,7 @@ def _agreed(members: Mapping[str, object], named: Mapping[str, str | None]) -> d
 def _op_ids(
     payload: EventPayload, members: Mapping[str, object], op_id: str | None, seq: int
 ) -> dict[str, str | None]:
-    """Values of the members that name the operation of an event. They agree in all events of the operation."""
+    """Values of the members that name the operation; the same in all events of the operation."""
 
     def one(*names: str, like: str) -> dict[str, str | None]:
         given = (named for name in names if (named := _named(members, name)))

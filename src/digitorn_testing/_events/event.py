@@ -170,7 +170,8 @@ def _event(envelope: EventEnvelope, payload: EventPayload, raw: dict[str, Any]) 
 
 
 def _lifted(envelope: EventEnvelope) -> EventEnvelope:
-    """The envelope, with fields that a copy has only in its payload moved up (contract: events, section 4.3)."""
+    """The envelope, completed with fields that a copy has only in its payload
+    (contract: events, section 4.3)."""
     is_copy = envelope.event_id is None
     inside = envelope.payload
     found = {
