@@ -547,10 +547,10 @@ def _check_count(name: str, value: object) -> None:
 
 
 def check_text(name: str, value: object) -> None:
-    """Refuses what is no text.
+    """Refuses a value that is not a string.
 
     Raises:
-        TypeError: It is none.
+        TypeError: It is not a string.
     """
     _check_type(name, value, str)
 
