@@ -15,7 +15,7 @@ import pytest
 from digitorn_codegen import Settings, generate
 
 ROOT: Final = Path(__file__).parents[2]
-CONTRACT: Final = ROOT / "schema" / "1.0.3"
+CONTRACT: Final = ROOT / "tests" / "data" / "contract-1.0.3"
 FRAMES: Final = ROOT / "tests" / "data" / "frames-1.0.3.jsonl"
 PACKAGE: Final = "digitorn_1_0_3"
 

@@ -1,4 +1,4 @@
-"""What is read back of a session: the rows of its log, and the messages of its history."""
+"""What a client can read back from a session: the rows of its log, and the messages of its history."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,11 +10,11 @@ from .conventions import logged_stamp
 
 
 def lifted(event: EventEnvelope, *, same_name: bool) -> dict[str, Any]:
-    """What copies carry inside the payload of the envelope's fields.
+    """The fields of the envelope that copies repeat inside the payload.
 
     Args:
         event: The event.
-        same_name: Only those that have the same name there, as in rows of the log.
+        same_name: Only fields that have the same name in both places, as in rows of the log.
     """
     found = {inner: getattr(event, outer) for inner, outer in LIFTED if not same_name or inner == outer}
     return {name: value for name, value in found.items() if value is not None}
@@ -22,7 +22,7 @@ def lifted(event: EventEnvelope, *, same_name: bool) -> dict[str, Any]:
 
 def log_row(event: EventEnvelope) -> EventEnvelope:
     """A row of the durable log, in which the payload repeats the ids (contract: events, section 4.3)."""
-    # A row has only what was stored: the parent when there is one, the operation when there is one.
+    # A row has only what was stored: a parent and an operation only if the event had them.
     stored = {
         name: getattr(event, name)
         for name in ("event_id", "op_id", "op_type", "op_state", "op_parent_id")
@@ -46,7 +46,7 @@ def history_event(place: int, event: EventEnvelope) -> HistoryEvent:
     """A row of the durable log as the history shows it.
 
     Args:
-        place: Its place in the list, counted up from 1.
+        place: Its place in the list, starting at 1.
         event: The event as it was sent.
     """
     row = log_row(event)
@@ -68,7 +68,7 @@ def history_event(place: int, event: EventEnvelope) -> HistoryEvent:
 
 
 def history_call(call_id: str, name: str, params: Mapping[str, Any], result: str | None) -> HistoryToolCall:
-    """A tool call as the history shows it; it has no result while the tool runs."""
+    """A tool call as the history shows it. It has no result while the tool is running."""
     return HistoryToolCall(
         id=call_id,
         name=name,
@@ -86,7 +86,7 @@ def history_message(
     """A message as the history shows it.
 
     Args:
-        role: Who speaks.
+        role: Who wrote the message.
         content: The text.
         calls: Calls that the assistant asked for.
         thinking: Reasoning that led to it.

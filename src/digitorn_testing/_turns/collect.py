@@ -21,17 +21,17 @@ def collect(
     ending: TurnStatus | None = None,
     meaning: Meaning = MEANING,
 ) -> TurnResult:
-    """The result that a turn's events add up to.
+    """Folds a turn's events into its result.
 
     Args:
         events: The turn's events, in order.
-        session: Where it ran.
+        session: The session it ran in.
         correlation_id: The turn.
-        ending: How the turn ended where no event of it says so.
+        ending: How the turn ended, if none of its events say so.
         meaning: What the events mean.
     """
     result = next((one for event in reversed(events) if (one := meaning.answer(event)) is not None), None)
-    # One that names no turn may be of something else that failed meanwhile, such as an activation.
+    # An error that does not name a turn may come from something else, such as an activation.
     errors = _errors((event for event in events if event.correlation_id == correlation_id), meaning)
     messages = _messages(events, None if result is None else result.content, meaning)
     answer = next((one.text for one in messages if one.kind == "answer"), "")
@@ -87,7 +87,7 @@ def _errors(events: Iterable[AnyEvent], meaning: Meaning) -> tuple[TurnError, ..
 
 
 def _messages(events: Iterable[AnyEvent], content: str | None, meaning: Meaning) -> tuple[TurnMessage, ...]:
-    """The assistant's texts; the last ones that together are the content are the answer."""
+    """The assistant's texts. The last ones that together form the content are the answer."""
     texts = streamed_texts(events, meaning)
     answer: list[str] = texts[-1] if texts else []
     before = texts[:-1]
@@ -99,7 +99,7 @@ def _messages(events: Iterable[AnyEvent], content: str | None, meaning: Meaning)
                 break
         else:
             if not _is_part(answer, content):
-                # Nothing of the answer was streamed: what was is commentary.
+                # The answer was not streamed, so every streamed text is commentary.
                 answer, before = [], texts
     said = [TurnMessage(text="".join(one), kind="commentary", deltas=tuple(one)) for one in before]
     text = "".join(answer) if content is None else content
