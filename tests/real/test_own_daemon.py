@@ -87,3 +87,15 @@ def command_lines() -> list[str]:
             # It has ended, or belongs to somebody else.
             continue
     return found
+
+
+def test_a_user_registers_and_logs_in_at_the_auth_service(own_daemon: RealDaemon) -> None:
+    email, password = "somebody@example.com", "correct horse battery"
+    with DevClient(own_daemon.url, timeout=30) as client:
+        made = client.register("somebody", password, email=email)
+        assert client.login(email, password).user_id == made.user_id
+        # The daemon redirects once; then its auth service is known.
+        assert [one.status for one in client.exchanges] == [308, 200, 200]
+        client.api.apps.list_apps()
+    with DevClient.with_user(email, password, daemon_url=own_daemon.url, timeout=30) as client:
+        client.api.apps.list_apps()

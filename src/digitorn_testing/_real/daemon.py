@@ -39,8 +39,8 @@ class RealDaemon:
     The first start installs it, which takes about a minute; later ones take seconds. Nothing but that install
     leaves the machine. All its processes end with this one at the latest, whatever ends it.
 
-        with RealDaemon() as daemon, DevClient.with_token(daemon.token("alice"), daemon.url) as client:
-            ...
+        with RealDaemon() as daemon:
+            with DevClient.with_token(daemon.token("alice"), daemon_url=daemon.url) as client: ...
 
     Args:
         root: Folder of the environment, which several daemons may share.
