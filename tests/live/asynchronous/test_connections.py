@@ -11,6 +11,7 @@ from digitorn_testing import (
     ApiError,
     AsyncDevClient,
     AsyncLiveEventStream,
+    ClientClosed,
     ConnectionOptions,
     DaemonUnreachable,
     InsecureConnection,
@@ -162,6 +163,8 @@ async def test_the_auth_service_may_be_named() -> None:
             await client.register("somebody", "correct horse battery")
             assert client._get_auth_token()
         assert daemon.requests == []
+        with pytest.raises(ClientClosed):
+            await client.login("somebody", "correct horse battery")
 
 
 async def test_the_auth_service_may_be_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

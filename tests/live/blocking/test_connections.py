@@ -12,6 +12,7 @@ from support.servers import Heard, hearing, serving
 
 from digitorn_testing import (
     ApiError,
+    ClientClosed,
     ConnectionOptions,
     DaemonUnreachable,
     DevClient,
@@ -163,6 +164,8 @@ def test_the_auth_service_may_be_named() -> None:
             client.register("somebody", "correct horse battery")
             assert client._get_auth_token()
         assert daemon.requests == []
+        with pytest.raises(ClientClosed):
+            client.login("somebody", "correct horse battery")
 
 
 def test_the_auth_service_may_be_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

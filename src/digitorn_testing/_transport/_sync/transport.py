@@ -215,6 +215,7 @@ class Transport:
         """The transport to the auth service; None if the daemon takes the call, or the service is unknown."""
         if self._is_auth_service or not call.operation.path.startswith(_AUTH_PATHS):
             return None
+        self._check_open()
         if self._auth is None and (url := self.connection.auth_service) is not None:
             self._auth = self._of_auth_service(resolve_daemon_url(url))
         return self._auth
@@ -275,10 +276,13 @@ class Transport:
         kind = UntrustedCertificate if is_distrust(error) else DaemonUnreachable
         return kind(self.daemon_url, f"{call.operation.method} {call.path}: {said}", attempts)
 
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise ClientClosed(f"the client of {self.daemon_url} was closed; make a new one")
+
     def _client(self) -> httpx.Client:
         with self._opening:
-            if self._is_closed:
-                raise ClientClosed(f"the client of {self.daemon_url} was closed; make a new one")
+            self._check_open()
             if self.affinity.moved():
                 # The old connections ended with their event loop, or belong to the parent process.
                 self._http = None
