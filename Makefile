@@ -7,11 +7,12 @@ STAMP := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-streams fuzz chaos generate format types lint clean
+.PHONY: help demo test real check bench bench-streams fuzz chaos generate format types lint clean
 
 help:
 	@echo "make demo      a live scenario against the embedded daemon, or against \$$DIGITORN_DAEMON_URL"
 	@echo "make test      every check and every test"
+	@echo "make real      the tests against the released daemon, which it installs in .real/; needs a CPython 3.12 or newer"
 	@echo "make check     lint, format, direction of imports, both type checkers, drift of the generated code"
 	@echo "make bench     how long a test takes, over sockets and in process"
 	@echo "make bench-streams  threads, descriptors and memory of 200 live streams: at the start, open, after stop"
@@ -33,6 +34,9 @@ demo: $(STAMP)
 # More workers than cores, since half of a live test is waiting; what is left at the end is shared anew.
 test: check
 	$(BIN)/python -m pytest -n 4 --dist worksteal -q
+
+real: $(STAMP)
+	$(BIN)/python -m pytest -p digitorn_testing.pytest_plugin --digitorn-real -n 2 --dist loadfile -q tests/real
 
 check: lint types
 	$(BIN)/digitorn-codegen check
@@ -67,4 +71,4 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) .real .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -1,4 +1,4 @@
-"""Changes of definitions that Python classes need and the wire does not; what is lost is warned of."""
+"""Changes of definitions that Python classes need and the wire does not; losses are reported as warnings."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -46,7 +46,7 @@ def _schemas(definitions: Definitions) -> Iterator[tuple[str, str, JsonObject]]:
 
 
 def _check_circles(definitions: Definitions) -> None:
-    """Refuses definitions that cannot be told without themselves: `A` is all, any or one of `A`."""
+    """Refuses definitions that contain only themselves: `A` is all, any or one of `A`."""
     settled: set[str] = set()
     for start in definitions.found:
         # Depth first, without recursion: chains may be long.
@@ -182,7 +182,7 @@ class _Union:
 class _Tags:
     """Gives the members of a union the tags that tell them apart, as literal types.
 
-    A tag is what the member itself says; else what the mapping says; else the name of the component.
+    The tag comes from the member itself, otherwise from the mapping, otherwise from the component's name.
     """
 
     def __init__(self, definitions: Definitions) -> None:

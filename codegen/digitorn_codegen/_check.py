@@ -1,4 +1,4 @@
-"""Refuses what is no valid contract, with its place."""
+"""Refuses invalid contracts, and says where they are invalid."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -136,7 +136,7 @@ def openapi(api: Document) -> None:
         # that are made of themselves are refused with their place when definitions are adapted.
         return
     except Exception as error:
-        # It raises many kinds of its own, and of the libraries below it, on what it cannot walk.
+        # On input that it cannot walk, it raises many errors of its own and of the libraries it uses.
         raise ContractError(
             api.path, "", f"is not valid OpenAPI: {type(error).__name__}: {_short(error)}"
         ) from error

@@ -1,4 +1,4 @@
-"""Reads a contract into its intermediate form, or says what is wrong with it and where."""
+"""Reads a contract into its intermediate form, or reports what is wrong with it and where."""
 
 import hashlib
 from pathlib import Path

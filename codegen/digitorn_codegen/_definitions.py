@@ -48,7 +48,7 @@ class Definitions:
         api_is_3_0: Whether the OpenAPI document has the schema dialect of 3.0.
         found: The definitions by key.
         origins: Where each stands.
-        warnings: What the output cannot express as the contract has it.
+        warnings: Parts of the contract that the output cannot express.
     """
 
     documents: Documents
@@ -81,7 +81,7 @@ class Definitions:
         return name
 
     def define(self, document: Document, pointer: str) -> str:
-        """Makes what stands at a pointer a definition and answers its key, `module.Name`.
+        """Turns the schema at a pointer into a definition, and returns its key, `module.Name`.
 
         Raises:
             ContractError: Its name is taken and must not change.
@@ -140,7 +140,7 @@ class Definitions:
             return {} if target.value else {"not": {}}
         if not isinstance(target.value, dict):
             raise ContractError(document.path, pointer, f"$ref {ref!r} points at no schema")
-        # In 3.0, what stands beside a reference is ignored.
+        # In 3.0, siblings of a reference are ignored.
         kept = {} if self._is_3_0(document) else value
         beside = {key: member for key, member in kept.items() if key not in ("$ref", "summary")}
         rest = self._object(document, pointer, beside, table=False)
@@ -170,7 +170,7 @@ class Definitions:
             try:
                 found = self.documents.resolve(document, where, self._mapped(document, str(target)))
             except ContractError as error:
-                # A mapping is a hint, and one that is wrong in part is none: the union is told without it.
+                # A mapping is only a hint. If part of it is wrong, the whole mapping is ignored.
                 self.warn("mapping-dropped", document.path, where, error.reason)
                 return None
             keys[tag] = REF + self.define(found.document, found.pointer)
@@ -207,7 +207,7 @@ class Definitions:
         return key
 
     def type_of(self, document: Document, pointer: str, schema: JsonValue, hint: str) -> str:
-        """The type expression of a schema; what needs a class of its own gets one."""
+        """The type expression of a schema; creates a class if the schema needs one."""
 
         def name(found: JsonObject, wanted: str) -> str:
             return "_" + self.hoist(document, found, wanted, pointer)

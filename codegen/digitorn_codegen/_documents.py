@@ -171,7 +171,7 @@ class Target:
 
     @property
     def value_object(self) -> JsonObject:
-        """The value when it is an object, as it always is behind `follow`; else an empty one."""
+        """The value if it is an object, which it always is after `follow`; otherwise an empty object."""
         return self.value if isinstance(self.value, dict) else {}
 
 
@@ -245,7 +245,7 @@ class Documents:
 
 _LITERALS = frozenset({"enum", "const", "default", "example", "examples"})
 
-# What stands under these is a table of schemas or other objects, by names that people chose.
+# The values of these are tables of schemas or other objects, under names that people chose.
 _TABLES = frozenset(
     {
         *("properties", "patternProperties", "dependentSchemas", "$defs", "definitions", "schemas"),

@@ -1,4 +1,4 @@
-"""What the builders of event payloads take, and the example that each starts from."""
+"""The arguments of the event payload builders, and the example that each starts from."""
 
 import math
 from collections.abc import Iterator, Mapping

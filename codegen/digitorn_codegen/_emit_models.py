@@ -39,7 +39,7 @@ def emit(contract: ir.Contract, package: str, report: Report) -> dict[str, str]:
     Args:
         contract: What to emit.
         package: Dotted name of the generated package.
-        report: Is told of what the classes cannot express.
+        report: Called with each part that the classes cannot express.
 
     Raises:
         ContractError: No class can be made of a definition.

@@ -20,7 +20,7 @@ class ContractError(Exception):
 
 
 class SettingsError(Exception):
-    """The generator was not told where its input and output are, or was told wrongly."""
+    """The generator's input or output settings are missing or wrong."""
 
 
 class OutputError(Exception):

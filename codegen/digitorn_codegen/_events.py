@@ -126,7 +126,7 @@ def _envelope(definitions: Definitions, document: Document) -> ir.EventEnvelope:
 
 
 def _constants(documents: Iterable[Document], classes: set[str]) -> dict[str, ir.Constant]:
-    """The constants; code imports them by name, so none may get another."""
+    """The constants. Code imports them by name, so they must not be renamed."""
     constants: dict[str, ir.Constant] = {}
     taken = {*classes, *_EVENT_NAMES, "EventPayload", "EventRegistry", "EventSpec", "EventType"}
     taken |= {"Final", "Literal", "Mapping", "TypeAlias"}

@@ -61,7 +61,7 @@ def verify(name: str, source: str) -> None:
             if found in seen - overloaded and not _is_decorated(node):
                 raise OutputError(f"{name}:{node.lineno}: {found!r} is defined twice")
             seen.add(found)
-            # Behind its overloads a function comes once more, without a decorator.
+            # After its overloads a function appears again, without a decorator.
             (overloaded.add if _is_overload(node) else overloaded.discard)(found)
 
 

@@ -1,4 +1,4 @@
-"""Renders a contract's whole output, writes it, and tells whether what is written is current."""
+"""Renders a contract's output, writes it, and checks whether the written output is current."""
 
 import difflib
 import os
@@ -33,7 +33,7 @@ def render(settings: Settings, report: Report = lambda _: None) -> Rendered:
 
     Args:
         settings: What to read, and what to produce.
-        report: Is told of everything that the output cannot express as the contract has it.
+        report: Called with each part of the contract that the output cannot express.
 
     Raises:
         ContractError: The contract is broken.
@@ -58,7 +58,7 @@ def render(settings: Settings, report: Report = lambda _: None) -> Rendered:
         sources.update(twins)
         headers.update(dict.fromkeys(twins, _twin_header(twin)))
     for alias in settings.aliases:
-        # What is produced now counts, and not what an earlier run left.
+        # Use the output of this run, not that of an earlier one.
         modules = _aliases.render(alias, lambda path: sources.get(path) or _read(path))
         sources.update(modules)
         headers.update(dict.fromkeys(modules, f"{_stamp.MARK}; do not edit.\n"))
@@ -87,7 +87,7 @@ def generate(settings: Settings, report: Report = lambda _: None) -> list[Path]:
 
     Args:
         settings: What to read, and what to produce.
-        report: Is told of everything that the output cannot express as the contract has it.
+        report: Called with each part of the contract that the output cannot express.
 
     Returns:
         The files whose content changed or that were removed.
@@ -107,7 +107,7 @@ def generate(settings: Settings, report: Report = lambda _: None) -> list[Path]:
         _replace(path, files[path])
     for path in stale:
         path.unlink()
-    # Last, over what was written: an interrupted run leaves a stamp that fits nothing.
+    # Written last, over the output: an interrupted run leaves a stamp that does not match.
     text = _stamp.render(settings, rendered.inputs)
     if _read(stamp) != text:
         _replace(stamp, text)

@@ -95,7 +95,7 @@ class Scope:
         return cls(dict.fromkeys(names))
 
     def allot(self, wanted: str, holder: str) -> str:
-        """The wanted name, or the same with the first free number behind it."""
+        """The wanted name, with the first free number appended if it is taken."""
         found = self.free(wanted)
         self.holders[found] = holder
         return found

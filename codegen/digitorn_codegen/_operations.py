@@ -120,7 +120,7 @@ class OperationReader:
             layers = tuple(self._layers(path, item))
             shared = tuple((d, f"{p}/parameters", layer.get("parameters")) for d, p, layer in layers)
             for name in _METHODS:
-                # What stands beside a reference comes before what it leads to.
+                # Siblings of a reference take precedence over its target.
                 for document, pointer, layer in reversed(layers):
                     operation = layer.get(name)
                     if isinstance(operation, dict):

@@ -40,7 +40,7 @@ def fetched(source: str) -> Generator[Path]:
 
 
 def disagreements(contract: Side, server: Side) -> list[str]:
-    """How a contract and a server differ, a line each; what the contract types better is no difference.
+    """Differences between a contract and a server, one per line. Ignores more precise types in the contract.
 
     Operations are matched by method and path, whatever path parameters are called; parameters and members
     of bodies by name.

@@ -87,7 +87,7 @@ class Settings:
 def from_pyproject(start: Path, table: str = TABLE) -> Mapping[str, object]:
     """The `[tool.digitorn-codegen]` table of the nearest pyproject.toml at or above a folder.
 
-    Paths in it come back absolute. An empty mapping means that there is none.
+    Paths in it come back absolute. The mapping is empty if there is no such table.
 
     Raises:
         SettingsError: The file cannot be read.

@@ -1,4 +1,4 @@
-"""A hash over everything that an output depends on, and over the output: what `check` need not do again."""
+"""A hash over an output and everything it depends on, so that `check` can skip regenerating it."""
 
 import hashlib
 import os
@@ -58,7 +58,7 @@ def _entries(settings: Settings, names: Sequence[str]) -> Iterator[tuple[str, by
     for name in names:
         yield f"contract {name}", (root / name).read_bytes()
     for kind, folder in (("events", settings.events), ("commands", settings.commands)):
-        # A file that was added is no input yet, and must become one.
+        # A new file is not an input yet, but must become one.
         found = sorted(path.name for path in folder.iterdir()) if folder is not None else []
         yield kind, "\n".join(found).encode()
     yield from _files("out", settings.out.glob("*.py"))

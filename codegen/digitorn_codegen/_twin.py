@@ -105,7 +105,7 @@ def _opens_group(tokens: Sequence[tokenize.TokenInfo], index: int) -> bool:
 
 
 def _end_of_primary(tokens: Sequence[tokenize.TokenInfo], index: int) -> int:
-    """The first token behind a name with its attributes, calls and subscripts."""
+    """The first token after a name with its attributes, calls and subscripts."""
     if tokens[index].type != tokenize.NAME or keyword.iskeyword(tokens[index].string):
         return index
     index += 1

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class DigitornError(Exception):
-    """Base of every error of this library. Errors can be pickled and copied, with all that they tell."""
+    """Base of every error of this library. Errors can be pickled and copied with all their attributes."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        # By default an error is made anew from its message, which is not what most constructors here take.
+        # By default an error is rebuilt from its message, but most constructors here take other arguments.
         return _restored, (type(self), self.args, self.__dict__.copy())
 
 
@@ -28,11 +28,11 @@ def _restored(kind: type[DigitornError], args: tuple[object, ...], state: dict[s
 
 
 class DaemonUnreachable(DigitornError):
-    """No daemon answered: nothing listens there, the connection broke, or the answer came too late.
+    """No daemon answered: nothing listens at the URL, the connection broke, or the answer came too late.
 
     Attributes:
-        url: Where it was looked for.
-        attempts: How many times it was tried.
+        url: The daemon's URL.
+        attempts: How many attempts were made.
     """
 
     hint = "Start one, or pass daemon_url= or set $DIGITORN_DAEMON_URL"
@@ -45,7 +45,7 @@ class DaemonUnreachable(DigitornError):
 
 
 class UntrustedCertificate(DaemonUnreachable):
-    """What listens there cannot prove that it is the daemon: its certificate is not trusted."""
+    """The server cannot prove that it is the daemon: its certificate is not trusted."""
 
     hint = "If it is signed by a CA of yours, pass ConnectionOptions(ca_file=...) or set $DIGITORN_CA_FILE"
 
@@ -70,10 +70,10 @@ class ApiError(DigitornError):
     """The daemon refused a call. Under HTTP 200 this is the envelope's `success: false`.
 
     Attributes:
-        exchange: The call, as it is in `client.exchanges`.
-        reason: The daemon's own words; empty if it gave none.
-        data: What the daemon sent with its refusal.
-        may_be_done: Whether an earlier attempt of this call got no answer, and may have done it all the same.
+        exchange: The call, as in `client.exchanges`.
+        reason: The daemon's own words; empty if it gave no reason.
+        data: The data that the daemon sent with its refusal.
+        may_be_done: Whether an earlier attempt of this call got no answer and may have been executed.
     """
 
     hint = ""
@@ -92,7 +92,7 @@ class ApiError(DigitornError):
     @property
     def status(self) -> int:
         """HTTP status of the answer."""
-        # A refusal is an answer.
+        # A refused call was answered, so it always has a status.
         return self.exchange.status or 0
 
     @property
@@ -102,7 +102,7 @@ class ApiError(DigitornError):
 
 
 class Unauthorized(ApiError):
-    """401: there is no token, or it is wrong or expired."""
+    """401: the token is missing, wrong or expired."""
 
     hint = "Log in again, or pass a fresh token"
 
@@ -114,17 +114,17 @@ class Forbidden(ApiError):
 
 
 class NotFound(ApiError):
-    """404: the thing does not exist, or belongs to another user; the daemon does not tell which."""
+    """404: the resource does not exist or belongs to another user. The daemon does not say which."""
 
     hint = "Check the ids; an app must be deployed, and a session belongs to the user who made it"
 
 
 class Conflict(ApiError):
-    """409: it clashes with what is there."""
+    """409: the request conflicts with the current state of the resource."""
 
 
 class InvalidRequest(ApiError):
-    """400, 413, 415 or 422: the daemon does not accept what was sent."""
+    """400, 413, 415 or 422: the daemon does not accept the request."""
 
 
 class RateLimited(ApiError):
@@ -149,10 +149,10 @@ class ServerError(ApiError):
 
 
 class ContractViolation(DigitornError):
-    """Something arrived that is not what the contract says.
+    """Something arrived that does not match the contract.
 
     Attributes:
-        reasons: What does not fit, each with its place.
+        reasons: What breaks the contract, each with its location.
     """
 
     verb = "breaks the contract"
@@ -169,12 +169,12 @@ class TooLarge(ContractViolation):
 
 
 class EventTimeout(DigitornError, TimeoutError):
-    """What was waited for did not come in time.
+    """The awaited event did not arrive in time.
 
     Attributes:
-        events: What did arrive, in order.
-        pending_approvals: Approvals that were asked for and not resolved.
-        result: What the turn came to so far, when it was the end of a turn that did not come.
+        events: The events that did arrive, in order.
+        pending_approvals: Approvals that were requested and not resolved.
+        result: The turn's result so far, if the wait was for the end of a turn.
     """
 
     result: "TurnResult | None" = None
@@ -219,11 +219,11 @@ class ClientClosed(DigitornError):
 
 
 class WrongEventLoop(DigitornError, RuntimeError):
-    """A client or stream was used on another event loop than its own, which still runs or could."""
+    """A client or stream was used on an event loop other than its own, which is still open."""
 
 
 class RecordingError(DigitornError):
-    """A file is no recording, or does not hold what it was asked for.
+    """A file is not a recording, or does not contain what was requested.
 
     Attributes:
         path: The file.
@@ -235,7 +235,7 @@ class RecordingError(DigitornError):
 
 
 class RecordingDamaged(RecordingError, UserWarning):
-    """A recording is cut off or damaged; everything before that place can be read.
+    """A recording is cut off or damaged. Everything before the damage can be read.
 
     Attributes:
         line: The first line that cannot be read, counted from 1.
@@ -259,15 +259,15 @@ class CallbackFailed(DigitornError):
 
 
 class UnexpectedApproval(DigitornError):
-    """`RecordingApprovals` was asked more often than it has decisions for."""
+    """`RecordingApprovals` was asked for more decisions than it has."""
 
 
 class AppNotPortable(DigitornError):
-    """An app has parts that only the embedded daemon can run, so that it cannot be written as YAML.
+    """An app has parts that only the embedded daemon can run, so it cannot be written as YAML.
 
     Attributes:
         app_id: The app.
-        tools: The tools that stand in the way.
+        tools: The tools that cannot be written as YAML.
     """
 
     def __init__(self, app_id: str, reasons: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""REST exchanges: what was asked and what was answered, without the secrets in it."""
+"""REST exchanges: requests and answers, with their secrets hidden."""
 
 import difflib
 import json
@@ -20,16 +20,16 @@ from ._generated.models import CreatedSession, FirstMessage, MessageAccepted
 from ._secrets.redaction import Redactor, as_json
 
 KEPT: Final = 50
-"""How many exchanges a client keeps when it is not told."""
+"""How many exchanges a client keeps by default."""
 
 LARGEST_BODY: Final = 16 * 1024
-"""Bytes of the largest body that is kept; of larger ones only the size is."""
+"""Bytes of the largest body that is kept; for larger bodies only the size is kept."""
 
 LARGEST_RECORDED: Final = 1024 * 1024
 """Bytes of the largest body that a recording holds."""
 
-# What these are sent holds secrets under names that do not say so. Where it is nothing but secrets, these are
-# hidden wherever they turn up again; elsewhere it may be any word.
+# The requests of these operations hold secrets under inconspicuous names. If a request holds only secrets,
+# they are hidden wherever they appear again; otherwise a value may be any ordinary word.
 _HOLD_SECRETS: Final = frozenset(
     operation.id
     for operation in (
@@ -55,19 +55,19 @@ class Exchange:
     """One call over REST and its answer. Secrets in it are hidden, and headers are not kept.
 
     Attributes:
-        operation: The operation's id in the contract; empty when a request is none of it.
+        operation: The operation's id in the contract; empty if the contract does not have it.
         method: HTTP method.
         path: Path as it was sent.
-        status: HTTP status of the answer; None when there was none.
+        status: HTTP status of the answer; None without an answer.
         query: Query parameters, in order.
         request: Body of the request: the JSON value, the text, or of a form its members. None when there is
             none or it was not kept.
         response: Body of the answer, likewise.
         request_size: Bytes of the request's body, of a form with files those of its members.
         response_size: Bytes of the answer's body.
-        error: Why there is no answer; empty when there is one.
+        error: Why there was no answer; empty if there was one.
         started: When it was sent.
-        duration: Seconds until the answer was there, or it was clear that there is none.
+        duration: Seconds until the answer arrived or the call failed.
         correlation_id: The turn that the answer names, if it names one.
         retry: How many times the same call had been sent before.
     """
@@ -142,14 +142,14 @@ class Exchanges(Sequence[Exchange]):
 
     @property
     def largest_body(self) -> int:
-        """Bytes of the largest body that is worth looking at; 0 when nobody keeps any."""
+        """Bytes of the largest body that has to be read; 0 if no bodies are kept."""
         if self._listeners:
             return LARGEST_RECORDED
         return LARGEST_BODY if self.keep else 0
 
     @property
     def dropped(self) -> int:
-        """How many exchanges are not here any more, or were not kept at all."""
+        """How many exchanges were dropped or never kept."""
         return self._seen - len(self._kept)
 
     def of(self, operation: str) -> list[Exchange]:
@@ -169,13 +169,13 @@ class Exchanges(Sequence[Exchange]):
         return [one for one in self if one.operation == operation]
 
     def clear(self) -> None:
-        """Forgets all, and how many there were."""
+        """Removes all exchanges, and resets the counts."""
         with self._lock:
             self._kept.clear()
             self._seen = 0
 
     def add(self, exchange: Exchange, whole: Exchange | None = None) -> None:
-        """Takes one up; the oldest goes when there is no room.
+        """Adds an exchange; if the list is full, the oldest is dropped.
 
         Args:
             exchange: The exchange.
@@ -188,7 +188,7 @@ class Exchanges(Sequence[Exchange]):
             self._kept.append(exchange)
 
     def listen(self, listener: Listener) -> None:
-        """Gives every exchange to a listener: first those that are here, then each one that is added.
+        """Passes every exchange to a listener: first the existing ones, then each new one.
 
         Args:
             listener: Takes an exchange, with larger bodies than are kept here. It must be quick, must not
@@ -200,7 +200,7 @@ class Exchanges(Sequence[Exchange]):
             self._listeners = (*self._listeners, listener)
 
     def unlisten(self, listener: Listener) -> None:
-        """Ends what `listen` began. May be called again."""
+        """Removes a listener. Idempotent."""
         with self._lock:
             self._listeners = tuple(one for one in self._listeners if one != listener)
 
@@ -269,7 +269,7 @@ class Sending:
         """Notes the body of the request.
 
         Args:
-            content: The body, in whatever encoding but multipart.
+            content: The body, in any encoding except multipart.
         """
         self._request_size = len(content)
         if self.is_kept and len(content) <= self._exchanges.largest_body:
@@ -308,7 +308,7 @@ class Sending:
         return self._ended(status, content, len(content) if size is None else size)
 
     def failed(self, error: str) -> Exchange:
-        """The exchange, to which there is no answer.
+        """The exchange without an answer.
 
         Args:
             error: Why.
@@ -322,7 +322,7 @@ class Sending:
         if self.is_kept:
             response = _body(content) if size == len(content) <= self._exchanges.largest_body else None
             secret = id_ in _NOTHING_BUT_SECRETS
-            # All before anything is hidden: the answer may repeat what was asked.
+            # Before hiding anything: the answer may repeat the request.
             self._redactor.learn_from(self._request, everything=secret)
             self._redactor.learn_from(response)
             request = self._redactor.json(self._request, everything=secret or id_ in _HOLD_SECRETS)
@@ -355,7 +355,7 @@ class Sending:
 
     def _answer(self, response: JsonValue, operation: str) -> JsonValue:
         if operation in _HOLD_SECRETS:
-            # What was sent under names that do not say so may come back, in this answer alone.
+            # Secrets sent under other names may be repeated in this answer only.
             once = Redactor()
             once.learn_from(_nested(self._request), everything=True)
             response = once.json(response)
@@ -379,7 +379,7 @@ class Sending:
 
 
 def sending(exchanges: Exchanges, call: Call[Any], *, retry: int = 0) -> Sending:
-    """The exchange of a call that is sent now.
+    """Begins the exchange of a call that is about to be sent.
 
     Args:
         exchanges: Where it is kept.
@@ -409,7 +409,7 @@ def _body(content: bytes) -> JsonValue:
 
 
 def _nested(value: JsonValue) -> JsonValue:
-    """The members of an object that hold more than one text: the others say what it is about."""
+    """The members of an object that are objects or lists; the others only describe it."""
     if not isinstance(value, Mapping):
         return value
     return [one for one in value.values() if isinstance(one, dict | list)]

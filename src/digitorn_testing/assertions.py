@@ -1,4 +1,4 @@
-"""Assertions over events. Each takes payload classes or wire names, and answers a `Check`.
+"""Assertions over events. Each takes payload classes or wire names and returns a `Check`.
 
 ok, detail = assertions.event_order(events, [UserMessage, ToolCall, MessageDone])
 assert assertions.no_errors(events)
@@ -34,23 +34,23 @@ _SHOWN = 12
 
 
 class Check(NamedTuple):
-    """The answer of an assertion. True if it holds; unpacks as `ok, detail`.
+    """The result of an assertion. True if it holds; unpacks as `ok, detail`.
 
     Attributes:
         ok: Whether it holds.
-        detail: What was expected, what was seen, and where they part.
+        detail: What was expected, what was seen, and where they differ.
     """
 
     ok: bool
     detail: str
 
-    # A plain tuple of two would always be true.
+    # A plain tuple with two items would always be true.
     def __bool__(self) -> bool:
         return self.ok
 
 
 def sort_by_seq(events: Events) -> list[LiveEvent[EventPayload]]:
-    """The events in `seq` order; one without a number stays behind the event it followed.
+    """The events in `seq` order; an event without a number stays after the event it followed.
 
     Args:
         events: Events in any order.
@@ -71,11 +71,11 @@ def event_order(
     Args:
         events: The events, in order.
         types: Payload classes or wire names, in the expected order.
-        strict_contiguous: Nothing else may stand between the first and the last.
+        strict_contiguous: No other event may come between the first and the last.
 
     Raises:
-        ValueError: A name is no event type of the contract.
-        TypeError: `types` is no list of types.
+        ValueError: A name is not an event type of the contract.
+        TypeError: `types` is not a list of types.
     """
     if isinstance(types, str):
         raise TypeError(f"event_order takes a list of types, got the text {types!r}")
@@ -126,14 +126,14 @@ def event_count(
     at_least: int | None = None,
     at_most: int | None = None,
 ) -> Check:
-    """Whether so many events of a type are there.
+    """Whether the number of events of a type is as expected.
 
     Args:
         events: The events.
         type: Payload class or wire name.
-        expected: Exactly so many.
-        at_least: No fewer.
-        at_most: No more.
+        expected: The exact number.
+        at_least: The minimum.
+        at_most: The maximum.
 
     Raises:
         ValueError: No number is given.
@@ -155,7 +155,7 @@ def event_count(
 
 
 def no_event(events: Events, *types: "type[EventPayload] | EventType") -> Check:
-    """Whether no event of these types is there.
+    """Whether there are no events of these types.
 
     Args:
         events: The events.
@@ -204,11 +204,11 @@ def tool_called(
 
     Args:
         events: The events.
-        name: The tool's name, short (`bash`) or dotted (`shell.bash`) as the event has it; a call through a
-            dispatching tool counts under the name it passes on.
-        params: Parameters that the call must have, among others.
+        name: The tool's name, short (`bash`) or dotted (`shell.bash`) as in the event. A call through a
+            dispatcher is matched by the name of the tool that it calls.
+        params: Parameters that the call must have; it may have others.
         success: Whether the call must have succeeded.
-        times: How many such calls there must be; at least one when left out.
+        times: The exact number of such calls. Default: at least one.
     """
     listed = _typed(events)
     calls = [(event, call) for event in listed if (call := MEANING.tool_ended(event)) is not None]
@@ -230,7 +230,7 @@ def tool_called(
 
 
 def no_errors(events: Events) -> Check:
-    """Whether nothing reports an error: neither an error or missing credential, nor a result with an error.
+    """Whether there are no errors, missing credentials, or results with an error.
 
     Args:
         events: The events.
@@ -267,11 +267,11 @@ def seq_unique(events: Events) -> Check:
 
 
 def correlation_thread(events: Events, correlation_id: str | None = None) -> Check:
-    """Whether one turn is there from its message to its end, under one correlation id.
+    """Whether one turn is complete, from its message to its end, with one correlation id.
 
     Args:
         events: The events, in order.
-        correlation_id: The turn; when left out there must be exactly one.
+        correlation_id: The turn. If left out, there must be exactly one.
     """
     listed = _typed(events)
     threads = dict.fromkeys(
@@ -286,7 +286,7 @@ def correlation_thread(events: Events, correlation_id: str | None = None) -> Che
         return Check(False, f"expected turn {correlation_id}, saw {', '.join(threads) or 'none'}")
     if not MEANING.begins_turn(thread[0]):
         return Check(False, f"turn {correlation_id} begins with {thread[0].type} at {_place(thread[0])}")
-    # A turn that waits for a credential does nothing more, and has not ended.
+    # A turn that waits for a credential does nothing more, but has not ended.
     ends = [event for event in thread if MEANING.ends_turn(event) and MEANING.ends_what_began(event)]
     if not ends:
         return Check(
@@ -298,10 +298,10 @@ def correlation_thread(events: Events, correlation_id: str | None = None) -> Che
 
 
 def report(events: Events) -> str:
-    """The events as a timeline, a line each.
+    """The events as a timeline, one line per event.
 
     Args:
-        events: The events, in the order to show them in.
+        events: The events, in the order in which to show them.
     """
     return render(_typed(events))
 

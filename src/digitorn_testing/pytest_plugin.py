@@ -6,10 +6,11 @@ The fixtures of an embedded daemon need the extra `digitorn-testing[daemon]`.
 PYTEST_DONT_REWRITE: it is imported before pytest could rewrite it, and contains no assertions.
 """
 
+import secrets
 from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -19,7 +20,7 @@ from ._client._async.client import AsyncDevClient
 from ._client._sync.client import DevClient
 from ._errors import NotFound
 from ._handles import AppHandle, SessionHandle
-from ._plugin import scenarios, target
+from ._plugin import real, scenarios, target
 from ._plugin.artifacts import ArtifactsFolder
 from ._plugin.checks import show_details
 from ._plugin.evidence import Evidence, Watch
@@ -27,10 +28,12 @@ from ._stream import LiveEventStream
 from .builders import AppBuilder, SessionBuilder, TurnBuilder
 
 if TYPE_CHECKING:
-    from .fakes import FakeDaemon, FakeModel
+    from .fakes import FakeDaemon, FakeModel, FakeModelServer
 
 _EMBEDDED_APP: Final = "my-app"
 _FAKES: Final = frozenset({"fake_daemon", "fake_model"})
+
+_FINE: Final = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 _WATCH: Final = pytest.StashKey[Watch]()
 _SCENARIOS: Final = pytest.StashKey[frozenset[Path]]()
@@ -49,6 +52,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--digitorn-url",
         metavar="URL",
         help="daemon that tests talk to, else $DIGITORN_DAEMON_URL, else an embedded one",
+    )
+    group.addoption(
+        real.OPTION,
+        action="store_true",
+        help="install and start the released daemon once for this run, and let tests talk to it",
+    )
+    group.addoption(
+        real.FOLDER_OPTION,
+        default=".real",
+        metavar="DIR",
+        help="folder that it is installed in (default: %(default)s)",
     )
     group.addoption("--digitorn-token", metavar="TOKEN", help="its access token, else $DIGITORN_TOKEN")
     group.addoption("--digitorn-app", metavar="APP", help="app on it for `session`, else $DIGITORN_APP")
@@ -74,6 +88,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Registers the marker, finds the scenario files, and starts to watch what tests make."""
     config.addinivalue_line("markers", "live: the test needs a daemon that is given, and is skipped without")
     here = config.invocation_params.dir
+    if real.is_wanted(config) and target.option(config, "--digitorn-url"):
+        raise pytest.UsageError(f"--digitorn-url and {real.OPTION} name two daemons")
     if folder := target.option(config, "--digitorn-artifacts"):
         # Worker processes may have another working directory.
         config.option.digitorn_artifacts = str((here / folder).resolve())
@@ -102,8 +118,30 @@ def _find_scenarios(config: pytest.Config, here: Path) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str | None:
     """Names the daemon, if one is given."""
+    if real.is_wanted(config):
+        return "digitorn: a real daemon, started for this run"
     daemon = target.given(config)
     return f"digitorn: daemon at {daemon.url}" if daemon is not None else None
+
+
+# --- the real daemon
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Starts the real daemon, before pytest-xdist starts its workers."""
+    real.start(session.config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tells a worker of pytest-xdist about the real daemon."""
+    real.share(node.config, node.workerinput)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Stops the real daemon; its log is kept when a test has failed."""
+    real.stop(session.config, keep=session.exitstatus not in _FINE)
 
 
 # --- scenarios
@@ -185,13 +223,24 @@ def _folder(item: pytest.Item) -> ArtifactsFolder | None:
 
 
 @pytest.fixture
-def fake_model() -> "Iterator[FakeModel]":
-    """The scripted model of `fake_daemon`. The test fails if the script does not answer a request."""
+def fake_model(request: pytest.FixtureRequest) -> "Iterator[FakeModel]":
+    """The scripted model of the test's app. The test fails if the script does not answer a request."""
     _needs_daemon_extra()
     from .fakes import FakeModel
 
     with FakeModel() as model:
+        if real.access(request.config) is not None:
+            real.answer_titles(model)
         yield model
+
+
+@pytest.fixture
+def fake_model_server(fake_model: "FakeModel") -> "Iterator[FakeModelServer]":
+    """`fake_model` as an OpenAI-compatible provider, for apps on a daemon that is not embedded."""
+    from .fakes import FakeModelServer
+
+    with FakeModelServer(fake_model) as server:
+        yield server
 
 
 @pytest.fixture
@@ -218,8 +267,11 @@ def _needs_daemon_extra() -> None:
 def _digitorn_target(request: pytest.FixtureRequest) -> target.Target:
     """The daemon of this test: the given one, unless there is none or the test uses an embedded one."""
     daemon = target.given(request.config)
-    if daemon is not None and _FAKES.isdisjoint(request.fixturenames):
-        return daemon
+    if daemon is not None:
+        # A model that is scripted answers on a real daemon as well.
+        embedded_only = {"fake_daemon"} if daemon.is_real else _FAKES
+        if embedded_only.isdisjoint(request.fixturenames):
+            return daemon
     embedded: FakeDaemon = request.getfixturevalue("fake_daemon")
     return target.Target(embedded.url, embedded.token(), embedded)
 
@@ -275,21 +327,35 @@ async def _digitorn_client_under_anyio(
 
 
 @pytest.fixture
-def digitorn_app(request: pytest.FixtureRequest, _digitorn_target: target.Target) -> AppHandle:
-    """The app of `session`: the test's own on an embedded daemon, otherwise that of --digitorn-app.
+def digitorn_app(request: pytest.FixtureRequest, _digitorn_target: target.Target) -> Iterator[AppHandle]:
+    """The app of `session`: the test's own on a daemon of the plugin, otherwise that of --digitorn-app.
 
     Override the fixture to deploy your own app.
     """
     if _digitorn_target.embedded is not None:
-        return _digitorn_target.embedded.add_app(_EMBEDDED_APP)
-    app_id = target.app_id(request.config)
+        yield _digitorn_target.embedded.add_app(_EMBEDDED_APP)
+    elif _digitorn_target.is_real:
+        server: FakeModelServer = request.getfixturevalue("fake_model_server")
+        client: DevClient = request.getfixturevalue("dev_client")
+        # The daemon says that an app which replaces another one is deployed while it is not.
+        app = real.app_of(f"{_EMBEDDED_APP}-{secrets.token_hex(4)}", server)
+        yield client.deploy_app(app, secrets={real.KEY_SECRET: server.api_key})
+        with suppress(NotFound):
+            # An app that is deployed from a definition belongs to the system, not to a user.
+            client.api.apps.delete_app(app.app_id, scope="system")
+    else:
+        yield _given_app(request.config, _digitorn_target)
+
+
+def _given_app(config: pytest.Config, daemon: target.Target) -> AppHandle:
+    app_id = target.app_id(config)
     if app_id is None:
         pytest.fail(
             "`session` needs an app of the daemon: pass --digitorn-app, set $DIGITORN_APP, "
             "or override the fixture `digitorn_app`",
             pytrace=False,
         )
-    return AppHandle(app_id=app_id, daemon_url=_digitorn_target.url)
+    return AppHandle(app_id=app_id, daemon_url=daemon.url)
 
 
 @pytest.fixture
@@ -300,7 +366,15 @@ def session(
     digitorn_app: AppHandle,
 ) -> Iterator[SessionHandle]:
     """A new session of `digitorn_app`. On a given daemon it is deleted afterwards, unless the test failed."""
-    made = dev_client.new_session(digitorn_app.app_id)
+    if _digitorn_target.is_real:
+        # It has no empty sessions; this one is created by its first message.
+        made = SessionHandle(
+            session_id=f"s-{secrets.token_hex(8)}",
+            app_id=digitorn_app.app_id,
+            daemon_url=_digitorn_target.url,
+        )
+    else:
+        made = dev_client.new_session(digitorn_app.app_id)
     yield made
     if _digitorn_target.embedded is None and not request.node.stash.get(_FAILED, False):
         try:

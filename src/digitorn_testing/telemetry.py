@@ -26,13 +26,13 @@ _Attributes = dict[str, str | int | bool]
 
 
 def export_spans(operations: Iterable[Operation], tracer: Tracer) -> None:
-    """Gives a tracer a span for each operation.
+    """Creates a span for each operation.
 
-    A span has the operation's start and end on the daemon's clock, its parent if that is among the
-    operations, and its events. Attributes are those of OpenTelemetry's conventions for generative AI where
-    there is one (`gen_ai.tool.name`, `gen_ai.conversation.id`, `gen_ai.usage.input_tokens` and others), else
-    begin with `digitorn.`. What failed or timed out has the status ERROR, what completed has OK; what was
-    cancelled, or has not ended, has none. One that has not ended ends with its last event, and says
+    A span has the operation's start and end on the daemon's clock, its events, and its parent if that is
+    among the operations. Attributes follow OpenTelemetry's conventions for generative AI where one exists
+    (`gen_ai.tool.name`, `gen_ai.conversation.id`, `gen_ai.usage.input_tokens` and others); all others begin
+    with `digitorn.`. Failed and timed-out operations have the status ERROR, completed ones OK, and cancelled
+    or open ones have no status. The span of an open operation ends at its last event and has the attribute
     `digitorn.operation.open`.
 
     Args:
@@ -40,7 +40,7 @@ def export_spans(operations: Iterable[Operation], tracer: Tracer) -> None:
         tracer: Where the spans go.
 
     Raises:
-        ValueError: An operation has no time: none of its events carries one.
+        ValueError: No event of an operation has a time.
     """
     listed = list(operations)
     chosen = set(listed)
@@ -62,7 +62,7 @@ def export_spans(operations: Iterable[Operation], tracer: Tracer) -> None:
 def _start(one: Operation, tracer: Tracer, around: Context | None) -> Span:
     action = _NAMES.get(one.type, one.type)
     name = action if one.type == "turn" else f"{action} {one.names[-1] if one.type == 'tool' else one.name}"
-    # A root becomes a child of the span that the caller is in, if any: that of a test, for example.
+    # A root becomes a child of the caller's current span, if any: for example, that of a test.
     span = tracer.start_span(
         name, context=around, attributes=_of_operation(one), start_time=_nanoseconds(one.started)
     )
@@ -130,5 +130,5 @@ def _last(one: Operation) -> datetime | None:
 
 
 def _nanoseconds(moment: datetime | None) -> int | None:
-    # In whole microseconds: a float of seconds would lose them.
+    # Computed in whole microseconds: seconds as a float would lose precision.
     return None if moment is None else (moment - _EPOCH) // timedelta(microseconds=1) * 1000

@@ -215,8 +215,12 @@ def test_percent_encoded_references_and_parameters_of_the_path(client: Client) -
 
 def test_an_operation_tells_what_it_declares(make: Make) -> None:
     responses = {"404": {"description": "-"}, "204": {"description": "-"}, "5XX": {"description": "-"}}
-    get = {"operationId": "a", "security": [{}, {"bearer": []}], "responses": responses}
-    put = {"operationId": "b", "security": [{"bearer": []}], "responses": {"default": {"description": "-"}}}
+    get: dict[str, object] = {"operationId": "a", "security": [{}, {"bearer": []}], "responses": responses}
+    put: dict[str, object] = {
+        "operationId": "b",
+        "security": [{"bearer": []}],
+        "responses": {"default": {"description": "-"}},
+    }
     operations = make(document({"/a": {"get": get, "put": put}})).module("operations")
     assert (operations.A.statuses, operations.A.authenticated, operations.A.credentials_optional) == (
         (204, 404),

@@ -24,6 +24,7 @@ from digitorn_testing import (
     SessionHandle,
     UnknownPayload,
 )
+from digitorn_testing._concurrency.backoff import Backoff
 from digitorn_testing._generated import builders
 from digitorn_testing._generated.commands import (
     JOIN_APP,
@@ -208,7 +209,10 @@ async def test_late_events_do_not_reopen_a_turn(build: Build) -> None:
             assert {event.correlation_id for event in second.events} == {second.correlation_id}
 
 
-async def test_result_is_not_the_end_of_a_turn() -> None:
+async def test_result_is_not_the_end_of_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    # On a slow machine the client would ask the daemon meanwhile, and learn of the end from its log.
+    patient = Backoff(first_pause=SECONDS, growth=1.0, longest_pause=SECONDS, jitter=0.0)
+    monkeypatch.setattr("digitorn_testing._stream.following.CHECKS", patient)
     async with session_on("A", FakeModel().will_respond_with_text("a")) as (_, client, session):
         async with await client.open_event_stream(session) as stream:
             tap = Tap(stream)

@@ -189,3 +189,10 @@ def test_a_row_that_is_only_in_the_log_has_no_operation() -> None:
         frame("assistant_message", {"role": "assistant", "content": "x"}, seq=3, op_type="", op_state="")
     )
     assert (event.op_type, event.op_state) == (None, None)
+
+
+def test_an_empty_id_of_a_log_row_names_nothing() -> None:
+    raw = tool_call("Bash", seq=1)
+    event = decode({**raw, "event_id": "", "correlation_id": "", "op_id": "", "op_parent_id": ""})
+    assert (event.event_id, event.correlation_id, event.op_id, event.op_parent_id) == (None, None, None, None)
+    assert event.raw["correlation_id"] == ""

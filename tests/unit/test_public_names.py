@@ -3,6 +3,7 @@
 import importlib.util
 import tomllib
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 import pytest
@@ -119,7 +120,10 @@ def test_the_published_names_are_the_same_objects(published: str, implementation
     assert alias is not real
     assert sorted(alias.__all__) == sorted(real.__all__)
     for name in real.__all__:
-        assert getattr(alias, name) is getattr(real, name), name
+        ours, published_one = getattr(real, name), getattr(alias, name)
+        # Importing `digitorn.testing.assertions` binds that name anew; its own names are compared here too.
+        is_alias = isinstance(ours, ModuleType) and published_one.__name__ == f"{published}.{name}"
+        assert published_one is ours or (is_alias and published_one.__name__ in aliases()), name
 
 
 def test_the_public_names_are_those_that_are_listed() -> None:

@@ -1,21 +1,16 @@
 """Deadlines of the client's calls, and the pauses between polls of a daemon that announces nothing."""
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import Final
 
+from digitorn_testing._concurrency.backoff import Backoff
 from digitorn_testing._concurrency.deadlines import until
 from digitorn_testing._errors import DaemonUnreachable, EventTimeout
 
-_FIRST, _LONGEST, _GROWTH = 0.02, 1.0, 1.5
-
-
-def poll_pauses() -> Iterator[float]:
-    """Seconds to wait before each next poll, with exponential backoff and without an end."""
-    pause = _FIRST
-    while True:
-        yield pause
-        pause = min(pause * _GROWTH, _LONGEST)
+POLLS: Final = Backoff(first_pause=0.02, growth=1.5, longest_pause=1.0, jitter=0.0)
+"""The pauses between polls; see `Pauses`."""
 
 
 @contextmanager

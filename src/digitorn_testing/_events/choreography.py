@@ -1,6 +1,6 @@
 """The choreography of a turn: which events follow which, and what they say (contract: events, section 6).
 
-The functions give payloads. Whoever publishes them numbers them and puts the envelope around them.
+The functions return payloads. The publisher numbers them and wraps them in envelopes.
 """
 
 import json
@@ -44,7 +44,7 @@ from digitorn_testing._generated.payloads import (
 from .conventions import estimate, preview
 from .failures import FailedTurn
 
-# The daemon keeps short reasoning to itself: then no event closes the deltas.
+# The daemon does not report short reasoning as a whole: no event closes its deltas.
 _SHORT_THINKING_LINES: Final = 2
 _SHORT_THINKING_CHARS: Final = 80
 _LONGEST_TOOL_DETAIL: Final = 120
@@ -106,7 +106,7 @@ def user_message(
 
 
 def thinking(text: str) -> Iterator[EventPayload]:
-    """The model reasons: streamed line by line, and closed unless it is short."""
+    """The model's reasoning, streamed line by line. A closing event follows unless it is short."""
     yield ThinkingStarted()
     counted = 0
     for line in text.splitlines(keepends=True):
@@ -118,10 +118,10 @@ def thinking(text: str) -> Iterator[EventPayload]:
 
 
 class Speech:
-    """The text that one request to the model brings, while it is streamed.
+    """The text that one request to the model returns, while it is streamed.
 
     Args:
-        follows_text: Whether an earlier request of the turn brought a text.
+        follows_text: Whether an earlier request of the turn returned a text.
 
     Attributes:
         has_spoken: Whether the turn has streamed any text so far.
@@ -133,7 +133,7 @@ class Speech:
         self._written = 0
 
     def piece(self, text: str) -> Iterator[Token]:
-        """The next piece; a break goes before the first one if two texts would run into each other."""
+        """The next piece. A line break comes before the first piece if two texts would run together."""
         if text and self._needs_break:
             yield Token(delta="\n\n")
             self._needs_break = False
@@ -143,7 +143,7 @@ class Speech:
 
 
 def counted(read: int, written: int) -> Iterator[EventPayload]:
-    """What one request to the model used, in tokens."""
+    """The tokens that one request to the model used."""
     yield InToken(count=read)
     yield OutToken(count=written)
 
@@ -168,7 +168,7 @@ class CallEvents:
     correlation_id: str
 
     def streamed(self) -> Iterator[EventPayload]:
-        """The model writes the call: the first event on the name, the last one forced at the end."""
+        """The model writes the call. The first event follows the name; the last is always sent."""
         yield ToolCallStreaming(call_id=self.id, name=self.name)
         yield ToolCallStreaming(
             call_id=self.id, name=self.name, count=estimate(json.dumps(dict(self.params)))
@@ -191,7 +191,7 @@ class CallEvents:
         """The tool ends.
 
         Args:
-            result: What it gives back.
+            result: What it returns.
             error: Why it failed; empty if it did not.
         """
         return ToolCall(
@@ -222,17 +222,17 @@ class CallEvents:
 
 
 def written_by_call(tool: str, params: Mapping[str, Any]) -> str:
-    """What the model writes to call a tool, to count it."""
+    """The text that the model writes to call a tool, used to count its tokens."""
     return tool + json.dumps(dict(params))
 
 
 def denial(tool: str, reason: str) -> str:
-    """What a call fails with that the user denied."""
+    """The error of a call that the user denied."""
     return f"The user denied the call of {tool}: {reason or 'no reason given'}"
 
 
 def said_of_result(result: Mapping[str, Any] | None) -> str:
-    """What the model is told of a tool's result."""
+    """The text that tells the model a tool's result."""
     return "" if result is None else json.dumps(dict(result))
 
 
@@ -264,7 +264,7 @@ def pending_approval(
         params: Arguments of the call.
         risk_level: Risk of the call.
         description: What the call would do; empty for the tool's name.
-        created_at: When it was asked, seconds since the Unix epoch.
+        created_at: When it was requested, in seconds since the Unix epoch.
     """
     return PendingApproval(
         request_id=request_id,
@@ -281,17 +281,17 @@ def pending_approval(
 
 
 def approval_members(request: PendingApproval) -> dict[str, Any]:
-    """What every event of an approval says."""
+    """The members that every event of an approval has."""
     return {**request.to_wire(), "op_id": request.request_id}
 
 
 def approval_request(request: PendingApproval) -> ApprovalRequest:
-    """Somebody is asked."""
+    """An approval is requested."""
     return ApprovalRequest.from_wire(approval_members(request))
 
 
 def approval_resolved(request: PendingApproval, *, approved: bool, reason: str) -> ApprovalResolved:
-    """Somebody has decided, or nobody did in time."""
+    """An approval is decided, or timed out."""
     return ApprovalResolved.from_wire({**approval_members(request), "approved": approved, "reason": reason})
 
 
@@ -299,12 +299,12 @@ def approval_resolved(request: PendingApproval, *, approved: bool, reason: str) 
 
 
 def usage(read: int, written: int, session: TokenTriple) -> ResultUsage:
-    """What a turn used.
+    """The tokens that a turn used.
 
     Args:
         read: Tokens that the model read.
         written: Tokens that it wrote.
-        session: What its session has used, this turn included.
+        session: Tokens that its session has used, including this turn.
     """
     return ResultUsage(
         input_tokens=read,
@@ -328,7 +328,7 @@ def result(
     model: str,
     context: ContextSnapshot,
 ) -> Result:
-    """What a turn has come to.
+    """The result of a turn.
 
     Args:
         session_id: The session.
@@ -336,8 +336,8 @@ def result(
         error: Why the turn failed; None if it did not.
         tool_calls: Number of its tool calls.
         model_calls: Number of its requests to the model.
-        turn_number: Its number in the session, counted up from 1.
-        usage: What it used.
+        turn_number: Its number in the session, starting at 1.
+        usage: Tokens that it used.
         model: Name of the model.
         context: How full the model's context is.
     """
@@ -374,13 +374,13 @@ def last_error(session_id: str, failed: FailedTurn) -> TurnFailure:
 
 
 def credential_members(failed: FailedTurn, *, provider: str, app_id: str, user_id: str) -> dict[str, Any]:
-    """What is said of a credential that a turn lacks (contract: events, section 5.6).
+    """The members that describe the credential that a turn lacks (contract: events, section 5.6).
 
     Args:
         failed: How the turn failed.
         provider: The provider that asks for it.
         app_id: The app.
-        user_id: Who has to give it.
+        user_id: The user who has to provide it.
     """
     return {
         "error": failed.message,
@@ -416,9 +416,9 @@ class BuildATurn:
     Attributes:
         session_id: The session.
         correlation_id: The turn.
-        position: Ticket number of its message; 0 when it never was in the queue.
+        position: Ticket number of its message; 0 if it was never queued.
         from_queue: Whether its message came from the queue.
-        fast_path: What its beginning says about the way that it took; None when it says nothing.
+        fast_path: The value of `fast_path` in its first event; None if that is left out.
     """
 
     session_id: str
@@ -442,12 +442,12 @@ class BuildATurn:
     def failed(
         self, failed: FailedTurn, result: Result, lacking: Mapping[str, Any]
     ) -> Iterator[EventPayload]:
-        """The turn failed: the error comes after its result, and the turn still ends with done.
+        """The turn failed: the error follows its result, and the turn still ends with done.
 
         Args:
             failed: How it failed.
-            result: What it came to.
-            lacking: What is said of the credential that it lacks, if that is why.
+            result: Its result.
+            lacking: Describes the missing credential, if that is the cause.
         """
         if failed.kind.code in CREDENTIAL_FAILURES:
             # The turn pauses there (contract: events, section 5.6).
@@ -458,7 +458,7 @@ class BuildATurn:
         yield self._done()
 
     def cancelled(self) -> Iterator[EventPayload]:
-        """The turn was cut off; one from the queue ends as if it were done."""
+        """The turn was cut off. A turn from the queue ends as if it were done."""
         if self.from_queue:
             yield self._done()
             return

@@ -1,4 +1,4 @@
-"""Conventions of the daemon: which operation and turn an event names, how texts are counted and cut."""
+"""Conventions of the daemon: the operation and turn of an event, token estimates, previews of texts."""
 
 import math
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ def preview(text: str) -> str:
 
 
 def estimate(text: str) -> int:
-    """Number of tokens of a text, at four characters each."""
+    """Estimates the number of tokens of a text, at four characters per token."""
     return math.ceil(len(text) / 4)
 
 
@@ -58,17 +58,17 @@ def token_triple(prompt: int, completion: int) -> TokenTriple:
 
 
 def stamp(moment: datetime) -> str:
-    """A time as copies and rows of the log have it: ISO 8601 in UTC, with an offset."""
+    """A time as formatted in copies and rows of the log: ISO 8601 in UTC, with an offset."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def live_stamp(moment: datetime) -> str:
-    """A time as events have it when they are sent live: ISO 8601 in UTC, with a `Z`."""
+    """A time as formatted in live events: ISO 8601 in UTC, with a `Z`."""
     return stamp(moment).replace("+00:00", "Z")
 
 
 def logged_stamp(live: str) -> str:
-    """The time of a live event as its row of the log has it."""
+    """The time of a live event as formatted in its row of the log."""
     return live.replace("Z", "+00:00")
 
 
@@ -76,10 +76,10 @@ def logged_stamp(live: str) -> str:
 
 
 def spec_of(payload: EventPayload) -> EventSpec:
-    """What the contract says of a payload's event type.
+    """The contract's specification of a payload's event type.
 
     Raises:
-        ValueError: The contract has no such event, or it travels without an envelope.
+        ValueError: The contract has no such event, or the event is sent without an envelope.
     """
     spec = EVENTS.spec_of(payload.__class__)
     if spec is None:
@@ -90,7 +90,7 @@ def spec_of(payload: EventPayload) -> EventSpec:
 
 
 def wire_name(spec: EventSpec) -> str:
-    """The wire name of an event; one of a family of types gets a name of its own."""
+    """The wire name of an event type. For a family of types, a name that belongs to it."""
     return spec.wire.replace("*", "custom")
 
 
@@ -104,7 +104,7 @@ def turn_of(payload: EventPayload, session_id: str, turn: str | None) -> str | N
     """The correlation id of an event (contract: events, sections 4.1 and 5.1).
 
     Args:
-        payload: What happens.
+        payload: The event's payload.
         session_id: The session.
         turn: The turn during which it happens.
     """
@@ -154,21 +154,21 @@ def op_of(
 ) -> Op | None:
     """The operation that an event reports on.
 
-    What is left out is as the contract has it for the type; the state follows from the payload where it
-    decides.
+    Arguments that are left out default to the contract's values for the type. The state is derived from the
+    payload if the payload determines it.
 
     Args:
-        payload: What happens.
+        payload: The event's payload.
         session_id: The session.
         correlation_id: The turn that the event names.
-        unique: Makes the id of an operation that nothing names one of its own.
+        unique: Makes the id unique if nothing names the operation.
         op_id: Id of the operation.
         op_type: Type of the operation.
         op_state: State of the operation after the event.
         op_parent_id: The enclosing operation.
 
     Returns:
-        The operation; None for a type that reports on none.
+        The operation; None for a type that does not report on one.
     """
     spec = EVENTS.spec_of(payload.__class__)
     type_ = op_type or (cast("OpType | None", spec.defaults.get("op_type")) if spec is not None else None)
@@ -221,7 +221,7 @@ def _op_state(payload: EventPayload, spec: EventSpec | None) -> OpState:
         case ToolCall(success=False) | NotificationResult(error=str()):
             return "failed"
         case ApprovalResolved(approved=False, reason=reason):
-            # The daemon recognises a timeout by the words of the reason, whoever wrote them.
+            # The daemon recognises a timeout by the words of the reason, no matter who wrote them.
             return "timeout" if "time" in reason.lower() and "out" in reason.lower() else "cancelled"
         case BgTaskUpdate(status="completed" | "failed" | "cancelled" as status):
             return status

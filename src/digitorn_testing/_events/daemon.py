@@ -1,4 +1,4 @@
-"""What the events of the daemon's contract mean: the only handwritten code that knows their names.
+"""What the events of the daemon's contract mean: what the client knows of their names stands here.
 
 An event is told by what arrives, never by a version of the daemon.
 """

@@ -1,4 +1,4 @@
-"""Events from payloads: the envelope that the contract gives each type."""
+"""Builds events from payloads, with the envelope that the contract defines for each type."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -34,7 +34,7 @@ SESSION: Final = "s-1"
 USER: Final = "u-1"
 TURN: Final = "fp-000000000001"
 BEGINNING: Final = datetime(2026, 1, 1, tzinfo=UTC)
-"""When built sessions begin, unless they are told otherwise."""
+"""When built sessions begin by default."""
 
 _STEP: Final = timedelta(milliseconds=10)
 
@@ -55,20 +55,20 @@ def event(
     op_state: OpState | None = None,
     op_parent_id: str | None = None,
 ) -> LiveEvent[P]:
-    """An event around a payload, in the envelope that its type has live.
+    """Wraps a payload in the envelope that its type has when it is sent live.
 
-    What is left out is as the contract has it for the type: its kind, the type and state of its operation,
-    and whether it names a turn (contract: events, sections 4.1, 4.4, 4.5 and 5). The state follows from the
-    payload where it decides: a failed `ToolCall` is `failed`, a denied `ApprovalResolved` `cancelled`.
+    Arguments that are left out default to the contract's values for the type: its kind, the type and state of
+    its operation, and whether it names a turn (contract: events, sections 4.1, 4.4, 4.5 and 5). The state is
+    derived from the payload if the payload determines it: a failed `ToolCall` is `failed`, a denied
+    `ApprovalResolved` is `cancelled`.
 
-    Members of the payload that name the app, the session, the user, the turn or the operation, and still
-    have the value of their builder's example, are as in the envelope.
+    If payload members that name the app, the session, the user, the turn or the operation still have their
+    builder's example value, they are set to the values of the envelope.
 
     Args:
-        payload: What happened.
-        seq: Place in the session's order, counted up from 1; the ids and the time that are left out follow
-            from it.
-        type: Wire name; that of the payload's class when left out.
+        payload: The payload.
+        seq: Place in the session's order, starting at 1. Ids and the time are derived from it by default.
+        type: Wire name. Default: that of the payload's class.
         ts: When it was emitted.
         app_id: App that it belongs to.
         session_id: Session that it belongs to.
@@ -78,11 +78,11 @@ def event(
         op_id: The operation that it reports on.
         op_type: What kind of operation that is.
         op_state: State of that operation after this event.
-        op_parent_id: The enclosing operation; the one that the payload names when left out.
+        op_parent_id: The enclosing operation. Default: the one that the payload names.
 
     Raises:
-        ValueError: The payload's class has no wire name and none was given, or the wire name is that of
-            another class, or the type travels without an envelope; or `seq` is less than 1, which means
+        ValueError: The payload's class has no wire name and `type` is missing, `type` is the wire name of
+            another class, the type is sent without an envelope, or `seq` is less than 1, which means
             "ignore" (contract: events, section 4.2).
     """
     check_start(seq)
@@ -142,7 +142,7 @@ def event(
             "op_parent_id": op.parent_id,
         }
         envelope = envelope.model_copy(update=reported)
-    # Read like one from the wire, so that it is what a stream would give.
+    # Decoded like a frame from the wire, so that it equals what a stream would deliver.
     return cast("LiveEvent[P]", decode(envelope.to_wire()))
 
 
@@ -157,11 +157,11 @@ def settled(
     op_id: str | None = None,
     op_parent_id: str | None = None,
 ) -> P:
-    """A payload whose members that still have the value of their builder's example are as in the envelope.
+    """Sets payload members that still have their builder's example value to the values of the envelope.
 
     Args:
-        payload: What happened.
-        number: Makes the ids that are left out ones of their own.
+        payload: The payload.
+        number: Makes default ids unique.
         app_id: App that the event belongs to.
         session_id: Session that it belongs to.
         user_id: Owner of the session.
@@ -204,7 +204,7 @@ def frame(event: LiveEvent[EventPayload]) -> Frame:
 
 
 def _named(members: Mapping[str, object], name: str) -> str | None:
-    """What a member names; None when it is left to its example, which is its own name."""
+    """The id in a member; None if it still has its example value, which is the member's own name."""
     named = members.get(name)
     return named if isinstance(named, str) and named != name else None
 
@@ -218,18 +218,18 @@ def _named_turn(members: Mapping[str, object]) -> str | None:
 
 
 def _agreed(members: Mapping[str, object], named: Mapping[str, str | None]) -> dict[str, object]:
-    """Members, of which those that are left to their example say what the envelope does.
+    """Replaces members that still have their example value by the values of the envelope.
 
     Args:
         members: Members of a payload by wire name.
-        named: What the envelope says, by wire name; None for nothing.
+        named: Values of the envelope by wire name; None if it has no value.
     """
     found = dict(members)
     for name, value in named.items():
         if value is not None and found.get(name) == name:
             found[name] = value
     if found.get("correlation_id", "") is None:
-        # Of a tool's start, which may have none.
+        # The start of a tool, whose correlation id is optional.
         found["correlation_id"] = named["correlation_id"]
     inner = found.get("turn")
     if isinstance(inner, Mapping):
@@ -241,7 +241,7 @@ def _agreed(members: Mapping[str, object], named: Mapping[str, str | None]) -> d
 def _op_ids(
     payload: EventPayload, members: Mapping[str, object], op_id: str | None, seq: int
 ) -> dict[str, str | None]:
-    """What members name the operation that an event reports on: they are the same for all that name it."""
+    """Values of the members that name the operation; the same in all events of the operation."""
 
     def one(*names: str, like: str) -> dict[str, str | None]:
         given = (named for name in names if (named := _named(members, name)))

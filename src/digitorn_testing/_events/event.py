@@ -17,15 +17,15 @@ P_co = TypeVar("P_co", bound=EventPayload, covariant=True, default=EventPayload)
 
 
 class UnknownPayload(EventPayload):
-    """The payload of an event type that the contract does not name; its members are kept as they came."""
+    """The payload of an event type that the contract does not define. Its members are kept unchanged."""
 
 
 class InvalidPayload(EventPayload):
     """The payload of an event that breaks the contract.
 
     Attributes:
-        raw: The payload as it came.
-        errors: What does not fit, each with its place.
+        raw: The payload as it arrived.
+        errors: What breaks the contract, each with its location.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -38,25 +38,25 @@ class InvalidPayload(EventPayload):
 class LiveEvent(Mapping[str, Any], Generic[P_co]):
     """One event: its envelope as typed attributes, and its payload.
 
-    It is also a read-only mapping over the envelope as it came: `event["type"]`, `event.get("payload", {})`.
+    It is also a read-only mapping of the envelope as it arrived: `event["type"]`, `event.get("payload", {})`.
 
     Attributes:
-        seq: Place in the session's order; 0 when the event carries none. Gaps are normal.
+        seq: Place in the session's order; 0 if the event has no number. Gaps are normal.
         type: Wire name.
-        payload: The typed payload; `UnknownPayload` or `InvalidPayload` where the contract does not fit.
+        payload: The typed payload; `UnknownPayload` or `InvalidPayload` if it does not match the contract.
         kind: Family of the event type.
         ts: When it was emitted, ISO 8601 in UTC.
         app_id: App that it belongs to.
         session_id: Session that it belongs to.
         user_id: Owner of the session.
-        event_id: Identity of the event; copies on other shapes may lack it.
+        event_id: Identity of the event; copies in other formats may lack it.
         correlation_id: The turn that it belongs to.
         op_id: The operation that it reports on.
         op_type: What kind of operation that is.
         op_state: State of that operation after this event.
         op_parent_id: The enclosing operation.
         replayed: Always False: the daemon does not flag copies from its log (contract: events, section 3.1).
-        raw: The envelope as it came.
+        raw: The envelope as it arrived.
     """
 
     seq: int
@@ -104,25 +104,25 @@ class LiveEvent(Mapping[str, Any], Generic[P_co]):
             moment = datetime.fromisoformat(self.ts)
         except ValueError:
             return None
-        # The log's form of it may lack the zone; it is UTC all the same.
+        # Timestamps in the log may lack the time zone, but are also UTC.
         return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
     @property
     def is_numbered(self) -> bool:
         """Whether `seq` is this event's own place in its session's order.
 
-        Control frames carry none or another counter's, and numbers below one mean "ignore"
+        Control frames have no number or one of another counter, and numbers below one mean "ignore"
         (contract: events, section 4.2).
         """
         return self.seq > 0 and self.session_id is not None and self.kind != "system"
 
 
 AnyEvent: TypeAlias = LiveEvent[EventPayload]
-"""An event of whatever type."""
+"""An event of any type."""
 
 
 def decode(raw: object) -> AnyEvent:
-    """The event in a frame. Never raises: what does not fit becomes an `InvalidPayload` with its errors.
+    """Decodes a frame. Never raises: anything invalid becomes an `InvalidPayload` with its errors.
 
     Args:
         raw: The frame as JSON values, normally an envelope.
@@ -158,20 +158,21 @@ def _event(envelope: EventEnvelope, payload: EventPayload, raw: dict[str, Any]) 
         app_id=envelope.app_id,
         session_id=envelope.session_id,
         user_id=envelope.user_id,
-        event_id=envelope.event_id,
-        correlation_id=envelope.correlation_id,
-        op_id=envelope.op_id,
-        # Rows that are only in the log say "".
+        # Rows of the log carry empty strings where live events carry nothing (contract: events, section 4.3).
+        event_id=envelope.event_id or None,
+        correlation_id=envelope.correlation_id or None,
+        op_id=envelope.op_id or None,
         op_type=envelope.op_type or None,
         op_state=envelope.op_state or None,
-        op_parent_id=envelope.op_parent_id,
+        op_parent_id=envelope.op_parent_id or None,
         replayed=False,
         raw=raw,
     )
 
 
 def _lifted(envelope: EventEnvelope) -> EventEnvelope:
-    """The envelope with what a copy carries inside its payload alone (contract: events, section 4.3)."""
+    """The envelope, completed with fields that a copy has only in its payload
+    (contract: events, section 4.3)."""
     is_copy = envelope.event_id is None
     inside = envelope.payload
     found = {
@@ -186,13 +187,13 @@ def _lifted(envelope: EventEnvelope) -> EventEnvelope:
     try:
         lifted = EventEnvelope.from_wire({"type": envelope.type, "payload": {}, **found})
     except ValidationError:
-        # A payload member of the same name that means something else.
+        # A payload member with the same name but another meaning.
         return envelope
     return envelope.model_copy(update={outer: getattr(lifted, outer) for outer in found})
 
 
 def _broken(frame: dict[str, Any], error: ValidationError) -> AnyEvent:
-    """An event whose envelope breaks the contract: what can be read of it is kept."""
+    """An event whose envelope breaks the contract. Every field that can be read is kept."""
     faulty = {str(one["loc"][0]) for one in error.errors() if one["loc"]}
     unchecked = EventEnvelope.model_construct(type="", payload={}).model_copy(update=frame)
     payload = InvalidPayload(raw=unchecked.payload, errors=reasons(error))

@@ -7,10 +7,10 @@ from typing import Final, TypeAlias
 from digitorn_testing._generated.events import FAILURE_CATEGORIES, RETRYABLE_FAILURES, FailureCategoriesKey
 
 FailureCode: TypeAlias = FailureCategoriesKey
-"""How a failed turn is classified: what clients switch on."""
+"""How a failed turn is classified; clients branch on this code."""
 
 INTERNAL_ERROR: Final = "internal_error"
-"""The code of everything that has no other."""
+"""The code of every failure that has no other code."""
 
 _LONGEST_DETAIL: Final = 500
 
@@ -36,10 +36,10 @@ class FailureClass:
     """One row of the classification.
 
     Attributes:
-        code: What clients switch on.
+        code: The code that clients branch on.
         category: Family of the code.
-        retry: Whether sending again may help.
-        message: A text that a real daemon classifies under this code.
+        retry: Whether sending the message again may help.
+        message: An error text that a real daemon classifies under this code.
     """
 
     code: FailureCode
@@ -57,12 +57,12 @@ FAILURES: Final[Mapping[FailureCode, FailureClass]] = {
 
 @dataclass(frozen=True, slots=True)
 class FailedTurn:
-    """What events say of a failed turn.
+    """A failed turn as events describe it.
 
     Attributes:
         kind: How the failure is classified.
         message: Text for people.
-        detail: Text for the record.
+        detail: Text for logs.
     """
 
     kind: FailureClass
@@ -71,7 +71,7 @@ class FailedTurn:
 
 
 def failed_turn(code: FailureCode, message: str, *, error_type: str = "TurnFailed") -> FailedTurn:
-    """What events say of a turn that failed.
+    """Describes a failed turn as events do.
 
     Args:
         code: How the failure is classified.

@@ -1,4 +1,4 @@
-"""What is read back of a session: the rows of its log, and the messages of its history."""
+"""What a client can read back from a session: the rows of its log, and the messages of its history."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,11 @@ from .conventions import logged_stamp
 
 
 def lifted(event: EventEnvelope, *, same_name: bool) -> dict[str, Any]:
-    """What copies carry inside the payload of the envelope's fields.
+    """The fields of the envelope that copies repeat inside the payload.
 
     Args:
         event: The event.
-        same_name: Only those that have the same name there, as in rows of the log.
+        same_name: Only fields that have the same name in both places, as in rows of the log.
     """
     found = {inner: getattr(event, outer) for inner, outer in LIFTED if not same_name or inner == outer}
     return {name: value for name, value in found.items() if value is not None}
@@ -28,7 +28,7 @@ def lifted(event: EventEnvelope, *, same_name: bool) -> dict[str, Any]:
 
 def log_row(event: EventEnvelope) -> EventEnvelope:
     """A row of the durable log, in which the payload repeats the ids (contract: events, section 4.3)."""
-    # A row has only what was stored: the parent when there is one, the operation when there is one.
+    # A row has only what was stored: a parent and an operation only if the event had them.
     stored = {
         name: getattr(event, name)
         for name in ("event_id", "op_id", "op_type", "op_state", "op_parent_id")
@@ -52,7 +52,7 @@ def history_event(place: int, event: EventEnvelope) -> HistoryEvent:
     """A row of the durable log as the history shows it.
 
     Args:
-        place: Its place in the list, counted up from 1.
+        place: Its place in the list, starting at 1.
         event: The event as it was sent.
     """
     row = log_row(event)
@@ -83,7 +83,7 @@ def history_message(role: str, content: str, *, calls: Sequence[HistoryToolCall]
     """A message as the history shows it.
 
     Args:
-        role: Who speaks.
+        role: Who wrote the message.
         content: The text.
         calls: Calls that the assistant asked for.
     """

@@ -153,15 +153,11 @@ class Meaning(Protocol):
 
     # --- turns
 
-    @property
-    def turn_ends(self) -> tuple[type[EventPayload], ...]:
-        """Payload classes of every event that ends a turn or may hint at its end: what to subscribe to."""
-        ...
+    turn_ends: tuple[type[EventPayload], ...]
+    """Payload classes of every event that ends a turn or may hint at its end: what to subscribe to."""
 
-    @property
-    def turn_starts(self) -> tuple[type[EventPayload], ...]:
-        """Payload classes of the events from which on a turn runs."""
-        ...
+    turn_starts: tuple[type[EventPayload], ...]
+    """Payload classes of the events from which on a turn runs."""
 
     def begins_turn(self, event: AnyEvent) -> bool:
         """Whether the event may be the first one of a turn."""
@@ -258,10 +254,8 @@ class Meaning(Protocol):
 
     # --- approvals
 
-    @property
-    def approval_events(self) -> tuple[type[EventPayload], ...]:
-        """Payload classes of the events that approvals are asked for, listed and resolved with."""
-        ...
+    approval_events: tuple[type[EventPayload], ...]
+    """Payload classes of the events that approvals are asked for, listed and resolved with."""
 
     def asked(self, event: AnyEvent) -> PendingApproval | None:
         """The approval that the event asks for; None where it asks for none."""
@@ -287,10 +281,8 @@ class Meaning(Protocol):
 
     # --- operations
 
-    @property
-    def transitions(self) -> Transitions:
-        """The changes of state that the contract knows."""
-        ...
+    transitions: Transitions
+    """The changes of state that the contract knows."""
 
     def state_told(self, event: AnyEvent, type: OpType) -> OpState:
         """The state that the event tells of its operation, which is not always the one it carries.

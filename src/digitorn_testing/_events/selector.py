@@ -1,4 +1,4 @@
-"""What to look for: event types, as payload classes or wire names."""
+"""Selects event types by payload class or wire name."""
 
 import difflib
 from collections.abc import Callable, Iterable
@@ -15,19 +15,19 @@ Where: TypeAlias = Callable[[AnyEvent], bool]
 
 
 class Selector:
-    """Matches events of any of some types.
+    """Matches events of any of the given types.
 
     Args:
-        types: Payload classes or wire names; none stands for every type.
+        types: Payload classes or wire names; empty for every type.
 
     Raises:
-        ValueError: A name is no event type of the contract. A check for it would hold, and a wait for it
-            would last, for the wrong reason.
-        TypeError: Something is neither a payload class nor a name.
+        ValueError: A name is not an event type of the contract. Checks and waits for it would otherwise
+            pass or time out for the wrong reason.
+        TypeError: An argument is neither a payload class nor a name.
 
     Attributes:
-        wires: The wire names that can match; None when any can.
-        label: How the selection is called in messages.
+        wires: The wire names that can match; None if any can.
+        label: The name of the selection in messages.
     """
 
     __slots__ = ("_classes", "_names", "label", "wires")
@@ -42,7 +42,7 @@ class Selector:
         wires: set[str] | None = set(self._names)
         for one in self._classes:
             known = EVENTS.types_of(one)
-            # Unknown and invalid payloads come under any name, and so do those of a pattern.
+            # Unknown and invalid payloads can have any wire name, and so can types defined by a pattern.
             if wires is None or not known or one is EventPayload or any(wire.endswith("*") for wire in known):
                 wires = None
             else:
@@ -57,7 +57,7 @@ class Selector:
 
 
 def name_of(selector: type[EventPayload] | str) -> str:
-    """How a type is called in messages."""
+    """The name of a type in messages."""
     return selector if isinstance(selector, str) else selector.__name__
 
 

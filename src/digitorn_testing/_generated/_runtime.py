@@ -411,7 +411,7 @@ class Call(Generic[T]):
         """The body as it is sent, and its content type; None without a body, and for a multipart body.
 
         Raises:
-            ValueError: A number is none of JSON's.
+            ValueError: A number is not valid in JSON.
         """
         kind = self.operation.body
         if not self.has_body or kind is None or kind == "multipart":

@@ -1,5 +1,5 @@
-"""A session's events, each once and in order, without IO: the sans-IO core.
+"""The sans-IO core: a session's events, deduplicated and in order.
 
-`log` keeps and delivers them, `reorder` holds back what comes early, `duplicates` recognises copies,
-`capture` is a publisher for tests. No socket, no thread and no event loop belongs here.
+`log` keeps and delivers them, `reorder` holds back events that arrive early, `duplicates` recognises copies,
+`capture` is a publisher for tests. Sockets, threads and event loops do not belong here.
 """

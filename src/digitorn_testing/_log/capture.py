@@ -1,4 +1,4 @@
-"""A publisher that keeps what it is given."""
+"""A publisher that keeps every event it is given."""
 
 import itertools
 import threading
@@ -17,14 +17,14 @@ P = TypeVar("P", bound=EventPayload)
 
 
 class EventCapture:
-    """An event publisher that sends nothing and keeps everything, for code that publishes events.
+    """An event publisher that sends nothing and keeps every event, to test code that publishes events.
 
-    Only a copy is kept once: the same event again, under the same `event_id`. Another event whose number or
-    `event_id` is taken in its session gets the next that is free. May be used from several threads.
+    Copies (the same event with the same `event_id`) are kept once. A different event whose number or
+    `event_id` is already taken in its session gets the next free one. Thread-safe.
 
     Attributes:
-        log: What was published, in order of the numbers.
-        publish_count: How often something was published.
+        log: The published events, in order of their numbers.
+        publish_count: How many times `publish` was called.
     """
 
     def __init__(self) -> None:
@@ -33,11 +33,11 @@ class EventCapture:
         self.reset()
 
     def publish(self, published: EventPayload | AnyEvent) -> AnyEvent:
-        """Takes an event.
+        """Keeps an event.
 
         Args:
-            published: The event, or its payload; that becomes an event of a session of its own, numbered in
-                the order of publishing.
+            published: The event, or just its payload. Bare payloads become events of a separate session,
+                numbered in the order of publishing.
 
         Returns:
             The event as it was kept.
@@ -60,7 +60,7 @@ class EventCapture:
             return kept
 
     def _placed(self, published: AnyEvent) -> AnyEvent:
-        """An event under a number and an id that no other one of its session has."""
+        """The event, renumbered or given a new id if another event of its session already has them."""
         session_id = published.session_id
         changed = dict(published.raw)
         if published.is_numbered and (session_id, published.seq) in self._numbers:
@@ -71,7 +71,7 @@ class EventCapture:
         return decode(changed)
 
     def has_event_of(self, *types: type[EventPayload] | EventType) -> bool:
-        """Whether an event of any of some types was published.
+        """Whether an event of any of these types was published.
 
         Args:
             types: Payload classes or wire names.
@@ -83,7 +83,7 @@ class EventCapture:
     @overload
     def events_of(self, *types: type[EventPayload] | EventType) -> Sequence[AnyEvent]: ...
     def events_of(self, *types: type[EventPayload] | EventType) -> Sequence[Any]:
-        """The published events of some types, in the order of publishing.
+        """The published events of these types, in the order of publishing.
 
         Args:
             types: Payload classes or wire names.
@@ -98,7 +98,7 @@ class EventCapture:
             return list(self._events)
 
     def operations(self) -> Operations:
-        """What the published events add up to."""
+        """The operations that the published events report on."""
         return Operations.of(self.events)
 
     def reset(self) -> None:
@@ -113,7 +113,7 @@ class EventCapture:
 
 
 def _are_same(one: AnyEvent, other: AnyEvent) -> bool:
-    """Whether two events under one id tell the same; a copy may have a number of its own
+    """Whether two events with the same id are copies; a copy may have a different number
     (contract: events, section 8.3)."""
     return (one.type, one.op_id, one.raw.get("payload")) == (
         other.type,

@@ -6,14 +6,14 @@ from digitorn_testing._events.event import AnyEvent
 from digitorn_testing._events.meaning import Meaning
 
 _FEWEST = 1024
-"""How many numbers and ids are remembered at least; copies and late events are a few places late."""
+"""How many numbers and ids are remembered at least. Copies and late events lag by only a few places."""
 
 
 class _Numbers:
-    """The numbers of one session that have come.
+    """The numbers of one session that have arrived.
 
     Args:
-        keep: How many are remembered; None for all of them. Those below count as come.
+        keep: How many are remembered; None for all of them. Older numbers count as arrived.
         meaning: What the events mean.
     """
 
@@ -28,10 +28,10 @@ class _Numbers:
         self._below = 0
 
     def recognise(self, event: AnyEvent) -> bool:
-        """Whether an event with this number is here and can be the same one.
+        """Whether an event with this number has arrived and may be the same event.
 
-        A daemon that was restarted gives out the numbers of snapshots, and of what it had not logged, once
-        more (contract: events, section 4.2).
+        A restarted daemon reuses the numbers of snapshots and of events that it had not logged
+        (contract: events, section 4.2).
         """
         number = event.seq
         if number <= self._below:
@@ -59,13 +59,13 @@ class _Numbers:
 
 
 class Copies:
-    """Tells new events from copies of those that came before.
+    """Tells new events from copies of earlier ones.
 
     A copy may share only the id or only the number (contract: events, section 8.3).
 
     Args:
-        bound: How many events the log keeps; None for all of them. Of the events it has dropped it remembers
-            some more, and what is older than those counts as a copy.
+        bound: How many events the log keeps; None for all of them. Some dropped events are still remembered;
+            anything older than those counts as a copy.
         meaning: What the events mean.
     """
 

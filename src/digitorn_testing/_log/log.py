@@ -1,4 +1,4 @@
-"""The event log: order, duplicates, typing and waiting, without any IO."""
+"""The event log: ordering, deduplication, typing and waiting, without any IO."""
 
 import threading
 from bisect import bisect_left, insort
@@ -35,14 +35,14 @@ class Subscription:
     """A place in the log from which events are delivered.
 
     Attributes:
-        existing: What had arrived before; everything later goes to the sink.
+        existing: The events that had already arrived; later ones go to the sink.
     """
 
     existing: list[AnyEvent]
     _cancel: Callable[[], None]
 
     def cancel(self) -> None:
-        """Ends the delivery. May be called again."""
+        """Stops the delivery. Idempotent."""
         self._cancel()
 
 
@@ -51,11 +51,11 @@ _Key = TypeVar("_Key", bound=Hashable)
 
 _EVENTS_SHOWN = 8
 _EVERY = ""
-"""Key of the sinks that want every type; no wire name is empty."""
+"""Key of the sinks that want every type; a wire name is never empty."""
 
 
 class _Sinks:
-    """Who is given what, by key. The owner locks."""
+    """The sinks by key. The owner does the locking."""
 
     def __init__(self) -> None:
         self._by_key: dict[str, tuple[Sink, ...]] = {}
@@ -76,27 +76,27 @@ class _Sinks:
         return self._by_key.get(key, ())
 
     def all(self) -> list[Sink]:
-        # One sink may stand under several keys.
+        # A sink may be registered under several keys.
         return list({id(sink): sink for some in self._by_key.values() for sink in some}.values())
 
 
 class EventLog:
-    """Every event of a session, once, in order, and typed.
+    """The events of a session: typed, deduplicated and in order.
 
-    Feed it frames from anywhere: a live stream, a recording, a test. It may be read from other threads.
+    Feed it frames from anywhere: a live stream, a recording, a test. Other threads may read it.
 
-    Order is by `seq`; an event without a number stays behind what had arrived before it. Copies are
-    recognised by `event_id` and by `seq`, both within a session (contract: events, section 8.3).
+    Events are ordered by `seq`; an event without a number comes after the events that arrived before it.
+    Copies are recognised by `event_id` and by `seq`, both within a session (contract: events, section 8.3).
 
-    What arrives is here at once for `wait_for` and the like. Those who read a turn event by event get its
-    events in order: behind a missing number they wait until it came or was given up.
+    Methods such as `wait_for` see an event as soon as it arrives. Readers of a single turn get its events in
+    order: after a missing number they wait until it arrives or is given up.
 
     Args:
-        session_id: Keep only this session's events (and those of none); others go to `foreign`.
+        session_id: Keep only events of this session and events without a session; others go to `foreign`.
         strict: Raise on an event that the contract does not name or that breaks it.
-        since: The events of the session that are wanted begin behind this number.
-        max_events: How many events to keep; then the oldest are dropped. All of them when left out.
-        meaning: What the events mean; that of the daemon's contract when left out.
+        since: Only the session's events after this number are expected.
+        max_events: How many events to keep; beyond that the oldest are dropped. Default: keep all.
+        meaning: What the events mean. Default: as in the daemon's contract.
 
     Raises:
         ValueError: `max_events` is less than one.
@@ -144,7 +144,7 @@ class EventLog:
         self._duplicates = 0
         self._dropped = 0
         self._arrived = 0
-        # The turn that each event was given to; known only where events are dropped.
+        # The turn that each event was assigned to; kept only if events can be dropped.
         self._turn_of: dict[int, str] = {}
         self._last_seq = 0
         self._sinks = _Sinks()
@@ -164,15 +164,15 @@ class EventLog:
             raw: The frame as JSON values, normally an envelope.
 
         Returns:
-            The event, or None if it is a copy of one that is here, belongs to another session or is a row
-            that was never sent.
+            The event, or None if it is a copy of an earlier one, belongs to another session, or is a row of
+            the daemon's log that is never sent.
 
         Raises:
-            ContractViolation: `strict` is set and the event is unknown or invalid; it is kept all the same.
+            ContractViolation: `strict` is set and the event is unknown or invalid. The event is kept anyway.
         """
         event = self.meaning.decode(raw)
         if event.session_id is None and self.session_id is not None and event.kind != "system":
-            # Rows of the durable log may lack it (contract: events, section 4.3).
+            # Rows of the durable log may not have it (contract: events, section 4.3).
             event = replace(event, session_id=self.session_id)
         with self._lock:
             for tap in self._taps:
@@ -214,7 +214,7 @@ class EventLog:
             self._ordered.append(entry)
             self._last_seq = place
         else:
-            # Late by a few places, as a rule, so that little is moved.
+            # Usually late by only a few places, so little has to move.
             insort(self._ordered, entry, key=_order)
         self._by_type.setdefault(event.type, []).append(event)
         if event.correlation_id is not None:
@@ -227,7 +227,7 @@ class EventLog:
             self._by_op.setdefault(event.op_id, []).append(event)
 
     def _drop_oldest(self) -> "list[_Delivery]":
-        """Drops what there is no room for, from everywhere; gives what must not wait any longer."""
+        """Drops the oldest events beyond `max_events`; returns the deliveries that they held back."""
         deliveries: list[_Delivery] = []
         if self.max_events is None:
             return deliveries
@@ -235,7 +235,7 @@ class EventLog:
             oldest = self._oldest_heartbeat() or 0
             place, _, event = self._ordered.pop(oldest)
             if oldest == 0:
-                # Nobody waits for what is missing before it: that would be dropped as well.
+                # Stop waiting for missing events before it: they would be dropped as well.
                 deliveries += self._deliveries(self._numbers.forget(place))
             self._dropped += 1
             _take_out(self._by_type, event.type, event)
@@ -248,7 +248,7 @@ class EventLog:
         return deliveries
 
     def _oldest_heartbeat(self) -> int | None:
-        """Where the oldest of several heartbeats is: of those the last is enough, on a session that rests."""
+        """Position of the oldest of several heartbeats: for an idle session, the last one is enough."""
         if len(self._heartbeats) < 2:
             return None
         return next(at for at, entry in enumerate(self._ordered) if entry[2] is self._heartbeats[0])
@@ -256,11 +256,11 @@ class EventLog:
     # --- recording
 
     def tap(self, tap: Tap) -> None:
-        """Gives every frame to a tap as it came: first of all that is here, then whatever arrives.
+        """Passes every raw frame to a tap: first those of the events already here, then each new one.
 
         Args:
-            tap: Takes a frame, copies and events of other sessions too. It must be quick, must not raise,
-                and must not use the log.
+            tap: Takes a frame, including copies and events of other sessions. It must be quick, must not
+                raise, and must not use the log.
         """
         with self._lock:
             for event in (*(entry[2] for entry in self._ordered), *self._log_only, *self._foreign):
@@ -268,7 +268,7 @@ class EventLog:
             self._taps = (*self._taps, tap)
 
     def untap(self, tap: Tap) -> None:
-        """Ends what `tap` began. May be called again."""
+        """Removes a tap. Idempotent."""
         with self._lock:
             self._taps = tuple(one for one in self._taps if one != tap)
 
@@ -284,7 +284,7 @@ class EventLog:
     @overload
     def events_of(self, *types: type[EventPayload] | EventType) -> Sequence[AnyEvent]: ...
     def events_of(self, *types: type[EventPayload] | str) -> Sequence[Any]:
-        """The events of some types so far, in order.
+        """The events of these types so far, in order.
 
         Args:
             types: Payload classes or wire names.
@@ -294,8 +294,8 @@ class EventLog:
     def turn(self, correlation_id: str) -> list[AnyEvent]:
         """The events of one turn so far, in order.
 
-        Approvals, sub-agents and other events that name no turn belong to the one that runs while they come;
-        a session runs one turn at a time (contract: events, section 4.1).
+        Approvals, sub-agents and other events that do not name a turn belong to the turn that is running when
+        they arrive. A session runs one turn at a time (contract: events, section 4.1).
         """
         with self._lock:
             named = _sorted(self._by_correlation.get(correlation_id, ()))
@@ -307,11 +307,11 @@ class EventLog:
         return _sorted([*named, *nameless])
 
     def _end_of(self, correlation_id: str, running: list[AnyEvent]) -> float:
-        """The number before which events without a name are of this turn."""
+        """The number before which events that do not name a turn belong to this one."""
         ends = [event.seq for event in running if self.meaning.ends_turn(event)]
         if ends:
             return ends[0]
-        # One that was cut off without an end ends where another one starts.
+        # A turn that was cut off without an end event ends where the next one starts.
         later = (
             event.seq
             for event in self._existing_unlocked(self._turn_starts)
@@ -325,11 +325,11 @@ class EventLog:
             return _sorted(self._by_op.get(op_id, ()))
 
     def operations(self) -> Operations:
-        """What the events so far add up to: turns, tool calls, approvals and the like, in order of start."""
+        """The operations so far (turns, tool calls, approvals and so on), in order of their start."""
         return Operations.of(self.events(), meaning=self.meaning)
 
     def pending_approvals(self) -> list[PendingApproval]:
-        """Approvals that were asked for here and not resolved so far, oldest first."""
+        """Approvals that were requested and have not been resolved yet, oldest first."""
         pending: dict[str, PendingApproval] = {}
         for event in self._existing(Selector(self.meaning.approval_events)):
             pending.update({one.request_id: one for one in self.meaning.pending(event)})
@@ -341,31 +341,31 @@ class EventLog:
 
     @property
     def last_seq(self) -> int:
-        """The highest place in the session's order so far."""
+        """The highest `seq` of the session so far."""
         return self._last_seq
 
     @property
     def highest_number(self) -> int:
-        """The highest number that has come or was given up; it may be that of a copy, which is not here."""
+        """The highest number that has arrived or was given up. It may belong to a copy that was dropped."""
         with self._lock:
             return self._numbers.highest
 
     def has_gap(self, since: int) -> bool:
-        """Whether a number between `since` and the highest has not come; copies count as come.
+        """Whether a number between `since` and the highest has not arrived; copies count as arrived.
 
-        A gap is normal and need not mean that an event is missing (contract: events, section 4.2).
+        Gaps are normal and do not mean that an event is missing (contract: events, section 4.2).
 
         Args:
-            since: The number below which nothing is asked.
+            since: Numbers up to this one are ignored.
         """
         with self._lock:
             return self._numbers.has_gap(since)
 
     def complete_upto(self, since: int) -> int:
-        """The number up to which nothing above `since` is missing; copies count as come.
+        """The number up to which every number above `since` has arrived; copies count as arrived.
 
         Args:
-            since: The number below which nothing is asked.
+            since: Numbers up to this one are ignored.
         """
         with self._lock:
             return self._numbers.complete_upto(since)
@@ -377,19 +377,19 @@ class EventLog:
 
     @property
     def dropped(self) -> int:
-        """How many events are not here any more, because there was no room (`max_events`)."""
+        """How many events were dropped because of `max_events`."""
         return self._dropped
 
     @property
     def foreign(self) -> list[AnyEvent]:
-        """Events of other sessions that came along; they are not part of this log."""
+        """Events of other sessions that arrived here; they are not part of this log."""
         with self._lock:
             return list(self._foreign)
 
     @property
     def log_only(self) -> list[AnyEvent]:
-        """Rows of the daemon's durable log that it never sends, in order: they repeat what events have told,
-        and are not among the events here (contract: events, section 4.2)."""
+        """Rows of the daemon's durable log that it never sends, in order. They repeat information from events
+        and are not included in `events()` (contract: events, section 4.2)."""
         with self._lock:
             return sorted(self._log_only, key=lambda event: event.seq)
 
@@ -402,14 +402,15 @@ class EventLog:
     # --- waiting
 
     def subscribe(self, sink: Sink, types: Iterable[type[EventPayload] | str] = ()) -> Subscription:
-        """Delivers every later event of some types to a sink, with no gap behind those already here.
+        """Delivers every later event of these types to a sink, without a gap after the existing ones.
 
-        The sink is called where `feed` is called, and with None when the log is closed. It must be quick.
+        The sink is called on the thread that calls `feed`, and with None when the log is closed. It must be
+        quick.
 
         Args:
             sink: Takes the event.
-            types: Payload classes or wire names; none means every type. A sink may be given events of
-                other classes under the same wire name.
+            types: Payload classes or wire names; empty for every type. A sink may get events of other
+                classes with the same wire name.
         """
         selector = Selector(types)
         keys = (_EVERY,) if selector.wires is None else tuple(selector.wires)
@@ -426,7 +427,7 @@ class EventLog:
             sinks.remove(keys, sink)
 
     def close(self, reason: BaseException) -> None:
-        """Wakes everybody who waits: nothing more will come. The first reason stays.
+        """Closes the log and wakes every waiter. The first reason is kept.
 
         Args:
             reason: What a waiter raises.
@@ -440,7 +441,7 @@ class EventLog:
             sink(None)
 
     def leave(self, reason: BaseException) -> None:
-        """Closes the log in a forked child, where nobody waits: who did is in the parent.
+        """Closes the log in a forked child. All waiters are in the parent, so nobody is woken.
 
         Args:
             reason: What a waiter raises.
@@ -451,16 +452,16 @@ class EventLog:
 
     @property
     def closed(self) -> BaseException | None:
-        """Why nothing more will come; None while something may."""
+        """Why the log was closed; None while it is open."""
         return self._closed
 
     # --- reading in order
 
     def subscribe_turn(self, sink: Sink, correlation_id: str) -> Subscription:
-        """Delivers every later event of one turn to a sink in order, with no gap behind those already here.
+        """Delivers every later event of one turn to a sink in order, without a gap after the existing ones.
 
-        The sink is called where `feed` is called, with None at the end of the turn and when the log is
-        closed. It must be quick.
+        The sink is called on the thread that calls `feed`, and with None at the end of the turn and when the
+        log is closed. It must be quick.
 
         Args:
             sink: Takes the event.
@@ -478,17 +479,17 @@ class EventLog:
         """Delivers every later event of the session in order, each with the turn that it belongs to.
 
         Args:
-            sink: Takes the event and the turn's correlation id, None for an event of no turn. It must be
-                quick. There is one such sink.
+            sink: Takes the event and the turn's correlation id, or None if the event belongs to no turn. It
+                must be quick. A log has one such sink.
         """
         self._in_order = sink
 
     def end_turn(self, correlation_id: str, error: BaseException | None = None) -> None:
-        """Wakes those who read a turn: all of it is here.
+        """Ends a turn for its readers: all of its events have arrived.
 
         Args:
             correlation_id: The turn.
-            error: Why it cannot be read to its end, if so.
+            error: Why the turn cannot be read to its end, if it cannot.
         """
         with self._lock:
             self._turn_ends[correlation_id] = error
@@ -499,42 +500,42 @@ class EventLog:
             sink(None)
 
     def turn_ended(self, correlation_id: str) -> bool:
-        """Whether a turn is here to its end."""
+        """Whether a turn has arrived up to its end."""
         with self._lock:
             return correlation_id in self._turn_ends and self._turn_ends[correlation_id] is None
 
     def turn_error(self, correlation_id: str) -> BaseException | None:
-        """Why a turn cannot be read to its end; None if it can, or could so far."""
+        """Why a turn cannot be read to its end; None if no reason is known."""
         with self._lock:
             return self._turn_ends.get(correlation_id)
 
     @property
     def is_holding(self) -> bool:
-        """Whether those who read in order wait for a missing number."""
+        """Whether ordered readers are waiting for a missing number."""
         return self._numbers.is_holding
 
     @property
     def running_turn(self) -> str | None:
-        """The turn that runs, for those who read in order; None when none is known to."""
+        """The turn that is running for ordered readers; None if no running turn is known."""
         return self._tracker.running
 
     def is_waiting_below(self, seq: int) -> bool:
-        """Whether those who read in order still wait for a number up to this one."""
+        """Whether ordered readers are still waiting for a number up to this one."""
         with self._lock:
             return self._numbers.is_holding and self._numbers.frontier < seq
 
     def give_up(self, seq: int) -> None:
-        """Makes those who read in order wait no longer for missing numbers.
+        """Makes ordered readers stop waiting for missing numbers.
 
         Args:
-            seq: The number up to which.
+            seq: The last number to give up.
         """
         with self._lock:
             deliveries = self._deliveries(self._numbers.give_up(seq))
         self._deliver(deliveries)
 
     def begin_at(self, seq: int) -> None:
-        """Begins the order behind a number: what is missing below it is not wanted.
+        """Starts the ordered delivery after a number; missing events below it are ignored.
 
         Args:
             seq: The number.
@@ -544,10 +545,10 @@ class EventLog:
         self._deliver(deliveries)
 
     def rewind(self, seq: int) -> None:
-        """Makes those who read in order wait for the numbers behind this one once more.
+        """Makes ordered readers wait again for the numbers after this one.
 
-        A daemon that was restarted gives them to other events than the last process did, and whether it was
-        restarted need not be known. What has come comes again, as copies.
+        A restarted daemon gives these numbers to other events than the previous process did. This is safe if
+        it was not restarted: events that have already arrived are recognised as copies.
 
         Args:
             seq: The number.
@@ -556,11 +557,11 @@ class EventLog:
             self._numbers.rewind(seq)
 
     def _sequence(self, event: AnyEvent, *, is_hidden: bool) -> list[AnyEvent]:
-        """What can be released in order now that an event came; one that is hidden only has a number."""
+        """The events that this one releases in order. A hidden event only counts as a number."""
         mine = None if is_hidden else event
         if event.is_numbered and self.session_id is not None:
             return self._numbers.arrive(event.seq, mine)
-        # Without a number there is no order to keep, and without a session no one order.
+        # An event without a number has no place in the order, and events without a session share no order.
         return [] if mine is None else [mine]
 
     def _deliveries(self, released: list[AnyEvent]) -> "list[_Delivery]":
@@ -582,18 +583,18 @@ class EventLog:
                 self._in_order(event, turn)
 
     def _turn_at(self, seq: int) -> str | None:
-        """The turn that ran at a number that has passed."""
+        """The turn that was running at an earlier number."""
         over: set[str | None] = set()
         for _, _, event in reversed(self._ordered[: bisect_left(self._ordered, seq, key=_place)]):
             if self.meaning.ends_turn(event):
-                # It may be the last word on another turn than the one that runs.
+                # It may be the last event of a turn other than the running one.
                 over.add(event.correlation_id)
             elif self.meaning.starts_running(event):
                 return None if event.correlation_id in over else event.correlation_id
         return None
 
     def timeout(self, what: str, seconds: float) -> EventTimeout:
-        """The error for something that did not come in time: it says what did.
+        """The error for something that did not arrive in time. It lists what did arrive.
 
         Args:
             what: What was waited for.
@@ -642,7 +643,7 @@ def _take_out(index: dict[_Key, list[AnyEvent]], key: _Key | None, event: AnyEve
 
 
 def _remove(events: list[AnyEvent], event: AnyEvent) -> None:
-    # By identity: events are mappings, and equal ones are not the same. The oldest is near the front.
+    # By identity: events are mappings, and equal events may be distinct. The oldest is near the front.
     for place, one in enumerate(events):
         if one is event:
             del events[place]

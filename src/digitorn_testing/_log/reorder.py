@@ -1,4 +1,4 @@
-"""Puts items that arrive in any order back into the order of their numbers, without waiting for ever."""
+"""Puts items that arrive out of order back into numerical order, without waiting forever."""
 
 import heapq
 from bisect import bisect_right
@@ -8,53 +8,53 @@ T = TypeVar("T")
 
 
 class ReorderBuffer(Generic[T]):
-    """Releases items in the order of their numbers; what is behind a missing number is held back.
+    """Releases items in the order of their numbers, and holds back those that follow a missing number.
 
-    A number may never come (contract: events, section 4.2), so that somebody has to give it up: `give_up`
-    releases what waits behind it. An item whose number was given up and that comes after all is released at
-    once.
+    A number may never arrive (contract: events, section 4.2), so the caller has to give up on it: `give_up`
+    releases the items held back by it. If an item arrives after its number was given up, it is released
+    immediately.
 
     Args:
-        since: The numbering begins behind this number.
+        since: The numbering starts after this number.
     """
 
     __slots__ = ("_count", "_gaps", "_held", "frontier")
 
     def __init__(self, since: int = 0) -> None:
         self.frontier = since
-        """Every number up to this one has come or was given up."""
+        """Every number up to this one has arrived or was given up."""
         self._held: list[tuple[int, int, T | None]] = []
         self._gaps: list[tuple[int, int]] = []
         self._count = 0
 
     @property
     def highest(self) -> int:
-        """The highest number that has come or was given up."""
-        # The heap's last is not its highest.
+        """The highest number that has arrived or was given up."""
+        # The last item of a heap is not its largest.
         return max((number for number, _, _ in self._held), default=self.frontier)
 
     @property
     def is_holding(self) -> bool:
-        """Whether something waits behind a missing number."""
+        """Whether items are held back by a missing number."""
         return bool(self._held)
 
     def has_gap(self, since: int) -> bool:
-        """Whether a number between `since` and the highest is missing, given up or not."""
+        """Whether a number between `since` and the highest has not arrived, even if it was given up."""
         return self.is_holding or any(last > since for _, last in self._gaps)
 
     def complete_upto(self, since: int) -> int:
-        """The number up to which none above `since` is missing, given up or not."""
+        """The number before the first one above `since` that has not arrived, even if it was given up."""
         for first, last in self._gaps:
             if last > since:
                 return max(since, first - 1)
         return max(since, self.frontier)
 
     def arrive(self, number: int, item: T | None) -> list[T]:
-        """Takes a number and gives what can be released.
+        """Takes the item of a number, and returns the items that can be released.
 
         Args:
             number: The number.
-            item: What has it; None for a number that came without one, such as that of a copy.
+            item: Its item; None if the number arrived without one, such as that of a copy.
         """
         if number <= self.frontier:
             self._fill(number)
@@ -67,25 +67,25 @@ class ReorderBuffer(Generic[T]):
         return self._release(self.frontier)
 
     def give_up(self, number: int) -> list[T]:
-        """Stops waiting for missing numbers up to this one, and gives what waited for them."""
+        """Stops waiting for missing numbers up to this one, and returns the items that they held back."""
         return self._release(number)
 
     def forget(self, number: int) -> list[T]:
-        """Forgets the gaps up to a number, and gives what waited for one of them."""
+        """Forgets the gaps up to a number, and returns the items that they held back."""
         released = self._release(number) if number > self.frontier else []
         while self._gaps and self._gaps[0][1] <= number:
             del self._gaps[0]
         return released
 
     def begin_at(self, number: int) -> list[T]:
-        """Begins anew behind this number; missing ones below it are no gaps. Gives what is below it."""
+        """Starts over after this number: no number below it is a gap. Returns the items below it."""
         released = self._release(number)
         self.frontier = number
         self._gaps.clear()
         return released + self._release(self.frontier)
 
     def rewind(self, number: int) -> None:
-        """Waits for the numbers behind this one as if none of them had come; what is held goes on waiting."""
+        """Waits again for every number after this one. Items that are held back stay held back."""
         self.frontier = min(self.frontier, number)
         while self._gaps and self._gaps[-1][1] > self.frontier:
             first, _ = self._gaps.pop()
@@ -104,7 +104,7 @@ class ReorderBuffer(Generic[T]):
 
     def _fill(self, number: int) -> None:
         place = bisect_right(self._gaps, (number, number)) - 1
-        # A gap that begins with the number itself sorts behind it, unless it is that number alone.
+        # A gap that starts at the number itself sorts after it, unless it is that number alone.
         for at in (place, place + 1):
             if 0 <= at < len(self._gaps) and self._gaps[at][0] <= number <= self._gaps[at][1]:
                 first, last = self._gaps[at]

@@ -10,10 +10,12 @@ from digitorn_testing._approvals.policies import ApprovalPolicy
 from digitorn_testing._client._async.client import AsyncDevClient
 from digitorn_testing._client._sync.client import DevClient
 
+from . import real
+
 if TYPE_CHECKING:
     from digitorn_testing.fakes import FakeDaemon
 
-NO_DAEMON = "needs a daemon: pass --digitorn-url, or set $DIGITORN_DAEMON_URL"
+NO_DAEMON = "needs a daemon: pass --digitorn-url or --digitorn-real, or set $DIGITORN_DAEMON_URL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +26,13 @@ class Target:
         url: Its base URL.
         token: Access token; None if there is none.
         embedded: The daemon itself, if it is an embedded one.
+        is_real: Whether the plugin has started it as a process of its own.
     """
 
     url: str
     token: str | None = field(repr=False)
     embedded: "FakeDaemon | None" = None
+    is_real: bool = False
 
     def client(self, approvals: ApprovalPolicy) -> DevClient:
         """A new client of the daemon.
@@ -49,6 +53,8 @@ class Target:
 
 def given(config: pytest.Config) -> Target | None:
     """The daemon named by the options or the environment; None if there is none."""
+    if (access := real.access(config)) is not None:
+        return Target(access["url"], access["token"], is_real=True)
     url = (
         option(config, "--digitorn-url")
         or os.environ.get("DIGITORN_DEV_DAEMON_URL")

@@ -28,14 +28,14 @@ from .recording import FORMAT, VERSION, FilePath, Lines, line_of
 try:
     import fcntl
 except ImportError:  # pragma: no cover - Windows, where one process writes a recording
-    fcntl = None  # type: ignore[assignment] # a module that is not there
+    fcntl = None  # type: ignore[assignment] # the module does not exist there
 
 _logger = logging.getLogger("digitorn.testing")
 _NEWLINE: Final = b"\n"
 
 
 class Recorded(Protocol):
-    """A stream, in either face."""
+    """A stream, blocking or async."""
 
     log: EventLog
     endings: TurnEndings
@@ -47,16 +47,16 @@ class Recorded(Protocol):
 
 
 class Recorder:
-    """Writes a recording while it lives; `stop` ends it, as do leaving it as a context manager and the end of
-    the stream or client that it records.
+    """Writes a recording until you call `stop`, leave it as a context manager, or end the stream or client
+    that it records.
 
-    Each line is written whole and at once, so that a process that is killed leaves a recording that can be
-    read. A file that is there already is appended to, by any number of writers at a time; a last line that
-    somebody was killed over is taken off first, and the header says so.
+    Each line is written immediately and as a whole, so a killed process leaves a readable recording. An
+    existing file is appended to; several writers may do so at the same time. If a killed writer left an
+    incomplete last line, it is removed first, and the header says so.
 
     Attributes:
         path: The file.
-        error: Why nothing more can be written; None while something can. `stop` raises it.
+        error: Why writing failed; None if it did not. `stop` raises it.
     """
 
     def __init__(self, path: FilePath, *, exchanges: Exchanges, daemon_url: str) -> None:
@@ -67,7 +67,7 @@ class Recorder:
         self._part = uuid.uuid4().hex[:12]
         self._taps: list[_Tap] = []
         self._told = False
-        # Unbuffered: what was written is the system's, whatever becomes of this process.
+        # Unbuffered, so that written data survives if this process is killed.
         self._file: FileIO | None = open(self.path, "ab+", buffering=0)  # noqa: SIM115 - closed by stop
         try:
             self._begin(self._file, daemon_url)
@@ -104,7 +104,7 @@ class Recorder:
                 _append(file, _NEWLINE)
             return {}
         if not lines.is_torn:
-            # What is appended behind it could never be read.
+            # Anything appended after the damage could not be read.
             raise lines.damage
         file.truncate(lines.end)
         _logger.warning("%s: %s; it is taken off", self.path, lines.damage.reason)
@@ -113,7 +113,7 @@ class Recorder:
     # --- what is recorded
 
     def add(self, stream: Recorded) -> None:
-        """Records a stream from here on, and first of all what it holds.
+        """Records the events that a stream already has, and then every new one.
 
         Args:
             stream: The stream.
@@ -139,14 +139,14 @@ class Recorder:
         redactor = self._exchanges.redactor
         record: dict[str, object] = {"record": "event", "stream": stream, "at": _now()}
         try:
-            # Frames are JSON values; whatever else somebody feeds is told of below.
+            # Frames are JSON values; anything else is reported below.
             line = line_of({**record, "frame": redactor.json(frame)})  # type: ignore[arg-type] # JSON
         except (ValueError, TypeError, RecursionError) as error:
             line = line_of({**record, "frame": f"not recorded: {type(error).__name__}"})
         self._put(line)
 
     def ending(self, stream: str, correlation_id: str, status: TurnStatus) -> None:
-        """Records how a turn ended of which no event says so."""
+        """Records how a turn ended if no event says so."""
         self._write(
             {"record": "ending", "stream": stream, "correlation_id": correlation_id, "status": status}
         )
@@ -177,12 +177,12 @@ class Recorder:
         return self._file is None
 
     def stop(self) -> None:
-        """Ends the recording. May be called again.
+        """Ends the recording. Idempotent.
 
         Raises:
-            RecordingError: Not everything could be written; only the first call tells.
+            RecordingError: Not everything could be written. Only the first call raises it.
         """
-        # Before the lock is taken: a tap waits for it under the lock of its log.
+        # Before taking the lock: a tap waits for it while holding the lock of its log.
         self._exchanges.unlisten(self._exchanged)
         for tap in self._taps:
             tap.close()
@@ -211,7 +211,7 @@ class Recorder:
         try:
             self.stop()
         except RecordingError:
-            # A failure of the test itself matters more.
+            # A failure in the test itself is more important.
             if error is None:
                 raise
 
@@ -221,7 +221,7 @@ class Recorder:
 
 
 class _Tap:
-    """Where a stream's frames go."""
+    """Receives a stream's frames."""
 
     def __init__(self, recorder: Recorder, name: str, stream: Recorded) -> None:
         self.name = name
@@ -248,7 +248,7 @@ class Recorders:
     """The recordings of a client or a stream.
 
     Args:
-        exchanges: What goes over REST.
+        exchanges: The REST calls.
         daemon_url: The daemon.
     """
 
@@ -259,7 +259,7 @@ class Recorders:
         self._streams: WeakSet[Recorded] = WeakSet()
 
     def record(self, path: FilePath) -> Recorder:
-        """Begins a recording of every stream, and of those to come.
+        """Begins a recording of every existing and future stream.
 
         Args:
             path: The file.
@@ -271,13 +271,13 @@ class Recorders:
         return recorder
 
     def made(self, stream: Recorded) -> None:
-        """Takes up a stream."""
+        """Adds a new stream to every recording."""
         self._streams.add(stream)
         for recorder in self._running:
             recorder.add(stream)
 
     def stop(self) -> RecordingError | None:
-        """Ends all; gives the first failure that nobody was told of."""
+        """Ends all recordings. Returns the first failure that was not raised yet."""
         failed: RecordingError | None = None
         running, self._running = self._running, []
         for recorder in running:
@@ -290,7 +290,7 @@ class Recorders:
 
 @contextlib.contextmanager
 def _alone(file: FileIO) -> Generator[None]:
-    """Keeps other writers of the file away, in whatever thread or process."""
+    """Locks the file against other writers, in any thread or process."""
     if fcntl is None:
         yield
         return
@@ -302,7 +302,7 @@ def _alone(file: FileIO) -> Generator[None]:
 
 
 def _append(file: FileIO, line: bytes) -> None:
-    """Writes a line whole, or none of it."""
+    """Writes a whole line or nothing."""
     written = 0
     try:
         while written < len(line):

@@ -1,8 +1,8 @@
-"""Recordings: what a stream or a client saw, line by line in a file, and what is read from one.
+"""Recordings: the file format of what a stream or a client saw, and how to read it.
 
-A recording is a text file of JSON objects, one a line. Each line ends with a checksum of what is before it,
-so that damage is found where it is. Every writer begins with a header, so that one file may be appended to,
-also by several writers at a time:
+A recording is a text file with one JSON object per line. Each line ends with a checksum of the rest of the
+line, which locates damage. Every writer begins with a header, so several writers may append to one file, even
+at the same time:
 
     {"record":"header","format":"digitorn-recording","version":1,"part":"1f0c…",…}
     {"record":"stream","stream":"1f0c….1","session_id":"s-1",…}
@@ -41,7 +41,7 @@ FilePath: TypeAlias = str | PathLike[str]
 OnDamage: TypeAlias = Literal["warn", "raise"]
 
 BEGINNING: Final = f'{{"record":"header","format":"{FORMAT}"'.encode()
-"""What every recording begins with."""
+"""The first bytes of every recording."""
 _CHECKSUM: Final = re.compile(rb',"crc":"([0-9a-f]{8})"\}$')
 _MEMBERS: Final[Mapping[str, frozenset[str]]] = {
     "header": frozenset({"record", "format", "version", "part", "at", "contract", "library", "daemon_url"}),
@@ -65,7 +65,7 @@ def line_of(record: Mapping[str, object]) -> bytes:
     try:
         text = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
-        # Half a surrogate pair is good JSON and no good text.
+        # Half a surrogate pair is valid JSON but not valid text.
         text = json.dumps(record, separators=(",", ":")).encode()
     return b'%s,"crc":"%08x"}\n' % (text[:-1], zlib.crc32(text))
 
@@ -78,7 +78,7 @@ def _record(line: bytes) -> dict[str, Any]:
     """The record in a line without its end.
 
     Raises:
-        _Damage: It is none.
+        _Damage: The line is not a record.
     """
     text = line
     if (found := _CHECKSUM.search(line)) is not None:
@@ -106,20 +106,20 @@ class _Line:
 
 
 class Lines:
-    """The whole lines of a recording, as far as it can be read.
+    """The complete lines of a recording, up to the first damage.
 
     Args:
         content: The file.
         path: Named in errors.
 
     Attributes:
-        end: Bytes up to the end of the last whole line.
-        is_terminated: Whether that line has its end of line.
-        damage: What is wrong behind it; None if nothing is. Known when the lines have been read.
-        is_torn: Whether the damage is a last line that was never written to its end.
+        end: Bytes up to the end of the last complete line.
+        is_terminated: Whether that line ends with a newline.
+        damage: What is wrong after it; None if nothing is. Set once the lines have been read.
+        is_torn: Whether the damage is an incomplete last line.
 
     Raises:
-        RecordingError: It is no recording, or of a later version.
+        RecordingError: The file is not a recording, or has a later version.
     """
 
     def __init__(self, content: bytes, path: str) -> None:
@@ -153,7 +153,7 @@ class Lines:
             self._damaged(1, 0, "the file is empty", torn=True)
 
     def broken(self, line: _Line, reason: str) -> None:
-        """Notes that a line does not say what it should."""
+        """Notes that a line has invalid content."""
         self._damaged(line.number, line.offset, reason, torn=False)
 
     def _damaged(self, number: int, offset: int, reason: str, *, torn: bool) -> None:
@@ -182,11 +182,11 @@ class _Stream:
 
 
 class RecordedLog(EventLog):
-    """The log of one session in a recording. It is closed: nothing more will come.
+    """The log of one session in a recording. It is closed: no more events will arrive.
 
     Attributes:
         session: The session.
-        frames: Everything that came, as it came, copies too.
+        frames: All raw frames in order of arrival, including copies.
         exchanges: The recording's exchanges, of all its sessions.
         damage: Where the recording is cut off or damaged; None if it is whole.
     """
@@ -221,19 +221,19 @@ class RecordedLog(EventLog):
         strict: bool = False,
         damaged: OnDamage = "warn",
     ) -> "RecordedLog":
-        """The log of a session in a recording, to be asked as the live one was.
+        """Loads the log of a session from a recording.
 
         Args:
             path: The recording.
             session: Which session, if it holds several.
             strict: As for `EventLog`.
             damaged: What to do about a recording that is cut off or damaged: `warn` with `RecordingDamaged`
-                and load what is before the damage, or `raise` it.
+                and load everything before the damage, or `raise` it.
 
         Raises:
-            RecordingError: The file is no recording; it holds several sessions and none was named, or not
-                the one that was.
-            RecordingDamaged: The file is damaged, and `damaged` says so or warnings are errors.
+            RecordingError: The file is not a recording, it holds several sessions and `session` is missing,
+                or it does not hold that session.
+            RecordingDamaged: The file is damaged, and `damaged` is `raise` or warnings are errors.
             ContractViolation: `strict` is set and an event is unknown or invalid.
             OSError: The file cannot be read.
         """
@@ -241,17 +241,17 @@ class RecordedLog(EventLog):
 
     @property
     def turns(self) -> list[str]:
-        """The correlation ids of the turns, in the order in which they first show."""
+        """The correlation ids of the turns, in order of first appearance."""
         return list(dict.fromkeys(one.correlation_id for one in self.events() if one.correlation_id))
 
     def turn_result(self, correlation_id: str | None = None) -> TurnResult:
-        """What a turn's events add up to.
+        """The result of a turn.
 
         Args:
-            correlation_id: The turn; may be left out when there is one.
+            correlation_id: The turn; optional if there is only one.
 
         Raises:
-            ValueError: There is no such turn here, or there are several and none was named.
+            ValueError: The turn does not exist, or there are several and `correlation_id` is missing.
         """
         turns = self.turns
         if correlation_id is None and len(turns) == 1:
@@ -266,13 +266,13 @@ class RecordedLog(EventLog):
 
 
 class Recording:
-    """A recording that was read.
+    """A recording read from a file.
 
     Attributes:
         path: The file.
         exchanges: The calls over REST, in order.
         damage: Where it is cut off or damaged; None if it is whole.
-        is_complete: Whether everyone who wrote it was stopped. One who was killed never was.
+        is_complete: Whether every writer was stopped properly; False if one was killed.
     """
 
     def __init__(self, path: FilePath) -> None:
@@ -289,11 +289,11 @@ class Recording:
         Args:
             path: The file.
             damaged: What to do about one that is cut off or damaged: `warn` with `RecordingDamaged` and load
-                what is before the damage, or `raise` it.
+                everything before the damage, or `raise` it.
 
         Raises:
-            RecordingError: The file is no recording, or of a later version.
-            RecordingDamaged: It is damaged, and `damaged` says so or warnings are errors.
+            RecordingError: The file is not a recording, or has a later version.
+            RecordingDamaged: It is damaged, and `damaged` is `raise` or warnings are errors.
             OSError: It cannot be read.
         """
         recording = cls(path)
@@ -306,18 +306,18 @@ class Recording:
 
     @property
     def sessions(self) -> tuple[SessionHandle, ...]:
-        """Its sessions, in the order in which they first show."""
+        """Its sessions, in order of first appearance."""
         return tuple({one.session.session_id: one.session for one in self._streams.values()}.values())
 
     def log(self, session: SessionHandle | str | None = None, *, strict: bool = False) -> RecordedLog:
-        """The log of a session; what several streams saw of it is one log.
+        """The log of a session. Several streams of one session are merged into one log.
 
         Args:
-            session: The session; may be left out when there is one.
+            session: The session; optional if there is only one.
             strict: As for `EventLog`.
 
         Raises:
-            RecordingError: It is not here, or there are several and none was named.
+            RecordingError: The session is not recorded, or there are several and `session` is missing.
             ContractViolation: `strict` is set and an event is unknown or invalid.
         """
         wanted = self._session_id(session)
@@ -350,7 +350,7 @@ class Recording:
                 break
         self.exchanges = tuple(exchanges)
         self.damage = lines.damage
-        # What is left here was begun and not ended.
+        # The remaining parts were begun but not ended.
         self.is_complete = self.damage is None and not urls
 
     def _take(self, record: dict[str, Any], urls: dict[str, str], exchanges: list[Exchange]) -> None:

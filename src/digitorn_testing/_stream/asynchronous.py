@@ -53,20 +53,20 @@ _logger = logging.getLogger("digitorn.testing")
 
 
 class AsyncLiveEventStream(StreamBase):
-    """A session's live events, typed, in order, each once.
+    """A session's live events: typed, deduplicated and in order.
 
     Args:
         daemon_url: Base URL of the daemon; when left out it is found as `DevClient` finds it.
         token: Access token.
         app_id: The app.
         session_id: The session. The daemon must know it when the stream starts.
-        since: Begin with events of a higher `seq`; 0 brings the whole history.
+        since: Start with events that have a higher `seq`; 0 for the whole history.
         auto_approve: Approve tool calls that need approval; questions to the user stay open. The short form
             of `approvals=ApproveAll()`.
         strict: Close with `ContractViolation` on an event that is unknown or breaks the contract.
         timeout: Default timeout of waits in seconds; also how long iteration waits for the next event.
         approvals: Decides approvals; see `ApprovalPolicy`.
-        exchanges: Where the stream keeps its own calls over REST; when left out, in a list of its own.
+        exchanges: Collects the stream's own REST calls. Default: a new list.
         reconnect: How the stream reconnects after a loss, and when it gives up.
         connection_options: How to connect; see `ConnectionOptions`.
         max_events: How many events to keep. Beyond that the oldest are dropped, and `log.dropped` counts
@@ -188,12 +188,12 @@ class AsyncLiveEventStream(StreamBase):
         """The second half of `start`: enters the session's room. Does nothing in a session it has joined.
 
         Args:
-            from_now: Leave out everything that was before.
+            from_now: Skip everything that happened before.
 
         Raises:
             JoinRefused: The daemon does not let this user into the session.
             DaemonUnreachable: The connection was lost.
-            TooLarge: The session's log is more than is taken.
+            TooLarge: The session's log exceeds the size limit.
         """
         if self.has_joined:
             return
@@ -207,19 +207,19 @@ class AsyncLiveEventStream(StreamBase):
             self._machines.connecting.joined()
 
     async def stop(self, timeout: float = 5.0) -> None:
-        """Closes the connection; the log stays. May be called again.
+        """Closes the connection; the log stays available. Idempotent.
 
         Args:
             timeout: Seconds to wait for a clean end.
 
         Raises:
-            CallbackFailed: A callback had raised; only the first call of `stop` tells.
+            CallbackFailed: A callback raised. Only the first call of `stop` raises this.
         """
         self.core.link.was_stopped = True
         if self._is_at_home():
             await self._shut(StreamClosed("it was stopped"), timeout)
         else:
-            # Its event loop has ended, and the connection with it.
+            # Its event loop is closed, and so is the connection.
             self.log.close(StreamClosed("it was stopped"))
         failed = self.core.recorders.stop()
         was_stopped, self._stopped = self._stopped, True
@@ -275,18 +275,18 @@ class AsyncLiveEventStream(StreamBase):
         try:
             await self.stop()
         except CallbackFailed:
-            # A failure of the test itself matters more than one of its callbacks.
+            # A failure of the test itself is more important than one of its callbacks.
             if error is None:
                 raise
 
     # --- gaps
 
     async def fill_gaps(self, *, since: int | None = None) -> int:
-        """Reads the daemon's durable log and takes over what is missing here.
+        """Reads the daemon's durable log and adds the events that are missing here.
 
         Args:
-            since: Read events with a higher `seq`. When left out, the read begins where the log is known to
-                be complete up to.
+            since: Read events with a higher `seq`. Default: the number up to which the log is
+                known to be complete.
 
         Returns:
             How many events were missing.
@@ -314,7 +314,7 @@ class AsyncLiveEventStream(StreamBase):
         self, type: EventType, *, where: Where | None = None, timeout: float | None = None
     ) -> AnyEvent: ...
     async def wait_for(self, type: Any, *, where: Any = None, timeout: float | None = None) -> Any:
-        """The first event of a type, of those that arrived and those to come.
+        """Returns the first event of a type, whether it has arrived already or arrives later.
 
         Args:
             type: Payload class or wire name.
@@ -322,7 +322,7 @@ class AsyncLiveEventStream(StreamBase):
             timeout: Seconds to wait; the stream's own `timeout` when left out.
 
         Raises:
-            EventTimeout: No such event came in time. The error says which events did.
+            EventTimeout: No such event arrived in time. The error lists the events that did.
             StreamClosed: The stream ended, or was never started.
         """
         limit = self.timeout if timeout is None else timeout
@@ -337,7 +337,7 @@ class AsyncLiveEventStream(StreamBase):
         self, type: EventType, *, where: Where | None = None, timeout: float = 0.0
     ) -> AnyEvent | None: ...
     async def poll_for(self, type: Any, *, where: Any = None, timeout: float = 0.0) -> Any:
-        """Like `wait_for`, but returns None when no such event came in time."""
+        """Like `wait_for`, but returns None if no such event arrived in time."""
         try:
             return await self.wait_for(type, where=where, timeout=timeout)
         except EventTimeout:
@@ -346,15 +346,15 @@ class AsyncLiveEventStream(StreamBase):
     async def wait_for_connection(
         self, where: Callable[[StreamConnection], bool], *, timeout: float | None = None
     ) -> StreamConnection:
-        """Waits until the connection satisfies a predicate, and returns what is known of it then.
+        """Waits until the connection satisfies a predicate, and returns its state at that moment.
 
         Args:
             where: A predicate, such as `lambda connection: connection.reconnects > 0`.
             timeout: Seconds to wait; the stream's own `timeout` when left out.
 
         Raises:
-            EventTimeout: It did not in time. The error says how the connection is.
-            StreamClosed: The stream ended, and the predicate does not hold for that.
+            EventTimeout: It did not in time. The error describes the connection.
+            StreamClosed: The stream ended, and the predicate is false for its final state.
         """
         return await wait(ConnectionWaiter(self.core, where, self.timeout if timeout is None else timeout))
 
@@ -367,8 +367,8 @@ class AsyncLiveEventStream(StreamBase):
         """A turn of this session as an object, to read it event by event.
 
         Args:
-            turn: What posting its message answered, or its correlation id.
-            timeout: Seconds from now that reading it may take; the stream's own `timeout` when left out.
+            turn: The result of posting its message, or its correlation id.
+            timeout: Seconds from now to finish reading; the stream's own `timeout` when left out.
 
         Raises:
             StreamClosed: The stream ended or was never started, and the turn is not complete here.
@@ -378,14 +378,14 @@ class AsyncLiveEventStream(StreamBase):
         return AsyncTurn(self, correlation_id, timeout=self.timeout if timeout is None else timeout)
 
     async def wait_for_turn(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> TurnResult:
-        """Waits for the end of a turn, and reads whatever of its events is missing.
+        """Waits for the end of a turn, and reads any of its events that are missing.
 
         A turn ends with its done or cancelled event. Some turns end without one, and the live copy may be
-        dropped, so that the daemon is asked over HTTP when nothing comes for a while (contract: events,
+        dropped, so the daemon is asked over HTTP if no event arrives for a while (contract: events,
         sections 1 and 5.1).
 
         Args:
-            turn: What posting its message answered, or its correlation id.
+            turn: The result of posting its message, or its correlation id.
             timeout: Seconds to wait; the stream's own `timeout` when left out.
 
         Returns:
@@ -401,7 +401,7 @@ class AsyncLiveEventStream(StreamBase):
         self.correlation_id = correlation_id = correlation_id_of(turn)
         if not self.log.turn_ended(correlation_id):
             watch = self._follow(correlation_id)
-            # A waiter that is cancelled leaves the turn to the others.
+            # Cancelling one waiter must not stop the others.
             await asyncio.wait({watch}, timeout=remaining(limit))
             if not watch.done():
                 raise self.core.turn_timeout(correlation_id, limit)
@@ -412,14 +412,14 @@ class AsyncLiveEventStream(StreamBase):
     def turn_events(
         self, turn: MessageAccepted | str, *, timeout: float | None = None
     ) -> AsyncGenerator[AnyEvent]:
-        """The events of one turn, in order, from the first to the last, as they come.
+        """Yields the events of one turn in order, from the first to the last, as they arrive.
 
-        When a number is missing, later events are held back for a moment, until the missing one has come or
-        turns out not to be in the daemon's log. If it comes later than that, it is given out of order.
+        When a number is missing, later events are held back for a moment, until the missing one arrives or
+        turns out not to be in the daemon's log. If it arrives later than that, it is yielded out of order.
 
         Args:
-            turn: What posting its message answered, or its correlation id.
-            timeout: Seconds from now that reading it may take; the stream's own `timeout` when left out.
+            turn: The result of posting its message, or its correlation id.
+            timeout: Seconds from now to finish reading; the stream's own `timeout` when left out.
 
         Raises:
             EventTimeout: It did not end in time.
@@ -437,16 +437,16 @@ class AsyncLiveEventStream(StreamBase):
         where: Where | None = None,
         timeout: float | None = None,
     ) -> AnyEvent:
-        """The first of one turn's events of a type; `AsyncTurn.wait_for` is the typed form.
+        """Returns the first event of a type in one turn; `AsyncTurn.wait_for` is the typed form.
 
         Args:
-            turn: What posting its message answered, or its correlation id.
+            turn: The result of posting its message, or its correlation id.
             type: Payload class or wire name.
             where: A predicate that the event must satisfy.
             timeout: Seconds to wait; the stream's own `timeout` when left out.
 
         Raises:
-            EventTimeout: None came in time, or the turn ended without one.
+            EventTimeout: No such event arrived in time, or the turn ended without one.
             StreamClosed: The stream ended before the turn did.
         """
         correlation_id = correlation_id_of(turn)
@@ -455,21 +455,21 @@ class AsyncLiveEventStream(StreamBase):
         return await wait(TurnEventWaiter(self.core, correlation_id, type, where, limit))
 
     async def drain(self, timeout: float = 5.0) -> bool:
-        """Waits until no turn that is followed here is open.
+        """Waits until every turn that this stream follows has ended.
 
         Args:
             timeout: Seconds to wait.
 
         Returns:
-            Whether none was open in time.
+            Whether they all ended in time.
         """
         return await self._machines.following.drain(timeout)
 
     async def abort_turn(self, turn: MessageAccepted | str) -> None:
-        """Aborts a turn. A queued turn is taken out of the queue; nothing happens to one that has ended.
+        """Aborts a turn. A queued turn is removed from the queue; a turn that has ended is unaffected.
 
         Args:
-            turn: What posting its message answered, or its correlation id.
+            turn: The result of posting its message, or its correlation id.
 
         Raises:
             ApiError: The daemon refused.
@@ -483,14 +483,14 @@ class AsyncLiveEventStream(StreamBase):
         await self._machines.calls.abort(correlation_id)
 
     def _follow(self, correlation_id: str) -> "asyncio.Task[None]":
-        """The task that sees a turn to its end; one for all who wait for it."""
+        """The task that follows a turn to its end, shared by all its waiters."""
         watch = self._machines.following.watch_of(correlation_id)
         if watch is None:
             if self.log.closed is not None:
                 raise self.core.closed_error()
             self._check_started()
             watch = self._machines.following.follow(correlation_id)
-            # What its turn asked before it was followed is decided now.
+            # Decide the approvals that the turn requested before it was followed.
             self._machines.deciding.decide_all()
         return watch
 
@@ -503,7 +503,7 @@ class AsyncLiveEventStream(StreamBase):
     def on(self, type: Any) -> Any:
         """Registers a callback for the events of a type that arrive from now on.
 
-        Each callback has a task that gives it one event after the other; it may be a coroutine function. If
+        Each callback has a task that passes it one event at a time; it may be a coroutine function. If
         it raises, that is logged at once and raised by `stop`. The same happens to a callback that falls more
         than `max_events` behind, if the stream has that bound: it then misses the oldest events.
 

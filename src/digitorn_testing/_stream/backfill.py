@@ -1,4 +1,4 @@
-"""Reads from the daemon's durable log what the live connection did not bring."""
+"""Reads events that the live connection missed from the daemon's durable log."""
 
 import asyncio
 import logging
@@ -22,9 +22,9 @@ _logger = logging.getLogger("digitorn.testing")
 
 
 class Backfill:
-    """Reads the daemon's log: behind a join, when a number is missing, and when somebody asks.
+    """Reads the daemon's log after a join, when a number is missing, and on request.
 
-    When to read from where is decided by `Coverage`; this class does the reading and the waiting.
+    `Coverage` decides when and from where to read; this class does the reading and waiting.
 
     Args:
         core: The stream.
@@ -55,7 +55,7 @@ class Backfill:
     # --- what happened
 
     def noticed(self, event: AnyEvent) -> None:
-        """Takes note of an event that is new, and reads what it shows to be missing."""
+        """Notes a new event, and reads the events that it shows to be missing."""
         self.coverage.noticed(event)
         if self.coverage.is_behind(event):
             self._tasks.spawn(self.fill_at_last())
@@ -63,11 +63,11 @@ class Backfill:
             self._closing_gaps = self._tasks.spawn(self._close_gaps())
 
     def rejoin_since(self) -> int:
-        """Behind which number a rejoin begins."""
+        """The number after which a rejoin begins."""
         return self.coverage.rejoin_since()
 
     def rejoined(self, *, restarted: bool) -> None:
-        """Takes note of a rejoin, and reads what was missed meanwhile.
+        """Notes a rejoin, and reads the events that were missed in between.
 
         Args:
             restarted: Whether the daemon is another process than before.
@@ -77,22 +77,22 @@ class Backfill:
         self.settle()
 
     async def read_history(self) -> None:
-        """Reads what the first join did not bring: a build may replay nothing.
+        """Reads what the first join did not replay: some builds replay nothing.
 
         (contract: events, section 3.1)
 
         Raises:
-            TooLarge: The session's log is more than is taken.
+            TooLarge: The session's log exceeds the size limit.
         """
         if isinstance(self._log.closed, ContractViolation):
-            # What the join brought broke the contract: whoever reads the stream is told.
+            # The join sent something invalid: readers of the stream get the error.
             return
         try:
             await self.fill()
         except TooLarge:
             raise
         except (DaemonUnreachable, ApiError, ContractViolation) as error:
-            # Tried again at once in the background, where it is reported if it is for good.
+            # Retried immediately in the background, which reports a permanent failure.
             _logger.info("session %s: the log could not be read yet: %s", self._log.session_id, error)
             self.settle()
         else:
@@ -111,7 +111,7 @@ class Backfill:
     # --- reading
 
     def has_gap(self) -> bool:
-        """Whether something may be missing that was sent."""
+        """Whether events that were sent may be missing."""
         return self.coverage.has_gap()
 
     async def fill(self, since: int | None = None) -> int:
@@ -138,14 +138,14 @@ class Backfill:
         except BaseException as error:
             self.coverage.read_failed(reading)
             if isinstance(error, TooLarge):
-                # Another read would bring the same.
+                # Another read would return the same.
                 self._log.close(error)
             raise
         self.coverage.read_ended(reading)
         return len(self._log) - before
 
     async def fill_at_last(self, since: int | None = None) -> None:
-        """Like `fill`, but tries again for as long as the daemon cannot be reached; other errors are logged.
+        """Like `fill`, but retries while the daemon cannot be reached; other errors are logged.
 
         Args:
             since: As for `fill`.
@@ -157,7 +157,7 @@ class Backfill:
             except PASSING as error:
                 _logger.info("session %s: gaps could not be filled yet: %s", self._log.session_id, error)
             except (ApiError, ContractViolation) as error:
-                # A session that is gone gives no more.
+                # A deleted session has no more events.
                 _logger.warning("session %s: gaps could not be filled: %s", self._log.session_id, error)
                 return
             else:
@@ -165,7 +165,7 @@ class Backfill:
             await asyncio.sleep(pauses.next())
 
     async def _close_gaps(self) -> None:
-        """Gives a missing number a moment to come, reads the log for it, and then goes on without it."""
+        """Waits briefly for a missing number, looks for it in the log, and then gives it up."""
         while self._log.is_holding and self._log.closed is None:
             newest, noticed, has_read = self._log.highest_number, self._clock(), False
             for moment in (*GAP_READ_SECONDS, JOIN_READ_SECONDS[-1]):
@@ -180,7 +180,7 @@ class Backfill:
                 self._log.give_up(newest)
 
     async def _try_to_fill(self) -> bool:
-        """Fills gaps; whether another try would bring no more."""
+        """Fills gaps. Returns whether retrying would be pointless."""
         try:
             await self.fill()
         except PASSING as error:
@@ -203,6 +203,6 @@ class Backfill:
             for moment in JOIN_READ_SECONDS:
                 await asyncio.sleep(max(0.0, joined_at + moment - self._clock()))
                 if joined_at != self.coverage.joined_at:
-                    # It has joined once more meanwhile.
+                    # It has rejoined in the meantime.
                     break
                 await self.fill_at_last()

@@ -17,7 +17,7 @@ from .link import StreamConnection
 P = TypeVar("P", bound=EventPayload)
 
 DEFAULT_TIMEOUT = 60.0
-"""Seconds that a wait without a timeout of its own takes."""
+"""Default timeout of waits, in seconds."""
 
 
 class StreamBase:
@@ -28,9 +28,9 @@ class StreamBase:
         session_id: The session.
         daemon_url: The daemon.
         log: Every event so far; may be read from any thread.
-        endings: How turns ended of which no event says so.
+        endings: The endings of turns that no event reports.
         callback_errors: Callbacks that raised, the first hundred times; the first is raised again by `stop`.
-        correlation_id: The turn that was last waited for; with `send_live`, that of its message.
+        correlation_id: The turn most recently waited for; with `send_live`, that of its message.
         core: The state that both faces share. For the library itself.
     """
 
@@ -60,13 +60,13 @@ class StreamBase:
         Secrets are hidden. `RecordedLog.load` reads the recording, and `FakeDaemon.replay` serves it.
 
         Args:
-            path: The file; a recording that exists is appended to.
+            path: The file; an existing recording is appended to.
 
         Returns:
             The running recording. Stop it, or use it as a context manager; it also ends with the stream.
 
         Raises:
-            RecordingError: The file exists and is no recording.
+            RecordingError: The file exists and is not a recording.
             RecordingDamaged: It is a damaged recording.
             OSError: It cannot be written.
         """
@@ -89,17 +89,17 @@ class StreamBase:
         return self.log.events_of(*types)
 
     def operations(self) -> Operations:
-        """What the events so far add up to: turns, tool calls, approvals and the like, in order of start."""
+        """The operations so far (turns, tool calls, approvals and so on), in order of their start."""
         return self.log.operations()
 
     def turn_result(self, correlation_id: str | None = None) -> TurnResult:
-        """What a turn's events so far add up to.
+        """The result of a turn, from its events so far.
 
         Args:
-            correlation_id: The turn; the one that was last waited for when left out.
+            correlation_id: The turn. Default: the one most recently waited for.
 
         Raises:
-            ValueError: No event of the turn is here, or none was named and none was waited for.
+            ValueError: The turn has no events here, or no turn was given or waited for.
         """
         turn = correlation_id or self.correlation_id
         if turn is None:
@@ -108,7 +108,7 @@ class StreamBase:
 
     @property
     def connection(self) -> StreamConnection:
-        """What is known of the connection now: its state, how often it was made again, and why."""
+        """The connection's current state, how often it reconnected, and why."""
         return self.core.connection
 
     @property

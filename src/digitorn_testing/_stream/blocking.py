@@ -148,7 +148,7 @@ class LiveEventStream(StreamBase):
         """The second half of `start`: enters the session's room.
 
         Args:
-            from_now: Leave out everything that was before.
+            from_now: Skip everything that happened before.
 
         Raises:
             JoinRefused: The daemon does not let this user into the session.
@@ -156,13 +156,13 @@ class LiveEventStream(StreamBase):
         self._run(self._inner.join(from_now=from_now))
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Closes the connection; the log stays. May be called again.
+        """Closes the connection; the log stays available. Idempotent.
 
         Args:
             timeout: Seconds to wait for a clean end.
 
         Raises:
-            CallbackFailed: A callback had raised; only the first call of `stop` tells.
+            CallbackFailed: A callback raised. Only the first call of `stop` raises this.
         """
         self.core.link.was_stopped = True
         if not self._holds_loop:
@@ -220,7 +220,7 @@ class LiveEventStream(StreamBase):
         try:
             self.stop()
         except CallbackFailed:
-            # A failure of the test itself matters more than one of its callbacks.
+            # A failure of the test itself is more important than one of its callbacks.
             if error is None:
                 raise
 
@@ -232,11 +232,11 @@ class LiveEventStream(StreamBase):
     # --- gaps
 
     def fill_gaps(self, *, since: int | None = None) -> int:
-        """Reads the daemon's durable log and takes over what is missing here.
+        """Reads the daemon's durable log and adds the events that are missing here.
 
         Args:
-            since: Read events with a higher `seq`. When left out, the read begins where the log is known to
-                be complete up to.
+            since: Read events with a higher `seq`. Default: the number up to which the log is
+                known to be complete.
 
         Returns:
             How many events were missing.
@@ -262,7 +262,7 @@ class LiveEventStream(StreamBase):
         self, type: EventType, *, where: Where | None = None, timeout: float | None = None
     ) -> AnyEvent: ...
     def wait_for(self, type: Any, *, where: Any = None, timeout: float | None = None) -> Any:
-        """The first event of a type, of those that arrived and those to come.
+        """Returns the first event of a type, whether it has arrived already or arrives later.
 
         Args:
             type: Payload class or wire name.
@@ -270,7 +270,7 @@ class LiveEventStream(StreamBase):
             timeout: Seconds to wait; the stream's own `timeout` when left out.
 
         Raises:
-            EventTimeout: No such event came in time. The error says which events did.
+            EventTimeout: No such event arrived in time. The error lists the events that did.
             StreamClosed: The stream ended, or was never started.
         """
         limit = self.timeout if timeout is None else timeout
@@ -285,7 +285,7 @@ class LiveEventStream(StreamBase):
         self, type: EventType, *, where: Where | None = None, timeout: float = 0.0
     ) -> AnyEvent | None: ...
     def poll_for(self, type: Any, *, where: Any = None, timeout: float = 0.0) -> Any:
-        """Like `wait_for`, but returns None when no such event came in time."""
+        """Like `wait_for`, but returns None if no such event arrived in time."""
         try:
             return self.wait_for(type, where=where, timeout=timeout)
         except EventTimeout:
@@ -294,15 +294,15 @@ class LiveEventStream(StreamBase):
     def wait_for_connection(
         self, where: Callable[[StreamConnection], bool], *, timeout: float | None = None
     ) -> StreamConnection:
-        """Waits until the connection satisfies a predicate, and returns what is known of it then.
+        """Waits until the connection satisfies a predicate, and returns its state at that moment.
 
         Args:
             where: A predicate, such as `lambda connection: connection.reconnects > 0`.
             timeout: Seconds to wait; the stream's own `timeout` when left out.
 
         Raises:
-            EventTimeout: It did not in time. The error says how the connection is.
-            StreamClosed: The stream ended, and the predicate does not hold for that.
+            EventTimeout: It did not in time. The error describes the connection.
+            StreamClosed: The stream ended, and the predicate is false for its final state.
         """
         return wait(ConnectionWaiter(self.core, where, self.timeout if timeout is None else timeout))
 
@@ -315,8 +315,8 @@ class LiveEventStream(StreamBase):
         """A turn of this session as an object, to read it event by event.
 
         Args:
-            turn: What posting its message answered, or its correlation id.
-            timeout: Seconds from now that reading it may take; the stream's own `timeout` when left out.
+            turn: The result of posting its message, or its correlation id.
+            timeout: Seconds from now to finish reading; the stream's own `timeout` when left out.
 
         Raises:
             StreamClosed: The stream ended or was never started, and the turn is not complete here.
@@ -326,10 +326,10 @@ class LiveEventStream(StreamBase):
         return Turn(self, correlation_id, timeout=self.timeout if timeout is None else timeout)
 
     def wait_for_turn(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> TurnResult:
-        """Waits for the end of a turn, and reads whatever of its events is missing.
+        """Waits for the end of a turn, and reads any of its events that are missing.
 
         Args:
-            turn: What posting its message answered, or its correlation id.
+            turn: The result of posting its message, or its correlation id.
             timeout: Seconds to wait; the stream's own `timeout` when left out.
 
         Returns:
@@ -349,14 +349,14 @@ class LiveEventStream(StreamBase):
     def turn_events(
         self, turn: MessageAccepted | str, *, timeout: float | None = None
     ) -> Generator[AnyEvent]:
-        """The events of one turn, in order, from the first to the last, as they come.
+        """Yields the events of one turn in order, from the first to the last, as they arrive.
 
-        When a number is missing, later events are held back for a moment, until the missing one has come or
-        turns out not to be in the daemon's log. If it comes later than that, it is given out of order.
+        When a number is missing, later events are held back for a moment, until the missing one arrives or
+        turns out not to be in the daemon's log. If it arrives later than that, it is yielded out of order.
 
         Args:
-            turn: What posting its message answered, or its correlation id.
-            timeout: Seconds from now that reading it may take; the stream's own `timeout` when left out.
+            turn: The result of posting its message, or its correlation id.
+            timeout: Seconds from now to finish reading; the stream's own `timeout` when left out.
 
         Raises:
             EventTimeout: It did not end in time.
@@ -374,16 +374,16 @@ class LiveEventStream(StreamBase):
         where: Where | None = None,
         timeout: float | None = None,
     ) -> AnyEvent:
-        """The first of one turn's events of a type; `Turn.wait_for` is the typed form.
+        """Returns the first event of a type in one turn; `Turn.wait_for` is the typed form.
 
         Args:
-            turn: What posting its message answered, or its correlation id.
+            turn: The result of posting its message, or its correlation id.
             type: Payload class or wire name.
             where: A predicate that the event must satisfy.
             timeout: Seconds to wait; the stream's own `timeout` when left out.
 
         Raises:
-            EventTimeout: None came in time, or the turn ended without one.
+            EventTimeout: No such event arrived in time, or the turn ended without one.
             StreamClosed: The stream ended before the turn did.
         """
         correlation_id = correlation_id_of(turn)
@@ -392,21 +392,21 @@ class LiveEventStream(StreamBase):
         return wait(TurnEventWaiter(self.core, correlation_id, type, where, limit))
 
     def drain(self, timeout: float = 5.0) -> bool:
-        """Waits until no turn that is followed here is open.
+        """Waits until every turn that this stream follows has ended.
 
         Args:
             timeout: Seconds to wait.
 
         Returns:
-            Whether none was open in time.
+            Whether they all ended in time.
         """
         return not self.has_open_turns or self._run(self._inner.drain(timeout))
 
     def abort_turn(self, turn: MessageAccepted | str) -> None:
-        """Aborts a turn. A queued turn is taken out of the queue; nothing happens to one that has ended.
+        """Aborts a turn. A queued turn is removed from the queue; a turn that has ended is unaffected.
 
         Args:
-            turn: What posting its message answered, or its correlation id.
+            turn: The result of posting its message, or its correlation id.
 
         Raises:
             ApiError: The daemon refused.
@@ -449,7 +449,7 @@ class LiveEventStream(StreamBase):
 
 
 async def _close_inner(inner: AsyncLiveEventStream, inbox: "Inbox[AnyEvent | None]") -> None:
-    """Closes the stream behind a face that was forgotten."""
+    """Closes the async stream of a blocking stream that was garbage-collected."""
     inbox.put(None)
     try:
         await inner.stop(_FORGOTTEN_SECONDS)

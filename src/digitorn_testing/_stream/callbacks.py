@@ -1,4 +1,4 @@
-"""The callbacks of a stream: who is called, where, and what becomes of an exception."""
+"""The callbacks of a stream: which are called, on which thread, and how exceptions are handled."""
 
 import asyncio
 import inspect
@@ -29,7 +29,7 @@ def name_of(callback: object) -> str:
 
 
 def callback_failed(what: str, callback: object, error: BaseException) -> CallbackFailed:
-    """The error for code of the user that raised.
+    """The error for user code that raised.
 
     Args:
         what: What kind of code it is.
@@ -124,7 +124,7 @@ async def _deliver(
     reference: "weakref.ref[_Callback]",
     report: Callable[[object, BaseException], None],
 ) -> None:
-    """Gives a callback what arrives; holds neither it nor its stream while it waits."""
+    """Passes events to a callback. Keeps no reference to it or its stream while waiting."""
     while (event := await inbox.next()) is not None:
         if (callback := reference()) is None:
             return
@@ -154,7 +154,7 @@ class _Registered:
 
 
 class ThreadCallbacks:
-    """The callbacks of a blocking stream: one thread calls them one after the other.
+    """The callbacks of a blocking stream: a single thread calls them one at a time.
 
     Args:
         log: Where the events come from.
@@ -218,7 +218,7 @@ def _call(
     reference: "weakref.ref[_Registered]",
     report: Callable[[object, BaseException], None],
 ) -> None:
-    """Gives callbacks what arrives; holds neither them nor their stream while it waits."""
+    """Passes events to callbacks. Keeps no reference to them or their stream while waiting."""
     while (event := inbox.next()) is not None:
         if (registered := reference()) is None:
             return
@@ -228,5 +228,5 @@ def _call(
                     callback(event)
                 except BaseException as error:  # noqa: BLE001 - test runners fail a test with any of these
                     report(callback, error)
-        # What is still bound would be held.
+        # Variables that stay bound would keep the objects alive.
         registered = callback = event = None  # type: ignore[assignment] # let go

@@ -1,4 +1,4 @@
-"""Makes the connection of a stream, joins the session's room, and does both again after a loss."""
+"""Connects a stream, joins the session's room, and repeats both after a connection loss."""
 
 import asyncio
 import logging
@@ -19,19 +19,19 @@ from .protocol import PASSING, is_refused_for_now
 from .tasks import Tasks
 
 _CONNECT_SECONDS = 10.0
-# Build A answers behind the whole history, which is up to 50,000 events (contract: events, section 3.1).
+# Build A answers after the whole history, which is up to 50,000 events (contract: events, section 3.1).
 _JOIN_SECONDS = 60.0
 _logger = logging.getLogger("digitorn.testing")
 
 OpenConnection: TypeAlias = Callable[[Callable[[object], None], Callable[[str], None]], EventConnection]
-"""Makes a connection; it is given what takes each frame, and what takes the reason of a loss."""
+"""Makes a connection, given a callback for frames and one for the reason of a connection loss."""
 
 
 class Rejoins(Protocol):
     """What has to know of rejoins: the backfill."""
 
     def rejoin_since(self) -> int:
-        """Behind which number a rejoin begins."""
+        """The number after which a rejoin begins."""
         ...
 
     def rejoined(self, *, restarted: bool) -> None:
@@ -81,7 +81,7 @@ class Connecting:
         self._take = take
         self._rejoins = rejoins
         self._on_joined = joined
-        # Weakly, so that a stream that nobody holds any more can be collected.
+        # Weakly, so that an unreferenced stream can be garbage-collected.
         self.socket = open_connection(weakly(self._received), weakly(self.lost))
         self._reconnecting: asyncio.Task[None] | None = None
         self._restarts_before = 0
@@ -93,7 +93,7 @@ class Connecting:
         """Connects, with a new token if the present one has expired.
 
         Raises:
-            HandshakeRefused: The daemon lets nobody in; its reason is none of the token.
+            HandshakeRefused: The daemon refuses every connection, for a reason other than the token.
             Unauthorized: The token is missing, wrong or expired.
             DaemonUnreachable: No daemon answered.
         """
@@ -121,7 +121,7 @@ class Connecting:
             # It was lost before it could join.
             await asyncio.wait({self._reconnecting}, timeout=remaining(_CONNECT_SECONDS))
         await self._enter()
-        # From here on a connection that is lost is made again with the room.
+        # From here on, a lost connection is re-established and rejoins the room.
         self._link.has_joined = True
 
     def joined(self) -> None:
@@ -137,7 +137,7 @@ class Connecting:
         ack = await self.socket.call(JOIN_SESSION, request, remaining(_JOIN_SECONDS))
         if isinstance(ack, CommandError):
             reason = self._core.redact(ack.error)
-            # A traceback that is printed with local variables must not show what came.
+            # A traceback printed with local variables must not show what arrived.
             del ack
             raise JoinRefused(session.session_id, reason)
 
@@ -154,7 +154,7 @@ class Connecting:
         self._take(frame)
 
     def noticed(self, event: AnyEvent) -> None:
-        """Takes note of which daemon it is and that it is alive, which frames outside of the session tell.
+        """Notes the daemon's identity and that it is alive, from frames outside the session.
 
         Args:
             event: Any event that is new.
@@ -168,7 +168,7 @@ class Connecting:
             self._watch_silence()
 
     def lost(self, reason: str) -> None:
-        """Takes note that the connection was lost, and begins to make it again.
+        """Notes that the connection was lost, and begins to reconnect.
 
         Args:
             reason: Why.
@@ -180,7 +180,7 @@ class Connecting:
             self._log.close(violation)
             return
         self._link.lost(reason)
-        # A connection that is lost once more while it is made again is the same loop's business.
+        # A loss during reconnection is handled by the loop that is already running.
         if self._reconnecting is None or self._reconnecting.done():
             _logger.info("session %s: the connection was lost: %s", self._log.session_id, reason)
             self._restarts_before = self._link.now.restarts
@@ -190,10 +190,10 @@ class Connecting:
 
     @staticmethod
     async def _reconnect(reference: "weakref.ref[Connecting]") -> None:
-        """Makes a lost connection again, until it stands, cannot be made any more or is not wanted."""
+        """Reconnects until the connection stands, cannot be restored, or is no longer wanted."""
         while (connecting := reference()) is not None and not connecting.is_over:
             pause = await connecting.try_again()
-            # Not held while it waits, so that a stream that nobody holds any more can be collected.
+            # Not held while it waits, so that an unreferenced stream can be garbage-collected.
             del connecting
             if pause is None:
                 return
@@ -201,18 +201,18 @@ class Connecting:
 
     @property
     def is_over(self) -> bool:
-        """Whether the stream has ended, so that no connection is wanted."""
+        """Whether the stream has ended, so it needs no connection."""
         return self._log.closed is not None
 
     async def try_again(self) -> float | None:
-        """Makes an attempt to make a lost connection again.
+        """Makes one attempt to reconnect.
 
         Returns:
-            Seconds until the next attempt; None when there is none.
+            Seconds until the next attempt; None if there will be no further attempt.
 
         Raises:
             JoinRefused: The daemon does not let this user into the session any more.
-            Unauthorized: Nor does it take the token.
+            Unauthorized: The daemon no longer accepts the token.
         """
         failed = "it was lost again"
         try:
@@ -234,7 +234,7 @@ class Connecting:
         except (*PASSING, ContractViolation, HandshakeRefused) as error:
             failed = str(error)
         except TimeoutError:
-            # Cut short by the end of the time for it; what was before tells more.
+            # Cut short by the deadline; the previous error is more informative.
             failed = self._link.now.last_error or "no answer"
         _logger.info("session %s: no connection: %s", self._log.session_id, failed)
         pause = self._link.failed(failed)
@@ -247,13 +247,13 @@ class Connecting:
     def _watch_silence(self) -> None:
         """Watches a connection on which heartbeats should come."""
         if self._watching_silence is None and self._link.is_joined and self._link.has_heartbeats:
-            # A timer and no task, which would keep a forgotten stream alive.
+            # A timer instead of a task: a task would keep an unreferenced stream alive.
             self._watching_silence = asyncio.get_running_loop().call_later(
                 self._link.quiet_left(), weakly(self._check_silence)
             )
 
     def _check_silence(self) -> None:
-        """Treats a connection as lost that is silent although heartbeats should come."""
+        """Treats a connection as lost if it is silent although heartbeats are due."""
         self._watching_silence = None
         if not (self._link.is_joined and self._link.has_heartbeats):
             return

@@ -19,7 +19,7 @@ from .inboxes import AsyncInbox
 from .link import Link, StreamConnection
 
 _MOST_TURNS = 1024
-"""How many turns a stream remembers that it followed them."""
+"""How many followed turns a stream remembers."""
 
 
 class FollowedTurns:
@@ -58,7 +58,7 @@ class StreamCore:
         link: As given.
         recorders: As given.
         turns: The turns that are followed.
-        endings: How turns ended of which no event says so.
+        endings: The endings of turns that no event reports.
         errors: The callbacks that raised.
     """
 
@@ -91,7 +91,7 @@ class StreamCore:
         self.endings.forget_oldest(_MOST_TURNS, keep=self.turns.open)
 
     def turn_result(self, correlation_id: str) -> TurnResult:
-        """What a turn's events so far add up to.
+        """The result of a turn, from its events so far.
 
         Args:
             correlation_id: The turn.
@@ -119,7 +119,7 @@ class StreamCore:
     # --- errors
 
     def closed_error(self) -> BaseException:
-        """The error for whoever reads or waits when the stream ends; the reason is its cause."""
+        """The error for readers and waiters when the stream ends; the reason is its cause."""
         reason = self.log.closed
         if isinstance(reason, ContractViolation):
             return reason
@@ -128,7 +128,7 @@ class StreamCore:
         return error
 
     def timed_out(self, what: str, seconds: float) -> EventTimeout:
-        """The error for something that did not come in time; it says what did, and how the connection is.
+        """The error for a wait that timed out. It lists what did arrive and describes the connection.
 
         Args:
             what: What was waited for.
@@ -142,7 +142,7 @@ class StreamCore:
         return EventTimeout(self.redact(said), error.events, error.pending_approvals)
 
     def no_event(self, selector: Selector, seconds: float, *, of_turn: str | None = None) -> EventTimeout:
-        """The error for an event that did not come in time.
+        """The error for an event that did not arrive in time.
 
         Args:
             selector: Which types were waited for.
@@ -158,7 +158,7 @@ class StreamCore:
         return self.timed_out(f"no {selector.label}{unfit}", seconds)
 
     def turn_timeout(self, correlation_id: str, seconds: float) -> EventTimeout:
-        """The error for a turn that did not end in time; it has what the turn came to so far.
+        """The error for a turn that did not end in time; it has the turn's result so far.
 
         Args:
             correlation_id: The turn.

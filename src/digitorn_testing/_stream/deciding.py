@@ -64,7 +64,8 @@ class Deciding:
             self._undecided.setdefault(request.request_id, (request, self._log.running_turn))
         asked = self._log.meaning.asked(event)
         if asked is not None:
-            self._undecided[asked.request_id] = (asked, turn)
+            # A row that is only in the log may name no turn, and may come before its live copy.
+            self._undecided[asked.request_id] = (asked, turn or self._log.running_turn)
         if (pending or asked is not None) and self._core.link.is_joined:
             self.decide_all()
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from digitorn_testing._errors import InsecureConnection
 
 _CA_FILE: Final = "DIGITORN_CA_FILE"
+_AUTH_URL: Final = "DIGITORN_AUTH_URL"
 _ALLOW_PLAIN_HTTP: Final = "DIGITORN_ALLOW_PLAIN_HTTP"
 _YES_OR_NO: Final = {"1": True, "true": True, "yes": True, "": False, "0": False, "false": False, "no": False}
 
@@ -24,6 +25,9 @@ class ConnectionOptions:
             out. Certificates are always verified.
         allow_plain_http: Whether tokens and passwords may go over plain HTTP to another machine;
             `$DIGITORN_ALLOW_PLAIN_HTTP` (1 or 0) if left out, and no if that is not set either.
+        auth_url: Base URL of the service that logs users in; `$DIGITORN_AUTH_URL` if left out. If neither is
+            set, the daemon is asked, and its redirect to the service is followed
+            (contract: rest, section 1.5).
         max_response_bytes: Maximum size of the body of a REST answer, decompressed.
         max_frame_bytes: Maximum size of a message from the event socket.
         max_json_values: Maximum number of values in the JSON of one answer or event. A small text may hold
@@ -37,6 +41,7 @@ class ConnectionOptions:
 
     ca_file: str | os.PathLike[str] | None = None
     allow_plain_http: bool | None = None
+    auth_url: str | None = None
     max_response_bytes: int = 64 * 1024 * 1024
     max_frame_bytes: int = 16 * 1024 * 1024
     max_json_values: int = 2_000_000
@@ -73,6 +78,19 @@ class ConnectionOptions:
         """
         if daemon_url.startswith("http://") and not _is_loopback(daemon_url) and not self.allows_plain_http:
             raise InsecureConnection(daemon_url)
+
+    @property
+    def auth_service(self) -> str | None:
+        """Base URL of the auth service, by argument or environment; None if the daemon has to be asked."""
+        return self.auth_url or os.environ.get(_AUTH_URL) or None
+
+    def may_lead_to(self, url: str) -> bool:
+        """Whether a daemon may send calls with secrets on to a URL: by https, or on this machine.
+
+        Args:
+            url: Where the daemon's redirect leads.
+        """
+        return url.startswith("https://") or (url.startswith("http://") and _is_loopback(url))
 
     def tls(self, daemon_url: str) -> ssl.SSLContext | None:
         """The TLS settings for a daemon; None where there is no TLS.

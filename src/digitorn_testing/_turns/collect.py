@@ -21,17 +21,17 @@ def collect(
     ending: TurnStatus | None = None,
     meaning: Meaning = MEANING,
 ) -> TurnResult:
-    """The result that a turn's events add up to.
+    """Folds a turn's events into its result.
 
     Args:
         events: The turn's events, in order.
-        session: Where it ran.
+        session: The session it ran in.
         correlation_id: The turn.
-        ending: How the turn ended where no event of it says so.
+        ending: How the turn ended, if none of its events say so.
         meaning: What the events mean.
     """
     result = next((one for event in reversed(events) if (one := meaning.answer(event)) is not None), None)
-    # One that names no turn may be of something else that failed meanwhile, such as an activation.
+    # An error that does not name a turn may come from something else, such as an activation.
     errors = _errors((event for event in events if event.correlation_id == correlation_id), meaning)
     messages = _messages(events, None if result is None else result.content, meaning)
     answer = next((one.text for one in messages if one.kind == "answer"), "")
@@ -59,8 +59,12 @@ def _status(
     told = [meaning.ending(event) for event in events]
     if "timed_out" in told:
         return "timed_out"
-    status: TurnStatus = ending or ("cancelled" if "cancelled" in told else "completed")
-    return "failed" if errors and status == "completed" else status
+    if ending is not None and ending != "completed":
+        return ending
+    if errors:
+        # A daemon may end a failed turn as done or as cancelled (contract: events, section 6.7).
+        return "failed"
+    return "cancelled" if "cancelled" in told else "completed"
 
 
 def _errors(events: Iterable[AnyEvent], meaning: Meaning) -> tuple[TurnError, ...]:
@@ -74,16 +78,16 @@ def _errors(events: Iterable[AnyEvent], meaning: Meaning) -> tuple[TurnError, ..
             )
         elif meaning.ending(event) == "failed" and not errors:
             errors.append(TurnError(message=event.type))
-    # The same failure comes as an error of the result and as an event (contract: events, section 8.7).
-    classified = {one.message for one in errors if one.code is not None}
-    return tuple(one for one in errors if one.code is not None or one.message not in classified)
+    # The same failure comes as an event, classified, and in other words as the error of the result
+    # (contract: events, section 8.7).
+    return tuple(one for one in errors if one.code is not None) or tuple(errors)
 
 
 # --- what was said
 
 
 def _messages(events: Iterable[AnyEvent], content: str | None, meaning: Meaning) -> tuple[TurnMessage, ...]:
-    """The assistant's texts; the last ones that together are the content are the answer."""
+    """The assistant's texts. The last ones that together form the content are the answer."""
     texts = streamed_texts(events, meaning)
     answer: list[str] = texts[-1] if texts else []
     before = texts[:-1]
@@ -95,7 +99,7 @@ def _messages(events: Iterable[AnyEvent], content: str | None, meaning: Meaning)
                 break
         else:
             if not _is_part(answer, content):
-                # Nothing of the answer was streamed: what was is commentary.
+                # The answer was not streamed, so every streamed text is commentary.
                 answer, before = [], texts
     said = [TurnMessage(text="".join(one), kind="commentary", deltas=tuple(one)) for one in before]
     text = "".join(answer) if content is None else content

@@ -1,4 +1,4 @@
-"""How turns ended of which no event says so."""
+"""Endings of turns that no event reports."""
 
 from collections.abc import Callable, Container
 from typing import TypeAlias
@@ -10,14 +10,14 @@ Listener: TypeAlias = Callable[[str, TurnStatus], object]
 
 
 class TurnEndings:
-    """Remembers how turns ended of which no event says so: the daemon was asked for it over HTTP.
+    """Remembers how turns ended when no event says so; the ending was read over HTTP.
 
-    One thread notes; any thread may read or listen.
+    Only one thread may call `note`; any thread may read or listen.
     """
 
     def __init__(self) -> None:
         self._endings: dict[str, TurnStatus] = {}
-        # Replaced as a whole, so that `note` may run meanwhile.
+        # Replaced as a whole, so that `note` may run at the same time.
         self._listeners: tuple[Listener, ...] = ()
 
     def note(self, correlation_id: str, ending: TurnStatus) -> None:
@@ -32,7 +32,7 @@ class TurnEndings:
             listener(correlation_id, ending)
 
     def get(self, correlation_id: str) -> TurnStatus | None:
-        """How a turn ended; None when nothing was noted of it."""
+        """How a turn ended; None if that was not noted."""
         return self._endings.get(correlation_id)
 
     def __contains__(self, correlation_id: object) -> bool:
@@ -42,19 +42,19 @@ class TurnEndings:
         return len(self._endings)
 
     def listen(self, listener: Listener) -> None:
-        """Tells a listener every ending: those noted so far, then each new one.
+        """Passes every ending to a listener: those noted so far, then each new one.
 
-        An ending that is noted while this runs may be told twice, but none is missed.
+        An ending noted during this call may be passed twice, but is never missed.
 
         Args:
-            listener: Is called on the thread that notes. It must be quick.
+            listener: Called on the thread that calls `note`. It must be quick.
         """
         self._listeners = (*self._listeners, listener)
         for turn, ending in list(self._endings.items()):
             listener(turn, ending)
 
     def unlisten(self, listener: Listener) -> None:
-        """Ends what `listen` began. May be called again."""
+        """Removes a listener. Idempotent."""
         self._listeners = tuple(one for one in self._listeners if one != listener)
 
     def forget_oldest(self, most: int, *, keep: Container[str]) -> None:
@@ -62,7 +62,7 @@ class TurnEndings:
 
         Args:
             most: How many to remember.
-            keep: Turns that are not forgotten; forgetting stops at the first of them.
+            keep: Turns to keep; forgetting stops at the first of them.
         """
         while len(self._endings) > most and (oldest := next(iter(self._endings))) not in keep:
             del self._endings[oldest]

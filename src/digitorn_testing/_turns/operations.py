@@ -1,4 +1,4 @@
-"""Operations: what the events of one `op_id` add up to, without any IO."""
+"""Operations: folds the events of one `op_id` into one object, without any IO."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from .tracker import TurnTracker
 
 
 class HasTurn(Protocol):
-    """What names a turn: a `Turn`, an `AsyncTurn`, a `TurnResult`."""
+    """Any object that names a turn: a `Turn`, an `AsyncTurn`, a `TurnResult`."""
 
     @property
     def correlation_id(self) -> str:
@@ -28,12 +28,12 @@ _TYPES: Final[tuple[OpType, ...]] = get_args(OpType.__value__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForbiddenTransition:
-    """A change of state that the contract does not know.
+    """A change of state that the contract does not allow.
 
     Attributes:
         operation: The operation.
-        before: Its state; None if it had not begun.
-        after: The state that the event tells.
+        before: Its state before; None if it had not begun.
+        after: The state that the event reports.
         event: The event.
     """
 
@@ -63,15 +63,15 @@ class Operation:
     Attributes:
         id: Id on the wire.
         type: What kind of operation it is.
-        state: How far it is. A turn is `completed` only at its end, not at its `result`, and stays `failed`
-            though its end is told as completed (contract: events, section 6.7).
-        name: Name of the tool, specialist or id of the agent, tool that an approval is for, `turn` for a
-            turn; else the wire name of its first event.
-        names: Every name that it goes by: as on the wire, without dots, and that behind a dispatcher.
-        started: When it began, on the daemon's clock; None when its events carry no time.
-        ended: When it came to its end; None while it has not.
+        state: Its current state. A turn is `completed` only at its end, not at its `result`. A failed turn
+            stays `failed` although its end event says completed (contract: events, section 6.7).
+        name: The name of the tool, the specialist or id of the agent, the tool that an approval is for, or
+            `turn` for a turn; otherwise the wire name of its first event.
+        names: All its names: as on the wire, without dots, and that of the tool called through a dispatcher.
+        started: When it began, on the daemon's clock; None if its events have no time.
+        ended: When it ended; None while it is open.
         turn: Correlation id of the turn that it belongs to; its own for a turn.
-        parent_id: Id of the enclosing operation; also of one whose events are not here.
+        parent_id: Id of the enclosing operation, even if that one's events are not in this collection.
         events: Its events, in order.
     """
 
@@ -90,21 +90,21 @@ class Operation:
 
     @property
     def parent(self) -> "Operation | None":
-        """The enclosing operation: the one that the daemon names; else, for an approval, the call that waits
-        for it, and for others their turn. None when there is none here."""
+        """The enclosing operation: the one that the daemon names; otherwise the call that waits for it (for
+        an approval) or its turn. None if that operation is not in this collection."""
         return self._family.parent
 
     @property
     def children(self) -> "tuple[Operation, ...]":
-        """The operations that it encloses, in order of their start."""
+        """The operations inside this one, in order of their start."""
         return tuple(self._family.children)
 
     @property
     def is_open(self) -> bool:
-        """Whether it has not ended. A call that an abort cut off never does.
+        """Whether it has not ended yet. A call that was cut off by an abort stays open.
 
-        False for what no event ever closes: previews, widgets and the like are reported once, as running,
-        under an id of their own (contract: events, section 8.9).
+        Always False for operations that no event closes, such as previews and widgets: each is reported once,
+        as running, with an id of its own (contract: events, section 8.9).
         """
         return self.state not in TERMINAL_STATES and not self._never_closes
 
@@ -118,14 +118,14 @@ class Operation:
 
 @dataclass(slots=True)
 class _Family:
-    """The relatives of an operation, which are known after all are folded."""
+    """The parent and children of an operation, set after all operations are folded."""
 
     parent: Operation | None = None
     children: list[Operation] = field(default_factory=list[Operation])
 
 
 class Operations(Sequence[Operation]):
-    """The operations of some events, in order of their start.
+    """The operations of a set of events, in order of their start.
 
     Attributes:
         violations: Changes of state that the contract forbids, in order.
@@ -139,13 +139,13 @@ class Operations(Sequence[Operation]):
 
     @classmethod
     def of(cls, events: Iterable[Mapping[str, Any]], *, meaning: Meaning = MEANING) -> "Operations":
-        """Folds events.
+        """Folds events into operations.
 
-        Snapshots that are made for one socket, events without an operation, and ids that stand for the
-        session as a whole (`abort-…`, `queue-…`) are no operations (contract: events, sections 4.3 and 4.5).
+        Ignores snapshots made for one socket, events without an operation, and ids that stand for the session
+        as a whole (`abort-…`, `queue-…`) (contract: events, sections 4.3 and 4.5).
 
         Args:
-            events: Events in any order, such as an `EventLog`, or raw envelopes; copies count once.
+            events: Events in any order, such as an `EventLog`, or raw envelopes. Copies are ignored.
             meaning: What the events mean.
         """
         return _Fold(meaning).run(
@@ -159,16 +159,16 @@ class Operations(Sequence[Operation]):
         type: OpType | None = None,
         within: "str | HasTurn | Operation | None" = None,
     ) -> "Operations":
-        """The operations that fit.
+        """The operations that match every given argument.
 
         Args:
             name: One of their names.
             type: Their type.
-            within: The turn that they belong to, its operation or its correlation id; or another operation
-                that encloses them. It is itself one of them.
+            within: The turn that they belong to (a turn, its operation or its correlation id), or another
+                enclosing operation. The result includes the enclosing operation itself.
 
         Raises:
-            ValueError: There is no such type.
+            ValueError: The type does not exist.
         """
         if type is not None and type not in _TYPES:
             raise ValueError(f"{type!r} is no type of operations; they are {', '.join(_TYPES)}")
@@ -185,7 +185,7 @@ class Operations(Sequence[Operation]):
         return self._only(one for one in self._operations if one.is_open)
 
     def get(self, op_id: str) -> Operation | None:
-        """The operation of an id; None if there is none. Of several sessions that share the id, the first.
+        """The operation with this id, or None. If several sessions share the id, the first one.
 
         Args:
             op_id: Id on the wire.
@@ -219,7 +219,7 @@ class Operations(Sequence[Operation]):
 
 
 _VAGUE: Final[frozenset[OpType]] = frozenset({"message", "system"})
-"""Types under which events of a turn come too: those over the socket, and those published in the old form
+"""Types that events of a turn can also have: those sent over the socket, and those published in the old form
 (contract: events, sections 3.4 and 4.5)."""
 
 
@@ -228,7 +228,7 @@ _FIRST: Final = 1
 
 
 class _Draft:
-    """An operation while its events come."""
+    """An operation while its events are being folded."""
 
     def __init__(self, event: AnyEvent, op_id: str, turn: str | None, meaning: Meaning) -> None:
         self._meaning = meaning
@@ -241,7 +241,7 @@ class _Draft:
         self.state: OpState = "running"
         self.end: AnyEvent | None = None
         self.forbidden: list[tuple[OpState | None, OpState, AnyEvent]] = []
-        # The last state that operations of the type have: what follows one that they have not is held to it.
+        # The last state that the contract knows for this type. The next change is checked against it.
         self._legal: OpState | None = None
 
     @property
@@ -272,7 +272,7 @@ class _Draft:
         known = self._meaning.transitions.find(self.type, self._legal, state)
         if known is None or (not known.allows(event) and not self._may_go_on):
             self.forbidden.append((before, state, event))
-            # Whatever the contract says: what has ended stays so, and nothing goes back into the queue.
+            # Whatever the contract says: an ended operation stays ended, and nothing returns to the queue.
             if self.state in TERMINAL_STATES or state == "pending":
                 return
         elif known.keeps:
@@ -281,19 +281,19 @@ class _Draft:
         self._enter(state, event)
 
     def note_start(self, event: AnyEvent) -> None:
-        """A call of this turn starts, which is what only a turn that runs can do."""
+        """Notes that a tool call of this turn starts, which means that the turn is running."""
         if self.has_ended:
             self.forbidden.append((self.state, "running", event))
 
     @property
     def has_ended(self) -> bool:
-        """Whether it came to its end; a turn that is said to have failed may go on."""
+        """Whether it ended. A turn that was reported as failed may still continue."""
         is_over = self.type != "turn" or (self.end is not None and self._meaning.ends_turn(self.end))
         return self.state in TERMINAL_STATES and is_over
 
     @property
     def _may_go_on(self) -> bool:
-        """Whether it is a turn that is given up as stale (contract: events, section 6.7)."""
+        """Whether it is a turn that was given up as stale (contract: events, section 6.7)."""
         return self.state == "failed" and not self.has_ended
 
     def _enter(self, state: OpState, event: AnyEvent) -> None:
@@ -320,7 +320,7 @@ class _Fold:
         self._rows: dict[str, str] = {}
         """Correlation ids by the ids of queue rows."""
         self._whole: set[str | None] = set()
-        """Sessions that are here from their beginning."""
+        """Sessions whose first event is included."""
 
     def run(self, events: Iterable[AnyEvent]) -> Operations:
         ordered = _ordered(events)
@@ -369,7 +369,7 @@ class _Fold:
         return self._trackers[session_id]
 
     def _op_id(self, event: AnyEvent) -> str | None:
-        """The operation that an event reports on; None when it reports on none."""
+        """The id of the operation that an event reports on, or None."""
         if event.op_id is None or event.op_type is None or self._meaning.is_snapshot(event):
             return None
         if (row := self._meaning.dequeued_row(event)) is not None:
@@ -413,7 +413,7 @@ def _is_within(one: Operation, what: "str | HasTurn | Operation") -> bool:
 
 
 def _ordered(events: Iterable[AnyEvent]) -> list[AnyEvent]:
-    """The events once each, by their numbers; one without a number stays behind what came before it."""
+    """The events by number, without copies. An event without a number stays after the ones before it."""
     seen: set[tuple[str | None, str | int]] = set()
     place = 0
     keyed: list[tuple[int, AnyEvent]] = []
@@ -450,7 +450,7 @@ def _relate(
 
 
 def _waiting_call(approval: Operation, operations: Sequence[Operation]) -> int | None:
-    """The place of the call that an approval was asked for: it has begun and not ended
+    """The position of the tool call that an approval was requested for: one that has begun and not ended
     (contract: events, section 6.3)."""
     asked = approval.events[0]
     for place, one in enumerate(operations):

@@ -1,4 +1,4 @@
-"""What came of a turn: everything that its events add up to."""
+"""The result of a turn, with everything that its events contain."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,12 +16,12 @@ Resolution: TypeAlias = Literal["approved", "denied", "timed_out", "open"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnMessage:
-    """A text of the assistant in a turn.
+    """A text that the assistant wrote in a turn.
 
     Attributes:
         text: The text.
         kind: Whether it is the answer, or commentary that came before a tool call.
-        deltas: The pieces in which it was streamed; none for an answer that was not.
+        deltas: The pieces in which it was streamed; empty for an answer that was not streamed.
     """
 
     text: str
@@ -36,15 +36,15 @@ class ToolCallRecord:
     Attributes:
         id: Id of the call, and of its operation.
         name: Name of the tool.
-        names: Every name that the call goes by: as on the wire, without dots, and that behind a dispatcher.
+        names: All its names: as on the wire, without dots, and that of the tool called through a dispatcher.
         params: Arguments, as the model gave them.
-        success: Whether it succeeded; None when it never ended, as under an abort.
-        error: Why it failed; empty when it did not.
-        result: What it gave back.
-        duration: Seconds from start to end on the daemon's clock, None when one of the two is missing.
+        success: Whether it succeeded; None if it never ended, for example because of an abort.
+        error: Why it failed; empty if it did not.
+        result: What it returned.
+        duration: Seconds from start to end on the daemon's clock; None if either event is missing.
         parent: The enclosing operation, such as a sub-agent; None for a call of the turn itself.
-        started: The event of its start; None for one that was only reported.
-        ended: The event of its end.
+        started: Its start event; None if only its end was reported.
+        ended: Its end event.
     """
 
     id: str
@@ -62,13 +62,13 @@ class ToolCallRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalRecord:
-    """An approval that a turn asked for, and what became of it.
+    """An approval that a turn requested, and how it was resolved.
 
     Attributes:
-        request: What was asked.
-        resolution: How it ended; `open` when it was not resolved.
-        message: Reason or answer that went with it.
-        duration: Seconds until it was resolved, None while it is open.
+        request: The request.
+        resolution: How it was resolved; `open` if it was not.
+        message: The reason or answer given with the resolution.
+        duration: Seconds until it was resolved; None while it is open.
     """
 
     request: PendingApproval
@@ -87,8 +87,8 @@ class TurnError:
     """Something that went wrong in a turn.
 
     Attributes:
-        message: What, for people.
-        code: What, for programs (contract: events, section 7); None when the daemon gave none.
+        message: Text for people.
+        code: Code for programs (contract: events, section 7); None if the daemon gave no code.
         category: Family of the code.
         retry: Whether sending the message again may help.
     """
@@ -104,16 +104,16 @@ class TurnError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnResult:
-    """What came of a turn.
+    """The result of a turn.
 
     Attributes:
-        session: Where it ran.
+        session: The session it ran in.
         correlation_id: Its identity on the wire.
-        status: How it ended. A turn whose provider failed is `failed`, though the daemon closes it as done.
+        status: How it ended. A turn whose provider failed is `failed`, although the daemon marks it as done.
         content: The final answer.
         messages: Texts of the assistant in order: commentary before tool calls, and the answer.
         tool_calls: Tool calls in order of their start.
-        approvals: Approvals that were asked for, and how each was resolved.
+        approvals: Approvals that were requested, and how each was resolved.
         usage: Tokens and cost, if the daemon reported them.
         errors: What went wrong, in order.
         duration: Seconds from its first event to its last, on the daemon's clock.
@@ -139,12 +139,12 @@ class TurnResult:
 
     @property
     def error(self) -> str | None:
-        """What went wrong; the last when it was more than one thing, None when it was nothing."""
+        """The message of the last error; None if nothing went wrong."""
         return self.errors[-1].message if self.errors else None
 
     @property
     def text(self) -> str:
-        """The answer as it was streamed, its pieces joined; empty when it was not streamed."""
+        """The streamed pieces of the answer, joined; empty if the answer was not streamed."""
         return "".join(delta for one in self.messages if one.kind == "answer" for delta in one.deltas)
 
     @property

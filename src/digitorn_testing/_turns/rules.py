@@ -1,4 +1,4 @@
-"""Rules over the events of one turn."""
+"""Rules about the events of one turn."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from digitorn_testing._generated.models import QueueEntry
 
 
 def ends_turn(event: AnyEvent, correlation_id: str, meaning: Meaning = MEANING) -> bool:
-    """Whether that turn does nothing more after this event."""
+    """Whether the turn ends with this event."""
     return event.correlation_id == correlation_id and meaning.ends_turn(event)
 
 
@@ -20,24 +20,24 @@ def has_ended(turn: Iterable[AnyEvent], correlation_id: str, meaning: Meaning = 
 
 
 def lacks_terminal(turn: Iterable[AnyEvent], meaning: Meaning = MEANING) -> bool:
-    """Whether a turn that has done everything lacks its last event.
+    """Whether a turn has finished its work but its last event is missing.
 
-    Some daemons send one behind the event that ends the turn, and say so at its start; on others the event
-    that ends the turn is the last one (contract: events, section 8.5).
+    Some daemons send another event after the one that ends the turn, and announce that at its start. For
+    others the event that ends the turn is the last one (contract: events, section 8.5).
     """
     events = list(turn)
     return any(map(meaning.promises_terminal, events)) and not any(map(meaning.is_terminal, events))
 
 
 def only_waits(turn: Iterable[AnyEvent]) -> bool:
-    """Whether a turn's events leave it in the queue: it was put there and never ran."""
+    """Whether a turn is still in the queue: it was queued and never ran."""
     return {event.op_state for event in turn} == {"pending"}
 
 
 def streamed_texts(turn: Iterable[AnyEvent], meaning: Meaning = MEANING) -> list[list[str]]:
-    """The texts that a turn streamed, one for each request to the model, each as its pieces.
+    """The texts that a turn streamed, one per request to the model, each as a list of pieces.
 
-    Between two texts the daemon may put newlines that are part of neither (contract: events, sections 5.1
+    The daemon may insert newlines between two texts; they belong to neither (contract: events, sections 5.1
     and 5.2).
     """
     texts: list[list[str]] = [[]]
@@ -54,9 +54,9 @@ def streamed_texts(turn: Iterable[AnyEvent], meaning: Meaning = MEANING) -> list
 
 
 def lacks_text(turn: Iterable[AnyEvent], meaning: Meaning = MEANING) -> bool:
-    """Whether a turn that has ended lacks the end of its streamed answer.
+    """Whether a turn has ended but the end of its streamed answer is missing.
 
-    Tokens are sent in the background and may come behind the event that ends the turn
+    Tokens are sent in the background and may arrive after the event that ends the turn
     (contract: events, section 8.6).
     """
     events = list(turn)
@@ -72,7 +72,7 @@ def tells_outcome(turn: Iterable[AnyEvent], meaning: Meaning = MEANING) -> bool:
 
 
 def status_of_entry(entry: QueueEntry) -> TurnStatus | None:
-    """How the turn of a queue row ended; None while it has not."""
+    """How the turn of a queue row ended; None if it has not ended."""
     if entry.error_code in QUEUE_EXPIRED_CODES:
         return "timed_out"
     match entry.status:

@@ -1,4 +1,4 @@
-"""Which turn an event belongs to, while a session's events come in order."""
+"""Assigns the events of a session to turns, in the order of the events."""
 
 from collections.abc import Callable
 from typing import Final
@@ -11,27 +11,27 @@ from digitorn_testing._events.meaning import Meaning
 class TurnTracker:
     """Follows the turns of one session.
 
-    Many events name no turn; they belong to the one that runs while they come, and a session runs one turn
-    at a time (contract: events, section 4.1).
+    Many events do not name a turn; they belong to the turn that is running when they arrive. A session runs
+    one turn at a time (contract: events, section 4.1).
 
     Args:
-        turn_at: Which turn ran at a number that has passed.
+        turn_at: Returns the turn that was running at an earlier number.
         meaning: What the events mean.
     """
 
     _MOST_OVER: Final = 1024
-    """How many turns that are over are remembered: what may still come late of them is of the last ones."""
+    """How many ended turns are remembered. Late events belong to the most recent ones."""
 
     def __init__(self, turn_at: Callable[[int], str | None], meaning: Meaning = MEANING) -> None:
         self.running: str | None = None
-        """The turn that runs; None when none does, or none is known to."""
+        """The running turn; None if no turn is known to be running."""
         self._over: dict[str, None] = {}
         self._newest = 0
         self._turn_at = turn_at
         self._meaning = meaning
 
     def turn_of(self, event: AnyEvent) -> str | None:
-        """The turn of the next event. One that comes late is told by its number.
+        """The turn of the next event. A late event is assigned by its number.
 
         Args:
             event: The event.
@@ -63,6 +63,6 @@ class TurnTracker:
             self._know(turn)
 
     def _know(self, turn: str | None) -> None:
-        """Takes over a turn that runs and whose start was before the stream's."""
+        """Takes over a running turn that started before the stream did."""
         if self.running is None and turn not in self._over:
             self.running = turn

@@ -1,4 +1,4 @@
-"""Builders of what tests are about: events, turns, sessions, apps.
+"""Builders of test data: events, turns, sessions, apps.
 
 `TurnBuilder` and `SessionBuilder` build what the daemon would send, without one. `payloads` has a function
 for each event type of the contract, and `event` puts the envelope around its result.

@@ -48,7 +48,7 @@ class Writer:
 
     Attributes:
         seq: Number of the next event.
-        moment: When that is emitted.
+        moment: When the next event is emitted.
         step: Time from each event to the next.
         events: What was written.
         tokens_in: Tokens that the model read so far.
@@ -186,7 +186,7 @@ class TurnRun:
             self._next_request()
 
     def _count(self, *, is_last: bool = False) -> None:
-        """Tells what the request to the model used; a usage that was given is told with the last one."""
+        """Reports the tokens of a model request; a scripted usage is reported with the last one."""
         if self.script.usage is None:
             used = (max(1, estimate(self.script.message)), max(1, estimate(self._said)))
         elif is_last:
@@ -249,7 +249,7 @@ class TurnRun:
     # --- ends
 
     def _fail(self, failure: TurnFailure) -> None:
-        # A provider that fails has still been asked.
+        # A request that failed still counts.
         failed = failed_turn(failure.code, failure.message)
         lacking = choreography.credential_members(
             failed, provider=_PROVIDER, app_id=self.place.app_id, user_id=self.place.user_id

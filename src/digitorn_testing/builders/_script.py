@@ -44,7 +44,7 @@ class ToolApproval:
     """A call had to be approved.
 
     Attributes:
-        decision: What became of it.
+        decision: How it was decided.
         message: What the user said to it.
         risk_level: Risk of the call.
         description: What the call would do.
@@ -78,7 +78,7 @@ class Tool:
 
     @property
     def failure(self) -> str:
-        """Why it fails in the end; empty when it does not."""
+        """The final error; empty if it does not fail."""
         if self.approval is not None and self.approval.decision == "denied":
             return denial(self.name, self.approval.message)
         return self.error
@@ -86,7 +86,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Other:
-    """Something else happens; what is None is as the contract has it for the payload."""
+    """Something else happens. Fields that are None default to the contract's values for the payload."""
 
     payload: EventPayload
     op_id: str | None
@@ -112,7 +112,7 @@ class TurnScript:
 
     Attributes:
         message: What the user says.
-        position: Ticket number of a message that had to wait; None for one that had not.
+        position: Ticket number of a message that had to wait; None if it did not wait.
         steps: What happens.
         usage: Tokens read and written, instead of an estimate.
         ending: How it ends.
@@ -134,7 +134,7 @@ class TurnScript:
 
     @property
     def answer(self) -> str:
-        """The text that the turn ends with; empty when it has none."""
+        """The text that the turn ends with; may be empty."""
         if self.ending != "completed":
             return ""
         found = ""

@@ -29,7 +29,7 @@ from ._turn import STEP, TurnBuilder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionBuilder:
-    """Builds a session from its turns, with one count of numbers and one clock.
+    """Builds a session from its turns, with one numbering and one clock.
 
     Attributes:
         app_id: App that the session belongs to.
@@ -58,14 +58,14 @@ class SessionBuilder:
         """Another builder with one more turn.
 
         The turn takes the ids, the numbers and the clock of the session. Its correlation id stays unless an
-        earlier turn has it. A turn that is `queued` is announced while the one before it runs; behind one
-        that never ends it stays in the queue.
+        earlier turn has it. A `queued` turn is announced while the previous one runs; if that one
+        never ends, it stays in the queue.
 
         Args:
             turn: The turn.
 
         Raises:
-            ValueError: A turn before it still runs, and this one does not wait for it.
+            ValueError: An earlier turn is still running, and this one is not queued.
         """
         is_busy = any(one.script.ending == "unfinished" for one in self.turns)
         if is_busy and turn.script.position is None:
@@ -196,7 +196,7 @@ class _Played:
 
 
 def _messages(run: TurnRun) -> Iterator[HistoryMessage]:
-    """What was said in a turn; a text that was cut off is not kept."""
+    """The messages of a turn, without a text that was cut off."""
     yield history_message("user", run.script.message)
     said = ""
     for place, step in enumerate(run.script.steps):

@@ -23,7 +23,7 @@ STEP: Final = timedelta(milliseconds=10)
 class TurnBuilder:
     """Builds a turn from what happens in it: `TurnBuilder().user("hi").tool("Bash").text("done").build()`.
 
-    Every method gives another builder and leaves this one as it is. The events are those of the contract's
+    Every method returns a new builder and leaves this one unchanged. The events are those of the contract's
     build A, in its order, with the numbers, operations and states that it gives them (contract: events,
     section 6), as a socket in the session's room gets them. They are the same each time, ids and times
     included. A turn ends with its answer unless `error`, `aborted` or `unfinished` says otherwise.
@@ -60,7 +60,7 @@ class TurnBuilder:
             content: What the user says.
 
         Raises:
-            ValueError: The turn has a message: another one begins another turn.
+            ValueError: The turn already has a message; another message needs another turn.
         """
         if self.script.message:
             raise ValueError(
@@ -94,7 +94,7 @@ class TurnBuilder:
         return self._then(Text(chunks, is_commentary=True))
 
     def text(self, *chunks: str) -> Self:
-        """The model answers. What a tool call follows is commentary.
+        """The model answers. A text before a tool call counts as commentary.
 
         Args:
             chunks: The answer, as the pieces that it is streamed in.
@@ -133,7 +133,7 @@ class TurnBuilder:
             description: What the call would do, for people.
 
         Raises:
-            ValueError: The last step is no tool call.
+            ValueError: The last step is not a tool call.
         """
         return self._decided(ToolApproval("approved", message, risk_level, description))
 
@@ -141,12 +141,12 @@ class TurnBuilder:
         """The last tool call had to be approved, and was refused: it fails.
 
         Args:
-            reason: Why. One with the words of a time-out makes it one, as on the daemon.
+            reason: Why. A reason worded as a timeout counts as a timeout, as on the daemon.
             risk_level: Risk of the call.
             description: What the call would do, for people.
 
         Raises:
-            ValueError: The last step is no tool call.
+            ValueError: The last step is not a tool call.
         """
         return self._decided(ToolApproval("denied", reason, risk_level, description))
 
@@ -158,7 +158,7 @@ class TurnBuilder:
             description: What the call would do, for people.
 
         Raises:
-            ValueError: The last step is no tool call.
+            ValueError: The last step is not a tool call.
         """
         return self._decided(ToolApproval("open", "", risk_level, description)).unfinished()
 

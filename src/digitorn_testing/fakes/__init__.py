@@ -1,6 +1,7 @@
 """The embedded daemon and its scripted model: a small working daemon for tests, on a free loopback port.
 
-The model also comes as a server of its own, for daemons that ask their provider over HTTP.
+The model also comes as a server of its own, for daemons that ask their provider over HTTP. Nothing that a
+client needs to talk to a daemon may live here.
 
 Needs the extra `digitorn-testing[daemon]`.
 """

@@ -96,7 +96,7 @@ class DaemonState:
         return BuildB(self.bus, self.approvals, self.rooms, heartbeat=self.settings.heartbeat)
 
     def take_over(self, before: "DaemonState") -> None:
-        """Takes over what a process that has ended left on its disk: users, apps, and the sessions' logs."""
+        """Takes over what a dead process left on its disk: users, apps, and the sessions' logs."""
         self.users, self.apps, self.sessions = before.users, before.apps, before.sessions
         for session in self.sessions.all():
             session.log.crash()

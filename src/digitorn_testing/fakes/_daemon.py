@@ -86,7 +86,7 @@ class FakeDaemon:
 
     Attributes:
         build: Which of the contract's builds it is.
-        exchanges: The last REST calls that reached it, from whomever, with its answers; still there when it
+        exchanges: The last REST calls that reached it, from any client, with its answers; still there when it
             has stopped. Secrets in them are hidden.
         faults: What goes wrong on purpose; nothing so far.
     """

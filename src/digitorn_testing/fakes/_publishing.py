@@ -1,4 +1,4 @@
-"""Events that a test publishes itself: what the daemon's agent does not do."""
+"""Events that a test publishes because the embedded agent does not."""
 
 import uuid
 

@@ -39,7 +39,7 @@ _AUTH: Final = "/auth/"
 # Answered from the events, which tell the same at any moment; a recorded answer tells of one moment.
 _FROM_EVENTS: Final = frozenset({operations.LIST_SESSION_EVENTS.id})
 
-# What a client makes up anew for each call.
+# Values that a client generates for each call.
 _MADE_UP: Final = frozenset({"client_message_id"})
 
 Receive = Callable[[], Awaitable[Scope]]
@@ -133,7 +133,7 @@ class _RecordedBuild:
     async def join(
         self, sid: str, session: Session, request: JoinSessionRequest, drain: Callable[[Session], None]
     ) -> JoinSessionAck:
-        """Brings a socket up to date: with all recorded frames, or with how things are now."""
+        """Brings a socket up to date: with all recorded frames, or with the current state."""
         log = self._logs.get(session.id)
         if log is None:
             return await self._build.join(sid, session, request, drain)
@@ -144,7 +144,7 @@ class _RecordedBuild:
 
 
 def _is_wanted(frame: object) -> bool:
-    """Whether a join brings a frame. The greeting of a socket is none of its session."""
+    """Whether a join brings a frame. The greeting of a socket does not belong to its session."""
     if not isinstance(frame, dict):
         return True
     members = cast("dict[str, object]", frame)
@@ -323,7 +323,7 @@ async def _body(receive: Receive) -> bytes:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """Gives a body that was read once more."""
+    """Makes a body that was already read readable again."""
     given = asyncio.Event()
 
     async def again() -> Scope:

@@ -12,6 +12,7 @@ from support.servers import Heard, hearing, serving
 
 from digitorn_testing import (
     ApiError,
+    ClientClosed,
     ConnectionOptions,
     DaemonUnreachable,
     DevClient,
@@ -131,9 +132,55 @@ def test_a_redirect_takes_nothing_to_another_origin(status: int) -> None:
                 client.list_sessions("my-app")
             assert caught.value.status == status
             assert elsewhere.url in str(caught.value)
-            with pytest.raises(ApiError, match="Redirects are not followed"):
-                client.login("me@example.com", "correct horse battery")
+            if status not in (307, 308):
+                with pytest.raises(ApiError, match="Redirects are not followed"):
+                    client.login("me@example.com", "correct horse battery")
         stream = LiveEventStream(daemon_url=url, token=TOKEN, app_id="a", session_id="s")
         with pytest.raises(DaemonUnreachable, match="redirects are not followed"):
             stream.start()
         assert elsewhere.requests == []
+
+
+# --- the auth service
+
+
+def test_logins_follow_the_daemon_to_its_auth_service() -> None:
+    with FakeDaemon() as service, serving(redirecting(Heard(service.url), 308)) as url:
+        with DevClient(url) as client:
+            made = client.register("somebody", "correct horse battery")
+            assert client._get_auth_token() == made.access_token
+            # Known from then on: the daemon is not asked once more.
+            again = client.login("somebody", "correct horse battery")
+            assert again.user_id == made.user_id
+            assert [one.status for one in client.exchanges] == [308, 200, 200]
+            with pytest.raises(ApiError, match="Redirects are not followed"):
+                client.list_sessions("my-app")
+
+
+def test_the_auth_service_may_be_named() -> None:
+    with FakeDaemon() as service, hearing() as daemon:
+        options = ConnectionOptions(auth_url=service.url)
+        with DevClient(daemon.url, connection_options=options) as client:
+            client.register("somebody", "correct horse battery")
+            assert client._get_auth_token()
+        assert daemon.requests == []
+        with pytest.raises(ClientClosed):
+            client.login("somebody", "correct horse battery")
+
+
+def test_the_auth_service_may_be_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeDaemon() as service, hearing() as daemon:
+        monkeypatch.setenv("DIGITORN_AUTH_URL", service.url)
+        with DevClient(daemon.url) as client:
+            client.register("somebody", "correct horse battery")
+        assert daemon.requests == []
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["http://auth.example", "ftp://127.0.0.1", "//127.0.0.1:1", "http://me@127.0.0.1"]
+)
+def test_a_password_does_not_follow_a_redirect_over_plain_http(elsewhere: str) -> None:
+    with serving(redirecting(Heard(elsewhere), 308)) as url:
+        with DevClient(url, retries=None) as client:
+            with pytest.raises(ApiError, match="Redirects are not followed"):
+                client.login("me@example.com", "correct horse battery")

@@ -13,7 +13,8 @@ from digitorn_testing._approvals.policies import (
     StreamApprovals,
     short_form,
 )
-from digitorn_testing._client.waiting import in_time, poll_pauses
+from digitorn_testing._client.waiting import POLLS, in_time
+from digitorn_testing._concurrency.backoff import Pauses
 from digitorn_testing._concurrency.deadlines import asleep, remaining
 from digitorn_testing._concurrency.forks import in_forks
 from digitorn_testing._errors import (
@@ -387,7 +388,7 @@ class AsyncDevClient(AsyncCalls):
         """
         await self._check_not_deleted(session)
         deadline = time.monotonic() + timeout
-        pauses = poll_pauses()
+        pauses = Pauses(POLLS)
         named = f"session {session.session_id!r} of app {session.app_id!r}"
         said = f"the daemon did not tell whether it knows {named}"
         with in_time(timeout, lambda: said):
@@ -396,7 +397,7 @@ class AsyncDevClient(AsyncCalls):
                     await self.api.sessions.get_session(session.app_id, session.session_id)
                 except NotFound as error:
                     said = f"{named} is created by its first message, and was not"
-                    pause = next(pauses)
+                    pause = pauses.next()
                     if time.monotonic() + pause > deadline:
                         raise EventTimeout(f"{said} within {timeout:g} s") from error
                 else:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from digitorn_testing._apps.builder import AppBuilder
-from digitorn_testing._client.waiting import in_time, poll_pauses
+from digitorn_testing._client.waiting import POLLS, in_time
+from digitorn_testing._concurrency.backoff import Pauses
 from digitorn_testing._concurrency.deadlines import sleep
 from digitorn_testing._errors import EventTimeout, NotFound
 from digitorn_testing._generated._runtime import NOT_GIVEN
@@ -157,7 +158,7 @@ class Calls:
     ) -> AppHandle:
         """Waits for a deployment other than `before`, which the daemon reports until the new one is done."""
         deadline = time.monotonic() + timeout
-        pauses = poll_pauses()
+        pauses = Pauses(POLLS)
         said = f"the daemon did not tell whether app {app_id!r} is deployed"
         with in_time(timeout, lambda: said):
             while True:
@@ -169,7 +170,7 @@ class Calls:
                 if failed:
                     raise EventTimeout(f"app {app_id!r} is not deployed: {failed}")
                 said = f"app {app_id!r} is not deployed: no end"
-                pause = next(pauses)
+                pause = pauses.next()
                 if time.monotonic() + pause > deadline:
                     raise EventTimeout(f"{said} within {timeout:g} s")
                 sleep(pause)

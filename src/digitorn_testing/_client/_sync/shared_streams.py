@@ -17,7 +17,10 @@ IDLE_STREAMS = 16
 class Shareable(Protocol):
     """What is asked of a stream here; `LiveEventStream` provides it."""
 
-    session: SessionHandle
+    @property
+    def session(self) -> SessionHandle:
+        """The session."""
+        ...
 
     @property
     def is_usable(self) -> bool:

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Generator
 from types import TracebackType
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import httpx
 
@@ -22,13 +22,14 @@ from digitorn_testing._errors import (
 from digitorn_testing._exchanges import KEPT, Exchanges, Sending, sending
 from digitorn_testing._generated._runtime import Call
 from digitorn_testing._generated.models import RefreshTokenRequest
-from digitorn_testing._generated.operations import REFRESH_TOKEN
+from digitorn_testing._generated.operations import LOGIN, REFRESH_TOKEN
 from digitorn_testing._secrets.credentials import Credentials, Token
 from digitorn_testing._secrets.logs import hide_in_logs
 from digitorn_testing._secrets.raising import raise_detached
 from digitorn_testing._transport.affinity import LoopAffinity
 from digitorn_testing._transport.answers import read_answer
 from digitorn_testing._transport.bounds import BoundedBody, NotUnpacked, OutOfBounds, check_values
+from digitorn_testing._transport.daemon_url import resolve_daemon_url
 from digitorn_testing._transport.endpoints import endpoint_of
 from digitorn_testing._transport.http import AsyncHttp
 from digitorn_testing._transport.options import ConnectionOptions, is_distrust
@@ -39,11 +40,18 @@ T = TypeVar("T")
 
 _CONNECT_SECONDS = 10.0
 
+_AUTH_PATHS: Final = LOGIN.path.rpartition("/")[0] + "/"
+"""How the paths of the auth service begin."""
+
+_MOVED: Final = (307, 308)
+"""Statuses of a redirect that keeps the method and the body."""
+
 
 class AsyncTransport:
     """Sends calls to one daemon, with the tokens of one user.
 
-    An expired access token is renewed once if there is a refresh token. Redirects are not followed.
+    Calls of the auth service go there, as the options or a redirect of the daemon say. Other redirects are
+    not followed. An expired access token is renewed once if there is a refresh token.
 
     Args:
         daemon_url: Base URL of the daemon.
@@ -66,7 +74,9 @@ class AsyncTransport:
         exchanges: Exchanges | None = None,
         retries: RetryPolicy | None = None,
         connection_options: ConnectionOptions | None = None,
+        is_auth_service: bool = False,
     ) -> None:
+        self._is_auth_service = is_auth_service
         self.daemon_url = daemon_url
         self.credentials = credentials
         self.timeout = timeout
@@ -78,6 +88,7 @@ class AsyncTransport:
         self.exchanges.redactor.learn(credentials.access_token, credentials.refresh_token)
         hide_in_logs(self.exchanges.redactor)
         self._http: httpx.AsyncClient | None = None
+        self._auth: AsyncTransport | None = None
         self.affinity = LoopAffinity()
         self._is_closed = False
         # Several threads may use one client, but must share its connections.
@@ -149,7 +160,9 @@ class AsyncTransport:
         return True
 
     async def _exchange(self, call: Call[T], token: Token | None, attempts: Attempts) -> T:
-        """Sends a call once and reads the answer."""
+        """Sends a call once and reads the answer, from the auth service if the call is one of its own."""
+        if (auth := self._auth_service(call)) is not None:
+            return await auth._exchange(call, token, attempts)
         what = f"the answer to {call.operation.method} {call.path}"
         under_way = sending(self.exchanges, call, retry=attempts.sent)
         self.exchanges.redactor.learn(self.credentials.access_token, self.credentials.refresh_token)
@@ -186,6 +199,8 @@ class AsyncTransport:
             under_way.failed(type(error).__name__)
             raise
         exchange = under_way.answered(response.status_code, content)
+        if (auth := self._led_to(call, response)) is not None:
+            return await auth._exchange(call, token, attempts)
         return read_answer(
             call,
             exchange,
@@ -193,6 +208,44 @@ class AsyncTransport:
             headers=response.headers,
             content=content,
             credentials=self.credentials,
+        )
+
+    def _auth_service(self, call: Call[T]) -> "AsyncTransport | None":
+        """The transport to the auth service; None if the daemon takes the call, or the service is unknown."""
+        if self._is_auth_service or not call.operation.path.startswith(_AUTH_PATHS):
+            return None
+        self._check_open()
+        if self._auth is None and (url := self.connection.auth_service) is not None:
+            self._auth = self._of_auth_service(resolve_daemon_url(url))
+        return self._auth
+
+    def _led_to(self, call: Call[T], response: httpx.Response) -> "AsyncTransport | None":
+        """The transport to the auth service that the daemon redirects a call to; None for other answers."""
+        location = response.headers.get("location", "")
+        if (
+            self._is_auth_service
+            or response.status_code not in _MOVED
+            or not call.operation.path.startswith(_AUTH_PATHS)
+            or not self.connection.may_lead_to(location)
+        ):
+            return None
+        base, found, query = location.partition(call.path)
+        try:
+            url = resolve_daemon_url(base) if found and query[:1] in ("", "?") else None
+        except ValueError:
+            url = None
+        if url is not None:
+            self._auth = self._of_auth_service(url)
+        return self._auth
+
+    def _of_auth_service(self, url: str) -> "AsyncTransport":
+        return AsyncTransport(
+            url,
+            self.credentials,
+            timeout=self.timeout,
+            exchanges=self.exchanges,
+            connection_options=self.connection,
+            is_auth_service=True,
         )
 
     def _request(self, call: Call[T], under_way: Sending) -> httpx.Request:
@@ -222,10 +275,13 @@ class AsyncTransport:
         kind = UntrustedCertificate if is_distrust(error) else DaemonUnreachable
         return kind(self.daemon_url, f"{call.operation.method} {call.path}: {said}", attempts)
 
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise ClientClosed(f"the client of {self.daemon_url} was closed; make a new one")
+
     def _client(self) -> httpx.AsyncClient:
         with self._opening:
-            if self._is_closed:
-                raise ClientClosed(f"the client of {self.daemon_url} was closed; make a new one")
+            self._check_open()
             if self.affinity.moved():
                 # The old connections ended with their event loop, or belong to the parent process.
                 self._http = None
@@ -253,8 +309,11 @@ class AsyncTransport:
             moved = self._http is not None and self.affinity.moved()
             self._is_closed = True
             http, self._http = self._http, None
+            auth, self._auth = self._auth, None
         if http is not None and not moved:
             await http.aclose()
+        if auth is not None:
+            await auth.aclose()
 
     async def __aenter__(self) -> "AsyncTransport":
         return self

@@ -56,7 +56,7 @@ _Status: TypeAlias = Literal["completed", "failed", "interrupted"]
 
 
 class BuildB:
-    """Build B: no replay on join, one session a socket, heartbeats, `turn_terminal` behind every turn.
+    """Build B: no replay on join, one session a socket, heartbeats, `turn_terminal` after every turn.
 
     Args:
         bus: Where events are published.
@@ -79,7 +79,7 @@ class BuildB:
     # --- connections
 
     def handshake(self, user_id: str) -> EventEnvelope:
-        """What a socket is greeted with: a control frame, without a number."""
+        """The greeting of a socket: a control frame without a number."""
         return control(
             Connected(),
             session_id=None,
@@ -254,7 +254,7 @@ class BuildB:
         await self._done(turn, "completed")
 
     async def end_failed(self, turn: Turn, failure: TurnFailed) -> bool:
-        """Ends a turn that failed: one whose provider failed as completed, behind its error and result."""
+        """Ends a failed turn. If the provider failed, it ends as completed, after its error and result."""
         code = failure.code
         if code in CREDENTIAL_FAILURES:
             await self._pause(turn, failure)

@@ -1,4 +1,4 @@
-"""The dispatcher: takes messages in, runs one turn a session at a time, and cuts turns off."""
+"""The dispatcher: accepts messages, runs one turn per session at a time, and aborts turns."""
 
 import asyncio
 import logging
@@ -377,7 +377,7 @@ class Dispatcher:
         return len(removed)
 
     async def discard(self, session: Session) -> None:
-        """Drops what a session has waiting and cuts off what it runs; returns when that has ended."""
+        """Drops a session's queued messages and aborts its running turn; returns once it has ended."""
         session.remove_waiting()
         if session.turn is not None:
             session.turn.abort()

@@ -1,4 +1,4 @@
-"""What a turn has come to."""
+"""The result of a turn."""
 
 from typing import Any, Final
 

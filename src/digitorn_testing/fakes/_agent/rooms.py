@@ -30,5 +30,5 @@ class Rooms:
             await self.leave(sid, other)
 
     def forget(self, sid: str) -> None:
-        """Drops what is known of a socket that has gone."""
+        """Forgets a socket that has disconnected."""
         self._by_socket.pop(sid, None)

@@ -1,4 +1,4 @@
-"""Faults on purpose: what a network, or a daemon under pressure, does to its clients."""
+"""Deliberate faults, as a bad network or an overloaded daemon causes them."""
 
 from collections.abc import Callable
 from fnmatch import fnmatchcase
@@ -53,7 +53,7 @@ class Fault:
 
     @property
     def is_active(self) -> bool:
-        """Whether it may hit once more."""
+        """Whether it may still hit."""
         return self._rule.is_active
 
     def remove(self) -> None:
@@ -205,7 +205,7 @@ class EventFaults:
         """Cuts the connections that they go to, each behind the event; the last ones may be lost with it.
 
         Args:
-            how: `reset` breaks it as a network does, `close` ends it, `disconnect` takes leave in Socket.IO.
+            how: `reset` breaks it as a network does, `close` ends it, `disconnect` disconnects in Socket.IO.
         """
         return self._set(DropConnection(how))
 
@@ -308,7 +308,7 @@ class Faults:
         return self._keep(Fault(rule, "connections", self._rules.remove))
 
     def active(self) -> list[Fault]:
-        """Those that may hit once more, oldest first."""
+        """The faults that may still hit, oldest first."""
         return [fault for fault in self._faults if fault.is_active]
 
     def clear(self) -> None:
@@ -317,7 +317,7 @@ class Faults:
             fault.remove()
 
     def seed(self, seed: int) -> None:
-        """Begins the random numbers anew, which `chance` and `reorder` draw. They begin with seed 0."""
+        """Seeds the random choices of `chance` and `reorder`. The initial seed is 0."""
         self._rules.seed(seed)
 
     def _keep(self, fault: Fault) -> Fault:

@@ -13,7 +13,7 @@ from digitorn_testing.fakes._wire.socketio import Cut, Scope
 T = TypeVar("T")
 
 CutAt: TypeAlias = Literal["request", "answer", "body"]
-"""Where a call over REST is cut off: before it is executed, behind that, or in the middle of its answer."""
+"""Where a call over REST is cut off: before it is executed, after that, or in the middle of its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Reorder:
 
 @dataclass(frozen=True, slots=True)
 class DropConnection:
-    """The connections that an event went to are cut behind it."""
+    """The connections that an event went to are cut after it."""
 
     how: Cut
 
@@ -132,7 +132,7 @@ class Count:
 
 @dataclass(slots=True, eq=False)
 class Rule(Generic[T]):
-    """One fault: what happens to what, and how often. The registry that it is in locks.
+    """One fault: its target, its effect, and how often it hits. Its registry does the locking.
 
     Attributes:
         effect: What happens.
@@ -154,7 +154,7 @@ class Rule(Generic[T]):
 
     @property
     def is_active(self) -> bool:
-        """Whether it may hit once more."""
+        """Whether it may still hit."""
         return not self.is_removed and (self.count.times is None or self.hits < self.count.times)
 
     def takes(self, what: T, chance: random.Random) -> bool:
@@ -171,7 +171,7 @@ class Rule(Generic[T]):
         return True
 
     def hold(self, loop: asyncio.AbstractEventLoop) -> asyncio.Event:
-        """What is set when nothing is held any longer."""
+        """The event that is set once nothing is held any more."""
         released = asyncio.Event()
         self._held.append((loop, released))
         return released
@@ -219,21 +219,21 @@ class Rules:
             rule.release()
 
     def seed(self, seed: int) -> None:
-        """Begins the random numbers anew."""
+        """Restarts the random numbers."""
         with self._lock:
             self._random.seed(seed)
 
     # --- asked by the daemon
 
     def of_call(self, scope: Scope) -> Rule[Scope] | None:
-        """The rule that hits a call; None when none does."""
+        """The rule that hits a call, or None."""
         if not self._calls:
             return None
         with self._lock:
             return next(self._hits(self._calls, scope), None)
 
     def of_event(self, frame: Frame) -> list[Rule[Frame]]:
-        """The rules that hit an event; behind one that ends its way no other does."""
+        """The rules that hit an event, up to the first one that stops the event."""
         hit: list[Rule[Frame]] = []
         with self._lock:
             for rule in self._hits(self._events, frame):

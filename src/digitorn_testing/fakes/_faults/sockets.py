@@ -27,7 +27,7 @@ class FaultySockets:
         self._sockets = sockets
         self._rules = rules
         self._collected: dict[Rule[Frame], list[tuple[Frame, str]]] = {}
-        # What was collected later is sent later.
+        # Events collected later are sent later.
         self._in_turn = asyncio.Lock()
         self._late: set[asyncio.Task[None]] = set()
 

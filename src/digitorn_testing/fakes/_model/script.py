@@ -49,7 +49,7 @@ class Usage:
 class ScriptedToolCall:
     """A call of a tool, and what the tool does.
 
-    What it does counts in the embedded daemon alone. Over HTTP the daemon that asks runs its own tools.
+    Its behaviour applies only in the embedded daemon. Over HTTP the calling daemon runs its own tools.
 
     Attributes:
         name: Name of the tool.
@@ -68,7 +68,7 @@ class ScriptedToolCall:
 
     Raises:
         ValueError: `delay` is negative, or the name is empty.
-        TypeError: `params` or `result` holds what JSON cannot, or a text is none.
+        TypeError: `params` or `result` holds what JSON cannot, or a text is not a string.
     """
 
     name: str
@@ -104,12 +104,12 @@ class Reply:
         chunks: The text, in the pieces in which it is streamed.
         delay: Seconds between two pieces.
         thinking: Reasoning.
-        calls: The calls; with none the turn ends.
+        calls: The calls; if empty, the turn ends.
         usage: What it costs; estimated if left out.
         is_endless: Whether the pieces come again and again.
 
     Raises:
-        TypeError: A text, a call or the usage is none.
+        TypeError: A text, a call or the usage has the wrong type.
     """
 
     chunks: tuple[str, ...] = ()
@@ -163,7 +163,7 @@ class Failure:
         retry_after: Seconds after which a client may try again; None for nothing said.
 
     Raises:
-        TypeError: A text is none.
+        TypeError: A text is not a string.
     """
 
     code: FailureCode
@@ -255,7 +255,7 @@ class Script:
 
         Raises:
             ValueError: `times` is not positive, or the answer before this one never ends.
-            TypeError: A text is none.
+            TypeError: A text is not a string.
         """
         return self._add(Reply((text,), thinking=thinking, usage=usage), times)
 
@@ -280,7 +280,7 @@ class Script:
         Raises:
             ValueError: `delay` is negative, `times` is not positive, or the answer before this one never
                 ends.
-            TypeError: A text is none.
+            TypeError: A text is not a string.
         """
         _check_seconds("delay", delay)
         reply = Reply(_pieces("chunks", chunks), delay, thinking=thinking, usage=usage)
@@ -366,7 +366,7 @@ class Script:
         Raises:
             ValueError: `delay` is negative, `times` is not positive, or the answer before this one never
                 ends.
-            TypeError: `params` or `result` holds what JSON cannot, or a text is none.
+            TypeError: `params` or `result` holds what JSON cannot, or a text is not a string.
         """
         call = ScriptedToolCall(
             name, params or {}, result, error, requires_approval, risk_level, description, delay
@@ -397,7 +397,7 @@ class Script:
         Raises:
             ValueError: There are no calls, `times` is not positive, or the answer before this one never
                 ends.
-            TypeError: A call or a text is none.
+            TypeError: A call or a text has the wrong type.
         """
         found = tuple(calls)
         if not found:
@@ -412,7 +412,7 @@ class Script:
 
         Args:
             question: The question.
-            choices: Answers to choose from; none means free text.
+            choices: Answers to choose from; empty for free text.
             times: How many requests get this answer, one if left out; None means every further one.
 
         Raises:
@@ -453,9 +453,9 @@ class Script:
             times: How many requests fail, one if left out; None means every further one.
 
         Raises:
-            ValueError: The code is unknown, the status is none of an error, `retry_after` is negative,
+            ValueError: The code is unknown, the status is not an error status, `retry_after` is negative,
                 `times` is not positive, or the answer before this one never ends.
-            TypeError: A text is none.
+            TypeError: A text is not a string.
         """
         if code not in FAILURES:
             raise ValueError(f"unknown error code {code!r}; known are {', '.join(sorted(FAILURES))}")
@@ -520,7 +520,7 @@ class Script:
 
 
 def check_times(times: int | None) -> None:
-    """Refuses a number of requests that is none.
+    """Refuses a number of requests below one.
 
     Raises:
         ValueError: It is not positive.
@@ -547,10 +547,10 @@ def _check_count(name: str, value: object) -> None:
 
 
 def check_text(name: str, value: object) -> None:
-    """Refuses what is no text.
+    """Refuses a value that is not a string.
 
     Raises:
-        TypeError: It is none.
+        TypeError: It is not a string.
     """
     _check_type(name, value, str)
 

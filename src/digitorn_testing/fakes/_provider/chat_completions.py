@@ -86,7 +86,7 @@ _FAILURES: Final[Mapping[FailureCode, _HttpFailure]] = {
 
 
 def drops_connection(failure: Failure) -> bool:
-    """Whether a failure is none of HTTP: the connection breaks."""
+    """Whether a failure breaks the connection instead of being an HTTP answer."""
     return failure.code == "network_error" and failure.status is None
 
 

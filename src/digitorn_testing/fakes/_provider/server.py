@@ -28,7 +28,7 @@ from .chat_completions import (
 from .openai_wire import ChatCompletionRequest, ModelCard, ModelList, WireAnswer, error_body
 
 DEFAULT_MODEL: Final = "fake-model"
-"""Name of the one model that is listed when none are given."""
+"""Name of the model that is listed by default."""
 
 _CHAT: Final = "/v1/chat/completions"
 _MODELS: Final = "/v1/models"
@@ -127,7 +127,7 @@ class FakeModelServer:
 
     Args:
         model: Who answers; a new model if left out.
-        api_key: Key that clients have to show; left out, any will do, and none.
+        api_key: Key that clients have to show; if left out, any key or no key is accepted.
         models: Names of the models that it has; left out, it answers to every name.
         host: Address to listen on.
     """

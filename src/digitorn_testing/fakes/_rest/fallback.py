@@ -34,7 +34,7 @@ _PIXEL: Final = base64.b64decode(
 _IMAGE: Final = ("image/png", _PIXEL)
 _FILE: Final = ("application/octet-stream", b"An example.\n")
 
-# What is no JSON; any other file is `_FILE`.
+# Types other than JSON; any other file is `_FILE`.
 _CONTENTS: Final[Mapping[str, tuple[str, bytes]]] = {
     operations.GET_APP_ICON.id: _IMAGE,
     operations.GET_AVATAR.id: _IMAGE,

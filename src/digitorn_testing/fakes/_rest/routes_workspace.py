@@ -21,7 +21,7 @@ _FILES: Final = "files"
 
 
 async def _file_path(_session: OwnedSession, file_path: str) -> str:
-    # The session comes first: whether it is there does not depend on the path.
+    # Check the session first: its existence does not depend on the path.
     if not is_valid_path(file_path):
         raise HTTPException(400, f"Invalid path: {file_path!r}")
     return file_path

@@ -185,7 +185,7 @@ def event_page(
 
 
 def session_state(session: Session, since_seq: int) -> models.SessionState:
-    """The state of a session, and the rows of its log behind a number."""
+    """The state of a session, and the rows of its log after a number."""
     missed = session.log.events(since_seq)[:_MOST_GAP_EVENTS]
     state = session.state(session.log.last_seq)
     return models.SessionState.from_wire(
@@ -196,7 +196,7 @@ def session_state(session: Session, since_seq: int) -> models.SessionState:
 def ring_page(
     session: Session, ring: RingBuffer, since: int, *, instance_id: str
 ) -> models.SessionSnapshotPage:
-    """What a user's ring buffer holds of a session behind a number.
+    """The events of a session after a number in a user's ring buffer.
 
     Args:
         session: The session.

@@ -424,7 +424,7 @@ async def _answered(future: "concurrent.futures.Future[T]", timeout: float | Non
     """The result of what runs on the daemon's event loop.
 
     Raises:
-        TimeoutError: There is none in time.
+        TimeoutError: The result is not available in time.
         ConnectionError: The daemon stopped.
     """
     try:

@@ -52,7 +52,7 @@ class ActionRule:
 
     Attributes:
         module: Id of the module.
-        actions: Names of its actions; none stands for all of them.
+        actions: Names of its actions; empty for all of them.
     """
 
     module: str
@@ -227,12 +227,12 @@ class Apps:
             self._installed.pop(app_id, None)
 
     def installed(self, app_id: str) -> App | None:
-        """An app, in whatever state; None if there is none."""
+        """An app in any state, or None."""
         with self._lock:
             return self._installed.get(app_id)
 
     def deployed(self, app_id: str) -> App | None:
-        """An app that can be used; None if there is none."""
+        """An app that can be used, or None."""
         app = self.installed(app_id)
         return app if app is not None and app.status == "running" else None
 
@@ -479,7 +479,7 @@ def _actions(module: object, block: object) -> tuple[Action, ...]:
 
 
 def _allowed(block: object) -> list[str]:
-    """The actions that the constraints of a module name; none where they allow all."""
+    """The actions that the constraints of a module name; empty if they allow all."""
     return [str(one) for one in _sequence(_constraints(block).get("allowed_actions"))]
 
 

@@ -87,14 +87,14 @@ class SessionLog:
         self._last_seq = max(self._last_seq, seq)
 
     def append(self, event: EventEnvelope) -> None:
-        """Writes an event behind the others; it can be read after the delay."""
+        """Appends an event; it can be read after the delay."""
         now = self._clock()
         self._rows.append(_Row(event, now, now + self._delay))
 
     def crash(self) -> None:
         """Loses what cannot be read yet.
 
-        Numbers go on behind the last row (contract: events, section 4.2).
+        Numbers continue after the last row (contract: events, section 4.2).
         """
         del self._rows[self.readable :]
         self._last_seq = max((row.event.seq or 0 for row in self._rows), default=0)
@@ -172,7 +172,7 @@ class RingBuffer:
         self._events.append(event)
 
     def bridges(self, session_id: str, since: int) -> bool:
-        """Whether everything behind a number of a session is still here."""
+        """Whether every event of a session after a number is still here."""
         return self._gone.get(session_id, 0) <= since
 
     def events(

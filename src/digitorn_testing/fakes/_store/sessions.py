@@ -410,7 +410,7 @@ class SessionRepository:
             self.add_count += 1
 
     def get(self, session_id: str) -> Session | None:
-        """A session; None if there is none."""
+        """A session, or None."""
         with self._lock:
             found = self._by_id.get(session_id)
             self.get_count += 1
@@ -512,7 +512,7 @@ class Sessions:
         return session
 
     def find(self, session_id: str, user: User) -> Session | None:
-        """A session of a user, whatever its app; None if there is none."""
+        """A session of a user in any app, or None."""
         session = self.repository.get(session_id)
         return session if session is not None and session.owner.user_id == user.user_id else None
 
@@ -525,7 +525,7 @@ class Sessions:
         if session_id not in self:
             return self.create(app, user, session_id)
         session = self.get(app.app_id, session_id, user)
-        # The app may have been deployed anew since.
+        # The app may have been redeployed since.
         session.app = app
         return session
 

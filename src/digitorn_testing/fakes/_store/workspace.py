@@ -128,7 +128,7 @@ class Workspace:
         return len(self._writes)
 
     def get(self, path: str) -> File | None:
-        """A file; None if there is none of that path."""
+        """The file with that path, or None."""
         return self._files.get(path)
 
     def write(self, path: str, version: Version) -> File:

@@ -116,7 +116,7 @@ def snapshot(payload: EventPayload, owner: Owner, *, seq: int) -> EventEnvelope:
 
 
 def ring_copy(event: EventEnvelope) -> EventEnvelope:
-    """The seven fields that a ring buffer keeps; `ts` is stamped anew."""
+    """The seven fields that a ring buffer keeps; `ts` is set again."""
     return EventEnvelope(
         type=event.type,
         seq=event.seq,

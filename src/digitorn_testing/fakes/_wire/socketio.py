@@ -1,4 +1,4 @@
-"""The Socket.IO server, with types: the only place here that touches python-socketio, which has none."""
+"""The Socket.IO server, with types: the only place here that uses python-socketio, which is untyped."""
 
 import asyncio
 import logging
@@ -30,7 +30,7 @@ AsgiApp: TypeAlias = Callable[
 
 Cut: TypeAlias = Literal["reset", "close", "disconnect"]
 """How a connection ends from the daemon's side: `reset` breaks it as a network does, `close` ends it in
-order, `disconnect` takes leave in Socket.IO first."""
+order, `disconnect` disconnects in Socket.IO first."""
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ async def acknowledge(
         incomplete: What a client is told whose request lacks something.
 
     Raises:
-        Unanswered: A number in the request is none (contract: events, section 3).
+        Unanswered: A numeric argument of the request is not a number (contract: events, section 3).
     """
     members = cast("dict[str, Any]", sent) if isinstance(sent, dict) else {}
     try:
@@ -135,7 +135,7 @@ class Sockets(Protocol):
         *,
         incomplete: str,
     ) -> None:
-        """Serves a command. A request with a number that is none gets no acknowledgement at all.
+        """Serves a command. A request with an invalid number gets no acknowledgement.
 
         Args:
             command: The command.
@@ -244,7 +244,7 @@ class SocketServer:
         *,
         incomplete: str,
     ) -> None:
-        """Serves a command. A request with a number that is none gets no acknowledgement at all.
+        """Serves a command. A request with an invalid number gets no acknowledgement.
 
         Args:
             command: The command.

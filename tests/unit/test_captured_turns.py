@@ -1,0 +1,76 @@
+"""Turns as the released daemon sent them fold to the right result."""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from digitorn_testing import EventLog, SessionHandle, TurnResult
+from digitorn_testing._turns.collect import collect
+
+FRAMES: Final = Path(__file__).parents[1] / "data" / "frames-1.0.3.jsonl"
+
+
+@cache
+def sessions() -> Mapping[tuple[str, str], EventLog]:
+    """The log of each captured session, by scenario and session."""
+    found: dict[tuple[str, str], EventLog] = {}
+    for line in FRAMES.read_text(encoding="utf-8").splitlines():
+        frame = json.loads(line)
+        if frame["what"] != "event" or not frame["event"].get("session_id"):
+            continue
+        session_id = str(frame["event"]["session_id"])
+        log = found.setdefault((str(frame["label"]), session_id), EventLog(session_id=session_id))
+        log.feed(frame["event"])
+    return found
+
+
+def turns(label: str) -> list[TurnResult]:
+    """The turns of a scenario that end in it, in order."""
+    results: list[TurnResult] = []
+    for (scenario, session_id), log in sessions().items():
+        if scenario == label:
+            handle = SessionHandle(session_id=session_id, app_id="app", daemon_url="http://127.0.0.1:1")
+            ends = [event for event in log if log.meaning.ends_turn(event)]
+            for turn in dict.fromkeys(event.correlation_id for event in ends):
+                assert turn is not None
+                results.append(collect(log.turn(turn), session=handle, correlation_id=turn))
+    return results
+
+
+@pytest.mark.parametrize(
+    "label", ["fail-auth", "fail-402", "fail-403", "fail-404", "fail-context", "fail-429", "fail-503"]
+)
+def test_a_turn_whose_provider_failed_is_failed_with_its_error(label: str) -> None:
+    first = turns(label)[0]
+    assert first.status == "failed"
+    assert first.error
+    assert first.errors[-1].code is not None
+
+
+@pytest.mark.parametrize("label", ["abort", "socket-abort"])
+def test_an_aborted_turn_is_cancelled_without_an_error(label: str) -> None:
+    first = turns(label)[0]
+    assert (first.status, first.error) == ("cancelled", None)
+
+
+def test_the_answer_of_a_turn_is_whole_though_its_deltas_are_not() -> None:
+    for result in turns("short-answers"):
+        assert result.status == "completed"
+        assert result.content
+        assert result.content.startswith(result.text)
+
+
+def test_a_tool_call_that_was_approved() -> None:
+    (result,) = turns("approval-approved")
+    assert [(call.name, call.success) for call in result.tool_calls] == [("Bash", True)]
+    assert [one.resolution for one in result.approvals] == ["approved"]
+    assert result.content == "done with bash"
+
+
+def test_no_captured_turn_forbids_a_change_of_state() -> None:
+    found = {key: log.operations().violations for key, log in sessions().items()}
+    assert {key: [str(one) for one in some] for key, some in found.items() if some} == {}
