@@ -1,71 +1,88 @@
-"""Compares two recordings of a scenario: the orders of events, and the shapes of everything.
+"""Compares two recordings of a scenario: the order of events, and the shape of everything received.
 
-How two recordings are made comparable:
+How two recordings become comparable:
 
-- **Order.** Events that the daemon awaits keep their order, so that their sequences are compared. Those that it
-  emits in the background (contract: events, section 6.0) may come anywhere within their turn: of each it is
-  compared how often it came. Of those that repeat for as long as something lasts it is compared whether they came,
-  and of those that only time brings, nothing.
-- **Who is meant.** A turn is named by the order in which its correlation id turned up, an operation likewise within
-  its kind.
-- **Shapes.** Everything of one kind in a scenario (events of a type, answers of a call, rows of a type) has one
-  shape: for each place the set of what was seen there. A value counts with its JSON type, with its form if it is an
-  id or a time, and as itself if clients act on it.
+- **Order.** The daemon awaits most events before it goes on, so their order is fixed and is compared. It
+  sends others in the background (contract: events, section 6.0); these may arrive anywhere in their turn,
+  so only their number is compared. For types that repeat as long as something lasts (tokens, counters,
+  hooks) the comparison checks that they occur, and types that only the clock causes (heartbeats) are
+  ignored.
+- **Identity.** Ids differ in each run. A turn is named by the order in which its correlation id appears,
+  and an operation by the order in which it appears among those of its kind.
+- **Shape.** All things of one kind in a scenario (events of a type, answers of a call, rows of a type) have
+  one shape: for each path, the set of what was seen there. A value counts as its JSON type; an id or a time
+  counts as its form; and members in `TOLD` count as their values, because clients act on them.
 """
 
 import difflib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias, cast
 
 from .record import JSON, Line
 
 REPEATED: Final = frozenset(
-    {"token", "thinking_delta", "in_token", "out_token", "tool_call_streaming", "hook", "assistant_message_partial"}
+    {
+        "token",
+        "thinking_delta",
+        "in_token",
+        "out_token",
+        "tool_call_streaming",
+        "hook",
+        "assistant_message_partial",
+    }
 )
-"""Types that come as often as it takes."""
+"""Types that are sent as often as needed."""
 
 TIMED: Final = frozenset({"heartbeat", "turn:heartbeat", "approval_progress", "status"})
-"""Types that come when something lasts long."""
+"""Types that are sent when something takes long."""
 
-BACKGROUND: Final = frozenset({"thinking_started", "stream_done", "bg_task_update", "result"})
-"""Types that come once for each cause, at a place that is not fixed."""
-
-TOLD: Final = frozenset(
-    """
-    accepted action action_type active approved category channel code content cancelled depth detail display_type
-    error fast_path finished full goal group hidden hook_id icon interrupted is_active kind label level merged
-    message message_count name ok op_state op_type op_parent pending phase position queue_depth queue_purged
-    reason replaced retry risk_level role room running schema_version source status success task_cancelled title
-    tool_calls_count tool_name truncated turn_count turn_running turns_used type verb was_active
-    pending_approvals_cancelled payload_received question user_response raw_response
-    """.split()
+BACKGROUND: Final = frozenset(
+    {"thinking_started", "stream_done", "bg_task_update", "result", "memory_update of the relay"}
 )
-"""Members whose values clients act on or show."""
+"""Types that are sent once for each cause, but at no fixed place."""
 
-FORMS: Final = frozenset(
-    """
-    event_id op_id op_parent_id correlation_id request_id call_id id ts client_message_id user_id session_id app_id
-    instance_id hook_op_id server_time running_correlation_id agent_id
-    """.split()
-)
+_BACKGROUND_GROUPS: Final = ("preview:", "widget:")
+
+_TOLD: Final = """
+    accepted action action_type active approved category channel code content depth detail error fast_path
+    full goal group hidden hook_id icon interrupted is_active kind label merged message message_count name
+    ok op_state op_type payload_received pending phase position question queue_depth queue_purged
+    raw_response reason replaced retry risk_level role room schema_version source status success
+    task_cancelled title tool_calls_count tool_name truncated turn_count turn_running turns_used type
+    user_response verb was_active
+"""
+TOLD: Final = frozenset(_TOLD.split())
+"""Members whose values are compared."""
+
+_FORMS: Final = """
+    agent_id app_id call_id client_message_id correlation_id event_id hook_op_id id instance_id op_id
+    op_parent_id request_id running_correlation_id server_time session_id ts user_id
+"""
+FORMS: Final = frozenset(_FORMS.split())
 """Members that are ids or times."""
 
+# Longer texts contain addresses and directories.
+_LONGEST: Final = 100
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _HEX: Final = re.compile(r"(?<![a-z])[0-9a-f]{8,}(?![a-z])")
 _DIGIT: Final = re.compile(r"\d")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]")
+_CONTAINERS: Final = ("object", "list")
+
+ABSENT: Final = "absent"
+"""What is seen at a path that one daemon lacks."""
+NOTHING: Final = "nothing"
+"""What a daemon sends that lacks an event, or a call."""
+
+_Object: TypeAlias = dict[str, JSON]
+_Part: TypeAlias = tuple[str, str, str]
+"""Where something differs, and what each daemon does there."""
 
 Shape: TypeAlias = dict[str, set[str]]
-"""What was seen at each place."""
-
-_CONTAINERS: Final = ("object", "list")
-# Longer texts name addresses and directories.
-_LONGEST: Final = 100
-ABSENT: Final = "absent"
-NOTHING: Final = "nothing"
+"""What was seen at each path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +90,7 @@ class Difference:
     """One way in which the daemons differ.
 
     Attributes:
-        scenario: Where it was seen.
+        scenario: The scenario in which it was seen.
         where: The place in it.
         real: What the released daemon does.
         embedded: What the embedded daemon does.
@@ -85,129 +102,161 @@ class Difference:
     embedded: str
 
     def __str__(self) -> str:
-        return f"{self.scenario}: {self.where}: real {self.real}, embedded {self.embedded}"
+        return f"{self.scenario}: {self.where}\n    real:     {self.real}\n    embedded: {self.embedded}"
 
 
-def compare(scenario: str, real: Sequence[Line], embedded: Sequence[Line]) -> list[Difference]:
-    """All differences between two recordings of a scenario.
+def compare(scenario: str, real: Iterable[Line], embedded: Iterable[Line]) -> list[Difference]:
+    """Finds all differences between two recordings of a scenario.
 
     Args:
         scenario: Its name.
         real: What the released daemon sent.
         embedded: What the embedded daemon sent.
     """
-    theirs, ours = _sequences(real), _sequences(embedded)
+    theirs, ours = _Recording.of(real), _Recording.of(embedded)
     found = [
-        *_orders(theirs[0], ours[0]),
-        *_counts(theirs[1], ours[1]),
-        *_shapes(_seen(real), _seen(embedded)),
+        *_differing_order(theirs.ordered, ours.ordered),
+        *_differing_numbers(theirs.background, ours.background),
+        *_differing_shapes(theirs.shapes(), ours.shapes()),
     ]
     return [Difference(scenario, *one) for one in found]
 
 
-# --- orders
+@dataclass(slots=True)
+class _Recording:
+    """A recording in comparable form.
 
-_Steps: TypeAlias = dict[str, list[str]]
-"""Sequences by name."""
+    Attributes:
+        ordered: What has a fixed order, by the name of the sequence.
+        background: How often background events came, by the name of the sequence.
+        things: Everything received, by kind.
+    """
 
-_Counts: TypeAlias = dict[str, Counter[str]]
-"""How often things came, by name of what they came in."""
+    ordered: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    background: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
+    things: dict[str, list[JSON]] = field(default_factory=dict[str, list[JSON]])
 
-_Told: TypeAlias = tuple[str, str, str]
+    @classmethod
+    def of(cls, lines: Iterable[Line]) -> "_Recording":
+        made = cls()
+        events: dict[str, list[_Object]] = defaultdict(list)
+        for line in lines:
+            label, data = line["label"], line["data"]
+            match line["what"]:
+                case "event":
+                    events[label].append(data)
+                    made._keep(f"event {data['type']}{_variant(data)}", data)
+                case "push":
+                    name = line.get("name", "")
+                    made.ordered.setdefault("pushes", []).append(f"{name} to {label}")
+                    made._keep(f"push {name}", data)
+                case "ack":
+                    made._keep(f"ack {label}", data)
+                case _:
+                    made._keep(label, {"status": str(line.get("status")), "body": data})
+                    for path, rows in _lists_in(data, ""):
+                        made._keep_rows(f"{label} {path}", rows, events)
+        for name, some in events.items():
+            made._arrange(name, some)
+        return made
+
+    def shapes(self) -> dict[str, Shape]:
+        return {kind: shape_of(some) for kind, some in self.things.items()}
+
+    def _keep(self, kind: str, thing: JSON) -> None:
+        self.things.setdefault(kind, []).append(thing)
+
+    def _keep_rows(self, name: str, rows: list[object], events: dict[str, list[_Object]]) -> None:
+        """Keeps the order of a list of events or messages that an answer has."""
+        for row in (cast("_Object", one) for one in rows if isinstance(one, dict)):
+            if _is_event(row):
+                # Different parts of the daemon write these, in no fixed order among each other.
+                events[name + _writer(row)].append(row)
+            elif "role" in row:
+                self.ordered.setdefault(name, []).append(f"{row['role']} {row.get('content')!r}")
+
+    def _arrange(self, name: str, events: Sequence[_Object]) -> None:
+        ordered, background = self.ordered.setdefault(f"order of {name}", []), Counter[str]()
+        for kind, step, op in _steps(events):
+            if kind in TIMED:
+                continue
+            if kind in REPEATED:
+                background[step] = 1
+            elif kind in BACKGROUND or kind.startswith(_BACKGROUND_GROUPS):
+                background[step] += 1
+            else:
+                ordered.append(f"{step} {op}")
+        self.background[f"background of {name}"] = background
 
 
-def _sequences(lines: Iterable[Line]) -> tuple[_Steps, _Counts]:
-    """What came in order and what came in the background, on each socket and in each list of events or messages."""
-    events: dict[str, list[JSON]] = defaultdict(list)
-    made: _Steps = {}
-    backgrounds: _Counts = {}
-    for line in lines:
-        if line["what"] == "event":
-            events[line["label"]].append(line["data"])
-        elif line["what"] == "push":
-            made.setdefault("pushes", []).append(f"{line['label']}: {line['name']}")
-        elif line["what"] == "http":
-            for path, rows in _lists(line["data"], ""):
-                if rows and isinstance(rows[0], dict) and "seq" in rows[0] and "type" in rows[0]:
-                    # What is written by different parts of the daemon has no order.
-                    for row in rows:
-                        events[f"{line['label']} {path}{_writer(row)}"].append(row)
-                elif rows and isinstance(rows[0], dict) and "role" in rows[0]:
-                    said = [f"{row['role']} {row.get('content')!r}" for row in rows]
-                    made.setdefault(f"{line['label']} {path}", []).extend(said)
-    for name, some in events.items():
-        awaited, background = _steps(some)
-        made[f"order of {name}"] = awaited
-        backgrounds[f"background of {name}"] = background
-    return made, backgrounds
-
-
-def _writer(row: JSON) -> str:
-    if row.get("kind") == "message":
-        return " (messages)"
-    return " (log alone)" if "op_type" in row and not row["op_type"] else ""
-
-
-def _steps(events: Iterable[JSON]) -> tuple[list[str], Counter[str]]:
+def _steps(events: Iterable[_Object]) -> Iterator[_Part]:
+    """The kind of each event, the event in words, and its operation in words."""
     turns: dict[str, str] = {}
     ops: dict[str, str] = {}
-    per_kind: Counter[str] = Counter()
-    awaited: list[str] = []
-    background: Counter[str] = Counter()
+    numbers: Counter[str] = Counter()
 
-    def turn_of(event: JSON) -> str:
-        found = event.get("correlation_id")
-        if not found or not str(found).startswith(("fp-", "slash-")):
-            return str(found or None)
-        return turns.setdefault(found, f"turn {len(turns) + 1}")
-
-    def op_of(found: str | None, kind: str) -> str:
-        if not found:
-            return str(found)
-        if found in turns:
-            return turns[found]
-        if found not in ops:
-            per_kind[kind] += 1
-            ops[found] = f"{kind} {per_kind[kind]}"
-        return ops[found]
+    def op_named(op_id: str | None, kind: str) -> str:
+        if not op_id or op_id in turns:
+            return turns.get(op_id or "", repr(op_id))
+        if op_id not in ops:
+            numbers[kind] += 1
+            ops[op_id] = f"{kind} {numbers[kind]}"
+        return ops[op_id]
 
     for event in events:
-        kind = event["type"]
-        members = event if "op_type" in event else event["payload"]
-        step = f"{kind} ({members.get('op_type')}/{members.get('op_state')}, {turn_of(event)}"
-        is_relay = members.get("op_type") == "system" and kind == "memory_update"
-        if kind in TIMED:
-            continue
-        if kind in REPEATED:
-            background[step + ")"] = 1
-        elif kind in BACKGROUND or is_relay or kind.startswith(("preview:", "widget:")):
-            background[step + ")"] += 1
+        members: _Object = event if "op_type" in event else event["payload"]
+        kind, op_kind = f"{event['type']}{_variant(event)}", str(members.get("op_type"))
+        turn = event.get("correlation_id")
+        if turn and turn.startswith("fp-"):
+            turn = turns.setdefault(turn, f"turn {len(turns) + 1}")
+        step = f"{kind} ({op_kind}/{members.get('op_state')}, {turn or None})"
+        if kind in TIMED or kind in REPEATED or kind.startswith(_BACKGROUND_GROUPS):
+            # Their operations are new ones each time.
+            yield kind, step, ""
         else:
-            op = op_of(members.get("op_id"), str(members.get("op_type")))
-            awaited.append(f"{step}, op {op}, in {op_of(members.get('op_parent_id'), 'unknown')})")
-    return awaited, background
+            parent = members.get("op_parent_id")
+            place = f" in {op_named(parent, 'unknown')}" if parent else ""
+            yield kind, step, f"{op_named(members.get('op_id'), op_kind)}{place}"
 
 
-def _lists(value: JSON, path: str) -> Iterator[tuple[str, list[JSON]]]:
+def _variant(event: _Object) -> str:
+    """Tells kinds of events apart that share a type."""
+    is_relay = event["type"] == "memory_update" and event.get("op_type") == "system"
+    return " of the relay" if is_relay else ""
+
+
+def _writer(row: _Object) -> str:
+    if row.get("kind") == "message":
+        return " (messages)"
+    return " (log only)" if row.get("op_type") == "" or "op_id" not in {*row, *row["payload"]} else ""
+
+
+def _is_event(row: _Object) -> bool:
+    return "seq" in row and "type" in row and "payload" in row
+
+
+def _lists_in(value: object, path: str) -> Iterator[tuple[str, list[object]]]:
     if isinstance(value, dict):
-        for key, member in value.items():
-            yield from _lists(member, f"{path}.{key}" if path else key)
+        for key, member in cast("_Object", value).items():
+            yield from _lists_in(member, f"{path}.{key}" if path else key)
     elif isinstance(value, list):
-        yield path, value
+        yield path, cast("list[object]", value)
 
 
-def _orders(real: _Steps, embedded: _Steps) -> Iterator[_Told]:
+# --- what differs
+
+
+def _differing_order(real: dict[str, list[str]], embedded: dict[str, list[str]]) -> Iterator[_Part]:
     for name in sorted(real.keys() | embedded.keys()):
-        ours, theirs = embedded.get(name, []), real.get(name, [])
+        theirs, ours = real.get(name, []), embedded.get(name, [])
         matcher = difflib.SequenceMatcher(None, theirs, ours, autojunk=False)
         for what, first, last, start, end in matcher.get_opcodes():
-            if what == "equal":
-                continue
-            after = f"{name} after {theirs[first - 1]}" if first else f"{name} at the start"
-            yield after, "; ".join(theirs[first:last]) or NOTHING, "; ".join(ours[start:end]) or NOTHING
+            if what != "equal":
+                where = f"{name}, after {theirs[first - 1]}" if first else f"{name}, at the start"
+                yield where, "; ".join(theirs[first:last]) or NOTHING, "; ".join(ours[start:end]) or NOTHING
 
 
-def _counts(real: _Counts, embedded: _Counts) -> Iterator[_Told]:
+def _differing_numbers(real: dict[str, Counter[str]], embedded: dict[str, Counter[str]]) -> Iterator[_Part]:
     for name in sorted(real.keys() | embedded.keys()):
         theirs, ours = real.get(name, Counter[str]()), embedded.get(name, Counter[str]())
         for step in sorted(theirs.keys() | ours.keys()):
@@ -215,70 +264,78 @@ def _counts(real: _Counts, embedded: _Counts) -> Iterator[_Told]:
                 yield f"{name}: {step}", f"{theirs[step]} times", f"{ours[step]} times"
 
 
+def _differing_shapes(real: dict[str, Shape], embedded: dict[str, Shape]) -> Iterator[_Part]:
+    for kind in sorted(real.keys() | embedded.keys()):
+        theirs, ours = real.get(kind), embedded.get(kind)
+        if theirs is not None and ours is not None:
+            for path, there, here in _differing_paths(theirs, ours):
+                yield f"{kind}: {path}", there, here
+        elif not kind.startswith("event "):
+            # A missing event already differs in its order or number, unless only the clock causes it.
+            yield kind, _whether(theirs), _whether(ours)
+
+
+def _whether(shape: Shape | None) -> str:
+    return NOTHING if shape is None else "something"
+
+
+def _differing_paths(real: Shape, embedded: Shape) -> Iterator[_Part]:
+    hidden: set[str] = set()
+    for path in sorted(real.keys() | embedded.keys()):
+        theirs, ours = real.get(path, {ABSENT}), embedded.get(path, {ABSENT})
+        if theirs == ours or any(path.startswith((f"{above}.", f"{above}[")) for above in hidden):
+            continue
+        if any((kind in theirs) != (kind in ours) for kind in _CONTAINERS):
+            # What is inside exists on one side only.
+            hidden.add(path)
+        yield path, " | ".join(sorted(theirs)), " | ".join(sorted(ours))
+
+
 # --- shapes
 
 
-def _seen(lines: Iterable[Line]) -> dict[str, Shape]:
-    """The shape of each kind of thing in a recording."""
-    things: dict[str, list[JSON]] = defaultdict(list)
-    for line in lines:
-        match line["what"]:
-            case "event":
-                things[f"event {line['data']['type']}{_variant(line['data'])}"].append(line["data"])
-            case "push":
-                things[f"push {line['name']}"].append(line["data"])
-            case "ack":
-                things[f"ack {line['label']}"].append(line["data"])
-            case _:
-                things[line["label"]].append({"status": str(line["status"]), "body": line["data"]})
-    return {kind: shape_of(some) for kind, some in things.items()}
-
-
-def _variant(event: JSON) -> str:
-    """What tells kinds of events apart that share a type."""
-    is_relay = event["type"] == "memory_update" and event.get("op_type") == "system"
-    return " of the relay" if is_relay else ""
-
-
-def shape_of(values: Iterable[JSON]) -> Shape:
+def shape_of(things: Iterable[JSON]) -> Shape:
     """The shape of things of one kind.
 
     Args:
-        values: The things.
+        things: The things.
     """
-    members: dict[str, list[dict[str, JSON]]] = defaultdict(list)
     shape: Shape = defaultdict(set)
+    objects: dict[str, list[_Object]] = defaultdict(list)
 
-    def walk(value: JSON, path: str, key: str) -> None:
+    def walk(value: object, path: str, key: str) -> None:
         if isinstance(value, dict):
             shape[path].add("object")
-            members[path].append(value)
-            for name, member in value.items():
-                walk(member, f"{path}.{name}" if path else name, name)
+            objects[path].append(members := cast("_Object", value))
+            for name, member in members.items():
+                walk(member, _below(path, name), name)
         elif isinstance(value, list):
             shape[path].add("list")
-            for element in value:
+            for element in cast("list[object]", value):
                 walk(element, f"{path}[{_row(element)}]", key)
         else:
-            shape[path].add(_leaf(value, key))
+            shape[path].add(_seen(value, key))
 
-    for value in values:
-        walk(value, "", "")
-    for path, objects in members.items():
-        keys = {key for one in objects for key in one}
-        for key in keys:
-            if any(key not in one for one in objects):
-                shape[f"{path}.{key}" if path else key].add(ABSENT)
+    for thing in things:
+        walk(thing, "", "")
+    for path, some in objects.items():
+        for key in {key for one in some for key in one}:
+            if any(key not in one for one in some):
+                shape[_below(path, key)].add(ABSENT)
     return dict(shape)
 
 
-def _row(element: JSON) -> str:
-    if isinstance(element, dict) and "seq" in element and "type" in element:
-        return f"{element.get('kind')} {element['type']}{_variant(element)}"
-    return ""
+def _below(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
 
 
-def _leaf(value: JSON, key: str) -> str:
+def _row(element: Any) -> str:
+    if not isinstance(element, dict) or not _is_event(row := cast("_Object", element)):
+        return ""
+    return f"{row.get('kind')} {row['type']}{_variant(row)}"
+
+
+def _seen(value: object, key: str) -> str:
     if value is None:
         return "null"
     if isinstance(value, str) and key in FORMS:
@@ -294,26 +351,3 @@ def _form(text: str) -> str:
     if _TIME.match(text):
         return _DIGIT.sub("0", text)
     return repr(_DIGIT.sub("0", _HEX.sub("<hex>", _UUID.sub("<uuid>", text))))
-
-
-def _shapes(real: dict[str, Shape], embedded: dict[str, Shape]) -> Iterator[_Told]:
-    for kind in sorted(real.keys() | embedded.keys()):
-        theirs, ours = real.get(kind), embedded.get(kind)
-        if theirs is None or ours is None:
-            # Of events the order tells it, unless only time brings them.
-            if not kind.startswith("event "):
-                yield kind, _whether(theirs), _whether(ours)
-            continue
-        missing: set[str] = set()
-        for path in sorted(theirs.keys() | ours.keys()):
-            if any(path.startswith((f"{above}.", f"{above}[")) for above in missing):
-                continue
-            there, here = theirs.get(path, {ABSENT}), ours.get(path, {ABSENT})
-            if there != here:
-                if any((kind in there) != (kind in here) for kind in _CONTAINERS):
-                    missing.add(path)
-                yield f"{kind}: {path}", " | ".join(sorted(there)), " | ".join(sorted(here))
-
-
-def _whether(shape: Shape | None) -> str:
-    return NOTHING if shape is None else "something"

@@ -1,19 +1,19 @@
-"""A raw recorder: what a daemon sends, in the order in which it comes, with nothing of this library between.
+"""A raw recorder: keeps what a daemon sends, in order of arrival. Nothing of this library is in between.
 
-A recording is a list of lines like those of `tests/data`: HTTP answers, Socket.IO events, and acknowledgements.
+A recording is a list of lines like those in `tests/data`: HTTP answers, Socket.IO events, acknowledgements.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final, NotRequired, Self, TypeAlias, TypedDict
+from typing import Any, Final, NotRequired, Self, TypeAlias, TypedDict, cast
 
 import httpx
-import socketio
+import socketio  # pyright: ignore[reportMissingTypeStubs] - the package has none
 
 JSON: TypeAlias = Any
-"""What a daemon sent. Nothing is known of it, since that is what is compared."""
+"""Something that a daemon sent. Its shape is what the comparison finds out."""
 
 _NAMESPACE: Final = "/events"
 _DEADLINE: Final = 45.0
@@ -58,7 +58,7 @@ class Tape:
             self.lines.append(line)
             self._more.notify_all()
 
-    async def event(self, socket: str, fits: Callable[[JSON], bool]) -> JSON:
+    async def event(self, socket: str, fits: Callable[[dict[str, JSON]], bool]) -> JSON:
         """The first event on a socket that fits, whether it is there or has still to come.
 
         Args:
@@ -111,7 +111,7 @@ class Tape:
 class Listener:
     """A socket of the recorder."""
 
-    def __init__(self, tape: Tape, name: str, client: "socketio.AsyncClient") -> None:
+    def __init__(self, tape: Tape, name: str, client: Any) -> None:
         self._tape = tape
         self._name = name
         self._client = client
@@ -139,12 +139,10 @@ class Listener:
             payload: Members of the payload that it has to have.
         """
 
-        def fits(one: JSON) -> bool:
-            return (
-                one["type"] == kind
-                and (turn is None or one["correlation_id"] == turn)
-                and payload.items() <= one["payload"].items()
-            )
+        def fits(one: dict[str, JSON]) -> bool:
+            if one["type"] != kind or turn not in (None, one["correlation_id"]):
+                return False
+            return all(one["payload"].get(key) == value for key, value in payload.items())
 
         return await self._tape.event(self._name, fits)
 
@@ -198,14 +196,14 @@ class Run:
             query: Query parameters.
 
         Returns:
-            The answer's `data`, or the whole answer if it has none.
+            The answer's `data`, or the whole answer if it is no object.
         """
         address = f"/api/apps/{self.app_id}{path.format(session=self.session_id)}"
         answer = await self._http.request(method, address, json=body, params=query)
         shown = answer.json() if answer.headers["content-type"].startswith("application/json") else None
         label = " ".join([method, path, *sorted(query)])
         await self.tape.add(Line(what="http", label=label, status=answer.status_code, data=shown))
-        return shown.get("data", shown) if isinstance(shown, dict) else shown
+        return cast("dict[str, JSON]", shown).get("data") if isinstance(shown, dict) else shown
 
     async def session_call(self, method: str, path: str = "", body: JSON = None, **query: int | str) -> JSON:
         """The same for a path below the session.
@@ -250,7 +248,7 @@ class Run:
         Args:
             name: What the recording calls it.
         """
-        client = socketio.AsyncClient(reconnection=False)
+        client: Any = socketio.AsyncClient(reconnection=False)
 
         async def take(event: str, *data: JSON) -> None:
             if event in ("connect", "disconnect"):
@@ -319,7 +317,7 @@ class Run:
 
 
 @asynccontextmanager
-async def caller(url: str, token: str) -> AsyncIterator[httpx.AsyncClient]:
+async def caller(url: str, token: str) -> AsyncGenerator[httpx.AsyncClient]:
     """Something that calls a daemon.
 
     Args:
