@@ -89,7 +89,6 @@ REMOVED |= dict.fromkeys(
 _STATED: Final = "a table that the code kept by hand, now stated by the contract as `x-constants`"
 ADDED: Final = {
     "digitorn.testing.events.CREDENTIAL_FAILURES": _STATED,
-    "digitorn.testing.events.FAILURES_BEFORE_THE_LOOP": _STATED,
     "digitorn.testing.events.FAILURE_CATEGORIES": _STATED,
     "digitorn.testing.events.RETRYABLE_FAILURES": _STATED,
     "digitorn.testing.events.SNAPSHOT_TYPES": _STATED,

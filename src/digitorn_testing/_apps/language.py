@@ -109,6 +109,12 @@ def tool_name(tool: str) -> str:
     return tool if action is None else action.tool
 
 
+def action_name(tool: str) -> str:
+    """The daemon's name for a tool named like `Bash` or `shell.bash`: `shell.bash`."""
+    action = action_of(tool)
+    return tool if action is None else f"{action.module}.{action.name}"
+
+
 def known_actions(module: str) -> tuple[Action, ...]:
     """The actions of a module that this library knows."""
     return tuple(Action(module, name) for name in _SHORT_NAMES.get(module, {}))

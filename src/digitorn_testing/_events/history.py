@@ -10,42 +10,37 @@ from digitorn_testing._generated.models import (
     HistoryFunctionCall,
     HistoryMessage,
     HistoryToolCall,
+    SessionEvent,
 )
 
 from .conventions import logged_stamp
 
 
-def lifted(event: EventEnvelope, *, same_name: bool) -> dict[str, Any]:
-    """The fields of the envelope that copies repeat inside the payload.
-
-    Args:
-        event: The event.
-        same_name: Only fields that have the same name in both places, as in rows of the log.
-    """
-    found = {inner: getattr(event, outer) for inner, outer in LIFTED if not same_name or inner == outer}
+def lifted(event: EventEnvelope) -> dict[str, Any]:
+    """The members of the envelope that copies repeat inside the payload; none in rows never sent."""
+    if event.event_id is None:
+        return {}
+    # A copy has `correlation_id` in its payload only if the event had it there.
+    found = {inner: getattr(event, outer) for inner, outer in LIFTED if outer != "correlation_id"}
     return {name: value for name, value in found.items() if value is not None}
 
 
-def log_row(event: EventEnvelope) -> EventEnvelope:
-    """A row of the durable log, in which the payload repeats the ids (contract: events, section 4.3)."""
-    # A row has only what was stored: a parent and an operation only if the event had them.
-    stored = {
-        name: getattr(event, name)
-        for name in ("event_id", "op_id", "op_type", "op_state", "op_parent_id")
-        if getattr(event, name) is not None
-    }
-    row = EventEnvelope(
-        type=event.type,
-        kind=event.kind,
-        seq=event.seq,
+def log_row(event: EventEnvelope) -> SessionEvent:
+    """A row of the durable log: what is not set is empty (contract: events, section 4.3)."""
+    return SessionEvent(
         ts=logged_stamp(event.ts or ""),
-        app_id=event.app_id,
+        seq=event.seq or 0,
+        kind=event.kind or "session",
+        type=event.type,
+        event_id=event.event_id or "",
+        op_id=event.op_id or "",
+        op_type=event.op_type or "",
+        op_state=event.op_state or "",
         session_id=event.session_id,
         user_id=event.user_id,
-        correlation_id=event.correlation_id,
-        payload={**event.payload, **lifted(event, same_name=True)},
+        payload={**event.payload, **lifted(event)},
+        correlation_id=event.correlation_id or "",
     )
-    return row.model_copy(update=stored)
 
 
 def history_event(place: int, event: EventEnvelope) -> HistoryEvent:
@@ -55,22 +50,8 @@ def history_event(place: int, event: EventEnvelope) -> HistoryEvent:
         place: Its place in the list, starting at 1.
         event: The event as it was sent.
     """
-    row = log_row(event)
-    return HistoryEvent(
-        id=place,
-        type=row.type,
-        kind=row.kind or "session",
-        seq=row.seq or 0,
-        payload=row.payload,
-        ts=row.ts,
-        session_id=row.session_id,
-        user_id=row.user_id,
-        correlation_id=row.correlation_id or "",
-        event_id=row.event_id or "",
-        op_id=row.op_id or "",
-        op_type=row.op_type or "",
-        op_state=row.op_state or "",
-    )
+    row = log_row(event).to_wire()
+    return HistoryEvent.from_wire({**row, "id": place})
 
 
 def history_call(call_id: str, name: str, params: Mapping[str, Any]) -> HistoryToolCall:

@@ -19,7 +19,7 @@ from .protocol import PASSING, is_refused_for_now
 from .tasks import Tasks
 
 _CONNECT_SECONDS = 10.0
-# Build A answers after the whole history, which is up to 50,000 events (contract: events, section 3.1).
+# The answer comes behind the snapshots, which a busy daemon may take long to write.
 _JOIN_SECONDS = 60.0
 _logger = logging.getLogger("digitorn.testing")
 

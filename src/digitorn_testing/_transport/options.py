@@ -32,8 +32,7 @@ class ConnectionOptions:
         max_frame_bytes: Maximum size of a message from the event socket.
         max_json_values: Maximum number of values in the JSON of one answer or event. A small text may hold
             millions, and each takes about a hundred times its size in memory.
-        max_log_events: Maximum number of events that one read of a session's log accepts. A join on build A
-            brings at most 50,000 (contract: events, section 3.1).
+        max_log_events: Maximum number of events that one read of a session's log accepts.
 
     Raises:
         ValueError: A limit is not positive.

@@ -1,4 +1,4 @@
-"""Plays scripts: writes the events that build A of the daemon sends (contract: events, section 6)."""
+"""Plays scripts: writes the events that the daemon sends (contract: events, section 6)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -6,13 +6,14 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from digitorn_testing._apps.language import action_name, tool_name
 from digitorn_testing._events import choreography
-from digitorn_testing._events.choreography import BuildATurn, CallEvents, Speech
+from digitorn_testing._events.choreography import CallEvents, Speech, TurnEvents
 from digitorn_testing._events.conventions import estimate, token_triple, turn_of
 from digitorn_testing._events.envelope import event
 from digitorn_testing._events.event import AnyEvent
 from digitorn_testing._events.failures import INTERNAL_ERROR, failed_turn
-from digitorn_testing._generated.events import Abort, EventPayload, Result, StreamDone
+from digitorn_testing._generated.events import QUESTION_TOOLS, Abort, EventPayload, Result, StreamDone
 from digitorn_testing._generated.models import ContextSnapshot, PendingApproval
 from digitorn_testing._generated.payloads import OpState, OpType
 
@@ -117,28 +118,33 @@ class TurnRun:
         self._speech = Speech(follows_text=False)
         self._said = ""
         self._tokens = (0, 0)
+        self._has_started = False
 
     @property
     def is_queued(self) -> bool:
         """Whether its message had to wait."""
         return self.script.position is not None
 
-    def announce(self, depth: int) -> None:
+    def announce(self, depth: int, *, starts: bool) -> None:
         """The message waits in the queue (contract: events, section 6.4).
 
         Args:
             depth: Number of messages in it.
+            starts: Whether its turn starts at once, and waits until the turn that runs has ended.
         """
         turn, text = self.place.correlation_id, self.script.message
         position = self.script.position or 1
         self._write(choreography.message_queued(turn, text, position=position, depth=depth))
         self._write(self._user_message(pending=True))
+        if starts:
+            self._start()
 
     def play(self) -> None:
         """The turn runs up to its end (contract: events, sections 6.1 to 6.3)."""
         if not self.is_queued:
             self._write(self._user_message(pending=False))
-        self._write(self._turn.started())
+        if not self._has_started:
+            self._start()
         for place, step in enumerate(self.script.steps):
             match step:
                 case Thinking(text=text):
@@ -169,6 +175,10 @@ class TurnRun:
                 self._abort()
             case "unfinished":
                 pass
+
+    def _start(self) -> None:
+        self._has_started = True
+        self._write(self._turn.started())
 
     # --- what the model says
 
@@ -231,7 +241,7 @@ class TurnRun:
             user_id=self.place.user_id,
             app_id=self.place.app_id,
             session_id=self.place.session_id,
-            tool=tool.name,
+            tool=tool.name if tool.name in QUESTION_TOOLS else action_name(tool.name),
             params=tool.params,
             risk_level=approval.risk_level,
             description=approval.description,
@@ -239,7 +249,19 @@ class TurnRun:
         )
         self._write(choreography.approval_request(self.pending))
         if approval.decision != "open":
-            self._resolve(approved=approval.decision == "approved", reason=approval.message)
+            self._decide(tool, approval)
+
+    def _decide(self, tool: Tool, approval: ToolApproval) -> None:
+        request = self.pending
+        self._resolve(approved=approval.decision == "approved", reason=approval.message)
+        if request is None or approval.decision == "approved" or tool.name in QUESTION_TOOLS:
+            return
+        # A denied call is asked for once more.
+        self.pending = choreography.asked_again(
+            request, tool_name(tool.name), approval.message, request_id=str(UUID(int=self._writer.seq))
+        )
+        self._write(choreography.approval_request(self.pending))
+        self._resolve(approved=False, reason=approval.message)
 
     def _resolve(self, *, approved: bool, reason: str) -> None:
         if self.pending is not None:
@@ -286,13 +308,12 @@ class TurnRun:
     # --- all of it
 
     @property
-    def _turn(self) -> BuildATurn:
-        return BuildATurn(
+    def _turn(self) -> TurnEvents:
+        return TurnEvents(
             session_id=self.place.session_id,
             correlation_id=self.place.correlation_id,
             position=self.script.position or 0,
-            from_queue=self.is_queued,
-            fast_path=None if self.is_queued else True,
+            source="drain" if self.is_queued else "fast",
         )
 
     def _user_message(self, *, pending: bool) -> EventPayload:

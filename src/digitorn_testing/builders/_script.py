@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import JsonValue
 
+from digitorn_testing._apps.language import tool_name
 from digitorn_testing._events.choreography import denial
 from digitorn_testing._events.failures import FailureCode
 from digitorn_testing._generated.events import EventPayload
@@ -80,7 +81,7 @@ class Tool:
     def failure(self) -> str:
         """The final error; empty if it does not fail."""
         if self.approval is not None and self.approval.decision == "denied":
-            return denial(self.name, self.approval.message)
+            return denial(tool_name(self.name), self.approval.message)
         return self.error
 
 

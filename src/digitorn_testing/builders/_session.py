@@ -12,7 +12,7 @@ from digitorn_testing._events.envelope import APP, BEGINNING, SESSION, USER, Fra
 from digitorn_testing._events.event import AnyEvent
 from digitorn_testing._events.failures import failed_turn
 from digitorn_testing._events.history import history_call, history_event, history_message
-from digitorn_testing._generated.events import EventEnvelope
+from digitorn_testing._generated.events import UNLISTED_TYPES, EventEnvelope
 from digitorn_testing._generated.models import (
     HistoryMessage,
     PendingApproval,
@@ -107,7 +107,7 @@ class SessionBuilder:
         messages = [message for run in played.begun for message in _messages(run)]
         rows = [
             history_event(place, EventEnvelope.from_wire(dict(one.raw)))
-            for place, one in enumerate(played.writer.events, 1)
+            for place, one in enumerate(played.listed, 1)
         ]
         last = played.begun[-1] if played.begun else None
         newest = messages[-1].content if messages else ""
@@ -121,7 +121,7 @@ class SessionBuilder:
             created_at=self.starts_at.timestamp(),
             last_active=(played.writer.moment - self.step).timestamp(),
             workspace="",
-            interrupted=last is not None and last.script.ending == "aborted",
+            interrupted=last is not None and last.script.ending in ("aborted", "failed"),
             last_message_preview=preview(newest) if isinstance(newest, str) else "",
             last_message_role=messages[-1].role if messages else "",
             tokens=token_triple(played.writer.tokens_in, played.writer.tokens_out),
@@ -156,7 +156,7 @@ class SessionBuilder:
         runs = [TurnRun(one.script, one.place, writer, number) for number, one in enumerate(self.turns, 1)]
         played = _Played(writer)
         if runs and runs[0].is_queued:
-            runs[0].announce(1)
+            runs[0].announce(1, starts=True)
         for run, following in itertools.zip_longest(runs, runs[1:]):
             is_busy = bool(played.begun) and played.begun[-1].script.ending == "unfinished"
             if is_busy:
@@ -165,7 +165,8 @@ class SessionBuilder:
                 played.begun.append(run)
                 run.play()
             if following is not None and following.is_queued:
-                following.announce(len(played.waiting) + 1)
+                # The first one that waits counts as started (contract: events, section 6.4).
+                following.announce(len(played.waiting) + 1, starts=not played.waiting)
             if not is_busy:
                 run.end()
         return played
@@ -193,6 +194,11 @@ class _Played:
     writer: Writer
     begun: list[TurnRun] = field(default_factory=list[TurnRun])
     waiting: list[TurnRun] = field(default_factory=list[TurnRun])
+
+    @property
+    def listed(self) -> list[AnyEvent]:
+        """The events that are listed when the log is read."""
+        return [one for one in self.writer.events if one.type not in UNLISTED_TYPES]
 
 
 def _messages(run: TurnRun) -> Iterator[HistoryMessage]:

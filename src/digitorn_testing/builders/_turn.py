@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final, Self
 
 from digitorn_testing._apps.tools import json_object, result_object
+from digitorn_testing._events import choreography
 from digitorn_testing._events.envelope import APP, BEGINNING, SESSION, TURN, USER, Frame, check_start, frame
 from digitorn_testing._events.event import AnyEvent
 from digitorn_testing._events.failures import FAILURES, FailureCode
@@ -23,8 +24,8 @@ STEP: Final = timedelta(milliseconds=10)
 class TurnBuilder:
     """Builds a turn from what happens in it: `TurnBuilder().user("hi").tool("Bash").text("done").build()`.
 
-    Every method returns a new builder and leaves this one unchanged. The events are those of the contract's
-    build A, in its order, with the numbers, operations and states that it gives them (contract: events,
+    Every method returns a new builder and leaves this one unchanged. The events are those of the daemon, in its
+    order, with the numbers, operations and states that it gives them (contract: events,
     section 6), as a socket in the session's room gets them. They are the same each time, ids and times
     included. A turn ends with its answer unless `error`, `aborted` or `unfinished` says otherwise.
 
@@ -175,7 +176,8 @@ class TurnBuilder:
             return self.tool(QUESTION_TOOLS[0], params).pending_approval(
                 risk_level="low", description=question
             )
-        asked = self.tool(QUESTION_TOOLS[0], params, result={"response": answer})
+        result = choreography.answer(params, approved=True, said=answer)
+        asked = self.tool(QUESTION_TOOLS[0], params, result=result)
         return asked.approval(answer, risk_level="low", description=question)
 
     def event(
@@ -241,7 +243,7 @@ class TurnBuilder:
         writer = Writer(self.start_seq, self.starts_at, self.step)
         run = TurnRun(self.script, self.place, writer, number=1)
         if run.is_queued:
-            run.announce(1)
+            run.announce(1, starts=True)
         run.play()
         run.end()
         return writer.events

@@ -1,30 +1,25 @@
 """Everything that one embedded daemon is made of, without its server."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ._agent.agent import Agent
 from ._agent.approvals import Approvals
-from ._agent.build import Build, BuildName
-from ._agent.build_a import BuildA
-from ._agent.build_b import BuildB
 from ._agent.bus import EventBus
+from ._agent.connections import Connections
 from ._agent.dispatcher import Dispatcher
 from ._agent.rooms import Rooms
+from ._agent.rows import LogRows
 from ._agent.tool_runs import ToolRuns
 from ._model.model import FakeModel
 from ._store.apps import App, Apps
 from ._store.sessions import Session, SessionRepository, Sessions
 from ._store.users import Users
-from ._wire.socketio import EngineSettings, Sockets
+from ._wire.socketio import Sockets
 
 _DEPLOY_SECONDS: Final = 0.02
 """How long a deployment is under way; long enough to be seen, short enough not to be felt."""
-
-ENGINES: Final[Mapping[BuildName, EngineSettings]] = {"A": BuildA.engine, "B": BuildB.engine}
-"""How the connections of each build behave."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +27,7 @@ class Settings:
     """How a daemon behaves; times are in seconds.
 
     Attributes:
-        build: Which build of the daemon it is.
-        heartbeat: Between two signs of life of a joined session, on builds that give some.
+        heartbeat: Between two signs of life of a joined session.
         approval_timeout: Until an approval counts as denied.
         approval_heartbeat: Between two reminders of an open approval.
         turn_heartbeat: Between two signs of life of a turn.
@@ -42,7 +36,6 @@ class Settings:
         access_token_lifetime: How long an access token is valid.
     """
 
-    build: BuildName
     heartbeat: float
     approval_timeout: float
     approval_heartbeat: float
@@ -70,12 +63,13 @@ class DaemonState:
         self.bus = EventBus(sockets)
         self.rooms = Rooms(sockets)
         self.approvals = Approvals()
-        self.build = self._build()
+        self.connections = Connections(self.bus, self.approvals, self.rooms, heartbeat=settings.heartbeat)
+        self.rows = LogRows(self.bus)
         self.tool_runs = ToolRuns()
         agent = Agent(
             self.bus,
             self.approvals,
-            self.build,
+            self.rows,
             self.tool_runs,
             approval_timeout=settings.approval_timeout,
             approval_heartbeat=settings.approval_heartbeat,
@@ -83,17 +77,12 @@ class DaemonState:
         self.dispatcher = Dispatcher(
             self.bus,
             agent,
-            self.build,
+            self.rows,
             self.approvals,
             queue_depth=settings.queue_depth,
             turn_heartbeat=settings.turn_heartbeat,
         )
         self._deployments: set[asyncio.Task[None]] = set()
-
-    def _build(self) -> Build:
-        if self.settings.build == "A":
-            return BuildA(self.bus, self.approvals, self.rooms)
-        return BuildB(self.bus, self.approvals, self.rooms, heartbeat=self.settings.heartbeat)
 
     def take_over(self, before: "DaemonState") -> None:
         """Takes over what a dead process left on its disk: users, apps, and the sessions' logs."""
@@ -147,6 +136,6 @@ class DaemonState:
         # Those who wait for a message that never got its turn are told.
         for session in self.sessions.all():
             session.remove_waiting()
-        await self.build.stop()
+        await self.connections.stop()
         await self.dispatcher.stop()
         await self.tool_runs.stop()

@@ -24,8 +24,8 @@ from digitorn_testing._recordings.recording import FilePath, OnDamage, Recording
 from digitorn_testing._tracking import track
 from digitorn_testing._transport.endpoints import SCHEME, register
 
-from ._agent.build import BuildName
-from ._assembly import ENGINES, DaemonState, Settings
+from ._agent.connections import ENGINE
+from ._assembly import DaemonState, Settings
 from ._faults.faults import Faults
 from ._faults.http import faulty
 from ._faults.rules import Rules
@@ -56,7 +56,7 @@ _ANSWER_SECONDS: Final = 10.0
 class FakeDaemon:
     """A small working daemon on a free loopback port: real HTTP, real Socket.IO, a scripted model.
 
-    It speaks build A of the contract, or build B. Operations without behaviour answer with examples that
+    To a client it behaves as the released daemon does. Operations without behaviour answer with examples that
     keep to the contract, the same each time, behind the usual checks of token, ids and request. Use it as a
     context manager, or call `start` and `stop`.
 
@@ -79,13 +79,11 @@ class FakeDaemon:
         listen: Whether it listens on a port. If not, only clients of this process reach it, and `url` is a
             name that they understand.
         keep_exchanges: How many of the last REST calls `exchanges` holds; 0 keeps none.
-        build: Which of the contract's builds it is: how it greets, joins, asks for approvals and ends turns.
-        heartbeat: Seconds between two `heartbeat` frames of a joined session; build B only.
+        heartbeat: Seconds between two `heartbeat` frames of a joined session.
         ping_interval: Seconds between two pings of the connections for events; the contract's if left out.
         ping_timeout: Seconds until a ping that is not answered ends one; the contract's if left out.
 
     Attributes:
-        build: Which of the contract's builds it is.
         exchanges: The last REST calls that reached it, from any client, with its answers; still there when it
             has stopped. Secrets in them are hidden.
         faults: What goes wrong on purpose; nothing so far.
@@ -104,19 +102,14 @@ class FakeDaemon:
         access_token_lifetime: float = 3600.0,
         listen: bool = True,
         keep_exchanges: int = 200,
-        build: BuildName = "A",
         heartbeat: float = 5.0,
         ping_interval: float | None = None,
         ping_timeout: float | None = None,
     ) -> None:
-        if build not in ENGINES:
-            raise ValueError(f"build={build!r}: the contract describes the builds {', '.join(ENGINES)}")
-        self.build = build
         self.model = model if model is not None else FakeModel()
         self._host = host
         self._listen = listen
         self._settings = Settings(
-            build=build,
             heartbeat=heartbeat,
             approval_timeout=approval_timeout,
             approval_heartbeat=approval_heartbeat,
@@ -125,11 +118,10 @@ class FakeDaemon:
             queue_depth=queue_depth,
             access_token_lifetime=access_token_lifetime,
         )
-        engine = ENGINES[build]
         self._engine = replace(
-            engine,
-            ping_interval=engine.ping_interval if ping_interval is None else ping_interval,
-            ping_timeout=engine.ping_timeout if ping_timeout is None else ping_timeout,
+            ENGINE,
+            ping_interval=ENGINE.ping_interval if ping_interval is None else ping_interval,
+            ping_timeout=ENGINE.ping_timeout if ping_timeout is None else ping_timeout,
         )
         self.exchanges = Exchanges(keep_exchanges)
         self._rules = Rules()
@@ -442,9 +434,9 @@ class FakeDaemon:
         return self._running().sessions.repository
 
     @property
-    def instance_id(self) -> str | None:
-        """Id of this run of the daemon, as build B tells its clients; None on build A."""
-        return self._running().build.instance_id
+    def instance_id(self) -> str:
+        """Id of this run of the daemon, as its clients are told."""
+        return self._running().connections.instance_id
 
     def publish(
         self,

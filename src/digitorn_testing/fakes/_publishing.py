@@ -7,7 +7,9 @@ from digitorn_testing._events.envelope import settled
 from digitorn_testing._generated._runtime import EventPayload
 from digitorn_testing._generated.events import EventEnvelope
 
+from ._agent.bus import session_room
 from ._assembly import DaemonState
+from ._wire.envelopes import module_event
 
 
 async def publish(
@@ -41,5 +43,8 @@ async def publish(
     )
     op = op_of(payload, session_id=session_id, correlation_id=turn, unique=unique, op_id=op_id)
     if op is None:
-        return await daemon.build.publish_module_event(session, payload)
+        # The most specific room: a module's event without a session would go to the app's room.
+        event = module_event(payload, session.owner, seq=session.log.next_seq())
+        await daemon.bus.send(event, to=session_room(session_id))
+        return event
     return await daemon.bus.publish(session, payload, correlation_id=turn, op=op)

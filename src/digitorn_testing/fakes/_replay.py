@@ -18,12 +18,12 @@ from digitorn_testing._exchanges import Exchange
 from digitorn_testing._generated import models, operations
 from digitorn_testing._generated._runtime import RestOperation
 from digitorn_testing._generated.events import EventEnvelope, Result, UserMessage
-from digitorn_testing._generated.messages import JoinSessionAck, JoinSessionRequest
+from digitorn_testing._generated.messages import JoinSessionAck
 from digitorn_testing._recordings.recording import RecordedLog, Recording
 from digitorn_testing._secrets.redaction import HIDDEN, as_json
 
-from ._agent.build import Build
 from ._agent.bus import USER_SEQ, Outlet, session_room
+from ._agent.connections import Connections
 from ._assembly import DaemonState
 from ._model.model import ModelMessage
 from ._rest.http import answered_by_example
@@ -62,7 +62,7 @@ def replaying(recording: Recording, state: DaemonState, outlet: Outlet, user: Us
     logs = {session.session_id: recording.log(session) for session in recording.sessions}
     for log in logs.values():
         _put(log, state, user)
-    state.build = cast("Build", _RecordedBuild(state.build, logs, outlet))
+    state.connections = _RecordedConnections(state, logs, outlet)
     return _RecordedAnswers(recording, logs, state, outlet, http)
 
 
@@ -113,30 +113,25 @@ def _row(event: AnyEvent, session: Session) -> EventEnvelope | None:
         return None
 
 
-class _RecordedBuild:
-    """A build of the daemon whose joins bring the recorded frames as they came.
+class _RecordedConnections(Connections):
+    """Connections whose joins bring the recorded frames as they came.
 
     Args:
-        build: Does everything else.
+        state: The daemon.
         logs: The recorded sessions.
         outlet: Where events go.
     """
 
-    def __init__(self, build: Build, logs: Mapping[str, RecordedLog], outlet: Outlet) -> None:
-        self._build = build
+    def __init__(self, state: DaemonState, logs: Mapping[str, RecordedLog], outlet: Outlet) -> None:
+        super().__init__(state.bus, state.approvals, state.rooms, heartbeat=state.settings.heartbeat)
         self._logs = logs
         self._outlet = outlet
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._build, name)
-
-    async def join(
-        self, sid: str, session: Session, request: JoinSessionRequest, drain: Callable[[Session], None]
-    ) -> JoinSessionAck:
+    async def join(self, sid: str, session: Session, drain: Callable[[Session], None]) -> JoinSessionAck:
         """Brings a socket up to date: with all recorded frames, or with the current state."""
         log = self._logs.get(session.id)
         if log is None:
-            return await self._build.join(sid, session, request, drain)
+            return await super().join(sid, session, drain)
         for frame in log.frames:
             if _is_wanted(frame):
                 await self._outlet.push(cast("Frame", frame), to=sid)

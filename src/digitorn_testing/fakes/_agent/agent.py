@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from digitorn_testing._approvals.policies import Decision
-from digitorn_testing._apps.language import reads_only
+from digitorn_testing._apps.language import reads_only, tool_name
 from digitorn_testing._apps.tools import result_object
 from digitorn_testing._events import choreography
 from digitorn_testing._events.choreography import CallEvents, Speech, denial, said_of_result
@@ -21,8 +21,8 @@ from digitorn_testing.fakes._store.context import usage_of
 from digitorn_testing.fakes._store.sessions import Turn
 
 from .approvals import Approvals, OpenApproval
-from .build import Build
 from .bus import EventBus
+from .rows import LogRows
 from .tool_runs import ToolRuns
 
 _Call: TypeAlias = tuple[ModelToolCall, ScriptedToolCall]
@@ -44,7 +44,7 @@ class Agent:
     Args:
         bus: Where events are published.
         approvals: Where calls wait for a decision.
-        build: How approvals are asked for, and what is logged of messages.
+        rows: What the log holds of messages beside their events.
         tool_runs: Where the Python functions of tools run.
         approval_timeout: Seconds until an approval counts as denied.
         approval_heartbeat: Seconds between two reminders of an open approval.
@@ -54,7 +54,7 @@ class Agent:
         self,
         bus: EventBus,
         approvals: Approvals,
-        build: Build,
+        rows: LogRows,
         tool_runs: ToolRuns,
         *,
         approval_timeout: float,
@@ -62,7 +62,7 @@ class Agent:
     ) -> None:
         self._bus = bus
         self._approvals = approvals
-        self._build = build
+        self._rows = rows
         self._tool_runs = tool_runs
         self._approval_timeout = approval_timeout
         self._approval_heartbeat = approval_heartbeat
@@ -109,10 +109,12 @@ class Agent:
         await self._count(turn, usage_of(request, reply))
         if not calls:
             await self._publish(turn, StreamDone())
+        if turn.model_calls == 1:
+            self._rows.said(turn, ModelMessage("user", turn.message.text))
         message = ModelMessage("assistant", reply.text, tuple(call for call, _ in calls))
         turn.session.remember(message, reply.thinking)
-        self._build.said(turn, message)
-        turn.partial = ""
+        self._rows.said(turn, message)
+        turn.session.partial = None
         await self._use_tools(turn, calls)
 
     async def _stream(self, turn: Turn, chunks: Iterable[str], delay: float = 0.0) -> None:
@@ -121,13 +123,11 @@ class Agent:
             if place and delay:
                 await asyncio.sleep(delay)
             turn.touch("generating")
-            *breaks, token = speech.piece(chunk)
-            for one in breaks:
-                await self._publish(turn, one)
+            tokens = list(speech.piece(chunk))
             turn.has_spoken = speech.has_spoken
-            turn.partial += chunk
-            await self._publish(turn, token)
-            self._build.streamed(turn)
+            turn.session.partial = (turn.session.partial or "") + chunk
+            await self._publish(turn, *tokens)
+            self._rows.streamed(turn)
 
     async def _think(self, turn: Turn, text: str) -> None:
         turn.touch("thinking")
@@ -188,10 +188,12 @@ class Agent:
             return _failed(refusal)
         if scripted.requires_approval or definition.requires_approval(scripted.name):
             decision = await self._decision(turn, scripted)
-            if not decision.approved:
-                return _failed(denial(scripted.name, decision.message))
             if scripted.name in QUESTION_TOOLS:
-                return _ToolOutcome({"response": decision.message}, "", decision.message)
+                return _succeeded(
+                    choreography.answer(scripted.params, approved=decision.approved, said=decision.message)
+                )
+            if not decision.approved:
+                return _failed(denial(tool_name(scripted.name), decision.message))
         if scripted.delay:
             await asyncio.sleep(scripted.delay)
         return await self._done(turn, scripted)
@@ -220,14 +222,21 @@ class Agent:
     # --- approvals
 
     async def _decision(self, turn: Turn, scripted: ScriptedToolCall) -> Decision:
-        """Parks the turn until somebody decides."""
+        """Parks the turn until somebody decides; a denied call is asked for once more."""
         definition = turn.app.definition
         tool = definition.python_tools.get(scripted.name)
         risk_level = scripted.risk_level or (tool.risk_level if tool is not None else "medium")
         call = replace(scripted, risk_level=risk_level)
         approval = self._approvals.open(turn.session, definition.agents[0], call)
+        decision = await self._ask(turn, approval)
+        if not decision.approved and call.name not in QUESTION_TOOLS:
+            again = self._approvals.reopen(approval, tool_name(call.name), decision.message)
+            decision = await self._ask(turn, again)
+        return decision
+
+    async def _ask(self, turn: Turn, approval: OpenApproval) -> Decision:
         try:
-            await self._build.ask_approval(turn.session, choreography.approval_request(approval.request))
+            await self._bus.publish(turn.session, choreography.approval_request(approval.request))
             decision = await self._await_decision(turn, approval)
         finally:
             self._approvals.close(approval)
@@ -246,7 +255,10 @@ class Agent:
                 return approval.decision.result()
             if (left := deadline - loop.time()) > 0:
                 await self._remind(turn, approval, left)
-        return Decision(approved=False, message=f"Approval timed out after {self._approval_timeout:g}s")
+        return Decision(
+            approved=False,
+            message=f"Approval timed out after {self._approval_timeout:g}s (no response from user).",
+        )
 
     async def _remind(self, turn: Turn, approval: OpenApproval, left: float) -> None:
         reminder = ApprovalProgress.from_wire(
@@ -254,7 +266,7 @@ class Agent:
                 **choreography.approval_members(approval.request),
                 "approved": False,
                 "reason": "pending_heartbeat",
-                "description": f"[{left:.0f}s left] {approval.request.description}",
+                "description": f"(still waiting - {left:.0f}s left) {approval.request.description}",
             }
         )
         await self._bus.publish(turn.session, reminder)
@@ -263,12 +275,12 @@ class Agent:
 
     async def _publish(self, turn: Turn, *payloads: EventPayload) -> None:
         for payload in payloads:
-            await self._bus.publish(turn.session, payload, correlation_id=turn.correlation_id)
+            await self._bus.publish(turn.session, payload, correlation_id=turn.told_id)
 
     def _remember_result(self, turn: Turn, call: ModelToolCall, outcome: _ToolOutcome) -> None:
         message = ModelMessage("tool", outcome.said, tool_call_id=call.id)
         turn.session.remember(message)
-        self._build.said(turn, message)
+        self._rows.said(turn, message)
 
 
 def _request(turn: Turn) -> ModelRequest:

@@ -6,7 +6,9 @@ import uuid
 from dataclasses import dataclass, field
 
 from digitorn_testing._approvals.policies import Decision
-from digitorn_testing._events.choreography import pending_approval
+from digitorn_testing._apps.language import action_name
+from digitorn_testing._events.choreography import asked_again, pending_approval
+from digitorn_testing._generated.events import QUESTION_TOOLS
 from digitorn_testing._generated.models import PendingApproval
 from digitorn_testing.fakes._model.script import ScriptedToolCall
 from digitorn_testing.fakes._store.sessions import Session
@@ -37,20 +39,35 @@ class Approvals:
 
     def open(self, session: Session, agent_id: str, call: ScriptedToolCall) -> OpenApproval:
         """Asks for a decision on a call; it is listed until `close`."""
+        name = call.name if call.name in QUESTION_TOOLS else action_name(call.name)
         request = pending_approval(
             request_id=str(uuid.uuid4()),
             agent_id=agent_id,
             user_id=session.owner.user_id,
             app_id=session.owner.app_id,
             session_id=session.id,
-            tool=call.name,
+            tool=name,
             params=call.params,
             risk_level=call.risk_level or "medium",
             description=call.description,
             created_at=time.time(),
         )
-        approval = OpenApproval(request, session)
-        self._open[request.request_id] = approval
+        return self._keep(OpenApproval(request, session))
+
+    def reopen(self, approval: OpenApproval, tool: str, reason: str) -> OpenApproval:
+        """Asks once more for a call that was denied; it is listed until `close`.
+
+        Args:
+            approval: What was denied.
+            tool: The tool as the model calls it.
+            reason: Why it was denied.
+        """
+        request = asked_again(approval.request, tool, reason, request_id=str(uuid.uuid4()))
+        request = request.model_copy(update={"created_at": time.time()})
+        return self._keep(OpenApproval(request, approval.session))
+
+    def _keep(self, approval: OpenApproval) -> OpenApproval:
+        self._open[approval.request.request_id] = approval
         return approval
 
     def close(self, approval: OpenApproval) -> None:

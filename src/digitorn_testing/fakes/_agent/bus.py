@@ -9,7 +9,7 @@ from digitorn_testing._generated.events import EventEnvelope
 from digitorn_testing._generated.payloads import EventKind
 from digitorn_testing.fakes._store.log import RingBuffer
 from digitorn_testing.fakes._store.sessions import Session
-from digitorn_testing.fakes._wire.envelopes import Frame, live, renumbered, ring_copy, row_only
+from digitorn_testing.fakes._wire.envelopes import Frame, live, ring_copy, row_only
 
 USER_SEQ: Final = 0
 """The counter of a user's events without a session; nothing here publishes any."""
@@ -89,23 +89,9 @@ class EventBus:
         await self._outlet.push(event.to_wire(), to=session_room(session.id))
         return event
 
-    def log(
-        self,
-        session: Session,
-        payload: EventPayload,
-        *,
-        kind: EventKind = "session",
-        correlation_id: str | None = None,
-    ) -> None:
+    def log(self, session: Session, payload: EventPayload, *, kind: EventKind = "event") -> None:
         """Writes a row that is never sent; it spends a number of the session all the same."""
-        seq = session.log.next_seq()
-        session.log.append(
-            row_only(payload, session.owner, seq=seq, kind=kind, correlation_id=correlation_id)
-        )
-
-    async def copy(self, session: Session, event: EventEnvelope, *, to: str) -> None:
-        """Sends an event to one more room, under a number of its own that is not logged."""
-        await self._outlet.push(renumbered(event, session.log.next_seq()).to_wire(), to=to)
+        session.log.append(row_only(payload, session.owner, seq=session.log.next_seq(), kind=kind))
 
     async def send(self, event: EventEnvelope, *, to: str) -> None:
         """Sends an envelope as it is, unlogged."""

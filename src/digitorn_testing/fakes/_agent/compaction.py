@@ -11,8 +11,8 @@ from digitorn_testing.fakes._store.context import estimate_messages
 from digitorn_testing.fakes._store.conversation import Cut, Entry
 from digitorn_testing.fakes._store.sessions import Session
 
-from .build import Build
 from .bus import EventBus
+from .rows import LogRows
 
 _KEPT: Final = 4
 """How many of the last messages stay as they are."""
@@ -20,13 +20,13 @@ _KEPT: Final = 4
 _LONGEST_LINE: Final = 80
 
 
-async def compact(session: Session, bus: EventBus, build: Build) -> CompactedSession:
+async def compact(session: Session, bus: EventBus, rows: LogRows) -> CompactedSession:
     """Puts a summary in the place of all but the last messages that the model sees.
 
     Args:
         session: The session.
         bus: Where the event is published.
-        build: What is logged of it.
+        rows: What the log holds of it beside the event.
     """
     conversation = session.conversation
     seen = conversation.for_model()
@@ -56,7 +56,7 @@ async def compact(session: Session, bus: EventBus, build: Build) -> CompactedSes
         tool_injection_mode="direct",
     )
     await bus.publish(session, payload)
-    build.compacted(session, payload)
+    rows.compacted(session, payload)
     return CompactedSession(before=len(seen), after=len(left), freed=len(seen) - len(left))
 
 

@@ -2,21 +2,24 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from digitorn_testing._events.choreography import last_error, message_queued, user_message
-from digitorn_testing._events.conventions import turn_of
+from digitorn_testing._events.choreography import TurnEvents, last_error, message_queued, user_message
+from digitorn_testing._events.conventions import Op, turn_of
 from digitorn_testing._events.failures import INTERNAL_ERROR
 from digitorn_testing._generated._runtime import EventPayload
 from digitorn_testing._generated.events import (
+    CREDENTIAL_FAILURES,
     Abort,
+    Error,
     EventEnvelope,
     MessageCancelled,
     MessageReplaced,
     QueueCleared,
     QueueFull,
+    Result,
     TurnHeartbeat,
     UserMessage,
 )
@@ -24,6 +27,7 @@ from digitorn_testing._generated.models import AbortResult
 from digitorn_testing.fakes._model.failures import TurnFailed
 from digitorn_testing.fakes._model.model import ModelMessage
 from digitorn_testing.fakes._store.sessions import (
+    DAEMON_RESTART,
     Message,
     MessageOutcome,
     QueuedMessage,
@@ -34,11 +38,12 @@ from digitorn_testing.fakes._store.sessions import (
 
 from .agent import Agent
 from .approvals import Approvals
-from .build import Build
 from .bus import EventBus
+from .results import credential_members, turn_result
+from .rows import LogRows
 
-_RESTART_DELAY: Final = 0.2
-"""Seconds between an abort and the next queued message (contract: events, section 6.6)."""
+_RESUMING: Final = "[auto-resume] Go on with what you were doing."
+"""What the model is told as the user's words when an interrupted turn is resumed."""
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +76,7 @@ class Dispatcher:
     Args:
         bus: Where events are published.
         agent: Runs turns.
-        build: Begins and ends turns.
+        rows: What the log holds of messages beside their events.
         approvals: The open approvals.
         queue_depth: Most messages that wait in one session.
         turn_heartbeat: Seconds between two signs of life of a turn.
@@ -81,7 +86,7 @@ class Dispatcher:
         self,
         bus: EventBus,
         agent: Agent,
-        build: Build,
+        rows: LogRows,
         approvals: Approvals,
         *,
         queue_depth: int,
@@ -89,7 +94,7 @@ class Dispatcher:
     ) -> None:
         self._bus = bus
         self._agent = agent
-        self._build = build
+        self._rows = rows
         self._approvals = approvals
         self._queue_depth = queue_depth
         self._turn_heartbeat = turn_heartbeat
@@ -112,18 +117,12 @@ class Dispatcher:
     ) -> Receipt:
         """Takes in a message that came over HTTP.
 
-        A message with an id that the client has used in this session is not run again.
-
         Raises:
             SessionQueueFull: Too many messages wait.
         """
-        known = session.receipts.get(message.client_message_id or "")
-        if known is not None:
-            return known
-        if session.turn is None and not session.waiting:
+        if not session.begun and not session.waiting:
             receipt = Receipt(message)
-            self._note(session, receipt)
-            self._start(session, Turn(session, session.app, message, fast_path=True, announces=True))
+            self._start(session, Turn(session, session.app, message, announces=True))
             return receipt
         if mode == "replace_last" and session.waiting:
             return await self._replace(session, message)
@@ -136,10 +135,19 @@ class Dispatcher:
             SessionQueueFull: Too many messages wait.
         """
         self._check_depth(session)
-        starts_at_once = session.turn is None and not session.waiting
         queued = session.enqueue(message)
-        queued.starts_at_once = starts_at_once
-        await self._build.take_over_socket(session, message)
+        queued.source = "resume"
+        # It says that the message waits, even if its turn starts at once.
+        payload = UserMessage(
+            session_id=session.id,
+            role="user",
+            content=message.text,
+            images=[None] * message.images,
+            correlation_id=message.correlation_id,
+            pending=True,
+        )
+        op = Op(message.correlation_id, "message", "pending")
+        await self._bus.publish(session, payload, correlation_id=message.correlation_id, op=op)
         self._announced(session, queued)
         return queued
 
@@ -147,15 +155,13 @@ class Dispatcher:
         try:
             self._check_depth(session)
         except SessionQueueFull:
-            full = QueueFull(depth=len(session.waiting), max=self._queue_depth, session_id=session.id)
+            full = QueueFull(depth=session.queue_depth, max=self._queue_depth, session_id=session.id)
             await self._bus.publish(session, full)
             raise
         queued = session.enqueue(message)
         receipt = Receipt(message, queued)
-        self._note(session, receipt)
-        depth = len(session.waiting)
         announcement = message_queued(
-            message.correlation_id, message.text, position=queued.position, depth=depth
+            message.correlation_id, message.text, position=queued.position, depth=session.queue_depth
         )
         for payload in (announcement, _user_message(session, message, pending=True)):
             await self._publish(session, payload, message.correlation_id)
@@ -168,11 +174,10 @@ class Dispatcher:
         queued.message.end(MessageOutcome.cancelled("the message was replaced"))
         queued.message, queued.announced = message, False
         receipt = Receipt(message, queued, replaced=True)
-        self._note(session, receipt)
         payload = MessageReplaced(
             correlation_id=message.correlation_id,
             position=queued.position,
-            queue_depth=len(session.waiting),
+            queue_depth=session.queue_depth,
             message_preview=message.preview,
             merged=False,
             replaced=True,
@@ -187,46 +192,38 @@ class Dispatcher:
         self.drain(session)
 
     def _check_depth(self, session: Session) -> None:
-        depth = len(session.waiting)
-        if depth >= self._queue_depth:
-            raise SessionQueueFull(depth, self._queue_depth)
-
-    @staticmethod
-    def _note(session: Session, receipt: Receipt) -> None:
-        if receipt.message.client_message_id:
-            session.receipts[receipt.message.client_message_id] = receipt
+        if session.queue_depth >= self._queue_depth:
+            raise SessionQueueFull(session.queue_depth, self._queue_depth)
 
     # --- running
 
     def drain(self, session: Session) -> None:
-        """Starts the next queued message of a session, if none runs and one is ready."""
+        """Starts the next message of a session's queue, if the one before it has ended and it is ready.
+
+        Its turn counts as started at once, and waits until no other runs (contract: events, section 6.4).
+        """
         waiting = session.waiting
-        if self._is_stopping or session.turn is not None or not waiting or not waiting[0].announced:
+        if self._is_stopping or session.started is not None or not waiting or not waiting[0].announced:
             return
         queued = waiting[0]
         queued.start()
-        # Only what had to wait comes from the queue in the contract's sense (contract: events, section 5.1).
-        fast_path = False if queued.starts_at_once else None
-        self._start(session, Turn(session, session.app, queued.message, queued=queued, fast_path=fast_path))
+        self._start(session, Turn(session, session.app, queued.message, queued=queued, source=queued.source))
 
     def resume(self, session: Session) -> bool:
-        """Runs the interrupted turn of a session again.
+        """Lets the model go on with the interrupted turn of a session (contract: events, section 6.9).
 
         Returns:
             False if there is none, or another turn runs or waits.
         """
-        if not session.interrupted or session.turn is not None or session.waiting:
+        if not session.interrupted or session.begun or session.waiting:
             return False
-        place = session.conversation.last_user_place()
-        message = Message(session.conversation.entries[place].message.content)
-        self._start(session, Turn(session, session.app, message, adds_message=False, begins_at=place))
+        self._start(session, Turn(session, session.app, Message(_RESUMING), is_resumed=True))
         return True
 
     def _start(self, session: Session, turn: Turn) -> None:
-        session.turn = turn
-        session.interrupted = False
-        session.turns += 1
-        self._spawn(self._supervise(session, turn), f"turn {turn.correlation_id}")
+        before = session.begun[-1] if session.begun else None
+        session.begun.append(turn)
+        self._spawn(self._supervise(session, turn, before), f"turn {turn.correlation_id}")
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)
@@ -238,29 +235,38 @@ class Dispatcher:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("%s crashed outside its turn", task.get_name(), exc_info=error)
 
-    async def _supervise(self, session: Session, turn: Turn) -> None:
+    async def _supervise(self, session: Session, turn: Turn, before: Turn | None) -> None:
         """Runs a turn to its end. An abort cancels only the turn's body, so that its end is always told."""
-        outcome = MessageOutcome("failed", "the daemon stopped", INTERNAL_ERROR)
+        outcome = MessageOutcome("failed", "the daemon stopped", DAEMON_RESTART)
         try:
+            await self._announce(session, turn)
+            if before is not None:
+                await asyncio.wait({before.message.ended})
+            session.interrupted = False
+            session.turns += 1
             outcome = await self._run(session, turn)
         finally:
-            session.turn = None
+            session.begun.remove(turn)
             session.touch()
+            session.interrupted = session.interrupted or self._is_stopping
             if turn.queued is not None:
                 turn.queued.finish(outcome)
             turn.message.end(outcome)
-            self._after(session, outcome)
+            if not outcome.stops_queue:
+                self.drain(session)
 
-    def _after(self, session: Session, outcome: MessageOutcome) -> None:
-        if outcome.stops_queue:
+    async def _announce(self, session: Session, turn: Turn) -> None:
+        if turn.is_resumed:
             return
-        if outcome.kind == "cancelled":
-            asyncio.get_running_loop().call_later(_RESTART_DELAY, self.drain, session)
-        else:
-            self.drain(session)
+        if turn.announces:
+            payload = _user_message(session, turn.message, pending=False)
+            event = await self._publish(session, payload, turn.correlation_id)
+            turn.message.announce(event.seq)
+        await self._publish(session, _events_of(turn).started(), turn.correlation_id)
 
     async def _run(self, session: Session, turn: Turn) -> MessageOutcome:
-        await self._begin(session, turn)
+        turn.begins_at = len(session.conversation.entries)
+        session.remember(ModelMessage("user", turn.message.text))
         heartbeat = asyncio.create_task(self._beat(turn), name=f"heartbeat {turn.correlation_id}")
         body = turn.body = asyncio.create_task(self._agent.run(turn), name=f"body {turn.correlation_id}")
         if turn.aborted:
@@ -270,41 +276,43 @@ class Dispatcher:
         finally:
             # Either the body is over, or the daemon stops.
             await _cancel(heartbeat, body)
+            if self._is_stopping:
+                # A turn that a crash cut off leaves no trace in the history (contract: events, section 6.9).
+                del session.conversation.entries[turn.begins_at :]
+        session.partial = None
         return await self._end(session, turn, body)
-
-    async def _begin(self, session: Session, turn: Turn) -> None:
-        if turn.announces:
-            payload = _user_message(session, turn.message, pending=False)
-            event = await self._publish(session, payload, turn.correlation_id)
-            turn.message.announce(event.seq)
-        if turn.adds_message:
-            turn.begins_at = len(session.conversation.entries)
-            session.remember(ModelMessage("user", turn.message.text))
-        started = self._build.started(turn)
-        await self._publish(session, started, turn.correlation_id)
 
     async def _end(self, session: Session, turn: Turn, body: "asyncio.Task[str]") -> MessageOutcome:
         session.conversation.close_calls(session.log.last_seq)
         if body.cancelled():
             session.interrupted = True
-            await self._build.end_cancelled(turn)
+            await self._tell(turn, _events_of(turn).cancelled())
             return MessageOutcome.cancelled("the turn was cut off")
         error = body.exception()
         if error is None:
             session.last_error = None
-            await self._build.end_completed(turn, body.result())
+            await self._tell(turn, _events_of(turn).completed(turn_result(turn, body.result())))
             return MessageOutcome("completed")
         failure = error if isinstance(error, TurnFailed) else _crashed(turn, error)
         session.errors.append(failure.message)
         session.last_error = last_error(session.id, failure.told)
-        goes_on = await self._build.end_failed(turn, failure)
-        return MessageOutcome("failed", failure.message, failure.code, stops_queue=not goes_on)
+        session.interrupted = True
+        lacking, result = credential_members(turn, failure), turn_result(turn, "", failure.message)
+        await self._tell(turn, _events_of(turn).failed(failure.told, result, lacking))
+        stops_queue = failure.code in CREDENTIAL_FAILURES
+        return MessageOutcome("failed", failure.message, failure.code, stops_queue=stops_queue)
+
+    async def _tell(self, turn: Turn, payloads: Iterable[EventPayload]) -> None:
+        """Publishes how a turn ends. A resumed turn ends with its result, and has no end of its own."""
+        for payload in payloads:
+            if not turn.is_resumed or isinstance(payload, Result | Error):
+                await self._bus.publish(turn.session, payload, correlation_id=turn.told_id)
 
     async def _beat(self, turn: Turn) -> None:
         while True:
             await asyncio.sleep(self._turn_heartbeat)
             payload = TurnHeartbeat(turn=turn.state())
-            await self._publish(turn.session, payload, turn.correlation_id)
+            await self._bus.publish(turn.session, payload, correlation_id=turn.told_id)
 
     # --- cutting off
 
@@ -327,14 +335,15 @@ class Dispatcher:
         return AbortResult(
             session_id=session.id,
             was_active=cut.was_active,
-            aborted=cut.was_active,
+            # Said of a session that is idle, too.
+            aborted=True,
             task_cancelled=cut.was_active,
             bg_tasks_cleaned=False,
             agents_cleaned=False,
             approvals_cancelled=cut.refused,
             queue_purged=cut.purged,
             queue_preserved=not purge_queue,
-            interrupted=cut.was_active,
+            interrupted=True,
         )
 
     def cut_off(self, session: Session, *, purge_queue: bool) -> AbortedWork:
@@ -379,9 +388,11 @@ class Dispatcher:
     async def discard(self, session: Session) -> None:
         """Drops a session's queued messages and aborts its running turn; returns once it has ended."""
         session.remove_waiting()
-        if session.turn is not None:
-            session.turn.abort()
-            await asyncio.wait({session.turn.message.ended})
+        begun = list(session.begun)
+        for turn in begun:
+            turn.abort()
+        if begun:
+            await asyncio.wait({turn.message.ended for turn in begun})
 
     async def stop(self) -> None:
         """Cuts everything off at once and tells nobody."""
@@ -393,6 +404,15 @@ class Dispatcher:
     ) -> EventEnvelope:
         named = turn_of(payload, session.id, correlation_id)
         return await self._bus.publish(session, payload, correlation_id=named)
+
+
+def _events_of(turn: Turn) -> TurnEvents:
+    return TurnEvents(
+        session_id=turn.session.id,
+        correlation_id=turn.correlation_id,
+        position=turn.position,
+        source=turn.source,
+    )
 
 
 def _user_message(session: Session, message: Message, *, pending: bool) -> UserMessage:

@@ -1,4 +1,4 @@
-"""What a socket that joins a session is shown, on every build (contract: events, section 5.11)."""
+"""What a socket that joins a session is shown (contract: events, section 5.11)."""
 
 from digitorn_testing._generated.events import (
     TERMINAL_STATES,
@@ -23,13 +23,8 @@ def active_ops_snapshot(session: Session) -> ActiveOpsSnapshot:
     )
 
 
-def session_snapshot(session: Session, tokens: TokenTriple) -> SessionSnapshot:
-    """The session itself.
-
-    Args:
-        session: The session.
-        tokens: What it has used.
-    """
+def session_snapshot(session: Session) -> SessionSnapshot:
+    """The session itself. Its tokens are always 0."""
     return SessionSnapshot(
         app_id=session.owner.app_id,
         session_id=session.id,
@@ -37,7 +32,7 @@ def session_snapshot(session: Session, tokens: TokenTriple) -> SessionSnapshot:
         created_at=session.created_at,
         last_active=session.last_active,
         message_count=len(session.conversation.shown),
-        tokens=tokens,
+        tokens=TokenTriple(prompt=0, completion=0, total=0),
         turn_running=session.turn is not None,
         interrupted=session.interrupted,
     )

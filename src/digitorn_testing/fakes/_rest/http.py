@@ -43,7 +43,7 @@ def http_of(daemon: DaemonState) -> AsgiApp:
     """
     with _BUILDING:
         app = _application()
-    instance_id = daemon.build.instance_id
+    instance_id = daemon.connections.instance_id
 
     async def serve(
         scope: Scope, receive: Callable[[], Awaitable[Scope]], send: Callable[[Scope], Awaitable[None]]
@@ -51,7 +51,7 @@ def http_of(daemon: DaemonState) -> AsgiApp:
         bind(scope, daemon)
 
         async def answer(message: Scope) -> None:
-            if message["type"] == "http.response.start" and instance_id is not None:
+            if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), (_INSTANCE, instance_id.encode())]
             await send(message)
 

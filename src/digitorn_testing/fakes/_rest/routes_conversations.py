@@ -30,7 +30,7 @@ async def fork_session(daemon: Daemon, session: OwnedSession, user: Caller) -> m
 
 @serve(router, operations.COMPACT_SESSION)
 async def compact_session(daemon: Daemon, session: OwnedSession) -> models.CompactedSession:
-    return await compact(session, daemon.bus, daemon.build)
+    return await compact(session, daemon.bus, daemon.rows)
 
 
 @serve(router, operations.EXPORT_SESSION)

@@ -97,7 +97,7 @@ async def abort_session(
 async def resume_session(daemon: Daemon, session: OwnedSession) -> models.ResumeResult:
     if daemon.dispatcher.resume(session):
         return models.ResumeResult(resumed=True, session_id=session.id)
-    reason = "session is busy" if session.turn is not None or session.waiting else "nothing to resume"
+    reason = "session is busy" if session.begun or session.waiting else "nothing to resume"
     return models.ResumeResult(resumed=False, reason=reason, session_id=session.id)
 
 
@@ -116,7 +116,7 @@ async def get_session_history(
         since_seq=since_seq,
         before_seq=before_seq,
         limit=max(0, events_limit),
-        instance_id=daemon.build.instance_id or "",
+        instance_id=daemon.connections.instance_id,
     )
 
 
@@ -139,11 +139,8 @@ async def get_session_state(session: OwnedSession, since_seq: int = 0) -> models
 async def get_session_snapshot(
     daemon: Daemon, session: OwnedSession, since: int = 0
 ) -> models.SessionSnapshotPage:
-    instance_id = daemon.build.instance_id
-    if instance_id is None:
-        # This build does not have it.
-        raise HTTPException(404, "Not Found")
-    return ring_page(session, daemon.bus.ring(session.owner.user_id), since, instance_id=instance_id)
+    ring = daemon.bus.ring(session.owner.user_id)
+    return ring_page(session, ring, since, instance_id=daemon.connections.instance_id)
 
 
 @serve(router, operations.LIST_ACTIVE_OPS)
@@ -253,20 +250,21 @@ async def _completed(session: Session, receipt: Receipt) -> models.MessageAccept
 async def _accepted(daemon: DaemonState, session: Session, receipt: Receipt) -> models.MessageAccepted:
     message, queued = receipt.message, receipt.queued
     if queued is None:
-        accepted = models.MessageAccepted(
+        return models.MessageAccepted(
             session_id=session.id,
             status="accepted",
             correlation_id=message.correlation_id,
-            client_message_id=message.client_message_id or "",
-            state=session.state(session.log.last_seq),
+            client_message_id=message.client_message_id,
+            seq=await message.announced,
+            # It is read before the turn begins.
+            state=session.state(session.log.last_seq).model_copy(update={"turn": None}),
         )
-        return accepted.model_copy(update=await daemon.build.first_seq(message))
     return models.MessageAccepted(
         session_id=session.id,
         status="queued",
         correlation_id=message.correlation_id,
         position=queued.position,
-        queue_depth=len(session.waiting),
+        queue_depth=session.queue_depth,
         merged=False,
         replaced=receipt.replaced,
     )

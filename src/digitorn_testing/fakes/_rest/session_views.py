@@ -7,7 +7,7 @@ from typing import Any, Final
 from digitorn_testing._events.conventions import preview
 from digitorn_testing._events.history import history_call, history_event, history_message, log_row
 from digitorn_testing._generated import models
-from digitorn_testing._generated.events import TERMINAL_STATES, EventEnvelope
+from digitorn_testing._generated.events import TERMINAL_STATES, UNLISTED_TYPES, EventEnvelope
 from digitorn_testing.fakes._model.model import ModelMessage
 from digitorn_testing.fakes._store.context import MODEL_NAME, context_snapshot
 from digitorn_testing.fakes._store.log import RingBuffer
@@ -166,7 +166,7 @@ def _snippet(text: str, wanted: str) -> str:
 def event_page(
     session: Session, since_seq: int, since: datetime | None, limit: int
 ) -> models.SessionEventPage:
-    """One page of the session's log.
+    """One page of the session's log, without the noisy types (contract: events, section 3.3).
 
     Args:
         session: The session.
@@ -174,19 +174,24 @@ def event_page(
         since: Only events after this time.
         limit: Most events on the page.
     """
-    found = [one for one in session.log.events(since_seq) if since is None or _time(one) > since]
+    found = [
+        one
+        for one in session.log.events(since_seq)
+        if one.type not in UNLISTED_TYPES and (since is None or _time(one) > since)
+    ]
     return models.SessionEventPage(
         session_id=session.id,
         count=len(found[:limit]),
         total=len(found),
-        events=[models.SessionEvent.from_wire(log_row(one).to_wire()) for one in found[:limit]],
+        events=[log_row(one) for one in found[:limit]],
         note="Gaps between the numbers are normal.",
     )
 
 
 def session_state(session: Session, since_seq: int) -> models.SessionState:
     """The state of a session, and the rows of its log after a number."""
-    missed = session.log.events(since_seq)[:_MOST_GAP_EVENTS]
+    # All of them, those that the log's page leaves out too; none from the very beginning.
+    missed = session.log.events(since_seq)[:_MOST_GAP_EVENTS] if since_seq > 0 else []
     state = session.state(session.log.last_seq)
     return models.SessionState.from_wire(
         {**state.to_wire(), "gap_events": [gap_row(one).to_wire() for one in missed]}
@@ -255,7 +260,7 @@ def session_history(
         limit: Most events.
         instance_id: Id of the daemon process.
     """
-    logged = session.log.events()
+    logged = [one for one in session.log.events() if one.type not in UNLISTED_TYPES]
     found = [
         one
         for one in logged

@@ -75,8 +75,7 @@ class EventSockets:
         )
         server.on_command(REPLAY, self._replay, incomplete="malformed request")
         server.on_command(LATEST_SEQ, self._latest_seq, incomplete="malformed request")
-        if daemon.build.takes_turn_commands:
-            TurnCommands(daemon, self._users).serve(server)
+        TurnCommands(daemon, self._users).serve(server)
         server.on_command(PING, self._ping, incomplete="malformed request")
 
     # --- connecting
@@ -95,11 +94,11 @@ class EventSockets:
             # It has gone in the meantime.
             return
         await self._daemon.rooms.enter(sid, user_room(user.user_id))
-        await self._daemon.bus.send(self._daemon.build.handshake(user.user_id), to=sid)
+        await self._daemon.bus.send(self._daemon.connections.handshake(user.user_id), to=sid)
 
     def _gone(self, sid: str) -> None:
         self._users.pop(sid, None)
-        self._daemon.build.gone(sid)
+        self._daemon.connections.gone(sid)
         self._daemon.rooms.forget(sid)
 
     # --- rooms
@@ -111,13 +110,13 @@ class EventSockets:
             session = self._daemon.sessions.get(request.app_id, request.session_id, self._users[sid])
         except SessionMissing:
             return refused("session not found or access denied")
-        await self._daemon.build.enter(sid, session)
-        return await self._daemon.build.join(sid, session, request, self._daemon.dispatcher.drain)
+        await self._daemon.connections.enter(sid, session)
+        return await self._daemon.connections.join(sid, session, self._daemon.dispatcher.drain)
 
     async def _leave_session(self, sid: str, request: LeaveSessionRequest) -> LeaveSessionAck | CommandError:
         if not request.session_id:
             return refused("session_id required")
-        await self._daemon.build.leave(sid, request.session_id, self._users[sid].user_id)
+        await self._daemon.connections.leave(sid, request.session_id, self._users[sid].user_id)
         return LeaveSessionAck(ok=True)
 
     async def _join_app(self, sid: str, request: JoinAppRequest) -> JoinAppAck | CommandError:
@@ -177,7 +176,7 @@ class EventSockets:
         session = None
         if request.session_id:
             session = self._daemon.sessions.find(request.session_id, self._users[sid])
-        return LatestSeqAck(ok=True, latest_seq=self._daemon.build.latest_seq(session))
+        return LatestSeqAck(ok=True, latest_seq=USER_SEQ if session is None else session.log.last_seq)
 
     async def _ping(self, sid: str, request: PingRequest) -> PingAck | CommandError:
         return PingAck(pong=True)

@@ -1,4 +1,4 @@
-"""The commands over turns that build B adds (contract: events, section 3)."""
+"""The commands over turns (contract: events, section 3)."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
+from digitorn_testing._events.choreography import MessageSource
 from digitorn_testing._events.conventions import preview
 from digitorn_testing._generated.models import (
     CompactionState,
@@ -26,6 +27,9 @@ from .conversation import Conversation
 from .log import SessionLog
 from .users import User
 from .workspace import Workspace
+
+DAEMON_RESTART: Final = "daemon_restart"
+"""Error code of messages that a restart of the daemon cut off."""
 
 OutcomeKind: TypeAlias = Literal["completed", "failed", "cancelled"]
 
@@ -108,7 +112,7 @@ class QueuedMessage:
         id: Id of the queue's row; not the correlation id.
         status: Where it stands.
         announced: Whether its own events are out, so that its turn may begin.
-        starts_at_once: Whether nothing ran or waited before it.
+        source: What starts its turn.
         enqueued_at: When it was queued, seconds since the Unix epoch.
         started_at: When its turn began.
         finished_at: When its turn ended.
@@ -120,7 +124,7 @@ class QueuedMessage:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     status: Literal["queued", "running", "completed", "failed", "cancelled"] = "queued"
     announced: bool = False
-    starts_at_once: bool = False
+    source: MessageSource = "drain"
     enqueued_at: float = field(default_factory=time.time)
     started_at: float | None = None
     finished_at: float | None = None
@@ -179,8 +183,8 @@ class Turn:
         app: The session's app.
         message: The message that it answers.
         queued: The message's place in the queue; None when it started at once.
-        fast_path: What `message_started` says about it; None when it says nothing.
-        adds_message: Whether the message is new to the conversation; not so when a turn is resumed.
+        source: What started it.
+        is_resumed: Whether it goes on where an interrupted turn was cut off.
         begins_at: Place of its message in the conversation; None while the message is not there yet.
         announces: Whether it begins with a `user_message` event.
         body: The task that does the work; None before it starts.
@@ -193,7 +197,6 @@ class Turn:
         tokens_in: Tokens that the model read so far.
         tokens_out: Tokens that the model wrote so far.
         has_spoken: Whether any text was streamed.
-        partial: The text that is being streamed, as far as it is.
         partials_logged: Number of rows of the log that hold such a text.
         partial_logged_at: When the last of them was written, monotonic seconds.
     """
@@ -202,8 +205,8 @@ class Turn:
     app: App
     message: Message
     queued: QueuedMessage | None = None
-    fast_path: bool | None = None
-    adds_message: bool = True
+    source: MessageSource = "fast"
+    is_resumed: bool = False
     begins_at: int | None = None
     announces: bool = False
     body: "asyncio.Task[Any] | None" = None
@@ -216,7 +219,6 @@ class Turn:
     tokens_in: int = 0
     tokens_out: int = 0
     has_spoken: bool = False
-    partial: str = ""
     partials_logged: int = 0
     partial_logged_at: float = field(default_factory=time.monotonic)
 
@@ -224,6 +226,11 @@ class Turn:
     def correlation_id(self) -> str:
         """Id of the turn."""
         return self.message.correlation_id
+
+    @property
+    def told_id(self) -> str | None:
+        """Its id in its events; those of a resumed turn have none (contract: events, section 6.9)."""
+        return None if self.is_resumed else self.correlation_id
 
     @property
     def position(self) -> int:
@@ -272,8 +279,8 @@ class Session:
         conversation: What was said in it.
         files: The files of its workspace.
         queue: Every message that ever was in the queue, oldest first.
-        turn: The turn that runs.
-        receipts: What became of messages, by the client's own id of them.
+        begun: The turns that have started and not ended. The first one runs, the others wait for it.
+        partial: The text that is being streamed, as far as it is; that of a turn that a crash cut off, too.
         interrupted: Whether its last turn was cut off.
         turns: Number of turns that have begun.
         tokens: Tokens used so far.
@@ -292,8 +299,8 @@ class Session:
     conversation: Conversation = field(default_factory=Conversation)
     files: Workspace = field(default_factory=Workspace)
     queue: list[QueuedMessage] = field(default_factory=list[QueuedMessage])
-    turn: Turn | None = None
-    receipts: dict[str, Receipt] = field(default_factory=dict[str, Receipt])
+    begun: list[Turn] = field(default_factory=list[Turn])
+    partial: str | None = None
     interrupted: bool = False
     turns: int = 0
     tokens: TokenCounts = field(default_factory=TokenCounts)
@@ -306,6 +313,11 @@ class Session:
     def id(self) -> str:
         """Id of the session."""
         return self.owner.session_id
+
+    @property
+    def turn(self) -> Turn | None:
+        """The turn that runs."""
+        return self.begun[0] if self.begun else None
 
     @property
     def title(self) -> str:
@@ -336,8 +348,18 @@ class Session:
 
     @property
     def waiting(self) -> list[QueuedMessage]:
-        """The messages that wait for their turn, first come first."""
+        """The messages whose turn has not started, first come first."""
         return [one for one in self.queue if one.status == "queued"]
+
+    @property
+    def started(self) -> QueuedMessage | None:
+        """The message from the queue whose turn has started; it may still wait for another turn to end."""
+        return next((one for one in self.queue if one.status == "running"), None)
+
+    @property
+    def queue_depth(self) -> int:
+        """Number of messages in the queue, with the one that has started."""
+        return len(self.waiting) + (self.started is not None)
 
     def remove_waiting(self) -> list[QueuedMessage]:
         """Takes every waiting message out of the queue."""
@@ -349,11 +371,13 @@ class Session:
     def queue_state(self) -> QueueState:
         """The queue as the contract shows it: what waits and what runs."""
         entries = [one.entry(self.owner) for one in self.queue if one.status in ("queued", "running")]
+        started = self.started
+        # A turn that did not come from the queue is not in it (contract: events, section 5.11).
         return QueueState(
             entries=entries,
-            depth=len(self.waiting),
-            is_active=self.turn is not None,
-            running_correlation_id=self.turn.correlation_id if self.turn is not None else None,
+            depth=len(entries),
+            is_active=started is not None,
+            running_correlation_id=started.message.correlation_id if started is not None else None,
         )
 
     def state(self, seq: int) -> StateEnvelope:

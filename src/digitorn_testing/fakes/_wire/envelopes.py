@@ -16,7 +16,7 @@ from digitorn_testing._events.conventions import (
 )
 from digitorn_testing._events.history import lifted
 from digitorn_testing._generated._runtime import EventPayload
-from digitorn_testing._generated.events import Connected, EventEnvelope
+from digitorn_testing._generated.events import EventEnvelope
 from digitorn_testing._generated.payloads import EventKind
 
 Frame: TypeAlias = dict[str, Any]
@@ -60,15 +60,8 @@ def live(
     )
 
 
-def renumbered(event: EventEnvelope, seq: int) -> EventEnvelope:
-    """The same event under another number."""
-    return event.model_copy(update={"seq": seq})
-
-
-def row_only(
-    payload: EventPayload, owner: Owner, *, seq: int, kind: EventKind = "session", correlation_id: str | None
-) -> EventEnvelope:
-    """A row of the log that is never sent live: nothing that reports on an operation."""
+def row_only(payload: EventPayload, owner: Owner, *, seq: int, kind: EventKind = "event") -> EventEnvelope:
+    """A row of the log that is never sent live: it belongs to no turn and reports on no operation."""
     return EventEnvelope(
         type=wire_name(spec_of(payload)),
         kind=kind,
@@ -77,15 +70,14 @@ def row_only(
         app_id=owner.app_id,
         session_id=owner.session_id,
         user_id=owner.user_id,
-        correlation_id=correlation_id,
         payload=payload.to_wire(),
     )
 
 
-def hydration(payload: EventPayload, owner: Owner, *, seq: int, event_id: str) -> EventEnvelope:
-    """A full envelope for one that joins."""
+def hydration(payload: EventPayload, owner: Owner, *, seq: int) -> EventEnvelope:
+    """A snapshot for a socket that joins a session."""
     return EventEnvelope(
-        event_id=event_id,
+        event_id=f"ev-hydr-{owner.session_id}-{seq}",
         type=wire_name(spec_of(payload)),
         kind=kind_of(payload),
         seq=seq,
@@ -102,8 +94,8 @@ def hydration(payload: EventPayload, owner: Owner, *, seq: int, event_id: str) -
     )
 
 
-def snapshot(payload: EventPayload, owner: Owner, *, seq: int) -> EventEnvelope:
-    """The seven fields in which build A sends its own snapshots, and modules their events."""
+def module_event(payload: EventPayload, owner: Owner, *, seq: int) -> EventEnvelope:
+    """The seven fields in which the events of modules are sent."""
     return EventEnvelope(
         type=wire_name(spec_of(payload)),
         seq=seq,
@@ -138,13 +130,13 @@ def gap_row(event: EventEnvelope) -> EventEnvelope:
         session_id=event.session_id,
         user_id=event.user_id,
         correlation_id=event.correlation_id,
-        payload={**event.payload, **lifted(event, same_name=False)},
+        payload={**event.payload, **lifted(event)},
         ts=event.ts,
     )
 
 
 def control(payload: EventPayload, *, session_id: str | None, **more: object) -> EventEnvelope:
-    """A control frame of build B, without a number.
+    """A control frame, without a number.
 
     Args:
         payload: What it says.
@@ -161,22 +153,6 @@ def control(payload: EventPayload, *, session_id: str | None, **more: object) ->
         ts=_now(),
     )
     return frame.model_copy(update=more)
-
-
-def handshake(user_id: str, *, latest_seq: int) -> EventEnvelope:
-    """What a socket is greeted with on build A (contract: events, section 1)."""
-    return EventEnvelope(
-        type=wire_name(spec_of(Connected())),
-        kind="system",
-        seq=latest_seq,
-        app_id=None,
-        session_id=None,
-        payload={},
-        ts=_now(),
-        capabilities=["full_events"],
-        latest_seq=latest_seq,
-        user_id=user_id,
-    )
 
 
 def iso(seconds: float) -> str:
