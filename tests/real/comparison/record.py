@@ -140,7 +140,7 @@ class Listener:
         """
 
         def fits(one: dict[str, JSON]) -> bool:
-            if one["type"] != kind or turn not in (None, one["correlation_id"]):
+            if one["type"] != kind or turn not in (None, one.get("correlation_id")):
                 return False
             return all(one["payload"].get(key) == value for key, value in payload.items())
 

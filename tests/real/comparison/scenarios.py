@@ -80,8 +80,8 @@ def write_script(model: FakeModel) -> None:
         model: The model.
     """
     calls: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
-        "Say it.": ("Bash", {"command": "echo from-the-shell"}, _ran("from-the-shell\n")),
-        "Ask first.": ("Bash", {"command": "echo asked"}, _ran("asked\n")),
+        "Say it.": ("Bash", {"command": "echo from-the-shell"}, _ran("echo from-the-shell", "from-the-shell\n")),
+        "Ask first.": ("Bash", {"command": "echo asked"}, _ran("echo asked", "asked\n")),
         "Set a goal.": ("MemorySetGoal", {"goal": "to compare"}, {"goal": "to compare"}),
         "Write a file.": ("WsWrite", {"path": "a.txt", "content": "hello\n"}, {"path": "a.txt"}),
     }
@@ -133,8 +133,9 @@ async def _record_one(
     return without({f'"user_id": "{user_id}"': '"user_id": "USER"'}, run.tape.lines)
 
 
-def _ran(stdout: str) -> dict[str, Any]:
-    return {"stdout": stdout, "stderr": "", "exit_code": 0}
+def _ran(command: str, stdout: str) -> dict[str, Any]:
+    place = {"command": command, "cwd": "/", "platform": "unix", "shell": "/bin/bash"}
+    return {"stdout": stdout, "stderr": "", "exit_code": 0, **place}
 
 
 def _scenario(scenario: Scenario) -> Scenario:
@@ -181,7 +182,7 @@ async def denied_tool(run: Run) -> None:
     turn = await run.send("Ask first.")
     asked = await main.event("approval_request")
     await run.resolve(asked["payload"]["request_id"], "Never.", approved=False)
-    again = await main.event("approval_request", risk_level="medium")
+    again = await main.event("approval_request", tool_name="Bash")
     await run.resolve(again["payload"]["request_id"], "Never.", approved=False)
     await main.ended(turn)
 
