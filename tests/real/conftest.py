@@ -1,4 +1,4 @@
-"""A real daemon of one's own, for tests that stop it. All other tests share that of the run."""
+"""A real daemon of one's own, for tests that stop it, and the summary of the comparison of both daemons."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,3 +14,13 @@ def own_daemon(pytestconfig: pytest.Config) -> Iterator[RealDaemon]:
     root = pytestconfig.invocation_params.dir / str(pytestconfig.getoption("--digitorn-real-dir"))
     with RealDaemon(Path(root)) as daemon:
         yield daemon
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Shows the summary that a test left, whichever process ran it."""
+    reports = [one for some in terminalreporter.stats.values() for one in some]
+    for report in reports:
+        for name, text in getattr(report, "user_properties", ()):
+            if name == "comparison" and getattr(report, "when", "") == "call":
+                terminalreporter.section("the embedded daemon compared with the released one")
+                terminalreporter.write_line(text)

@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +29,7 @@ class Allowed:
     reason: str
     real: str = "*"
     embedded: str = "*"
-    scenarios: tuple[str, ...] = ("*",)
+    scenarios: Sequence[str] = ("*",)
     always: bool = True
 
     def fits(self, found: Difference) -> bool:
@@ -76,7 +76,7 @@ def read_allowed(path: Path = ALLOWED_FILE) -> list[Allowed]:
         TypeError: An entry lacks its place or its reason, or has a key that means nothing.
     """
     entries: list[dict[str, Any]] = tomllib.loads(path.read_text(encoding="utf-8")).get("allowed", [])
-    return [Allowed(**{**one, "scenarios": tuple(one.get("scenarios", ("*",)))}) for one in entries]
+    return [Allowed(**one) for one in entries]
 
 
 def judge(found: Iterable[Difference], allowed: Iterable[Allowed]) -> Verdict:

@@ -80,7 +80,11 @@ def write_script(model: FakeModel) -> None:
         model: The model.
     """
     calls: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
-        "Say it.": ("Bash", {"command": "echo from-the-shell"}, _ran("echo from-the-shell", "from-the-shell\n")),
+        "Say it.": (
+            "Bash",
+            {"command": "echo from-the-shell"},
+            _ran("echo from-the-shell", "from-the-shell\n"),
+        ),
         "Ask first.": ("Bash", {"command": "echo asked"}, _ran("echo asked", "asked\n")),
         "Set a goal.": ("MemorySetGoal", {"goal": "to compare"}, {"goal": "to compare"}),
         "Write a file.": ("WsWrite", {"path": "a.txt", "content": "hello\n"}, {"path": "a.txt"}),

@@ -72,10 +72,10 @@ def test_every_allowed_difference_still_occurs(
     allowed = read_allowed()
     found = [one for scenario in SCENARIOS for one in both.differences(scenario)]
     verdict = judge(found, allowed)
-    lines = sum(map(len, both.real.values())), sum(map(len, both.embedded.values()))
+    theirs, ours = sum(map(len, both.real.values())), sum(map(len, both.embedded.values()))
     record_property(
         "comparison",
-        f"{len(SCENARIOS)} scenarios; {lines[0]} lines of the released daemon, {lines[1]} of the embedded one; "
+        f"{len(SCENARIOS)} scenarios; {theirs} lines of the released daemon, {ours} of the embedded one;\n"
         f"{len(found)} differences, of which {len(found) - len(verdict.forbidden)} are allowed by "
         f"{len(allowed)} entries:\n" + "\n".join(map(str, allowed)),
     )
