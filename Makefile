@@ -17,7 +17,7 @@ help:
 	@echo "make bench     how long a test takes, over sockets and in process"
 	@echo "make bench-streams  threads, descriptors and memory of 200 live streams: at the start, open, after stop"
 	@echo "make fuzz      a million made-up frames, answers and acknowledgements; INPUTS= and SEED= choose"
-	@echo "make chaos     20 sessions, 100,000 events and 1,000 dropped connections on each build; SEED= chooses"
+	@echo "make chaos     20 sessions, 100,000 events and 1,000 dropped connections; SEED= chooses"
 	@echo "make generate  write the generated code anew from schema/"
 	@echo "make format    format the handwritten code"
 

@@ -44,7 +44,6 @@ class Plan:
     """How much there is to be.
 
     Attributes:
-        build: Which build of the daemon.
         seed: Of the random numbers; when they are drawn depends on the machine too.
         events: At least so many events in all.
         drops: At least so many connections that drop.
@@ -56,7 +55,6 @@ class Plan:
         squalls: Seconds between two disturbances of the whole network, from and to.
     """
 
-    build: Literal["A", "B"]
     seed: int
     events: int
     drops: int
@@ -78,9 +76,9 @@ def run(plan: Plan, tell: Callable[[str], object] = lambda line: None) -> Figure
     began = time.perf_counter()
     pieces = [f"{number} " for number in range(plan.tokens)]
     model = FakeModel().will_stream_text(pieces, delay=plan.delay, times=None)
-    figures = Figures(seed=plan.seed, build=plan.build, sessions=plan.sessions)
+    figures = Figures(seed=plan.seed, sessions=plan.sessions)
     with (
-        FakeDaemon(model=model, build=plan.build, keep_exchanges=0) as daemon,
+        FakeDaemon(model=model, keep_exchanges=0) as daemon,
         TcpProxy(daemon.port) as proxy,
     ):
         daemon.add_app(APP)
@@ -173,7 +171,7 @@ class _Storm:
                         if self._figures.rounds:
                             await self._restart(beside, streams)
                             self._tell(
-                                f"build {self._plan.build}, round {self._figures.rounds}:"
+                                f"round {self._figures.rounds}:"
                                 f" {_logged_events(streams):,} events, {self._drops():,} drops so far"
                             )
                         self._figures.rounds += 1

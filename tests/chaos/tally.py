@@ -55,7 +55,6 @@ class Figures:
     """
 
     seed: int
-    build: str
     sessions: int
     events: int = 0
     drops: int = 0
@@ -100,7 +99,7 @@ class Figures:
     def __str__(self) -> str:
         faults = ", ".join(f"{count:,} {what}" for what, count in sorted(self.faults.items()))
         return (
-            f"seed {self.seed}, build {self.build}: {self.sessions} sessions, {self.turns:,} turns,"
+            f"seed {self.seed}: {self.sessions} sessions, {self.turns:,} turns,"
             f" {self.events:,} events, {self.drops:,} connections dropped, {self.reconnects:,} made again,"
             f" {self.restarts} restarts of the daemon in {self.seconds:.0f} s\n"
             f"  {faults}; {self.copies:,} copies recognised\n"

@@ -1,4 +1,4 @@
-"""A short chaos run on both builds; `make chaos` is the long one."""
+"""A short chaos run; `make chaos` is the long one."""
 
 import re
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.mark.timeout(200)
 def test_nothing_is_lost_in_a_short_storm() -> None:
-    # In processes of their own, since a run takes all that one has.
+    # In a process of its own, since a run takes all that one has.
     ran = subprocess.run(
         [sys.executable, "-m", "chaos", "--short", "--seed", "7"],
         cwd=Path(__file__).parents[1],
@@ -21,6 +21,6 @@ def test_nothing_is_lost_in_a_short_storm() -> None:
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     drops = [int(found) for found in re.findall(r"(\d+) connections dropped", ran.stdout)]
-    assert len(drops) == 2
+    assert len(drops) == 1
     assert min(drops) >= 8
     assert ran.stdout.endswith("nothing lost, nothing twice, nothing out of order, nothing hung\n")

@@ -59,7 +59,7 @@ def prepared(tmp_path: Path) -> Iterator[Prepared]:
     file = tmp_path / "app.yaml"
     file.write_text("app_id: from-file\n", encoding="utf-8")
     # The build that has every operation.
-    with FakeDaemon(build="B") as daemon:
+    with FakeDaemon() as daemon:
         daemon.add_app(APP, model=model, tools=["Bash"])
         daemon.add_user("ann@example.com", "a-long-password")
         with daemon.client() as client:

@@ -1,5 +1,5 @@
 """What live tests of the client run against."""
 
-from support.fixtures import chance, daemon, kind, model, session
+from support.fixtures import chance, daemon, listens, model, session
 
-__all__ = ["chance", "daemon", "kind", "model", "session"]
+__all__ = ["chance", "daemon", "listens", "model", "session"]

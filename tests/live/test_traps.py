@@ -468,7 +468,7 @@ async def test_what_is_in_flight_comes_again_with_every_join() -> None:
 
 
 async def test_the_default_namespace_proves_nothing() -> None:
-    with FakeDaemon(build="B") as daemon:
+    with FakeDaemon() as daemon:
         daemon.add_app(APP)
         sio: Any = socketio.AsyncClient(reconnection=False)
         await sio.connect(daemon.url, namespaces=["/"], transports=["websocket"])

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar
+from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from digitorn_testing import AsyncLiveEventStream, LiveEventStream
 from digitorn_testing.fakes import FakeDaemon
@@ -27,28 +27,11 @@ _MOST_THREADS = 32
 _LOOK_SECONDS, _SAME_LOOKS, _SETTLE_SECONDS = 0.01, 3, 15.0
 
 
-@dataclass(frozen=True)
-class DaemonKind:
-    """A daemon that the tests run against.
+ASYNC_LISTENS = True
+"""Whether the daemons of the asynchronous face's tests listen on loopback, or are reached in process."""
 
-    Attributes:
-        build: Which of the contract's builds it is.
-        listens: Whether it listens on loopback; else it is reached in process.
-    """
-
-    build: Literal["A", "B"]
-    listens: bool
-
-    def __str__(self) -> str:
-        return f"{self.build} {'over sockets' if self.listens else 'in process'}"
-
-
-ASYNC_DAEMONS = (DaemonKind("A", listens=True), DaemonKind("B", listens=False))
-"""What the asynchronous face is tested on."""
-
-DAEMONS = (DaemonKind("B", listens=True), DaemonKind("A", listens=False))
-"""What the blocking face is tested on. One core is behind both faces, so that every combination on each would
-cost several times as much and tell nothing new."""
+LISTENS = False
+"""The same of the blocking face. One core is behind both faces, so each way is tested with one of them."""
 
 
 class AsyncRunning(Generic[T]):

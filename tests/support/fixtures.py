@@ -8,7 +8,6 @@ import pytest
 
 from digitorn_testing import SessionHandle
 from digitorn_testing.fakes import FakeDaemon, FakeModel
-from support.faces import DAEMONS, DaemonKind
 
 
 @pytest.fixture
@@ -17,17 +16,16 @@ def model() -> FakeModel:
     return FakeModel()
 
 
-@pytest.fixture(params=DAEMONS, ids=str)
-def kind(request: pytest.FixtureRequest) -> DaemonKind:
-    """What sort of daemon a test runs against."""
-    found: DaemonKind = request.param
-    return found
+@pytest.fixture
+def listens() -> bool:
+    """Whether the daemon listens on loopback."""
+    return True
 
 
 @pytest.fixture
-def daemon(model: FakeModel, kind: DaemonKind) -> Iterator[FakeDaemon]:
+def daemon(model: FakeModel, listens: bool) -> Iterator[FakeDaemon]:
     """A daemon with the app `my-app`."""
-    with FakeDaemon(listen=kind.listens, build=kind.build) as running:
+    with FakeDaemon(listen=listens) as running:
         running.add_app("my-app", model=model)
         yield running
 

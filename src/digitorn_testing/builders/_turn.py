@@ -24,10 +24,10 @@ STEP: Final = timedelta(milliseconds=10)
 class TurnBuilder:
     """Builds a turn from what happens in it: `TurnBuilder().user("hi").tool("Bash").text("done").build()`.
 
-    Every method returns a new builder and leaves this one unchanged. The events are those of the daemon, in its
-    order, with the numbers, operations and states that it gives them (contract: events,
-    section 6), as a socket in the session's room gets them. They are the same each time, ids and times
-    included. A turn ends with its answer unless `error`, `aborted` or `unfinished` says otherwise.
+    Every method returns a new builder and leaves this one unchanged. The events are those of the daemon, in
+    order, with the numbers, operations and states that it gives them (contract: events, section 6), as a
+    socket in the session's room gets them. They are the same each time, ids and times included. A turn ends
+    with its answer unless `error`, `aborted` or `unfinished` says otherwise.
 
     Attributes:
         app_id: App that the session belongs to.

@@ -6,14 +6,13 @@ import pytest
 
 from digitorn_testing import AsyncDevClient
 from digitorn_testing.fakes import FakeDaemon
-from support.faces import ASYNC_DAEMONS, DaemonKind
+from support.faces import ASYNC_LISTENS
 
 
-@pytest.fixture(params=ASYNC_DAEMONS, ids=str)
-def kind(request: pytest.FixtureRequest) -> DaemonKind:
-    """What sort of daemon a test of this face runs against."""
-    found: DaemonKind = request.param
-    return found
+@pytest.fixture
+def listens() -> bool:
+    """Whether the daemons of this face's tests listen on loopback."""
+    return ASYNC_LISTENS
 
 
 @pytest.fixture

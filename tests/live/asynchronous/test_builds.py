@@ -54,7 +54,7 @@ async def test_a_stream_that_is_opened_while_text_is_written(
 
 async def test_a_heartbeat_tells_what_was_dropped(model: FakeModel) -> None:
     """A live copy may be dropped, and nothing may follow for long (contract: events, sections 1 and 5.12)."""
-    with FakeDaemon(build="B", heartbeat=0.05, listen=False) as daemon:
+    with FakeDaemon(heartbeat=0.05, listen=False) as daemon:
         daemon.add_app("my-app", model=model)
         async with daemon.async_client() as client:
             session = await client.new_session("my-app")
@@ -66,7 +66,7 @@ async def test_a_heartbeat_tells_what_was_dropped(model: FakeModel) -> None:
 
 
 async def test_a_daemon_that_was_started_anew_is_told_by_its_instance(model: FakeModel) -> None:
-    with FakeDaemon(build="B", listen=False) as daemon:
+    with FakeDaemon(listen=False) as daemon:
         daemon.add_app("my-app", model=model)
         async with daemon.async_client() as client:
             session = await client.new_session("my-app")

@@ -55,7 +55,7 @@ def test_a_stream_that_is_opened_while_text_is_written(
 
 def test_a_heartbeat_tells_what_was_dropped(model: FakeModel) -> None:
     """A live copy may be dropped, and nothing may follow for long (contract: events, sections 1 and 5.12)."""
-    with FakeDaemon(build="B", heartbeat=0.05, listen=False) as daemon:
+    with FakeDaemon(heartbeat=0.05, listen=False) as daemon:
         daemon.add_app("my-app", model=model)
         with daemon.client() as client:
             session = client.new_session("my-app")
@@ -67,7 +67,7 @@ def test_a_heartbeat_tells_what_was_dropped(model: FakeModel) -> None:
 
 
 def test_a_daemon_that_was_started_anew_is_told_by_its_instance(model: FakeModel) -> None:
-    with FakeDaemon(build="B", listen=False) as daemon:
+    with FakeDaemon(listen=False) as daemon:
         daemon.add_app("my-app", model=model)
         with daemon.client() as client:
             session = client.new_session("my-app")

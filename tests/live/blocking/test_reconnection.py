@@ -339,7 +339,7 @@ def test_what_is_sent_just_before_a_join_is_not_missed(model: FakeModel) -> None
 def test_a_new_process_is_reread_from_the_beginning(model: FakeModel) -> None:
     """It had logged little of what was seen, and numbers what it does from there on."""
     model.will_stream_text(["x"] * 150).will_stream_text(["new"])
-    with FakeDaemon(model=model, build="B", log_delay=0.5) as daemon:
+    with FakeDaemon(model=model, log_delay=0.5) as daemon:
         daemon.add_app("my-app")
         with daemon.client() as client:
             session = client.new_session("my-app")
@@ -457,7 +457,7 @@ def test_a_half_open_connection_is_noticed_by_its_heartbeats() -> None:
     """The engine's own pings come once a minute on build B (contract: events, section 1)."""
     watchful = ReconnectPolicy(first_pause=0.01, longest_pause=0.05, silence=0.4)
     model = FakeModel().will_stream_text(["new"])
-    with FakeDaemon(model=model, build="B", heartbeat=0.05) as daemon, TcpProxy(daemon.port) as proxy:
+    with FakeDaemon(model=model, heartbeat=0.05) as daemon, TcpProxy(daemon.port) as proxy:
         daemon.add_app("my-app")
         with daemon.client() as client:
             session = client.new_session("my-app")
@@ -476,7 +476,7 @@ def test_a_half_open_connection_is_noticed_by_its_heartbeats() -> None:
 def test_a_connection_that_falls_silent_behind_a_first_heartbeat_is_noticed() -> None:
     """It came while the history was still read, and no other follows."""
     watchful = ReconnectPolicy(first_pause=0.01, longest_pause=0.05, silence=0.4)
-    with FakeDaemon(build="B", heartbeat=0.3) as daemon, TcpProxy(daemon.port) as proxy:
+    with FakeDaemon(heartbeat=0.3) as daemon, TcpProxy(daemon.port) as proxy:
         daemon.add_app("my-app")
         with daemon.client() as client:
             session = client.new_session("my-app")
@@ -489,7 +489,7 @@ def test_a_connection_that_falls_silent_behind_a_first_heartbeat_is_noticed() ->
 
 
 def test_a_connection_that_is_lost_while_the_history_is_read_is_not_taken_for_joined() -> None:
-    with FakeDaemon(build="B", heartbeat=0.1) as daemon:
+    with FakeDaemon(heartbeat=0.1) as daemon:
         daemon.add_app("my-app")
         with daemon.client() as client:
             session = client.new_session("my-app")

@@ -48,7 +48,7 @@ async def occupy(talk: Talk) -> str:
 
 
 async def test_the_handshake_is_a_control_frame_that_names_the_instance() -> None:
-    with FakeDaemon(build="B") as daemon:
+    with FakeDaemon() as daemon:
         async with recording(daemon) as recorder, http(daemon) as client:
             greeting = await recorder.wait_for("connected")
             assert greeting["control"] is True
@@ -94,7 +94,7 @@ async def test_the_engine(build: Any, interval: int, timeout: int, most: int) ->
 
 
 async def test_heartbeats_tell_the_instance_and_the_newest_number() -> None:
-    async with talking(FakeModel(), build="B", heartbeat=0.01) as talk:
+    async with talking(FakeModel(), heartbeat=0.01) as talk:
         beat = await talk.recorder.wait_for("heartbeat")
         assert beat["control"] is True
         assert (beat["session_id"], beat["app_id"]) == (talk.session_id, None)
@@ -112,7 +112,7 @@ async def test_heartbeats_tell_the_instance_and_the_newest_number() -> None:
 
 async def test_a_socket_is_in_one_session_only() -> None:
     model = FakeModel().will_respond_with_text("a", times=None)
-    async with talking(model, build="B") as talk, another(talk.daemon) as other:
+    async with talking(model) as talk, another(talk.daemon) as other:
         await talk.recorder.call("join_app", {"app_id": APP})
         await talk.recorder.join(other.session_id)
         before = len(talk.recorder.frames)
@@ -125,7 +125,7 @@ async def test_a_socket_is_in_one_session_only() -> None:
 
 async def test_approvals_are_asked_in_the_session_alone() -> None:
     model = FakeModel().will_call_tool("Bash", requires_approval=True).will_respond_with_text("ok")
-    async with talking(model, build="B") as talk, recording(talk.daemon) as bystander:
+    async with talking(model) as talk, recording(talk.daemon) as bystander:
         await talk.send("go")
         asked = await talk.recorder.wait_for("approval_request")
         refused: list[tuple[dict[str, Any], str]] = [
@@ -153,7 +153,7 @@ async def test_approvals_are_asked_in_the_session_alone() -> None:
 
 
 async def test_a_join_replays_nothing_and_shows_what_is_so_now() -> None:
-    async with talking(FakeModel().will_respond_with_text("a"), build="B") as talk:
+    async with talking(FakeModel().will_respond_with_text("a")) as talk:
         await turn(talk)
         newest = (await talk.log())[-1]["seq"]
         async with recording(talk.daemon) as late:
@@ -173,7 +173,7 @@ async def test_a_join_replays_nothing_and_shows_what_is_so_now() -> None:
 
 async def test_a_join_in_the_middle_of_a_turn_brings_the_last_event_of_each_operation() -> None:
     model = FakeModel().will_call_tool("Bash", {}, requires_approval=True, text="I look.")
-    async with talking(model, build="B") as talk:
+    async with talking(model) as talk:
         preview = talk.daemon.publish(talk.session_id, preview_state_changed(key="k"))
         await talk.send("go")
         asked = await talk.recorder.wait_for("approval_request")
@@ -192,7 +192,7 @@ async def test_a_join_in_the_middle_of_a_turn_brings_the_last_event_of_each_oper
 
 async def test_a_join_while_text_is_written_catches_up_with_it() -> None:
     model = FakeModel().will_stream_text(["Hel", "lo", "!"], delay=30.0)
-    async with talking(model, build="B") as talk:
+    async with talking(model) as talk:
         accepted = await talk.send("go")
         token = await talk.recorder.wait_for("token")
         async with recording(talk.daemon) as late:
@@ -207,7 +207,7 @@ async def test_a_join_while_text_is_written_catches_up_with_it() -> None:
 def test_what_is_in_flight_is_forgotten_after_ten_minutes() -> None:
     now = 0.0
     log = SessionLog(delay=0.0, clock=lambda: now)
-    with FakeDaemon(build="B", listen=False) as daemon, daemon.client() as client:
+    with FakeDaemon(listen=False) as daemon, daemon.client() as client:
         daemon.add_app(APP)
         session = client.new_session(APP)
         shown = daemon.publish(session, preview_state_changed(key="k"))
@@ -227,7 +227,7 @@ def test_what_is_in_flight_is_forgotten_after_ten_minutes() -> None:
 
 async def test_a_turn_over_http() -> None:
     model = FakeModel().will_respond_with_text("a").will_respond_with_text("b")
-    async with talking(model, build="B") as talk:
+    async with talking(model) as talk:
         accepted = await talk.send("go")
         assert await ended(talk.recorder, accepted["correlation_id"]) == "completed"
         assert talk.recorder.turn(accepted["correlation_id"]) == [
@@ -247,7 +247,7 @@ async def test_a_turn_over_http() -> None:
 
 
 async def test_a_message_over_the_socket_is_told_of_as_one_that_waits() -> None:
-    async with talking(FakeModel().will_respond_with_text("a"), build="B") as talk:
+    async with talking(FakeModel().will_respond_with_text("a")) as talk:
         request = {"app_id": APP, "session_id": talk.session_id, "message": "go"}
         ack = await talk.recorder.call("send_message", request)
         assert await ended(talk.recorder, ack["correlation_id"]) == "completed"
@@ -261,7 +261,7 @@ async def test_a_message_over_the_socket_is_told_of_as_one_that_waits() -> None:
 
 async def test_a_message_that_waits_is_drained_behind_the_terminal_of_the_turn_before() -> None:
     model = busy_model().will_respond_with_text("b")
-    async with talking(model, build="B") as talk:
+    async with talking(model) as talk:
         first = await occupy(talk)
         second = await talk.send("next")
         assert "seq" not in second
@@ -274,7 +274,7 @@ async def test_a_message_that_waits_is_drained_behind_the_terminal_of_the_turn_b
 
 
 async def test_a_provider_that_fails_ends_its_turn_as_completed() -> None:
-    async with talking(FakeModel().will_fail("rate_limited", "slow down"), build="B") as talk:
+    async with talking(FakeModel().will_fail("rate_limited", "slow down")) as talk:
         types = await turn(talk)
         assert types[-4:] == ["error", "result", "message_done", "turn_terminal"]
         assert talk.recorder.of("turn_terminal")[0]["payload"]["status"] == "completed"
@@ -283,7 +283,7 @@ async def test_a_provider_that_fails_ends_its_turn_as_completed() -> None:
 
 async def test_a_failure_before_the_loop_has_no_result() -> None:
     model = busy_model().will_fail("session_busy", times=2)
-    async with talking(model, build="B") as talk:
+    async with talking(model) as talk:
         await occupy(talk)
         drained = await talk.send("drained")
         await release(talk)
@@ -298,7 +298,7 @@ async def test_a_failure_before_the_loop_has_no_result() -> None:
 @pytest.mark.parametrize("code", ["credential_required", "credential_auth_required"])
 async def test_a_turn_without_a_credential_pauses_and_the_queue_stops(code: Any) -> None:
     model = busy_model().will_fail(code).will_respond_with_text("on")
-    async with talking(model, build="B") as talk:
+    async with talking(model) as talk:
         await occupy(talk)
         paused, waits = await talk.send("paused"), await talk.send("waits")
         await release(talk)
@@ -319,7 +319,7 @@ async def test_a_turn_without_a_credential_pauses_and_the_queue_stops(code: Any)
 
 async def test_an_abort_ends_a_drained_turn_as_cancelled_too() -> None:
     model = busy_model().will_stream_text(["a", "b"], delay=30.0)
-    async with talking(model, build="B") as talk:
+    async with talking(model) as talk:
         await occupy(talk)
         accepted = await talk.send("next")
         await release(talk)
@@ -340,7 +340,7 @@ async def test_an_abort_ends_a_drained_turn_as_cancelled_too() -> None:
 
 async def test_an_abort_over_the_socket_has_no_event_of_its_own() -> None:
     model = FakeModel().will_call_tool("Bash", requires_approval=True)
-    async with talking(model, build="B") as talk:
+    async with talking(model) as talk:
         accepted = await talk.send("go")
         await talk.send("waits")
         await talk.recorder.wait_for("approval_request")
@@ -370,7 +370,7 @@ async def test_an_abort_over_the_socket_has_no_event_of_its_own() -> None:
 async def test_rows_that_are_never_sent_spend_numbers() -> None:
     model = FakeModel().will_call_tool("Bash", {"command": "ls"}, text="I look.", result={"n": 1})
     model.will_respond_with_text("One.")
-    async with talking(model, build="B") as talk:
+    async with talking(model) as talk:
         await turn(talk)
         sent = {one.get("seq") for one in talk.recorder.frames}
         rows = [one for one in await talk.log() if one["seq"] not in sent]
@@ -391,7 +391,7 @@ async def test_rows_that_are_never_sent_spend_numbers() -> None:
 
 async def test_a_compaction_is_logged_beside_its_event() -> None:
     model = FakeModel().will_respond_with_text("a", times=None)
-    async with talking(model, build="B") as talk:
+    async with talking(model) as talk:
         for _ in range(4):
             await turn(talk)
         await talk.act("/compact")
@@ -403,7 +403,7 @@ async def test_a_compaction_is_logged_beside_its_event() -> None:
 
 
 async def test_gaps_are_filled_over_http() -> None:
-    async with talking(FakeModel().will_respond_with_text("a"), build="B") as talk:
+    async with talking(FakeModel().will_respond_with_text("a")) as talk:
         await turn(talk)
         logged = await talk.log()
         since = logged[2]["seq"]
@@ -433,7 +433,7 @@ def test_a_ring_that_has_lost_events_cannot_bridge_them() -> None:
 
 
 async def test_the_newest_number_of_a_session() -> None:
-    async with talking(FakeModel(), build="B") as talk:
+    async with talking(FakeModel()) as talk:
         answer = await talk.recorder.call("latest_seq", {"session_id": talk.session_id})
         assert answer == {"ok": True, "latest_seq": len(SNAPSHOTS)}
         for request in ({}, {"session_id": "unknown"}):
