@@ -3,6 +3,7 @@
 from typing import cast
 
 import pytest
+from digitorn_testing.fakes._agent.build import BuildName
 
 from digitorn_testing import InvalidPayload, SessionHandle, UnknownPayload
 from digitorn_testing._events.conventions import wire_name
@@ -10,7 +11,6 @@ from digitorn_testing._generated._runtime import EventSpec
 from digitorn_testing._generated.events import EVENTS
 from digitorn_testing.builders import event, payloads
 from digitorn_testing.fakes import FakeDaemon
-from digitorn_testing.fakes._agent.build import BuildName
 from support.recorder import APP
 
 ENVELOPED = [spec for spec in EVENTS.specs if spec.enveloped]

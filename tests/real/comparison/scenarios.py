@@ -25,6 +25,8 @@ _THOUGHT: Final = "First I look at the question.\nThen I look for an answer.\nAt
 _PIECES: Final = ("This is the first part, ", "this is the second part, ", "and this is the last one.")
 # A fault of the daemon, which about one turn in 25 meets.
 _WRONG_LOOP: Final = "is bound to a different event loop"
+# Texts of this length are not compared, and the daemons put different words around what the provider says.
+_LONG: Final = "so says the provider, in more words than anybody wants to read " * 3
 # Commands that only wait, like sleep, are refused.
 _LONG_COMMAND: Final = 'python3 -c "import time; time.sleep(20)"'
 _APP: Final = """
@@ -38,7 +40,9 @@ agents:
   - id: main
     role: assistant
     brain: {{}}
-    system_prompt: You are a test's agent.
+    system_prompt: >-
+      You are the agent of a comparison. You say what you are told to say, and you call the tools that you are
+      told to call.
 tools:
   modules:
     shell: {{}}
@@ -95,8 +99,10 @@ def write_script(model: FakeModel) -> None:
     model.when(contains="Ask me.").will_ask_user("Which colour?", choices=["red", "blue"])
     model.when(contains="Think.").will_respond_with_text("I have thought about it.", thinking=_THOUGHT)
     model.when(contains="Speak slowly.").will_stream_text(_PIECES, delay=0.8)
-    model.when(contains="Be refused.").will_fail("auth_error")
-    model.when(contains="Be too long.").will_fail("context_overflow")
+    model.when(contains="Be refused.").will_fail("auth_error", f"401 unauthorized: {_LONG}")
+    model.when(contains="Be too long.").will_fail(
+        "context_overflow", f"the context length is exceeded: {_LONG}"
+    )
     model.will_respond_with_text("This is all that there is to say.", times=None)
 
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 
 from digitorn_testing._generated import models, operations
 from digitorn_testing.fakes._agent.compaction import compact
+from digitorn_testing.fakes._store.memory import MODULE
 
 from .dependencies import Caller, Daemon, OwnedSession, SessionIfAny
 from .export import MARKDOWN, markdown_export
@@ -43,9 +44,8 @@ async def export_session(
 
 
 @serve(router, operations.GET_SESSION_MEMORY)
-async def get_session_memory(_session: OwnedSession) -> models.SessionMemory:
-    # No app here has a memory module.
-    return models.SessionMemory()
+async def get_session_memory(session: OwnedSession) -> models.SessionMemory:
+    return session.memory.view(is_flat=MODULE in session.app.definition.modules)
 
 
 @serve(router, operations.LIST_SESSION_TASKS)

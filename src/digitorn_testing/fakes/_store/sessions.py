@@ -25,6 +25,7 @@ from .apps import App
 from .context import TokenCounts
 from .conversation import Conversation
 from .log import SessionLog
+from .memory import Memory
 from .users import User
 from .workspace import Workspace
 
@@ -155,6 +156,7 @@ class QueuedMessage:
             enqueued_at=self.enqueued_at,
             started_at=self.started_at,
             finished_at=self.finished_at,
+            template_system_prompt="",
             error_code=self.error_code,
         )
 
@@ -193,7 +195,7 @@ class Turn:
         last_activity_at: When it last did anything.
         phase: What it does.
         tool_calls: Number of tool calls so far.
-        model_calls: Number of requests to the model so far.
+        model_calls: How often the model has answered.
         tokens_in: Tokens that the model read so far.
         tokens_out: Tokens that the model wrote so far.
         has_spoken: Whether any text was streamed.
@@ -252,6 +254,7 @@ class Turn:
         """It as the contract shows it."""
         now = time.time()
         return TurnState(
+            active=True,
             correlation_id=self.correlation_id,
             started_at=self.started_at,
             last_activity_at=self.last_activity_at,
@@ -288,6 +291,7 @@ class Session:
         tools_failed: Number of tool calls that failed.
         errors: Errors of its turns.
         last_error: Why its last turn failed; None when that went well.
+        memory: What its agent keeps in mind.
     """
 
     app: App
@@ -308,6 +312,7 @@ class Session:
     tools_failed: int = 0
     errors: list[str] = field(default_factory=list[str])
     last_error: TurnFailure | None = None
+    memory: Memory = field(default_factory=Memory)
 
     @property
     def id(self) -> str:
@@ -324,6 +329,16 @@ class Session:
         """The beginning of its first message."""
         first = next((one.content for one in self.conversation.messages if one.role == "user"), "")
         return " ".join(first.split())[:_LONGEST_TITLE]
+
+    @property
+    def message_count(self) -> int:
+        """Number of messages as the daemon counts them.
+
+        The system's message and the result of each call count, even of one that still runs. A message that
+        the model has not answered does not count.
+        """
+        said = len(self.conversation.entries) - self.conversation.is_unanswered
+        return 1 + said + len(self.conversation.open_calls) if said else 0
 
     def touch(self) -> None:
         """Notes that it is used."""
