@@ -324,9 +324,9 @@ class Faults:
                 ...
 
         Args:
-            name: `wrong_event_loop`: a turn fails with `internal_error`. `empty_forks`: a fork has none of
-                its messages. `deleted_sessions_return`: reading a deleted session makes an empty one of its id.
-                `no_active_ops`: `GET .../active-ops` answers 500.
+            name: The fault. `wrong_event_loop`: a turn fails with `internal_error`. `empty_forks`: a fork has
+                no messages. `deleted_sessions_return`: reading a deleted session creates an empty one of the
+                same id. `no_active_ops`: `GET .../active-ops` answers 500.
             times: How often it hits; None for no limit.
             after: How many occasions pass first.
             every: After those, which one of how many it hits.
