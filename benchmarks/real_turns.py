@@ -3,9 +3,9 @@
     python benchmarks/real_turns.py [--turns 200] [--at-once 10] [--dir .real]
 
 Runs turns in a row on one session, then as many on sessions of their own, some at once. Every result is
-compared with the scripted answer. Prints how many turns failed by a fault that the daemon itself reports, and the time
-that the client adds to a turn: the time that `send` took, less the time from the daemon's first event of the
-turn to its last one.
+compared with the scripted answer. Prints how many turns failed by a fault that the daemon itself reports, and
+the time that the client adds to a turn: what `send` took, less the time from the daemon's first event
+of the turn to its last one.
 """
 
 import argparse
