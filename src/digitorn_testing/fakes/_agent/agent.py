@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
@@ -13,6 +13,7 @@ from digitorn_testing._apps.tools import result_object
 from digitorn_testing._events import choreography
 from digitorn_testing._events.choreography import CallEvents, Speech, denial, said_of_result
 from digitorn_testing._events.conventions import Op
+from digitorn_testing._events.failures import INTERNAL_ERROR
 from digitorn_testing._generated._runtime import EventPayload, NotGiven
 from digitorn_testing._generated.events import QUESTION_TOOLS, ApprovalProgress, Hook, StreamDone
 from digitorn_testing.fakes._model.failures import TurnFailed
@@ -27,6 +28,7 @@ from .rows import LogRows
 from .tool_runs import ToolRuns
 
 _OVERFLOW: Final = "context_overflow"
+_WRONG_LOOP: Final = "<asyncio.locks.Event [unset]> is bound to a different event loop"
 
 _Call: TypeAlias = tuple[ModelToolCall, ScriptedToolCall]
 """A call, and what the tool does."""
@@ -51,6 +53,7 @@ class Agent:
         tool_runs: Where the Python functions of tools run.
         approval_timeout: Seconds until an approval counts as denied.
         approval_heartbeat: Seconds between two reminders of an open approval.
+        is_on_wrong_loop: Whether a turn fails as the released daemon sometimes lets it.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Agent:
         *,
         approval_timeout: float,
         approval_heartbeat: float,
+        is_on_wrong_loop: Callable[[], bool],
     ) -> None:
         self._bus = bus
         self._approvals = approvals
@@ -69,6 +73,7 @@ class Agent:
         self._tool_runs = tool_runs
         self._approval_timeout = approval_timeout
         self._approval_heartbeat = approval_heartbeat
+        self._is_on_wrong_loop = is_on_wrong_loop
 
     async def run(self, turn: Turn) -> str:
         """Asks the model until it answers with a text.
@@ -79,6 +84,8 @@ class Agent:
         Raises:
             TurnFailed: The model gave no answer.
         """
+        if self._is_on_wrong_loop():
+            raise TurnFailed(INTERNAL_ERROR, _WRONG_LOOP)
         while True:
             request = _request(turn)
             turn.touch("requesting")
