@@ -10,6 +10,7 @@ import pytest
 
 from digitorn_testing import EventLog, SessionHandle, TurnResult
 from digitorn_testing._turns.collect import collect
+from digitorn_testing.events import MessageStarted
 
 FRAMES: Final = Path(__file__).parents[1] / "data" / "frames-1.0.3.jsonl"
 
@@ -55,6 +56,46 @@ def test_a_turn_whose_provider_failed_is_failed_with_its_error(label: str) -> No
 def test_an_aborted_turn_is_cancelled_without_an_error(label: str) -> None:
     first = turns(label)[0]
     assert (first.status, first.error) == ("cancelled", None)
+
+
+@pytest.mark.parametrize("label", ["queue", "abort"])
+def test_the_running_turn_is_the_one_that_works(label: str) -> None:
+    """A second message is started while the first one is running."""
+    (frames,) = (list(log) for (scenario, _), log in sessions().items() if scenario == label)
+    log = EventLog(session_id=frames[-1].session_id)
+    waited = 0
+    for event in frames:
+        log.feed(event.raw)
+        log.give_up(event.seq)
+        if event.type == "token":
+            assert log.running_turn == event.correlation_id
+        if isinstance(event.payload, MessageStarted) and not event.payload.fast_path:
+            assert log.running_turn not in (None, event.correlation_id)
+            waited += 1
+    assert waited
+    assert log.running_turn is None
+
+
+def test_an_abort_cancels_the_turn_that_was_running_and_not_the_one_that_waited() -> None:
+    found = [(one.status, one.content.strip("x ")) for one in turns("abort")]
+    assert found == [("cancelled", ""), ("completed", "two")] * 2
+
+
+def test_a_turn_that_answered_is_completed_though_the_daemon_calls_it_interrupted() -> None:
+    """Seen: the abort of a turn made the daemon end the next one, which had answered, in the same way."""
+    (log,) = (log for (scenario, _), log in sessions().items() if scenario == "queue")
+    changed = EventLog(session_id=log.session_id)
+    for event in log:
+        wire = {**event.raw, "payload": {**event.raw["payload"]}}
+        if event.type == "message_done":
+            wire |= {"type": "message_cancelled", "op_state": "cancelled"}
+        if event.type == "turn_terminal":
+            wire["payload"]["status"] = "interrupted"
+        changed.feed(wire)
+    handle = SessionHandle(session_id=str(log.session_id), app_id="app", daemon_url="http://127.0.0.1:1")
+    for turn in {event.correlation_id for event in changed.events_of("result")}:
+        assert turn is not None
+        assert collect(changed.turn(turn), session=handle, correlation_id=turn).status == "completed"
 
 
 def test_the_answer_of_a_turn_is_whole_though_its_deltas_are_not() -> None:

@@ -135,6 +135,10 @@ class DaemonMeaning(Meaning):
     def starts_running(self, event: AnyEvent) -> bool:
         return isinstance(event.payload, MessageStarted)
 
+    def runs_at_once(self, event: AnyEvent) -> bool:
+        # A message that waits is started while another turn is running (contract: events, section 6.4).
+        return isinstance(event.payload, MessageStarted) and event.payload.fast_path is True
+
     def is_running(self, event: AnyEvent) -> bool:
         return event.op_type == "turn" and event.op_state == "running" and not self.waits_to_run(event)
 

@@ -164,7 +164,11 @@ class Meaning(Protocol):
         ...
 
     def starts_running(self, event: AnyEvent) -> bool:
-        """Whether the turn that the event names runs from here on."""
+        """Whether the turn that the event names runs from here on, or from the end of the running one on."""
+        ...
+
+    def runs_at_once(self, event: AnyEvent) -> bool:
+        """Whether the turn that the event starts did not have to wait, so that no other turn is running."""
         ...
 
     def is_running(self, event: AnyEvent) -> bool:

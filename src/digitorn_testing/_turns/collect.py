@@ -38,7 +38,7 @@ def collect(
     return TurnResult(
         session=session,
         correlation_id=correlation_id,
-        status=_status(events, errors, ending, meaning),
+        status=_status(events, errors, ending, meaning, has_answered=result is not None and not result.error),
         content=answer,
         messages=messages,
         tool_calls=_tool_calls(events, meaning),
@@ -54,7 +54,12 @@ def collect(
 
 
 def _status(
-    events: Iterable[AnyEvent], errors: tuple[TurnError, ...], ending: TurnStatus | None, meaning: Meaning
+    events: Iterable[AnyEvent],
+    errors: tuple[TurnError, ...],
+    ending: TurnStatus | None,
+    meaning: Meaning,
+    *,
+    has_answered: bool,
 ) -> TurnStatus:
     told = [meaning.ending(event) for event in events]
     if "timed_out" in told:
@@ -64,7 +69,9 @@ def _status(
     if errors:
         # A daemon may end a failed turn as done or as cancelled (contract: events, section 6.7).
         return "failed"
-    return "cancelled" if "cancelled" in told else "completed"
+    # A turn that was cut off has no result. After an abort the daemon may end the next turn, which has one, in
+    # the same way (contract: events, sections 5.1 and 6.6).
+    return "cancelled" if "cancelled" in told and not has_answered else "completed"
 
 
 def _errors(events: Iterable[AnyEvent], meaning: Meaning) -> tuple[TurnError, ...]:
