@@ -409,7 +409,9 @@ class LiveEventStream(StreamBase):
             turn: The result of posting its message, or its correlation id.
 
         Raises:
+            AbortFailed: It is the first one that waits behind the running turn, or the daemon did not cut it off.
             ApiError: The daemon refused.
+            StreamClosed: The stream ended before the turn did.
         """
         if not self.log.turn_ended(correlation_id_of(turn)):
             self._run(self._inner.abort_turn(turn))
