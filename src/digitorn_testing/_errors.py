@@ -117,8 +117,8 @@ class NotFound(ApiError):
     """404: the resource does not exist or belongs to another user. The daemon does not say which."""
 
     hint = (
-        "Check the ids; an app must be deployed; a session exists from its first message on, and belongs to the "
-        "user who sent it"
+        "Check the ids; an app must be deployed; a session exists from its first message on, "
+        "and belongs to the user who sent it"
     )
 
 

@@ -112,6 +112,18 @@ def test_a_tool_call_that_was_approved() -> None:
     assert result.content == "done with bash"
 
 
+def test_a_denied_call_that_is_asked_for_twice_is_one_approval() -> None:
+    (log,) = (log for (scenario, _), log in sessions().items() if scenario == "approval-denied")
+    handle = SessionHandle(session_id=str(log.session_id), app_id="app", daemon_url="http://127.0.0.1:1")
+    asked = log.events_of("approval_request")
+    assert len(asked) == 2
+    tool = next(iter(log.events_of("tool_start")))
+    assert tool.correlation_id is not None
+    # The join came after the beginning of the turn.
+    result = collect(log.events(), session=handle, correlation_id=tool.correlation_id)
+    assert [(one.resolution, one.message) for one in result.approvals] == [("denied", "Never.")]
+
+
 def test_no_captured_turn_forbids_a_change_of_state() -> None:
     found = {key: log.operations().violations for key, log in sessions().items()}
     assert {key: [str(one) for one in some] for key, some in found.items() if some} == {}

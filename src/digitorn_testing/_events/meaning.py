@@ -273,6 +273,16 @@ class Meaning(Protocol):
         """The approval that the event resolves; None where it resolves none."""
         ...
 
+    def denied_before(self, request: PendingApproval) -> str | None:
+        """The reason of the denial after which the daemon asks for the same call once more.
+
+        None for a call that it asks for the first time.
+
+        Args:
+            request: The request.
+        """
+        ...
+
     # --- failures
 
     def failed(self, event: AnyEvent) -> Failed | None:

@@ -472,7 +472,7 @@ class AsyncLiveEventStream(StreamBase):
             turn: The result of posting its message, or its correlation id.
 
         Raises:
-            AbortFailed: It is the first one that waits behind the running turn, or the daemon did not cut it off.
+            AbortFailed: It is the first one that waits, or the daemon did not cut it off.
             ApiError: The daemon refused.
             StreamClosed: The stream ended before the turn did.
         """

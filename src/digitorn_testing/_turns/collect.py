@@ -1,6 +1,7 @@
 """Folds the events of a turn into its result."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from digitorn_testing._events.daemon import MEANING
@@ -69,8 +70,8 @@ def _status(
     if errors:
         # A daemon may end a failed turn as done or as cancelled (contract: events, section 6.7).
         return "failed"
-    # A turn that was cut off has no result. After an abort the daemon may end the next turn, which has one, in
-    # the same way (contract: events, sections 5.1 and 6.6).
+    # A turn that was cut off has no result. After an abort the daemon may end the next turn, which has one,
+    # in the same way (contract: events, sections 5.1 and 6.6).
     return "cancelled" if "cancelled" in told and not has_answered else "completed"
 
 
@@ -169,7 +170,23 @@ def _approvals(events: Iterable[AnyEvent], meaning: Meaning) -> tuple[ApprovalRe
             asked.setdefault(request.request_id, (event, request))
         elif (outcome := meaning.resolved(event)) is not None:
             resolved[outcome.request_id] = (event, outcome)
-    return tuple(_approval(*one, resolved.get(request_id)) for request_id, one in asked.items())
+    records: list[ApprovalRecord] = []
+    for request_id, one in asked.items():
+        record = _approval(*one, resolved.get(request_id))
+        is_again = meaning.denied_before(record.request) is not None
+        if not (is_again and records and _is_same_call(records[-1], record)):
+            records.append(record)
+        elif record.approved:
+            # The call was denied, asked for once more, and then approved: it ran.
+            records[-1] = replace(records[-1], resolution="approved", message=record.message)
+    return tuple(records)
+
+
+def _is_same_call(denied: ApprovalRecord, again: ApprovalRecord) -> bool:
+    return denied.resolution in ("denied", "timed_out") and (
+        (denied.request.agent_id, denied.request.tool_params)
+        == (again.request.agent_id, again.request.tool_params)
+    )
 
 
 def _approval(

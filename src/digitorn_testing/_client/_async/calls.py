@@ -390,8 +390,8 @@ class AsyncCalls:
             purge_queue: Also drop the messages that wait in the queue, except the first one, which runs next.
 
         Returns:
-            What was stopped. `task_cancelled` says whether a turn was cut off; `aborted` is true even if none was
-            running.
+            What was stopped. `task_cancelled` says whether a turn was cut off; `aborted` is true even if none
+            was running.
         """
         return await self.api.sessions.abort_session(
             session.app_id, session.session_id, purge_queue=purge_queue
