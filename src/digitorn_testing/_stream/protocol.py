@@ -39,6 +39,9 @@ ABORTS: Final = Backoff(first_pause=0.05, growth=2.0, longest_pause=0.5, jitter=
 ABORT_SECONDS: Final = 10.0
 """How long that is tried."""
 
+BEGINNING: Final = Backoff(first_pause=0.05, growth=2.0, longest_pause=1.0, jitter=0.0)
+"""The pauses between attempts to join a session that its first message has yet to create."""
+
 _REFUSED_FOR_NOW: Final = ("internal error",)
 """Reasons for refusing a join that may not hold a moment later (contract: events, section 3)."""
 

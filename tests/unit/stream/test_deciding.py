@@ -112,6 +112,7 @@ async def test_a_denied_call_that_is_asked_for_again_is_denied_for_the_same_reas
     session = Session(lambda request: asked.append(request.request_id))
     session.join()
     session.core.log.feed(approval_request("r-1", seq=1))
+    await session.rest()
     session.core.log.feed(approval_resolved("r-1", seq=2, approved=False))
     session.core.log.feed(denied_again("r-2", description, seq=3))
     await session.rest()

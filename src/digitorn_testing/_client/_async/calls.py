@@ -341,7 +341,7 @@ class AsyncCalls:
             NotFound: There is no such session.
         """
         forked = await self.api.sessions.fork_session(session.app_id, session.session_id)
-        return replace(session, session_id=forked.new_session_id, first_turn=None)
+        return replace(session, session_id=forked.new_session_id, first_turn=None, is_new=False)
 
     async def resume(self, session: SessionHandle) -> ResumeResult:
         """Runs the interrupted turn of a session again. `resumed` says whether there was one.

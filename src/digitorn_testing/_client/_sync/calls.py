@@ -342,7 +342,7 @@ class Calls:
             NotFound: There is no such session.
         """
         forked = self.api.sessions.fork_session(session.app_id, session.session_id)
-        return replace(session, session_id=forked.new_session_id, first_turn=None)
+        return replace(session, session_id=forked.new_session_id, first_turn=None, is_new=False)
 
     def resume(self, session: SessionHandle) -> ResumeResult:
         """Runs the interrupted turn of a session again. `resumed` says whether there was one.
@@ -391,8 +391,8 @@ class Calls:
             purge_queue: Also drop the messages that wait in the queue, except the first one, which runs next.
 
         Returns:
-            What was stopped. `task_cancelled` says whether a turn was cut off; `aborted` is true even if none was
-            running.
+            What was stopped. `task_cancelled` says whether a turn was cut off; `aborted` is true even if none
+            was running.
         """
         return self.api.sessions.abort_session(session.app_id, session.session_id, purge_queue=purge_queue)
 

@@ -115,7 +115,7 @@ class Turn:
     def abort(self) -> None:
         """Aborts the turn, so that its `result` is `cancelled`.
 
-        A queued turn is taken out of the queue; the others stay. The daemon does not do that for the first one
+        A queued turn is taken out of the queue; the others stay. The daemon refuses that for the first one
         that waits. Nothing happens to a turn that has ended, and no other turn is cut off.
 
         Raises:
