@@ -20,6 +20,10 @@ from .transitions import Transitions
 TurnStatus: TypeAlias = Literal["completed", "failed", "cancelled", "timed_out"]
 """How a turn ended. A turn that a timeout of the test or of the daemon's queue cut short is `timed_out`."""
 
+TurnEnding: TypeAlias = Literal[TurnStatus, "lost"]
+"""How a turn ended of which no event says so. A turn is `lost` if the process of the daemon in which it ran or
+waited has ended; its status is `failed`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

@@ -61,6 +61,7 @@ class Connecting:
         take: Takes each frame.
         rejoins: Is told of joins.
         joined: Called after each join.
+        restarted: Called when the daemon turns out to be another process than before.
 
     Attributes:
         socket: The connection.
@@ -77,6 +78,7 @@ class Connecting:
         take: Callable[[object], object],
         rejoins: Rejoins,
         joined: Callable[[], object],
+        restarted: Callable[[], object],
     ) -> None:
         self._core = core
         self._link = core.link
@@ -87,6 +89,7 @@ class Connecting:
         self._take = take
         self._rejoins = rejoins
         self._on_joined = joined
+        self._on_restarted = restarted
         # Weakly, so that an unreferenced stream can be garbage-collected.
         self.socket = open_connection(weakly(self._received), weakly(self.lost))
         self._reconnecting: asyncio.Task[None] | None = None
@@ -212,8 +215,9 @@ class Connecting:
         """
         if event.is_numbered:
             return
-        if (instance_id := self._log.meaning.instance_id(event)) is not None:
-            self._link.runs_in(instance_id)
+        instance_id = self._log.meaning.instance_id(event)
+        if instance_id is not None and self._link.runs_in(instance_id):
+            self._on_restarted()
         if self._log.meaning.is_heartbeat(event):
             self._link.has_heartbeats = True
             self._watch_silence()

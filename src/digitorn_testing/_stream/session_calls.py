@@ -8,7 +8,7 @@ from typing import Final
 from digitorn_testing._approvals.policies import Decision
 from digitorn_testing._concurrency.backoff import Pauses
 from digitorn_testing._errors import AbortFailed, ApiError
-from digitorn_testing._events.meaning import TurnStatus
+from digitorn_testing._events.meaning import TurnEnding
 from digitorn_testing._generated._runtime import NOT_GIVEN
 from digitorn_testing._generated.models import PendingApproval
 from digitorn_testing._generated.rest_async import AsyncApi
@@ -73,12 +73,15 @@ class SessionCalls:
             self._api, self._app_id, self._session_id, since=since, most=self._most, take=self._take
         )
 
-    async def ended(self, correlation_id: str, *, since: int) -> tuple[bool, TurnStatus | None]:
+    async def ended(
+        self, correlation_id: str, *, since: int, was_restarted: bool
+    ) -> tuple[bool, TurnEnding | None]:
         """Whether a turn is over, and how it ended where no event says so; see `log_reads.ended`.
 
         Args:
             correlation_id: The turn.
             since: Number up to which the log is known to be complete.
+            was_restarted: Whether the daemon was restarted since the turn began.
         """
         return await ended(
             self._api,
@@ -89,6 +92,7 @@ class SessionCalls:
             since=since,
             most=self._most,
             take=self._take,
+            was_restarted=was_restarted,
         )
 
     async def resolve(self, request: PendingApproval, decision: Decision) -> None:

@@ -3,15 +3,32 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
 from digitorn_testing._events.daemon import MEANING
 from digitorn_testing._events.event import AnyEvent
-from digitorn_testing._events.meaning import Meaning, Resolved, ToolBegun, ToolEnded, TurnStatus
+from digitorn_testing._events.meaning import (
+    Meaning,
+    Resolved,
+    ToolBegun,
+    ToolEnded,
+    TurnEnding,
+    TurnStatus,
+)
+from digitorn_testing._generated.events import RESTART_CODES
 from digitorn_testing._generated.models import PendingApproval
 from digitorn_testing._handles import SessionHandle
 
 from .results import ApprovalRecord, Resolution, ToolCallRecord, TurnError, TurnMessage, TurnResult
 from .rules import streamed_texts
+
+_LOST: Final = TurnError(
+    message="the daemon was restarted before the turn had ended, and does not take it up again",
+    code=RESTART_CODES[0],
+    category="internal",
+    retry=True,
+)
+"""The error of a turn whose process has ended."""
 
 
 def collect(
@@ -19,7 +36,7 @@ def collect(
     *,
     session: SessionHandle,
     correlation_id: str,
-    ending: TurnStatus | None = None,
+    ending: TurnEnding | None = None,
     meaning: Meaning = MEANING,
 ) -> TurnResult:
     """Folds a turn's events into its result.
@@ -34,6 +51,8 @@ def collect(
     result = next((one for event in reversed(events) if (one := meaning.answer(event)) is not None), None)
     # An error that does not name a turn may come from something else, such as an activation.
     errors = _errors((event for event in events if event.correlation_id == correlation_id), meaning)
+    if ending == "lost":
+        errors, ending = (*errors, _LOST), "failed"
     messages = _messages(events, None if result is None else result.content, meaning)
     answer = next((one.text for one in messages if one.kind == "answer"), "")
     return TurnResult(
