@@ -24,6 +24,7 @@ from ._client._async.client import AsyncDevClient as AsyncDevClient
 from ._client._sync.client import DevClient
 from ._client.options import ClientOptions
 from ._errors import (
+    AbortFailed,
     ApiError,
     AppNotPortable,
     CallbackFailed,
@@ -95,6 +96,7 @@ __all__ = [
     "TurnMessage",
     "TurnResult",
     # approvals
+    "AbortFailed",
     "AnswerWith",
     "ApprovalPolicy",
     "ApproveAll",

@@ -116,7 +116,10 @@ class Forbidden(ApiError):
 class NotFound(ApiError):
     """404: the resource does not exist or belongs to another user. The daemon does not say which."""
 
-    hint = "Check the ids; an app must be deployed, and a session belongs to the user who made it"
+    hint = (
+        "Check the ids; an app must be deployed; a session exists from its first message on, "
+        "and belongs to the user who sent it"
+    )
 
 
 class Conflict(ApiError):
@@ -207,6 +210,20 @@ class JoinRefused(DigitornError):
     ) -> None:
         super().__init__(f"the daemon refused to join session {session_id!r}: {reason}. {hint}")
         self.session_id = session_id
+        self.reason = reason
+
+
+class AbortFailed(DigitornError):
+    """A turn was not aborted, and goes on.
+
+    Attributes:
+        correlation_id: The turn.
+        reason: Why.
+    """
+
+    def __init__(self, correlation_id: str, reason: str) -> None:
+        super().__init__(f"turn {correlation_id} was not aborted: {reason}")
+        self.correlation_id = correlation_id
         self.reason = reason
 
 

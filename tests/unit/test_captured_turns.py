@@ -10,6 +10,7 @@ import pytest
 
 from digitorn_testing import EventLog, SessionHandle, TurnResult
 from digitorn_testing._turns.collect import collect
+from digitorn_testing.events import MessageStarted
 
 FRAMES: Final = Path(__file__).parents[1] / "data" / "frames-1.0.3.jsonl"
 
@@ -57,6 +58,46 @@ def test_an_aborted_turn_is_cancelled_without_an_error(label: str) -> None:
     assert (first.status, first.error) == ("cancelled", None)
 
 
+@pytest.mark.parametrize("label", ["queue", "abort"])
+def test_the_running_turn_is_the_one_that_works(label: str) -> None:
+    """A second message is started while the first one is running."""
+    (frames,) = (list(log) for (scenario, _), log in sessions().items() if scenario == label)
+    log = EventLog(session_id=frames[-1].session_id)
+    waited = 0
+    for event in frames:
+        log.feed(event.raw)
+        log.give_up(event.seq)
+        if event.type == "token":
+            assert log.running_turn == event.correlation_id
+        if isinstance(event.payload, MessageStarted) and not event.payload.fast_path:
+            assert log.running_turn not in (None, event.correlation_id)
+            waited += 1
+    assert waited
+    assert log.running_turn is None
+
+
+def test_an_abort_cancels_the_turn_that_was_running_and_not_the_one_that_waited() -> None:
+    found = [(one.status, one.content.strip("x ")) for one in turns("abort")]
+    assert found == [("cancelled", ""), ("completed", "two")] * 2
+
+
+def test_a_turn_that_answered_is_completed_though_the_daemon_calls_it_interrupted() -> None:
+    """Seen: the abort of a turn made the daemon end the next one, which had answered, in the same way."""
+    (log,) = (log for (scenario, _), log in sessions().items() if scenario == "queue")
+    changed = EventLog(session_id=log.session_id)
+    for event in log:
+        wire = {**event.raw, "payload": {**event.raw["payload"]}}
+        if event.type == "message_done":
+            wire |= {"type": "message_cancelled", "op_state": "cancelled"}
+        if event.type == "turn_terminal":
+            wire["payload"]["status"] = "interrupted"
+        changed.feed(wire)
+    handle = SessionHandle(session_id=str(log.session_id), app_id="app", daemon_url="http://127.0.0.1:1")
+    for turn in {event.correlation_id for event in changed.events_of("result")}:
+        assert turn is not None
+        assert collect(changed.turn(turn), session=handle, correlation_id=turn).status == "completed"
+
+
 def test_the_answer_of_a_turn_is_whole_though_its_deltas_are_not() -> None:
     for result in turns("short-answers"):
         assert result.status == "completed"
@@ -69,6 +110,18 @@ def test_a_tool_call_that_was_approved() -> None:
     assert [(call.name, call.success) for call in result.tool_calls] == [("Bash", True)]
     assert [one.resolution for one in result.approvals] == ["approved"]
     assert result.content == "done with bash"
+
+
+def test_a_denied_call_that_is_asked_for_twice_is_one_approval() -> None:
+    (log,) = (log for (scenario, _), log in sessions().items() if scenario == "approval-denied")
+    handle = SessionHandle(session_id=str(log.session_id), app_id="app", daemon_url="http://127.0.0.1:1")
+    asked = log.events_of("approval_request")
+    assert len(asked) == 2
+    tool = next(iter(log.events_of("tool_start")))
+    assert tool.correlation_id is not None
+    # The join came after the beginning of the turn.
+    result = collect(log.events(), session=handle, correlation_id=tool.correlation_id)
+    assert [(one.resolution, one.message) for one in result.approvals] == [("denied", "Never.")]
 
 
 def test_no_captured_turn_forbids_a_change_of_state() -> None:

@@ -13,8 +13,8 @@ from support.frames import SESSION, approval_request, approval_resolved, frame
 Arrived = list[LiveEvent[EventPayload] | None]
 
 
-def of_turn(turn: str, type: str, *, seq: int, state: str = "running") -> dict[str, Any]:
-    payload: dict[str, Any] = {"correlation_id": turn, "session_id": SESSION}
+def of_turn(turn: str, type: str, *, seq: int, state: str = "running", **told: Any) -> dict[str, Any]:
+    payload: dict[str, Any] = {"correlation_id": turn, "session_id": SESSION, **told}
     if type == "token":
         payload = {"delta": "x"}
     return frame(type, payload, seq=seq, correlation_id=turn, op_id=turn, op_state=state)
@@ -122,12 +122,82 @@ def test_a_turn_that_was_cut_off_without_an_end_ends_where_the_next_starts() -> 
     for one in (
         of_turn("a", "message_started", seq=1),
         approval_request("of-a", seq=2),
-        of_turn("b", "message_started", seq=3),
+        of_turn("b", "message_started", seq=3, fast_path=True),
         approval_request("of-b", seq=4),
     ):
         log.feed(one)
     assert (seqs(log.turn("a")), seqs(log.turn("b"))) == ([1, 2], [3, 4])
     assert seqs(log.subscribe_turn(lambda _: None, "b").existing) == [3, 4]
+
+
+def overlapping_turns() -> list[dict[str, Any]]:
+    """Turn b is started while a is running, as the released daemon does; each asks for an approval."""
+    return [
+        of_turn("a", "message_started", seq=1, fast_path=True),
+        of_turn("a", "token", seq=2),
+        of_turn("b", "message_queued", seq=3, state="pending"),
+        of_turn("b", "message_started", seq=4, fast_path=False),
+        approval_request("of-a", seq=5),
+        of_turn("a", "token", seq=6),
+        of_turn("a", "message_done", seq=7, state="completed"),
+        approval_request("of-b", seq=8),
+        of_turn("b", "token", seq=9),
+        of_turn("b", "message_done", seq=10, state="completed"),
+    ]
+
+
+def test_the_turn_that_runs_is_the_oldest_that_was_started_and_has_not_ended() -> None:
+    log = EventLog(session_id=SESSION)
+    running: list[str | None] = []
+    for one in overlapping_turns():
+        log.feed(one)
+        running.append(log.running_turn)
+    assert running == ["a"] * 6 + ["b"] * 3 + [None]
+    of_a, of_b = [1, 2, 5, 6, 7], [3, 4, 8, 9, 10]
+    assert (seqs(log.turn("a")), seqs(log.turn("b"))) == (of_a, of_b)
+    for turn, expected in (("a", of_a), ("b", of_b)):
+        assert seqs(log.subscribe_turn(lambda _: None, turn).existing) == expected
+
+
+def test_a_turn_that_has_not_ended_has_what_comes_after_the_start_of_the_next() -> None:
+    log = EventLog(session_id=SESSION)
+    for one in overlapping_turns()[:6]:
+        log.feed(one)
+    assert seqs(log.turn("a")) == [1, 2, 5, 6]
+    assert seqs(log.turn("b")) == [3, 4]
+
+
+def test_a_late_event_goes_to_the_turn_that_was_running() -> None:
+    log = EventLog(session_id=SESSION)
+    frames = overlapping_turns()
+    for one in frames:
+        if one["seq"] not in (5, 8):
+            log.feed(one)
+    log.give_up(10)
+    log.feed(frames[4])
+    log.feed(frames[7])
+    assert 5 in seqs(log.subscribe_turn(lambda _: None, "a").existing)
+    assert 8 in seqs(log.subscribe_turn(lambda _: None, "b").existing)
+
+
+def test_what_a_turn_does_shows_that_it_runs_after_a_late_join() -> None:
+    log = EventLog(session_id=SESSION)
+    frames = overlapping_turns()
+    # The last event of each operation, as a join brings it: b was started before a's last token.
+    log.feed(frames[3])
+    log.feed(frames[5])
+    log.begin_at(6)
+    assert log.running_turn == "a"
+
+
+def test_a_turn_that_ended_without_an_event_is_not_running_any_more() -> None:
+    log = EventLog(session_id=SESSION)
+    for one in overlapping_turns()[:6]:
+        log.feed(one)
+    log.end_turn("a")
+    assert log.running_turn == "b"
+    log.feed(of_turn("a", "token", seq=7))
+    assert log.running_turn == "b"
 
 
 def test_a_nameless_event_that_comes_late_goes_to_the_turn_of_its_number() -> None:

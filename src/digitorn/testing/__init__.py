@@ -4,6 +4,7 @@
 from digitorn_testing import (
     CONTRACT_VERSION,
     NOT_GIVEN,
+    AbortFailed,
     AnswerWith,
     ApiError,
     AppBuilder,
@@ -84,6 +85,7 @@ from digitorn_testing import (
 __all__ = [
     "CONTRACT_VERSION",
     "NOT_GIVEN",
+    "AbortFailed",
     "AnswerWith",
     "ApiError",
     "AppBuilder",

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from digitorn_testing._generated.events import (
     DISPATCHER_TOOLS,
+    QUESTION_TOOLS,
     SNAPSHOT_TYPES,
     STALE_TURN_CODES,
     Abort,
@@ -92,6 +93,10 @@ _MESSAGE_ROW: Final[EventKind] = "message"
 _OUTCOMES: Final = (CredentialAuthRequired, CredentialRequired, Error, MessageCancelled, Result, TurnTerminal)
 """What says how a turn ended."""
 
+_DENIED: Final = "User denied"
+"""How the description of a request begins that comes after a denial of the same call: "User denied: …" with
+the reason, "User denied approval." without one (contract: events, section 5.5)."""
+
 _ENDS_OF_BEGUN: Final = (ApprovalResolved, MessageCancelled, MessageDone, TurnTerminal)
 """Ends of what has a beginning of its own; a tool call may come alone (contract: events, section 5.3)."""
 
@@ -134,6 +139,10 @@ class DaemonMeaning(Meaning):
 
     def starts_running(self, event: AnyEvent) -> bool:
         return isinstance(event.payload, MessageStarted)
+
+    def runs_at_once(self, event: AnyEvent) -> bool:
+        # A message that waits is started while another turn is running (contract: events, section 6.4).
+        return isinstance(event.payload, MessageStarted) and event.payload.fast_path is True
 
     def is_running(self, event: AnyEvent) -> bool:
         return event.op_type == "turn" and event.op_state == "running" and not self.waits_to_run(event)
@@ -268,6 +277,12 @@ class DaemonMeaning(Meaning):
                 return Resolved(request_id, approved, reason, timed_out=event.op_state == "timeout")
             case _:
                 return None
+
+    def denied_before(self, request: PendingApproval) -> str | None:
+        # The description of a question is its text (contract: events, section 5.5).
+        if request.tool_name in QUESTION_TOOLS or not request.description.startswith(_DENIED):
+            return None
+        return request.description.partition(": ")[2]
 
     # --- failures
 

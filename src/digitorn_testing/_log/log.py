@@ -130,6 +130,7 @@ class EventLog:
         self._turn_sinks = _Sinks()
         self._turn_ends: dict[str, BaseException | None] = {}
         self._turn_starts = Selector(meaning.turn_starts)
+        self._end_events = Selector(meaning.turn_ends)
         self._tracker = TurnTracker(self._turn_at, meaning)
         self._in_order: InOrder | None = None
         self._ordered: list[tuple[int, int, AnyEvent]] = []
@@ -295,29 +296,63 @@ class EventLog:
         """The events of one turn so far, in order.
 
         Approvals, sub-agents and other events that do not name a turn belong to the turn that is running when
-        they arrive. A session runs one turn at a time (contract: events, section 4.1).
+        they arrive. A session runs one turn at a time (contract: events, sections 4.1 and 6.4).
         """
         with self._lock:
             named = _sorted(self._by_correlation.get(correlation_id, ()))
             running = [event for event in named if not self.meaning.waits_to_run(event)]
             if not running:
                 return named
-            first, last = running[0].seq, self._end_of(correlation_id, running)
+            first, last = self._start_of(correlation_id, running), self._end_of(correlation_id, running)
             nameless = [event for event in self._nameless if first < event.seq < last]
         return _sorted([*named, *nameless])
+
+    def _start_of(self, correlation_id: str, running: list[AnyEvent]) -> float:
+        """The number after which events that do not name a turn belong to this one."""
+        # It may have been started while another turn was running.
+        works = next((event.seq for event in running if self._works(event)), None)
+        if works is None and self._waits_behind_running(running[0]):
+            return float("inf")
+        ends = (
+            event.seq
+            for event in self._existing_unlocked(self._end_events)
+            if self.meaning.ends_turn(event)
+            and event.correlation_id != correlation_id
+            and (works is None or event.seq < works)
+        )
+        return max(running[0].seq, max(ends, default=0))
 
     def _end_of(self, correlation_id: str, running: list[AnyEvent]) -> float:
         """The number before which events that do not name a turn belong to this one."""
         ends = [event.seq for event in running if self.meaning.ends_turn(event)]
         if ends:
             return ends[0]
-        # A turn that was cut off without an end event ends where the next one starts.
+        # A turn that was cut off without an end event ends where the next one begins to work.
         later = (
-            event.seq
+            works
             for event in self._existing_unlocked(self._turn_starts)
             if event.seq > running[0].seq and event.correlation_id != correlation_id
+            if (works := self._works_from(event.correlation_id)) is not None
         )
         return min(later, default=float("inf"))
+
+    def _waits_behind_running(self, started: AnyEvent) -> bool:
+        """Whether the running turn was started before another one, whose first event is given."""
+        turn = self._tracker.running
+        if turn is None or turn == started.correlation_id:
+            return False
+        return any(event.seq < started.seq for event in self._by_correlation.get(turn, ()))
+
+    def _works_from(self, correlation_id: str | None) -> int | None:
+        """The number of the first event that shows a turn at work; None if there is none."""
+        events = self._by_correlation.get(correlation_id or "", ())
+        return next((event.seq for event in events if self._works(event)), None)
+
+    def _works(self, event: AnyEvent) -> bool:
+        """Whether the event shows that its turn is running, and does not still wait for another one."""
+        if self.meaning.starts_running(event):
+            return self.meaning.runs_at_once(event)
+        return not self.meaning.waits_to_run(event)
 
     def operation(self, op_id: str) -> list[AnyEvent]:
         """The events of one operation so far, in order."""
@@ -493,6 +528,8 @@ class EventLog:
         """
         with self._lock:
             self._turn_ends[correlation_id] = error
+            if error is None:
+                self._tracker.end(correlation_id)
             if self._copies.keep is not None and len(self._turn_ends) > self._copies.keep:
                 del self._turn_ends[next(iter(self._turn_ends))]
             sinks = self._turn_sinks.of(correlation_id)
@@ -585,13 +622,19 @@ class EventLog:
     def _turn_at(self, seq: int) -> str | None:
         """The turn that was running at an earlier number."""
         over: set[str | None] = set()
+        oldest: str | None = None
         for _, _, event in reversed(self._ordered[: bisect_left(self._ordered, seq, key=_place)]):
             if self.meaning.ends_turn(event):
                 # It may be the last event of a turn other than the running one.
                 over.add(event.correlation_id)
             elif self.meaning.starts_running(event):
-                return None if event.correlation_id in over else event.correlation_id
-        return None
+                if event.correlation_id in over:
+                    # Turns end in the order of their starts, so all before it have ended.
+                    return oldest
+                oldest = event.correlation_id
+                if self.meaning.runs_at_once(event):
+                    return oldest
+        return oldest
 
     def timeout(self, what: str, seconds: float) -> EventTimeout:
         """The error for something that did not arrive in time. It lists what did arrive.

@@ -76,6 +76,20 @@ class Backfill:
             self.coverage.restarted()
         self.settle()
 
+    async def entered(self, *, from_now: bool = False) -> None:
+        """Notes the first join, and reads what happened before it.
+
+        Args:
+            from_now: Skip that.
+
+        Raises:
+            TooLarge: The session's log exceeds the size limit.
+        """
+        if from_now or self.coverage.since > self._log.last_seq:
+            self.coverage.begin_here()
+        else:
+            await self.read_history()
+
     async def read_history(self) -> None:
         """Reads what the first join did not replay: some builds replay nothing.
 

@@ -17,11 +17,11 @@ from digitorn_testing._errors import (
     TooLarge,
 )
 from digitorn_testing._events.event import AnyEvent
-from digitorn_testing._events.meaning import Meaning, TurnStatus
+from digitorn_testing._events.meaning import Meaning, TurnEnding
 from digitorn_testing._log.log import Subscription
 from digitorn_testing._turns import rules
 
-from .core import StreamCore
+from .core import Restart, Sign, StreamCore
 from .inboxes import AsyncInbox
 from .protocol import PASSING, SOON_VISIBLE_SECONDS, VISIBLE_SECONDS
 from .tasks import Tasks
@@ -31,10 +31,13 @@ CHECKS: Final = Backoff(first_pause=0.5, growth=2.0, longest_pause=5.0, jitter=0
 
 _logger = logging.getLogger("digitorn.testing")
 
-AskDaemon: TypeAlias = Callable[[str], Awaitable[tuple[bool, TurnStatus | None]]]
-"""Asks the daemon over HTTP whether a turn is over, and how it ended where no event says so."""
+AskDaemon: TypeAlias = Callable[[str, bool], Awaitable[tuple[bool, TurnEnding | None]]]
+"""Asks the daemon over HTTP whether a turn is over, and how it ended where no event says so.
 
-_Inbox: TypeAlias = AsyncInbox[AnyEvent | CallbackFailed | None]
+It is told whether the daemon was restarted since the turn began. A turn that is not over may seem lost.
+"""
+
+_Inbox: TypeAlias = AsyncInbox[Sign]
 
 
 class Gaps(Protocol):
@@ -80,6 +83,8 @@ class Following:
         self._gaps = gaps
         self._ask = ask
         self._ended = ended
+        self._missed: dict[str, float] = {}
+        """Since when the daemon does not know a turn that is open here, on the monotonic clock."""
 
     def watch_of(self, correlation_id: str) -> "asyncio.Task[None] | None":
         """The task that follows a turn; None when none does."""
@@ -98,6 +103,7 @@ class Following:
         # Now, and not when the task first runs: what happens to the turn meanwhile is told to it.
         inbox: _Inbox = AsyncInbox()
         self._turns.inboxes[correlation_id] = inbox
+        self._turns.restarts[correlation_id] = self._core.link.now.restarts
         meaning = self._log.meaning
         subscription = self._log.subscribe(inbox.put, meaning.turn_ends)
         watching = self._watch(weakref.ref(self), correlation_id, inbox, subscription, meaning)
@@ -120,6 +126,15 @@ class Following:
             return False
         inbox.put(failure)
         return True
+
+    def restarted(self) -> None:
+        """Notes that the daemon was restarted, which has cut open turns off."""
+        for inbox in self._turns.inboxes.values():
+            inbox.put(Restart())
+
+    def was_restarted(self, correlation_id: str) -> bool:
+        """Whether the daemon was restarted since a turn was followed first."""
+        return self._core.link.now.restarts > self._turns.restarts.get(correlation_id, 0)
 
     async def drain(self, timeout: float) -> bool:
         """Waits until no turn is open.
@@ -159,10 +174,12 @@ class Following:
                 ended = rules.has_ended(events, correlation_id, meaning)
                 if not ended and may_have:
                     ended = await following.ask(correlation_id)
-                    if events:
+                    if arrived:
                         # Something happens in the session; another sign may follow soon.
                         pauses.restart()
                     patience = pauses.next()
+                    if following.was_restarted(correlation_id):
+                        patience = min(patience, VISIBLE_SECONDS)
                 del following
             if (following := reference()) is None:
                 return
@@ -174,7 +191,7 @@ class Following:
             if (following := reference()) is not None:
                 following.end(correlation_id, subscription, error)
 
-    def events_in(self, arrived: "list[AnyEvent | CallbackFailed | None]") -> list[AnyEvent]:
+    def events_in(self, arrived: list[Sign]) -> list[AnyEvent]:
         """The events among what arrived.
 
         Raises:
@@ -187,20 +204,27 @@ class Following:
                 raise item
             if item is None:
                 raise self._core.closed_error()
-            events.append(item)
+            if not isinstance(item, Restart):
+                events.append(item)
         return events
 
     async def ask(self, correlation_id: str) -> bool:
         """Asks the daemon whether a turn is over, and notes how it ended where no event says so."""
         try:
-            over, ending = await self._ask(correlation_id)
+            over, ending = await self._ask(correlation_id, self.was_restarted(correlation_id))
         except TooLarge as error:
             self._log.close(error)
             raise
         except (*PASSING, ContractViolation) as error:
             _logger.info("session %s: %s", self._log.session_id, error)
             return False
-        if ending is not None:
+        if over or ending != "lost":
+            self._missed.pop(correlation_id, None)
+        else:
+            # The daemon does not know a turn yet that it has just accepted.
+            missed = self._missed.setdefault(correlation_id, time.monotonic())
+            over = time.monotonic() - missed >= VISIBLE_SECONDS
+        if over and ending is not None:
             self._core.endings.note(correlation_id, ending)
         return over
 
@@ -210,7 +234,8 @@ class Following:
         Raises:
             DigitornError: The stream ended meanwhile, or the turn cannot be read.
         """
-        await self._until_terminal(correlation_id, inbox)
+        if not self._is_lost(correlation_id):
+            await self._until_terminal(correlation_id, inbox)
         await self._complete(correlation_id)
 
     def end(self, correlation_id: str, subscription: Subscription, error: BaseException | None) -> None:
@@ -222,7 +247,8 @@ class Following:
             error: Why the turn cannot be read to its end; None if it can.
         """
         subscription.cancel()
-        del self._turns.inboxes[correlation_id]
+        del self._turns.inboxes[correlation_id], self._turns.restarts[correlation_id]
+        self._missed.pop(correlation_id, None)
         self._ended(correlation_id)
         self._turns.open.discard(correlation_id)
         self._core.forget_oldest_turns()
@@ -263,12 +289,18 @@ class Following:
     def _lacks_something(self, correlation_id: str) -> bool:
         if self._log.is_waiting_below(self._last_of(correlation_id)):
             return True
+        if self._is_lost(correlation_id):
+            return False
         turn = self._log.turn(correlation_id)
         meaning = self._log.meaning
         return rules.lacks_text(turn, meaning) or rules.lacks_terminal(turn, meaning)
 
+    def _is_lost(self, correlation_id: str) -> bool:
+        """Whether nothing more of a turn will come, because its process has ended."""
+        return self._core.endings.get(correlation_id) == "lost"
 
-async def _next(inbox: _Inbox, seconds: float) -> "list[AnyEvent | CallbackFailed | None]":
+
+async def _next(inbox: _Inbox, seconds: float) -> list[Sign]:
     """What arrives next; empty when nothing does in time."""
     try:
         return [await inbox.next(seconds)]

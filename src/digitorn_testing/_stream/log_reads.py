@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 
 from digitorn_testing._concurrency.deadlines import asleep
-from digitorn_testing._errors import ContractViolation, TooLarge
-from digitorn_testing._events.meaning import TurnStatus
+from digitorn_testing._errors import ContractViolation, NotFound, TooLarge
+from digitorn_testing._events.meaning import TurnEnding
 from digitorn_testing._generated.models import SessionEvent
 from digitorn_testing._generated.rest_async import AsyncApi
 from digitorn_testing._log.log import EventLog
@@ -55,8 +55,14 @@ async def read_log(
 
 
 async def ending_by_queue(
-    api: AsyncApi, log: EventLog, app_id: str, session_id: str, correlation_id: str
-) -> TurnStatus | None:
+    api: AsyncApi,
+    log: EventLog,
+    app_id: str,
+    session_id: str,
+    correlation_id: str,
+    *,
+    was_restarted: bool,
+) -> TurnEnding | None:
     """How a turn ended according to its row in the queue.
 
     None while it has not ended, and for a turn that was never in the queue.
@@ -67,8 +73,23 @@ async def ending_by_queue(
     view = await api.queue.list_session_queue(app_id, session_id, include_finished=True)
     for entry in view.entries:
         if entry.correlation_id == correlation_id:
-            return rules.status_of_entry(entry)
-    return "cancelled" if rules.only_waits(log.turn(correlation_id)) else None
+            return rules.ending_of_entry(entry)
+    # A queue that is kept in memory is lost in a restart.
+    return "cancelled" if rules.only_waits(log.turn(correlation_id)) and not was_restarted else None
+
+
+async def is_unknown(api: AsyncApi, app_id: str, session_id: str, correlation_id: str) -> bool:
+    """Whether a turn neither runs nor waits, according to the session's state.
+
+    For a moment that is so of a turn that has just been accepted, too.
+    """
+    try:
+        state = await api.sessions.get_session_state(app_id, session_id)
+    except NotFound:
+        # The app is not loaded yet.
+        return False
+    is_running = state.turn is not None and state.turn.correlation_id == correlation_id
+    return not is_running and all(one.correlation_id != correlation_id for one in state.queue.entries)
 
 
 async def ended(
@@ -81,10 +102,12 @@ async def ended(
     since: int,
     most: int,
     take: Callable[[object], object],
-) -> tuple[bool, TurnStatus | None]:
+    was_restarted: bool,
+) -> tuple[bool, TurnEnding | None]:
     """Whether a turn is over according to the daemon, and how it ended where no event says so.
 
-    Its events that the daemon has are in the log afterwards.
+    A turn that is not over may seem `lost`: the daemon does not know it. Its events that the daemon has are
+    in the log afterwards.
 
     Args:
         api: The stubs.
@@ -95,9 +118,10 @@ async def ended(
         since: Number up to which the log is known to be complete.
         most: How many rows one read takes at most.
         take: Takes each row as a frame.
+        was_restarted: Whether the daemon was restarted since the turn began.
     """
     patience = time.monotonic() + VISIBLE_SECONDS
-    ending: TurnStatus | None = None
+    ending: TurnEnding | None = None
     has_end_row = False
 
     def look_and_take(frame: object) -> None:
@@ -115,11 +139,16 @@ async def ended(
         turn = log.turn(correlation_id)
         if has_end_row or rules.has_ended(turn, correlation_id, log.meaning):
             if ending is None and not rules.tells_outcome(turn, log.meaning):
-                ending = await ending_by_queue(api, log, app_id, session_id, correlation_id)
+                ending = await ending_by_queue(
+                    api, log, app_id, session_id, correlation_id, was_restarted=was_restarted
+                )
             return True, ending
-        ending = ending or await ending_by_queue(api, log, app_id, session_id, correlation_id)
+        ending = ending or await ending_by_queue(
+            api, log, app_id, session_id, correlation_id, was_restarted=was_restarted
+        )
         if ending is None:
-            return False, None
+            is_lost = await is_unknown(api, app_id, session_id, correlation_id)
+            return False, "lost" if is_lost else None
         # The queue row is final before the last rows of the log are visible.
         if time.monotonic() > patience:
             return True, ending

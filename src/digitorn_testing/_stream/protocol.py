@@ -33,6 +33,15 @@ PASSING: Final = (DaemonUnreachable, ServerError, RateLimited)
 TRY_AGAIN: Final = Backoff(first_pause=0.05, growth=2.0, longest_pause=2.0, jitter=0.0)
 """The pauses between attempts of a stream's calls over HTTP that failed with one of `PASSING`."""
 
+ABORTS: Final = Backoff(first_pause=0.05, growth=2.0, longest_pause=0.5, jitter=0.0)
+"""The pauses between attempts to cut off a turn that has been started and does not work yet."""
+
+ABORT_SECONDS: Final = 10.0
+"""How long that is tried."""
+
+BEGINNING: Final = Backoff(first_pause=0.05, growth=2.0, longest_pause=1.0, jitter=0.0)
+"""The pauses between attempts to join a session that its first message has yet to create."""
+
 _REFUSED_FOR_NOW: Final = ("internal error",)
 """Reasons for refusing a join that may not hold a moment later (contract: events, section 3)."""
 

@@ -1,16 +1,34 @@
 """Folds the events of a turn into its result."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
 from digitorn_testing._events.daemon import MEANING
 from digitorn_testing._events.event import AnyEvent
-from digitorn_testing._events.meaning import Meaning, Resolved, ToolBegun, ToolEnded, TurnStatus
+from digitorn_testing._events.meaning import (
+    Meaning,
+    Resolved,
+    ToolBegun,
+    ToolEnded,
+    TurnEnding,
+    TurnStatus,
+)
+from digitorn_testing._generated.events import RESTART_CODES
 from digitorn_testing._generated.models import PendingApproval
 from digitorn_testing._handles import SessionHandle
 
 from .results import ApprovalRecord, Resolution, ToolCallRecord, TurnError, TurnMessage, TurnResult
 from .rules import streamed_texts
+
+_LOST: Final = TurnError(
+    message="the daemon was restarted before the turn had ended, and does not take it up again",
+    code=RESTART_CODES[0],
+    category="internal",
+    retry=True,
+)
+"""The error of a turn whose process has ended."""
 
 
 def collect(
@@ -18,7 +36,7 @@ def collect(
     *,
     session: SessionHandle,
     correlation_id: str,
-    ending: TurnStatus | None = None,
+    ending: TurnEnding | None = None,
     meaning: Meaning = MEANING,
 ) -> TurnResult:
     """Folds a turn's events into its result.
@@ -33,12 +51,14 @@ def collect(
     result = next((one for event in reversed(events) if (one := meaning.answer(event)) is not None), None)
     # An error that does not name a turn may come from something else, such as an activation.
     errors = _errors((event for event in events if event.correlation_id == correlation_id), meaning)
+    if ending == "lost":
+        errors, ending = (*errors, _LOST), "failed"
     messages = _messages(events, None if result is None else result.content, meaning)
     answer = next((one.text for one in messages if one.kind == "answer"), "")
     return TurnResult(
         session=session,
         correlation_id=correlation_id,
-        status=_status(events, errors, ending, meaning),
+        status=_status(events, errors, ending, meaning, has_answered=result is not None and not result.error),
         content=answer,
         messages=messages,
         tool_calls=_tool_calls(events, meaning),
@@ -54,7 +74,12 @@ def collect(
 
 
 def _status(
-    events: Iterable[AnyEvent], errors: tuple[TurnError, ...], ending: TurnStatus | None, meaning: Meaning
+    events: Iterable[AnyEvent],
+    errors: tuple[TurnError, ...],
+    ending: TurnStatus | None,
+    meaning: Meaning,
+    *,
+    has_answered: bool,
 ) -> TurnStatus:
     told = [meaning.ending(event) for event in events]
     if "timed_out" in told:
@@ -64,7 +89,9 @@ def _status(
     if errors:
         # A daemon may end a failed turn as done or as cancelled (contract: events, section 6.7).
         return "failed"
-    return "cancelled" if "cancelled" in told else "completed"
+    # A turn that was cut off has no result. After an abort the daemon may end the next turn, which has one,
+    # in the same way (contract: events, sections 5.1 and 6.6).
+    return "cancelled" if "cancelled" in told and not has_answered else "completed"
 
 
 def _errors(events: Iterable[AnyEvent], meaning: Meaning) -> tuple[TurnError, ...]:
@@ -162,7 +189,23 @@ def _approvals(events: Iterable[AnyEvent], meaning: Meaning) -> tuple[ApprovalRe
             asked.setdefault(request.request_id, (event, request))
         elif (outcome := meaning.resolved(event)) is not None:
             resolved[outcome.request_id] = (event, outcome)
-    return tuple(_approval(*one, resolved.get(request_id)) for request_id, one in asked.items())
+    records: list[ApprovalRecord] = []
+    for request_id, one in asked.items():
+        record = _approval(*one, resolved.get(request_id))
+        is_again = meaning.denied_before(record.request) is not None
+        if not (is_again and records and _is_same_call(records[-1], record)):
+            records.append(record)
+        elif record.approved:
+            # The call was denied, asked for once more, and then approved: it ran.
+            records[-1] = replace(records[-1], resolution="approved", message=record.message)
+    return tuple(records)
+
+
+def _is_same_call(denied: ApprovalRecord, again: ApprovalRecord) -> bool:
+    return denied.resolution in ("denied", "timed_out") and (
+        (denied.request.agent_id, denied.request.tool_params)
+        == (again.request.agent_id, again.request.tool_params)
+    )
 
 
 def _approval(

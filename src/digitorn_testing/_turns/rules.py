@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from digitorn_testing._events.daemon import MEANING
 from digitorn_testing._events.event import AnyEvent
-from digitorn_testing._events.meaning import Meaning, TurnStatus
-from digitorn_testing._generated.events import QUEUE_EXPIRED_CODES
+from digitorn_testing._events.meaning import Meaning, TurnEnding
+from digitorn_testing._generated.events import QUEUE_EXPIRED_CODES, RESTART_CODES
 from digitorn_testing._generated.models import QueueEntry
 
 
@@ -71,10 +71,12 @@ def tells_outcome(turn: Iterable[AnyEvent], meaning: Meaning = MEANING) -> bool:
     return any(map(meaning.tells_outcome, turn))
 
 
-def status_of_entry(entry: QueueEntry) -> TurnStatus | None:
+def ending_of_entry(entry: QueueEntry) -> TurnEnding | None:
     """How the turn of a queue row ended; None if it has not ended."""
     if entry.error_code in QUEUE_EXPIRED_CODES:
         return "timed_out"
+    if entry.error_code in RESTART_CODES:
+        return "lost"
     match entry.status:
         case "completed" | "failed" | "cancelled":
             return entry.status

@@ -8,7 +8,7 @@ import pytest
 
 from digitorn_testing import CallbackFailed, DaemonUnreachable, StreamClosed
 from digitorn_testing._errors import TooLarge
-from digitorn_testing._events.meaning import TurnStatus
+from digitorn_testing._events.meaning import TurnEnding
 from digitorn_testing._stream import following as module
 from digitorn_testing._stream.following import Following
 from digitorn_testing._stream.tasks import Tasks
@@ -25,7 +25,8 @@ class Session:
         self.core = stream_core()
         self.tasks = Tasks(self.core.log.close)
         self.fills: list[int | None] = []
-        self.answers: list[tuple[bool, TurnStatus | None] | Exception] = []
+        self.answers: list[tuple[bool, TurnEnding | None] | Exception] = []
+        self.after_restart: list[bool] = []
         self.asked: list[str] = []
         self.was_asked = asyncio.Event()
         self.ended: list[str] = []
@@ -40,8 +41,9 @@ class Session:
         await asyncio.sleep(0)
         self.feed(*self.missing)
 
-    async def _ask(self, correlation_id: str) -> tuple[bool, TurnStatus | None]:
+    async def _ask(self, correlation_id: str, was_restarted: bool) -> tuple[bool, TurnEnding | None]:
         self.asked.append(correlation_id)
+        self.after_restart.append(was_restarted)
         self.was_asked.set()
         await asyncio.sleep(0)
         answer = self.answers.pop(0) if self.answers else (False, None)
@@ -130,6 +132,56 @@ async def test_after_a_silence_the_daemon_is_asked_again_and_again() -> None:
     await session.follow()
     assert session.asked == [TURN, TURN]
     assert session.core.endings.get(TURN) == "timed_out"
+
+
+def begun(session: Session) -> None:
+    """A turn that runs, on a stream that is connected."""
+    session.core.link.runs_in("process-1")
+    session.feed(
+        user_message("hi", seq=1),
+        message("message_started", seq=2, position=0, fast_path=True, source="fast"),
+        token("ab", seq=3),
+    )
+
+
+def restart(session: Session) -> None:
+    """The daemon is another process from here on."""
+    assert session.core.link.runs_in("process-2")
+    session.following.restarted()
+
+
+async def test_a_turn_that_a_restart_cut_off_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "VISIBLE_SECONDS", 0.05)
+    session = Session()
+    begun(session)
+    watch = session.following.follow(TURN)
+    session.answers = [(False, "lost")] * 9
+    restart(session)
+    await asyncio.wait_for(watch, SECONDS)
+    assert len(session.asked) >= 2 and all(session.after_restart)
+    result = session.core.turn_result(TURN)
+    assert (result.status, result.content, result.errors[-1].code) == ("failed", "ab", "daemon_restart")
+    assert session.core.log.running_turn is None
+
+
+async def test_a_turn_that_the_daemon_knows_a_moment_later_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "VISIBLE_SECONDS", 0.05)
+    session = Session()
+    begun(session)
+    watch = session.following.follow(TURN)
+    session.answers = [(False, "lost"), (False, None), (False, "lost"), (False, None), (True, "completed")]
+    restart(session)
+    await asyncio.wait_for(watch, SECONDS)
+    assert session.core.endings.get(TURN) == "completed"
+
+
+async def test_a_turn_that_had_ended_before_a_restart_keeps_its_result() -> None:
+    session = Session()
+    session.core.link.runs_in("process-1")
+    session.feed(*text_turn("a"))
+    await session.follow()
+    restart(session)
+    assert (session.asked, session.core.turn_result(TURN).status) == ([], "completed")
 
 
 async def test_an_outcome_that_no_event_tells_is_asked_for() -> None:

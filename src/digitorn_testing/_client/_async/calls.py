@@ -341,7 +341,7 @@ class AsyncCalls:
             NotFound: There is no such session.
         """
         forked = await self.api.sessions.fork_session(session.app_id, session.session_id)
-        return replace(session, session_id=forked.new_session_id, first_turn=None)
+        return replace(session, session_id=forked.new_session_id, first_turn=None, is_new=False)
 
     async def resume(self, session: SessionHandle) -> ResumeResult:
         """Runs the interrupted turn of a session again. `resumed` says whether there was one.
@@ -383,11 +383,15 @@ class AsyncCalls:
             await self.get_session(session)
 
     async def abort(self, session: SessionHandle, *, purge_queue: bool = False) -> AbortResult:
-        """Aborts the running turn.
+        """Aborts the running turn; `turn.abort()` aborts a certain one.
 
         Args:
             session: The session.
-            purge_queue: Also drop the messages that wait in the queue.
+            purge_queue: Also drop the messages that wait in the queue, except the first one, which runs next.
+
+        Returns:
+            What was stopped. `task_cancelled` says whether a turn was cut off; `aborted` is true even if none
+            was running.
         """
         return await self.api.sessions.abort_session(
             session.app_id, session.session_id, purge_queue=purge_queue

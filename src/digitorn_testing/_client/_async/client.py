@@ -13,6 +13,7 @@ from digitorn_testing._approvals.policies import (
     StreamApprovals,
     short_form,
 )
+from digitorn_testing._client.beginnings import Beginnings
 from digitorn_testing._client.waiting import POLLS, in_time
 from digitorn_testing._concurrency.backoff import Pauses
 from digitorn_testing._concurrency.deadlines import asleep, remaining
@@ -49,10 +50,10 @@ from digitorn_testing._transport.options import ConnectionOptions
 from digitorn_testing._transport.retry import RetryPolicy, new_message_id
 from digitorn_testing._turns.results import TurnResult
 
+from .announcing import AsyncAnnouncing
 from .calls import AsyncCalls
 from .shared_streams import AsyncSharedStreams
 
-_NEW_SESSION_SECONDS = 10.0
 _RETRIES = RetryPolicy()
 
 QueueMode: TypeAlias = Literal["async", "replace_last"]
@@ -114,7 +115,8 @@ class AsyncDevClient(AsyncCalls):
             retries=retries,
             connection_options=connection_options,
         )
-        self.api = AsyncApi(self._transport)
+        self._beginnings = Beginnings()
+        self.api = AsyncApi(AsyncAnnouncing(self._transport, self._beginnings))
         self._recorders = Recorders(self._exchanges, self.daemon_url)
         self._is_closed = False
         in_forks(self)
@@ -341,7 +343,11 @@ class AsyncDevClient(AsyncCalls):
             if images:
                 raise ValueError("images are sent with a message: give `message` too")
             return SessionHandle(
-                session_id=uuid.uuid4().hex, app_id=app_id, daemon_url=self.daemon_url, workspace=workspace
+                session_id=uuid.uuid4().hex,
+                app_id=app_id,
+                daemon_url=self.daemon_url,
+                workspace=workspace,
+                is_new=True,
             )
         created = await self.api.sessions.create_session(
             app_id,
@@ -665,8 +671,10 @@ class AsyncDevClient(AsyncCalls):
     ) -> AsyncLiveEventStream:
         """Opens a session's stream.
 
+        The stream of a new session, which no message has begun yet, joins it as soon as it exists.
+
         Args:
-            session: An existing session.
+            session: An existing session, or one that `new_session` made.
             since: Bring the events with a higher `seq`; 0 brings the whole history.
             auto_approve: Short form of `approvals`.
             strict: Fail on an event that is unknown or breaks the contract.
@@ -682,7 +690,16 @@ class AsyncDevClient(AsyncCalls):
         await self._check_not_deleted(session)
         deciding = self._approvals.of_stream(_policy(approvals, auto_approve))
         stream = self._stream(session, deciding, since=since, strict=strict, max_events=max_events)
-        return await stream.start()
+        if not session.is_new:
+            return await stream.start()
+        self._beginnings.wait(session, stream.begin)
+        await stream.connect()
+        try:
+            await stream.join_later()
+        except BaseException:
+            await stream.stop()
+            raise
+        return stream
 
     def _stream(
         self,
@@ -732,8 +749,8 @@ class AsyncDevClient(AsyncCalls):
             )
             self._approvals.begin(protocol.correlation_id_of(accepted), policy)
             if not joined:
-                await self.wait_for_session(session, timeout=remaining(_NEW_SESSION_SECONDS))
-                await stream.join()
+                # The message has created the session. If the connection is lost just now, the turn goes on.
+                await stream.join_later()
             # The turn must be followed before an approval in it is decided, so that it can report a policy
             # that raises.
             return stream.turn(accepted, timeout=timeout)

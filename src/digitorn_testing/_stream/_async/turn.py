@@ -114,9 +114,11 @@ class AsyncTurn:
     async def abort(self) -> None:
         """Aborts the turn, so that its `result` is `cancelled`.
 
-        A queued turn is taken out of the queue; the others stay. Nothing happens to a turn that has ended.
+        A queued turn is taken out of the queue; the others stay. The daemon refuses that for the first one
+        that waits. Nothing happens to a turn that has ended, and no other turn is cut off.
 
         Raises:
+            AbortFailed: It is the first one that waits, or the daemon did not cut it off.
             ApiError: The daemon refused.
         """
         await self.stream.abort_turn(self.correlation_id)

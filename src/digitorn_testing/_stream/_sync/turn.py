@@ -115,9 +115,11 @@ class Turn:
     def abort(self) -> None:
         """Aborts the turn, so that its `result` is `cancelled`.
 
-        A queued turn is taken out of the queue; the others stay. Nothing happens to a turn that has ended.
+        A queued turn is taken out of the queue; the others stay. The daemon refuses that for the first one
+        that waits. Nothing happens to a turn that has ended, and no other turn is cut off.
 
         Raises:
+            AbortFailed: It is the first one that waits, or the daemon did not cut it off.
             ApiError: The daemon refused.
         """
         self.stream.abort_turn(self.correlation_id)
