@@ -19,7 +19,6 @@ from .protocol import PASSING, is_refused_for_now
 from .tasks import Tasks
 
 _CONNECT_SECONDS = 10.0
-# Build A answers after the whole history, which is up to 50,000 events (contract: events, section 3.1).
 _JOIN_SECONDS = 60.0
 _logger = logging.getLogger("digitorn.testing")
 
@@ -28,10 +27,14 @@ OpenConnection: TypeAlias = Callable[[Callable[[object], None], Callable[[str], 
 
 
 class Rejoins(Protocol):
-    """What has to know of rejoins: the backfill."""
+    """What has to know of joins: the backfill."""
 
-    def rejoin_since(self) -> int:
-        """The number after which a rejoin begins."""
+    def joining(self) -> None:
+        """Called before each join."""
+        ...
+
+    def not_joined(self) -> None:
+        """Called when a join failed."""
         ...
 
     def rejoined(self, *, restarted: bool) -> None:
@@ -53,7 +56,7 @@ class Connecting:
         open_connection: Makes the connection.
         check_token: Asks the daemon over HTTP whether it takes the token, and renews an expired one.
         take: Takes each frame.
-        rejoins: Is told of rejoins.
+        rejoins: Is told of joins.
         joined: Called after each join.
 
     Attributes:
@@ -134,8 +137,14 @@ class Connecting:
     async def _enter(self) -> None:
         session = self._core.session
         request = JoinSessionRequest(app_id=session.app_id, session_id=session.session_id)
-        ack = await self.socket.call(JOIN_SESSION, request, remaining(_JOIN_SECONDS))
+        self._rejoins.joining()
+        try:
+            ack = await self.socket.call(JOIN_SESSION, request, remaining(_JOIN_SECONDS))
+        except BaseException:
+            self._rejoins.not_joined()
+            raise
         if isinstance(ack, CommandError):
+            self._rejoins.not_joined()
             reason = self._core.redact(ack.error)
             # A traceback printed with local variables must not show what arrived.
             del ack
@@ -221,7 +230,6 @@ class Connecting:
                 if not self._link.has_joined:
                     self._link.connecting()
                     return None
-                self._log.rewind(self._rejoins.rejoin_since())
                 await self._enter()
             if self.socket.connected:
                 self.joined()

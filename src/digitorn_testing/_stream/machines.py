@@ -74,7 +74,7 @@ class Machines:
             core,
             self.tasks,
             gaps=self.backfill,
-            ask=lambda turn: calls.ended(turn, since=coverage.complete),
+            ask=lambda turn: calls.ended(turn, since=coverage.since),
             ended=approvals.client.end,
         )
         self.deciding = Deciding(

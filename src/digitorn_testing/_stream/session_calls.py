@@ -49,18 +49,21 @@ class SessionCalls:
         """
         await self._api.auth.get_me()
 
-    async def read_log(self, since: int) -> None:
-        """Reads the daemon's log.
+    async def read_log(self, since: int) -> int:
+        """Reads the daemon's log; see `log_reads.read_log`.
 
         Args:
             since: Read what has a higher number.
+
+        Returns:
+            The highest number that was in it.
 
         Raises:
             TooLarge: There are more rows than are taken.
             ContractViolation: An answer is not what the contract says.
             ApiError: The daemon refused.
         """
-        await read_log(
+        return await read_log(
             self._api, self._app_id, self._session_id, since=since, most=self._most, take=self._take
         )
 
@@ -69,7 +72,7 @@ class SessionCalls:
 
         Args:
             correlation_id: The turn.
-            since: Number up to which the log is known to be complete.
+            since: The events of the session that are wanted begin behind this number.
         """
         return await ended(
             self._api,
