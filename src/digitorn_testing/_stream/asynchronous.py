@@ -413,9 +413,9 @@ class AsyncLiveEventStream(StreamBase):
     ) -> AsyncGenerator[AnyEvent]:
         """Yields the events of one turn in order, from the first to the last, as they arrive.
 
-        The daemon sends them in order. Those that it sends while the stream reads what a lost connection missed
-        are held back until the read is over. An event that the daemon dropped, and that is read from its log
-        later, is yielded then.
+        The daemon sends them in order. Those that it sends while the stream reads what a lost connection
+        missed are held back until the read is over. An event that the daemon dropped, and that is read from
+        its log later, is yielded then.
 
         Args:
             turn: The result of posting its message, or its correlation id.

@@ -10,16 +10,16 @@ READ_MARGIN: Final = 64
 """How far behind the newest event a read of the log starts, in case a few arrived out of order."""
 
 RESTART_MARGIN: Final = 500
-"""How far behind the newest event the log is read after a restart. The daemon writes rows to disk in batches of
-this size at the most; what a killed one had not written is lost, and its numbers are given out again."""
+"""How far behind the newest event the log is read after a restart. The daemon writes rows to disk in batches
+of this size at the most; what a killed one had not written is lost, and its numbers are given out again."""
 
 STALL_SECONDS: Final = 7.0
-"""After a silence of this time the log is read: a daemon that works sends a heartbeat every 5 seconds, and one
-that was blocked for so long gave up what it was sending (contract: events, sections 1 and 5.12)."""
+"""After a silence of this time the log is read: a daemon that works sends a heartbeat every 5 seconds, and
+one that was blocked for so long gave up what it was sending (contract: events, sections 1 and 5.12)."""
 
 QUIET_SECONDS: Final = 4.5
-"""After this time without an event of the session the daemon is asked for a turn whose end has not come. A turn
-that runs sends a heartbeat every 3 seconds (contract: events, section 5.1)."""
+"""After this time without an event of the session the daemon is asked for a turn whose end has not come. A
+turn that runs sends a heartbeat every 3 seconds (contract: events, section 5.1)."""
 
 LAST_WORD_SECONDS: Final = 2.0
 """How long the last event of a turn may take after the one that ends it, before the log is read for it."""

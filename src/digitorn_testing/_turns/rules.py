@@ -46,8 +46,8 @@ def is_whole(turn: Iterable[AnyEvent], meaning: Meaning = MEANING) -> bool:
     answer = next((one for event in reversed(events) if (one := meaning.answer(event)) is not None), None)
     if answer is None or lacks_terminal(events, meaning):
         return False
-    begun = {one.call_id for event in events if (one := meaning.tool_began(event)) is not None}
-    ended = {one.call_id for event in events if (one := meaning.tool_ended(event)) is not None}
+    begun = {began.call_id for event in events if (began := meaning.tool_began(event)) is not None}
+    ended = {end.call_id for event in events if (end := meaning.tool_ended(event)) is not None}
     if not begun <= ended:
         return False
     return bool(answer.error) or first_of_answer(streamed_texts(events, meaning), answer.content) is not None

@@ -18,8 +18,8 @@ class StreamedTexts:
         meaning: What the events mean.
 
     Attributes:
-        texts: The texts so far, one for each request to the model, each as a list of pieces. The newlines that
-            the daemon inserts between two texts belong to neither (contract: events, section 5.2).
+        texts: The texts so far, one for each request to the model, each as a list of pieces. The newlines
+            that the daemon inserts between two texts belong to neither (contract: events, section 5.2).
         answer: The final answer, once it is here.
     """
 
@@ -93,8 +93,8 @@ def first_of_answer(texts: Sequence[Sequence[str]], content: str) -> int | None:
         content: The final answer.
 
     Returns:
-        The position. None if the texts from none of them on are the beginning of the answer, so that pieces are
-        missing.
+        The position. None if the texts from none of them on are the beginning of the answer, so that pieces
+        are missing.
     """
     places = range(len(texts) - 1, -1, -1)
     whole = next((place for place in places if joined(texts[place:]) == content), None)
