@@ -87,8 +87,9 @@ class EventLog:
     Events are ordered by `seq`; an event without a number comes after the events that arrived before it.
     Copies are recognised by `event_id` and by `seq`, both within a session (contract: events, section 8.3).
 
-    Missing numbers are normal, and nobody waits for one. An event is given to every reader as it arrives. Only
-    between `hold` and `release` are events held back from those who read in order, such as a turn's readers.
+    Missing numbers are normal, and nobody waits for one. An event is given to every reader as it arrives.
+    Only between `hold` and `release` are events held back from those who read in order, such as a turn's
+    readers.
 
     Args:
         session_id: Keep only events of this session and events without a session; others go to `foreign`.

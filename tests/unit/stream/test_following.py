@@ -13,7 +13,7 @@ from digitorn_testing._events.meaning import TurnStatus
 from digitorn_testing._stream import following as module
 from digitorn_testing._stream.following import Following
 from digitorn_testing._stream.tasks import Tasks
-from support.frames import SESSION, TURN, frame, message, result, text_turn, token, user_message
+from support.frames import SESSION, TURN, frame, message, result, text_turn, token, tool_start, user_message
 from support.stream_parts import SECONDS, stream_core
 
 OTHER = "fp-000000000002"
@@ -148,8 +148,7 @@ async def test_missing_numbers_alone_are_not_read() -> None:
 async def test_a_tool_call_without_an_end_is_read_for() -> None:
     session = Session()
     frames = text_turn("a")
-    call = {"id": "c", "call_id": "c", "name": "Bash", "params": {}, "label": "", "detail": "", "display": {}}
-    frames[2:2] = [frame("tool_start", call, seq=2, event_id="ev-call", op_id="c")]
+    frames[2:2] = [tool_start("Bash", call_id="c", seq=2, event_id="ev-call")]
     session.feed(*[{**one, "seq": seq} for seq, one in enumerate(frames, 1)])
     await session.follow()
     assert session.fills == [0]

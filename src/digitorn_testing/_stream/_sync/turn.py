@@ -86,9 +86,9 @@ class Turn:
     def text_deltas(self) -> Iterator[str]:
         """The text that the assistant streams, piece by piece.
 
-        The daemon does not stream the last characters of an answer, and nothing of a short one: what is missing
-        comes as the last piece. So the pieces add up to the `content` of the result. If the assistant said
-        something before it called a tool, that comes first, and is `commentary` of the result.
+        The daemon does not stream the last characters of an answer, and nothing of a short one. What is
+        missing comes as the last piece, so that the pieces add up to the `content` of the result. If the
+        assistant said something before it called a tool, that comes first; the result has it as `commentary`.
 
         Raises:
             EventTimeout: The turn did not end in time.
