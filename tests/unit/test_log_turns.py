@@ -70,32 +70,36 @@ def test_one_who_reads_late_gets_all_of_it() -> None:
     assert (seqs(subscription.existing), seqs(arrived)) == (OF_A[:-1], OF_A[-1:])
 
 
-def test_an_event_behind_a_gap_waits_until_it_is_given_up() -> None:
+def test_an_event_behind_a_missing_number_is_given_at_once() -> None:
     log = EventLog(session_id=SESSION)
     arrived: Arrived = []
     log.subscribe_turn(arrived.append, "a")
     log.feed(of_turn("a", "message_started", seq=1))
     log.feed(of_turn("a", "token", seq=3))
-    assert seqs(arrived) == [1]
-    assert log.is_holding
-    assert seqs(log.events()) == [1, 3]
-    log.give_up(3)
     assert seqs(arrived) == [1, 3]
     log.feed(of_turn("a", "token", seq=2))
     assert seqs(arrived) == [1, 3, 2]
+    assert seqs(log.events()) == [1, 2, 3]
     assert seqs(log.subscribe_turn(arrived.append, "a").existing) == [1, 2, 3]
 
 
-def test_the_number_of_a_copy_closes_a_gap() -> None:
+def test_what_is_held_back_is_given_in_order() -> None:
     log = EventLog(session_id=SESSION)
     arrived: Arrived = []
+    at_once: Arrived = []
     log.subscribe_turn(arrived.append, "a")
+    log.subscribe(at_once.append)
     log.feed(of_turn("a", "message_started", seq=1))
-    log.feed(approval_request("r", seq=2))
-    log.feed(of_turn("a", "token", seq=4))
-    assert seqs(arrived) == [1, 2]
-    log.feed(approval_request("r", seq=3, event_id=f"ev-{2:012x}"))
-    assert seqs(arrived) == [1, 2, 4]
+    log.hold()
+    log.hold()
+    for seq in (5, 3, 4):
+        log.feed(of_turn("a", "token", seq=seq))
+    assert (seqs(arrived), seqs(at_once), seqs(log.turn("a"))) == ([1], [1, 5, 3, 4], [1, 3, 4, 5])
+    log.release()
+    assert seqs(arrived) == [1, 3, 4, 5]
+    log.feed(of_turn("a", "token", seq=7))
+    log.release()
+    assert seqs(arrived) == [1, 3, 4, 5, 7]
 
 
 def test_a_log_that_begins_in_the_middle_of_a_turn_knows_it_by_what_it_does() -> None:
@@ -206,7 +210,6 @@ def test_a_nameless_event_that_comes_late_goes_to_the_turn_of_its_number() -> No
     for one in frames:
         if one["seq"] not in (4, 10):
             log.feed(one)
-    log.give_up(12)
     log.feed(frames[3])
     log.feed(frames[9])
     assert (seqs(log.subscribe_turn(lambda _: None, "a").existing), seqs(log.turn("b"))) == (OF_A, OF_B)
@@ -247,8 +250,10 @@ def test_those_who_follow_in_order_are_told_the_turn() -> None:
     told: list[tuple[int, str | None]] = []
     log.subscribe_in_order(lambda event, turn: told.append((event.seq, turn)))
     frames = two_turns()
+    log.hold()
     for one in (frames[0], frames[3], *frames[1:3], *frames[4:]):
         log.feed(one)
+    log.release()
     assert [seq for seq, _ in told] == list(range(1, 13))
     assert dict(told)[4] == "a"
     assert dict(told)[8] is None
@@ -278,12 +283,13 @@ def test_whatever_the_arrival_readers_get_what_the_log_has_in_order(
         log.subscribe_turn(arrived.append, turn)
     arrival = [*frames, *chance.choices(frames, k=len(frames) // 2)]
     chance.shuffle(arrival)
+    log.hold()
     for one in arrival:
         log.feed(one)
+    log.release()
     for turn, arrived in readers.items():
         assert seqs(arrived) == seqs(log.turn(turn))
         assert seqs(log.subscribe_turn(lambda _: None, turn).existing) == seqs(arrived)
-    assert not log.is_holding
 
 
 def test_a_last_word_on_a_turn_that_has_ended_takes_nothing_from_the_next() -> None:
@@ -301,7 +307,6 @@ def test_a_last_word_on_a_turn_that_has_ended_takes_nothing_from_the_next() -> N
         of_turn("b", "token", seq=8),
     ):
         log.feed(one)
-    log.give_up(8)
     log.feed(approval_request("late", seq=7))
     log.feed(of_turn("b", "message_done", seq=9, state="completed"))
     assert seqs(b) == [3, 5, 8, 7, 9]
@@ -317,10 +322,9 @@ def test_rows_that_are_never_sent_have_a_number_and_are_no_events() -> None:
     del row["event_id"], row["op_id"]
     assert log.feed(of_turn("a", "message_started", seq=1)) is not None
     assert log.feed(of_turn("a", "token", seq=4)) is not None
-    assert seqs(arrived) == [1]
     # One that holds a message of the conversation may have the type of an event.
     assert log.feed({**row, "kind": "message"}) is None
     logged = {"tool_call_id": "call-1", "output": "", "error": None}
     assert log.feed({**row, "type": "tool_result", "seq": 3, "payload": logged}) is None
     assert seqs(arrived) == [1, 4]
-    assert (seqs(log.events()), seqs(log.log_only), log.has_gap(0)) == ([1, 4], [2, 3], False)
+    assert (seqs(log.events()), seqs(log.log_only)) == ([1, 4], [2, 3])

@@ -87,8 +87,8 @@ _LOG_ONLY: Final = (
 )
 """Rows of the durable log that are never sent live (contract: events, sections 4.2 and 4.3)."""
 
-_MESSAGE_ROW: Final[EventKind] = "message"
-"""Kind of the rows that hold the messages of a conversation; their types may be those of events."""
+_ROWS: Final[tuple[EventKind, ...]] = ("event", "message")
+"""Kinds of rows that were never sent; their types may be those of events (contract: events, section 4.3)."""
 
 _OUTCOMES: Final = (CredentialAuthRequired, CredentialRequired, Error, MessageCancelled, Result, TurnTerminal)
 """What says how a turn ended."""
@@ -116,7 +116,7 @@ class DaemonMeaning(Meaning):
         return event.is_numbered and event.type not in SNAPSHOT_TYPES
 
     def is_log_only(self, event: AnyEvent) -> bool:
-        return isinstance(event.payload, _LOG_ONLY) or event.kind == _MESSAGE_ROW
+        return isinstance(event.payload, _LOG_ONLY) or event.kind in _ROWS
 
     # --- the connection
 

@@ -22,7 +22,6 @@ from digitorn_testing._turns.operations import Operations
 from digitorn_testing._turns.tracker import TurnTracker
 
 from .duplicates import Copies
-from .reorder import ReorderBuffer
 
 P = TypeVar("P", bound=EventPayload)
 Sink: TypeAlias = Callable[[AnyEvent | None], object]
@@ -88,8 +87,9 @@ class EventLog:
     Events are ordered by `seq`; an event without a number comes after the events that arrived before it.
     Copies are recognised by `event_id` and by `seq`, both within a session (contract: events, section 8.3).
 
-    Methods such as `wait_for` see an event as soon as it arrives. Readers of a single turn get its events in
-    order: after a missing number they wait until it arrives or is given up.
+    Missing numbers are normal, and nobody waits for one. An event is given to every reader as it arrives.
+    Only between `hold` and `release` are events held back from those who read in order, such as a turn's
+    readers.
 
     Args:
         session_id: Keep only events of this session and events without a session; others go to `foreign`.
@@ -125,7 +125,8 @@ class EventLog:
         self.meaning = meaning
         self._lock = threading.Lock()
         self._taps: tuple[Tap, ...] = ()
-        self._numbers: ReorderBuffer[AnyEvent] = ReorderBuffer(since)
+        self._held: list[AnyEvent] | None = None
+        self._highest = since
         self._by_turn: dict[str, list[AnyEvent]] = {}
         self._turn_sinks = _Sinks()
         self._turn_ends: dict[str, BaseException | None] = {}
@@ -236,8 +237,8 @@ class EventLog:
             oldest = self._oldest_heartbeat() or 0
             place, _, event = self._ordered.pop(oldest)
             if oldest == 0:
-                # Stop waiting for missing events before it: they would be dropped as well.
-                deliveries += self._deliveries(self._numbers.forget(place))
+                # Its reader gets it before it is gone.
+                deliveries += self._deliveries(self._released(place))
             self._dropped += 1
             _take_out(self._by_type, event.type, event)
             _take_out(self._by_correlation, event.correlation_id, event)
@@ -381,29 +382,8 @@ class EventLog:
 
     @property
     def highest_number(self) -> int:
-        """The highest number that has arrived or was given up. It may belong to a copy that was dropped."""
-        with self._lock:
-            return self._numbers.highest
-
-    def has_gap(self, since: int) -> bool:
-        """Whether a number between `since` and the highest has not arrived; copies count as arrived.
-
-        Gaps are normal and do not mean that an event is missing (contract: events, section 4.2).
-
-        Args:
-            since: Numbers up to this one are ignored.
-        """
-        with self._lock:
-            return self._numbers.has_gap(since)
-
-    def complete_upto(self, since: int) -> int:
-        """The number up to which every number above `since` has arrived; copies count as arrived.
-
-        Args:
-            since: Numbers up to this one are ignored.
-        """
-        with self._lock:
-            return self._numbers.complete_upto(since)
+        """The highest number that has arrived. It may belong to a copy, or to a row that is never sent."""
+        return self._highest
 
     @property
     def duplicates(self) -> int:
@@ -547,59 +527,42 @@ class EventLog:
             return self._turn_ends.get(correlation_id)
 
     @property
-    def is_holding(self) -> bool:
-        """Whether ordered readers are waiting for a missing number."""
-        return self._numbers.is_holding
-
-    @property
     def running_turn(self) -> str | None:
         """The turn that is running for ordered readers; None if no running turn is known."""
         return self._tracker.running
 
-    def is_waiting_below(self, seq: int) -> bool:
-        """Whether ordered readers are still waiting for a number up to this one."""
+    def hold(self) -> None:
+        """Holds back what arrives from now on from those who read in order. Idempotent."""
         with self._lock:
-            return self._numbers.is_holding and self._numbers.frontier < seq
+            if self._held is None:
+                self._held = []
 
-    def give_up(self, seq: int) -> None:
-        """Makes ordered readers stop waiting for missing numbers.
-
-        Args:
-            seq: The last number to give up.
-        """
+    def release(self) -> None:
+        """Gives what was held back to those who read in order, by number, and holds back nothing more."""
         with self._lock:
-            deliveries = self._deliveries(self._numbers.give_up(seq))
+            deliveries = self._deliveries(self._released(None))
+            self._held = None
         self._deliver(deliveries)
 
-    def begin_at(self, seq: int) -> None:
-        """Starts the ordered delivery after a number; missing events below it are ignored.
-
-        Args:
-            seq: The number.
-        """
-        with self._lock:
-            deliveries = self._deliveries(self._numbers.begin_at(seq))
-        self._deliver(deliveries)
-
-    def rewind(self, seq: int) -> None:
-        """Makes ordered readers wait again for the numbers after this one.
-
-        A restarted daemon gives these numbers to other events than the previous process did. This is safe if
-        it was not restarted: events that have already arrived are recognised as copies.
-
-        Args:
-            seq: The number.
-        """
-        with self._lock:
-            self._numbers.rewind(seq)
+    def _released(self, upto: int | None) -> list[AnyEvent]:
+        """The events that were held back up to a number, or all of them, by number."""
+        if not self._held:
+            return []
+        released = [event for event in self._held if upto is None or event.seq <= upto]
+        self._held = [] if upto is None else [event for event in self._held if event.seq > upto]
+        return _sorted(released)
 
     def _sequence(self, event: AnyEvent, *, is_hidden: bool) -> list[AnyEvent]:
-        """The events that this one releases in order. A hidden event only counts as a number."""
-        mine = None if is_hidden else event
-        if event.is_numbered and self.session_id is not None:
-            return self._numbers.arrive(event.seq, mine)
+        """The events that go to those who read in order now that this one has arrived."""
+        if event.is_numbered:
+            self._highest = max(self._highest, event.seq)
+        if is_hidden:
+            return []
         # An event without a number has no place in the order, and events without a session share no order.
-        return [] if mine is None else [mine]
+        if self._held is not None and event.is_numbered and self.session_id is not None:
+            self._held.append(event)
+            return []
+        return [event]
 
     def _deliveries(self, released: list[AnyEvent]) -> "list[_Delivery]":
         deliveries: list[_Delivery] = []

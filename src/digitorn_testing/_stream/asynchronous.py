@@ -300,8 +300,7 @@ class AsyncLiveEventStream(StreamBase):
         """Reads the daemon's durable log and adds the events that are missing here.
 
         Args:
-            since: Read events with a higher `seq`. Default: the number up to which the log is
-                known to be complete.
+            since: Read events with a higher `seq`. Default: the number up to which the log was read before.
 
         Returns:
             How many events were missing.
@@ -429,8 +428,9 @@ class AsyncLiveEventStream(StreamBase):
     ) -> AsyncGenerator[AnyEvent]:
         """Yields the events of one turn in order, from the first to the last, as they arrive.
 
-        When a number is missing, later events are held back for a moment, until the missing one arrives or
-        turns out not to be in the daemon's log. If it arrives later than that, it is yielded out of order.
+        The daemon sends them in order. Those that it sends while the stream reads what a lost connection
+        missed are held back until the read is over. An event that the daemon dropped, and that is read from
+        its log later, is yielded then.
 
         Args:
             turn: The result of posting its message, or its correlation id.

@@ -21,7 +21,6 @@ from .protocol import BEGINNING, PASSING, is_refused_for_now
 from .tasks import Tasks
 
 _CONNECT_SECONDS = 10.0
-# The answer comes behind the snapshots, which a busy daemon may take long to write.
 _JOIN_SECONDS = 60.0
 _logger = logging.getLogger("digitorn.testing")
 
@@ -36,8 +35,12 @@ class Rejoins(Protocol):
         """Called after the first join."""
         ...
 
-    def rejoin_since(self) -> int:
-        """The number after which a rejoin begins."""
+    def joining(self) -> None:
+        """Called before each join."""
+        ...
+
+    def not_joined(self) -> None:
+        """Called when a join failed."""
         ...
 
     def rejoined(self, *, restarted: bool) -> None:
@@ -188,8 +191,14 @@ class Connecting:
     async def _enter(self) -> None:
         session = self._core.session
         request = JoinSessionRequest(app_id=session.app_id, session_id=session.session_id)
-        ack = await self.socket.call(JOIN_SESSION, request, remaining(_JOIN_SECONDS))
+        self._rejoins.joining()
+        try:
+            ack = await self.socket.call(JOIN_SESSION, request, remaining(_JOIN_SECONDS))
+        except BaseException:
+            self._rejoins.not_joined()
+            raise
         if isinstance(ack, CommandError):
+            self._rejoins.not_joined()
             reason = self._core.redact(ack.error)
             # A traceback printed with local variables must not show what arrived.
             del ack
@@ -276,7 +285,6 @@ class Connecting:
                 if not self._link.has_joined:
                     self._link.connecting()
                     return None
-                self._log.rewind(self._rejoins.rejoin_since())
                 await self._enter()
             if self.socket.connected:
                 self.joined()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 from digitorn_testing._concurrency.deadlines import asleep
 from digitorn_testing._errors import ContractViolation, NotFound, TooLarge
@@ -11,13 +12,19 @@ from digitorn_testing._generated.rest_async import AsyncApi
 from digitorn_testing._log.log import EventLog
 from digitorn_testing._turns import rules
 
-from .protocol import PAGE, REPLAY_MARGIN, SOON_VISIBLE_SECONDS, VISIBLE_SECONDS
+from .protocol import PAGE, READ_MARGIN, ROWS_AGAIN_SECONDS, ROWS_SECONDS
+
+_FIRST: Final = 1
+"""Number of a session's first event."""
 
 
 async def read_log(
     api: AsyncApi, app_id: str, session_id: str, *, since: int, most: int, take: Callable[[object], object]
-) -> None:
-    """Reads the session's durable log, page by page.
+) -> int:
+    """Reads the session's log with everything that was sent, text deltas included, page by page.
+
+    The route that brings it answers nothing for the number 0. The first row comes from the log without the
+    deltas then (contract: events, section 3.2).
 
     Args:
         api: The stubs.
@@ -27,31 +34,41 @@ async def read_log(
         most: How many rows are taken at most.
         take: Takes each row as a frame.
 
+    Returns:
+        The highest number that was in it; `since` when nothing was.
+
     Raises:
         TooLarge: There are more rows.
         ContractViolation: A full page has no number above the one asked for, so that there is no next page.
     """
-    left = most
+    left, upto = most, since
+    if since < _FIRST:
+        first = await api.sessions.list_session_events(app_id, session_id, limit=1)
+        left -= len(first.events)
+        for row in first.events:
+            # A row of another form is a mapping.
+            take(row.to_wire() if isinstance(row, SessionEvent) else row)
+        since = _FIRST
+        upto = since if first.events else upto
     while True:
-        page = await api.sessions.list_session_events(app_id, session_id, since_seq=since, limit=PAGE)
-        left -= len(page.events)
+        page = (await api.sessions.get_session_state(app_id, session_id, since_seq=since)).gap_events
+        left -= len(page)
         if left < 0:
             raise TooLarge(
                 f"the log of session {session_id!r}", [f"it has more than {most} events (max_log_events)"]
             )
-        frames = [row.to_wire() if isinstance(row, SessionEvent) else row for row in page.events]
-        for frame in frames:
-            take(frame)
-        numbers = [row.seq for row in page.events if isinstance(row, SessionEvent)]
-        if len(page.events) < PAGE or not numbers:
-            return
-        if max(numbers) <= since:
+        for row in page:
+            take(row.to_wire())
+        upto = max((row.seq for row in page), default=upto)
+        if len(page) < PAGE:
+            return upto
+        if upto <= since:
             # The same page would be read forever.
             raise ContractViolation(
-                "the answer to list_session_events",
-                [f"since_seq {since} was asked for, and a full page up to {max(numbers)} came"],
+                "the answer to get_session_state",
+                [f"since_seq {since} was asked for, and a full page up to {upto} came"],
             )
-        since = max(numbers)
+        since = upto
 
 
 async def ending_by_queue(
@@ -115,12 +132,12 @@ async def ended(
         app_id: The app.
         session_id: The session.
         correlation_id: The turn.
-        since: Number up to which the log is known to be complete.
+        since: The events of the session that are wanted begin behind this number.
         most: How many rows one read takes at most.
         take: Takes each row as a frame.
         was_restarted: Whether the daemon was restarted since the turn began.
     """
-    patience = time.monotonic() + VISIBLE_SECONDS
+    patience = time.monotonic() + ROWS_SECONDS
     ending: TurnEnding | None = None
     has_end_row = False
 
@@ -134,7 +151,7 @@ async def ended(
 
     while True:
         is_gone = log.dropped > 0 and not log.turn(correlation_id)
-        behind = 0 if is_gone else max(since, log.last_seq - REPLAY_MARGIN)
+        behind = 0 if is_gone else max(since, log.last_seq - READ_MARGIN)
         await read_log(api, app_id, session_id, since=behind, most=most, take=look_and_take)
         turn = log.turn(correlation_id)
         if has_end_row or rules.has_ended(turn, correlation_id, log.meaning):
@@ -152,4 +169,4 @@ async def ended(
         # The queue row is final before the last rows of the log are visible.
         if time.monotonic() > patience:
             return True, ending
-        await asleep(SOON_VISIBLE_SECONDS)
+        await asleep(ROWS_AGAIN_SECONDS)

@@ -75,7 +75,7 @@ class Machines:
             self.tasks,
             gaps=self.backfill,
             ask=lambda turn, was_restarted: calls.ended(
-                turn, since=coverage.complete, was_restarted=was_restarted
+                turn, since=coverage.since, was_restarted=was_restarted
             ),
             ended=approvals.client.end,
         )

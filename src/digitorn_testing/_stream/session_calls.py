@@ -17,7 +17,7 @@ from digitorn_testing._log.log import EventLog
 from digitorn_testing._turns import rules
 
 from .log_reads import ended, read_log
-from .protocol import ABORT_SECONDS, ABORTS, VISIBLE_SECONDS
+from .protocol import ABORT_SECONDS, ABORTS, KNOWN_SECONDS
 
 # An answer that says that the daemon did not do it.
 _REFUSED: Final = 200
@@ -58,18 +58,21 @@ class SessionCalls:
         """
         await self._api.auth.get_me()
 
-    async def read_log(self, since: int) -> None:
-        """Reads the daemon's log.
+    async def read_log(self, since: int) -> int:
+        """Reads the daemon's log; see `log_reads.read_log`.
 
         Args:
             since: Read what has a higher number.
+
+        Returns:
+            The highest number that was in it.
 
         Raises:
             TooLarge: There are more rows than are taken.
             ContractViolation: An answer is not what the contract says.
             ApiError: The daemon refused.
         """
-        await read_log(
+        return await read_log(
             self._api, self._app_id, self._session_id, since=since, most=self._most, take=self._take
         )
 
@@ -80,7 +83,7 @@ class SessionCalls:
 
         Args:
             correlation_id: The turn.
-            since: Number up to which the log is known to be complete.
+            since: The events of the session that are wanted begin behind this number.
             was_restarted: Whether the daemon was restarted since the turn began.
         """
         return await ended(
@@ -142,7 +145,7 @@ class SessionCalls:
                     f"it waits behind turn {running}, and the daemon does not give up the first message that "
                     "waits. Abort the running turn, or wait until this one runs",
                 )
-            elif running is not None or time.monotonic() - started > VISIBLE_SECONDS:
+            elif running is not None or time.monotonic() - started > KNOWN_SECONDS:
                 # It ended meanwhile; what runs is another.
                 return
             if time.monotonic() - started > ABORT_SECONDS:

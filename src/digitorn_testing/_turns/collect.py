@@ -20,7 +20,7 @@ from digitorn_testing._generated.models import PendingApproval
 from digitorn_testing._handles import SessionHandle
 
 from .results import ApprovalRecord, Resolution, ToolCallRecord, TurnError, TurnMessage, TurnResult
-from .rules import streamed_texts
+from .texts import first_of_answer, joined, streamed_texts
 
 _LOST: Final = TurnError(
     message="the daemon was restarted before the turn had ended, and does not take it up again",
@@ -53,13 +53,19 @@ def collect(
     errors = _errors((event for event in events if event.correlation_id == correlation_id), meaning)
     if ending == "lost":
         errors, ending = (*errors, _LOST), "failed"
-    messages = _messages(events, None if result is None else result.content, meaning)
-    answer = next((one.text for one in messages if one.kind == "answer"), "")
+    has_answered = result is not None and not result.error
+    status = _status(events, errors, ending, meaning, has_answered=has_answered)
+    content = None if result is None else result.content
+    messages = _messages(streamed_texts(events, meaning), content)
+    answer = next((one for one in messages if one.kind == "answer"), TurnMessage(text="", kind="answer"))
+    # A turn without an answer of its own, such as a slash command, completes with the text that it streamed.
+    is_answered = content is not None or status == "completed" or not messages
     return TurnResult(
         session=session,
         correlation_id=correlation_id,
-        status=_status(events, errors, ending, meaning, has_answered=result is not None and not result.error),
-        content=answer,
+        status=status,
+        content=answer.text,
+        deltas_complete=is_answered and "".join(answer.deltas) == answer.text,
         messages=messages,
         tool_calls=_tool_calls(events, meaning),
         approvals=_approvals(events, meaning),
@@ -113,31 +119,28 @@ def _errors(events: Iterable[AnyEvent], meaning: Meaning) -> tuple[TurnError, ..
 # --- what was said
 
 
-def _messages(events: Iterable[AnyEvent], content: str | None, meaning: Meaning) -> tuple[TurnMessage, ...]:
-    """The assistant's texts. The last ones that together form the content are the answer."""
-    texts = streamed_texts(events, meaning)
-    answer: list[str] = texts[-1] if texts else []
-    before = texts[:-1]
-    if content is not None:
-        for count in range(1, len(texts) + 1):
-            joined = [delta for text in texts[-count:] for delta in text]
-            if "".join(joined) == content:
-                answer, before = joined, texts[:-count]
-                break
-        else:
-            if not _is_part(answer, content):
-                # The answer was not streamed, so every streamed text is commentary.
-                answer, before = [], texts
-    said = [TurnMessage(text="".join(one), kind="commentary", deltas=tuple(one)) for one in before]
-    text = "".join(answer) if content is None else content
-    if text or answer:
-        said.append(TurnMessage(text=text, kind="answer", deltas=tuple(answer)))
-    return tuple(said)
-
-
-def _is_part(deltas: Iterable[str], content: str) -> bool:
-    text = "".join(deltas).strip()
-    return bool(text) and text in content
+def _messages(texts: Sequence[Sequence[str]], content: str | None) -> tuple[TurnMessage, ...]:
+    """The assistant's texts. The last ones that together begin the content are the answer."""
+    if content is None:
+        texts = [text for text in texts if text]
+        first: int | None = max(0, len(texts) - 1)
+        answer = joined(texts[first:])
+    else:
+        first, answer = first_of_answer(texts, content), content
+    if first is None:
+        # Pieces of the answer are missing.
+        first, missing = len(texts) - 1, ""
+    else:
+        missing = answer.removeprefix(joined(texts[first:]))
+    messages = [
+        TurnMessage(text="".join(text), kind="commentary", deltas=tuple(text))
+        for text in texts[:first]
+        if text
+    ]
+    deltas = tuple(piece for text in (*texts[first:], (missing,)) for piece in text if piece)
+    if answer or deltas:
+        messages.append(TurnMessage(text=answer, kind="answer", deltas=deltas))
+    return tuple(messages)
 
 
 # --- what was done

@@ -63,8 +63,11 @@ class Stream:
     def _joined(self) -> None:
         self.joins += 1
 
-    def rejoin_since(self) -> int:
-        return 42
+    def joining(self) -> None:
+        self.core.log.hold()
+
+    def not_joined(self) -> None:
+        self.core.log.release()
 
     def rejoined(self, *, restarted: bool) -> None:
         self.rejoined_with.append(restarted)

@@ -427,7 +427,7 @@ class AsyncDevClient(AsyncCalls):
             if not error.may_be_done:
                 raise
             deleted = SessionDeleted(session_id=session.session_id, deleted=True)
-        await self._shared.delete(session, protocol.VISIBLE_SECONDS)
+        await self._shared.delete(session, protocol.CUT_OFF_SECONDS)
         return deleted
 
     # --- messages and turns

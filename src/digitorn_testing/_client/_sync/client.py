@@ -428,7 +428,7 @@ class DevClient(Calls):
             if not error.may_be_done:
                 raise
             deleted = SessionDeleted(session_id=session.session_id, deleted=True)
-        self._shared.delete(session, protocol.VISIBLE_SECONDS)
+        self._shared.delete(session, protocol.CUT_OFF_SECONDS)
         return deleted
 
     # --- messages and turns
