@@ -15,6 +15,7 @@ from ._approvals.policies import (
     DenyAll,
     LeaveOpen,
     Verdict,
+    is_for_tool,
     is_question,
 )
 from ._approvals.recording import RecordingApprovals
@@ -106,6 +107,7 @@ __all__ = [
     "LeaveOpen",
     "RecordingApprovals",
     "Verdict",
+    "is_for_tool",
     "is_question",
     # events
     "AsyncLiveEventStream",

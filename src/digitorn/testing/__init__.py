@@ -79,6 +79,7 @@ from digitorn_testing import (
     WrongEventLoop,
     __version__,
     assertions,
+    is_for_tool,
     is_question,
 )
 
@@ -160,5 +161,6 @@ __all__ = [
     "WrongEventLoop",
     "__version__",
     "assertions",
+    "is_for_tool",
     "is_question",
 ]

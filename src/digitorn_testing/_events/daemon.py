@@ -56,6 +56,7 @@ from digitorn_testing._generated.payloads import EventKind, OpState, OpType
 
 from .event import AnyEvent, decode
 from .meaning import Answer, Failed, Meaning, Resolved, ToolBegun, ToolEnded, TurnStatus
+from .tool_names import spellings
 from .transitions import TRANSITIONS, Transitions
 
 _BEFORE_RUNNING: Final = (UserMessage, MessageQueued, MessageMerged, MessageReplaced)
@@ -251,11 +252,10 @@ class DaemonMeaning(Meaning):
                 return None
 
     def tool_names(self, name: str, params: Mapping[str, object]) -> tuple[str, ...]:
-        # It may be dotted, or that of a dispatcher with the real one in its arguments
-        # (contract: events, section 5.3).
+        # It may be that of a dispatcher with the real one in its arguments (contract: events, section 5.3).
         inner = params.get("name") if name in DISPATCHER_TOOLS else None
         names = (name, *((inner,) if isinstance(inner, str) else ()))
-        return (*names, *(one.rpartition(".")[2] for one in names if "." in one))
+        return tuple(dict.fromkeys((*names, *(other for one in names for other in spellings(one)))))
 
     # --- approvals
 
