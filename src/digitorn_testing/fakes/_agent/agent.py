@@ -3,15 +3,16 @@
 import asyncio
 import itertools
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from digitorn_testing._approvals.policies import Decision
 from digitorn_testing._apps.language import reads_only, tool_name
 from digitorn_testing._apps.tools import result_object
 from digitorn_testing._events import choreography
 from digitorn_testing._events.choreography import CallEvents, Speech, denial, said_of_result
+from digitorn_testing._events.failures import INTERNAL_ERROR
 from digitorn_testing._generated._runtime import EventPayload, NotGiven
 from digitorn_testing._generated.events import QUESTION_TOOLS, ApprovalProgress, StreamDone
 from digitorn_testing.fakes._model.failures import TurnFailed
@@ -24,6 +25,8 @@ from .approvals import Approvals, OpenApproval
 from .bus import EventBus
 from .rows import LogRows
 from .tool_runs import ToolRuns
+
+_WRONG_LOOP: Final = "<asyncio.locks.Event [unset]> is bound to a different event loop"
 
 _Call: TypeAlias = tuple[ModelToolCall, ScriptedToolCall]
 """A call, and what the tool does."""
@@ -48,6 +51,7 @@ class Agent:
         tool_runs: Where the Python functions of tools run.
         approval_timeout: Seconds until an approval counts as denied.
         approval_heartbeat: Seconds between two reminders of an open approval.
+        is_on_wrong_loop: Whether a turn fails as the released daemon sometimes lets it.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Agent:
         *,
         approval_timeout: float,
         approval_heartbeat: float,
+        is_on_wrong_loop: Callable[[], bool],
     ) -> None:
         self._bus = bus
         self._approvals = approvals
@@ -66,6 +71,7 @@ class Agent:
         self._tool_runs = tool_runs
         self._approval_timeout = approval_timeout
         self._approval_heartbeat = approval_heartbeat
+        self._is_on_wrong_loop = is_on_wrong_loop
 
     async def run(self, turn: Turn) -> str:
         """Asks the model until it answers with a text.
@@ -76,6 +82,8 @@ class Agent:
         Raises:
             TurnFailed: The model gave no answer.
         """
+        if self._is_on_wrong_loop():
+            raise TurnFailed(INTERNAL_ERROR, _WRONG_LOOP)
         while True:
             request = _request(turn)
             turn.touch("requesting")

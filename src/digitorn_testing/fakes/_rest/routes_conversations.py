@@ -17,7 +17,7 @@ router = APIRouter()
 
 @serve(router, operations.FORK_SESSION)
 async def fork_session(daemon: Daemon, session: OwnedSession, user: Caller) -> models.ForkedSession:
-    fork = daemon.sessions.fork(session, user)
+    fork = daemon.sessions.fork(session, user, is_empty=daemon.rules.strikes("empty_forks"))
     return models.ForkedSession(
         session_id=fork.id,
         source_session_id=session.id,
@@ -30,7 +30,7 @@ async def fork_session(daemon: Daemon, session: OwnedSession, user: Caller) -> m
 
 @serve(router, operations.COMPACT_SESSION)
 async def compact_session(daemon: Daemon, session: OwnedSession) -> models.CompactedSession:
-    return await compact(session, daemon.bus, daemon.rows)
+    return await compact(session, daemon.bus, daemon.log_rows)
 
 
 @serve(router, operations.EXPORT_SESSION)

@@ -483,6 +483,7 @@ class Sessions:
     def __init__(self, repository: SessionRepository, *, log_delay: float) -> None:
         self.repository = repository
         self._log_delay = log_delay
+        self._deleted: set[Owner] = set()
 
     def create(self, app: App, user: User, session_id: str | None = None, *, workspace: str = "") -> Session:
         """Creates a session.
@@ -493,7 +494,7 @@ class Sessions:
             session_id: Its id; a new one if left out.
             workspace: Directory that it works in.
         """
-        found = session_id or f"s-{uuid.uuid4().hex[:16]}"
+        found = session_id or str(uuid.uuid4())
         session = Session(
             app,
             Owner(app.app_id, found, user.user_id),
@@ -503,7 +504,7 @@ class Sessions:
         self.repository.add(session)
         return session
 
-    def fork(self, source: Session, user: User) -> Session:
+    def fork(self, source: Session, user: User, *, is_empty: bool = False) -> Session:
         """Copies a session of a user into a new one (contract: rest, section 4.8).
 
         What a running turn has said so far is left out. The new session has used nothing yet: it has a log
@@ -512,14 +513,21 @@ class Sessions:
         Args:
             source: The session to copy.
             user: Its owner.
+            is_empty: Whether the copy has none of the messages.
         """
         session = self.create(source.app, user, workspace=source.workspace)
+        if is_empty:
+            return session
         end = source.turn.begins_at if source.turn is not None else None
         session.conversation = source.conversation.copy(end, session.log.next_seq)
         session.files = source.files.copy()
         session.turns = session.conversation.turns
         session.interrupted = source.interrupted
         return session
+
+    def was_deleted(self, app_id: str, session_id: str, user: User) -> bool:
+        """Whether a user has deleted a session."""
+        return Owner(app_id, session_id, user.user_id) in self._deleted
 
     def __contains__(self, session_id: str) -> bool:
         return session_id in self.repository
@@ -570,4 +578,5 @@ class Sessions:
 
     def remove(self, session: Session) -> None:
         """Forgets a session."""
+        self._deleted.add(session.owner)
         self.repository.remove(session.id)
