@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from digitorn_testing import DevClient, Exchange, Exchanges, SessionHandle
+from digitorn_testing import DevClient, EventLog, Exchange, Exchanges, SessionHandle
 from digitorn_testing._events.event import InvalidPayload, UnknownPayload
 from digitorn_testing._plugin import real
 from digitorn_testing.events import Token, ToolCall, TurnTerminal
@@ -100,7 +100,7 @@ def test_the_pieces_add_up_to_the_answer(dev_client: DevClient, talk: SessionHan
     result = turn.result()
     assert text == result.content == result.text == ANSWERS[message.rpartition(" ")[2].replace("tool", "cut")]
     assert result.deltas_complete
-    assert "".join(turn.text_deltas()) == text
+    assert "".join(turn.text_deltas()) == text, "whoever reads it again gets the same"
 
 
 def test_what_is_said_before_a_tool_comes_before_the_answer(
@@ -169,6 +169,18 @@ def test_rows_of_the_log_are_events_once(dev_client: DevClient, talk: SessionHan
         assert [row.type for row in stream.log.log_only].count("tool_call") == 1
         assert not [event for event in events if isinstance(event.payload, InvalidPayload | UnknownPayload)]
         assert len({event.seq for event in events}) == len(events)
-        assert stream.turn_result(result.correlation_id).tool_calls == result.tool_calls
-        history = dev_client.get_history(talk)
-        assert history.messages
+        (call,) = stream.turn_result(result.correlation_id).tool_calls
+        assert (call.id, call.success, call.result) == (
+            result.tool_calls[0].id,
+            True,
+            result.tool_calls[0].result,
+        )
+
+
+def test_the_history_has_no_second_call_either(dev_client: DevClient, talk: SessionHandle) -> None:
+    result = dev_client.send(talk, "use a tool", timeout=TURN_SECONDS)
+    log = EventLog(session_id=talk.session_id, strict=True)
+    for row in dev_client.get_history(talk).events:
+        log.feed(row.to_wire())
+    assert [event.payload.id for event in log.events_of(ToolCall)] == [result.tool_calls[0].id]
+    assert log.turn(result.correlation_id)[-1].type == "turn_terminal"
