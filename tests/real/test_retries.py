@@ -1,0 +1,107 @@
+"""Calls whose answers are lost, and a daemon that starts, stops and crashes."""
+
+import asyncio
+import time
+
+import pytest
+
+from digitorn_testing import (
+    AppHandle,
+    AsyncDevClient,
+    DevClient,
+    RetryPolicy,
+    SessionHandle,
+    UnconfirmedMessage,
+)
+from digitorn_testing.fakes import FakeModel
+from support.call_proxy import FAULTS, CallFault, CallProxy
+
+MESSAGES = 54
+SESSIONS = 9
+# A daemon under load may take seconds to write a message down.
+POLICY = RetryPolicy(attempt_timeout=3.0, longest_search=4.0)
+NEVER_TAKEN: tuple[CallFault, ...] = ("never sent", "half sent", "refused")
+ALWAYS_FOUND: tuple[CallFault, ...] = ("late", "lost", "half answer", "stalled", "bad gateway")
+
+
+def text_of(number: int) -> str:
+    return f"Message number {number}."
+
+
+async def posted(client: AsyncDevClient, session: SessionHandle, numbers: list[int]) -> list[int]:
+    """Posts messages one after another; the numbers of those that were reported as unconfirmed."""
+    reported: list[int] = []
+    for number in numbers:
+        try:
+            accepted = await client.post_message_raw(session, text_of(number))
+        except UnconfirmedMessage as error:
+            assert error.session_id == session.session_id
+            reported.append(number)
+        else:
+            # Where the answer was lost, the turn is known all the same.
+            turn = await client.turn(session, accepted, timeout=90)
+            await turn.result()
+    return reported
+
+
+async def test_fifty_faults_and_every_message_runs_once_or_is_reported(
+    dev_client: DevClient, fake_model: FakeModel, digitorn_app: AppHandle, proxy: CallProxy
+) -> None:
+    fake_model.when(contains="Message number").will_respond_with_text("It was read to the end.")
+    kinds = {number: FAULTS[number % len(FAULTS)] for number in range(MESSAGES)}
+    proxy.faults.update({text_of(number): kind for number, kind in kinds.items()})
+    token = dev_client._get_auth_token()
+    async with AsyncDevClient(proxy.url, token=token, retries=POLICY) as client:
+        sessions = [await client.new_session(digitorn_app.app_id) for _ in range(SESSIONS)]
+        rounds = [
+            posted(client, session, list(range(first, MESSAGES, SESSIONS)))
+            for first, session in enumerate(sessions)
+        ]
+        reported = {number for numbers in await asyncio.gather(*rounds) for number in numbers}
+    assert proxy.faults == {}
+    assert len(proxy.hit) == MESSAGES
+    runs = dict.fromkeys(range(MESSAGES), 0)
+    for session in sessions:
+        page = dev_client.api.sessions.list_session_events(session.app_id, session.session_id, limit=5000)
+        for row in page.events:
+            if row.type == "user_message" and row.kind != "message":
+                runs[int(str(row.payload["content"]).split()[-1].rstrip("."))] += 1
+    assert {number for number, count in runs.items() if count > 1} == set()
+    assert {number for number, count in runs.items() if count == 0} <= reported
+    assert {number for number in reported if kinds[number] in ALWAYS_FOUND} == set()
+    assert {number for number, kind in kinds.items() if kind in NEVER_TAKEN} <= reported
+
+
+@pytest.mark.parametrize("fault", ["lost", "bad gateway", "stalled", "never sent"])
+def test_a_session_whose_creation_was_not_answered(
+    dev_client: DevClient, fake_model: FakeModel, digitorn_app: AppHandle, proxy: CallProxy, fault: CallFault
+) -> None:
+    fake_model.when(contains="Begin").will_respond_with_text("It has begun, as you wished.")
+    proxy.faults["Begin"] = fault
+    token = dev_client._get_auth_token()
+    with DevClient(proxy.url, token=token, retries=POLICY) as client:
+        if fault == "never sent":
+            with pytest.raises(UnconfirmedMessage, match="nobody knows whether"):
+                client.new_session(digitorn_app.app_id, message="Begin.")
+            assert dev_client.list_sessions(digitorn_app.app_id).total == 0
+            return
+        session = client.new_session(digitorn_app.app_id, message="Begin.")
+        result = client.turn(session, session.first_turn, timeout=60).result()
+    assert result.content == "It has begun, as you wished." or result.status == "failed"
+    listed = dev_client.list_sessions(digitorn_app.app_id).sessions
+    assert [one.session_id for one in listed] == [session.session_id]
+
+
+def test_without_retries_nothing_is_looked_for(
+    dev_client: DevClient, digitorn_app: AppHandle, proxy: CallProxy
+) -> None:
+    proxy.faults["Only once"] = "never sent"
+    token = dev_client._get_auth_token()
+    with DevClient(proxy.url, token=token, retries=None) as client:
+        session = client.new_session(digitorn_app.app_id)
+        began = time.monotonic()
+        with pytest.raises(Exception, match="no daemon answered") as failed:
+            client.post_message_raw(session, "Only once.")
+        assert not isinstance(failed.value, UnconfirmedMessage)
+        assert time.monotonic() - began < 3
+        assert len(client.exchanges) == 1
