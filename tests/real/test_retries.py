@@ -9,6 +9,7 @@ from digitorn_testing import (
     AppHandle,
     AsyncDevClient,
     DevClient,
+    NotFound,
     RetryPolicy,
     SessionHandle,
     UnconfirmedMessage,
@@ -17,7 +18,7 @@ from digitorn_testing.fakes import FakeModel
 from support.call_proxy import FAULTS, CallFault, CallProxy
 
 MESSAGES = 54
-SESSIONS = 9
+SESSIONS = 18
 # A daemon under load may take seconds to write a message down.
 POLICY = RetryPolicy(attempt_timeout=3.0, longest_search=4.0)
 NEVER_TAKEN: tuple[CallFault, ...] = ("never sent", "half sent", "refused")
@@ -31,24 +32,27 @@ def text_of(number: int) -> str:
 async def posted(client: AsyncDevClient, session: SessionHandle, numbers: list[int]) -> list[int]:
     """Posts messages one after another; the numbers of those that were reported as unconfirmed."""
     reported: list[int] = []
+    sessions_named: set[str | None] = set()
     for number in numbers:
         try:
             accepted = await client.post_message_raw(session, text_of(number))
         except UnconfirmedMessage as error:
-            assert error.session_id == session.session_id
             reported.append(number)
+            sessions_named.add(error.session_id)
         else:
             # Where the answer was lost, the turn is known all the same.
             turn = await client.turn(session, accepted, timeout=90)
             await turn.result()
+    assert sessions_named <= {session.session_id}
     return reported
 
 
+@pytest.mark.timeout(240)
 async def test_fifty_faults_and_every_message_runs_once_or_is_reported(
     dev_client: DevClient, fake_model: FakeModel, digitorn_app: AppHandle, proxy: CallProxy
 ) -> None:
     fake_model.when(contains="Message number").will_respond_with_text("It was read to the end.")
-    kinds = {number: FAULTS[number % len(FAULTS)] for number in range(MESSAGES)}
+    kinds = {number: FAULTS[(number + number // SESSIONS) % len(FAULTS)] for number in range(MESSAGES)}
     proxy.faults.update({text_of(number): kind for number, kind in kinds.items()})
     token = dev_client._get_auth_token()
     async with AsyncDevClient(proxy.url, token=token, retries=POLICY) as client:
@@ -62,10 +66,14 @@ async def test_fifty_faults_and_every_message_runs_once_or_is_reported(
     assert len(proxy.hit) == MESSAGES
     runs = dict.fromkeys(range(MESSAGES), 0)
     for session in sessions:
-        page = dev_client.api.sessions.list_session_events(session.app_id, session.session_id, limit=5000)
+        try:
+            page = dev_client.api.sessions.list_session_events(session.app_id, session.session_id, limit=5000)
+        except NotFound:
+            continue
         for row in page.events:
             if row.type == "user_message" and row.kind != "message":
                 runs[int(str(row.payload["content"]).split()[-1].rstrip("."))] += 1
+    print(f"{MESSAGES} faults: {sum(runs.values())} messages ran, {len(reported)} were reported")
     assert {number for number, count in runs.items() if count > 1} == set()
     assert {number for number, count in runs.items() if count == 0} <= reported
     assert {number for number in reported if kinds[number] in ALWAYS_FOUND} == set()

@@ -73,7 +73,8 @@ class CallProxy:
             return
         answers = asyncio.create_task(_pump(back_reader, writer))
         try:
-            with suppress(OSError, asyncio.IncompleteReadError):
+            # The streams of asyncio log a task that ends by its cancellation.
+            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 while True:
                     head = await reader.readuntil(b"\r\n\r\n")
                     body = await reader.readexactly(_length(head))
