@@ -1,8 +1,11 @@
 """Calls whose answers are lost, and a daemon that starts, stops and crashes."""
 
 import asyncio
+import threading
 import time
+from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
 
 from digitorn_testing import (
@@ -10,11 +13,14 @@ from digitorn_testing import (
     AsyncDevClient,
     DevClient,
     NotFound,
+    RateLimited,
     RetryPolicy,
     SessionHandle,
     UnconfirmedMessage,
 )
-from digitorn_testing.fakes import FakeModel
+from digitorn_testing._plugin import real
+from digitorn_testing._real.daemon import RealDaemon
+from digitorn_testing.fakes import FakeModel, FakeModelServer
 from support.call_proxy import FAULTS, CallFault, CallProxy
 
 MESSAGES = 54
@@ -113,3 +119,88 @@ def test_without_retries_nothing_is_looked_for(
         assert not isinstance(failed.value, UnconfirmedMessage)
         assert time.monotonic() - began < 3
         assert len(client.exchanges) == 1
+
+
+# --- a daemon that starts
+
+
+@pytest.fixture
+def admin(own_daemon: RealDaemon) -> Iterator[DevClient]:
+    """A client of a daemon of one's own, with an app."""
+    model = FakeModel()
+    real.answer_titles(model)
+    model.will_respond_with_text("That was received, all of it.", times=None)
+    patient = RetryPolicy(attempts=1000, first_pause=0.05, longest_pause=0.1)
+    token = own_daemon.token("root", is_admin=True)
+    with (
+        FakeModelServer(model) as server,
+        DevClient(own_daemon.url, token=token, retries=patient, timeout=120) as client,
+    ):
+        client.deploy_app(
+            real.app_of("kept", server), force=True, secrets={real.KEY_SECRET: server.api_key}, timeout=60
+        )
+        yield client
+
+
+def restarting(daemon: RealDaemon, meanwhile: Callable[[], None]) -> None:
+    """Restarts the daemon on a thread, and calls something as soon as it answers again but has no apps."""
+    thread = threading.Thread(target=daemon.restart)
+    daemon.kill()
+    thread.start()
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            try:
+                if httpx.get(f"{daemon.url}/healthz", trust_env=False, timeout=5).json()["warming_up"]:
+                    break
+            except httpx.HTTPError:
+                time.sleep(0.02)
+        meanwhile()
+    finally:
+        thread.join()
+
+
+@pytest.mark.timeout(300)
+def test_calls_wait_for_a_daemon_that_warms_up(own_daemon: RealDaemon, admin: DevClient) -> None:
+    session = admin.new_session("kept")
+    admin.send(session, "One.", timeout=60)
+    statuses: list[int | None] = []
+
+    def calls() -> None:
+        # None of these could be sent twice.
+        admin.compact(session)
+        admin.send(session, "Two.", timeout=60)
+        statuses.extend(one.status for one in admin.exchanges.of("compact_session"))
+
+    restarting(own_daemon, calls)
+    assert 503 in statuses
+    said = [one.content for one in admin.get_history(session).messages if one.role == "user"]
+    assert said == ["One.", "Two."]
+
+
+@pytest.mark.timeout(300)
+def test_a_message_in_flight_when_the_daemon_crashes(own_daemon: RealDaemon, admin: DevClient) -> None:
+    session = admin.new_session("kept")
+    begun = threading.Event()
+
+    def post() -> None:
+        for number in range(200):
+            if number == 5:
+                begun.set()
+            try:
+                admin.post_message_raw(session, f"Number {number}.")
+            except UnconfirmedMessage:
+                return
+            except RateLimited:
+                continue
+
+    poster = threading.Thread(target=post)
+    poster.start()
+    assert begun.wait(60)
+    own_daemon.kill()
+    own_daemon.restart()
+    poster.join(60)
+    assert not poster.is_alive()
+    rows = admin.api.sessions.list_session_events("kept", session.session_id, limit=5000).events
+    said = [row.payload["content"] for row in rows if row.type == "user_message" and row.kind != "message"]
+    assert len(said) == len(set(said))

@@ -203,7 +203,7 @@ class AsyncCalls:
         return Deployment(deployed_at, (await self.api.apps.get_deploy_status(app_id)).failed_at)
 
     async def undeploy(self, app_id: str) -> AppDeletion:
-        """Stops an app but keeps it installed, with its sessions.
+        """Stops an app but keeps it installed. The daemon drops its sessions.
 
         It is back when it is deployed again, and when the daemon restarts.
 
