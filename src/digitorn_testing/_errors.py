@@ -33,9 +33,11 @@ class DaemonUnreachable(DigitornError):
     Attributes:
         url: The daemon's URL.
         attempts: How many attempts were made.
+        may_be_done: Whether the last attempt reached a daemon, which may have executed it.
     """
 
     hint = "Start one, or pass daemon_url= or set $DIGITORN_DAEMON_URL"
+    may_be_done = False
 
     def __init__(self, url: str, what: str, attempts: int = 1) -> None:
         tried = f" ({attempts} attempts)" if attempts > 1 else ""
@@ -48,6 +50,39 @@ class UntrustedCertificate(DaemonUnreachable):
     """The server cannot prove that it is the daemon: its certificate is not trusted."""
 
     hint = "If it is signed by a CA of yours, pass ConnectionOptions(ca_file=...) or set $DIGITORN_CA_FILE"
+
+
+class UnconfirmedMessage(DaemonUnreachable):
+    """A message was sent, and the daemon did not tell whether it took it.
+
+    It is not in the session's log, and was not sent again, since it could run twice. It may still arrive.
+
+    Attributes:
+        client_message_id: The message's id, as in its `user_message` event.
+        session_id: The session; None if the message was to create one.
+    """
+
+    may_be_done = True
+
+    def __init__(
+        self,
+        url: str,
+        failure: DigitornError,
+        *,
+        client_message_id: str,
+        session_id: str | None,
+        attempts: int,
+    ) -> None:
+        place = f"the log of session {session_id!r}" if session_id else "a new session"
+        DigitornError.__init__(
+            self,
+            f"nobody knows whether the daemon took message {client_message_id!r}: {failure}. It was not "
+            f"found in {place}, and was not sent again because it could run twice",
+        )
+        self.url = url
+        self.attempts = attempts
+        self.client_message_id = client_message_id
+        self.session_id = session_id
 
 
 class InsecureConnection(DigitornError, ValueError):

@@ -26,6 +26,7 @@ from digitorn_testing._errors import (
     EventTimeout,
     JoinRefused,
     NotFound,
+    RateLimited,
     RecordingError,
     Unauthorized,
 )
@@ -52,7 +53,7 @@ from digitorn_testing._transport.retry import RetryPolicy, new_message_id
 from digitorn_testing._turns.results import TurnResult
 
 from .announcing import Announcing
-from .calls import Calls
+from .calls import Calls, Deployment
 from .shared_streams import SharedStreams
 
 _RETRIES = RetryPolicy()
@@ -106,6 +107,7 @@ class DevClient(Calls):
         self._connection = connection_options
         self._approvals = ClientApprovals(approvals or short_form(auto_approve))
         self._shared = SharedStreams[LiveEventStream]()
+        self._replaced: dict[str, Deployment] = {}
         self._credentials = Credentials(token)
         self._exchanges = Exchanges(keep_exchanges)
         self._transport = Transport(
@@ -402,7 +404,8 @@ class DevClient(Calls):
             while True:
                 try:
                     self.api.sessions.get_session(session.app_id, session.session_id)
-                except NotFound as error:
+                except (NotFound, RateLimited) as error:
+                    # After many answers 404 the daemon refuses the path for a while.
                     said = f"{named} is created by its first message, and was not"
                     pause = pauses.next()
                     if time.monotonic() + pause > deadline:
@@ -448,7 +451,8 @@ class DevClient(Calls):
             session: The session; it is created if it does not exist.
             text: The message.
             images: Images sent with it; the daemon uses the first ten.
-            client_message_id: Id by which the daemon deduplicates the message; generated if left out.
+            client_message_id: Id by which the message is found in the session's log, a new one for each
+                message; generated if left out.
             queue_mode: What the daemon does while another turn runs: `async` queues the message,
                 `replace_last` replaces the last queued message, `wait` delays the answer until the message's
                 turn has ended. The app's default if left out.
@@ -456,6 +460,7 @@ class DevClient(Calls):
         Raises:
             NotFound: The app is not deployed; or the session belongs to another user, or was deleted.
             RateLimited: The session's queue is full.
+            UnconfirmedMessage: The daemon may have taken the message, or not.
             ServerError: With `queue_mode="wait"`, the turn did not complete.
         """
         self._check_not_deleted(session)
@@ -496,12 +501,13 @@ class DevClient(Calls):
             queue_mode: What the daemon does while another turn runs: `async` queues the message,
                 `replace_last` replaces the last queued message, whose turn ends `cancelled`. The app's
                 default if left out.
-            client_message_id: Id by which the daemon deduplicates the message; generated if left out.
+            client_message_id: Id by which the message is found in the session's log, a new one for each
+                message; generated if left out.
 
         Raises:
             ApiError: The daemon refused the message: `NotFound` if the app is not deployed or the session was
                 deleted, `RateLimited` if the session's queue is full.
-            DaemonUnreachable: No daemon answered.
+            DaemonUnreachable: No daemon answered; `UnconfirmedMessage` if one may have taken the message.
             EventTimeout: Another message to the session was still being sent.
         """
         policy = _policy(approvals, auto_approve)
