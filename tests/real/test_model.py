@@ -35,13 +35,6 @@ def said(client: DevClient, session: SessionHandle, message: str) -> str:
     return client.send(session, message, timeout=TURN_SECONDS).content
 
 
-@pytest.fixture(params=[False, True], ids=["closing", "keep-alive"])
-def fake_model_server(request: pytest.FixtureRequest, fake_model: FakeModel) -> Iterator[FakeModelServer]:
-    """The model of the app, also with the connections that the daemon cannot use a second time."""
-    with FakeModelServer(fake_model, keep_alive=request.param) as server:
-        yield server
-
-
 def test_a_queue_of_answers_stays_in_step(
     dev_client: DevClient, fake_model: FakeModel, fake_model_server: FakeModelServer, session: SessionHandle
 ) -> None:
@@ -65,80 +58,90 @@ def test_failures_count_as_often_as_the_script_says(
     fake_model.assert_exhausted()
 
 
-def test_only_kept_connections_make_the_daemon_repeat_requests(
-    request: pytest.FixtureRequest,
-    dev_client: DevClient,
-    fake_model: FakeModel,
-    fake_model_server: FakeModelServer,
-    session: SessionHandle,
-) -> None:
-    fake_model.will_respond_with_text("yes", times=3)
-    assert [said(dev_client, session, message) for message in "123"] == ["yes"] * 3
-    is_kept = request.node.callspec.params["fake_model_server"]
-    assert bool(fake_model_server.repeated_requests) is is_kept
-    assert fake_model.request_count == 3
-
-
-class TestClosing:
-    """What does not depend on how the connections end."""
+class TestKeptConnections:
+    """The daemon loses the first answer over a connection of an earlier turn, and repeats its request."""
 
     @pytest.fixture
     def fake_model_server(self, fake_model: FakeModel) -> Iterator[FakeModelServer]:
-        """The model of the app."""
-        with FakeModelServer(fake_model, title="A session of its own") as server:
+        """The model of the app, over connections that stay open."""
+        with FakeModelServer(fake_model, keep_alive=True) as server:
             yield server
 
-    def test_the_title_is_that_of_the_server(
+    def test_a_repeated_request_gets_the_first_answer_again(
         self,
         dev_client: DevClient,
         fake_model: FakeModel,
         fake_model_server: FakeModelServer,
         session: SessionHandle,
     ) -> None:
-        fake_model.will_respond_with_text("Hello.").will_respond_with_text("Hello again.")
-        said(dev_client, session, "Hello")
-        said(dev_client, session, "Hello again")
-        assert fake_model_server.title_requests
-        (listed,) = dev_client.list_sessions(session.app_id).sessions
-        assert listed.title == "A session of its own"
-        assert [one.last_text for one in fake_model.requests] == ["Hello", "Hello again"]
+        fake_model.will_respond_with_text("a").will_respond_with_text("b").will_respond_with_text("c")
+        assert [said(dev_client, session, message) for message in "123"] == ["a", "b", "c"]
+        assert [one.last_text for one in fake_model.requests] == ["1", "2", "3"]
+        assert fake_model_server.repeated_requests
 
-    @pytest.mark.parametrize(("code", "known_as"), FAILURES.items())
-    def test_a_failure_ends_the_turn_at_once(
+    def test_a_failure_whose_answer_was_lost_is_repeated(
         self,
         dev_client: DevClient,
         fake_model: FakeModel,
         session: SessionHandle,
-        code: FailureCode,
-        known_as: str,
     ) -> None:
-        fake_model.will_fail(code)
-        began = time.monotonic()
-        dev_client.send(session, "Fail", timeout=TURN_SECONDS)
-        assert time.monotonic() - began < AT_ONCE_SECONDS
-        failure = dev_client.get_session(session).last_error
-        assert failure is not None
-        assert failure.code == known_as
-        assert fake_model.request_count == 1
+        fake_model.will_respond_with_text("a").will_fail("auth_error").will_respond_with_text("c")
+        assert said(dev_client, session, "1") == "a"
+        assert dev_client.send(session, "2", timeout=TURN_SECONDS).error is not None
+        assert said(dev_client, session, "3") == "c"
+        assert fake_model.request_count == 3
 
-    @pytest.mark.parametrize("code", RETRIED)
-    def test_the_daemon_tries_again(
-        self, dev_client: DevClient, fake_model: FakeModel, session: SessionHandle, code: FailureCode
-    ) -> None:
-        fake_model.will_fail(code).will_respond_with_text("At last.")
-        assert said(dev_client, session, "Try") == "At last."
-        assert fake_model.request_count == 2
 
-    def test_requests_are_awaited(
-        self, dev_client: DevClient, fake_model_server: FakeModelServer, session: SessionHandle
-    ) -> None:
-        fake_model_server.model.will_never_answer()
-        turn = dev_client.start_turn(session, "Think")
-        (request,) = fake_model_server.wait_for_requests(1, timeout=TURN_SECONDS)
-        assert request.last_text == "Think"
-        turn.abort()
-        with pytest.raises(ModelRequestTimeout, match=r"1 of 2 requests(?s:.*)user: 'Think'"):
-            fake_model_server.wait_for_requests(2, timeout=0.1)
+def test_titles_are_no_matter_of_the_script(
+    dev_client: DevClient, fake_model: FakeModel, fake_model_server: FakeModelServer, session: SessionHandle
+) -> None:
+    # The request for the title of a turn may come after its end, but not after that of the next turns.
+    messages = ["Hello", "Hello again", "And again"]
+    fake_model.will_respond_with_text("Hello.", times=3)
+    for message in messages:
+        said(dev_client, session, message)
+    assert fake_model_server.title_requests
+    assert fake_model_server.repeated_requests == []
+    assert [one.last_text for one in fake_model.requests] == messages
+
+
+@pytest.mark.parametrize(("code", "known_as"), FAILURES.items())
+def test_a_failure_ends_the_turn_at_once(
+    dev_client: DevClient,
+    fake_model: FakeModel,
+    session: SessionHandle,
+    code: FailureCode,
+    known_as: str,
+) -> None:
+    fake_model.will_fail(code)
+    began = time.monotonic()
+    dev_client.send(session, "Fail", timeout=TURN_SECONDS)
+    assert time.monotonic() - began < AT_ONCE_SECONDS
+    failure = dev_client.get_session(session).last_error
+    assert failure is not None
+    assert failure.code == known_as
+    assert fake_model.request_count == 1
+
+
+@pytest.mark.parametrize("code", RETRIED)
+def test_the_daemon_tries_again(
+    dev_client: DevClient, fake_model: FakeModel, session: SessionHandle, code: FailureCode
+) -> None:
+    fake_model.will_fail(code).will_respond_with_text("At last.")
+    assert said(dev_client, session, "Try") == "At last."
+    assert fake_model.request_count == 2
+
+
+def test_requests_are_awaited(
+    dev_client: DevClient, fake_model_server: FakeModelServer, session: SessionHandle
+) -> None:
+    fake_model_server.model.will_never_answer()
+    turn = dev_client.start_turn(session, "Think")
+    (request,) = fake_model_server.wait_for_requests(1, timeout=TURN_SECONDS)
+    assert request.last_text == "Think"
+    turn.abort()
+    with pytest.raises(ModelRequestTimeout, match=r"1 of 2 requests(?s:.*)user: 'Think'"):
+        fake_model_server.wait_for_requests(2, timeout=0.1)
 
 
 def test_a_model_on_a_port_of_its_own(
