@@ -1,6 +1,7 @@
 """What each operation of the contract is called with on the released daemon, and what it then answers."""
 
 import inspect
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -273,7 +274,8 @@ def call_every_operation(
             values[argument] = attrgetter(place)(answer)
         took = time.monotonic() - began
         declared = inspect.signature(stubs[name]).return_annotation
-        yield Outcome(name, requests[name], 0, _type_name(answer), took, is_fault=not is_of(answer, declared))
+        told = _type_name(declared) if is_of(answer, declared) else f"{answer!r}, not {_type_name(declared)}"
+        yield Outcome(name, requests[name], 0, told, took, is_fault=not is_of(answer, declared))
 
 
 def table(outcomes: list[Outcome], *, with_seconds: bool) -> list[str]:
@@ -316,11 +318,9 @@ def is_of(value: object, kind: Any) -> bool:
     return isinstance(value, origin or kind)
 
 
-def _type_name(value: object) -> str:
-    if isinstance(value, list):
-        items = {_type_name(one) for one in cast("list[object]", value)}
-        return f"list[{' | '.join(sorted(items))}]"
-    return type(value).__name__
+def _type_name(kind: Any) -> str:
+    """A declared type without the modules."""
+    return re.sub(r"[a-z_]+\.", "", kind.__name__ if isinstance(kind, type) else str(kind))
 
 
 def _in_words(error: DigitornError) -> str:

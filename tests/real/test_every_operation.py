@@ -15,6 +15,9 @@ from digitorn_testing.builders import AppBuilder
 from digitorn_testing.fakes import FakeModel, FakeModelServer
 from real.every_operation import NOT_CALLED, PACKAGE, REFUSED, call_every_operation, definition, table
 
+CALLS = Path(__file__).parents[2] / "docs" / "contract" / "calls.md"
+"""The table as it is documented."""
+
 APP = "every"
 ASKING = "every-asking"
 ONE_SHOT = "every-one-shot"
@@ -128,9 +131,12 @@ def test_every_operation(prepared: Prepared) -> None:
         f"{len(outcomes)} operations: {len(called) - len(refused)} answers of their type, "
         f"{len(refused)} errors of the API, {len(NOT_CALLED)} not called"
     )
+    assert [one for one in outcomes if one.name in NOT_CALLED and one.request.startswith("GET ")] == []
     assert sorted(one.name for one in outcomes) == sorted(one.id for one in OPERATIONS)
     assert [one for one in called if one.is_fault] == []
     expected = {name: status for name, (status, _) in REFUSED.items()}
     assert {
         one.name: (one.status, one.told) for one in called if expected.get(one.name, 0) != one.status
     } == {}
+    documented = CALLS.read_text(encoding="utf-8").splitlines()
+    assert [line for line in documented if line.startswith("|")] == table(outcomes, with_seconds=False)
