@@ -223,14 +223,12 @@ def _folder(item: pytest.Item) -> ArtifactsFolder | None:
 
 
 @pytest.fixture
-def fake_model(request: pytest.FixtureRequest) -> "Iterator[FakeModel]":
+def fake_model() -> "Iterator[FakeModel]":
     """The scripted model of the test's app. The test fails if the script does not answer a request."""
     _needs_daemon_extra()
     from .fakes import FakeModel
 
     with FakeModel() as model:
-        if real.access(request.config) is not None:
-            real.answer_titles(model)
         yield model
 
 
@@ -366,15 +364,7 @@ def session(
     digitorn_app: AppHandle,
 ) -> Iterator[SessionHandle]:
     """A new session of `digitorn_app`. On a given daemon it is deleted afterwards, unless the test failed."""
-    if _digitorn_target.is_real:
-        # It has no empty sessions; this one is created by its first message.
-        made = SessionHandle(
-            session_id=f"s-{secrets.token_hex(8)}",
-            app_id=digitorn_app.app_id,
-            daemon_url=_digitorn_target.url,
-        )
-    else:
-        made = dev_client.new_session(digitorn_app.app_id)
+    made = dev_client.new_session(digitorn_app.app_id)
     yield made
     if _digitorn_target.embedded is None and not request.node.stash.get(_FAILED, False):
         try:

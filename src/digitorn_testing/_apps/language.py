@@ -91,6 +91,13 @@ class Action:
         return short or _pascal(self.module) + _pascal(self.name)
 
 
+ASK_USER: Final = Action("context_builder", "ask_user")
+"""Asks the user. Its module is part of every app."""
+
+BACKGROUND_RUN: Final = Action("context_builder", "background_run")
+"""Runs a tool in the background."""
+
+
 def _pascal(name: str) -> str:
     return "".join(part.capitalize() for part in name.split("_"))
 
