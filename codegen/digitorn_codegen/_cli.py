@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ._diff import as_json, compare, read_side
+from ._diff import as_json, compare
 from ._errors import ContractError, OutputError, SettingsError
 from ._generate import check, generate
 from ._learn import learn, write_drafts
 from ._pull import disagreements, fetched
 from ._settings import Settings, build, from_pyproject, merge
+from ._sides import read_side
 
 _SETTINGS = ("openapi", "events", "commands", "package", "out")
 
@@ -88,15 +89,14 @@ def _learn(arguments: argparse.Namespace) -> int:
     folder: Path | None = arguments.drafts or settings.events
     if folder is None:
         raise SettingsError("--drafts is missing; pass the folder that drafts go to")
-    for wire, members in learned.undeclared.items():
-        print(f"{wire}: seen, not declared: {', '.join(members)}")
-    for wire, members in learned.unseen.items():
-        print(f"{wire}: declared, never seen: {', '.join(members)}")
+    for line in learned.lines():
+        print(line)
     for path in write_drafts(learned, folder):
         print(f"drafted {_shown(path)}")
     for line in learned.skipped:
         _warn(line)
-    print(f"{learned.events} events read, {len(learned.drafts)} types that the contract lacks")
+    read = ", ".join(f"{count} {what}" for what, count in learned.counts.items()) or "nothing"
+    print(f"{read} read, {len(learned.drafts)} types of events that the contract lacks")
     return 0
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import httpx
 
-from ._diff import Side, body_members, operations_of, parameters_of
+from ._documents import JsonObject
 from ._errors import SettingsError
+from ._sides import Side, body_members, operations_of, parameters_of
 
 _SECONDS = 15.0
 
@@ -57,11 +58,20 @@ def disagreements(contract: Side, server: Side) -> list[str]:
         title = " ".join(ours[key][0])
         mine, other = ours[key][1], theirs[key][1]
         for what, left, right in (
-            ("parameter", parameters_of(contract, mine), parameters_of(server, other)),
+            ("parameter", _parameters(contract, mine), _parameters(server, other)),
             ("member of the body", body_members(contract, mine), body_members(server, other)),
         ):
             lines += _named(title, what, left, right)
     return lines
+
+
+def _parameters(side: Side, operation: JsonObject) -> dict[str, bool]:
+    """The parameters of an operation but those of its path, and whether each is required."""
+    return {
+        name: parameter.get("required") is True
+        for name, (_, parameter) in parameters_of(side, operation).items()
+        if not name.startswith("path ")
+    }
 
 
 def _named(title: str, what: str, ours: dict[str, bool], theirs: dict[str, bool]) -> list[str]:
