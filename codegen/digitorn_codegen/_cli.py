@@ -75,11 +75,11 @@ def _diff(arguments: argparse.Namespace) -> int:
 
 
 def _pull(arguments: argparse.Namespace) -> int:
-    with fetched(arguments.url) as server:
+    with fetched(arguments.source) as server:
         lines = disagreements(read_side(_settings(arguments).openapi), read_side(server))
     for line in lines:
         print(line)
-    print(f"{len(lines)} disagreements with {arguments.url}; nothing was written")
+    print(f"{len(lines)} disagreements with {arguments.source}; nothing was written")
     return 1 if lines else 0
 
 
@@ -143,12 +143,21 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("old", help="folder, OpenAPI document, or URL of a server")
     added.add_argument("new", help="folder, OpenAPI document, or URL of a server")
     added = command(
-        "pull", _pull, "report how a running server and the contract disagree; nothing is written"
+        "pull", _pull, "report how a server's document and the contract disagree; nothing is written"
     )
-    added.add_argument("url", help="URL of the server, or of its OpenAPI document")
-    added = command("learn", _learn, "draft schemas for events that the contract lacks, from recordings")
+    added.add_argument("source", help="URL of a running server or of its document, or a file that holds it")
+    added = command(
+        "learn",
+        _learn,
+        "compare recorded traffic with the contract; draft schemas of events that it lacks",
+    )
     added.add_argument(
         "--drafts", type=Path, help="folder that drafts go to; the contract's own when left out"
     )
-    added.add_argument("recordings", nargs="+", type=Path, help="files with one raw event a line, as JSON")
+    added.add_argument(
+        "recordings",
+        nargs="+",
+        type=Path,
+        help="JSON lines: event envelopes, frames, or recordings of a client",
+    )
     return parser

@@ -400,9 +400,11 @@ class _Comparison:
 
     def _types(self, where: str, before: frozenset[str], after: frozenset[str], direction: Direction) -> None:
         if lost := sorted(before - after):
-            self.note(f"{direction}-type-narrowed", where, f"no longer takes {' or '.join(lost)}")
+            left = f"takes only {' or '.join(sorted(after))}" if before | _NULL >= _ANY else ""
+            self.note(f"{direction}-type-narrowed", where, left or f"no longer takes {' or '.join(lost)}")
         if gained := sorted(after - before):
-            self.note(f"{direction}-type-widened", where, f"may be {' or '.join(gained)}")
+            added = "anything" if after | _NULL >= _ANY else " or ".join(gained)
+            self.note(f"{direction}-type-widened", where, f"may be {added}")
 
     def _values(
         self, where: str, before: frozenset[str] | None, after: frozenset[str] | None, direction: Direction
@@ -450,6 +452,7 @@ class _Comparison:
 
 
 _NULL = frozenset({"null"})
+_ANY = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
 _LIMITS = {
     "maxLength": True,
     "minLength": False,

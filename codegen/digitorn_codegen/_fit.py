@@ -46,7 +46,7 @@ class Fit:
         self.seen |= other.seen
 
     def rank(self, path: str) -> tuple[bool, int, int]:
-        """How badly the value at a path fits; that it is another type weighs most, undeclared members least."""
+        """How badly the value at a path fits; another type weighs most, undeclared members least."""
         kinds = [one.kind for one in self.misfits]
         undeclared = kinds.count("undeclared")
         other = any(one.path == path and one.kind in ("type", "null") for one in self.misfits)

@@ -10,6 +10,8 @@ from typing import TypeAlias, cast
 from ._documents import JsonObject, JsonValue, text_of
 from ._errors import SettingsError
 
+# How frame files give an answer that is not JSON: its content type in parentheses.
+_NO_CONTENT = "(None)"
 _MEDIA_TYPE = re.compile(r"\((?P<name>[\w.+-]+/[\w.+-]+)[^()]*\)")
 
 
@@ -143,6 +145,7 @@ def _exchange(line: JsonObject, body: str, answer: str) -> list[Frame] | None:
     if isinstance(sent, str) and _MEDIA_TYPE.fullmatch(sent):
         sent = None
     media_type = other["name"] if other else ""
+    got = None if got == _NO_CONTENT else got
     exchange = SeenExchange(method.upper(), path.partition("?")[0], sent, status, got, media_type)
     return [exchange, *_rows(got)]
 

@@ -36,7 +36,7 @@ _KINDS = {
     "null": "null, not nullable",
     "type": "of another type",
     "value": "of another value",
-    "default": "normally so by the contract, never seen so",
+    "default": "normal by the contract, never seen",
 }
 _ENVELOPE = "the envelope of events"
 
@@ -47,8 +47,8 @@ class Learned:
 
     Attributes:
         drafts: Schemas for event types that the contract lacks, by wire name.
-        differences: Where the contract and the recordings differ: for each event, body, answer and command the
-            members that are seen and not declared, and so on, by a key of `_KINDS`.
+        differences: Where the contract and the recordings differ: for each event, body, answer and command
+            the members that are seen and not declared, and so on, by a key of `_KINDS`.
         unknown: Operations and commands that the contract lacks, in order.
         counts: How many events, calls and commands were read.
         skipped: Lines that hold nothing of the kind, as `file:line: why`.
@@ -157,7 +157,8 @@ class _Lesson:
     def event(self, event: SeenEvent) -> None:
         self.counts["events"] += 1
         envelope = self.contract.envelope
-        if envelope is not None and event.envelope is not None:
+        # The rows of a log are described by the answers that hold them.
+        if envelope is not None and event.envelope is not None and event.live:
             self._fit(_ENVELOPE, root_of(envelope), event.envelope)
         title = self._title(event)
         if title is None:

@@ -1,4 +1,4 @@
-"""Compares a contract with the OpenAPI document of a running server."""
+"""Compares a contract with the OpenAPI document of a server."""
 
 import re
 import tempfile
@@ -32,6 +32,11 @@ def fetched(source: str) -> Generator[Path]:
     try:
         answer = httpx.get(url, timeout=_SECONDS, trust_env=False)
         answer.raise_for_status()
+    except httpx.HTTPStatusError as error:
+        raise SettingsError(
+            f"{url}: the server answers {answer.status_code} {answer.reason_phrase}, not its document; "
+            "get the document in another way and pass its file instead of the URL"
+        ) from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise SettingsError(f"{url}: {error}") from error
     with tempfile.TemporaryDirectory() as folder:
@@ -48,7 +53,7 @@ def disagreements(contract: Side, server: Side) -> list[str]:
 
     Args:
         contract: The curated contract.
-        server: What the server says of itself.
+        server: What the server's own document says.
     """
     ours = {_key(*key): (key, operation) for key, operation in operations_of(contract).items()}
     theirs = {_key(*key): (key, operation) for key, operation in operations_of(server).items()}

@@ -8,10 +8,10 @@ import pytest
 
 from digitorn_codegen import ContractError, generate
 from digitorn_codegen._cli import main
-from digitorn_codegen._diff import read_side
 from digitorn_codegen._learn import learn, write_drafts
 from digitorn_codegen._pull import disagreements, fetched
 from digitorn_codegen._settings import Settings
+from digitorn_codegen._sides import read_side
 from digitorn_testing.fakes import FakeDaemon
 
 ROOT = Path(__file__).parents[2]
@@ -35,9 +35,9 @@ def recording(tmp_path: Path) -> Path:
 
 def test_recordings_teach_what_the_contract_lacks(recording: Path) -> None:
     learned = learn(read_side(SCHEMA), [recording])
-    assert learned.events == 4
-    assert learned.undeclared == {"token": ["brand_new"]}
-    assert "count" in learned.unseen["token"]
+    assert learned.counts == {"events": 4}
+    assert learned.differences["token"]["undeclared"] == ["brand_new"]
+    assert "count" in learned.differences["token"]["unseen"]
     assert set(learned.drafts) == {"solar:flare"}
     draft = learned.drafts["solar:flare"]
     assert draft["x-draft"] is True
@@ -66,7 +66,7 @@ def test_the_learn_command(
     out, err = capsys.readouterr()
     assert "token: seen, not declared: brand_new" in out
     assert "solar.flare.json" in out
-    assert "4 events read, 1 types that the contract lacks" in out
+    assert "4 events read, 1 types of events that the contract lacks" in out
     assert "events.jsonl:6: not JSON" in err
     assert main(["learn", str(tmp_path / "none.jsonl")]) == 2
 
