@@ -45,12 +45,19 @@ class Fit:
         self.declared |= other.declared
         self.seen |= other.seen
 
-    def rank(self, path: str) -> tuple[bool, int, int]:
-        """How badly the value at a path fits; another type weighs most, undeclared members least."""
-        kinds = [one.kind for one in self.misfits]
-        undeclared = kinds.count("undeclared")
-        other = any(one.path == path and one.kind in ("type", "null") for one in self.misfits)
-        return other, len(kinds) - undeclared, undeclared
+    def rank(self, path: str) -> tuple[int, ...]:
+        """How badly the value at a path fits, to tell the branches of a union apart.
+
+        Another type weighs most, then what the value itself has and lacks, then what is wrong deeper in it.
+        """
+        ranks = [0, 0, 0, 0, 0]
+        for kind, where, _ in self.misfits:
+            if where == path and kind in ("type", "null"):
+                ranks[0] += 1
+                continue
+            is_deep = "." in where.removeprefix(path).lstrip(".") or "[]" in where.removeprefix(path)
+            ranks[1 + 2 * is_deep + (kind == "undeclared")] += 1
+        return tuple(ranks)
 
 
 @dataclass

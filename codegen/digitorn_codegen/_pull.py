@@ -31,14 +31,13 @@ def fetched(source: str) -> Generator[Path]:
     url = source if re.search(r"\.(json|ya?ml)$", source) else f"{source.rstrip('/')}/openapi.json"
     try:
         answer = httpx.get(url, timeout=_SECONDS, trust_env=False)
-        answer.raise_for_status()
-    except httpx.HTTPStatusError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise SettingsError(f"{url}: {error}") from error
+    if not answer.is_success:
         raise SettingsError(
             f"{url}: the server answers {answer.status_code} {answer.reason_phrase}, not its document; "
             "get the document in another way and pass its file instead of the URL"
-        ) from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise SettingsError(f"{url}: {error}") from error
+        )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"openapi{Path(url).suffix}"
         path.write_bytes(answer.content)

@@ -13,7 +13,7 @@ from digitorn_codegen._sides import read_side
 ROOT = Path(__file__).parents[2]
 
 TEXT = {"type": "string"}
-ITEM = {
+ITEM: dict[str, Any] = {
     "type": "object",
     "required": ["id"],
     "properties": {
@@ -25,7 +25,7 @@ ITEM = {
         "any": {"type": "object"},
     },
 }
-OPENAPI = {
+OPENAPI: dict[str, Any] = {
     "openapi": "3.1.0",
     "info": {"title": "T", "version": "1"},
     "paths": {
@@ -71,7 +71,7 @@ OPENAPI = {
         },
     },
 }
-EVENTS = {
+EVENTS: dict[str, Any] = {
     "envelope": {
         "x-event-envelope": True,
         "x-event-lifted": {"op": "op"},
@@ -88,12 +88,16 @@ EVENTS = {
     },
     "other": {"x-event-type": "other:*", "type": "object"},
 }
-COMMANDS = {
+COMMANDS: dict[str, Any] = {
     "join": {
         "x-command": "join",
         "$defs": {
             "JoinRequest": {"type": "object", "properties": {"room": TEXT}},
-            "JoinAck": {"type": "object", "required": ["members"], "properties": {"members": {}}},
+            "JoinAck": {
+                "type": "object",
+                "required": ["members"],
+                "properties": {"members": {}, "events": {}},
+            },
         },
     },
     "error": {"x-command-error": True, "type": "object", "required": ["no"], "properties": {"no": TEXT}},
