@@ -118,11 +118,33 @@ def test_how_a_server_disagrees(tmp_path: Path) -> None:
     ]
 
 
+def test_a_document_is_pulled_from_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    document = read_side(SCHEMA / "openapi.yaml").openapi.root
+    assert isinstance(paths := document["paths"], dict)
+    assert main(["pull", str(SCHEMA / "openapi.yaml")]) == 0
+    file = tmp_path / "openapi.json"
+    file.write_text(
+        json.dumps({**document, "paths": {key: paths[key] for key in paths if key != "/healthz"}})
+    )
+    capsys.readouterr()
+    assert main(["pull", str(file)]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "only in the contract: GET /healthz",
+        f"1 disagreements with {file}; nothing was written",
+    ]
+
+
 def test_what_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diff", str(tmp_path), str(tmp_path)]) == 2
     with FakeDaemon() as daemon:
         url = daemon.url
         assert main(["diff", f"{url}/nothing.json", url]) == 2
+        err = capsys.readouterr().err
+        assert f"{url}/nothing.json: the server answers 404 Not Found, not its document" in err
+        assert "pass its file instead of the URL" in err
     assert main(["diff", url, url]) == 2
     assert url in capsys.readouterr().err
     with pytest.raises(ContractError):
