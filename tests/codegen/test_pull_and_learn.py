@@ -123,7 +123,8 @@ def test_a_document_is_pulled_from_a_file(
 ) -> None:
     monkeypatch.chdir(ROOT)
     document = read_side(SCHEMA / "openapi.yaml").openapi.root
-    assert isinstance(paths := document["paths"], dict)
+    paths = document["paths"]
+    assert isinstance(paths, dict)
     assert main(["pull", str(SCHEMA / "openapi.yaml")]) == 0
     file = tmp_path / "openapi.json"
     file.write_text(
