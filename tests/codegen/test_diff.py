@@ -402,6 +402,23 @@ def test_the_envelope_is_compared_as_it_travels(tmp_path: Path) -> None:
     ]
 
 
+def test_the_values_of_a_union_are_told_once(tmp_path: Path) -> None:
+    def widen(found: dict[str, Any]) -> None:
+        found["openapi"]["components"]["schemas"]["Kind"] = {"type": "string", "enum": ["a", "b"]}
+        kind = {"anyOf": [{"$ref": "#/components/schemas/Kind"}, {"type": "string", "enum": ["c"]}]}
+        answered(found)["properties"]["kind"] = kind
+
+    before, after = contract(), contract()
+    widen(before)
+    widen(after)
+    after["openapi"]["components"]["schemas"]["Kind"]["enum"] = ["a", "d"]
+    old, new = write(tmp_path / "old", before), write(tmp_path / "new", after)
+    assert [(change.rule, change.reason[:9]) for change in compare(read_side(old), read_side(new))] == [
+        ("response-value-removed", 'value "b"'),
+        ("response-value-added", 'value "d"'),
+    ]
+
+
 def test_members_of_a_body_that_became_nullable(tmp_path: Path) -> None:
     def edit(found: dict[str, Any]) -> None:
         schema = operation(found)["requestBody"]["content"]["application/json"]
