@@ -134,7 +134,7 @@ def told(frames: list[Frame]) -> list[dict[str, Any]]:
             "type": one["type"],
             "kind": one["kind"],
             "op": (ops.setdefault(one["op_id"], len(ops)), one["op_type"], one["op_state"]),
-            "parent": one["op_parent_id"],
+            "parent": ops.get(one["op_parent_id"]),
             "names its turn": {turn: True, None: False}[one["correlation_id"]],
             "fields": sorted(one),
             # The embedded daemon also tells in its result how full the context is.
@@ -172,9 +172,17 @@ async def test_a_built_turn_is_told_as_the_embedded_daemon_tells_it(scenario: Ca
     async with talking(model) as talk:
         accepted = await talk.send("hi")
         if decide is not None:
-            asked = await talk.recorder.wait_for("approval_request", 2)
+            asked = await talk.recorder.wait_for("approval_request")
             await decide(talk, asked["payload"]["request_id"])
-        await talk.end(accepted["correlation_id"])
+        if scenario is denied:
+            # The daemon asks once more.
+            again = await talk.recorder.wait_for("approval_request", 2)
+            await talk.resolve(again["payload"]["request_id"], approved=False, message="no")
+        if scenario is lacking:
+            # The turn pauses, and has no end.
+            await talk.recorder.wait_for("credential_required")
+        else:
+            await talk.end(accepted["correlation_id"])
         frames = talk.recorder.frames
     # Without what the join brought, and with one copy of an approval.
     first = next(place for place, one in enumerate(frames) if one["type"] == "user_message")
