@@ -24,7 +24,12 @@ _COUNTED_PER_TURN: Final = 2
 
 def session_list_item(session: Session) -> models.SessionListItem:
     """A session as lists show it: they count neither messages nor tokens, and have no last message."""
-    uncounted: dict[str, Any] = {"message_count": 0, "tokens": 0, "last_message_preview": "", "last_message_role": ""}
+    uncounted: dict[str, Any] = {
+        "message_count": 0,
+        "tokens": 0,
+        "last_message_preview": "",
+        "last_message_role": "",
+    }
     return models.SessionListItem(
         **_summary(session) | uncounted, is_active=session.turn is not None, workdir_exists=True
     )
