@@ -163,8 +163,8 @@ class Operations(Sequence[Operation]):
         """The operations that match every given argument.
 
         Args:
-            name: One of their names. That of a tool may be the one that the model is offered (`Bash`) or the one
-                that approvals have (`shell.bash`).
+            name: One of their names. That of a tool may be the one that the model is offered (`Bash`) or the
+                one that approvals have (`shell.bash`).
             type: Their type.
             within: The turn that they belong to (a turn, its operation or its correlation id), or another
                 enclosing operation. The result includes the enclosing operation itself.
