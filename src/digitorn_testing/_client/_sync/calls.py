@@ -204,7 +204,7 @@ class Calls:
         return Deployment(deployed_at, self.api.apps.get_deploy_status(app_id).failed_at)
 
     def undeploy(self, app_id: str) -> AppDeletion:
-        """Stops an app but keeps it installed, with its sessions.
+        """Stops an app but keeps it installed. The daemon drops its sessions.
 
         It is back when it is deployed again, and when the daemon restarts.
 
