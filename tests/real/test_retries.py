@@ -73,7 +73,8 @@ async def test_fifty_faults_and_every_message_runs_once_or_is_reported(
 ) -> None:
     fake_model.when(contains="Message number").will_respond_with_text("It was read to the end.")
     kinds = {number: FAULTS[(number + number // SESSIONS) % len(FAULTS)] for number in range(MESSAGES)}
-    proxy.faults.update({text_of(number): kind for number, kind in kinds.items()})
+    for number, kind in kinds.items():
+        proxy.faults[text_of(number)] = kind
     token = dev_client._get_auth_token()
     async with AsyncDevClient(proxy.url, token=token, retries=POLICY) as client:
         sessions = [await client.new_session(digitorn_app.app_id) for _ in range(SESSIONS)]
