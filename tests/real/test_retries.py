@@ -72,7 +72,9 @@ async def test_fifty_faults_and_every_message_runs_once_or_is_reported(
     dev_client: DevClient, fake_model: FakeModel, digitorn_app: AppHandle, proxy: CallProxy
 ) -> None:
     fake_model.when(contains="Message number").will_respond_with_text("It was read to the end.")
-    kinds = {number: FAULTS[(number + number // SESSIONS) % len(FAULTS)] for number in range(MESSAGES)}
+    kinds: dict[int, CallFault] = {
+        number: FAULTS[(number + number // SESSIONS) % len(FAULTS)] for number in range(MESSAGES)
+    }
     for number, kind in kinds.items():
         proxy.faults[text_of(number)] = kind
     token = dev_client._get_auth_token()

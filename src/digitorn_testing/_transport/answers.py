@@ -119,13 +119,12 @@ def _refusal(
 
 def _reason(document: object) -> str:
     """The daemon's own words in any of its error bodies (contract: rest, section 1.2)."""
-    if not isinstance(document, dict):
+    if not (body := _members(document)):
         return json.dumps(document)
-    body = _members(document)
     if (invalid := _invalid_members(body.get("details"))) is not None:
         return invalid
     detail = body.get("detail")
-    words = (_words(detail) or json.dumps(detail)) if isinstance(detail, dict) else detail
+    words = _words(detail) or (json.dumps(detail) if _members(detail) else detail)
     said = words or body.get("error")
     if not isinstance(said, str):
         # An envelope may be without a word.
