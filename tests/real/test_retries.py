@@ -128,7 +128,6 @@ def test_without_retries_nothing_is_looked_for(
 def admin(own_daemon: RealDaemon) -> Iterator[DevClient]:
     """A client of a daemon of one's own, with an app."""
     model = FakeModel()
-    real.answer_titles(model)
     model.will_respond_with_text("That was received, all of it.", times=None)
     patient = RetryPolicy(attempts=1000, first_pause=0.05, longest_pause=0.1)
     token = own_daemon.token("root", is_admin=True)

@@ -118,7 +118,7 @@ def _refusal(
 
 
 def _reason(document: object) -> str:
-    """The daemon's own words in any of its error bodies (contract: rest, "Error bodies")."""
+    """The daemon's own words in any of its error bodies (contract: rest, section 1.2)."""
     if not isinstance(document, Mapping):
         return json.dumps(document)
     body = cast("Mapping[str, object]", document)
