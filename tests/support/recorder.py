@@ -217,6 +217,12 @@ class Talk:
         body = {"request_id": request_id, "approved": approved, **more}
         return await self.client.post(f"/api/apps/{APP}/approve", json=body)
 
+    async def deny(self, reason: str) -> None:
+        """Denies the call that the session asks for first, both times that it is asked for."""
+        for count in (1, 2):
+            asked = await self.recorder.wait_for("approval_request", count)
+            await self.resolve(asked["payload"]["request_id"], approved=False, message=reason)
+
     async def get(self, path: str = "", **params: Any) -> Frame:
         """What a GET of something of the session answers."""
         response = await self.client.get(f"{self.path}{path}", params=params)
