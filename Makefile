@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test real check bench bench-streams fuzz chaos generate format types lint clean
+.PHONY: help demo test real check bench bench-real bench-streams fuzz chaos generate format types lint clean
 
 help:
 	@echo "make demo      a live scenario against the embedded daemon, or against \$$DIGITORN_DAEMON_URL"
@@ -15,6 +15,7 @@ help:
 	@echo "make real      the tests against the released daemon, which it installs in .real/; needs a CPython 3.12 or newer"
 	@echo "make check     lint, format, direction of imports, both type checkers, drift of the generated code"
 	@echo "make bench     how long a test takes, over sockets and in process"
+	@echo "make bench-real  200 turns in a row and 200 on 200 sessions of the released daemon, and what the client adds"
 	@echo "make bench-streams  threads, descriptors and memory of 200 live streams: at the start, open, after stop"
 	@echo "make fuzz      a million made-up frames, answers and acknowledgements; INPUTS= and SEED= choose"
 	@echo "make chaos     20 sessions, 100,000 events and 1,000 dropped connections; SEED= chooses"
@@ -55,6 +56,9 @@ bench: $(STAMP)
 
 bench-streams: $(STAMP)
 	@$(BIN)/python benchmarks/streams.py
+
+bench-real: $(STAMP)
+	@$(BIN)/python benchmarks/real_turns.py
 
 INPUTS ?= 1000000
 fuzz: $(STAMP)

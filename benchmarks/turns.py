@@ -21,17 +21,17 @@ APP = "bench"
 def a_test(client: DevClient, model: FakeModel) -> None:
     """What a unit test of an app does."""
     model.will_call_tool("Bash", {"command": "ls"}, result={"stdout": "a"}).will_stream_text(
-        ["One ", "file."]
+        ["There is ", "one file."]
     )
     turn = client.start_turn(client.new_session(APP), "list the files")
     events = list(turn)
     assert assertions.event_order(events, [UserMessage, MessageStarted, ToolCall, Token, MessageDone])
-    assert turn.result().content == "One file."
+    assert turn.result().content == "There is one file."
 
 
 def a_long_answer(client: DevClient, model: FakeModel, tokens: int) -> None:
     """Reads a long streamed answer event by event."""
-    model.will_stream_text(["x "] * tokens)
+    model.will_stream_text(["more words "] * tokens)
     turn = client.start_turn(client.new_session(APP), "go on")
     assert sum(isinstance(event.payload, Token) for event in turn) == tokens
 

@@ -1,7 +1,8 @@
 """A live scenario from end to end: deploy, send, approve, watch, assert.
 
-It runs against the daemon at $DIGITORN_DAEMON_URL with the token in $DIGITORN_TOKEN; without the first,
-against the embedded daemon with a scripted model.
+It runs against the daemon at $DIGITORN_DAEMON_URL with the token in $DIGITORN_TOKEN, whose user must be
+allowed to deploy apps; without the first, against the embedded daemon. The model is scripted in either case. A
+daemon of yours reaches it at 127.0.0.1, or at the address of this machine in $DEMO_MODEL_HOST.
 """
 
 import os
@@ -9,7 +10,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from digitorn.testing import DevClient, DigitornError, TurnResult, assertions
+from digitorn.testing import AppBuilder, DevClient, DigitornError, TurnResult, assertions
 from digitorn.testing.events import (
     ApprovalRequest,
     ApprovalResolved,
@@ -20,7 +21,7 @@ from digitorn.testing.events import (
     ToolStart,
     UserMessage,
 )
-from digitorn.testing.fakes import FakeDaemon, FakeModel
+from digitorn.testing.fakes import FakeDaemon, FakeModel, FakeModelServer
 
 APP = Path(__file__).with_name("demo_app.yaml")
 APP_ID = "testing-demo"
@@ -29,28 +30,35 @@ QUESTION = "Which files are here?"
 
 def scripted_model() -> FakeModel:
     """Streams a sentence, calls a tool that needs approval, streams the answer."""
-    return (
-        FakeModel()
-        .will_call_tool(
-            "Bash",
-            {"command": "ls"},
-            result={"stdout": "README.md\nschema\nsrc\n", "exit_code": 0},
-            requires_approval=True,
-            text="Let me look.",
-        )
-        .will_stream_text(["There ", "are ", "three: ", "README.md, ", "schema ", "and src."], delay=0.02)
+    model = FakeModel()
+    model.when(contains=QUESTION).will_call_tool(
+        "Bash",
+        {"command": "ls"},
+        # The embedded daemon runs no shell: these are the output, and that the call asks.
+        result={"stdout": "README.md\nschema\nsrc\n", "exit_code": 0},
+        requires_approval=True,
+        text="Let me look.",
     )
+    model.when(tool_result_of="Bash").will_stream_text(
+        ["There ", "are ", "three: ", "README.md, ", "schema ", "and src."], delay=0.02
+    )
+    return model
 
 
-def deploy(client: DevClient) -> None:
+def deploy(client: DevClient, server: FakeModelServer | None) -> None:
     """Deploys the demo app and waits until it can be talked to."""
-    client.deploy(APP, force=True)
-    client.wait_for_app(APP_ID)
+    app = AppBuilder.from_yaml(APP)
+    if server is None:
+        client.deploy_app(app, force=True)
+    else:
+        client.deploy_app(
+            app.with_model(base_url=server.base_url), force=True, secrets={"DEMO_API_KEY": server.api_key}
+        )
 
 
-def run(client: DevClient) -> bool:
+def run(client: DevClient, server: FakeModelServer | None = None) -> bool:
     """The scenario; True when every assertion holds."""
-    deploy(client)
+    deploy(client, server)
     session = client.new_session(APP_ID)
     with client.send_live(session, QUESTION, total_timeout=60) as stream:
         print(assertions.report(stream.events()))
@@ -99,14 +107,17 @@ def check(stream: LiveEventStream) -> bool:
 def main() -> int:
     """0 when the scenario holds, 1 when it does not."""
     with ExitStack() as stack:
+        server: FakeModelServer | None = None
         if os.environ.get("DIGITORN_DAEMON_URL"):
+            host = os.environ.get("DEMO_MODEL_HOST", "127.0.0.1")
+            server = stack.enter_context(FakeModelServer(scripted_model(), host=host))
             client = stack.enter_context(DevClient(token=os.environ.get("DIGITORN_TOKEN")))
         else:
             daemon = stack.enter_context(FakeDaemon(model=scripted_model()))
             client = stack.enter_context(daemon.client())
         print(f"daemon: {client.daemon_url}\n")
         try:
-            return 0 if run(client) else 1
+            return 0 if run(client, server) else 1
         except DigitornError as error:
             print(f"FAIL  {error}", file=sys.stderr)
             return 1

@@ -15,6 +15,7 @@ from ._approvals.policies import (
     DenyAll,
     LeaveOpen,
     Verdict,
+    is_for_tool,
     is_question,
 )
 from ._approvals.recording import RecordingApprovals
@@ -24,6 +25,7 @@ from ._client._async.client import AsyncDevClient as AsyncDevClient
 from ._client._sync.client import DevClient
 from ._client.options import ClientOptions
 from ._errors import (
+    AbortFailed,
     ApiError,
     AppNotPortable,
     CallbackFailed,
@@ -45,6 +47,7 @@ from ._errors import (
     StreamClosed,
     TooLarge,
     Unauthorized,
+    UnconfirmedMessage,
     UnexpectedApproval,
     UntrustedCertificate,
     WrongEventLoop,
@@ -95,6 +98,7 @@ __all__ = [
     "TurnMessage",
     "TurnResult",
     # approvals
+    "AbortFailed",
     "AnswerWith",
     "ApprovalPolicy",
     "ApproveAll",
@@ -104,6 +108,7 @@ __all__ = [
     "LeaveOpen",
     "RecordingApprovals",
     "Verdict",
+    "is_for_tool",
     "is_question",
     # events
     "AsyncLiveEventStream",
@@ -152,6 +157,7 @@ __all__ = [
     "StreamClosed",
     "TooLarge",
     "Unauthorized",
+    "UnconfirmedMessage",
     "UnexpectedApproval",
     "UntrustedCertificate",
     "WrongEventLoop",

@@ -33,9 +33,11 @@ class DaemonUnreachable(DigitornError):
     Attributes:
         url: The daemon's URL.
         attempts: How many attempts were made.
+        may_be_done: Whether the last attempt reached a daemon, which may have executed it.
     """
 
     hint = "Start one, or pass daemon_url= or set $DIGITORN_DAEMON_URL"
+    may_be_done = False
 
     def __init__(self, url: str, what: str, attempts: int = 1) -> None:
         tried = f" ({attempts} attempts)" if attempts > 1 else ""
@@ -48,6 +50,39 @@ class UntrustedCertificate(DaemonUnreachable):
     """The server cannot prove that it is the daemon: its certificate is not trusted."""
 
     hint = "If it is signed by a CA of yours, pass ConnectionOptions(ca_file=...) or set $DIGITORN_CA_FILE"
+
+
+class UnconfirmedMessage(DaemonUnreachable):
+    """A message was sent, and the daemon did not tell whether it took it.
+
+    It is not in the session's log, and was not sent again, since it could run twice. It may still arrive.
+
+    Attributes:
+        client_message_id: The message's id, as in its `user_message` event.
+        session_id: The session; None if the message was to create one.
+    """
+
+    may_be_done = True
+
+    def __init__(
+        self,
+        url: str,
+        failure: DigitornError,
+        *,
+        client_message_id: str,
+        session_id: str | None,
+        attempts: int,
+    ) -> None:
+        place = f"the log of session {session_id!r}" if session_id else "a new session"
+        DigitornError.__init__(
+            self,
+            f"nobody knows whether the daemon took message {client_message_id!r}: {failure}. It was not "
+            f"found in {place}, and was not sent again because it could run twice",
+        )
+        self.url = url
+        self.attempts = attempts
+        self.client_message_id = client_message_id
+        self.session_id = session_id
 
 
 class InsecureConnection(DigitornError, ValueError):
@@ -116,7 +151,10 @@ class Forbidden(ApiError):
 class NotFound(ApiError):
     """404: the resource does not exist or belongs to another user. The daemon does not say which."""
 
-    hint = "Check the ids; an app must be deployed, and a session belongs to the user who made it"
+    hint = (
+        "Check the ids; an app must be deployed; a session exists from its first message on, "
+        "and belongs to the user who sent it"
+    )
 
 
 class Conflict(ApiError):
@@ -207,6 +245,20 @@ class JoinRefused(DigitornError):
     ) -> None:
         super().__init__(f"the daemon refused to join session {session_id!r}: {reason}. {hint}")
         self.session_id = session_id
+        self.reason = reason
+
+
+class AbortFailed(DigitornError):
+    """A turn was not aborted, and goes on.
+
+    Attributes:
+        correlation_id: The turn.
+        reason: Why.
+    """
+
+    def __init__(self, correlation_id: str, reason: str) -> None:
+        super().__init__(f"turn {correlation_id} was not aborted: {reason}")
+        self.correlation_id = correlation_id
         self.reason = reason
 
 

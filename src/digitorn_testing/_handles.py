@@ -31,6 +31,7 @@ class SessionHandle:
         workspace: Working folder on the daemon's machine, sent with each message; empty for none.
         first_turn: Correlation id of the turn of the message that the session was created with; None if it
             was created without one.
+        is_new: Whether `new_session` made it without a message, so that the daemon may not know it yet.
     """
 
     session_id: str
@@ -38,6 +39,7 @@ class SessionHandle:
     daemon_url: str
     workspace: str = ""
     first_turn: str | None = field(default=None, compare=False)
+    is_new: bool = field(default=False, compare=False)
 
 
 def session_key(session: SessionHandle) -> SessionKey:

@@ -11,6 +11,7 @@ from ._events.daemon import MEANING
 from ._events.event import LiveEvent, decode
 from ._events.selector import Selector, name_of
 from ._events.timeline import render, summary
+from ._events.tool_names import is_named
 from ._generated.events import EventPayload, EventType
 
 __all__ = [
@@ -204,15 +205,17 @@ def tool_called(
 
     Args:
         events: The events.
-        name: The tool's name, short (`bash`) or dotted (`shell.bash`) as in the event. A call through a
-            dispatcher is matched by the name of the tool that it calls.
+        name: The tool's name as the model is offered it (`Bash`), or as approvals have it (`shell.bash`). A
+            call through a dispatcher is matched by the name of the tool that it calls.
         params: Parameters that the call must have; it may have others.
         success: Whether the call must have succeeded.
         times: The exact number of such calls. Default: at least one.
     """
     listed = _typed(events)
     calls = [(event, call) for event in listed if (call := MEANING.tool_ended(event)) is not None]
-    named = [(event, call) for event, call in calls if name in MEANING.tool_names(call.name, call.params)]
+    named = [
+        (event, call) for event, call in calls if is_named(name, MEANING.tool_names(call.name, call.params))
+    ]
     fitting = [
         call
         for _, call in named

@@ -366,15 +366,7 @@ def session(
     digitorn_app: AppHandle,
 ) -> Iterator[SessionHandle]:
     """A new session of `digitorn_app`. On a given daemon it is deleted afterwards, unless the test failed."""
-    if _digitorn_target.is_real:
-        # It has no empty sessions; this one is created by its first message.
-        made = SessionHandle(
-            session_id=f"s-{secrets.token_hex(8)}",
-            app_id=digitorn_app.app_id,
-            daemon_url=_digitorn_target.url,
-        )
-    else:
-        made = dev_client.new_session(digitorn_app.app_id)
+    made = dev_client.new_session(digitorn_app.app_id)
     yield made
     if _digitorn_target.embedded is None and not request.node.stash.get(_FAILED, False):
         try:

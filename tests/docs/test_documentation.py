@@ -5,17 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from support.documents import blocks, run_blocks
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 # Its blocks are tests, with fixtures: tests/plugin runs them.
 OF_PYTEST = "pytest.md"
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(page: Path) -> list[tuple[int, str]]:
-    """The Python blocks of a page, each with the line it begins at."""
-    text = page.read_text(encoding="utf-8")
-    return [(text.count("\n", 0, found.start(1)), found[1]) for found in BLOCK.finditer(text)]
 
 
 @pytest.mark.parametrize(
@@ -24,10 +19,7 @@ def blocks(page: Path) -> list[tuple[int, str]]:
     ids=lambda page: page.name,
 )
 def test_the_blocks_of_a_page_run(page: Path) -> None:
-    namespace: dict[str, object] = {"__name__": page.stem}
-    for line, source in blocks(page):
-        # Blank lines before it make tracebacks name the line of the page.
-        exec(compile("\n" * line + source, str(page), "exec"), namespace)
+    run_blocks(page)
 
 
 def test_links_between_pages_lead_somewhere() -> None:

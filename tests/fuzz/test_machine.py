@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from digitorn_testing import EventLog
 from digitorn_testing._events.event import AnyEvent
-from digitorn_testing._stream.protocol import REPLAY_MARGIN
+from digitorn_testing._stream.protocol import READ_MARGIN
 from support.frames import SESSION, frame
 
 EXAMPLES, STEPS = 500, 30
@@ -26,7 +26,8 @@ class Session(RuleBasedStateMachine):
         # What the model says of the log.
         self.arrived: dict[int, str] = {}
         self.copies = 0
-        self.given_up = 0
+        self.held = False
+        self.given = 0
         self.late: set[int] = set()
         self.ids: set[str] = set()
         self.numbers: set[int] = set()
@@ -39,9 +40,9 @@ class Session(RuleBasedStateMachine):
         is_new = seq not in self.numbers and name not in self.ids
         assert (event is not None) == is_new
         if is_new:
-            self.arrived[seq] = str(name)
-            if seq <= self.given_up:
+            if (not self.held and seq < max(self.arrived, default=0)) or (self.held and seq < self.given):
                 self.late.add(seq)
+            self.arrived[seq] = str(name)
         else:
             self.copies += 1
         self.numbers.add(seq)
@@ -71,7 +72,7 @@ class Session(RuleBasedStateMachine):
     @precondition(lambda self: self.connected)
     @rule()
     def ask(self) -> None:
-        """Build A sends a request twice, with two numbers; the second is in no log."""
+        """A request is sent twice, with two numbers; the second is in no log."""
         self.seq += 2
         name = f"ev-{self.seq - 1:012x}"
         first = frame("status", {"phase": "waiting"}, seq=self.seq - 1, event_id=name)
@@ -112,29 +113,35 @@ class Session(RuleBasedStateMachine):
     @precondition(lambda self: not self.connected)
     @rule(batch=st.integers(0, 3))
     def rejoin(self, batch: int) -> None:
-        """Build A replays what its log shows, each row in two shapes; the newest are not visible yet."""
+        """What was missed is read from the log, and something comes live before that."""
         self.connected = True
-        since = max(self.arrived, default=0) - REPLAY_MARGIN
-        visible = self.rows[: len(self.rows) - batch]
-        missed = [row for row in visible if row["seq"] > since]
-        for row in missed:
-            self.feed(replayed(row))
-        for row in missed:
-            self.feed(gap_filled(row))
-        # What was written meanwhile comes live.
-        self.under_way += self.rows[len(self.rows) - batch :]
+        self.hold()
+        since = max(self.arrived, default=0) - READ_MARGIN
+        live = self.rows[len(self.rows) - batch :] if batch else []
+        for row in live:
+            self.feed(row)
+        for row in self.rows:
+            if row["seq"] > since:
+                self.feed(gap_filled(row))
+        self.release()
 
     @rule()
     def fill(self) -> None:
-        """Build B has its log over HTTP."""
+        """The log is read over HTTP."""
         for row in self.rows:
             self.feed(gap_filled(row))
 
     @rule()
-    def give_up(self) -> None:
-        self.given_up = max(self.numbers, default=0)
-        self.log.give_up(self.given_up)
-        assert not self.log.is_holding
+    def hold(self) -> None:
+        if not self.held:
+            self.given = max(self.arrived, default=0)
+        self.held = True
+        self.log.hold()
+
+    @rule()
+    def release(self) -> None:
+        self.held = False
+        self.log.release()
 
     # --- what holds at any time
 
@@ -153,11 +160,11 @@ class Session(RuleBasedStateMachine):
         seqs = [event.seq for event in self.in_order]
         assert len(seqs) == len(set(seqs))
         assert set(seqs) <= self.arrived.keys()
-        if not self.log.is_holding:
+        if not self.held:
             assert set(seqs) == self.arrived.keys()
 
     @invariant()
-    def who_was_not_given_up_comes_in_order(self) -> None:
+    def who_is_not_late_comes_in_order(self) -> None:
         seqs = [event.seq for event in self.in_order if event.seq not in self.late]
         assert seqs == sorted(seqs)
 
@@ -166,21 +173,16 @@ class Session(RuleBasedStateMachine):
         # The copy of a request may have been first; it has the same identity, and another number.
         assert {row["event_id"] for row in self.rows} == set(self.arrived.values())
         self.nothing_is_lost_nothing_is_twice()
-        self.give_up()
+        self.release()
         self.in_order_each_comes_once()
 
 
-def replayed(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as a join of build A brings it: its identity within the payload as well."""
-    inside = {key: row[key] for key in ("event_id", "op_id", "op_type", "op_state")}
-    return {**row, "payload": {**row["payload"], **inside}, "ts": None}
-
-
 def gap_filled(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as the second pass and HTTP bring it: its identity within the payload alone."""
-    copy = replayed(row)
+    """A row as HTTP brings it: its identity within the payload alone."""
+    inside = {key: row[key] for key in ("event_id", "op_id", "op_type", "op_state")}
+    copy = {**row, "payload": {**row["payload"], **inside, "event_kind": row["kind"]}}
     outer = ("seq", "type", "app_id", "session_id", "user_id", "correlation_id", "payload", "ts")
-    return {key: copy[key] for key in outer} | {"kind": "event", "replayed": True}
+    return {key: copy[key] for key in outer} | {"kind": "event"}
 
 
 TestSession = Session.TestCase

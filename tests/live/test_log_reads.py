@@ -1,7 +1,9 @@
-"""Reading a session's log from a daemon that never comes to its end."""
+"""Reading a session's log, from a daemon that answers by hand."""
 
 import itertools
 import json
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
@@ -10,33 +12,64 @@ from digitorn_testing._stream.log_reads import read_log
 from digitorn_testing._stream.protocol import PAGE
 from support.hostile import Caller, hostile, says, whole
 
+STATE = {"schema_version": 1, "app_id": "a", "session_id": "s", "user_id": "u", "seq": 1, "turn": None}
+STATE |= {"queue": {"entries": [], "depth": 0, "is_active": False, "running_correlation_id": None}}
+STATE |= {"compaction": {"had_compaction": False, "last_at_seq": None}, "server_time": "2026-11-28T01:05:06Z"}
+ROW = {"kind": "event", "ts": None, "app_id": "a", "session_id": "s", "user_id": "u", "correlation_id": None}
+
+
+def rows(numbers: Iterable[int]) -> list[dict[str, Any]]:
+    """Rows of the log with these numbers."""
+    return [{**ROW, "type": "token", "seq": seq, "payload": {"delta": "x"}} for seq in numbers]
+
+
+def answer(data: object) -> bytes:
+    return whole(json.dumps({"success": True, "data": data}).encode())
+
+
+def state(numbers: Iterable[int]) -> bytes:
+    """What the daemon answers where it has these rows."""
+    return answer({**STATE, "gap_events": rows(numbers)})
+
+
+async def read(url: str, *, since: int, most: int = 100_000) -> tuple[int, list[int]]:
+    """The highest number that a read brings, and all of them."""
+    taken: list[Any] = []
+    async with AsyncDevClient(url, token="t" * 9, timeout=10) as client:
+        upto = await read_log(client.api, "a", "s", since=since, most=most, take=taken.append)
+    return upto, [row["seq"] for row in taken]
+
+
+async def test_a_log_is_read_page_by_page() -> None:
+    pages = iter([state(range(5, 5 + PAGE)), state(range(2000, 2003))])
+    with hostile(lambda caller: caller.send(next(pages))) as url:
+        assert await read(url, since=4) == (2002, [*range(5, 5 + PAGE), 2000, 2001, 2002])
+
+
+async def test_the_first_row_comes_from_another_route() -> None:
+    page = {"session_id": "s", "count": 1, "total": 9, "events": rows([1]), "note": ""}
+    pages = iter([answer(page), state([2, 3])])
+    with hostile(lambda caller: caller.send(next(pages))) as url:
+        assert await read(url, since=0) == (3, [1, 2, 3])
+
+
+async def test_a_log_without_new_rows_is_known_up_to_where_it_was_read() -> None:
+    with hostile(says(state([]))) as url:
+        assert await read(url, since=7) == (7, [])
+
 
 async def test_a_log_that_begins_again_and_again_is_not_read_for_ever() -> None:
-    row = {"type": "token", "kind": "session", "seq": 1, "ts": None, "payload": {"delta": "x"}}
-    row |= {"app_id": "a", "session_id": "s", "user_id": "u", "correlation_id": None}
-    page = {"session_id": "s", "count": 1, "total": 1, "events": [row] * PAGE, "note": ""}
-    body = whole(json.dumps({"success": True, "data": page}).encode())
-
-    with hostile(says(body)) as url:
-        async with AsyncDevClient(url, token="t" * 9, timeout=10) as client:
-            with pytest.raises(ContractViolation, match="a full page up to 1 came"):
-                await read_log(client.api, "a", "s", since=0, most=100_000, take=lambda _: None)
+    with hostile(says(state([1] * PAGE))) as url:
+        with pytest.raises(ContractViolation, match="a full page up to 1 came"):
+            await read(url, since=1)
 
 
 async def test_a_log_without_an_end_is_not_read_for_ever() -> None:
     def page(caller: Caller) -> None:
         first = next(numbers)
-        rows = [
-            {**row, "seq": first + one, "payload": {**envelope_of_row, "delta": "x"}} for one in range(PAGE)
-        ]
-        found = {"session_id": "s", "count": PAGE, "total": PAGE, "events": rows, "note": ""}
-        caller.send(whole(json.dumps({"success": True, "data": found}).encode()))
+        caller.send(state(range(first, first + PAGE)))
 
-    numbers = itertools.count(1, PAGE)
-    envelope_of_row = {"op_id": "o", "op_type": "turn", "op_state": "running"}
-    row = {"type": "token", "kind": "session", "ts": None, "app_id": "a", "session_id": "s"}
-    row |= {"user_id": "u", "correlation_id": None}
+    numbers = itertools.count(2, PAGE)
     with hostile(page) as url:
-        async with AsyncDevClient(url, token="t" * 9, timeout=10) as client:
-            with pytest.raises(TooLarge, match=r"more than 12000 events \(max_log_events\)"):
-                await read_log(client.api, "a", "s", since=0, most=12_000, take=lambda _: None)
+        with pytest.raises(TooLarge, match=r"more than 12000 events \(max_log_events\)"):
+            await read(url, since=1, most=12_000)

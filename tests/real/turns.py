@@ -3,6 +3,9 @@
 from digitorn_testing import DevClient, SessionHandle, TurnResult
 
 TURN_SECONDS = 40.0
+LONG_COMMAND = 'python3 -c "import time; time.sleep(60)"'
+"""Runs for a minute. The daemon refuses commands that only wait."""
+
 # A fault of the daemon, which about one turn in 25 meets.
 _WRONG_LOOP = "is bound to a different event loop"
 

@@ -96,7 +96,7 @@ def test_each_status_has_its_error(status: int, kind: type[ApiError]) -> None:
         ({"success": False, "error": "plain", "detail": "plain", "status_code": 404}, "plain"),
         (
             {"detail": {"error": "workspace_required", "message": "m"}},
-            '{"error": "workspace_required", "message": "m"}',
+            "workspace_required: m",
         ),
         ({"error": "auth words"}, "auth words"),
         (

@@ -51,6 +51,13 @@ def plain(kind: type[DigitornError]) -> Callable[[], DigitornError]:
 
 SAMPLES: Final[dict[type[DigitornError], Callable[[], DigitornError]]] = {
     errors.DaemonUnreachable: lambda: errors.DaemonUnreachable("http://x", "refused", 3),
+    errors.UnconfirmedMessage: lambda: errors.UnconfirmedMessage(
+        "http://x",
+        errors.DaemonUnreachable("http://x", "cut off"),
+        client_message_id="cm-1",
+        session_id="s",
+        attempts=1,
+    ),
     errors.UntrustedCertificate: lambda: errors.UntrustedCertificate("https://x", "expired"),
     errors.InsecureConnection: lambda: errors.InsecureConnection("http://x"),
     **{

@@ -228,19 +228,6 @@ def test_a_whole_turn() -> None:
     assert not log.events_of(InvalidPayload)
 
 
-def test_a_gap_is_a_number_that_came_in_no_way() -> None:
-    log = EventLog(session_id=SESSION)
-    for one in (token("a", seq=1), approval_request("r", seq=2), token("b", seq=4)):
-        log.feed(one)
-    assert log.has_gap(0)
-    log.give_up(4)
-    assert log.has_gap(0)
-    assert not log.has_gap(3)
-    log.feed(approval_request("r", seq=3, event_id=f"ev-{2:012x}"))
-    assert not log.has_gap(0)
-    assert not EventLog().has_gap(0)
-
-
 def test_a_turn_has_the_events_that_name_no_turn_but_come_while_it_runs() -> None:
     log = fed(
         approval_request("before", seq=1),
@@ -282,47 +269,11 @@ def test_a_number_that_was_given_out_again_is_another_event() -> None:
     assert [one.event_id for one in log.events_of("token")] == ["ev-1", "ev-3", "ev-2"]
 
 
-def test_up_to_where_nothing_is_missing() -> None:
-    log = EventLog(session_id="s")
-    for seq in (1, 2, 5, 6, 9):
-        log.feed({"type": "token", "seq": seq, "session_id": "s", "payload": {"delta": "a"}})
-    assert log.complete_upto(0) == 2
-    log.give_up(9)
-    assert [log.complete_upto(since) for since in (0, 3, 4, 6, 8, 20)] == [2, 3, 6, 6, 9, 20]
-    log.feed({"type": "token", "seq": 3, "session_id": "s", "payload": {"delta": "a"}})
-    assert log.complete_upto(0) == 3
-    log.feed({"type": "token", "seq": 4, "session_id": "s", "payload": {"delta": "a"}})
-    assert log.complete_upto(0) == 6
-
-
-def test_numbers_of_snapshots_are_waited_for_once_more_after_a_reconnect() -> None:
-    """A daemon that was restarted gives them to events of the session (contract: events, section 4.2)."""
-    log = EventLog(session_id="s")
-    in_order: list[int] = []
-    log.subscribe_in_order(lambda event, _turn: in_order.append(event.seq))
-    token: dict[str, object] = {"type": "token", "session_id": "s", "payload": {"delta": "a"}}
-    log.feed({**token, "seq": 1, "event_id": "ev-1"})
-    for seq in (2, 3):
-        log.feed({"type": "queue:snapshot", "seq": seq, "session_id": "s", "payload": {}})
-    assert in_order == [1, 2, 3]
-    log.rewind(0)
-    # The join brings what is there once more.
-    log.feed({**token, "seq": 1, "event_id": "ev-1"})
-    log.feed({**token, "seq": 3, "event_id": "ev-3"})
-    assert log.is_holding
-    assert log.has_gap(0)
-    assert log.complete_upto(0) == 1
-    log.feed({**token, "seq": 2, "event_id": "ev-2"})
-    assert in_order == [1, 2, 3, 2, 3]
-    assert not log.has_gap(0)
-    assert log.duplicates == 1
-
-
-def test_what_is_missing_is_still_missing_after_a_reconnect() -> None:
-    log = EventLog(session_id="s")
-    for seq in (1, 4, 6):
-        log.feed({"type": "token", "seq": seq, "session_id": "s", "payload": {"delta": "a"}})
-    log.give_up(4)
-    log.rewind(5)
-    assert log.complete_upto(0) == 1
-    assert log.is_waiting_below(6)
+def test_the_highest_number_is_that_of_anything_that_arrived() -> None:
+    log = EventLog(session_id=SESSION, since=3)
+    assert log.highest_number == 3
+    log.feed(token("a", seq=5))
+    log.feed({**token("a", seq=7, event_id=f"ev-{5:012x}")})
+    assert (log.highest_number, log.last_seq) == (7, 5)
+    log.feed({**token("a", seq=9), "kind": "event", "event_id": ""})
+    assert (log.highest_number, log.last_seq, len(log.log_only)) == (9, 5, 1)

@@ -74,28 +74,17 @@ def test_a_late_event_is_new_though_later_ones_were_dropped() -> None:
     assert ([one.seq for one in log], log.dropped, log.duplicates) == ([5, 6], 4, 0)
 
 
-def test_nobody_waits_for_what_would_be_dropped() -> None:
+def test_what_is_held_back_is_given_before_it_is_dropped() -> None:
     log = bounded(3)
     released: list[int] = []
     log.subscribe_in_order(lambda event, _: released.append(event.seq))
-    log.feed(token("x", seq=1))
-    for seq in (3, 4, 5):
+    log.hold()
+    for seq in (1, 3, 4, 5, 6):
         log.feed(token("x", seq=seq))
-    # 1 was dropped, and 2 may still come behind it.
-    assert released == [1]
-    log.feed(token("x", seq=6))
+    assert released == [1, 3]
+    log.release()
     assert released == [1, 3, 4, 5, 6]
-    assert not log.is_holding
     assert indexed(log) == [3, 3, 3, 3]
-
-
-def test_gaps_that_would_be_dropped_are_no_gaps() -> None:
-    log = bounded(3)
-    for seq in range(1, 2000, 2):
-        log.feed(token("x", seq=seq))
-        log.give_up(seq)
-    assert len(log._numbers._gaps) <= 3
-    assert log.has_gap(0)
 
 
 def test_events_without_a_number_are_dropped_in_their_turn() -> None:
@@ -166,7 +155,6 @@ def test_its_memory_does_not_grow() -> None:
                 log.feed(token("x" * 100, seq=seq, correlation_id=f"fp-{seq // 50}"))
                 if chance.random() < 0.2:
                     log.feed(token("x" * 100, seq=seq, correlation_id=f"fp-{seq // 50}", event_id=None))
-            log.give_up(seq - 5)
 
     tracemalloc.start()
     try:

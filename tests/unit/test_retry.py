@@ -26,12 +26,19 @@ from digitorn_testing._generated._runtime import Call
 from digitorn_testing._generated.operations import (
     CREATE_SESSION,
     DELETE_SESSION,
+    FORK_SESSION,
     GET_LIVENESS,
     OPERATIONS,
     SEND_MESSAGE,
 )
 from digitorn_testing._transport.answers import _seconds
-from digitorn_testing._transport.retry import Attempts, identified, is_repeatable
+from digitorn_testing._transport.retry import (
+    Attempts,
+    identified,
+    is_identified,
+    may_be_sent_again,
+    may_be_taken,
+)
 
 GET = GET_LIVENESS.call()
 SESSION = {"app_id": "a", "session_id": "s"}
@@ -40,9 +47,16 @@ DELETE = DELETE_SESSION.call(path=SESSION)
 CREATE = CREATE_SESSION.call(path={"app_id": "a"}, body={"message": "hi"})
 
 
-def answered(kind: type[Any], status: int, retry_after: float | None = None) -> DigitornError:
+FORK = FORK_SESSION.call(path=SESSION)
+
+
+def answered(
+    kind: type[Any], status: int, retry_after: float | None = None, reason: str = "no", data: object = None
+) -> DigitornError:
     exchange = Exchange(operation="x", method="GET", path="/", status=status)
-    error: RateLimited | ServerError = kind(exchange, "no")
+    if data is None and status == 503 and reason != "no":
+        data = {"success": False, "error": reason}
+    error: RateLimited | ServerError = kind(exchange, reason, data)
     if retry_after is not None:
         error.retry_after = retry_after
     return error
@@ -98,11 +112,58 @@ def test_without_a_policy_nothing_is_sent_again() -> None:
 
 
 def test_only_what_may_be_sent_twice_is() -> None:
-    assert pauses(RetryPolicy(), MESSAGE, LOST) != [None]
-    assert pauses(RetryPolicy(), CREATE, LOST) == [None]
-    posts = {one.id for one in OPERATIONS if is_repeatable(Call(one, "/")) and one.method == "POST"}
-    assert posts == {"send_message"}
-    assert all(is_repeatable(Call(one, "/")) for one in OPERATIONS if one.method in ("GET", "PUT", "DELETE"))
+    assert pauses(RetryPolicy(), identified(MESSAGE), LOST) != [None]
+    assert pauses(RetryPolicy(), FORK, LOST) == [None]
+    body = {"client_message_id": "cm-1"}
+    posts = {
+        one.id for one in OPERATIONS if may_be_sent_again(Call(one, "/", body=body)) and one.method == "POST"
+    }
+    assert posts == {"send_message", "create_session"}
+    others = ("GET", "PUT", "DELETE")
+    assert all(may_be_sent_again(Call(one, "/")) for one in OPERATIONS if one.method in others)
+
+
+WARMING = answered(ServerError, 503, 2.0, "App 'a' not yet loaded - daemon is warming up. Retry in a few s")
+STOPPING = answered(ServerError, 503, 5.0, "Server is shutting down")
+
+
+@pytest.mark.parametrize("call", [GET, DELETE, MESSAGE, FORK])
+def test_every_call_waits_for_a_daemon_that_starts_or_stops(call: Call[Any]) -> None:
+    policy = RetryPolicy(attempts=2)
+    assert pauses(policy, call, *[WARMING] * 40, STOPPING) == [2.0] * 40 + [5.0]
+    assert Attempts(policy, call).pause(WARMING, 1.9) is None
+    assert pauses(None, call, WARMING) == [None]
+
+
+def sent_and_lost() -> DaemonUnreachable:
+    error = DaemonUnreachable("http://x", "the connection broke")
+    error.may_be_done = True
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "is_uncertain"),
+    [
+        (LOST, False),
+        (sent_and_lost(), True),
+        (answered(ServerError, 500), True),
+        (answered(ServerError, 502), True),
+        (answered(ServerError, 501), False),
+        (answered(ServerError, 503), True),
+        (answered(ServerError, 503, data={"success": False, "error": "degraded"}), False),
+        (WARMING, False),
+        (answered(RateLimited, 429), False),
+        (answered(NotFound, 404), False),
+    ],
+)
+def test_whether_the_daemon_may_have_taken_a_message(error: DigitornError, is_uncertain: bool) -> None:
+    assert may_be_taken(MESSAGE, error) == is_uncertain
+
+
+def test_a_turn_that_was_waited_for_and_failed_was_taken() -> None:
+    waiting = SEND_MESSAGE.call(path=SESSION, body={"message": "hi", "queue_mode": "wait"})
+    assert not may_be_taken(waiting, answered(ServerError, 500))
+    assert may_be_taken(waiting, sent_and_lost())
 
 
 def test_the_daemons_pause_is_kept_to() -> None:
@@ -147,7 +208,8 @@ def test_a_message_gets_an_id_of_its_own() -> None:
     assert (identified(empty).body or {})["client_message_id"]
     given = SEND_MESSAGE.call(path=SESSION, body={"message": "hi", "client_message_id": "mine"})
     assert identified(given).body == {"message": "hi", "client_message_id": "mine"}
-    assert identified(CREATE) is CREATE
+    assert is_identified(identified(CREATE))
+    assert identified(FORK) is FORK
     assert (identified(MESSAGE).body or {})["message"] == "hi"
 
 
@@ -162,6 +224,7 @@ def test_a_message_gets_an_id_of_its_own() -> None:
         {"longest_pause": -0.1},
         {"longest_retry_after": -1},
         {"attempt_timeout": 0},
+        {"longest_search": -1},
     ],
 )
 def test_a_policy_that_cannot_be(wrong: dict[str, Any]) -> None:

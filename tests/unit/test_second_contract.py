@@ -83,6 +83,9 @@ class OtherMeaning(DaemonMeaning):
     def starts_running(self, event: AnyEvent) -> bool:
         return isinstance(event.payload, Opened)
 
+    def runs_at_once(self, event: AnyEvent) -> bool:
+        return isinstance(event.payload, Opened)
+
     def ends_turn(self, event: AnyEvent) -> bool:
         return isinstance(event.payload, Closed)
 

@@ -47,7 +47,7 @@ def test_how_a_queue_row_says_that_its_turn_ended(status: str, code: str, ending
         "finished_at": None,
         "error_code": code,
     }
-    assert rules.status_of_entry(QueueEntry.from_wire(row)) == ending
+    assert rules.ending_of_entry(QueueEntry.from_wire(row)) == ending
 
 
 @pytest.mark.parametrize(

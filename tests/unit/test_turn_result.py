@@ -6,6 +6,7 @@ import pytest
 
 from digitorn_testing import EventLog, SessionHandle, TurnResult, assertions
 from digitorn_testing._turns.collect import collect
+from digitorn_testing._turns.texts import StreamedTexts
 from support.frames import (
     TURN,
     approval_request,
@@ -145,8 +146,40 @@ def test_an_answer_that_is_all_that_was_said_has_no_commentary() -> None:
 
 
 def test_an_answer_that_was_not_streamed() -> None:
-    found = outcome(token("Let me look.", seq=3), done_with_text(4), result("Three.", seq=5), DONE)
-    assert (found.content, found.text, found.commentary) == ("Three.", "", ("Let me look.",))
+    said = [token("Let me look.", seq=3), done_with_text(4), done_with_text(5)]
+    found = outcome(*said, result("Three.", seq=6), DONE)
+    assert (found.content, found.text, found.commentary) == ("Three.", "Three.", ("Let me look.",))
+    assert found.deltas_complete
+
+
+def test_the_end_of_an_answer_that_was_not_streamed_is_its_last_piece() -> None:
+    found = outcome(token("done ", seq=3), token("with bas", seq=4), result("done with bash", seq=5), DONE)
+    assert found.messages[0].deltas == ("done ", "with bas", "h")
+    assert (found.text, found.deltas_complete) == ("done with bash", True)
+
+
+@pytest.mark.parametrize("lost", [["b", "c"], ["a", "c"]])
+def test_pieces_that_are_missing_before_the_end_are_told(lost: list[str]) -> None:
+    streamed = [token(one, seq=seq) for seq, one in enumerate(lost, 3)]
+    found = outcome(*streamed, done_with_text(5), result("abc", seq=6), DONE)
+    assert (found.content, found.text, found.deltas_complete) == ("abc", "".join(lost), False)
+
+
+def test_a_turn_that_was_cut_off_in_its_text_has_not_all_pieces() -> None:
+    found = outcome(token("par", seq=3), message("message_cancelled", seq=4))
+    assert (found.content, found.text, found.deltas_complete) == ("par", "par", False)
+    assert outcome(message("message_cancelled", seq=3)).deltas_complete
+
+
+def test_a_command_completes_with_the_text_that_it_streamed() -> None:
+    found = outcome(token("# Commands", seq=3), DONE)
+    assert (found.content, found.deltas_complete) == ("# Commands", True)
+
+
+def test_pieces_that_come_behind_the_answer_add_nothing_to_it() -> None:
+    streamed = StreamedTexts()
+    events = outcome(token("ab", seq=3), result("abcd", seq=4), token("cd", seq=5), DONE).events
+    assert [text for event in events if (text := streamed.take(event))] == ["ab", "cd"]
 
 
 def test_a_turn_that_says_nothing() -> None:

@@ -4,6 +4,7 @@
 from digitorn_testing import (
     CONTRACT_VERSION,
     NOT_GIVEN,
+    AbortFailed,
     AnswerWith,
     ApiError,
     AppBuilder,
@@ -71,6 +72,7 @@ from digitorn_testing import (
     TurnMessage,
     TurnResult,
     Unauthorized,
+    UnconfirmedMessage,
     UnexpectedApproval,
     UnknownPayload,
     UntrustedCertificate,
@@ -78,12 +80,14 @@ from digitorn_testing import (
     WrongEventLoop,
     __version__,
     assertions,
+    is_for_tool,
     is_question,
 )
 
 __all__ = [
     "CONTRACT_VERSION",
     "NOT_GIVEN",
+    "AbortFailed",
     "AnswerWith",
     "ApiError",
     "AppBuilder",
@@ -151,6 +155,7 @@ __all__ = [
     "TurnMessage",
     "TurnResult",
     "Unauthorized",
+    "UnconfirmedMessage",
     "UnexpectedApproval",
     "UnknownPayload",
     "UntrustedCertificate",
@@ -158,5 +163,6 @@ __all__ = [
     "WrongEventLoop",
     "__version__",
     "assertions",
+    "is_for_tool",
     "is_question",
 ]

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeAlias, cast
 
+from digitorn_testing._events.daemon import MEANING
+from digitorn_testing._events.tool_names import is_named
 from digitorn_testing._generated.events import QUESTION_TOOLS
 from digitorn_testing._generated.models import PendingApproval
 
@@ -37,6 +39,16 @@ ApprovalPolicy: TypeAlias = Callable[[PendingApproval], Verdict | Awaitable[Verd
 def is_question(request: PendingApproval) -> bool:
     """Whether a request is a question to the user rather than a tool call."""
     return request.tool_name in QUESTION_TOOLS
+
+
+def is_for_tool(request: PendingApproval, name: str) -> bool:
+    """Whether a request is for a tool, whichever of its names is given.
+
+    Args:
+        request: The request, which names the tool in the daemon's way, such as `shell.bash`.
+        name: That name, or the one that the model is offered, such as `Bash`.
+    """
+    return is_named(name, MEANING.tool_names(request.tool_name, request.tool_params))
 
 
 @dataclass(frozen=True, slots=True)

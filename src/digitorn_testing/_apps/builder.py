@@ -24,7 +24,9 @@ from .document import (
     update,
 )
 from .language import (
+    ASK_USER,
     BACKENDS,
+    BACKGROUND_RUN,
     POLICIES,
     RISK_LEVELS,
     Action,
@@ -314,6 +316,38 @@ class AppBuilder:
         document = self._opened()
         capabilities(document)["default_policy"] = _one_of("default policy", policy, POLICIES)
         return self._with(document=document)
+
+    def with_max_risk_level(self, level: RiskLevel) -> Self:
+        """Sets the highest risk of the tools that the daemon offers; `Bash` has the risk `high`.
+
+        Args:
+            level: The level.
+
+        Raises:
+            ValueError: The level is unknown.
+        """
+        document = self._opened()
+        capabilities(document)["max_risk_level"] = _one_of("risk level", level, RISK_LEVELS)
+        return self._with(document=document)
+
+    def with_questions(self) -> Self:
+        """Allows the agent to ask the user questions."""
+        document = self._opened()
+        enlist(document, ASK_USER, "grant")
+        return self._with(document=document)
+
+    def with_background_runs(self, *tools: str) -> Self:
+        """Allows the agent to run tools in the background.
+
+        Args:
+            tools: The tools that it may run so, such as `Bash`; they are offered as by `with_tools`.
+
+        Raises:
+            ValueError: A name is malformed or given twice.
+        """
+        document = self._opened()
+        enlist(document, BACKGROUND_RUN, "grant")
+        return self._with(document=document).with_tools(*tools)
 
     # --- the result
 

@@ -26,9 +26,18 @@ def _tools_block(document: dict[str, Any]) -> dict[str, Any]:
     return child(document, "tools", "tools")
 
 
+_COMPANIONS: Final = {"workspace": "preview"}
+"""Modules whose actions fail without another module."""
+
+
 def module_block(document: dict[str, Any], module_id: str) -> dict[str, Any]:
-    """The block of a module, created if missing."""
+    """The block of a module, created if missing together with a module that it needs."""
     modules = child(_tools_block(document), "modules", "tools.modules")
+    if (companion := _COMPANIONS.get(module_id)) is not None:
+        child(modules, companion, f"tools.modules.{companion}")
+    if mapping(document.get("tools")).get("capabilities") is not None:
+        # By default a daemon offers no tools of high risk, such as Bash.
+        capabilities(document).setdefault("max_risk_level", "high")
     return child(modules, module_id, f"tools.modules.{module_id}")
 
 

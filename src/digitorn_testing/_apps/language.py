@@ -52,6 +52,9 @@ _SHORT_NAMES: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """The actions whose tools have names of their own, by module."""
 
+_RISKY: Final = frozenset({"shell.bash"})
+"""The actions whose risk is known to be high."""
+
 _READING: Final[Mapping[str, frozenset[str]]] = {
     "filesystem": frozenset({"read", "grep", "glob", "ls"}),
     "web": frozenset({"search", "fetch"}),
@@ -88,6 +91,13 @@ class Action:
         return short or _pascal(self.module) + _pascal(self.name)
 
 
+ASK_USER: Final = Action("context_builder", "ask_user")
+"""Asks the user. Its module is part of every app."""
+
+BACKGROUND_RUN: Final = Action("context_builder", "background_run")
+"""Runs a tool in the background."""
+
+
 def _pascal(name: str) -> str:
     return "".join(part.capitalize() for part in name.split("_"))
 
@@ -113,6 +123,11 @@ def action_name(tool: str) -> str:
     """The daemon's name for a tool named like `Bash` or `shell.bash`: `shell.bash`."""
     action = action_of(tool)
     return tool if action is None else f"{action.module}.{action.name}"
+
+
+def risk_of(tool: str) -> RiskLevel:
+    """The risk level of a tool named like `Bash` or `shell.bash`."""
+    return "high" if action_name(tool) in _RISKY else "medium"
 
 
 def known_actions(module: str) -> tuple[Action, ...]:

@@ -9,8 +9,11 @@ from digitorn_testing._concurrency.backoff import Backoff
 from digitorn_testing._concurrency.deadlines import until
 from digitorn_testing._errors import DaemonUnreachable, EventTimeout
 
-POLLS: Final = Backoff(first_pause=0.02, growth=1.5, longest_pause=1.0, jitter=0.0)
-"""The pauses between polls; see `Pauses`."""
+POLLS: Final = Backoff(first_pause=0.03, growth=1.6, longest_pause=3.2, jitter=0.0)
+"""The pauses between polls; see `Pauses`.
+
+They make 28 polls in the first minute. After 30 answers 404 within a minute the daemon refuses the path.
+"""
 
 
 @contextmanager

@@ -4,6 +4,7 @@ The functions return payloads. The publisher numbers them and wraps them in enve
 """
 
 import json
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
@@ -13,17 +14,22 @@ from digitorn_testing._generated.events import (
     QUESTION_TOOLS,
     ApprovalRequest,
     ApprovalResolved,
+    CompactDone,
+    CompactStarted,
     CredentialAuthRequired,
     CredentialRequired,
     Error,
     EventPayload,
+    Hook,
     InToken,
+    MemoryUpdate,
     MessageCancelled,
     MessageDone,
     MessageQueued,
     MessageStarted,
     OutToken,
     Result,
+    TerminalOutput,
     Thinking,
     ThinkingDelta,
     ThinkingStarted,
@@ -45,6 +51,7 @@ from digitorn_testing._generated.payloads import (
 from .conventions import estimate, preview
 from .failures import FailedTurn
 
+_COMPACTION_THRESHOLD: Final = 0.75
 # The daemon does not report short reasoning as a whole: no event closes its deltas.
 _SHORT_THINKING_LINES: Final = 2
 _SHORT_THINKING_CHARS: Final = 80
@@ -67,6 +74,63 @@ _CALL_MARKERS: Final = (
     "\u30c4\u30fc\u30eb\u547c\u3073\u51fa\u3057:",
     "herramientas:",
 )
+
+_SHELL_TOOL: Final = "Bash"
+_LONGEST_STDOUT: Final = 2_000
+_LONGEST_STDERR: Final = 500
+
+_MemoryAction: TypeAlias = Literal["set_goal", "remember", "task_create", "task_update"]
+_RelayedAction: TypeAlias = Literal["set_goal", "remember", "add_todo", "update_todo"]
+
+MEMORY_ACTIONS: Final[Mapping[str, _MemoryAction]] = {
+    "MemorySetGoal": "set_goal",
+    "MemoryRemember": "remember",
+    "Remember": "remember",
+    "TaskCreate": "task_create",
+    "TaskUpdate": "task_update",
+}
+"""What the tools of the memory do."""
+
+_RELAYED: Final[Mapping[_MemoryAction, _RelayedAction]] = {
+    "set_goal": "set_goal",
+    "remember": "remember",
+    "task_create": "add_todo",
+    "task_update": "update_todo",
+}
+
+# How the daemon shows calls of the tools that it knows, where that is not as for any other.
+_DISPLAYS: Final[Mapping[str, Mapping[str, Any]]] = {
+    _SHELL_TOOL: {
+        "icon": "terminal",
+        "channel": "terminal",
+        "group": "shell",
+        "visible_params": ["command", "description", "run_in_background"],
+    },
+    "MemorySetGoal": {
+        "verb": "Goal",
+        "icon": "memory",
+        "channel": "memory",
+        "hidden": True,
+        "category": "memory",
+        "visible_params": ["goal"],
+    },
+    "TaskCreate": {
+        "verb": "+Task",
+        "icon": "checklist",
+        "channel": "tasks",
+        "hidden": True,
+        "visible_params": ["subject", "description"],
+    },
+    "WsWrite": {"verb": "Write", "visible_params": ["path", "content"]},
+    "WsEdit": {"verb": "Edit", "visible_params": ["path", "old_string", "new_string"]},
+    "Agent": {
+        "icon": "agent",
+        "channel": "agents",
+        "hidden": True,
+        "category": "control_flow",
+        "visible_params": ["prompt", "description", "wait", "specialist"],
+    },
+}
 
 MessageSource: TypeAlias = Literal["fast", "drain", "resume"]
 """What started a turn: its message at once, the queue, or the socket."""
@@ -125,6 +189,29 @@ def user_message(
 
 
 # --- what the model says
+
+
+def context_status(context: ContextSnapshot, *, messages: int) -> Hook:
+    """How full the model's context is, before each request to the model (contract: events, section 5.7).
+
+    Args:
+        context: How full it is.
+        messages: Number of messages in it.
+    """
+    details = {
+        "pressure": round(context.pressure, 4),
+        "estimated_tokens": context.total_estimated_tokens,
+        "max_tokens": context.effective_max,
+        "threshold": _COMPACTION_THRESHOLD,
+        "messages": messages,
+    }
+    return Hook(
+        hook_id="_system",
+        action_type="context_status",
+        phase="update",
+        details=details,
+        hook_op_id=f"op-hook-{uuid.uuid4().hex[:12]}",
+    )
 
 
 def thinking(text: str) -> Iterator[EventPayload]:
@@ -226,7 +313,9 @@ class CallEvents:
     correlation_id: str
 
     def streamed(self) -> Iterator[EventPayload]:
-        """The model writes the call. The first event follows the name; the last is always sent."""
+        """The model writes the call. The first event follows the name. A hidden tool has no such events."""
+        if self._display.hidden:
+            return
         yield ToolCallStreaming(call_id=self.id, name=self.name)
         yield ToolCallStreaming(
             call_id=self.id, name=self.name, count=estimate(json.dumps(dict(self.params)))
@@ -239,7 +328,7 @@ class CallEvents:
             call_id=self.id,
             name=self.name,
             params=dict(self.params),
-            label=self.name,
+            label=self._label,
             detail=self._display.detail,
             display=self._display,
             correlation_id=self.correlation_id,
@@ -258,7 +347,7 @@ class CallEvents:
             params=dict(self.params),
             success=not error,
             error=error,
-            label=self.name,
+            label=self._label,
             detail=self._display.detail,
             display=self._display,
             result=None if result is None else dict(result),
@@ -266,17 +355,62 @@ class CallEvents:
             correlation_id=self.correlation_id,
         )
 
+    def derived(self, result: Mapping[str, Any] | None) -> Iterator[EventPayload]:
+        """What else tells of a call that succeeded (contract: events, section 5.3).
+
+        Args:
+            result: What the tool returned.
+        """
+        found = result or {}
+        stdout, stderr = found.get("stdout") or "", found.get("stderr") or ""
+        if self.name == _SHELL_TOOL and (stdout or stderr):
+            yield TerminalOutput(
+                stdout=str(stdout)[:_LONGEST_STDOUT],
+                stderr=str(stderr)[:_LONGEST_STDERR],
+                op_parent_id=self.id,
+            )
+        if (action := MEMORY_ACTIONS.get(self.name)) is not None:
+            yield MemoryUpdate(
+                action=action, name=self.name, result=dict(found) or None, op_parent_id=self.id
+            )
+
     @property
     def _display(self) -> ToolDisplay:
-        return ToolDisplay(
-            verb=self.name,
-            detail=_detail(self.params),
-            icon="tool",
-            channel="chat",
-            hidden=False,
-            category="control_flow" if self.name in QUESTION_TOOLS else "action",
-            group="",
-        )
+        shown = {
+            "verb": self._label,
+            "detail": "" if self.name in QUESTION_TOOLS else _detail(self.params),
+            "icon": "tool",
+            "channel": "chat",
+            "hidden": False,
+            "category": "action",
+            "group": "",
+            "visible_params": None,
+        }
+        return ToolDisplay.from_wire({**shown, **_DISPLAYS.get(self.name, {})})
+
+    @property
+    def _label(self) -> str:
+        return self.name.replace("_", " ").capitalize()
+
+
+def relayed(tool: str, result: Mapping[str, Any] | None) -> MemoryUpdate | None:
+    """What the memory itself tells of a call; None if the tool is none of its own.
+
+    Args:
+        tool: The tool.
+        result: What it returned.
+    """
+    action = MEMORY_ACTIONS.get(tool)
+    return None if action is None else MemoryUpdate(action=_RELAYED[action], result=dict(result or {}))
+
+
+def refused(error: str) -> dict[str, Any]:
+    """The result of a call that was not run.
+
+    Args:
+        error: Why.
+    """
+    return {"success": False, "error": error}
 
 
 def _detail(params: Mapping[str, Any]) -> str:
@@ -284,8 +418,11 @@ def _detail(params: Mapping[str, Any]) -> str:
     return next((str(value) for value in params.values()), "")[:_LONGEST_TOOL_DETAIL]
 
 
-def _called(tool: str, params: Mapping[str, Any]) -> str:
-    return f"{tool} {_detail(params)}".strip()
+def _described(tool: str, params: Mapping[str, Any]) -> str:
+    if tool not in QUESTION_TOOLS:
+        return f"{tool} {_detail(params)}".strip()
+    choices = ", ".join(map(str, params.get("choices") or ()))
+    return str(params.get("question", "")) + (f"\n\nOptions: {choices}" if choices else "")
 
 
 def written_by_call(tool: str, params: Mapping[str, Any]) -> str:
@@ -324,6 +461,26 @@ def said_of_result(result: Mapping[str, Any] | None) -> str:
     return "" if result is None else json.dumps(dict(result))
 
 
+def overflow_compaction(context: ContextSnapshot, *, messages: int) -> tuple[CompactStarted, CompactDone]:
+    """A compaction because the provider says that the context overflows (contract: events, section 5.7).
+
+    Args:
+        context: How full the model's context is.
+        messages: Number of messages in it.
+    """
+    tokens = context.total_estimated_tokens
+    started = CompactStarted(reason="context_overflow", tokens_before=tokens, strategy="truncate")
+    done = CompactDone(
+        strategy="truncate",
+        tokens_before=tokens,
+        tokens_after=tokens,
+        tokens_reduced=0,
+        messages_after=messages,
+        pressure=context.pressure,
+    )
+    return started, done
+
+
 # --- approvals
 
 
@@ -351,7 +508,7 @@ def pending_approval(
         tool: The tool, as the daemon names it: `shell.bash`.
         params: Arguments of the call.
         risk_level: Risk of the call.
-        description: What the call would do; empty for the tool's name and its first argument.
+        description: What the call would do; empty for the question, or the tool's name and first argument.
         created_at: When it was requested, in seconds since the Unix epoch.
     """
     return PendingApproval(
@@ -363,7 +520,7 @@ def pending_approval(
         tool_name=tool,
         tool_params=dict(params),
         risk_level=risk_level,
-        description=description or _called(tool, params),
+        description=description or _described(tool, params),
         created_at=created_at,
     )
 

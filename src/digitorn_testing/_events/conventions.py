@@ -16,12 +16,14 @@ from digitorn_testing._generated.events import (
     EventPayload,
     Hook,
     HookNotification,
+    MemoryUpdate,
     MessageCancelled,
     MessageMerged,
     MessageReplaced,
     Notification,
     NotificationResult,
     QueueCleared,
+    TerminalOutput,
     ToolCall,
     ToolStart,
     UserMessage,
@@ -175,7 +177,7 @@ def op_of(
     if type_ is None:
         return None
     found = op_id or _op_id(payload, spec, type_, correlation_id, session_id, unique)
-    return Op(found, type_, op_state or _op_state(payload, spec), op_parent_id)
+    return Op(found, type_, op_state or _op_state(payload, spec), op_parent_id or _op_parent_id(payload))
 
 
 def hydration_id(session_id: str) -> str:
@@ -198,6 +200,10 @@ def _op_id(
             return task_id
         case ApprovalPayload(request_id=request_id):
             return request_id
+        case TerminalOutput(op_parent_id=call_id) | MemoryUpdate(op_parent_id=str(call_id)):
+            return call_id
+        case Hook(hook_op_id=str(hook_op_id)):
+            return hook_op_id
         case AgentEvent(agent_id=agent_id, op_id=op_id):
             return agent_id or op_id
         case NotificationResult():
@@ -209,6 +215,15 @@ def _op_id(
     if type_ == "system" and spec is not None and spec.wire in SNAPSHOT_TYPES:
         return hydration_id(session_id)
     return f"op-{type_}-{unique}"
+
+
+def _op_parent_id(payload: EventPayload) -> str | None:
+    """The call that an event was derived from; the event reports on the call's own operation."""
+    match payload:
+        case TerminalOutput(op_parent_id=call_id) | MemoryUpdate(op_parent_id=call_id):
+            return call_id
+        case _:
+            return None
 
 
 def _op_state(payload: EventPayload, spec: EventSpec | None) -> OpState:

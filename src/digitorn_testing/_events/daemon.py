@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from digitorn_testing._generated.events import (
     DISPATCHER_TOOLS,
+    QUESTION_TOOLS,
     SNAPSHOT_TYPES,
     STALE_TURN_CODES,
     Abort,
@@ -55,6 +56,7 @@ from digitorn_testing._generated.payloads import EventKind, OpState, OpType
 
 from .event import AnyEvent, decode
 from .meaning import Answer, Failed, Meaning, Resolved, ToolBegun, ToolEnded, TurnStatus
+from .tool_names import spellings
 from .transitions import TRANSITIONS, Transitions
 
 _BEFORE_RUNNING: Final = (UserMessage, MessageQueued, MessageMerged, MessageReplaced)
@@ -86,11 +88,15 @@ _LOG_ONLY: Final = (
 )
 """Rows of the durable log that are never sent live (contract: events, sections 4.2 and 4.3)."""
 
-_MESSAGE_ROW: Final[EventKind] = "message"
-"""Kind of the rows that hold the messages of a conversation; their types may be those of events."""
+_ROWS: Final[tuple[EventKind, ...]] = ("event", "message")
+"""Kinds of rows that were never sent; their types may be those of events (contract: events, section 4.3)."""
 
 _OUTCOMES: Final = (CredentialAuthRequired, CredentialRequired, Error, MessageCancelled, Result, TurnTerminal)
 """What says how a turn ended."""
+
+_DENIED: Final = "User denied"
+"""How the description of a request begins that comes after a denial of the same call: "User denied: …" with
+the reason, "User denied approval." without one (contract: events, section 5.5)."""
 
 _ENDS_OF_BEGUN: Final = (ApprovalResolved, MessageCancelled, MessageDone, TurnTerminal)
 """Ends of what has a beginning of its own; a tool call may come alone (contract: events, section 5.3)."""
@@ -111,7 +117,7 @@ class DaemonMeaning(Meaning):
         return event.is_numbered and event.type not in SNAPSHOT_TYPES
 
     def is_log_only(self, event: AnyEvent) -> bool:
-        return isinstance(event.payload, _LOG_ONLY) or event.kind == _MESSAGE_ROW
+        return isinstance(event.payload, _LOG_ONLY) or event.kind in _ROWS
 
     # --- the connection
 
@@ -134,6 +140,10 @@ class DaemonMeaning(Meaning):
 
     def starts_running(self, event: AnyEvent) -> bool:
         return isinstance(event.payload, MessageStarted)
+
+    def runs_at_once(self, event: AnyEvent) -> bool:
+        # A message that waits is started while another turn is running (contract: events, section 6.4).
+        return isinstance(event.payload, MessageStarted) and event.payload.fast_path is True
 
     def is_running(self, event: AnyEvent) -> bool:
         return event.op_type == "turn" and event.op_state == "running" and not self.waits_to_run(event)
@@ -242,11 +252,10 @@ class DaemonMeaning(Meaning):
                 return None
 
     def tool_names(self, name: str, params: Mapping[str, object]) -> tuple[str, ...]:
-        # It may be dotted, or that of a dispatcher with the real one in its arguments
-        # (contract: events, section 5.3).
+        # It may be that of a dispatcher with the real one in its arguments (contract: events, section 5.3).
         inner = params.get("name") if name in DISPATCHER_TOOLS else None
         names = (name, *((inner,) if isinstance(inner, str) else ()))
-        return (*names, *(one.rpartition(".")[2] for one in names if "." in one))
+        return tuple(dict.fromkeys((*names, *(other for one in names for other in spellings(one)))))
 
     # --- approvals
 
@@ -268,6 +277,12 @@ class DaemonMeaning(Meaning):
                 return Resolved(request_id, approved, reason, timed_out=event.op_state == "timeout")
             case _:
                 return None
+
+    def denied_before(self, request: PendingApproval) -> str | None:
+        # The description of a question is its text (contract: events, section 5.5).
+        if request.tool_name in QUESTION_TOOLS or not request.description.startswith(_DENIED):
+            return None
+        return request.description.partition(": ")[2]
 
     # --- failures
 

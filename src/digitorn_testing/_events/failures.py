@@ -31,6 +31,16 @@ _MESSAGES: Final[Mapping[FailureCode, str]] = {
 }
 
 
+# What users are told instead of the provider's own words.
+_TOLD: Final[Mapping[FailureCode, str]] = {
+    "auth_error": "Authentication failed. Check your API key or token.",
+    "context_overflow": "Message too long for the model's context window.",
+    "insufficient_balance": "Insufficient balance or quota exceeded. Please check your API billing.",
+    "provider_error": "The AI provider returned a server error. Try again.",
+    "rate_limited": "Rate limited by the provider. Please wait a moment.",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class FailureClass:
     """One row of the classification.
@@ -75,9 +85,9 @@ def failed_turn(code: FailureCode, message: str, *, error_type: str = "TurnFaile
 
     Args:
         code: How the failure is classified.
-        message: Text for people.
+        message: What the provider said.
         error_type: Name of the exception that the daemon caught.
     """
     # Only the default row of the classification prefixes the detail with a type.
-    prefix = f"{error_type}: " if code == INTERNAL_ERROR else ""
-    return FailedTurn(FAILURES[code], message, (prefix + message)[:_LONGEST_DETAIL])
+    prefix = f"[{error_type}] " if code == INTERNAL_ERROR else ""
+    return FailedTurn(FAILURES[code], _TOLD.get(code, message), (prefix + message)[:_LONGEST_DETAIL])

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from digitorn_testing._generated.events import LIFTED, EventEnvelope
@@ -13,7 +14,7 @@ from digitorn_testing._generated.models import (
     SessionEvent,
 )
 
-from .conventions import logged_stamp
+from .conventions import logged_stamp, stamp
 
 
 def lifted(event: EventEnvelope) -> dict[str, Any]:
@@ -43,15 +44,30 @@ def log_row(event: EventEnvelope) -> SessionEvent:
     )
 
 
-def history_event(place: int, event: EventEnvelope) -> HistoryEvent:
+def history_event(place: int, event: EventEnvelope, message: HistoryMessage | None = None) -> HistoryEvent:
     """A row of the durable log as the history shows it.
 
     Args:
         place: Its place in the list, starting at 1.
         event: The event as it was sent.
+        message: The message that the row stands for, if it stands for one.
     """
-    row = log_row(event).to_wire()
-    return HistoryEvent.from_wire({**row, "id": place})
+    said: dict[str, Any] = {
+        "role": None if message is None else message.role,
+        "content": None if message is None else message.content,
+        "tool_call_id": _call_of(event) if message is None else message.tool_call_id,
+        # Rows say null where messages have an empty list.
+        "tool_calls": None if message is None else message.to_wire().get("tool_calls") or None,
+    }
+    return HistoryEvent.from_wire({**log_row(event).to_wire(), **said, "id": place})
+
+
+def _call_of(event: EventEnvelope) -> str | None:
+    """The call that a row is about, in the rows that are never sent."""
+    if event.kind != "event":
+        return None
+    found = event.payload.get("tool_call_id", event.payload.get("id"))
+    return found if isinstance(found, str) else None
 
 
 def history_call(call_id: str, name: str, params: Mapping[str, Any]) -> HistoryToolCall:
@@ -60,13 +76,29 @@ def history_call(call_id: str, name: str, params: Mapping[str, Any]) -> HistoryT
     return HistoryToolCall(id=call_id, type="function", function=function)
 
 
-def history_message(role: str, content: str, *, calls: Sequence[HistoryToolCall] = ()) -> HistoryMessage:
+def history_message(
+    role: str,
+    content: str,
+    *,
+    calls: Sequence[HistoryToolCall] = (),
+    seq: int = 0,
+    at: float = 0.0,
+) -> HistoryMessage:
     """A message as the history shows it.
 
     Args:
         role: Who wrote the message.
         content: The text.
         calls: Calls that the assistant asked for.
+        seq: The session's number when it was written.
+        at: When it was written, in seconds since the Unix epoch.
     """
-    message = HistoryMessage(role=role, content=content)
-    return message.model_copy(update={"tool_calls": list(calls)}) if calls else message
+    return HistoryMessage(
+        role=role,
+        content=content,
+        seq=seq,
+        tool_call_id=None,
+        tool_calls=list(calls),
+        ts=stamp(datetime.fromtimestamp(at, UTC)),
+        attachments=[],
+    )

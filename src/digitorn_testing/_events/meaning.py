@@ -20,6 +20,10 @@ from .transitions import Transitions
 TurnStatus: TypeAlias = Literal["completed", "failed", "cancelled", "timed_out"]
 """How a turn ended. A turn that a timeout of the test or of the daemon's queue cut short is `timed_out`."""
 
+TurnEnding: TypeAlias = Literal[TurnStatus, "lost"]
+"""How a turn ended of which no event says so. A turn is `lost` if the process of the daemon that it ran or waited
+in has ended; its status is `failed`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -164,7 +168,11 @@ class Meaning(Protocol):
         ...
 
     def starts_running(self, event: AnyEvent) -> bool:
-        """Whether the turn that the event names runs from here on."""
+        """Whether the turn that the event names runs from here on, or from the end of the running one on."""
+        ...
+
+    def runs_at_once(self, event: AnyEvent) -> bool:
+        """Whether the turn that the event starts did not have to wait, so that no other turn is running."""
         ...
 
     def is_running(self, event: AnyEvent) -> bool:
@@ -244,7 +252,7 @@ class Meaning(Protocol):
         ...
 
     def tool_names(self, name: str, params: Mapping[str, object]) -> tuple[str, ...]:
-        """Every name that a tool call goes by: as on the wire, without dots, and that behind a dispatcher.
+        """Every name that a tool call goes by: as on the wire, in other spellings, and that behind a dispatcher.
 
         Args:
             name: Name on the wire.
@@ -267,6 +275,16 @@ class Meaning(Protocol):
 
     def resolved(self, event: AnyEvent) -> Resolved | None:
         """The approval that the event resolves; None where it resolves none."""
+        ...
+
+    def denied_before(self, request: PendingApproval) -> str | None:
+        """The reason of the denial after which the daemon asks for the same call once more.
+
+        None for a call that it asks for the first time.
+
+        Args:
+            request: The request.
+        """
         ...
 
     # --- failures

@@ -22,7 +22,6 @@ from digitorn_testing._turns.operations import Operations
 from digitorn_testing._turns.tracker import TurnTracker
 
 from .duplicates import Copies
-from .reorder import ReorderBuffer
 
 P = TypeVar("P", bound=EventPayload)
 Sink: TypeAlias = Callable[[AnyEvent | None], object]
@@ -88,8 +87,9 @@ class EventLog:
     Events are ordered by `seq`; an event without a number comes after the events that arrived before it.
     Copies are recognised by `event_id` and by `seq`, both within a session (contract: events, section 8.3).
 
-    Methods such as `wait_for` see an event as soon as it arrives. Readers of a single turn get its events in
-    order: after a missing number they wait until it arrives or is given up.
+    Missing numbers are normal, and nobody waits for one. An event is given to every reader as it arrives.
+    Only between `hold` and `release` are events held back from those who read in order, such as a turn's
+    readers.
 
     Args:
         session_id: Keep only events of this session and events without a session; others go to `foreign`.
@@ -125,11 +125,13 @@ class EventLog:
         self.meaning = meaning
         self._lock = threading.Lock()
         self._taps: tuple[Tap, ...] = ()
-        self._numbers: ReorderBuffer[AnyEvent] = ReorderBuffer(since)
+        self._held: list[AnyEvent] | None = None
+        self._highest = since
         self._by_turn: dict[str, list[AnyEvent]] = {}
         self._turn_sinks = _Sinks()
         self._turn_ends: dict[str, BaseException | None] = {}
         self._turn_starts = Selector(meaning.turn_starts)
+        self._end_events = Selector(meaning.turn_ends)
         self._tracker = TurnTracker(self._turn_at, meaning)
         self._in_order: InOrder | None = None
         self._ordered: list[tuple[int, int, AnyEvent]] = []
@@ -235,8 +237,8 @@ class EventLog:
             oldest = self._oldest_heartbeat() or 0
             place, _, event = self._ordered.pop(oldest)
             if oldest == 0:
-                # Stop waiting for missing events before it: they would be dropped as well.
-                deliveries += self._deliveries(self._numbers.forget(place))
+                # Its reader gets it before it is gone.
+                deliveries += self._deliveries(self._released(place))
             self._dropped += 1
             _take_out(self._by_type, event.type, event)
             _take_out(self._by_correlation, event.correlation_id, event)
@@ -295,29 +297,63 @@ class EventLog:
         """The events of one turn so far, in order.
 
         Approvals, sub-agents and other events that do not name a turn belong to the turn that is running when
-        they arrive. A session runs one turn at a time (contract: events, section 4.1).
+        they arrive. A session runs one turn at a time (contract: events, sections 4.1 and 6.4).
         """
         with self._lock:
             named = _sorted(self._by_correlation.get(correlation_id, ()))
             running = [event for event in named if not self.meaning.waits_to_run(event)]
             if not running:
                 return named
-            first, last = running[0].seq, self._end_of(correlation_id, running)
+            first, last = self._start_of(correlation_id, running), self._end_of(correlation_id, running)
             nameless = [event for event in self._nameless if first < event.seq < last]
         return _sorted([*named, *nameless])
+
+    def _start_of(self, correlation_id: str, running: list[AnyEvent]) -> float:
+        """The number after which events that do not name a turn belong to this one."""
+        # It may have been started while another turn was running.
+        works = next((event.seq for event in running if self._works(event)), None)
+        if works is None and self._waits_behind_running(running[0]):
+            return float("inf")
+        ends = (
+            event.seq
+            for event in self._existing_unlocked(self._end_events)
+            if self.meaning.ends_turn(event)
+            and event.correlation_id != correlation_id
+            and (works is None or event.seq < works)
+        )
+        return max(running[0].seq, max(ends, default=0))
 
     def _end_of(self, correlation_id: str, running: list[AnyEvent]) -> float:
         """The number before which events that do not name a turn belong to this one."""
         ends = [event.seq for event in running if self.meaning.ends_turn(event)]
         if ends:
             return ends[0]
-        # A turn that was cut off without an end event ends where the next one starts.
+        # A turn that was cut off without an end event ends where the next one begins to work.
         later = (
-            event.seq
+            works
             for event in self._existing_unlocked(self._turn_starts)
             if event.seq > running[0].seq and event.correlation_id != correlation_id
+            if (works := self._works_from(event.correlation_id)) is not None
         )
         return min(later, default=float("inf"))
+
+    def _waits_behind_running(self, started: AnyEvent) -> bool:
+        """Whether the running turn was started before another one, whose first event is given."""
+        turn = self._tracker.running
+        if turn is None or turn == started.correlation_id:
+            return False
+        return any(event.seq < started.seq for event in self._by_correlation.get(turn, ()))
+
+    def _works_from(self, correlation_id: str | None) -> int | None:
+        """The number of the first event that shows a turn at work; None if there is none."""
+        events = self._by_correlation.get(correlation_id or "", ())
+        return next((event.seq for event in events if self._works(event)), None)
+
+    def _works(self, event: AnyEvent) -> bool:
+        """Whether the event shows that its turn is running, and does not still wait for another one."""
+        if self.meaning.starts_running(event):
+            return self.meaning.runs_at_once(event)
+        return not self.meaning.waits_to_run(event)
 
     def operation(self, op_id: str) -> list[AnyEvent]:
         """The events of one operation so far, in order."""
@@ -346,29 +382,8 @@ class EventLog:
 
     @property
     def highest_number(self) -> int:
-        """The highest number that has arrived or was given up. It may belong to a copy that was dropped."""
-        with self._lock:
-            return self._numbers.highest
-
-    def has_gap(self, since: int) -> bool:
-        """Whether a number between `since` and the highest has not arrived; copies count as arrived.
-
-        Gaps are normal and do not mean that an event is missing (contract: events, section 4.2).
-
-        Args:
-            since: Numbers up to this one are ignored.
-        """
-        with self._lock:
-            return self._numbers.has_gap(since)
-
-    def complete_upto(self, since: int) -> int:
-        """The number up to which every number above `since` has arrived; copies count as arrived.
-
-        Args:
-            since: Numbers up to this one are ignored.
-        """
-        with self._lock:
-            return self._numbers.complete_upto(since)
+        """The highest number that has arrived. It may belong to a copy, or to a row that is never sent."""
+        return self._highest
 
     @property
     def duplicates(self) -> int:
@@ -493,6 +508,8 @@ class EventLog:
         """
         with self._lock:
             self._turn_ends[correlation_id] = error
+            if error is None:
+                self._tracker.end(correlation_id)
             if self._copies.keep is not None and len(self._turn_ends) > self._copies.keep:
                 del self._turn_ends[next(iter(self._turn_ends))]
             sinks = self._turn_sinks.of(correlation_id)
@@ -510,59 +527,42 @@ class EventLog:
             return self._turn_ends.get(correlation_id)
 
     @property
-    def is_holding(self) -> bool:
-        """Whether ordered readers are waiting for a missing number."""
-        return self._numbers.is_holding
-
-    @property
     def running_turn(self) -> str | None:
         """The turn that is running for ordered readers; None if no running turn is known."""
         return self._tracker.running
 
-    def is_waiting_below(self, seq: int) -> bool:
-        """Whether ordered readers are still waiting for a number up to this one."""
+    def hold(self) -> None:
+        """Holds back what arrives from now on from those who read in order. Idempotent."""
         with self._lock:
-            return self._numbers.is_holding and self._numbers.frontier < seq
+            if self._held is None:
+                self._held = []
 
-    def give_up(self, seq: int) -> None:
-        """Makes ordered readers stop waiting for missing numbers.
-
-        Args:
-            seq: The last number to give up.
-        """
+    def release(self) -> None:
+        """Gives what was held back to those who read in order, by number, and holds back nothing more."""
         with self._lock:
-            deliveries = self._deliveries(self._numbers.give_up(seq))
+            deliveries = self._deliveries(self._released(None))
+            self._held = None
         self._deliver(deliveries)
 
-    def begin_at(self, seq: int) -> None:
-        """Starts the ordered delivery after a number; missing events below it are ignored.
-
-        Args:
-            seq: The number.
-        """
-        with self._lock:
-            deliveries = self._deliveries(self._numbers.begin_at(seq))
-        self._deliver(deliveries)
-
-    def rewind(self, seq: int) -> None:
-        """Makes ordered readers wait again for the numbers after this one.
-
-        A restarted daemon gives these numbers to other events than the previous process did. This is safe if
-        it was not restarted: events that have already arrived are recognised as copies.
-
-        Args:
-            seq: The number.
-        """
-        with self._lock:
-            self._numbers.rewind(seq)
+    def _released(self, upto: int | None) -> list[AnyEvent]:
+        """The events that were held back up to a number, or all of them, by number."""
+        if not self._held:
+            return []
+        released = [event for event in self._held if upto is None or event.seq <= upto]
+        self._held = [] if upto is None else [event for event in self._held if event.seq > upto]
+        return _sorted(released)
 
     def _sequence(self, event: AnyEvent, *, is_hidden: bool) -> list[AnyEvent]:
-        """The events that this one releases in order. A hidden event only counts as a number."""
-        mine = None if is_hidden else event
-        if event.is_numbered and self.session_id is not None:
-            return self._numbers.arrive(event.seq, mine)
+        """The events that go to those who read in order now that this one has arrived."""
+        if event.is_numbered:
+            self._highest = max(self._highest, event.seq)
+        if is_hidden:
+            return []
         # An event without a number has no place in the order, and events without a session share no order.
-        return [] if mine is None else [mine]
+        if self._held is not None and event.is_numbered and self.session_id is not None:
+            self._held.append(event)
+            return []
+        return [event]
 
     def _deliveries(self, released: list[AnyEvent]) -> "list[_Delivery]":
         deliveries: list[_Delivery] = []
@@ -585,13 +585,19 @@ class EventLog:
     def _turn_at(self, seq: int) -> str | None:
         """The turn that was running at an earlier number."""
         over: set[str | None] = set()
+        oldest: str | None = None
         for _, _, event in reversed(self._ordered[: bisect_left(self._ordered, seq, key=_place)]):
             if self.meaning.ends_turn(event):
                 # It may be the last event of a turn other than the running one.
                 over.add(event.correlation_id)
             elif self.meaning.starts_running(event):
-                return None if event.correlation_id in over else event.correlation_id
-        return None
+                if event.correlation_id in over:
+                    # Turns end in the order of their starts, so all before it have ended.
+                    return oldest
+                oldest = event.correlation_id
+                if self.meaning.runs_at_once(event):
+                    return oldest
+        return oldest
 
     def timeout(self, what: str, seconds: float) -> EventTimeout:
         """The error for something that did not arrive in time. It lists what did arrive.

@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 from digitorn_testing._concurrency.forks import in_forks, leave_behind
 from digitorn_testing._errors import RecordingError
-from digitorn_testing._events.meaning import TurnStatus
+from digitorn_testing._events.meaning import TurnEnding
 from digitorn_testing._exchanges import Exchange, Exchanges
 from digitorn_testing._generated import CONTRACT_VERSION
 from digitorn_testing._handles import SessionHandle
@@ -145,7 +145,7 @@ class Recorder:
             line = line_of({**record, "frame": f"not recorded: {type(error).__name__}"})
         self._put(line)
 
-    def ending(self, stream: str, correlation_id: str, status: TurnStatus) -> None:
+    def ending(self, stream: str, correlation_id: str, status: TurnEnding) -> None:
         """Records how a turn ended if no event says so."""
         self._write(
             {"record": "ending", "stream": stream, "correlation_id": correlation_id, "status": status}
@@ -240,7 +240,7 @@ class _Tap:
     def _came(self, frame: object) -> None:
         self._recorder.event(self.name, frame)
 
-    def _ended(self, correlation_id: str, status: TurnStatus) -> None:
+    def _ended(self, correlation_id: str, status: TurnEnding) -> None:
         self._recorder.ending(self.name, correlation_id, status)
 
 

@@ -26,7 +26,7 @@ from typing import Any, Final, Literal, TypeAlias, cast, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from digitorn_testing._errors import RecordingDamaged, RecordingError, StreamClosed
-from digitorn_testing._events.meaning import TurnStatus
+from digitorn_testing._events.meaning import TurnEnding
 from digitorn_testing._exchanges import Exchange
 from digitorn_testing._generated._runtime import reasons
 from digitorn_testing._handles import SessionHandle
@@ -53,7 +53,7 @@ _MEMBERS: Final[Mapping[str, frozenset[str]]] = {
 }
 """The members of each kind of line."""
 _OPTIONAL: Final = frozenset({"cut"})
-_STATUSES: Final[tuple[str, ...]] = get_args(TurnStatus)
+_STATUSES: Final[tuple[str, ...]] = get_args(TurnEnding)
 
 
 def line_of(record: Mapping[str, object]) -> bytes:
@@ -178,7 +178,7 @@ class _Stream:
     session: SessionHandle
     since: int
     frames: list[object] = field(default_factory=list[object])
-    endings: dict[str, TurnStatus] = field(default_factory=dict[str, TurnStatus])
+    endings: dict[str, TurnEnding] = field(default_factory=dict[str, TurnEnding])
 
 
 class RecordedLog(EventLog):
@@ -206,7 +206,7 @@ class RecordedLog(EventLog):
         self.exchanges = exchanges
         self.damage = damage
         self.frames = [frame for one in streams for frame in one.frames]
-        self._endings: dict[str, TurnStatus] = {
+        self._endings: dict[str, TurnEnding] = {
             turn: status for one in streams for turn, status in one.endings.items()
         }
         for frame in self.frames:
@@ -374,7 +374,7 @@ class Recording:
                 if status not in _STATUSES:
                     raise ValueError(f"no turn ends {status!r}")
                 endings = self._streams[_text(record, "stream")].endings
-                endings[_text(record, "correlation_id")] = cast("TurnStatus", status)
+                endings[_text(record, "correlation_id")] = cast("TurnEnding", status)
             case _:
                 del urls[_text(record, "part")]
 

@@ -4,12 +4,13 @@ import asyncio
 import logging
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from digitorn_testing._approvals.policies import ApprovalPolicy, StreamApprovals, stream_approvals
 from digitorn_testing._concurrency.deadlines import remaining
-from digitorn_testing._concurrency.finalizers import when_forgotten
+from digitorn_testing._concurrency.finalizers import weakly, when_forgotten
 from digitorn_testing._concurrency.forks import in_forks, leave_behind
 from digitorn_testing._errors import (
     CallbackFailed,
@@ -117,7 +118,6 @@ class AsyncLiveEventStream(StreamBase):
         self.timeout = timeout
         self.exchanges = self._transport.exchanges
         core.recorders.made(self)
-        self._since = since
         deciding = stream_approvals(approvals, auto_approve=auto_approve)
         self._machines = Machines(core, self._transport, deciding, since=since)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -198,13 +198,28 @@ class AsyncLiveEventStream(StreamBase):
         if self.has_joined:
             return
         await self._machines.connecting.enter()
-        if from_now or self._since > self.log.last_seq:
-            self._machines.backfill.coverage.begin_here()
-        else:
-            self._check_started()
-            await self._machines.backfill.read_history()
-        if self.core.link.now.state == "connecting":
-            self._machines.connecting.joined()
+        self._check_started()
+        await self._machines.backfill.entered(from_now=from_now)
+        self._machines.connecting.joined_first()
+
+    async def join_later(self) -> None:
+        """Enters the session's room as soon as the session exists: now, or in the background.
+
+        A session exists from its first message on. The stream then has all its events, as after any join.
+
+        Raises:
+            StreamClosed: The stream ended, or was never started.
+            TooLarge: The session's log exceeds the size limit.
+        """
+        self._check_started()
+        await self._machines.connecting.enter_later()
+
+    def begin(self) -> None:
+        """Tells a stream that waits for its session that the session was created; from any thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            with suppress(RuntimeError):
+                # The loop may be closed meanwhile.
+                self._loop.call_soon_threadsafe(weakly(self._machines.connecting.begin))
 
     async def stop(self, timeout: float = 5.0) -> None:
         """Closes the connection; the log stays available. Idempotent.
@@ -285,8 +300,7 @@ class AsyncLiveEventStream(StreamBase):
         """Reads the daemon's durable log and adds the events that are missing here.
 
         Args:
-            since: Read events with a higher `seq`. Default: the number up to which the log is
-                known to be complete.
+            since: Read events with a higher `seq`. Default: the number up to which the log was read before.
 
         Returns:
             How many events were missing.
@@ -414,8 +428,9 @@ class AsyncLiveEventStream(StreamBase):
     ) -> AsyncGenerator[AnyEvent]:
         """Yields the events of one turn in order, from the first to the last, as they arrive.
 
-        When a number is missing, later events are held back for a moment, until the missing one arrives or
-        turns out not to be in the daemon's log. If it arrives later than that, it is yielded out of order.
+        The daemon sends them in order. Those that it sends while the stream reads what a lost connection
+        missed are held back until the read is over. An event that the daemon dropped, and that is read from
+        its log later, is yielded then.
 
         Args:
             turn: The result of posting its message, or its correlation id.
@@ -472,6 +487,7 @@ class AsyncLiveEventStream(StreamBase):
             turn: The result of posting its message, or its correlation id.
 
         Raises:
+            AbortFailed: It is the first one that waits, or the daemon did not cut it off.
             ApiError: The daemon refused.
             StreamClosed: The stream ended before the turn did.
         """

@@ -1,8 +1,7 @@
-"""Reads events that the live connection missed from the daemon's durable log."""
+"""Reads events that the live connection did not bring from the daemon's log."""
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
@@ -12,74 +11,86 @@ from digitorn_testing._events.event import AnyEvent
 
 from .core import StreamCore
 from .coverage import Coverage
-from .protocol import GAP_READ_SECONDS, JOIN_READ_SECONDS, PASSING, TRY_AGAIN
+from .protocol import PASSING, TRY_AGAIN
 from .tasks import Tasks
 
-ReadLog: TypeAlias = Callable[[int], Awaitable[object]]
-"""Reads the rows with higher numbers than the given one, and takes each into the log."""
+ReadLog: TypeAlias = Callable[[int], Awaitable[int]]
+"""Reads the rows with higher numbers than the given one, takes each into the log, and returns the highest
+number."""
 
 _logger = logging.getLogger("digitorn.testing")
 
 
 class Backfill:
-    """Reads the daemon's log after a join, when a number is missing, and on request.
+    """Reads the daemon's log at a join, when events may have been dropped, and on request.
 
-    `Coverage` decides when and from where to read; this class does the reading and waiting.
+    `Coverage` decides when and from where to read; this class does the reading. Between a join and the end of
+    the read that belongs to it, the log holds back what arrives from those who read in order.
 
     Args:
         core: The stream.
         coverage: What is known to be complete.
         tasks: Runs what goes on in the background.
         read: Reads the daemon's log.
-        clock: Monotonic seconds, the same as that of `coverage`.
     """
 
-    def __init__(
-        self,
-        core: StreamCore,
-        coverage: Coverage,
-        tasks: Tasks,
-        read: ReadLog,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, core: StreamCore, coverage: Coverage, tasks: Tasks, read: ReadLog) -> None:
         self.coverage = coverage
         self._core = core
         self._log = core.log
         self._tasks = tasks
         self._read = read
-        self._clock = clock
-        self._closing_gaps: asyncio.Task[None] | None = None
-        self._settling: asyncio.Task[None] | None = None
+        self._joins = 0
+        self._catching_up: asyncio.Task[None] | None = None
 
     # --- what happened
 
     def noticed(self, event: AnyEvent) -> None:
         """Notes a new event, and reads the events that it shows to be missing."""
-        self.coverage.noticed(event)
-        if self.coverage.is_behind(event):
+        if self.coverage.noticed(event):
             self._tasks.spawn(self.fill_at_last())
-        if self._log.is_holding and (self._closing_gaps is None or self._closing_gaps.done()):
-            self._closing_gaps = self._tasks.spawn(self._close_gaps())
 
-    def rejoin_since(self) -> int:
-        """The number after which a rejoin begins."""
-        return self.coverage.rejoin_since()
+    def joining(self) -> None:
+        """Notes that the session is about to be joined."""
+        self._joins += 1
+        self.coverage.joining()
+        self._log.hold()
+
+    def not_joined(self) -> None:
+        """Notes that the session was not joined after all."""
+        self._log.release()
+
+    def begin_here(self) -> None:
+        """Wants nothing of what was before this join."""
+        self.coverage.begin_here()
+        self._log.release()
 
     def rejoined(self, *, restarted: bool) -> None:
-        """Notes a rejoin, and reads the events that were missed in between.
+        """Notes a rejoin, and reads what was missed in between.
 
         Args:
             restarted: Whether the daemon is another process than before.
         """
         if restarted:
             self.coverage.restarted()
-        self.settle()
+        self._catch_up()
+
+    async def entered(self, *, from_now: bool = False) -> None:
+        """Notes the first join, and reads what happened before it.
+
+        Args:
+            from_now: Skip that.
+
+        Raises:
+            TooLarge: The session's log exceeds the size limit.
+        """
+        if from_now or self.coverage.since > self._log.last_seq:
+            self.begin_here()
+        else:
+            await self.read_history()
 
     async def read_history(self) -> None:
-        """Reads what the first join did not replay: some builds replay nothing.
-
-        (contract: events, section 3.1)
+        """Reads what happened before the first join.
 
         Raises:
             TooLarge: The session's log exceeds the size limit.
@@ -88,37 +99,44 @@ class Backfill:
             # The join sent something invalid: readers of the stream get the error.
             return
         try:
-            await self.fill()
+            await self.fill(self.coverage.read_since())
         except TooLarge:
             raise
         except (DaemonUnreachable, ApiError, ContractViolation) as error:
             # Retried immediately in the background, which reports a permanent failure.
             _logger.info("session %s: the log could not be read yet: %s", self._log.session_id, error)
-            self.settle()
+            self._catch_up()
         else:
-            self.settle(has_read=True)
+            self._log.release()
 
-    def settle(self, *, has_read: bool = False) -> None:
-        """Reads the log after a join: now, and when everything that was sent before the join is visible.
+    async def caught_up(self) -> None:
+        """Waits until what was missed before the last join is here, or is known not to come."""
+        while (task := self._catching_up) is not None and not task.done():
+            await asyncio.wait({task})
 
-        Args:
-            has_read: Whether it was read just now.
-        """
-        self.coverage.joined()
-        if self._settling is None or self._settling.done():
-            self._settling = self._tasks.spawn(self._read_again(has_read=has_read))
+    def _catch_up(self) -> None:
+        if self._catching_up is None or self._catching_up.done():
+            self._catching_up = self._tasks.spawn(self._read_and_release())
+
+    async def _read_and_release(self) -> None:
+        join = None
+        while join != self._joins and self._log.closed is None:
+            # It may rejoin while this reads.
+            join = self._joins
+            await self.fill_at_last()
+        self._log.release()
 
     # --- reading
 
-    def has_gap(self) -> bool:
-        """Whether events that were sent may be missing."""
-        return self.coverage.has_gap()
+    def quiet_seconds(self) -> float:
+        """For how long no event of the session has arrived."""
+        return self.coverage.quiet_seconds()
 
     async def fill(self, since: int | None = None) -> int:
-        """Reads the daemon's log and takes over what is missing here.
+        """Reads the daemon's log and adds the events that are missing here.
 
         Args:
-            since: Read what has a higher `seq`; where the log is known to be complete up to when left out.
+            since: Read events with a higher `seq`. Default: the number up to which the log was read before.
 
         Returns:
             How many events were missing.
@@ -131,29 +149,29 @@ class Backfill:
         """
         if self._log.closed is not None:
             raise self._core.closed_error()
-        before = len(self._log)
-        reading = self.coverage.read_began(since)
+        if since is None:
+            since = min(self.coverage.complete, self.coverage.read_since())
+        before, join = len(self._log), self._joins
         try:
-            await self._read(reading.since)
-        except BaseException as error:
-            self.coverage.read_failed(reading)
-            if isinstance(error, TooLarge):
-                # Another read would return the same.
-                self._log.close(error)
+            upto = await self._read(since)
+        except TooLarge as error:
+            # Another read would return the same.
+            self._log.close(error)
             raise
-        self.coverage.read_ended(reading)
+        if join == self._joins:
+            self.coverage.was_read(since, upto)
         return len(self._log) - before
 
     async def fill_at_last(self, since: int | None = None) -> None:
         """Like `fill`, but retries while the daemon cannot be reached; other errors are logged.
 
         Args:
-            since: As for `fill`.
+            since: Read events with a higher `seq`. Default: the number behind which events may be missing.
         """
         pauses = Pauses(TRY_AGAIN)
         while self._log.closed is None:
             try:
-                await self.fill(since)
+                await self.fill(self.coverage.read_since() if since is None else since)
             except PASSING as error:
                 _logger.info("session %s: gaps could not be filled yet: %s", self._log.session_id, error)
             except (ApiError, ContractViolation) as error:
@@ -163,46 +181,3 @@ class Backfill:
             else:
                 return
             await asyncio.sleep(pauses.next())
-
-    async def _close_gaps(self) -> None:
-        """Waits briefly for a missing number, looks for it in the log, and then gives it up."""
-        while self._log.is_holding and self._log.closed is None:
-            newest, noticed, has_read = self._log.highest_number, self._clock(), False
-            for moment in (*GAP_READ_SECONDS, JOIN_READ_SECONDS[-1]):
-                if moment > GAP_READ_SECONDS[-1] and has_read and self._has_stood_since(noticed):
-                    # Nothing from before the join is still on its way to the log.
-                    break
-                await asyncio.sleep(max(0.0, noticed + moment - self._clock()))
-                if not self._log.is_holding:
-                    return
-                has_read = await self._try_to_fill()
-            if has_read:
-                self._log.give_up(newest)
-
-    async def _try_to_fill(self) -> bool:
-        """Fills gaps. Returns whether retrying would be pointless."""
-        try:
-            await self.fill()
-        except PASSING as error:
-            _logger.info("session %s: gaps could not be filled: %s", self._log.session_id, error)
-            return False
-        except (ApiError, ContractViolation) as error:
-            _logger.warning("session %s: gaps could not be filled: %s", self._log.session_id, error)
-        return True
-
-    def _has_stood_since(self, moment: float) -> bool:
-        return self._core.link.is_joined and self.coverage.has_stood_since(moment)
-
-    async def _read_again(self, *, has_read: bool) -> None:
-        joined_at = 0.0
-        while joined_at != self.coverage.joined_at and self._log.closed is None:
-            joined_at = self.coverage.joined_at
-            if not has_read:
-                await self.fill_at_last()
-            has_read = False
-            for moment in JOIN_READ_SECONDS:
-                await asyncio.sleep(max(0.0, joined_at + moment - self._clock()))
-                if joined_at != self.coverage.joined_at:
-                    # It has rejoined in the meantime.
-                    break
-                await self.fill_at_last()

@@ -155,6 +155,21 @@ class LiveEventStream(StreamBase):
         """
         self._run(self._inner.join(from_now=from_now))
 
+    def join_later(self) -> None:
+        """Enters the session's room as soon as the session exists: now, or in the background.
+
+        A session exists from its first message on. The stream then has all its events, as after any join.
+
+        Raises:
+            StreamClosed: The stream ended, or was never started.
+            TooLarge: The session's log exceeds the size limit.
+        """
+        self._run(self._inner.join_later())
+
+    def begin(self) -> None:
+        """Tells a stream that waits for its session that the session was created; from any thread."""
+        self._inner.begin()
+
     def stop(self, timeout: float = 5.0) -> None:
         """Closes the connection; the log stays available. Idempotent.
 
@@ -409,7 +424,9 @@ class LiveEventStream(StreamBase):
             turn: The result of posting its message, or its correlation id.
 
         Raises:
+            AbortFailed: It is the first one that waits, or the daemon did not cut it off.
             ApiError: The daemon refused.
+            StreamClosed: The stream ended before the turn did.
         """
         if not self.log.turn_ended(correlation_id_of(turn)):
             self._run(self._inner.abort_turn(turn))

@@ -4,8 +4,10 @@ import asyncio
 import logging
 import weakref
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Protocol, TypeAlias
 
+from digitorn_testing._concurrency.backoff import Pauses
 from digitorn_testing._concurrency.deadlines import remaining
 from digitorn_testing._concurrency.finalizers import weakly
 from digitorn_testing._errors import ContractViolation, JoinRefused, StreamClosed
@@ -15,11 +17,10 @@ from digitorn_testing._secrets.credentials import Credentials
 from digitorn_testing._transport.event_connection import EventConnection, HandshakeRefused
 
 from .core import StreamCore
-from .protocol import PASSING, is_refused_for_now
+from .protocol import BEGINNING, PASSING, is_refused_for_now
 from .tasks import Tasks
 
 _CONNECT_SECONDS = 10.0
-# The answer comes behind the snapshots, which a busy daemon may take long to write.
 _JOIN_SECONDS = 60.0
 _logger = logging.getLogger("digitorn.testing")
 
@@ -28,10 +29,18 @@ OpenConnection: TypeAlias = Callable[[Callable[[object], None], Callable[[str], 
 
 
 class Rejoins(Protocol):
-    """What has to know of rejoins: the backfill."""
+    """What has to know of joins: the backfill."""
 
-    def rejoin_since(self) -> int:
-        """The number after which a rejoin begins."""
+    async def entered(self) -> object:
+        """Called after the first join."""
+        ...
+
+    def joining(self) -> None:
+        """Called before each join."""
+        ...
+
+    def not_joined(self) -> None:
+        """Called when a join failed."""
         ...
 
     def rejoined(self, *, restarted: bool) -> None:
@@ -53,8 +62,9 @@ class Connecting:
         open_connection: Makes the connection.
         check_token: Asks the daemon over HTTP whether it takes the token, and renews an expired one.
         take: Takes each frame.
-        rejoins: Is told of rejoins.
+        rejoins: Is told of joins.
         joined: Called after each join.
+        restarted: Called when the daemon turns out to be another process than before.
 
     Attributes:
         socket: The connection.
@@ -71,6 +81,7 @@ class Connecting:
         take: Callable[[object], object],
         rejoins: Rejoins,
         joined: Callable[[], object],
+        restarted: Callable[[], object],
     ) -> None:
         self._core = core
         self._link = core.link
@@ -81,11 +92,14 @@ class Connecting:
         self._take = take
         self._rejoins = rejoins
         self._on_joined = joined
+        self._on_restarted = restarted
         # Weakly, so that an unreferenced stream can be garbage-collected.
         self.socket = open_connection(weakly(self._received), weakly(self.lost))
         self._reconnecting: asyncio.Task[None] | None = None
         self._restarts_before = 0
         self._watching_silence: asyncio.TimerHandle | None = None
+        self._has_begun = asyncio.Event()
+        self._entering: asyncio.Task[None] | None = None
 
     # --- the first time
 
@@ -124,6 +138,49 @@ class Connecting:
         # From here on, a lost connection is re-established and rejoins the room.
         self._link.has_joined = True
 
+    async def enter_later(self) -> None:
+        """Enters the session's room as soon as the session exists, in the background unless it does now."""
+        if self._entering is not None and not self._entering.done():
+            self.begin()
+        elif not await self.try_to_enter():
+            self._entering = self._tasks.spawn(self._enter_later(weakref.ref(self), self._has_begun))
+
+    def begin(self) -> None:
+        """Tries to enter the room again at once, because the session has just been created."""
+        self._has_begun.set()
+
+    @staticmethod
+    async def _enter_later(reference: "weakref.ref[Connecting]", has_begun: asyncio.Event) -> None:
+        pauses = Pauses(BEGINNING)
+        while True:
+            # Not held while it waits, so that an unreferenced stream can be garbage-collected.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pauses.next()):
+                    await has_begun.wait()
+            has_begun.clear()
+            connecting = reference()
+            if connecting is None or connecting.is_over or await connecting.try_to_enter():
+                return
+            del connecting
+
+    async def try_to_enter(self) -> bool:
+        """Makes one attempt to enter the room for the first time, and says whether the stream is in it."""
+        if self._link.has_joined:
+            return True
+        try:
+            await self.enter()
+        except (JoinRefused, *PASSING) as error:
+            _logger.info("session %s: not joined yet: %s", self._log.session_id, error)
+            return False
+        await self._rejoins.entered()
+        self.joined_first()
+        return True
+
+    def joined_first(self) -> None:
+        """Takes note of the first join, unless the connection was lost meanwhile and is made again."""
+        if self._link.now.state == "connecting":
+            self.joined()
+
     def joined(self) -> None:
         """Takes note that the stream is in the room, and has what the join brought."""
         self._link.joined()
@@ -134,8 +191,14 @@ class Connecting:
     async def _enter(self) -> None:
         session = self._core.session
         request = JoinSessionRequest(app_id=session.app_id, session_id=session.session_id)
-        ack = await self.socket.call(JOIN_SESSION, request, remaining(_JOIN_SECONDS))
+        self._rejoins.joining()
+        try:
+            ack = await self.socket.call(JOIN_SESSION, request, remaining(_JOIN_SECONDS))
+        except BaseException:
+            self._rejoins.not_joined()
+            raise
         if isinstance(ack, CommandError):
+            self._rejoins.not_joined()
             reason = self._core.redact(ack.error)
             # A traceback printed with local variables must not show what arrived.
             del ack
@@ -161,8 +224,9 @@ class Connecting:
         """
         if event.is_numbered:
             return
-        if (instance_id := self._log.meaning.instance_id(event)) is not None:
-            self._link.runs_in(instance_id)
+        instance_id = self._log.meaning.instance_id(event)
+        if instance_id is not None and self._link.runs_in(instance_id):
+            self._on_restarted()
         if self._log.meaning.is_heartbeat(event):
             self._link.has_heartbeats = True
             self._watch_silence()
@@ -221,7 +285,6 @@ class Connecting:
                 if not self._link.has_joined:
                     self._link.connecting()
                     return None
-                self._log.rewind(self._rejoins.rejoin_since())
                 await self._enter()
             if self.socket.connected:
                 self.joined()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeAlias
 
 from digitorn_testing._errors import CallbackFailed, ContractViolation, EventTimeout, StreamClosed
 from digitorn_testing._events.event import AnyEvent
@@ -18,6 +19,14 @@ from .callbacks import CallbackErrors
 from .inboxes import AsyncInbox
 from .link import Link, StreamConnection
 
+
+class Restart:
+    """What is told to those who follow a turn when the daemon was restarted."""
+
+
+Sign: TypeAlias = AnyEvent | CallbackFailed | Restart | None
+"""What may mean the end of a turn: an event, a policy that raised, or the end of the stream (None)."""
+
 _MOST_TURNS = 1024
 """How many followed turns a stream remembers."""
 
@@ -28,12 +37,14 @@ class FollowedTurns:
     Attributes:
         watches: The task that follows each turn; those of turns that have ended too.
         inboxes: Where what may end a turn waits for its task.
+        restarts: How often the daemon had been restarted when each open turn was followed first.
         open: Turns that have not ended.
     """
 
     def __init__(self) -> None:
         self.watches: dict[str, asyncio.Task[None]] = {}
-        self.inboxes: dict[str, AsyncInbox[AnyEvent | CallbackFailed | None]] = {}
+        self.inboxes: dict[str, AsyncInbox[Sign]] = {}
+        self.restarts: dict[str, int] = {}
         self.open: set[str] = set()
 
     def forget_oldest(self) -> None:

@@ -87,7 +87,9 @@ class Deciding:
         if not client.ask_once(request.request_id, policy):
             return
         try:
-            decision = await ask(policy, request, on_thread=self._approvals.on_thread)
+            decision = self._denied_before(request)
+            if decision is None:
+                decision = await ask(policy, request, on_thread=self._approvals.on_thread)
         except (KeyboardInterrupt, SystemExit) as error:
             if not self._approvals.on_thread:
                 raise
@@ -107,6 +109,11 @@ class Deciding:
             except BaseException:
                 client.unclaim(request.request_id)
                 raise
+
+    def _denied_before(self, request: PendingApproval) -> Decision | None:
+        """The decision about a call that was denied and that the daemon asks for once more."""
+        reason = self._log.meaning.denied_before(request)
+        return None if reason is None else Decision(False, reason)
 
     def _policy_failed(self, policy: object, error: BaseException, turn: str | None) -> None:
         failed = callback_failed("approval policy", policy, error)

@@ -17,38 +17,45 @@ from digitorn_testing._errors import (
     TooLarge,
 )
 from digitorn_testing._events.event import AnyEvent
-from digitorn_testing._events.meaning import Meaning, TurnStatus
+from digitorn_testing._events.meaning import Meaning, TurnEnding
 from digitorn_testing._log.log import Subscription
 from digitorn_testing._turns import rules
 
-from .core import StreamCore
+from .core import Restart, Sign, StreamCore
 from .inboxes import AsyncInbox
-from .protocol import PASSING, SOON_VISIBLE_SECONDS, VISIBLE_SECONDS
+from .protocol import KNOWN_SECONDS, LAST_WORD_SECONDS, PASSING, QUIET_SECONDS
 from .tasks import Tasks
 
-CHECKS: Final = Backoff(first_pause=0.5, growth=2.0, longest_pause=5.0, jitter=0.0)
-"""After how long without a sign of its end the daemon is asked for a turn, again and again."""
+CHECKS: Final = Backoff(first_pause=QUIET_SECONDS, growth=1.5, longest_pause=30.0, jitter=0.0)
+"""After how long without an event of the session the daemon is asked for a turn, again and again."""
 
 _logger = logging.getLogger("digitorn.testing")
 
-AskDaemon: TypeAlias = Callable[[str], Awaitable[tuple[bool, TurnStatus | None]]]
-"""Asks the daemon over HTTP whether a turn is over, and how it ended where no event says so."""
+AskDaemon: TypeAlias = Callable[[str, bool], Awaitable[tuple[bool, TurnEnding | None]]]
+"""Asks the daemon over HTTP whether a turn is over, and how it ended where no event says so.
 
-_Inbox: TypeAlias = AsyncInbox[AnyEvent | CallbackFailed | None]
+It is told whether the daemon was restarted since the turn began. A turn that is not over may seem lost.
+"""
+
+_Inbox: TypeAlias = AsyncInbox[Sign]
 
 
 class Gaps(Protocol):
     """What fills gaps: the backfill."""
 
-    def has_gap(self) -> bool:
-        """Whether something may be missing that was sent."""
+    def quiet_seconds(self) -> float:
+        """For how long no event of the session has arrived."""
+        ...
+
+    async def caught_up(self) -> None:
+        """Waits until what was missed before the last join is here, or is known not to come."""
         ...
 
     async def fill_at_last(self, since: int | None = None) -> None:
         """Reads what is missing, for as long as the daemon cannot be reached.
 
         Args:
-            since: Behind which number; where the log is known to be complete up to when left out.
+            since: Behind which number. Default: the one behind which events may be missing.
         """
         ...
 
@@ -80,6 +87,8 @@ class Following:
         self._gaps = gaps
         self._ask = ask
         self._ended = ended
+        self._missed: dict[str, float] = {}
+        """Since when the daemon does not know a turn that is open here, on the monotonic clock."""
 
     def watch_of(self, correlation_id: str) -> "asyncio.Task[None] | None":
         """The task that follows a turn; None when none does."""
@@ -98,6 +107,7 @@ class Following:
         # Now, and not when the task first runs: what happens to the turn meanwhile is told to it.
         inbox: _Inbox = AsyncInbox()
         self._turns.inboxes[correlation_id] = inbox
+        self._turns.restarts[correlation_id] = self._core.link.now.restarts
         meaning = self._log.meaning
         subscription = self._log.subscribe(inbox.put, meaning.turn_ends)
         watching = self._watch(weakref.ref(self), correlation_id, inbox, subscription, meaning)
@@ -120,6 +130,15 @@ class Following:
             return False
         inbox.put(failure)
         return True
+
+    def restarted(self) -> None:
+        """Notes that the daemon was restarted, which has cut open turns off."""
+        for inbox in self._turns.inboxes.values():
+            inbox.put(Restart())
+
+    def was_restarted(self, correlation_id: str) -> bool:
+        """Whether the daemon was restarted since a turn was followed first."""
+        return self._core.link.now.restarts > self._turns.restarts.get(correlation_id, 0)
 
     async def drain(self, timeout: float) -> bool:
         """Waits until no turn is open.
@@ -148,21 +167,27 @@ class Following:
         error: BaseException | None = StreamClosed("the stream was stopped")
         ended = rules.has_ended(subscription.existing, correlation_id, meaning)
         pauses = Pauses(CHECKS)
-        patience = pauses.next()
+        patience = pause = pauses.next()
         try:
             while not ended:
-                arrived = await _next(inbox, patience)
+                arrived = await _next(inbox, pause)
                 if (following := reference()) is None:
                     return
                 events = following.events_in(arrived)
-                may_have = not events or any(map(meaning.may_end_turn, events))
+                # While the session's events come, the connection stands and will bring the end as well.
+                pause = patience - following.quiet_seconds()
+                may_have = any(map(meaning.may_end_turn, events)) if events else bool(arrived) or pause <= 0
                 ended = rules.has_ended(events, correlation_id, meaning)
                 if not ended and may_have:
                     ended = await following.ask(correlation_id)
-                    if events:
+                    if arrived:
                         # Something happens in the session; another sign may follow soon.
                         pauses.restart()
                     patience = pauses.next()
+                    if following.was_restarted(correlation_id):
+                        patience = min(patience, KNOWN_SECONDS)
+                if pause <= 0:
+                    pause = patience
                 del following
             if (following := reference()) is None:
                 return
@@ -174,7 +199,11 @@ class Following:
             if (following := reference()) is not None:
                 following.end(correlation_id, subscription, error)
 
-    def events_in(self, arrived: "list[AnyEvent | CallbackFailed | None]") -> list[AnyEvent]:
+    def quiet_seconds(self) -> float:
+        """For how long no event of the session has arrived."""
+        return self._gaps.quiet_seconds()
+
+    def events_in(self, arrived: list[Sign]) -> list[AnyEvent]:
         """The events among what arrived.
 
         Raises:
@@ -187,20 +216,27 @@ class Following:
                 raise item
             if item is None:
                 raise self._core.closed_error()
-            events.append(item)
+            if not isinstance(item, Restart):
+                events.append(item)
         return events
 
     async def ask(self, correlation_id: str) -> bool:
         """Asks the daemon whether a turn is over, and notes how it ended where no event says so."""
         try:
-            over, ending = await self._ask(correlation_id)
+            over, ending = await self._ask(correlation_id, self.was_restarted(correlation_id))
         except TooLarge as error:
             self._log.close(error)
             raise
         except (*PASSING, ContractViolation) as error:
             _logger.info("session %s: %s", self._log.session_id, error)
             return False
-        if ending is not None:
+        if over or ending != "lost":
+            self._missed.pop(correlation_id, None)
+        else:
+            # The daemon does not know a turn yet that it has just accepted.
+            missed = self._missed.setdefault(correlation_id, time.monotonic())
+            over = time.monotonic() - missed >= KNOWN_SECONDS
+        if over and ending is not None:
             self._core.endings.note(correlation_id, ending)
         return over
 
@@ -210,7 +246,8 @@ class Following:
         Raises:
             DigitornError: The stream ended meanwhile, or the turn cannot be read.
         """
-        await self._until_terminal(correlation_id, inbox)
+        if not self._is_lost(correlation_id):
+            await self._until_terminal(correlation_id, inbox)
         await self._complete(correlation_id)
 
     def end(self, correlation_id: str, subscription: Subscription, error: BaseException | None) -> None:
@@ -222,53 +259,41 @@ class Following:
             error: Why the turn cannot be read to its end; None if it can.
         """
         subscription.cancel()
-        del self._turns.inboxes[correlation_id]
+        del self._turns.inboxes[correlation_id], self._turns.restarts[correlation_id]
+        self._missed.pop(correlation_id, None)
         self._ended(correlation_id)
         self._turns.open.discard(correlation_id)
         self._core.forget_oldest_turns()
         self._log.end_turn(correlation_id, error)
 
     async def _until_terminal(self, correlation_id: str, inbox: _Inbox) -> None:
-        """Gives the last event of a turn that has done everything a moment to come."""
+        """Gives the last event of a turn that has done everything time to come."""
         while rules.lacks_terminal(self._log.turn(correlation_id), self._log.meaning):
-            if not (arrived := await _next(inbox, SOON_VISIBLE_SECONDS)):
+            if not (arrived := await _next(inbox, LAST_WORD_SECONDS)):
                 # The daemon's log is asked for it next.
                 return
             self.events_in(arrived)
 
     async def _complete(self, correlation_id: str) -> None:
-        """Reads what is missing of a turn that has ended. Without a gap there is nothing to read."""
-        if not any(self._log.meaning.begins_turn(event) for event in self._log.turn(correlation_id)):
+        """Reads what is missing of a turn that has ended; nothing, as a rule."""
+        await self._gaps.caught_up()
+        turn, meaning = self._log.turn(correlation_id), self._log.meaning
+        if not any(map(meaning.begins_turn, turn)):
             # It began before this stream did.
             await self._gaps.fill_at_last(0)
-        elif self._gaps.has_gap():
-            await self._gaps.fill_at_last()
-        deadline = time.monotonic() + VISIBLE_SECONDS
-        is_visible = False
-        while self._lacks_something(correlation_id) and not is_visible and self._log.closed is None:
-            # After a join right behind the message its first rows may not be visible yet; or a last piece of
-            # text is on its way.
-            await asyncio.sleep(SOON_VISIBLE_SECONDS)
-            is_visible = time.monotonic() >= deadline
-            await self._gaps.fill_at_last()
-        # No further: what is missing behind it may belong to the next turn, and still come.
-        self._log.give_up(self._last_of(correlation_id))
+        elif not rules.is_whole(turn, meaning):
+            # The daemon dropped an event, or the turn was cut off.
+            await self._gaps.fill_at_last(max(0, turn[0].seq - 1))
         turn = self._log.turn(correlation_id)
-        if correlation_id not in self._core.endings and not rules.tells_outcome(turn, self._log.meaning):
+        if correlation_id not in self._core.endings and not rules.tells_outcome(turn, meaning):
             await self.ask(correlation_id)
 
-    def _last_of(self, correlation_id: str) -> int:
-        return max((event.seq for event in self._log.turn(correlation_id)), default=0)
-
-    def _lacks_something(self, correlation_id: str) -> bool:
-        if self._log.is_waiting_below(self._last_of(correlation_id)):
-            return True
-        turn = self._log.turn(correlation_id)
-        meaning = self._log.meaning
-        return rules.lacks_text(turn, meaning) or rules.lacks_terminal(turn, meaning)
+    def _is_lost(self, correlation_id: str) -> bool:
+        """Whether nothing more of a turn will come, because its process has ended."""
+        return self._core.endings.get(correlation_id) == "lost"
 
 
-async def _next(inbox: _Inbox, seconds: float) -> "list[AnyEvent | CallbackFailed | None]":
+async def _next(inbox: _Inbox, seconds: float) -> list[Sign]:
     """What arrives next; empty when nothing does in time."""
     try:
         return [await inbox.next(seconds)]

@@ -2,22 +2,29 @@
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 from digitorn_testing._concurrency.deadlines import asleep
-from digitorn_testing._errors import ContractViolation, TooLarge
-from digitorn_testing._events.meaning import TurnStatus
+from digitorn_testing._errors import ContractViolation, NotFound, TooLarge
+from digitorn_testing._events.meaning import TurnEnding
 from digitorn_testing._generated.models import SessionEvent
 from digitorn_testing._generated.rest_async import AsyncApi
 from digitorn_testing._log.log import EventLog
 from digitorn_testing._turns import rules
 
-from .protocol import PAGE, REPLAY_MARGIN, SOON_VISIBLE_SECONDS, VISIBLE_SECONDS
+from .protocol import PAGE, READ_MARGIN, ROWS_AGAIN_SECONDS, ROWS_SECONDS
+
+_FIRST: Final = 1
+"""Number of a session's first event."""
 
 
 async def read_log(
     api: AsyncApi, app_id: str, session_id: str, *, since: int, most: int, take: Callable[[object], object]
-) -> None:
-    """Reads the session's durable log, page by page.
+) -> int:
+    """Reads the session's log with everything that was sent, text deltas included, page by page.
+
+    The route that brings it answers nothing for the number 0. The first row comes from the log without the
+    deltas then (contract: events, section 3.2).
 
     Args:
         api: The stubs.
@@ -27,36 +34,52 @@ async def read_log(
         most: How many rows are taken at most.
         take: Takes each row as a frame.
 
+    Returns:
+        The highest number that was in it; `since` when nothing was.
+
     Raises:
         TooLarge: There are more rows.
         ContractViolation: A full page has no number above the one asked for, so that there is no next page.
     """
-    left = most
+    left, upto = most, since
+    if since < _FIRST:
+        first = await api.sessions.list_session_events(app_id, session_id, limit=1)
+        left -= len(first.events)
+        for row in first.events:
+            # A row of another form is a mapping.
+            take(row.to_wire() if isinstance(row, SessionEvent) else row)
+        since = _FIRST
+        upto = since if first.events else upto
     while True:
-        page = await api.sessions.list_session_events(app_id, session_id, since_seq=since, limit=PAGE)
-        left -= len(page.events)
+        page = (await api.sessions.get_session_state(app_id, session_id, since_seq=since)).gap_events
+        left -= len(page)
         if left < 0:
             raise TooLarge(
                 f"the log of session {session_id!r}", [f"it has more than {most} events (max_log_events)"]
             )
-        frames = [row.to_wire() if isinstance(row, SessionEvent) else row for row in page.events]
-        for frame in frames:
-            take(frame)
-        numbers = [row.seq for row in page.events if isinstance(row, SessionEvent)]
-        if len(page.events) < PAGE or not numbers:
-            return
-        if max(numbers) <= since:
+        for row in page:
+            take(row.to_wire())
+        upto = max((row.seq for row in page), default=upto)
+        if len(page) < PAGE:
+            return upto
+        if upto <= since:
             # The same page would be read forever.
             raise ContractViolation(
-                "the answer to list_session_events",
-                [f"since_seq {since} was asked for, and a full page up to {max(numbers)} came"],
+                "the answer to get_session_state",
+                [f"since_seq {since} was asked for, and a full page up to {upto} came"],
             )
-        since = max(numbers)
+        since = upto
 
 
 async def ending_by_queue(
-    api: AsyncApi, log: EventLog, app_id: str, session_id: str, correlation_id: str
-) -> TurnStatus | None:
+    api: AsyncApi,
+    log: EventLog,
+    app_id: str,
+    session_id: str,
+    correlation_id: str,
+    *,
+    was_restarted: bool,
+) -> TurnEnding | None:
     """How a turn ended according to its row in the queue.
 
     None while it has not ended, and for a turn that was never in the queue.
@@ -67,8 +90,23 @@ async def ending_by_queue(
     view = await api.queue.list_session_queue(app_id, session_id, include_finished=True)
     for entry in view.entries:
         if entry.correlation_id == correlation_id:
-            return rules.status_of_entry(entry)
-    return "cancelled" if rules.only_waits(log.turn(correlation_id)) else None
+            return rules.ending_of_entry(entry)
+    # A queue that is kept in memory is lost in a restart.
+    return "cancelled" if rules.only_waits(log.turn(correlation_id)) and not was_restarted else None
+
+
+async def is_unknown(api: AsyncApi, app_id: str, session_id: str, correlation_id: str) -> bool:
+    """Whether a turn neither runs nor waits, according to the session's state.
+
+    For a moment that is so of a turn that has just been accepted, too.
+    """
+    try:
+        state = await api.sessions.get_session_state(app_id, session_id)
+    except NotFound:
+        # The app is not loaded yet.
+        return False
+    is_running = state.turn is not None and state.turn.correlation_id == correlation_id
+    return not is_running and all(one.correlation_id != correlation_id for one in state.queue.entries)
 
 
 async def ended(
@@ -81,10 +119,12 @@ async def ended(
     since: int,
     most: int,
     take: Callable[[object], object],
-) -> tuple[bool, TurnStatus | None]:
+    was_restarted: bool,
+) -> tuple[bool, TurnEnding | None]:
     """Whether a turn is over according to the daemon, and how it ended where no event says so.
 
-    Its events that the daemon has are in the log afterwards.
+    A turn that is not over may seem `lost`: the daemon does not know it. Its events that the daemon has are
+    in the log afterwards.
 
     Args:
         api: The stubs.
@@ -92,12 +132,13 @@ async def ended(
         app_id: The app.
         session_id: The session.
         correlation_id: The turn.
-        since: Number up to which the log is known to be complete.
+        since: The events of the session that are wanted begin behind this number.
         most: How many rows one read takes at most.
         take: Takes each row as a frame.
+        was_restarted: Whether the daemon was restarted since the turn began.
     """
-    patience = time.monotonic() + VISIBLE_SECONDS
-    ending: TurnStatus | None = None
+    patience = time.monotonic() + ROWS_SECONDS
+    ending: TurnEnding | None = None
     has_end_row = False
 
     def look_and_take(frame: object) -> None:
@@ -110,17 +151,22 @@ async def ended(
 
     while True:
         is_gone = log.dropped > 0 and not log.turn(correlation_id)
-        behind = 0 if is_gone else max(since, log.last_seq - REPLAY_MARGIN)
+        behind = 0 if is_gone else max(since, log.last_seq - READ_MARGIN)
         await read_log(api, app_id, session_id, since=behind, most=most, take=look_and_take)
         turn = log.turn(correlation_id)
         if has_end_row or rules.has_ended(turn, correlation_id, log.meaning):
             if ending is None and not rules.tells_outcome(turn, log.meaning):
-                ending = await ending_by_queue(api, log, app_id, session_id, correlation_id)
+                ending = await ending_by_queue(
+                    api, log, app_id, session_id, correlation_id, was_restarted=was_restarted
+                )
             return True, ending
-        ending = ending or await ending_by_queue(api, log, app_id, session_id, correlation_id)
+        ending = ending or await ending_by_queue(
+            api, log, app_id, session_id, correlation_id, was_restarted=was_restarted
+        )
         if ending is None:
-            return False, None
+            is_lost = await is_unknown(api, app_id, session_id, correlation_id)
+            return False, "lost" if is_lost else None
         # The queue row is final before the last rows of the log are visible.
         if time.monotonic() > patience:
             return True, ending
-        await asleep(SOON_VISIBLE_SECONDS)
+        await asleep(ROWS_AGAIN_SECONDS)

@@ -74,7 +74,9 @@ class Machines:
             core,
             self.tasks,
             gaps=self.backfill,
-            ask=lambda turn: calls.ended(turn, since=coverage.complete),
+            ask=lambda turn, was_restarted: calls.ended(
+                turn, since=coverage.since, was_restarted=was_restarted
+            ),
             ended=approvals.client.end,
         )
         self.deciding = Deciding(
@@ -90,6 +92,7 @@ class Machines:
             take=intake.take,
             rejoins=self.backfill,
             joined=self.deciding.decide_all,
+            restarted=self.following.restarted,
         )
         self.socket = self.connecting.socket
         # The connection first: it tells the backfill of a restart before the first event that follows it.

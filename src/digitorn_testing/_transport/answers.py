@@ -5,10 +5,9 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
 from pydantic_core import from_json
 
 from digitorn_testing._errors import (
@@ -23,8 +22,7 @@ from digitorn_testing._errors import (
     Unauthorized,
 )
 from digitorn_testing._exchanges import Exchange
-from digitorn_testing._generated._runtime import Call, Model, Refused, Undecodable
-from digitorn_testing._generated.models import AppResponse, ErrorResponse, HTTPValidationError, Problem
+from digitorn_testing._generated._runtime import Call, Refused, Undecodable
 from digitorn_testing._secrets.credentials import Credentials
 from digitorn_testing._secrets.raising import raise_detached
 
@@ -41,6 +39,8 @@ _BY_STATUS: Mapping[int, type[ApiError]] = {
     422: InvalidRequest,
     429: RateLimited,
 }
+_FACTS: Final = ("request_id", "max_bytes", "got_bytes")
+"""Members of an error body that say more than its text."""
 _LONGEST_REASON = 500
 _LONGEST_SHOWN = 120
 
@@ -74,7 +74,9 @@ def read_answer(
     try:
         return call.operation.read(content)
     except Refused as refused:
-        reason = credentials.redact(refused.reason)[:_LONGEST_REASON]
+        # A refusal without words may have them in its data.
+        said = refused.reason or (_words(refused.data) if isinstance(refused.data, Mapping) else "")
+        reason = credentials.redact(said)[:_LONGEST_REASON]
         # What it is made from knows the answer, and there may be a token in it; so below.
         raise_detached(ApiError(exchange, reason, credentials.redact_data(refused.data)))
     except Undecodable as error:
@@ -110,36 +112,49 @@ def _refusal(
     error = kind(exchange, reason, data, hint)
     if isinstance(error, RateLimited | ServerError):
         error.retry_after = _seconds(headers.get("retry-after"))
+        if error.retry_after is None:
+            error.retry_after = _said_seconds(data)
     return error
 
 
 def _reason(document: object) -> str:
-    """The daemon's own words in any of its error bodies (contract: rest, section 1.2)."""
-    validation = _as(HTTPValidationError, document)
-    if validation is not None:
-        return "; ".join(
-            f"{'.'.join(str(step) for step in one.loc)}: {one.msg}" for one in validation.details
-        )
-    problem = _as(Problem, document)
-    if problem is not None:
-        return problem.detail if isinstance(problem.detail, str) else json.dumps(problem.detail)
-    plain = _as(ErrorResponse, document)
-    if plain is not None:
-        return plain.error
-    envelope = _as(AppResponse, document)
-    if envelope is not None:
-        return envelope.error or ""
-    return json.dumps(document)
+    """The daemon's own words in any of its error bodies (contract: rest, "Error bodies")."""
+    if not isinstance(document, Mapping):
+        return json.dumps(document)
+    body = cast("Mapping[str, object]", document)
+    if (invalid := _invalid_members(body.get("details"))) is not None:
+        return invalid
+    detail = body.get("detail")
+    words = (_words(detail) or json.dumps(detail)) if isinstance(detail, Mapping) else detail
+    said = words or body.get("error")
+    if not isinstance(said, str):
+        # An envelope may be without a word.
+        return "" if "error" in body else json.dumps(document)
+    facts = [f"{name} {body[name]}" for name in _FACTS if name in body]
+    return f"{said} ({', '.join(facts)})" if facts else said
 
 
-M = TypeVar("M", bound=Model)
-
-
-def _as(model: type[M], document: object) -> M | None:
-    try:
-        return model.from_wire(document)
-    except ValidationError:
+def _invalid_members(details: object) -> str | None:
+    """What is wrong with which member of a request; None if the body is not that of a 422."""
+    if not isinstance(details, list):
         return None
+    said: list[str] = []
+    for one in cast("list[object]", details):
+        detail = cast("Mapping[str, object]", one) if isinstance(one, Mapping) else {}
+        place, context = detail.get("loc"), detail.get("ctx")
+        words = [
+            ".".join(map(str, cast("list[object]", place))) if isinstance(place, list) else "",
+            str(detail.get("msg", one)),
+            _words(context) if isinstance(context, Mapping) else "",
+        ]
+        said.append(": ".join(word for word in words if word))
+    return "; ".join(said)
+
+
+def _words(detail: Mapping[Any, Any]) -> str:
+    """The texts of a detail that is an object; all of it is in the error's data."""
+    said = (detail.get(name) for name in ("error", "message", "detail", "hint"))
+    return ": ".join(dict.fromkeys(one for one in said if isinstance(one, str) and one))
 
 
 def _is_json(content: bytes) -> bool:
@@ -163,6 +178,17 @@ def _target(headers: Mapping[str, str]) -> str:
         return "nowhere"
     host = target.netloc.rpartition("@")[2]
     return f"{target.scheme}://{host}" if host else "the same host"
+
+
+def _said_seconds(data: object) -> float | None:
+    """How long an error body asks to wait."""
+    if not isinstance(data, Mapping):
+        return None
+    body = cast("Mapping[str, object]", data)
+    seconds = body.get("retry_after")
+    if seconds is None:
+        return _said_seconds(body.get("detail"))
+    return _seconds(str(seconds))
 
 
 def _seconds(value: str | None) -> float | None:

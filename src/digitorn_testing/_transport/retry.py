@@ -3,7 +3,7 @@
 import math
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
@@ -18,14 +18,17 @@ from digitorn_testing._errors import (
 )
 from digitorn_testing._generated._runtime import Call
 from digitorn_testing._generated.models import SessionMessageRequest
-from digitorn_testing._generated.operations import SEND_MESSAGE
+from digitorn_testing._generated.operations import CREATE_SESSION, SEND_MESSAGE
 
 T = TypeVar("T")
 
 # Idempotent by RFC 9110 §9.2.2.
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-# The daemon deduplicates these by an id that the client gives (contract: rest, section 4.2).
-_IDENTIFIED: Final = frozenset({SEND_MESSAGE.id})
+# These bring a message, whose id from the client stands in the session's log if the daemon took it.
+_IDENTIFIED: Final = frozenset({SEND_MESSAGE.id, CREATE_SESSION.id})
+# What the daemon says with 503 while it starts and stops; it has not executed the call then.
+_NOT_READY: Final = ("warming up", "Server is shutting down", "may still be starting")
+_NOT_READY_SECONDS: Final = 1.0
 _NOT_IMPLEMENTED: Final = (501, 505)
 _GONE: Final = (200, 404)
 """Statuses of the answer when something is deleted again: a refusal in the envelope, or not found."""
@@ -35,9 +38,10 @@ _GONE: Final = (200, 404)
 class RetryPolicy(Backoff):
     """When to send a REST call again: retries with exponential backoff and jitter.
 
-    A call is retried if no daemon answers, on 429 and on 5xx, and only if it is idempotent: GET, HEAD, PUT,
-    DELETE, and a message to a session, which the daemon deduplicates by its `client_message_id`. The client's
-    timeout covers all attempts and pauses together.
+    An idempotent call (GET, HEAD, PUT, DELETE) is retried if no daemon answers, on 429 and on 5xx. A message
+    to a session is retried only if the daemon certainly did not take it. If it may have, the client looks for
+    its `client_message_id` in the session's log, and raises `UnconfirmedMessage` if it is not there. Every
+    call waits while the daemon starts or stops. The client's timeout covers all attempts and pauses together.
 
     Attributes:
         attempts: Maximum number of attempts, including the first.
@@ -49,6 +53,7 @@ class RetryPolicy(Backoff):
             for more, the call fails at once.
         attempt_timeout: Seconds for one attempt. Without it a first attempt that hangs takes the whole
             timeout.
+        longest_search: Seconds for which a daemon that answers is asked for a message that it may have taken.
 
     Raises:
         ValueError: A number is out of its range.
@@ -61,6 +66,7 @@ class RetryPolicy(Backoff):
     jitter: float = 0.5
     longest_retry_after: float = 10.0
     attempt_timeout: float | None = None
+    longest_search: float = 5.0
 
     def __post_init__(self) -> None:
         Backoff.__post_init__(self)
@@ -68,6 +74,7 @@ class RetryPolicy(Backoff):
             ("attempts", self.attempts, 1, math.inf),
             ("longest_retry_after", self.longest_retry_after, 0, math.inf),
             ("attempt_timeout", self.attempt_timeout, 0.001, math.inf),
+            ("longest_search", self.longest_search, 0, math.inf),
         )
 
 
@@ -86,7 +93,8 @@ class Attempts:
         call: Call[Any],
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._policy = policy if policy is not None and is_repeatable(call) else None
+        self._waits = policy is not None
+        self._policy = policy if policy is not None and may_be_sent_again(call) else None
         self._deletes = call.operation.method == "DELETE"
         self._pauses = None if self._policy is None else Pauses(self._policy, chance)
         self._unanswered = False
@@ -106,6 +114,10 @@ class Attempts:
             error: The failure of the last attempt.
             left: Seconds until the deadline of the call.
         """
+        if self._waits and isinstance(error, ServerError) and is_not_ready(error):
+            # However long a start takes, the call's deadline bounds it.
+            wait = _NOT_READY_SECONDS if error.retry_after is None else error.retry_after
+            return wait if wait < left else None
         if isinstance(error, ApiError) and self._unanswered and self._deletes and error.status in _GONE:
             error.may_be_done = True
             error.add_note("An earlier attempt got no answer, and may have deleted it.")
@@ -122,18 +134,46 @@ class Attempts:
         return pause if pause < left else None
 
 
-def is_repeatable(call: Call[Any]) -> bool:
-    """Whether a call is idempotent, so that it may be sent again."""
-    return call.operation.method in _IDEMPOTENT or call.operation.id in _IDENTIFIED
+def may_be_sent_again(call: Call[Any]) -> bool:
+    """Whether a call may be sent again: it is idempotent, or the client can find out whether it was taken."""
+    return call.operation.method in _IDEMPOTENT or is_identified(call)
+
+
+def is_identified(call: Call[Any]) -> bool:
+    """Whether a call brings a message with an id, which the daemon notes in the session's log."""
+    return call.operation.id in _IDENTIFIED and bool(call.body and call.body.get("client_message_id"))
 
 
 def identified(call: Call[T]) -> Call[T]:
-    """The call with an id for deduplication, if it takes one and the caller gave none."""
+    """The call with an id of its message, if it takes one and the caller gave none."""
     if call.operation.id not in _IDENTIFIED or call.body is None:
         return call
     made = SessionMessageRequest(message="", client_message_id=new_message_id()).to_wire()
     missing = {name: value for name, value in made.items() if value and not call.body.get(name)}
     return replace(call, body={**call.body, **missing})
+
+
+def may_be_taken(call: Call[Any], error: DigitornError) -> bool:
+    """Whether the daemon may have taken the message that a failed call brought.
+
+    Args:
+        call: The call.
+        error: Its failure.
+    """
+    if isinstance(error, DaemonUnreachable):
+        return error.may_be_done
+    if not isinstance(error, ServerError) or error.status in _NOT_IMPLEMENTED:
+        return False
+    if error.status == 503 and isinstance(error.data, Mapping):
+        # The daemon itself answers 503 only before it takes a message; a proxy would not answer in JSON.
+        return False
+    # With `wait` the daemon answers 500 for a turn that failed, so that the message was taken for certain.
+    return call.body is None or call.body.get("queue_mode") != "wait"
+
+
+def is_not_ready(error: ServerError) -> bool:
+    """Whether the daemon refused a call unexecuted because it is starting or stopping."""
+    return error.status == 503 and any(words in error.reason for words in _NOT_READY)
 
 
 def new_message_id() -> str:

@@ -1,16 +1,34 @@
 """Folds the events of a turn into its result."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
 from digitorn_testing._events.daemon import MEANING
 from digitorn_testing._events.event import AnyEvent
-from digitorn_testing._events.meaning import Meaning, Resolved, ToolBegun, ToolEnded, TurnStatus
+from digitorn_testing._events.meaning import (
+    Meaning,
+    Resolved,
+    ToolBegun,
+    ToolEnded,
+    TurnEnding,
+    TurnStatus,
+)
+from digitorn_testing._generated.events import RESTART_CODES
 from digitorn_testing._generated.models import PendingApproval
 from digitorn_testing._handles import SessionHandle
 
 from .results import ApprovalRecord, Resolution, ToolCallRecord, TurnError, TurnMessage, TurnResult
-from .rules import streamed_texts
+from .texts import first_of_answer, joined, streamed_texts
+
+_LOST: Final = TurnError(
+    message="the daemon was restarted before the turn had ended, and does not take it up again",
+    code=RESTART_CODES[0],
+    category="internal",
+    retry=True,
+)
+"""The error of a turn whose process has ended."""
 
 
 def collect(
@@ -18,7 +36,7 @@ def collect(
     *,
     session: SessionHandle,
     correlation_id: str,
-    ending: TurnStatus | None = None,
+    ending: TurnEnding | None = None,
     meaning: Meaning = MEANING,
 ) -> TurnResult:
     """Folds a turn's events into its result.
@@ -33,13 +51,21 @@ def collect(
     result = next((one for event in reversed(events) if (one := meaning.answer(event)) is not None), None)
     # An error that does not name a turn may come from something else, such as an activation.
     errors = _errors((event for event in events if event.correlation_id == correlation_id), meaning)
-    messages = _messages(events, None if result is None else result.content, meaning)
-    answer = next((one.text for one in messages if one.kind == "answer"), "")
+    if ending == "lost":
+        errors, ending = (*errors, _LOST), "failed"
+    has_answered = result is not None and not result.error
+    status = _status(events, errors, ending, meaning, has_answered=has_answered)
+    content = None if result is None else result.content
+    messages = _messages(streamed_texts(events, meaning), content)
+    answer = next((one for one in messages if one.kind == "answer"), TurnMessage(text="", kind="answer"))
+    # A turn without an answer of its own, such as a slash command, completes with the text that it streamed.
+    is_answered = content is not None or status == "completed" or not messages
     return TurnResult(
         session=session,
         correlation_id=correlation_id,
-        status=_status(events, errors, ending, meaning),
-        content=answer,
+        status=status,
+        content=answer.text,
+        deltas_complete=is_answered and "".join(answer.deltas) == answer.text,
         messages=messages,
         tool_calls=_tool_calls(events, meaning),
         approvals=_approvals(events, meaning),
@@ -54,7 +80,12 @@ def collect(
 
 
 def _status(
-    events: Iterable[AnyEvent], errors: tuple[TurnError, ...], ending: TurnStatus | None, meaning: Meaning
+    events: Iterable[AnyEvent],
+    errors: tuple[TurnError, ...],
+    ending: TurnStatus | None,
+    meaning: Meaning,
+    *,
+    has_answered: bool,
 ) -> TurnStatus:
     told = [meaning.ending(event) for event in events]
     if "timed_out" in told:
@@ -64,7 +95,9 @@ def _status(
     if errors:
         # A daemon may end a failed turn as done or as cancelled (contract: events, section 6.7).
         return "failed"
-    return "cancelled" if "cancelled" in told else "completed"
+    # A turn that was cut off has no result. After an abort the daemon may end the next turn, which has one,
+    # in the same way (contract: events, sections 5.1 and 6.6).
+    return "cancelled" if "cancelled" in told and not has_answered else "completed"
 
 
 def _errors(events: Iterable[AnyEvent], meaning: Meaning) -> tuple[TurnError, ...]:
@@ -86,31 +119,28 @@ def _errors(events: Iterable[AnyEvent], meaning: Meaning) -> tuple[TurnError, ..
 # --- what was said
 
 
-def _messages(events: Iterable[AnyEvent], content: str | None, meaning: Meaning) -> tuple[TurnMessage, ...]:
-    """The assistant's texts. The last ones that together form the content are the answer."""
-    texts = streamed_texts(events, meaning)
-    answer: list[str] = texts[-1] if texts else []
-    before = texts[:-1]
-    if content is not None:
-        for count in range(1, len(texts) + 1):
-            joined = [delta for text in texts[-count:] for delta in text]
-            if "".join(joined) == content:
-                answer, before = joined, texts[:-count]
-                break
-        else:
-            if not _is_part(answer, content):
-                # The answer was not streamed, so every streamed text is commentary.
-                answer, before = [], texts
-    said = [TurnMessage(text="".join(one), kind="commentary", deltas=tuple(one)) for one in before]
-    text = "".join(answer) if content is None else content
-    if text or answer:
-        said.append(TurnMessage(text=text, kind="answer", deltas=tuple(answer)))
-    return tuple(said)
-
-
-def _is_part(deltas: Iterable[str], content: str) -> bool:
-    text = "".join(deltas).strip()
-    return bool(text) and text in content
+def _messages(texts: Sequence[Sequence[str]], content: str | None) -> tuple[TurnMessage, ...]:
+    """The assistant's texts. The last ones that together begin the content are the answer."""
+    if content is None:
+        texts = [text for text in texts if text]
+        first: int | None = max(0, len(texts) - 1)
+        answer = joined(texts[first:])
+    else:
+        first, answer = first_of_answer(texts, content), content
+    if first is None:
+        # Pieces of the answer are missing.
+        first, missing = len(texts) - 1, ""
+    else:
+        missing = answer.removeprefix(joined(texts[first:]))
+    messages = [
+        TurnMessage(text="".join(text), kind="commentary", deltas=tuple(text))
+        for text in texts[:first]
+        if text
+    ]
+    deltas = tuple(piece for text in (*texts[first:], (missing,)) for piece in text if piece)
+    if answer or deltas:
+        messages.append(TurnMessage(text=answer, kind="answer", deltas=deltas))
+    return tuple(messages)
 
 
 # --- what was done
@@ -162,7 +192,23 @@ def _approvals(events: Iterable[AnyEvent], meaning: Meaning) -> tuple[ApprovalRe
             asked.setdefault(request.request_id, (event, request))
         elif (outcome := meaning.resolved(event)) is not None:
             resolved[outcome.request_id] = (event, outcome)
-    return tuple(_approval(*one, resolved.get(request_id)) for request_id, one in asked.items())
+    records: list[ApprovalRecord] = []
+    for request_id, one in asked.items():
+        record = _approval(*one, resolved.get(request_id))
+        is_again = meaning.denied_before(record.request) is not None
+        if not (is_again and records and _is_same_call(records[-1], record)):
+            records.append(record)
+        elif record.approved:
+            # The call was denied, asked for once more, and then approved: it ran.
+            records[-1] = replace(records[-1], resolution="approved", message=record.message)
+    return tuple(records)
+
+
+def _is_same_call(denied: ApprovalRecord, again: ApprovalRecord) -> bool:
+    return denied.resolution in ("denied", "timed_out") and (
+        (denied.request.agent_id, denied.request.tool_params)
+        == (again.request.agent_id, again.request.tool_params)
+    )
 
 
 def _approval(

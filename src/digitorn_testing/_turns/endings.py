@@ -3,9 +3,9 @@
 from collections.abc import Callable, Container
 from typing import TypeAlias
 
-from digitorn_testing._events.meaning import TurnStatus
+from digitorn_testing._events.meaning import TurnEnding
 
-Listener: TypeAlias = Callable[[str, TurnStatus], object]
+Listener: TypeAlias = Callable[[str, TurnEnding], object]
 """Takes the correlation id of a turn and how it ended."""
 
 
@@ -16,11 +16,11 @@ class TurnEndings:
     """
 
     def __init__(self) -> None:
-        self._endings: dict[str, TurnStatus] = {}
+        self._endings: dict[str, TurnEnding] = {}
         # Replaced as a whole, so that `note` may run at the same time.
         self._listeners: tuple[Listener, ...] = ()
 
-    def note(self, correlation_id: str, ending: TurnStatus) -> None:
+    def note(self, correlation_id: str, ending: TurnEnding) -> None:
         """Notes how a turn ended, and tells the listeners.
 
         Args:
@@ -31,7 +31,7 @@ class TurnEndings:
         for listener in self._listeners:
             listener(correlation_id, ending)
 
-    def get(self, correlation_id: str) -> TurnStatus | None:
+    def get(self, correlation_id: str) -> TurnEnding | None:
         """How a turn ended; None if that was not noted."""
         return self._endings.get(correlation_id)
 

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol, cast, get_args, overload
 from digitorn_testing._events.daemon import MEANING
 from digitorn_testing._events.event import AnyEvent, LiveEvent, decode
 from digitorn_testing._events.meaning import Meaning
+from digitorn_testing._events.tool_names import is_named
 from digitorn_testing._generated.events import TERMINAL_STATES
 from digitorn_testing._generated.payloads import OpState, OpType
 
@@ -67,7 +68,8 @@ class Operation:
             stays `failed` although its end event says completed (contract: events, section 6.7).
         name: The name of the tool, the specialist or id of the agent, the tool that an approval is for, or
             `turn` for a turn; otherwise the wire name of its first event.
-        names: All its names: as on the wire, without dots, and that of the tool called through a dispatcher.
+        names: All its names: as on the wire, in other spellings (`shell.bash`, `Bash`, `bash`), and that of the
+            tool called through a dispatcher.
         started: When it began, on the daemon's clock; None if its events have no time.
         ended: When it ended; None while it is open.
         turn: Correlation id of the turn that it belongs to; its own for a turn.
@@ -175,7 +177,7 @@ class Operations(Sequence[Operation]):
         return self._only(
             one
             for one in self._operations
-            if (name is None or name in one.names)
+            if (name is None or is_named(name, one.names))
             and (type is None or one.type == type)
             and (within is None or _is_within(one, within))
         )

@@ -21,7 +21,7 @@ class TurnMessage:
     Attributes:
         text: The text.
         kind: Whether it is the answer, or commentary that came before a tool call.
-        deltas: The pieces in which it was streamed; empty for an answer that was not streamed.
+        deltas: The pieces in which it was streamed. What was not streamed of an answer is the last one.
     """
 
     text: str
@@ -36,7 +36,8 @@ class ToolCallRecord:
     Attributes:
         id: Id of the call, and of its operation.
         name: Name of the tool.
-        names: All its names: as on the wire, without dots, and that of the tool called through a dispatcher.
+        names: All its names: as on the wire, in other spellings, and that of the tool called through a
+            dispatcher.
         params: Arguments, as the model gave them.
         success: Whether it succeeded; None if it never ended, for example because of an abort.
         error: Why it failed; empty if it did not.
@@ -111,6 +112,8 @@ class TurnResult:
         correlation_id: Its identity on the wire.
         status: How it ended. A turn whose provider failed is `failed`, although the daemon marks it as done.
         content: The final answer.
+        deltas_complete: Whether the pieces of the answer add up to it. False if pieces are missing before its
+            end, and if a turn that was cut off had begun to speak.
         messages: Texts of the assistant in order: commentary before tool calls, and the answer.
         tool_calls: Tool calls in order of their start.
         approvals: Approvals that were requested, and how each was resolved.
@@ -124,6 +127,7 @@ class TurnResult:
     correlation_id: str
     status: TurnStatus
     content: str
+    deltas_complete: bool
     messages: tuple[TurnMessage, ...]
     tool_calls: tuple[ToolCallRecord, ...]
     approvals: tuple[ApprovalRecord, ...]
@@ -144,7 +148,7 @@ class TurnResult:
 
     @property
     def text(self) -> str:
-        """The streamed pieces of the answer, joined; empty if the answer was not streamed."""
+        """The pieces of the answer, joined; `content`, unless `deltas_complete` is False."""
         return "".join(delta for one in self.messages if one.kind == "answer" for delta in one.deltas)
 
     @property

@@ -4,9 +4,11 @@ from collections.abc import Iterable
 
 from digitorn_testing._events.daemon import MEANING
 from digitorn_testing._events.event import AnyEvent
-from digitorn_testing._events.meaning import Meaning, TurnStatus
-from digitorn_testing._generated.events import QUEUE_EXPIRED_CODES
+from digitorn_testing._events.meaning import Meaning, TurnEnding
+from digitorn_testing._generated.events import QUEUE_EXPIRED_CODES, RESTART_CODES
 from digitorn_testing._generated.models import QueueEntry
+
+from .texts import first_of_answer, streamed_texts
 
 
 def ends_turn(event: AnyEvent, correlation_id: str, meaning: Meaning = MEANING) -> bool:
@@ -34,36 +36,21 @@ def only_waits(turn: Iterable[AnyEvent]) -> bool:
     return {event.op_state for event in turn} == {"pending"}
 
 
-def streamed_texts(turn: Iterable[AnyEvent], meaning: Meaning = MEANING) -> list[list[str]]:
-    """The texts that a turn streamed, one per request to the model, each as a list of pieces.
+def is_whole(turn: Iterable[AnyEvent], meaning: Meaning = MEANING) -> bool:
+    """Whether nothing seems to be missing of a turn that has ended: it has its last event and its answer, its
+    tool calls have ended, and its text adds up to the answer.
 
-    The daemon may insert newlines between two texts; they belong to neither (contract: events, sections 5.1
-    and 5.2).
-    """
-    texts: list[list[str]] = [[]]
-    at_break = False
-    for event in turn:
-        if meaning.ends_text(event):
-            texts.append([])
-            at_break = True
-        elif delta := meaning.text_delta(event):
-            if not (at_break and not delta.strip("\n")):
-                texts[-1].append(delta)
-            at_break = False
-    return [text for text in texts if text]
-
-
-def lacks_text(turn: Iterable[AnyEvent], meaning: Meaning = MEANING) -> bool:
-    """Whether a turn has ended but the end of its streamed answer is missing.
-
-    Tokens are sent in the background and may arrive after the event that ends the turn
-    (contract: events, section 8.6).
+    A turn that was cut off never seems whole; the daemon may have dropped what it was sending then.
     """
     events = list(turn)
-    texts = streamed_texts(events, meaning)
-    content = next((one.content for event in events if (one := meaning.answer(event))), "").strip()
-    answer = "".join(texts[-1]).strip() if texts else ""
-    return bool(answer) and len(answer) < len(content) and content.startswith(answer)
+    answer = next((one for event in reversed(events) if (one := meaning.answer(event)) is not None), None)
+    if answer is None or lacks_terminal(events, meaning):
+        return False
+    begun = {began.call_id for event in events if (began := meaning.tool_began(event)) is not None}
+    ended = {end.call_id for event in events if (end := meaning.tool_ended(event)) is not None}
+    if not begun <= ended:
+        return False
+    return bool(answer.error) or first_of_answer(streamed_texts(events, meaning), answer.content) is not None
 
 
 def tells_outcome(turn: Iterable[AnyEvent], meaning: Meaning = MEANING) -> bool:
@@ -71,10 +58,12 @@ def tells_outcome(turn: Iterable[AnyEvent], meaning: Meaning = MEANING) -> bool:
     return any(map(meaning.tells_outcome, turn))
 
 
-def status_of_entry(entry: QueueEntry) -> TurnStatus | None:
+def ending_of_entry(entry: QueueEntry) -> TurnEnding | None:
     """How the turn of a queue row ended; None if it has not ended."""
     if entry.error_code in QUEUE_EXPIRED_CODES:
         return "timed_out"
+    if entry.error_code in RESTART_CODES:
+        return "lost"
     match entry.status:
         case "completed" | "failed" | "cancelled":
             return entry.status

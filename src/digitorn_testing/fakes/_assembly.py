@@ -1,7 +1,9 @@
 """Everything that one embedded daemon is made of, without its server."""
 
 import asyncio
+import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from ._agent.agent import Agent
@@ -12,6 +14,7 @@ from ._agent.dispatcher import Dispatcher
 from ._agent.rooms import Rooms
 from ._agent.rows import LogRows
 from ._agent.tool_runs import ToolRuns
+from ._faults.rules import Rules
 from ._model.model import FakeModel
 from ._store.apps import App, Apps
 from ._store.sessions import Session, SessionRepository, Sessions
@@ -31,6 +34,7 @@ class Settings:
         approval_timeout: Until an approval counts as denied.
         approval_heartbeat: Between two reminders of an open approval.
         turn_heartbeat: Between two signs of life of a turn.
+        warm_up: After a restart, until calls under an app are answered.
         log_delay: Until an event can be read back.
         queue_depth: Most messages that wait in one session.
         access_token_lifetime: How long an access token is valid.
@@ -40,6 +44,7 @@ class Settings:
     approval_timeout: float
     approval_heartbeat: float
     turn_heartbeat: float
+    warm_up: float
     log_delay: float
     queue_depth: int
     access_token_lifetime: float
@@ -52,11 +57,14 @@ class DaemonState:
         settings: How it behaves.
         model: Who answers for apps that are deployed over REST.
         sockets: Where events go.
+        rules: The faults of the daemon.
     """
 
-    def __init__(self, settings: Settings, model: FakeModel, sockets: Sockets) -> None:
+    def __init__(self, settings: Settings, model: FakeModel, sockets: Sockets, rules: Rules) -> None:
         self.settings = settings
         self.model = model
+        self.rules = rules
+        self.ready_at = 0.0
         self.users = Users(access_token_lifetime=settings.access_token_lifetime)
         self.apps = Apps()
         self.sessions = Sessions(SessionRepository(), log_delay=settings.log_delay)
@@ -64,20 +72,21 @@ class DaemonState:
         self.rooms = Rooms(sockets)
         self.approvals = Approvals()
         self.connections = Connections(self.bus, self.approvals, self.rooms, heartbeat=settings.heartbeat)
-        self.rows = LogRows(self.bus)
+        self.log_rows = LogRows(self.bus)
         self.tool_runs = ToolRuns()
         agent = Agent(
             self.bus,
             self.approvals,
-            self.rows,
+            self.log_rows,
             self.tool_runs,
             approval_timeout=settings.approval_timeout,
             approval_heartbeat=settings.approval_heartbeat,
+            is_on_wrong_loop=partial(rules.strikes, "wrong_event_loop"),
         )
         self.dispatcher = Dispatcher(
             self.bus,
             agent,
-            self.rows,
+            self.log_rows,
             self.approvals,
             queue_depth=settings.queue_depth,
             turn_heartbeat=settings.turn_heartbeat,
@@ -89,6 +98,12 @@ class DaemonState:
         self.users, self.apps, self.sessions = before.users, before.apps, before.sessions
         for session in self.sessions.all():
             session.log.crash()
+        self.ready_at = time.monotonic() + self.settings.warm_up
+
+    @property
+    def is_warming_up(self) -> bool:
+        """Whether the apps of the process before are still to be loaded."""
+        return time.monotonic() < self.ready_at
 
     def begin_deployment(self, app: App) -> None:
         """Deploys an app a moment later; one of the same id serves until then."""

@@ -72,6 +72,8 @@ class FakeDaemon:
         approval_timeout: Seconds until an approval counts as denied.
         turn_heartbeat: Seconds between two `turn:heartbeat` events of a turn.
         approval_heartbeat: Seconds between two `approval_progress` events of an open approval.
+        warm_up: Seconds after a restart during which calls under an app are answered with 503. The released
+            daemon needs up to a minute.
         log_delay: Seconds until an event can be read back by a join or over REST; a real daemon takes
             about 0.05 (contract: events, section 3.3).
         queue_depth: Most messages that wait in one session.
@@ -97,6 +99,7 @@ class FakeDaemon:
         approval_timeout: float = 300.0,
         turn_heartbeat: float = 3.0,
         approval_heartbeat: float = 15.0,
+        warm_up: float = 0.0,
         log_delay: float = 0.0,
         queue_depth: int = 20,
         access_token_lifetime: float = 3600.0,
@@ -114,6 +117,7 @@ class FakeDaemon:
             approval_timeout=approval_timeout,
             approval_heartbeat=approval_heartbeat,
             turn_heartbeat=turn_heartbeat,
+            warm_up=warm_up,
             log_delay=log_delay,
             queue_depth=queue_depth,
             access_token_lifetime=access_token_lifetime,
@@ -197,7 +201,7 @@ class FakeDaemon:
         server, local = SocketServer(self._engine, reset), LocalSockets()
         sockets: Sockets = BothSockets(local, server) if self._listen else local
         sockets = FaultySockets(sockets, self._rules)
-        state = DaemonState(self._settings, self.model, sockets)
+        state = DaemonState(self._settings, self.model, sockets, rules)
         if before is not None:
             state.take_over(before)
         else:

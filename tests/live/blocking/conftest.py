@@ -4,17 +4,16 @@
 from collections.abc import Iterator
 
 import pytest
-from support.faces import DAEMONS, DaemonKind
+from support.faces import LISTENS
 
 from digitorn_testing import DevClient
 from digitorn_testing.fakes import FakeDaemon
 
 
-@pytest.fixture(params=DAEMONS, ids=str)
-def kind(request: pytest.FixtureRequest) -> DaemonKind:
-    """What sort of daemon a test of this face runs against."""
-    found: DaemonKind = request.param
-    return found
+@pytest.fixture
+def listens() -> bool:
+    """Whether the daemons of this face's tests listen on loopback."""
+    return LISTENS
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from digitorn_testing import (
     assertions,
 )
 from digitorn_testing._events.daemon import MEANING
-from digitorn_testing._stream.protocol import REPLAY_MARGIN
+from digitorn_testing._stream.protocol import READ_MARGIN
 from digitorn_testing.events import Heartbeat, MessageDone, Result, Token, ToolCall
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 
@@ -352,7 +352,7 @@ def test_a_new_process_is_reread_from_the_beginning(model: FakeModel) -> None:
                     daemon.drain()
                 stream.wait_for(Token, where=says("new"), timeout=10)
                 assert stream.connection.restarts == 1
-                assert stream.events_of(Token)[0].seq < stream.log.last_seq - REPLAY_MARGIN
+                assert stream.events_of(Token)[0].seq < stream.log.last_seq - READ_MARGIN
 
 
 def test_a_decision_is_sent_until_it_arrives(

@@ -23,9 +23,11 @@ class Daemon:
         self.reads: list[int] = []
         self.failures: list[Exception] = []
         self.read_once = asyncio.Event()
+        self.in_order: list[int] = []
+        self.core.log.subscribe_in_order(lambda event, _: self.in_order.append(event.seq))
         self.backfill = Backfill(self.core, Coverage(self.core.log, 0), self.tasks, self._read)
 
-    async def _read(self, since: int) -> None:
+    async def _read(self, since: int) -> int:
         self.reads.append(since)
         self.read_once.set()
         await asyncio.sleep(0)
@@ -34,6 +36,7 @@ class Daemon:
         for seq in self.rows:
             if seq > since:
                 self.push(seq)
+        return max(self.rows, default=since)
 
     def push(self, *numbers: int) -> None:
         """Events with these numbers arrive."""
@@ -64,84 +67,102 @@ async def test_what_is_missing_is_taken_over_and_counted() -> None:
     assert daemon.here() == [1, 2, 3, 4]
 
 
-async def test_a_missing_number_is_read_and_who_reads_in_order_gets_it() -> None:
+async def test_a_missing_number_is_not_read_for() -> None:
     daemon = Daemon()
-    released: list[int] = []
-    daemon.core.log.subscribe_in_order(lambda event, _: released.append(event.seq))
-    daemon.rows = [1, 2, 3]
     daemon.push(1, 3)
-    assert released == [1]
     await daemon.rest()
-    assert released == [1, 2, 3]
+    assert (daemon.in_order, daemon.reads) == ([1, 3], [])
+
+
+async def test_what_comes_while_the_missed_is_read_is_given_behind_it() -> None:
+    daemon = Daemon()
+    daemon.push(1, 2)
+    daemon.backfill.joining()
+    daemon.push(5)
+    daemon.rows = [1, 2, 3, 4]
+    daemon.backfill.rejoined(restarted=False)
+    assert daemon.here() == [1, 2, 5]
+    assert daemon.in_order == [1, 2]
+    await asyncio.wait_for(daemon.backfill.caught_up(), SECONDS)
+    assert (daemon.in_order, daemon.reads) == ([1, 2, 3, 4, 5], [0])
+    daemon.push(6)
+    assert daemon.in_order[-1] == 6
+
+
+async def test_it_is_held_back_while_the_log_cannot_be_read() -> None:
+    daemon = Daemon()
+    daemon.push(1)
+    daemon.failures = [unreachable() for _ in range(3)]
+    daemon.rows = [1, 2]
+    daemon.backfill.joining()
+    daemon.backfill.rejoined(restarted=False)
+    daemon.push(3)
+    await daemon.rest()
+    assert (daemon.in_order, len(daemon.reads)) == ([1, 2, 3], 4)
+
+
+async def test_it_is_given_when_the_log_cannot_be_read_at_all() -> None:
+    daemon = Daemon()
+    daemon.failures = [NotFound(exchange(404), "gone")]
+    daemon.backfill.joining()
+    daemon.backfill.rejoined(restarted=False)
+    daemon.push(3)
+    await daemon.rest()
+    assert daemon.in_order == [3]
+
+
+async def test_it_is_given_when_there_was_no_join() -> None:
+    daemon = Daemon()
+    daemon.backfill.joining()
+    daemon.push(3)
+    daemon.backfill.not_joined()
+    assert daemon.in_order == [3]
+
+
+async def test_after_a_rejoin_the_log_is_read_once() -> None:
+    daemon = Daemon()
+    daemon.backfill.joining()
+    daemon.backfill.rejoined(restarted=False)
+    await daemon.rest()
     assert len(daemon.reads) == 1
 
 
-async def test_a_number_that_the_log_does_not_have_is_given_up() -> None:
+async def test_a_second_rejoin_while_the_log_is_read_has_it_read_again() -> None:
     daemon = Daemon()
-    daemon.core.link.joined()
-    daemon.rows = [1, 3]
-    daemon.push(1, 3)
-    await daemon.rest()
-    assert not daemon.core.log.is_holding
-    # The connection stood when the gap was noticed, so that the third read is left out.
-    assert len(daemon.reads) == 2
-
-
-async def test_a_gap_behind_a_fresh_join_is_read_until_everything_is_visible() -> None:
-    daemon = Daemon()
-    daemon.core.link.joined()
-    daemon.backfill.coverage.joined()
-    daemon.push(1, 3)
-    await daemon.rest()
-    assert len(daemon.reads) == 3
-
-
-async def test_a_gap_is_not_given_up_while_the_log_cannot_be_read() -> None:
-    daemon = Daemon()
-    daemon.failures = [unreachable() for _ in range(3)]
-    daemon.rows = [1, 2, 3]
-    released: list[int] = []
-    daemon.core.log.subscribe_in_order(lambda event, _: released.append(event.seq))
-    daemon.push(1, 3)
-    await daemon.rest()
-    assert released == [1, 2, 3]
-    assert len(daemon.reads) == 4
-
-
-async def test_after_a_rejoin_the_log_is_read_at_once_and_when_all_is_visible() -> None:
-    daemon = Daemon()
-    daemon.backfill.rejoined(restarted=False)
-    await daemon.rest()
-    assert len(daemon.reads) == 3
-
-
-async def test_a_second_rejoin_begins_the_reads_anew() -> None:
-    daemon = Daemon()
+    daemon.rows = [1]
+    daemon.backfill.joining()
     daemon.backfill.rejoined(restarted=False)
     async with asyncio.timeout(SECONDS):
         await daemon.read_once.wait()
+    daemon.backfill.joining()
+    daemon.rows = [1, 2]
     daemon.backfill.rejoined(restarted=False)
     await daemon.rest()
-    assert len(daemon.reads) == 4
+    assert (daemon.reads, daemon.in_order) == ([0, 0], [1, 2])
 
 
-async def test_after_a_restart_the_log_is_read_from_what_is_certain() -> None:
-    daemon = Daemon()
-    daemon.push(*range(1, 201))
-    daemon.backfill.rejoined(restarted=True)
-    await daemon.rest()
-    assert daemon.reads[0] == 0
-
-
-async def test_a_heartbeat_that_tells_of_more_has_the_log_read() -> None:
+async def test_heartbeats_that_tell_of_more_have_the_log_read() -> None:
     daemon = Daemon()
     daemon.push(1)
     daemon.rows = [1, 2]
-    beat = daemon.core.log.feed(heartbeat(current_seq=2))
-    assert beat is not None
-    daemon.backfill.noticed(beat)
+    for _ in range(3):
+        beat = daemon.core.log.feed(heartbeat(current_seq=2))
+        assert beat is not None
+        daemon.backfill.noticed(beat)
     await daemon.rest()
     assert [seq for seq in daemon.here() if seq] == [1, 2]
+    assert len(daemon.reads) == 1
+
+
+async def test_who_begins_here_reads_nothing() -> None:
+    daemon = Daemon()
+    daemon.backfill.joining()
+    daemon.push(7)
+    daemon.backfill.begin_here()
+    daemon.push(8)
+    assert (daemon.in_order, daemon.reads) == ([7, 8], [])
+    assert await daemon.backfill.fill() == 0
+    assert daemon.reads == [7]
 
 
 async def test_a_daemon_that_cannot_be_reached_is_asked_again() -> None:
@@ -177,11 +198,14 @@ async def test_a_history_that_cannot_be_read_yet_is_read_in_the_background() -> 
     assert daemon.here() == [1]
 
 
-async def test_a_history_that_was_read_is_read_again_when_all_is_visible() -> None:
+async def test_a_history_is_read_once() -> None:
     daemon = Daemon()
+    daemon.rows = [1]
+    daemon.backfill.joining()
+    daemon.push(2)
     await daemon.backfill.read_history()
     await daemon.rest()
-    assert len(daemon.reads) == 3
+    assert (daemon.reads, daemon.in_order) == ([0], [1, 2])
 
 
 async def test_a_stream_that_ended_reads_nothing() -> None:

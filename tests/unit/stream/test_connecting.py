@@ -1,6 +1,8 @@
 """Connecting, joining, losing the connection and making it again, without a socket."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +15,7 @@ from digitorn_testing import (
     StreamConnection,
     Unauthorized,
 )
+from digitorn_testing._concurrency.backoff import Backoff
 from digitorn_testing._errors import TooLarge
 from digitorn_testing._generated.commands import CommandError
 from digitorn_testing._secrets.credentials import Credentials
@@ -36,6 +39,8 @@ class Stream:
         self.renewed: str | None = None
         self.refused: Exception | None = None
         self.rejoined_with: list[bool] = []
+        self.restarts: list[int] = []
+        self.first_joins = 0
         self.joins = 0
         intake = Intake(self.core.log, str)
         self.connecting = Connecting(
@@ -47,6 +52,7 @@ class Stream:
             take=intake.take,
             rejoins=self,
             joined=self._joined,
+            restarted=lambda: self.restarts.append(self.core.link.now.restarts),
         )
         intake.listeners = (self.connecting.noticed,)
 
@@ -63,8 +69,15 @@ class Stream:
     def _joined(self) -> None:
         self.joins += 1
 
-    def rejoin_since(self) -> int:
-        return 42
+    def joining(self) -> None:
+        self.core.log.hold()
+
+    def not_joined(self) -> None:
+        self.core.log.release()
+
+    async def entered(self) -> None:
+        await asyncio.sleep(0)
+        self.first_joins += 1
 
     def rejoined(self, *, restarted: bool) -> None:
         self.rejoined_with.append(restarted)
@@ -104,6 +117,60 @@ async def test_the_room_is_entered_behind_a_number() -> None:
     await stream.start()
     assert (stream.socket.tokens, stream.socket.joins) == (["first-token"], 1)
     assert (stream.core.connection.state, stream.core.link.is_joined, stream.joins) == ("joined", True, 1)
+
+
+NOT_YET = CommandError(ok=False, error="session not found or access denied")
+
+
+async def test_a_session_is_joined_as_soon_as_it_exists() -> None:
+    stream = Stream()
+    stream.core.link.connecting()
+    await stream.connecting.connect()
+    stream.socket.acks = [NOT_YET, NOT_YET, NOT_YET]
+    await stream.connecting.enter_later()
+    assert (stream.socket.joins, stream.core.connection.state) == (1, "connecting")
+    await stream.until(lambda connection: connection.state == "joined")
+    assert (stream.socket.joins, stream.first_joins, stream.joins) == (4, 1, 1)
+
+
+async def test_a_session_is_joined_at_once_when_its_first_message_was_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    never = Backoff(first_pause=3600.0, growth=1.0, longest_pause=3600.0, jitter=0.0)
+    monkeypatch.setattr("digitorn_testing._stream.connecting.BEGINNING", never)
+    stream = Stream()
+    stream.core.link.connecting()
+    await stream.connecting.connect()
+    stream.socket.acks = [NOT_YET]
+    await stream.connecting.enter_later()
+    stream.connecting.begin()
+    await stream.until(lambda connection: connection.state == "joined")
+    assert (stream.socket.joins, stream.first_joins) == (2, 1)
+
+
+async def test_a_stream_that_waits_for_its_session_joins_after_a_lost_connection() -> None:
+    stream = Stream()
+    stream.core.link.connecting()
+    await stream.connecting.connect()
+    stream.socket.acks = [NOT_YET, DaemonUnreachable("url", "lost"), NOT_YET]
+    await stream.connecting.enter_later()
+    stream.socket.lose()
+    await stream.until(lambda connection: connection.state == "joined")
+    assert (stream.first_joins, stream.rejoined_with) == (1, [])
+
+
+async def test_a_stream_that_waits_for_its_session_keeps_nobody_alive() -> None:
+    stream = Stream()
+    stream.core.link.connecting()
+    await stream.connecting.connect()
+    stream.socket.acks = [NOT_YET] * 50
+    await stream.connecting.enter_later()
+    tasks = set(stream.tasks.running)
+    reference = weakref.ref(stream.connecting)
+    del stream
+    gc.collect()
+    assert reference() is None
+    await asyncio.wait(tasks, timeout=SECONDS)
 
 
 async def test_an_expired_token_is_renewed() -> None:
@@ -175,7 +242,9 @@ async def test_a_restarted_daemon_is_recognised_by_its_instance() -> None:
     await stream.start()
     stream.socket.on_frame(heartbeat(instance_id="one"))
     stream.socket.lose()
+    assert stream.restarts == []
     stream.socket.on_frame(heartbeat(instance_id="two"))
+    assert stream.restarts == [1]
     await stream.until(joined_again(1))
     assert stream.rejoined_with == [True]
     stream.socket.lose()

@@ -1,10 +1,10 @@
-"""From which number the daemon's log is read, and what is complete, without any IO."""
+"""From which number the daemon's log is read, and when, without any IO."""
 
 import pytest
 
 from digitorn_testing._log.log import EventLog
 from digitorn_testing._stream.coverage import Coverage
-from digitorn_testing._stream.protocol import REPLAY_MARGIN, VISIBLE_SECONDS
+from digitorn_testing._stream.protocol import READ_MARGIN, RESTART_MARGIN, STALL_SECONDS
 from support.frames import SESSION, frame, token
 from support.stream_parts import Clock, heartbeat
 
@@ -23,44 +23,50 @@ class Session:
             self.feed(token("x", seq=number))
 
     def feed(self, raw: object) -> bool:
-        """A frame arrives; whether it tells that the stream is behind."""
+        """A frame arrives; whether it shows that the log has to be read."""
         event = self.log.feed(raw)
         assert event is not None
-        self.coverage.noticed(event)
-        return self.coverage.is_behind(event)
+        return self.coverage.noticed(event)
 
-    def read(self, *missing: int, since: int | None = None) -> int:
-        """Reads the log, which brings some numbers; from where it is read."""
-        reading = self.coverage.read_began(since)
+    def read(self, *missing: int) -> int:
+        """Reads the log for what may be missing, which brings some numbers; from where it is read."""
+        since = self.coverage.read_since()
         self.receive(*missing)
-        self.coverage.read_ended(reading)
-        return reading.since
-
-    def wait(self, seconds: float = VISIBLE_SECONDS) -> None:
-        """Time passes."""
-        self.clock.seconds += seconds
+        self.coverage.was_read(since, max(missing, default=since))
+        return since
 
 
 def test_at_first_everything_is_read_that_is_wanted() -> None:
     assert Session().coverage.read_since() == 0
     assert Session(since=500).coverage.read_since() == 500
-    assert Session(since=500).coverage.rejoin_since() == 500
 
 
-def test_a_rejoin_begins_a_margin_behind_the_newest_event() -> None:
+def test_numbers_that_never_come_are_not_read_for() -> None:
     session = Session()
+    session.read()
+    told = [session.feed(token("x", seq=seq)) for seq in (1, 3, 7, 500)]
+    assert told == [False] * 4
+
+
+def test_a_rejoin_reads_from_a_margin_behind_the_newest_event() -> None:
+    session = Session()
+    session.read()
     session.receive(*range(1, 201))
-    assert session.coverage.rejoin_since() == 200 - REPLAY_MARGIN
+    session.coverage.joining()
+    assert session.read(*range(201, 301)) == 200 - READ_MARGIN
+    session.coverage.joining()
+    assert session.read() == 300 - READ_MARGIN
 
 
-def test_the_log_is_read_from_the_first_missing_number() -> None:
+def test_what_a_failed_read_did_not_bring_is_read_at_the_next_join() -> None:
     session = Session()
-    session.receive(*range(1, 11), *range(12, 301))
-    assert session.coverage.has_gap()
-    assert session.coverage.read_since() == 10
-    session.receive(11)
-    assert not session.coverage.has_gap()
-    assert session.coverage.read_since() == 300 - REPLAY_MARGIN
+    session.read()
+    session.receive(*range(1, 201))
+    session.coverage.joining()
+    # Nothing is read, and more comes.
+    session.receive(*range(400, 601))
+    session.coverage.joining()
+    assert session.read() == 200 - READ_MARGIN
 
 
 def test_the_number_of_a_snapshot_is_not_the_newest_of_the_session() -> None:
@@ -70,107 +76,77 @@ def test_the_number_of_a_snapshot_is_not_the_newest_of_the_session() -> None:
     assert session.coverage.newest == 100
 
 
-def test_a_second_read_a_while_later_proves_what_was_the_newest_at_the_first() -> None:
+def test_what_was_read_from_the_start_is_complete() -> None:
     session = Session()
-    session.coverage.joined()
-    session.receive(*range(1, 101))
-    session.read()
-    assert session.coverage.complete == 0
-    session.receive(*range(101, 301))
-    session.wait(VISIBLE_SECONDS / 2)
-    session.read()
-    assert session.coverage.complete == 0, "what was the newest then may not be visible yet"
-    session.wait(VISIBLE_SECONDS / 2)
-    session.read()
+    session.read(*range(1, 101))
     assert session.coverage.complete == 100
-    session.receive(*range(301, 401))
-    session.wait()
-    session.read()
-    assert session.coverage.complete == 300, "what was the newest at the last read"
-
-
-def test_a_read_on_another_connection_proves_nothing_about_the_time_before() -> None:
-    session = Session()
-    session.receive(*range(1, 101))
-    session.read()
-    session.wait()
-    session.coverage.joined()
-    session.read()
-    assert session.coverage.complete == 0
-
-
-def test_a_read_from_further_back_takes_back_what_counted_as_complete() -> None:
-    session = Session()
-    session.receive(*range(1, 101))
-    session.read()
-    session.wait()
-    session.read()
+    session.receive(*range(150, 201))
+    session.coverage.was_read(140, 200)
     assert session.coverage.complete == 100
-    assert session.read(since=7) == 7
-    assert session.coverage.complete == 7
-
-
-def test_after_a_restart_the_log_is_read_behind_the_last_that_is_certain() -> None:
-    session = Session()
-    session.receive(*range(1, 201))
-    session.read()
-    session.wait()
-    session.read()
+    session.coverage.was_read(100, 200)
     assert session.coverage.complete == 200
-    session.receive(*range(201, 401))
-    session.coverage.restarted()
-    session.coverage.joined()
-    # The numbers 201 to 400 may be given to other events.
-    assert session.coverage.rejoin_since() == 200 - REPLAY_MARGIN
-    assert session.read() == 200 - REPLAY_MARGIN
-    session.receive(*range(401, 501))
-    assert session.read() == 200 - REPLAY_MARGIN, "what was sent before the join may not be visible yet"
-    session.wait()
-    assert session.read() == 200 - REPLAY_MARGIN
-    assert session.read() > 200 - REPLAY_MARGIN, "the last read saw everything from before the join"
 
 
-def test_a_read_that_failed_is_made_again_after_a_restart() -> None:
+def test_after_a_restart_more_is_read_than_the_last_process_may_have_lost() -> None:
     session = Session()
-    session.receive(*range(1, 201))
-    session.read()
-    session.wait()
-    session.read()
+    session.read(*range(1, 2001))
+    session.receive(*range(2001, 3001))
+    session.coverage.joining()
     session.coverage.restarted()
-    session.receive(*range(201, 401))
-    session.wait()
-    reading = session.coverage.read_began()
-    assert reading.since == 200 - REPLAY_MARGIN
-    session.coverage.read_failed(reading)
-    assert session.read() == 200 - REPLAY_MARGIN
-    assert session.read() == 400 - REPLAY_MARGIN
+    assert session.coverage.complete == 2000 - RESTART_MARGIN
+    assert session.read() == 3000 - RESTART_MARGIN
+    session.coverage.joining()
+    assert session.read() == 3000 - READ_MARGIN
 
 
 def test_nothing_from_before_the_stream_is_wanted_when_it_begins_now() -> None:
     session = Session()
     session.receive(7, 8, 90)
     session.coverage.begin_here()
-    assert not session.log.is_holding
-    assert session.coverage.read_since() == session.coverage.rejoin_since() == 90
+    assert session.coverage.read_since() == session.coverage.since == session.coverage.complete == 90
 
 
 @pytest.mark.parametrize(("current", "behind"), [(3, False), (4, True)])
-def test_a_heartbeat_tells_of_a_number_that_is_not_here(current: int, behind: bool) -> None:
+def test_two_heartbeats_without_an_event_between_them_tell_of_a_number_that_is_not_here(
+    current: int, behind: bool
+) -> None:
     session = Session()
     session.receive(1, 2, 3)
-    assert session.feed(heartbeat(current_seq=current)) is behind
+    beat = heartbeat(current_seq=current)
+    assert session.feed({**beat}) is False, "it may be on its way"
+    assert session.feed({**beat}) is behind
+
+
+def test_a_session_that_goes_on_is_not_behind() -> None:
+    session = Session()
+    told: list[bool] = []
+    for seq in range(1, 6):
+        session.receive(seq)
+        told.append(session.feed({**heartbeat(current_seq=seq + 1)}))
+    assert told == [False] * 5
 
 
 def test_a_number_that_a_heartbeat_tells_is_asked_for_once() -> None:
     session = Session()
-    told = [session.feed({**heartbeat(current_seq=seq)}) for seq in (5, 5, 4, 6)]
-    assert told == [True, False, False, True]
+    told = [session.feed({**heartbeat(current_seq=seq)}) for seq in (5, 5, 5, 4, 6)]
+    assert told == [False, True, False, False, True]
 
 
-def test_a_connection_has_stood_once_what_was_sent_before_is_visible() -> None:
+@pytest.mark.parametrize(("seconds", "stalled"), [(STALL_SECONDS - 0.1, False), (STALL_SECONDS, True)])
+def test_an_event_after_a_silence_without_heartbeats_follows_a_stall(seconds: float, stalled: bool) -> None:
     session = Session()
-    session.coverage.joined()
-    session.wait(VISIBLE_SECONDS)
-    assert not session.coverage.has_stood_since(session.clock())
-    session.wait(0.01)
-    assert session.coverage.has_stood_since(session.clock())
+    session.receive(1)
+    session.clock.seconds += seconds
+    assert session.feed(token("x", seq=2)) is stalled
+    assert session.feed(token("x", seq=3)) is False
+
+
+def test_a_heartbeat_is_not_an_event_of_the_session() -> None:
+    session = Session()
+    session.receive(1)
+    session.clock.seconds += 5
+    session.feed(heartbeat(current_seq=1))
+    assert session.coverage.quiet_seconds() == 5
+    session.clock.seconds += 5
+    assert session.feed(token("x", seq=2)) is False
+    assert session.coverage.quiet_seconds() == 0

@@ -95,6 +95,49 @@ async def test_a_snapshot_asks_too() -> None:
     assert session.resolved == [("r-1", True, "")]
 
 
+def denied_again(request_id: str, description: str, *, seq: int) -> dict[str, object]:
+    """The second request for a call that was denied."""
+    asked = approval_request(request_id, seq=seq)
+    return asked | {"payload": asked["payload"] | {"description": description}}
+
+
+@pytest.mark.parametrize(
+    ("description", "reason"),
+    [("User denied: Never: ever.", "Never: ever."), ("User denied approval.", "")],
+)
+async def test_a_denied_call_that_is_asked_for_again_is_denied_for_the_same_reason(
+    description: str, reason: str
+) -> None:
+    asked: list[str] = []
+    session = Session(lambda request: asked.append(request.request_id))
+    session.join()
+    session.core.log.feed(approval_request("r-1", seq=1))
+    await session.rest()
+    session.core.log.feed(approval_resolved("r-1", seq=2, approved=False))
+    session.core.log.feed(denied_again("r-2", description, seq=3))
+    await session.rest()
+    assert (asked, session.resolved) == (["r-1"], [("r-2", False, reason)])
+
+
+async def test_a_question_is_no_denied_call_whatever_it_says() -> None:
+    asked: list[str] = []
+    session = Session(lambda request: asked.append(request.request_id))
+    session.join()
+    question = denied_again("r-1", "User denied: why?", seq=1)
+    question["payload"] = {**approval("r-1", "ask_user"), "description": "User denied: why?"}
+    session.core.log.feed(question)
+    await session.rest()
+    assert (asked, session.resolved) == (["r-1"], [])
+
+
+async def test_a_denied_call_of_somebody_else_is_left_alone() -> None:
+    session = Session(approvals=ClientApprovals(ApproveAll()).of_stream(turns_only=True))
+    session.join()
+    session.core.log.feed(denied_again("r-2", "User denied: Never.", seq=1))
+    await session.rest()
+    assert session.resolved == []
+
+
 async def test_a_policy_is_asked_once_about_a_request() -> None:
     asked: list[str] = []
     session = Session(lambda request: asked.append(request.request_id))

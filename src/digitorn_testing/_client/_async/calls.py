@@ -1,16 +1,18 @@
 """The client's short calls: each is one call of a REST stub, or little more."""
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Final, NamedTuple
 
 from digitorn_testing._apps.builder import AppBuilder
 from digitorn_testing._client.waiting import POLLS, in_time
 from digitorn_testing._concurrency.backoff import Pauses
 from digitorn_testing._concurrency.deadlines import asleep
-from digitorn_testing._errors import EventTimeout, NotFound
+from digitorn_testing._errors import EventTimeout, Forbidden, NotFound, RateLimited
 from digitorn_testing._generated._runtime import NOT_GIVEN
 from digitorn_testing._generated.models import (
     AbortResult,
@@ -51,6 +53,23 @@ from digitorn_testing._stream import AsyncLiveEventStream
 
 from .shared_streams import AsyncSharedStreams
 
+_APP_ID: Final = re.compile(rb"""["']?app_id["']?\s*:\s*["']?([A-Za-z0-9][\w.-]*)""")
+"""The app's id in a definition; a definition that hides it is deployed as well."""
+
+_UNDEPLOY_SECONDS: Final = 5.0
+
+
+class Deployment(NamedTuple):
+    """The latest deployments of an app, in seconds since the Unix epoch.
+
+    Attributes:
+        deployed_at: When the one that runs was deployed; None if none runs.
+        failed_at: When one failed last; None if none did since one succeeded.
+    """
+
+    deployed_at: float | None = None
+    failed_at: float | None = None
+
 
 class AsyncCalls:
     """Short names for operations of the contract that tests need often.
@@ -63,6 +82,8 @@ class AsyncCalls:
     api: AsyncApi
     daemon_url: str
     _shared: AsyncSharedStreams[AsyncLiveEventStream]
+    # What was there when the client deployed an app last; the daemon goes on reporting it for a while.
+    _replaced: dict[str, Deployment]
 
     # --- apps
 
@@ -73,7 +94,7 @@ class AsyncCalls:
     async def deploy(
         self, path: str | Path, *, force: bool = False, secrets: Mapping[str, str] | None = None
     ) -> UploadDeployAccepted:
-        """Deploys the app in a local YAML file. The daemon answers before the deployment is complete.
+        """Deploys the app in a local YAML file; `wait_for_app` waits until it can be used.
 
         Args:
             path: The file.
@@ -96,7 +117,7 @@ class AsyncCalls:
         force: bool = False,
         secrets: Mapping[str, str] | None = None,
     ) -> UploadDeployAccepted:
-        """Deploys the app in a YAML text. The daemon answers before the deployment is complete.
+        """Deploys the app in a YAML text; `wait_for_app` waits until it can be used.
 
         Args:
             definition: The text.
@@ -108,11 +129,16 @@ class AsyncCalls:
             ApiError: The definition does not compile, or the app is deployed already.
         """
         content = definition.encode() if isinstance(definition, str) else definition
-        return await self.api.apps.deploy_app_upload(
+        named = _APP_ID.search(content)
+        app_id = named[1].decode() if named else None
+        before = Deployment() if app_id is None else await self._deployment(app_id)
+        accepted = await self.api.apps.deploy_app_upload(
             file=(name, content),
             force=force,
             secrets=json.dumps(dict(secrets)) if secrets else NOT_GIVEN,
         )
+        self._replaced[accepted.app_id] = before if accepted.app_id == app_id else Deployment()
+        return accepted
 
     async def deploy_app(
         self,
@@ -122,7 +148,7 @@ class AsyncCalls:
         secrets: Mapping[str, str] | None = None,
         timeout: float = 30.0,
     ) -> AppHandle:
-        """Deploys the app that a builder defines, and waits until it is deployed.
+        """Deploys the app that a builder defines, and waits until it can be used.
 
         Args:
             app: The app. If its tools are Python functions, use `FakeDaemon.deploy` instead.
@@ -135,13 +161,11 @@ class AsyncCalls:
             ApiError: The definition does not compile, or the app is deployed already.
             EventTimeout: It was not deployed in time, or the deployment failed.
         """
-        text = app.to_yaml()
-        before = await self._deployment(app.app_id)
-        await self.deploy_text(text, name=f"{app.app_id}.yaml", force=force, secrets=secrets)
-        return await self._wait_for_deployment(app.app_id, timeout, before=before)
+        await self.deploy_text(app.to_yaml(), name=f"{app.app_id}.yaml", force=force, secrets=secrets)
+        return await self.wait_for_app(app.app_id, timeout)
 
     async def wait_for_app(self, app_id: str, timeout: float = 30.0) -> AppHandle:
-        """Waits until an app is deployed.
+        """Waits until an app can be used; after a deployment by this client, until the new one can.
 
         Args:
             app_id: The app.
@@ -150,45 +174,91 @@ class AsyncCalls:
         Raises:
             EventTimeout: It is not deployed in time, or its deployment failed; the message says why.
         """
-        return await self._wait_for_deployment(app_id, timeout, before=(None, None))
-
-    async def _wait_for_deployment(
-        self, app_id: str, timeout: float, *, before: tuple[float | None, float | None]
-    ) -> AppHandle:
-        """Waits for a deployment other than `before`, which the daemon reports until the new one is done."""
+        before = self._replaced.get(app_id, Deployment())
         deadline = time.monotonic() + timeout
         pauses = Pauses(POLLS)
         said = f"the daemon did not tell whether app {app_id!r} is deployed"
         with in_time(timeout, lambda: said):
             while True:
                 status = await self.api.apps.get_deploy_status(app_id)
-                deployed_at, failed_at = await self._deployment(app_id) if any(before) else (None, None)
-                if status.deployed and (deployed_at is None or deployed_at != before[0]):
+                now = await self._deployment(app_id)
+                # The status is ahead of the app itself, and after a forced deployment that of the old one.
+                if now.deployed_at not in (None, before.deployed_at):
+                    self._replaced.pop(app_id, None)
                     return self.app(app_id)
-                failed = status.error if failed_at is None or failed_at != before[1] else None
-                if failed:
-                    raise EventTimeout(f"app {app_id!r} is not deployed: {failed}")
+                if status.error and (now.failed_at is None or now.failed_at != before.failed_at):
+                    raise EventTimeout(f"app {app_id!r} is not deployed: {status.error}")
                 said = f"app {app_id!r} is not deployed: no end"
                 pause = pauses.next()
                 if time.monotonic() + pause > deadline:
                     raise EventTimeout(f"{said} within {timeout:g} s")
                 await asleep(pause)
 
-    async def _deployment(self, app_id: str) -> tuple[float | None, float | None]:
-        """When a deployment of an app last succeeded and last failed, in seconds since the Unix epoch."""
+    async def _deployment(self, app_id: str) -> Deployment:
         try:
             deployed_at = (await self.api.apps.get_app(app_id)).deployed_at
-        except NotFound:
+        except (NotFound, RateLimited):
+            # After many answers 404 the daemon refuses the path for a while.
             deployed_at = None
-        return deployed_at, (await self.api.apps.get_deploy_status(app_id)).failed_at
+        return Deployment(deployed_at, (await self.api.apps.get_deploy_status(app_id)).failed_at)
 
     async def undeploy(self, app_id: str) -> AppDeletion:
-        """Stops an app but keeps it installed.
+        """Stops an app but keeps it installed. The daemon drops its sessions.
+
+        It is back when it is deployed again, and when the daemon restarts.
 
         Args:
             app_id: The app.
+
+        Raises:
+            NotFound: The app is not deployed.
+            Forbidden: The app belongs to all users, and this user is no administrator.
         """
-        return await self.api.apps.delete_app(app_id, undeploy_only=True)
+        try:
+            stopped = await self.api.apps.disable_app(app_id, scope="system")
+        except (NotFound, Forbidden) as refused:
+            return await self._undeploy_own(app_id, refused)
+        # While it is marked as disabled, a deployment would last only until the daemon restarts.
+        enabled = await self.api.apps.enable_app(app_id, scope="system")
+        if enabled.redeployed:
+            # One that was installed from a package starts again by that.
+            stopped = await self.api.apps.disable_app(app_id, scope="system")
+        return AppDeletion(
+            app_id=app_id, deleted=False, undeployed=True, scope=stopped.scope, message=stopped.message
+        )
+
+    async def _undeploy_own(self, app_id: str, refused: NotFound | Forbidden) -> AppDeletion:
+        """Undeploys the user's own installation."""
+        undeployed = await self.api.apps.delete_app(app_id, undeploy_only=True)
+        deadline = time.monotonic() + _UNDEPLOY_SECONDS
+        pauses = Pauses(POLLS)
+        # The daemon answers first, and says the same when the app is not the user's and goes on.
+        while (await self.api.apps.get_deploy_status(app_id)).deployed:
+            pause = pauses.next()
+            if time.monotonic() + pause > deadline:
+                raise refused
+            await asleep(pause)
+        return undeployed
+
+    async def delete_app(self, app_id: str, *, delete_history: bool = True) -> AppDeletion:
+        """Deletes an app: that of all users if there is one, otherwise the user's own installation.
+
+        Args:
+            app_id: The app.
+            delete_history: Also delete its sessions.
+
+        Raises:
+            NotFound: There is no such app.
+            Forbidden: The app belongs to all users, and this user is no administrator.
+        """
+        try:
+            return await self.api.apps.delete_app(app_id, scope="system", delete_history=delete_history)
+        except (NotFound, Forbidden) as refused:
+            # Without a scope the daemon reports a deletion even if it only found secrets of the app.
+            deleted = await self.api.apps.delete_app(app_id, delete_history=delete_history)
+            if (await self.api.apps.get_deploy_status(app_id)).deployed:
+                raise refused
+            return deleted
 
     # --- secrets and credentials
 
@@ -341,7 +411,7 @@ class AsyncCalls:
             NotFound: There is no such session.
         """
         forked = await self.api.sessions.fork_session(session.app_id, session.session_id)
-        return replace(session, session_id=forked.new_session_id, first_turn=None)
+        return replace(session, session_id=forked.new_session_id, first_turn=None, is_new=False)
 
     async def resume(self, session: SessionHandle) -> ResumeResult:
         """Runs the interrupted turn of a session again. `resumed` says whether there was one.
@@ -383,11 +453,15 @@ class AsyncCalls:
             await self.get_session(session)
 
     async def abort(self, session: SessionHandle, *, purge_queue: bool = False) -> AbortResult:
-        """Aborts the running turn.
+        """Aborts the running turn; `turn.abort()` aborts a certain one.
 
         Args:
             session: The session.
-            purge_queue: Also drop the messages that wait in the queue.
+            purge_queue: Also drop the messages that wait in the queue, except the first one, which runs next.
+
+        Returns:
+            What was stopped. `task_cancelled` says whether a turn was cut off; `aborted` is true even if none
+            was running.
         """
         return await self.api.sessions.abort_session(
             session.app_id, session.session_id, purge_queue=purge_queue

@@ -13,6 +13,7 @@ from digitorn_testing._approvals.policies import (
     StreamApprovals,
     short_form,
 )
+from digitorn_testing._client.beginnings import Beginnings
 from digitorn_testing._client.waiting import POLLS, in_time
 from digitorn_testing._concurrency.backoff import Pauses
 from digitorn_testing._concurrency.deadlines import asleep, remaining
@@ -24,6 +25,7 @@ from digitorn_testing._errors import (
     EventTimeout,
     JoinRefused,
     NotFound,
+    RateLimited,
     RecordingError,
     Unauthorized,
 )
@@ -49,10 +51,10 @@ from digitorn_testing._transport.options import ConnectionOptions
 from digitorn_testing._transport.retry import RetryPolicy, new_message_id
 from digitorn_testing._turns.results import TurnResult
 
-from .calls import AsyncCalls
+from .announcing import AsyncAnnouncing
+from .calls import AsyncCalls, Deployment
 from .shared_streams import AsyncSharedStreams
 
-_NEW_SESSION_SECONDS = 10.0
 _RETRIES = RetryPolicy()
 
 QueueMode: TypeAlias = Literal["async", "replace_last"]
@@ -104,6 +106,7 @@ class AsyncDevClient(AsyncCalls):
         self._connection = connection_options
         self._approvals = ClientApprovals(approvals or short_form(auto_approve))
         self._shared = AsyncSharedStreams[AsyncLiveEventStream]()
+        self._replaced: dict[str, Deployment] = {}
         self._credentials = Credentials(token)
         self._exchanges = Exchanges(keep_exchanges)
         self._transport = AsyncTransport(
@@ -114,7 +117,8 @@ class AsyncDevClient(AsyncCalls):
             retries=retries,
             connection_options=connection_options,
         )
-        self.api = AsyncApi(self._transport)
+        self._beginnings = Beginnings()
+        self.api = AsyncApi(AsyncAnnouncing(self._transport, self._beginnings))
         self._recorders = Recorders(self._exchanges, self.daemon_url)
         self._is_closed = False
         in_forks(self)
@@ -341,7 +345,11 @@ class AsyncDevClient(AsyncCalls):
             if images:
                 raise ValueError("images are sent with a message: give `message` too")
             return SessionHandle(
-                session_id=uuid.uuid4().hex, app_id=app_id, daemon_url=self.daemon_url, workspace=workspace
+                session_id=uuid.uuid4().hex,
+                app_id=app_id,
+                daemon_url=self.daemon_url,
+                workspace=workspace,
+                is_new=True,
             )
         created = await self.api.sessions.create_session(
             app_id,
@@ -395,7 +403,8 @@ class AsyncDevClient(AsyncCalls):
             while True:
                 try:
                     await self.api.sessions.get_session(session.app_id, session.session_id)
-                except NotFound as error:
+                except (NotFound, RateLimited) as error:
+                    # After many answers 404 the daemon refuses the path for a while.
                     said = f"{named} is created by its first message, and was not"
                     pause = pauses.next()
                     if time.monotonic() + pause > deadline:
@@ -421,7 +430,7 @@ class AsyncDevClient(AsyncCalls):
             if not error.may_be_done:
                 raise
             deleted = SessionDeleted(session_id=session.session_id, deleted=True)
-        await self._shared.delete(session, protocol.VISIBLE_SECONDS)
+        await self._shared.delete(session, protocol.CUT_OFF_SECONDS)
         return deleted
 
     # --- messages and turns
@@ -441,7 +450,8 @@ class AsyncDevClient(AsyncCalls):
             session: The session; it is created if it does not exist.
             text: The message.
             images: Images sent with it; the daemon uses the first ten.
-            client_message_id: Id by which the daemon deduplicates the message; generated if left out.
+            client_message_id: Id by which the message is found in the session's log, a new one for each
+                message; generated if left out.
             queue_mode: What the daemon does while another turn runs: `async` queues the message,
                 `replace_last` replaces the last queued message, `wait` delays the answer until the message's
                 turn has ended. The app's default if left out.
@@ -449,6 +459,7 @@ class AsyncDevClient(AsyncCalls):
         Raises:
             NotFound: The app is not deployed; or the session belongs to another user, or was deleted.
             RateLimited: The session's queue is full.
+            UnconfirmedMessage: The daemon may have taken the message, or not.
             ServerError: With `queue_mode="wait"`, the turn did not complete.
         """
         await self._check_not_deleted(session)
@@ -489,12 +500,13 @@ class AsyncDevClient(AsyncCalls):
             queue_mode: What the daemon does while another turn runs: `async` queues the message,
                 `replace_last` replaces the last queued message, whose turn ends `cancelled`. The app's
                 default if left out.
-            client_message_id: Id by which the daemon deduplicates the message; generated if left out.
+            client_message_id: Id by which the message is found in the session's log, a new one for each
+                message; generated if left out.
 
         Raises:
             ApiError: The daemon refused the message: `NotFound` if the app is not deployed or the session was
                 deleted, `RateLimited` if the session's queue is full.
-            DaemonUnreachable: No daemon answered.
+            DaemonUnreachable: No daemon answered; `UnconfirmedMessage` if one may have taken the message.
             EventTimeout: Another message to the session was still being sent.
         """
         policy = _policy(approvals, auto_approve)
@@ -665,8 +677,10 @@ class AsyncDevClient(AsyncCalls):
     ) -> AsyncLiveEventStream:
         """Opens a session's stream.
 
+        The stream of a new session, which no message has begun yet, joins it as soon as it exists.
+
         Args:
-            session: An existing session.
+            session: An existing session, or one that `new_session` made.
             since: Bring the events with a higher `seq`; 0 brings the whole history.
             auto_approve: Short form of `approvals`.
             strict: Fail on an event that is unknown or breaks the contract.
@@ -682,7 +696,16 @@ class AsyncDevClient(AsyncCalls):
         await self._check_not_deleted(session)
         deciding = self._approvals.of_stream(_policy(approvals, auto_approve))
         stream = self._stream(session, deciding, since=since, strict=strict, max_events=max_events)
-        return await stream.start()
+        if not session.is_new:
+            return await stream.start()
+        self._beginnings.wait(session, stream.begin)
+        await stream.connect()
+        try:
+            await stream.join_later()
+        except BaseException:
+            await stream.stop()
+            raise
+        return stream
 
     def _stream(
         self,
@@ -732,8 +755,8 @@ class AsyncDevClient(AsyncCalls):
             )
             self._approvals.begin(protocol.correlation_id_of(accepted), policy)
             if not joined:
-                await self.wait_for_session(session, timeout=remaining(_NEW_SESSION_SECONDS))
-                await stream.join()
+                # The message has created the session. If the connection is lost just now, the turn goes on.
+                await stream.join_later()
             # The turn must be followed before an approval in it is decided, so that it can report a policy
             # that raises.
             return stream.turn(accepted, timeout=timeout)

@@ -12,6 +12,7 @@ from digitorn_testing._generated.events import EventPayload, EventType
 from digitorn_testing._handles import SessionHandle
 from digitorn_testing._stream.view import StreamView
 from digitorn_testing._turns.results import TurnResult
+from digitorn_testing._turns.texts import StreamedTexts
 
 P = TypeVar("P", bound=EventPayload)
 
@@ -83,15 +84,20 @@ class Turn:
         return self.stream.wait_in_turn(self.correlation_id, type, where=where, timeout=limit)
 
     def text_deltas(self) -> Iterator[str]:
-        """The text that the assistant streams, piece by piece, commentary and answer.
+        """The text that the assistant streams, piece by piece.
+
+        The daemon does not stream the last characters of an answer, and nothing of a short one. What is
+        missing comes as the last piece, so that the pieces add up to the `content` of the result. If the
+        assistant said something before it called a tool, that comes first; the result has it as `commentary`.
 
         Raises:
             EventTimeout: The turn did not end in time.
             StreamClosed: The stream ended before the turn did.
         """
+        streamed = StreamedTexts(self.stream.log.meaning)
         for event in self:
-            if (delta := self.stream.log.meaning.text_delta(event)) is not None:
-                yield delta
+            if text := streamed.take(event):
+                yield text
 
     def result(self, timeout: float | None = None) -> TurnResult:
         """Waits for the end of the turn.
@@ -115,9 +121,11 @@ class Turn:
     def abort(self) -> None:
         """Aborts the turn, so that its `result` is `cancelled`.
 
-        A queued turn is taken out of the queue; the others stay. Nothing happens to a turn that has ended.
+        A queued turn is taken out of the queue; the others stay. The daemon refuses that for the first one
+        that waits. Nothing happens to a turn that has ended, and no other turn is cut off.
 
         Raises:
+            AbortFailed: It is the first one that waits, or the daemon did not cut it off.
             ApiError: The daemon refused.
         """
         self.stream.abort_turn(self.correlation_id)

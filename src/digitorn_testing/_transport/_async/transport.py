@@ -17,6 +17,7 @@ from digitorn_testing._errors import (
     DigitornError,
     TooLarge,
     Unauthorized,
+    UnconfirmedMessage,
     UntrustedCertificate,
 )
 from digitorn_testing._exchanges import KEPT, Exchanges, Sending, sending
@@ -34,7 +35,15 @@ from digitorn_testing._transport.endpoints import endpoint_of
 from digitorn_testing._transport.http import AsyncHttp
 from digitorn_testing._transport.options import ConnectionOptions, is_distrust
 from digitorn_testing._transport.paths import check_path
-from digitorn_testing._transport.retry import Attempts, RetryPolicy, identified
+from digitorn_testing._transport.retry import (
+    Attempts,
+    RetryPolicy,
+    identified,
+    is_identified,
+    may_be_taken,
+)
+
+from .lost_answers import find_message, session_of
 
 T = TypeVar("T")
 
@@ -45,6 +54,9 @@ _AUTH_PATHS: Final = LOGIN.path.rpartition("/")[0] + "/"
 
 _MOVED: Final = (307, 308)
 """Statuses of a redirect that keeps the method and the body."""
+
+_NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.InvalidURL)
+"""Failures before a connection existed."""
 
 
 class AsyncTransport:
@@ -108,6 +120,7 @@ class AsyncTransport:
             ApiError: The daemon refused the call.
             ContractViolation: The answer breaks the contract; `TooLarge` if it exceeds a limit.
             DaemonUnreachable: There was no answer.
+            UnconfirmedMessage: The daemon may have taken the message, or not.
             InsecureConnection: A token or a password would go over plain HTTP to another machine.
             ValueError: An id would change the path that it is put into.
             ClientClosed: The client was closed.
@@ -123,11 +136,28 @@ class AsyncTransport:
                     return await self._attempt(call, attempts)
                 except DigitornError as error:
                     failure = error
+                if self.retries is not None and is_identified(call) and may_be_taken(call, failure):
+                    return await self._confirmed(call, failure, attempts.sent)
                 pause = attempts.pause(failure, remaining(self.timeout))
                 if pause is None:
                     # The variables of the frames below hold what came: there may be a token in it.
                     raise_detached(failure)
                 await asleep(pause)
+
+    async def _confirmed(self, call: Call[T], failure: DigitornError, attempts: int) -> T:
+        """The answer of a call whose message the daemon has, although its own answer was lost."""
+        assert self.retries is not None and call.body is not None
+        found = await find_message(self.send, call, self.retries.longest_search)
+        if found is None:
+            message = UnconfirmedMessage(
+                self.daemon_url,
+                failure,
+                client_message_id=str(call.body["client_message_id"]),
+                session_id=session_of(call),
+                attempts=attempts,
+            )
+            raise_detached(message)
+        return call.operation.read(found)
 
     async def _attempt(self, call: Call[T], attempts: Attempts) -> T:
         with until(time.monotonic() + remaining(attempts.timeout)):
@@ -273,7 +303,9 @@ class AsyncTransport:
     def _unreachable(self, call: Call[T], error: Exception, attempts: int) -> DaemonUnreachable:
         said = self.credentials.redact(_said(error))
         kind = UntrustedCertificate if is_distrust(error) else DaemonUnreachable
-        return kind(self.daemon_url, f"{call.operation.method} {call.path}: {said}", attempts)
+        unreachable = kind(self.daemon_url, f"{call.operation.method} {call.path}: {said}", attempts)
+        unreachable.may_be_done = not isinstance(error, _NEVER_SENT)
+        return unreachable
 
     def _check_open(self) -> None:
         if self._is_closed:

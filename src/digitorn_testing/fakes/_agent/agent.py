@@ -3,27 +3,32 @@
 import asyncio
 import itertools
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from digitorn_testing._approvals.policies import Decision
-from digitorn_testing._apps.language import reads_only, tool_name
+from digitorn_testing._apps.language import reads_only, risk_of, tool_name
 from digitorn_testing._apps.tools import result_object
 from digitorn_testing._events import choreography
 from digitorn_testing._events.choreography import CallEvents, Speech, denial, said_of_result
+from digitorn_testing._events.conventions import Op
+from digitorn_testing._events.failures import INTERNAL_ERROR
 from digitorn_testing._generated._runtime import EventPayload, NotGiven
-from digitorn_testing._generated.events import QUESTION_TOOLS, ApprovalProgress, StreamDone
+from digitorn_testing._generated.events import QUESTION_TOOLS, ApprovalProgress, Hook, StreamDone
 from digitorn_testing.fakes._model.failures import TurnFailed
 from digitorn_testing.fakes._model.model import ModelMessage, ModelRequest, ModelToolCall
 from digitorn_testing.fakes._model.script import Failure, Reply, ScriptedToolCall, Silence, Usage
-from digitorn_testing.fakes._store.context import usage_of
+from digitorn_testing.fakes._store.context import context_snapshot, usage_of
 from digitorn_testing.fakes._store.sessions import Turn
 
 from .approvals import Approvals, OpenApproval
-from .bus import EventBus
+from .bus import LOCAL_USER, EventBus
 from .rows import LogRows
 from .tool_runs import ToolRuns
+
+_OVERFLOW: Final = "context_overflow"
+_WRONG_LOOP: Final = "<asyncio.locks.Event [unset]> is bound to a different event loop"
 
 _Call: TypeAlias = tuple[ModelToolCall, ScriptedToolCall]
 """A call, and what the tool does."""
@@ -48,6 +53,7 @@ class Agent:
         tool_runs: Where the Python functions of tools run.
         approval_timeout: Seconds until an approval counts as denied.
         approval_heartbeat: Seconds between two reminders of an open approval.
+        is_on_wrong_loop: Whether a turn fails as the released daemon sometimes lets it.
     """
 
     def __init__(
@@ -59,6 +65,7 @@ class Agent:
         *,
         approval_timeout: float,
         approval_heartbeat: float,
+        is_on_wrong_loop: Callable[[], bool],
     ) -> None:
         self._bus = bus
         self._approvals = approvals
@@ -66,6 +73,7 @@ class Agent:
         self._tool_runs = tool_runs
         self._approval_timeout = approval_timeout
         self._approval_heartbeat = approval_heartbeat
+        self._is_on_wrong_loop = is_on_wrong_loop
 
     async def run(self, turn: Turn) -> str:
         """Asks the model until it answers with a text.
@@ -76,10 +84,12 @@ class Agent:
         Raises:
             TurnFailed: The model gave no answer.
         """
+        if self._is_on_wrong_loop():
+            raise TurnFailed(INTERNAL_ERROR, _WRONG_LOOP)
         while True:
             request = _request(turn)
             turn.touch("requesting")
-            turn.model_calls += 1
+            await self._publish(turn, _context_status(turn))
             scripted = turn.app.model.take(request)
             if scripted.wait:
                 await asyncio.sleep(scripted.wait)
@@ -90,6 +100,8 @@ class Agent:
                         return reply.text
                 case Failure() as failure:
                     await self._stream(turn, failure.after)
+                    if failure.code == _OVERFLOW:
+                        await self._compact(turn)
                     raise TurnFailed(failure.code, failure.message)
                 case Silence():
                     await asyncio.get_running_loop().create_future()
@@ -97,6 +109,7 @@ class Agent:
     # --- what the model says
 
     async def _say(self, turn: Turn, request: ModelRequest, reply: Reply) -> None:
+        turn.model_calls += 1
         calls = [_new_call(one) for one in reply.calls]
         if reply.thinking:
             await self._think(turn, reply.thinking)
@@ -116,6 +129,14 @@ class Agent:
         self._rows.said(turn, message)
         turn.session.partial = None
         await self._use_tools(turn, calls)
+
+    async def _compact(self, turn: Turn) -> None:
+        """Tells of the attempt to make the conversation shorter, which saves nothing here."""
+        context = context_snapshot(turn.app.definition, turn.session.conversation)
+        op = Op(f"op-compact-{uuid.uuid4().hex[:12]}", "compact", "running")
+        started, done = choreography.overflow_compaction(context, messages=turn.session.message_count)
+        await self._bus.publish(turn.session, started, op=op)
+        await self._bus.publish(turn.session, done, op=replace(op, state="completed"))
 
     async def _stream(self, turn: Turn, chunks: Iterable[str], delay: float = 0.0) -> None:
         speech = Speech(follows_text=turn.has_spoken)
@@ -185,7 +206,7 @@ class Agent:
         definition = turn.app.definition
         refusal = definition.refusal(scripted.name)
         if refusal:
-            return _failed(refusal)
+            return _refused(refusal)
         if scripted.requires_approval or definition.requires_approval(scripted.name):
             decision = await self._decision(turn, scripted)
             if scripted.name in QUESTION_TOOLS:
@@ -193,7 +214,7 @@ class Agent:
                     choreography.answer(scripted.params, approved=decision.approved, said=decision.message)
                 )
             if not decision.approved:
-                return _failed(denial(tool_name(scripted.name), decision.message))
+                return _refused(denial(tool_name(scripted.name), decision.message))
         if scripted.delay:
             await asyncio.sleep(scripted.delay)
         return await self._done(turn, scripted)
@@ -217,7 +238,15 @@ class Agent:
         else:
             turn.session.tools_succeeded += 1
         turn.touch("tool_use")
-        await self._publish(turn, _events_of(turn, call).ended(outcome.result, outcome.error))
+        events = _events_of(turn, call)
+        await self._publish(turn, events.ended(outcome.result, outcome.error))
+        if outcome.error:
+            return
+        if (relayed := choreography.relayed(call.name, outcome.result)) is not None:
+            turn.session.memory.take(outcome.result or {})
+            op = Op(f"op-legacy-{uuid.uuid4().hex[:12]}", "system", "running")
+            await self._bus.publish(turn.session, relayed, op=op, user_id=LOCAL_USER)
+        await self._publish(turn, *events.derived(outcome.result))
 
     # --- approvals
 
@@ -225,7 +254,8 @@ class Agent:
         """Parks the turn until somebody decides; a denied call is asked for once more."""
         definition = turn.app.definition
         tool = definition.python_tools.get(scripted.name)
-        risk_level = scripted.risk_level or (tool.risk_level if tool is not None else "medium")
+        usual = tool.risk_level if tool is not None else risk_of(scripted.name)
+        risk_level = scripted.risk_level or usual
         call = replace(scripted, risk_level=risk_level)
         approval = self._approvals.open(turn.session, definition.agents[0], call)
         decision = await self._ask(turn, approval)
@@ -296,6 +326,11 @@ def _request(turn: Turn) -> ModelRequest:
     )
 
 
+def _context_status(turn: Turn) -> Hook:
+    context = context_snapshot(turn.app.definition, turn.session.conversation)
+    return choreography.context_status(context, messages=turn.session.message_count)
+
+
 def _new_call(scripted: ScriptedToolCall) -> _Call:
     # A copy: the same answer may be given again.
     copied = replace(scripted)
@@ -312,6 +347,10 @@ def _events_of(turn: Turn, call: ModelToolCall) -> CallEvents:
 
 def _succeeded(result: dict[str, Any] | None) -> _ToolOutcome:
     return _ToolOutcome(result, "", said_of_result(result))
+
+
+def _refused(error: str) -> _ToolOutcome:
+    return _ToolOutcome(choreography.refused(error), error, error)
 
 
 def _failed(error: str) -> _ToolOutcome:

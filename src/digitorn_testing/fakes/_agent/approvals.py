@@ -39,15 +39,15 @@ class Approvals:
 
     def open(self, session: Session, agent_id: str, call: ScriptedToolCall) -> OpenApproval:
         """Asks for a decision on a call; it is listed until `close`."""
-        name = call.name if call.name in QUESTION_TOOLS else action_name(call.name)
+        is_question = call.name in QUESTION_TOOLS
         request = pending_approval(
             request_id=str(uuid.uuid4()),
             agent_id=agent_id,
             user_id=session.owner.user_id,
             app_id=session.owner.app_id,
             session_id=session.id,
-            tool=name,
-            params=call.params,
+            tool=call.name if is_question else action_name(call.name),
+            params={**call.params, "allow_multiple": False} if is_question else call.params,
             risk_level=call.risk_level or "medium",
             description=call.description,
             created_at=time.time(),

@@ -11,6 +11,9 @@ from digitorn_testing.fakes._store.log import RingBuffer
 from digitorn_testing.fakes._store.sessions import Session
 from digitorn_testing.fakes._wire.envelopes import Frame, live, ring_copy, row_only
 
+LOCAL_USER: Final = "local"
+"""The user that events of modules name, whoever the session belongs to."""
+
 USER_SEQ: Final = 0
 """The counter of a user's events without a session; nothing here publishes any."""
 
@@ -63,6 +66,7 @@ class EventBus:
         *,
         correlation_id: str | None = None,
         op: Op | None = None,
+        user_id: str | None = None,
     ) -> EventEnvelope:
         """Numbers an event, logs it, and sends it to the session's room.
 
@@ -71,6 +75,7 @@ class EventBus:
             payload: What happened.
             correlation_id: The turn that it belongs to.
             op: The operation that it reports on; as the contract has it for the type if left out.
+            user_id: The user that it names; the session's owner if left out.
 
         Returns:
             The event as it was sent.
@@ -84,6 +89,8 @@ class EventBus:
         if op is None:
             raise ValueError(f"{type(payload).__name__} reports on no operation; it is a module's event")
         event = live(payload, op, session.owner, seq=session.log.next_seq(), correlation_id=correlation_id)
+        if user_id is not None:
+            event = event.model_copy(update={"user_id": user_id})
         session.log.append(event)
         self.ring(session.owner.user_id).append(ring_copy(event))
         await self._outlet.push(event.to_wire(), to=session_room(session.id))

@@ -15,6 +15,7 @@ from digitorn_testing._generated.events import (
 )
 from digitorn_testing._generated.messages import JoinSessionAck
 from digitorn_testing._generated.payloads import CatchupPartial
+from digitorn_testing.fakes._store.memory import MODULE
 from digitorn_testing.fakes._store.sessions import Session
 from digitorn_testing.fakes._wire.envelopes import control, hydration
 from digitorn_testing.fakes._wire.socketio import EngineSettings
@@ -26,9 +27,6 @@ from .rooms import Rooms
 
 ENGINE: Final = EngineSettings(ping_interval=60, ping_timeout=20, max_message=256_000)
 """How connections behave (contract: events, section 1)."""
-
-_SLOT: Final = "0"
-"""Where the one agent of a session writes."""
 
 
 class Connections:
@@ -120,6 +118,9 @@ class Connections:
         drain(session)
         await self._hydration(sid, session, active_ops_snapshot(session))
         await self._hydration(sid, session, session_snapshot(session))
+        if MODULE in session.app.definition.modules:
+            snapshot = session.memory.snapshot(session.owner.app_id, session.id)
+            await self._hydration(sid, session, snapshot)
         pending = self._approvals.pending(session.owner.app_id, session.owner.user_id, session.id)
         if pending:
             await self._hydration(sid, session, approvals_snapshot(session, pending))
@@ -130,7 +131,9 @@ class Connections:
             partial = CatchupPartial(
                 content=session.partial, correlation_id=None if turn is None else turn.correlation_id
             )
-            await self._hydration(sid, session, StreamCatchup(partials={_SLOT: partial}))
+            # The place that the message will have, after the system's.
+            slot = str(1 + len(session.conversation.entries))
+            await self._hydration(sid, session, StreamCatchup(partials={slot: partial}))
         return ack
 
     async def _hydration(self, sid: str, session: Session, payload: EventPayload) -> None:

@@ -284,6 +284,8 @@ class Dispatcher:
 
     async def _end(self, session: Session, turn: Turn, body: "asyncio.Task[str]") -> MessageOutcome:
         session.conversation.close_calls(session.log.last_seq)
+        if body.cancelled() or body.exception() is not None:
+            session.conversation.forget_unanswered()
         if body.cancelled():
             session.interrupted = True
             await self._tell(turn, _events_of(turn).cancelled())
@@ -294,7 +296,7 @@ class Dispatcher:
             await self._tell(turn, _events_of(turn).completed(turn_result(turn, body.result())))
             return MessageOutcome("completed")
         failure = error if isinstance(error, TurnFailed) else _crashed(turn, error)
-        session.errors.append(failure.message)
+        session.errors.append(failure.told.message)
         session.last_error = last_error(session.id, failure.told)
         session.interrupted = True
         lacking, result = credential_members(turn, failure), turn_result(turn, "", failure.message)

@@ -31,7 +31,7 @@ def session_snapshot(session: Session) -> SessionSnapshot:
         title=session.title or None,
         created_at=session.created_at,
         last_active=session.last_active,
-        message_count=len(session.conversation.shown),
+        message_count=session.message_count,
         tokens=TokenTriple(prompt=0, completion=0, total=0),
         turn_running=session.turn is not None,
         interrupted=session.interrupted,

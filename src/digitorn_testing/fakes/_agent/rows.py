@@ -8,8 +8,10 @@ from digitorn_testing._generated.events import (
     AssistantMessagePartial,
     Compaction,
     LoggedCompactDone,
+    LoggedSystemMessage,
     LoggedToolCall,
     LoggedUserMessage,
+    ToolMessage,
     ToolResult,
 )
 from digitorn_testing.fakes._model.model import ModelMessage
@@ -50,12 +52,16 @@ class LogRows:
 
     def said(self, turn: Turn, message: ModelMessage) -> None:
         """Logs a message of the conversation, and the tool calls in it."""
+        place = len(turn.session.conversation.entries)
         if message.role == "tool":
             result = ToolResult(tool_call_id=message.tool_call_id or "", output=message.content, error=None)
             self._bus.log(turn.session, result)
+            self._bus.log(turn.session, ToolMessage(content_kind="text", agent_seq=place), kind="message")
             return
-        place = len(turn.session.conversation.entries)
         if message.role == "user":
+            if place == 1:
+                system = LoggedSystemMessage(content_kind="text", agent_seq=0)
+                self._bus.log(turn.session, system, kind="message")
             self._bus.log(
                 turn.session, LoggedUserMessage(content_kind="text", agent_seq=place), kind="message"
             )

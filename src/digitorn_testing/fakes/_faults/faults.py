@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, get_args
 
 from digitorn_testing._events.selector import Selector
 from digitorn_testing._generated.events import EventPayload, EventType
@@ -21,6 +21,8 @@ from .rules import (
     Duplicate,
     EventEffect,
     Hang,
+    Known,
+    KnownFault,
     Lose,
     Refuse,
     Reorder,
@@ -306,6 +308,39 @@ class Faults:
         rule = Rule[None](Refuse(), count, lambda _: True)
         self._rules.add_connection_rule(rule)
         return self._keep(Fault(rule, "connections", self._rules.remove))
+
+    def switch_on(
+        self,
+        name: KnownFault,
+        *,
+        times: int | None = None,
+        after: int = 0,
+        every: int = 1,
+        chance: float = 1.0,
+    ) -> Fault:
+        """Switches on a fault that the released daemon has and this one has not.
+
+            with daemon.faults.switch_on("wrong_event_loop", chance=0.04):
+                ...
+
+        Args:
+            name: The fault. `wrong_event_loop`: a turn fails with `internal_error`. `empty_forks`: a fork has
+                no messages. `deleted_sessions_return`: reading a deleted session creates an empty one of the
+                same id. `no_active_ops`: `GET .../active-ops` answers 500.
+            times: How often it hits; None for no limit.
+            after: How many occasions pass first.
+            every: After those, which one of how many it hits.
+            chance: With which probability it hits that one.
+
+        Raises:
+            ValueError: There is no such fault.
+        """
+        if name not in get_args(KnownFault):
+            raise ValueError(f"no fault is named {name!r}; there are {', '.join(get_args(KnownFault))}")
+        count = Count(times=times, after=after, every=every, chance=chance)
+        rule = Rule[KnownFault](Known(name), count, lambda occasion: occasion == name)
+        self._rules.add_known_rule(rule)
+        return self._keep(Fault(rule, "the daemon", self._rules.remove))
 
     def active(self) -> list[Fault]:
         """The faults that may still hit, oldest first."""

@@ -98,7 +98,18 @@ class Refuse:
     """A connection for events is refused."""
 
 
-Effect: TypeAlias = CallEffect | EventEffect | Refuse
+KnownFault: TypeAlias = Literal["wrong_event_loop", "empty_forks", "deleted_sessions_return", "no_active_ops"]
+"""A fault of the released daemon (docs/real-daemon.md)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A fault of the released daemon happens."""
+
+    name: KnownFault
+
+
+Effect: TypeAlias = CallEffect | EventEffect | Refuse | Known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +204,7 @@ class Rules:
         self._calls: list[Rule[Scope]] = []
         self._events: list[Rule[Frame]] = []
         self._connections: list[Rule[None]] = []
+        self._known: list[Rule[KnownFault]] = []
 
     def add_call_rule(self, rule: Rule[Scope]) -> None:
         """Adds one for calls over REST."""
@@ -209,6 +221,11 @@ class Rules:
         with self._lock:
             self._connections = [*self._connections, rule]
 
+    def add_known_rule(self, rule: Rule[KnownFault]) -> None:
+        """Adds one for a fault of the released daemon."""
+        with self._lock:
+            self._known = [*self._known, rule]
+
     def remove(self, rule: Rule[T]) -> None:
         """Takes a rule away; what it held goes on."""
         with self._lock:
@@ -216,6 +233,7 @@ class Rules:
             self._calls = [one for one in self._calls if one is not rule]
             self._events = [one for one in self._events if one is not rule]
             self._connections = [one for one in self._connections if one is not rule]
+            self._known = [one for one in self._known if one is not rule]
             rule.release()
 
     def seed(self, seed: int) -> None:
@@ -254,6 +272,11 @@ class Rules:
         """Whether a connection is refused."""
         with self._lock:
             return next(self._hits(self._connections, None), None) is not None
+
+    def strikes(self, name: KnownFault) -> bool:
+        """Whether a fault of the released daemon happens now."""
+        with self._lock:
+            return next(self._hits(self._known, name), None) is not None
 
     def _hits(self, rules: list[Rule[T]], what: T) -> Iterator[Rule[T]]:
         return (rule for rule in rules if rule.takes(what, self._random))

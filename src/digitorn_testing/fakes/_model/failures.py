@@ -9,11 +9,11 @@ class TurnFailed(Exception):
     Attributes:
         told: What events say of it.
         code: How the daemon classifies it.
-        message: Text for people.
+        message: What the provider said.
     """
 
     def __init__(self, code: FailureCode, message: str | None = None) -> None:
-        self.told = failed_turn(code, message or FAILURES[code].message, error_type=type(self).__name__)
         self.code = code
-        self.message = self.told.message
+        self.message = message or FAILURES[code].message
+        self.told = failed_turn(code, self.message, error_type=type(self).__name__)
         super().__init__(self.message)

@@ -426,7 +426,6 @@ class Script:
             {"question": question, "choices": list(choices)},
             requires_approval=True,
             risk_level="low",
-            description=question,
             times=times,
         )
 

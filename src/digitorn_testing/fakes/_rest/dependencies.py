@@ -70,6 +70,9 @@ AppId: TypeAlias = Annotated[str, Depends(valid_app_id)]
 
 async def deployed_app(app_id: AppId, daemon: Daemon) -> App:
     """An app that can be used."""
+    if daemon.is_warming_up:
+        detail = f"App '{app_id}' not yet loaded - daemon is warming up"
+        raise HTTPException(503, detail, headers={"Retry-After": "2"})
     app = daemon.apps.deployed(app_id)
     if app is None:
         raise HTTPException(404, f"App '{app_id}' is not deployed")
@@ -103,6 +106,9 @@ async def owned_session(app: DeployedApp, session_id: SessionId, user: Caller, d
     try:
         return daemon.sessions.get(app.app_id, session_id, user)
     except SessionMissing:
+        was_deleted = daemon.sessions.was_deleted(app.app_id, session_id, user)
+        if was_deleted and daemon.rules.strikes("deleted_sessions_return"):
+            return daemon.sessions.create(app, user, session_id)
         raise session_not_found(session_id) from None
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from fastapi import FastAPI
 from pydantic.warnings import UnsupportedFieldAttributeWarning
+from starlette.responses import JSONResponse
 
 from digitorn_testing.fakes._assembly import DaemonState
 from digitorn_testing.fakes._wire.socketio import AsgiApp, Scope
@@ -29,10 +30,12 @@ from . import (
 )
 from .dependencies import bind
 from .fallback import ANSWERED_BY_EXAMPLE, document_fallbacks, fallback_routes
+from .poll_guard import MOST_MISSES, WINDOW, PollGuard
 from .routing import complete_models, install_error_answers
 
 _BUILDING = threading.Lock()
 _INSTANCE: Final = b"x-digitorn-instance"
+_NOT_FOUND: Final = 404
 
 
 def http_of(daemon: DaemonState) -> AsgiApp:
@@ -44,20 +47,33 @@ def http_of(daemon: DaemonState) -> AsgiApp:
     with _BUILDING:
         app = _application()
     instance_id = daemon.connections.instance_id
+    guard = PollGuard()
 
     async def serve(
         scope: Scope, receive: Callable[[], Awaitable[Scope]], send: Callable[[Scope], Awaitable[None]]
     ) -> None:
         bind(scope, daemon)
+        client, path = (scope.get("client") or ("", 0))[0], scope.get("path", "")
 
         async def answer(message: Scope) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), (_INSTANCE, instance_id.encode())]
+                if message["status"] == _NOT_FOUND:
+                    guard.missed(client, path)
             await send(message)
 
-        await app(scope, receive, answer)
+        if guard.refuses(client, path):
+            await _refusal(path)(scope, receive, answer)
+        else:
+            await app(scope, receive, answer)
 
     return serve
+
+
+def _refusal(path: str) -> JSONResponse:
+    reason = f"zombie_poll_blocked: {path} answered 404 {MOST_MISSES} times within {WINDOW:.0f} s"
+    body = {"success": False, "error": reason}
+    return JSONResponse(body, status_code=429, headers={"Retry-After": f"{WINDOW:.0f}"})
 
 
 def answered_by_example() -> frozenset[str]:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 
 from digitorn_testing._generated import models, operations
 from digitorn_testing.fakes._agent.compaction import compact
+from digitorn_testing.fakes._store.memory import MODULE
 
 from .dependencies import Caller, Daemon, OwnedSession, SessionIfAny
 from .export import MARKDOWN, markdown_export
@@ -17,7 +18,7 @@ router = APIRouter()
 
 @serve(router, operations.FORK_SESSION)
 async def fork_session(daemon: Daemon, session: OwnedSession, user: Caller) -> models.ForkedSession:
-    fork = daemon.sessions.fork(session, user)
+    fork = daemon.sessions.fork(session, user, is_empty=daemon.rules.strikes("empty_forks"))
     return models.ForkedSession(
         session_id=fork.id,
         source_session_id=session.id,
@@ -30,7 +31,7 @@ async def fork_session(daemon: Daemon, session: OwnedSession, user: Caller) -> m
 
 @serve(router, operations.COMPACT_SESSION)
 async def compact_session(daemon: Daemon, session: OwnedSession) -> models.CompactedSession:
-    return await compact(session, daemon.bus, daemon.rows)
+    return await compact(session, daemon.bus, daemon.log_rows)
 
 
 @serve(router, operations.EXPORT_SESSION)
@@ -43,9 +44,8 @@ async def export_session(
 
 
 @serve(router, operations.GET_SESSION_MEMORY)
-async def get_session_memory(_session: OwnedSession) -> models.SessionMemory:
-    # No app here has a memory module.
-    return models.SessionMemory()
+async def get_session_memory(session: OwnedSession) -> models.SessionMemory:
+    return session.memory.view(is_flat=MODULE in session.app.definition.modules)
 
 
 @serve(router, operations.LIST_SESSION_TASKS)

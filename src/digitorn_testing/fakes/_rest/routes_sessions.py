@@ -144,7 +144,9 @@ async def get_session_snapshot(
 
 
 @serve(router, operations.LIST_ACTIVE_OPS)
-async def list_active_ops(session: OwnedSession) -> models.ActiveOpsView:
+async def list_active_ops(daemon: Daemon, session: OwnedSession) -> models.ActiveOpsView:
+    if daemon.rules.strikes("no_active_ops"):
+        raise HTTPException(500, "Internal server error")
     return active_ops(session)
 
 

@@ -93,7 +93,7 @@ def _answer(operation: RestOperation[Any], result: object) -> object:
     )
     if operation.envelope is None:
         return wired
-    return models.AppResponse(success=True, data=wired).to_wire()
+    return models.AppResponse(success=True, data=wired, error=None).to_wire()
 
 
 def _wired(result: object) -> object:

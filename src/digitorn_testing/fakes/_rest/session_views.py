@@ -8,8 +8,8 @@ from digitorn_testing._events.conventions import preview
 from digitorn_testing._events.history import history_call, history_event, history_message, log_row
 from digitorn_testing._generated import models
 from digitorn_testing._generated.events import TERMINAL_STATES, UNLISTED_TYPES, EventEnvelope
-from digitorn_testing.fakes._model.model import ModelMessage
 from digitorn_testing.fakes._store.context import MODEL_NAME, context_snapshot
+from digitorn_testing.fakes._store.conversation import Entry
 from digitorn_testing.fakes._store.log import RingBuffer
 from digitorn_testing.fakes._store.sessions import Session
 from digitorn_testing.fakes._wire.envelopes import gap_row, iso
@@ -18,16 +18,23 @@ _MOST_SNIPPETS: Final = 3
 _MOST_GAP_EVENTS: Final = 1_000
 _SNIPPET_MARGIN: Final = 40
 _HIGH_PRESSURE: Final = 0.8
+# The daemon counts each turn twice.
+_COUNTED_PER_TURN: Final = 2
 
 
 def session_list_item(session: Session) -> models.SessionListItem:
-    """A session as lists show it."""
-    return models.SessionListItem(**_summary(session), is_active=session.turn is not None)
+    """A session as lists show it: they count neither messages nor tokens, and have no last message."""
+    uncounted = {"message_count": 0, "tokens": 0, "last_message_preview": "", "last_message_role": ""}
+    return models.SessionListItem(
+        **_summary(session) | uncounted, is_active=session.turn is not None, workdir_exists=True
+    )
 
 
 def session_detail(session: Session) -> models.SessionDetail:
     """A session on its own, with its metrics once it has some."""
-    detail = models.SessionDetail(**_summary(session), is_active=session.turn is not None)
+    detail = models.SessionDetail(
+        **_summary(session), is_active=session.turn is not None, active_mode_id=None
+    )
     return detail.model_copy(update=_metrics(session)) if session.turns else detail
 
 
@@ -39,15 +46,16 @@ def _summary(session: Session) -> dict[str, Any]:
         "app_id": session.owner.app_id,
         "user_id": session.owner.user_id,
         "title": session.title,
-        "message_count": len(shown),
-        "turn_count": session.turns,
+        "message_count": session.message_count,
+        "turn_count": _COUNTED_PER_TURN * session.turns,
         "created_at": session.created_at,
         "last_active": session.last_active,
         "workspace": session.workspace,
+        "workdir": session.workspace,
         "interrupted": session.interrupted,
         "last_message_preview": preview(last.content) if last is not None else "",
         "last_message_role": last.role if last is not None else "",
-        "app_name": session.app.definition.name,
+        "app_name": None,
         "app_icon": None,
         "app_color": None,
         "tokens": session.tokens.triple(),
@@ -63,7 +71,7 @@ def _metrics(session: Session) -> dict[str, Any]:
         "context": _context(session),
         "tools": models.SessionToolCounts(total_calls=succeeded + failed, success=succeeded, failed=failed),
         "errors": models.SessionErrors(
-            total=len(session.errors), last=session.errors[-1] if session.errors else None
+            total=len(session.errors), last=session.errors[-1] if session.errors else ""
         ),
         "model": MODEL_NAME,
     }
@@ -110,7 +118,7 @@ def created_session(
         title=session.title,
         created_at=iso(session.created_at),
         is_active=session.turn is not None,
-        message_count=len(session.conversation.shown),
+        message_count=session.message_count,
         greeting=session.app.definition.greeting,
         context=models.CreatedSessionContext.from_wire({**_context(session).to_wire(), "model": MODEL_NAME}),
         preview_url=None,
@@ -177,7 +185,9 @@ def event_page(
     found = [
         one
         for one in session.log.events(since_seq)
-        if one.type not in UNLISTED_TYPES and (since is None or _time(one) > since)
+        if one.type not in UNLISTED_TYPES
+        and one.user_id == session.owner.user_id
+        and (since is None or _time(one) > since)
     ]
     return models.SessionEventPage(
         session_id=session.id,
@@ -190,8 +200,9 @@ def event_page(
 
 def session_state(session: Session, since_seq: int) -> models.SessionState:
     """The state of a session, and the rows of its log after a number."""
-    # All of them, those that the log's page leaves out too; none from the very beginning.
-    missed = session.log.events(since_seq)[:_MOST_GAP_EVENTS] if since_seq > 0 else []
+    # Every event, those that the log's page leaves out too; none from the very beginning.
+    logged = session.log.events(since_seq) if since_seq > 0 else []
+    missed = [one for one in logged if one.kind != "message"][:_MOST_GAP_EVENTS]
     state = session.state(session.log.last_seq)
     return models.SessionState.from_wire(
         {**state.to_wire(), "gap_events": [gap_row(one).to_wire() for one in missed]}
@@ -209,13 +220,15 @@ def ring_page(
         since: Only events with a greater number.
         instance_id: Id of the daemon process.
     """
-    events = ring.events(since, session_id=session.id)
+    # From the very beginning nothing is brought.
+    bridges = 0 < since <= session.log.last_seq and ring.bridges(session.id, since)
+    events = ring.events(since, session_id=session.id) if bridges else []
     return models.SessionSnapshotPage(
         instance_id=instance_id,
         current_seq=session.log.last_seq,
         session_id=session.id,
         since=since,
-        full=not ring.bridges(session.id, since),
+        full=not bridges,
         events=[models.SessionEvent.from_wire(one.to_wire()) for one in events],
         event_count=len(events),
     )
@@ -269,11 +282,11 @@ def session_history(
     events = found[-limit:] if before_seq is not None and limit else found[:limit]
     messages = _raw_messages(session) if include_system else _shown_messages(session)
     first, last = (events[0].seq or 0, events[-1].seq or 0) if events else (since_seq + 1, since_seq)
-    summary: dict[str, Any] = {**_summary(session), "message_count": len(messages)}
+    summary: dict[str, Any] = {**_summary(session), "message_count": len(messages), "tokens": 0}
     return models.SessionHistory(
         **summary,
         messages=messages,
-        events=[history_event(place, one) for place, one in enumerate(events, 1)],
+        events=[_history_event(session, place, one) for place, one in enumerate(events, 1)],
         event_count=len(events),
         events_total=len(logged),
         events_next_seq=last,
@@ -282,7 +295,7 @@ def session_history(
         events_has_more_back=any((one.seq or 0) < first for one in logged),
         turn_active=session.turn is not None,
         pending_queue=[one.entry(session.owner) for one in session.waiting],
-        memory_snapshot=None,
+        memory_snapshot=session.memory.view(),
         current_seq=session.log.last_seq,
         oldest_seq=(logged[0].seq or 1) if logged else 1,
         truncated=False,
@@ -292,16 +305,31 @@ def session_history(
 
 
 def _shown_messages(session: Session) -> list[models.HistoryMessage]:
-    said = (one.message for one in session.conversation.entries)
-    return [_shown_message(one) for one in said if one.role != "tool"]
+    return [_shown_message(one) for one in session.conversation.entries if one.message.role != "tool"]
 
 
-def _shown_message(message: ModelMessage) -> models.HistoryMessage:
+def _shown_message(entry: Entry) -> models.HistoryMessage:
+    message = entry.message
     calls = [history_call(call.id, call.name, call.params) for call in message.tool_calls]
-    return history_message(message.role, message.content, calls=calls)
+    shown = history_message(message.role, message.content, calls=calls, seq=entry.seq, at=entry.at)
+    return shown.model_copy(update={"tool_call_id": message.tool_call_id})
 
 
 def _raw_messages(session: Session) -> list[models.HistoryMessage]:
-    prompt = models.HistoryMessage(role="system", content=session.app.definition.system_prompt)
-    said = session.conversation.for_model()
-    return [prompt, *(_shown_message(one) for one in said if one.role != "tool")]
+    said = session.conversation.seen
+    return [_system_message(session), *(_shown_message(one) for one in said if one.message.role != "tool")]
+
+
+def _system_message(session: Session) -> models.HistoryMessage:
+    return history_message("system", session.app.definition.system_prompt, at=session.created_at)
+
+
+def _history_event(session: Session, place: int, row: EventEnvelope) -> models.HistoryEvent:
+    entries = session.conversation.entries
+    number = row.payload["agent_seq"] if row.kind == "message" else None
+    if number == 0:
+        return history_event(place, row, _system_message(session))
+    if number is None or number > len(entries):
+        # The message was taken out again.
+        return history_event(place, row)
+    return history_event(place, row, _shown_message(entries[number - 1]))

@@ -1,5 +1,6 @@
 """The conversation of a session: all that was said, and the part of it that the model sees."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -17,12 +18,14 @@ class Entry:
     Attributes:
         message: The message.
         seq: The session's number when it was said.
+        at: When it was said, in seconds since the Unix epoch.
         thinking: Reasoning that led to it.
     """
 
     message: ModelMessage
     seq: int
     thinking: str | None = None
+    at: float = field(default_factory=time.time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +84,34 @@ class Conversation:
         """How often it was compacted."""
         return self.cut.count if self.cut is not None else 0
 
+    @property
+    def seen(self) -> list[Entry]:
+        """The entries that the model sees."""
+        if self.cut is None:
+            return self.entries
+        first = self.entries[self.cut.place]
+        return [Entry(self.cut.summary, first.seq, at=first.at), *self.entries[self.cut.place :]]
+
     def for_model(self) -> list[ModelMessage]:
         """The messages that the model sees."""
-        if self.cut is None:
-            return self.messages
-        return [self.cut.summary, *self.messages[self.cut.place :]]
+        return [one.message for one in self.seen]
+
+    @property
+    def open_calls(self) -> list[str]:
+        """The ids of the calls that have no result yet."""
+        results = self.results
+        asked = [call.id for message in self.messages for call in message.tool_calls]
+        return [one for one in asked if one not in results]
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether the model has not answered the user's last message."""
+        return bool(self.entries) and self.entries[-1].message.role == "user"
+
+    def forget_unanswered(self) -> None:
+        """Takes out the user's last message if the model has not answered it."""
+        if self.is_unanswered:
+            self.entries.pop()
 
     def add(self, message: ModelMessage, seq: int, thinking: str | None = None) -> None:
         """Adds a message at the end."""
@@ -93,11 +119,8 @@ class Conversation:
 
     def close_calls(self, seq: int) -> None:
         """Gives every call that has no result one: no model takes a call without."""
-        results = self.results
-        asked = [call.id for message in self.messages for call in message.tool_calls]
-        for call_id in asked:
-            if call_id not in results:
-                self.add(ModelMessage("tool", CUT_OFF, tool_call_id=call_id), seq)
+        for call_id in self.open_calls:
+            self.add(ModelMessage("tool", CUT_OFF, tool_call_id=call_id), seq)
 
     def last_user_place(self) -> int:
         """Place of the user's last message; 0 if there is none."""

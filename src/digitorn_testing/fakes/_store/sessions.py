@@ -25,6 +25,7 @@ from .apps import App
 from .context import TokenCounts
 from .conversation import Conversation
 from .log import SessionLog
+from .memory import Memory
 from .users import User
 from .workspace import Workspace
 
@@ -155,6 +156,7 @@ class QueuedMessage:
             enqueued_at=self.enqueued_at,
             started_at=self.started_at,
             finished_at=self.finished_at,
+            template_system_prompt="",
             error_code=self.error_code,
         )
 
@@ -193,7 +195,7 @@ class Turn:
         last_activity_at: When it last did anything.
         phase: What it does.
         tool_calls: Number of tool calls so far.
-        model_calls: Number of requests to the model so far.
+        model_calls: How often the model has answered.
         tokens_in: Tokens that the model read so far.
         tokens_out: Tokens that the model wrote so far.
         has_spoken: Whether any text was streamed.
@@ -252,6 +254,7 @@ class Turn:
         """It as the contract shows it."""
         now = time.time()
         return TurnState(
+            active=True,
             correlation_id=self.correlation_id,
             started_at=self.started_at,
             last_activity_at=self.last_activity_at,
@@ -288,6 +291,7 @@ class Session:
         tools_failed: Number of tool calls that failed.
         errors: Errors of its turns.
         last_error: Why its last turn failed; None when that went well.
+        memory: What its agent keeps in mind.
     """
 
     app: App
@@ -308,6 +312,7 @@ class Session:
     tools_failed: int = 0
     errors: list[str] = field(default_factory=list[str])
     last_error: TurnFailure | None = None
+    memory: Memory = field(default_factory=Memory)
 
     @property
     def id(self) -> str:
@@ -324,6 +329,16 @@ class Session:
         """The beginning of its first message."""
         first = next((one.content for one in self.conversation.messages if one.role == "user"), "")
         return " ".join(first.split())[:_LONGEST_TITLE]
+
+    @property
+    def message_count(self) -> int:
+        """Number of messages as the daemon counts them.
+
+        The system's message and the result of each call count, even of one that still runs. A message that
+        the model has not answered does not count.
+        """
+        said = len(self.conversation.entries) - self.conversation.is_unanswered
+        return 1 + said + len(self.conversation.open_calls) if said else 0
 
     def touch(self) -> None:
         """Notes that it is used."""
@@ -483,6 +498,7 @@ class Sessions:
     def __init__(self, repository: SessionRepository, *, log_delay: float) -> None:
         self.repository = repository
         self._log_delay = log_delay
+        self._deleted: set[Owner] = set()
 
     def create(self, app: App, user: User, session_id: str | None = None, *, workspace: str = "") -> Session:
         """Creates a session.
@@ -493,7 +509,7 @@ class Sessions:
             session_id: Its id; a new one if left out.
             workspace: Directory that it works in.
         """
-        found = session_id or f"s-{uuid.uuid4().hex[:16]}"
+        found = session_id or str(uuid.uuid4())
         session = Session(
             app,
             Owner(app.app_id, found, user.user_id),
@@ -503,7 +519,7 @@ class Sessions:
         self.repository.add(session)
         return session
 
-    def fork(self, source: Session, user: User) -> Session:
+    def fork(self, source: Session, user: User, *, is_empty: bool = False) -> Session:
         """Copies a session of a user into a new one (contract: rest, section 4.8).
 
         What a running turn has said so far is left out. The new session has used nothing yet: it has a log
@@ -512,14 +528,21 @@ class Sessions:
         Args:
             source: The session to copy.
             user: Its owner.
+            is_empty: Whether the copy has none of the messages.
         """
         session = self.create(source.app, user, workspace=source.workspace)
+        if is_empty:
+            return session
         end = source.turn.begins_at if source.turn is not None else None
         session.conversation = source.conversation.copy(end, session.log.next_seq)
         session.files = source.files.copy()
         session.turns = session.conversation.turns
         session.interrupted = source.interrupted
         return session
+
+    def was_deleted(self, app_id: str, session_id: str, user: User) -> bool:
+        """Whether a user has deleted a session."""
+        return Owner(app_id, session_id, user.user_id) in self._deleted
 
     def __contains__(self, session_id: str) -> bool:
         return session_id in self.repository
@@ -570,4 +593,5 @@ class Sessions:
 
     def remove(self, session: Session) -> None:
         """Forgets a session."""
+        self._deleted.add(session.owner)
         self.repository.remove(session.id)

@@ -10,6 +10,7 @@ from digitorn_testing._events.conventions import (
     hydration_id,
     kind_of,
     live_stamp,
+    logged_stamp,
     spec_of,
     stamp,
     wire_name,
@@ -131,7 +132,7 @@ def gap_row(event: EventEnvelope) -> EventEnvelope:
         user_id=event.user_id,
         correlation_id=event.correlation_id,
         payload={**event.payload, **lifted(event)},
-        ts=event.ts,
+        ts=logged_stamp(event.ts or ""),
     )
 
 

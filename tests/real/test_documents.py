@@ -1,0 +1,102 @@
+"""The demo, and the code of the README and of the first page, on the released daemon."""
+
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import ClassVar, Self
+
+import pytest
+
+from digitorn_testing import DevClient
+from digitorn_testing._plugin import real
+from digitorn_testing.fakes import FakeModel, FakeModelServer
+from support.documents import run_blocks
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.timeout(150)
+def test_the_demo(dev_client: DevClient) -> None:
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("DIGITORN_")}
+    token = dev_client._get_auth_token()
+    assert token is not None
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", str(ROOT / "docs" / "examples" / "demo.py")],
+        env={**outside, "DIGITORN_DAEMON_URL": dev_client.daemon_url, "DIGITORN_TOKEN": token},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    print(ran.stdout)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert f"daemon: {dev_client.daemon_url}" in ran.stdout
+    assert "answer: There are three: README.md, schema and src." in ran.stdout
+    assert ran.stdout.count("PASS") == 4
+
+
+class RealDaemonOfTheRun:
+    """Takes the place of `FakeDaemon` in a page, so that the page's code talks to the released daemon.
+
+    Its apps are deployed there, and the models of their scripts serve as providers.
+    """
+
+    access: ClassVar[tuple[str, str]]
+
+    def __init__(self, *, model: FakeModel | None = None) -> None:
+        self.url, self._token = self.access
+        self._model = model
+        self._client = DevClient(self.url, token=self._token)
+        self._servers = ExitStack()
+        self._apps: list[str] = []
+
+    def start(self) -> Self:
+        """Does nothing: it runs."""
+        return self
+
+    def stop(self) -> None:
+        """Removes what the page has added."""
+        for app_id in self._apps:
+            self._client.delete_app(app_id)
+        self._client.close()
+        self._servers.close()
+
+    def token(self) -> str:
+        """Token of the run's administrator."""
+        return self._token
+
+    def client(self) -> DevClient:
+        """A client of the page's own."""
+        return DevClient(self.url, token=self._token)
+
+    def add_app(self, app_id: str, *, model: FakeModel | None = None) -> None:
+        """Deploys an app whose tools ask."""
+        found = model or self._model
+        assert found is not None
+        real.answer_titles(found)
+        server = self._servers.enter_context(FakeModelServer(found))
+        app = real.app_of(app_id, server).with_default_policy("approve").with_questions()
+        self._client.deploy_app(app, force=True, secrets={real.KEY_SECRET: server.api_key})
+        self._apps.append(app_id)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", ROOT / "docs" / "getting-started.md"], ids=lambda p: p.name
+)
+def test_the_code_of_a_page_runs_unchanged(
+    page: Path, dev_client: DevClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = dev_client._get_auth_token()
+    assert token is not None
+    monkeypatch.setattr(RealDaemonOfTheRun, "access", (dev_client.daemon_url, token), raising=False)
+    monkeypatch.setattr("digitorn.testing.fakes.FakeDaemon", RealDaemonOfTheRun)
+    run_blocks(page)
