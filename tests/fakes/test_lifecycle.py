@@ -50,7 +50,7 @@ def test_python_ends_though_a_daemon_was_never_stopped(listen: bool) -> None:
         "stream = client.open_event_stream(client.new_session('app'))\n"
     )
     ran = subprocess.run(
-        [sys.executable, "-W", "default", "-c", code], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-W", "default", "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert ran.stderr.count("ResourceWarning: an embedded daemon was never stopped") == 1
     assert "Traceback" not in ran.stderr

@@ -443,10 +443,9 @@ def test_a_file_of_an_app_is_deployed_with_changes() -> None:
     assert request.system_prompt.endswith("then answer.\n\nBe brief.")
     assert (request.tools, request.excluded_tools) == ((), ("Bash",))
     assert request.model_settings == ModelSettings(
-        provider="{{env.DEMO_PROVIDER}}",
-        model="{{env.DEMO_MODEL}}",
+        provider="openai",
+        model="demo-model",
         backend="openai_compat",
-        base_url="{{env.DEMO_BASE_URL}}",
         api_key="{{secret.DEMO_API_KEY}}",
     )
     assert "DEMO_API_KEY" not in repr(request)
