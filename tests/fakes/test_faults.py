@@ -14,6 +14,7 @@ from digitorn_testing.events import MessageDone, Token
 from digitorn_testing.fakes import FakeDaemon, FakeModel, Fault
 from digitorn_testing.fakes._wire.socketio import Cut
 from support.recorder import APP, SocketRefused, Talk, another, recording, talking
+from support.sessions import add_session
 from support.texts import PIECES, pieces
 
 TEN = pieces(10)
@@ -289,7 +290,8 @@ def test_a_client_in_process_is_hit_as_well(model: FakeModel) -> None:
         daemon.add_app("my-app")
         twice = daemon.faults.events(Token, times=3).duplicate()
         dropped = daemon.faults.events(Token, after=5, times=1).drop_connection()
-        stream = client.send_live(client.new_session("my-app"), "go", total_timeout=10)
+        # What comes before its join would be read over HTTP.
+        stream = client.send_live(add_session(daemon), "go", total_timeout=10)
         assert [one.payload.delta for one in stream.events_of(Token)] == TEN
         assert (twice.hits, dropped.hits) == (3, 1)
         assert stream.log.duplicates >= 3
