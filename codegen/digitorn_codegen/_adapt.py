@@ -321,6 +321,7 @@ class _Overrides:
         for key in list(self.definitions.found):
             name = self._refused(key)
             if name is None:
+                self._check_required(key)
                 continue
             definition = self.definitions.found[key]
             merged = self._merged(definition.schema)
@@ -340,6 +341,31 @@ class _Overrides:
                 elif not self._narrows(seen[name], member):
                     return name
         return None
+
+    def _check_required(self, key: str) -> None:
+        """Warns of members that the class requires and a base does not: mypy takes that, pyright does not."""
+        schema = self.definitions.found[key].schema
+        inherited = {name for members in self._bases(schema) for name in members}
+        optional = inherited - self._required(schema, inherited=True)
+        for name in sorted(optional & self._required(schema)):
+            text = f"{name!r} is optional in the base and required here, which pyright does not accept"
+            _warn(self.definitions, "override-required", key, "/allOf", text)
+
+    def _required(self, schema: JsonObject, *, inherited: bool = False) -> set[str]:
+        """The members that a schema requires itself, or that its bases do."""
+        listed = schema.get("required")
+        own = listed if isinstance(listed, list) and not inherited else []
+        found = {str(name) for name in own}
+        parts = schema.get("allOf")
+        for part in parts if isinstance(parts, list) else []:
+            if not isinstance(part, dict):
+                continue
+            base = self.definitions.found.get(text_of(part, "$ref").removeprefix(REF))
+            if base is None:
+                found |= set[str]() if inherited else self._required(part)
+            elif inherited:
+                found |= self._required(base.schema) | self._required(base.schema, inherited=True)
+        return found
 
     def _bases(self, schema: JsonObject) -> Iterator[JsonObject]:
         parts = schema.get("allOf")

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ._diff import as_json, compare, read_side
+from ._diff import as_json, compare
 from ._errors import ContractError, OutputError, SettingsError
 from ._generate import check, generate
 from ._learn import learn, write_drafts
 from ._pull import disagreements, fetched
 from ._settings import Settings, build, from_pyproject, merge
+from ._sides import read_side
 
 _SETTINGS = ("openapi", "events", "commands", "package", "out")
 
@@ -74,11 +75,11 @@ def _diff(arguments: argparse.Namespace) -> int:
 
 
 def _pull(arguments: argparse.Namespace) -> int:
-    with fetched(arguments.url) as server:
+    with fetched(arguments.source) as server:
         lines = disagreements(read_side(_settings(arguments).openapi), read_side(server))
     for line in lines:
         print(line)
-    print(f"{len(lines)} disagreements with {arguments.url}; nothing was written")
+    print(f"{len(lines)} disagreements with {arguments.source}; nothing was written")
     return 1 if lines else 0
 
 
@@ -88,15 +89,14 @@ def _learn(arguments: argparse.Namespace) -> int:
     folder: Path | None = arguments.drafts or settings.events
     if folder is None:
         raise SettingsError("--drafts is missing; pass the folder that drafts go to")
-    for wire, members in learned.undeclared.items():
-        print(f"{wire}: seen, not declared: {', '.join(members)}")
-    for wire, members in learned.unseen.items():
-        print(f"{wire}: declared, never seen: {', '.join(members)}")
+    for line in learned.lines():
+        print(line)
     for path in write_drafts(learned, folder):
         print(f"drafted {_shown(path)}")
     for line in learned.skipped:
         _warn(line)
-    print(f"{learned.events} events read, {len(learned.drafts)} types that the contract lacks")
+    read = ", ".join(f"{count} {what}" for what, count in learned.counts.items()) or "nothing"
+    print(f"{read} read, {len(learned.drafts)} types of events that the contract lacks")
     return 0
 
 
@@ -143,12 +143,21 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("old", help="folder, OpenAPI document, or URL of a server")
     added.add_argument("new", help="folder, OpenAPI document, or URL of a server")
     added = command(
-        "pull", _pull, "report how a running server and the contract disagree; nothing is written"
+        "pull", _pull, "report how a server's document and the contract disagree; nothing is written"
     )
-    added.add_argument("url", help="URL of the server, or of its OpenAPI document")
-    added = command("learn", _learn, "draft schemas for events that the contract lacks, from recordings")
+    added.add_argument("source", help="URL of a running server or of its document, or a file that holds it")
+    added = command(
+        "learn",
+        _learn,
+        "compare recorded traffic with the contract; draft schemas of events that it lacks",
+    )
     added.add_argument(
         "--drafts", type=Path, help="folder that drafts go to; the contract's own when left out"
     )
-    added.add_argument("recordings", nargs="+", type=Path, help="files with one raw event a line, as JSON")
+    added.add_argument(
+        "recordings",
+        nargs="+",
+        type=Path,
+        help="JSON lines: event envelopes, frames, or recordings of a client",
+    )
     return parser

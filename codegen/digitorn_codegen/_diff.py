@@ -1,15 +1,26 @@
 """What changed between two contracts, and which changes break a client."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Literal, cast
 
-from ._documents import Document, Documents, JsonObject, JsonValue, text_of
-from ._errors import ContractError
-
-Direction = Literal["request", "response"]
+from ._documents import Document, JsonObject, JsonValue, text_of
+from ._sides import (
+    Direction,
+    Flat,
+    Place,
+    Response,
+    Side,
+    body_of,
+    command_part,
+    flat,
+    follow,
+    object_of,
+    operations_of,
+    parameters_of,
+    responses_of,
+    root_of,
+)
 
 RULES: Mapping[str, tuple[bool, str]] = {
     "operation-removed": (True, "code that calls it has nothing to call"),
@@ -34,10 +45,23 @@ RULES: Mapping[str, tuple[bool, str]] = {
     "request-type-widened": (False, "values that were accepted still are"),
     "request-value-removed": (True, "a value that was accepted is refused"),
     "request-value-added": (False, "one more value may be sent"),
+    "request-variant-removed": (True, "a shape that was accepted is refused"),
+    "request-variant-added": (False, "one more shape may be sent"),
     "request-limit-tightened": (True, "values that were accepted are refused"),
     "request-limit-loosened": (False, "values that were accepted still are"),
     "result-removed": (True, "code that reads the result has none"),
     "result-added": (False, "nobody reads it yet"),
+    "result-optional": (True, "code that reads it must expect None"),
+    "result-required": (False, "code that expects None still holds"),
+    "success-added": (False, "it is read like the others"),
+    "success-removed": (False, "every success that comes was expected before"),
+    "redirect-added": (True, "the stub does not follow it"),
+    "redirect-removed": (False, "code that expects it still holds"),
+    "error-added": (False, "it is raised like every other error"),
+    "error-removed": (False, "code that catches it still holds"),
+    "error-body-removed": (True, "code that reads it has none"),
+    "error-body-added": (False, "nobody reads it yet"),
+    "response-media-changed": (True, "it is written in another form"),
     "response-field-removed": (True, "code that reads it no longer type-checks"),
     "response-field-added": (False, "unknown members are kept"),
     "response-field-optional": (True, "code that reads it must expect None"),
@@ -46,9 +70,21 @@ RULES: Mapping[str, tuple[bool, str]] = {
     "response-type-narrowed": (False, "every value that comes was expected before"),
     "response-value-added": (True, "a value comes that the old client refuses"),
     "response-value-removed": (False, "every value that comes was expected before"),
+    "response-variant-added": (True, "a shape comes that the old client refuses"),
+    "response-variant-removed": (False, "every shape that comes was expected before"),
     "event-removed": (True, "code that waits for it waits in vain"),
     "event-added": (False, "an old client keeps it as an unknown payload"),
     "event-renamed": (True, "its payload class has another name"),
+    "event-moved": (True, "it arrives under another Socket.IO name"),
+    "event-default-changed": (True, "its envelope normally says something else"),
+    "event-default-removed": (True, "its envelope no longer says it reliably"),
+    "event-default-added": (False, "nobody expects it yet"),
+    "envelope-removed": (True, "code that reads it no longer type-checks"),
+    "envelope-added": (False, "nobody reads it yet"),
+    "constant-removed": (True, "code that imports it no longer type-checks"),
+    "constant-added": (False, "nobody imports it yet"),
+    "constant-value-removed": (True, "code that relies on it meets another value, or none"),
+    "constant-value-added": (False, "code that uses the constant covers it"),
     "command-removed": (True, "code that sends it has nothing to send"),
     "command-added": (False, "nobody sends it yet"),
 }
@@ -75,58 +111,8 @@ class Change:
         return f"{'BREAKING  ' if self.breaking else 'compatible'}  {self.where}: {self.reason} [{self.rule}]"
 
 
-@dataclass(frozen=True)
-class Side:
-    """One of the two contracts.
-
-    Attributes:
-        openapi: The OpenAPI document.
-        events: Event payload schemas by wire name and variant.
-        commands: Command schemas by wire name.
-        documents: All documents that were read.
-    """
-
-    openapi: Document
-    events: Mapping[str, Document]
-    commands: Mapping[str, Document]
-    documents: Documents
-
-
-def read_side(path: Path) -> Side:
-    """Reads a contract for comparison.
-
-    Args:
-        path: An OpenAPI document, or a folder with `openapi.yaml` and perhaps `events` and `commands`.
-
-    Raises:
-        ContractError: There is no contract, or it cannot be read.
-    """
-    documents = Documents()
-    if path.is_dir():
-        found = [path / f"openapi.{suffix}" for suffix in ("yaml", "yml", "json")]
-        openapi = next((file for file in found if file.is_file()), None)
-        if openapi is None:
-            raise ContractError(path, "", "holds no openapi.yaml, openapi.yml or openapi.json")
-        events = _schemas(documents, path / "events", "x-event-type")
-        commands = _schemas(documents, path / "commands", "x-command")
-        return Side(documents.get(openapi), events, commands, documents)
-    return Side(documents.get(path), {}, {}, documents)
-
-
-def _schemas(documents: Documents, folder: Path, key: str) -> dict[str, Document]:
-    found: dict[str, Document] = {}
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    for document in [documents.get(file) for file in files if file.suffix in (".json", ".yaml", ".yml")]:
-        wire = text_of(document.root, key)
-        variant = document.root.get("x-event-variant")
-        if wire:
-            suffix = f" ({text_of(variant, 'requires')})" if isinstance(variant, dict) else ""
-            found[wire + suffix] = document
-    return found
-
-
 def compare(old: Side, new: Side) -> list[Change]:
-    """Every difference that a client can notice, operations first, then events and commands.
+    """Every difference that a client can notice, operations first, then events, constants and commands.
 
     Args:
         old: What a client was generated from.
@@ -135,6 +121,7 @@ def compare(old: Side, new: Side) -> list[Change]:
     comparison = _Comparison(old, new)
     comparison.operations()
     comparison.events()
+    comparison.constants()
     comparison.commands()
     return comparison.changes
 
@@ -142,46 +129,6 @@ def compare(old: Side, new: Side) -> list[Change]:
 def as_json(changes: list[Change]) -> str:
     """The changes as a JSON array."""
     return json.dumps([asdict(change) for change in changes], indent=2, ensure_ascii=False)
-
-
-def operations_of(side: Side) -> dict[tuple[str, str], JsonObject]:
-    """The operations of a contract by method and path, each with the parameters of its path."""
-    return {(method.upper(), path): operation for (method, path), operation in _operations(side).items()}
-
-
-def parameters_of(side: Side, operation: JsonObject) -> dict[str, bool]:
-    """The query and header parameters of an operation, and whether each is required."""
-    return {
-        name: parameter.get("required") is True
-        for name, (_, parameter) in _parameters(side, operation).items()
-        if not name.startswith("path ")
-    }
-
-
-def body_members(side: Side, operation: JsonObject) -> dict[str, bool]:
-    """The members of an operation's request body, and whether each is required."""
-    body = _body(side, operation)
-    if body is None:
-        return {}
-    flat = _flat(side, body[1])
-    members = {name: name in flat.required for name in flat.fields}
-    for branch in flat.branches.values():
-        below = _flat(side, branch)
-        members.update({name: name in below.required for name in below.fields})
-    return members
-
-
-def members_of(side: Side, document: Document) -> set[str]:
-    """The declared members of an event payload."""
-    return set(_flat(side, _root(document)).fields)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A schema and where it stands, on one side."""
-
-    document: Document
-    schema: JsonValue
 
 
 @dataclass
@@ -198,14 +145,14 @@ class _Comparison:
     # --- operations
 
     def operations(self) -> None:
-        before, after = _operations(self.old), _operations(self.new)
+        before, after = operations_of(self.old), operations_of(self.new)
         for key in [key for key in before if key not in after]:
-            self.note("operation-removed", _title(*key), "was removed")
+            self.note("operation-removed", " ".join(key), "was removed")
         for key, operation in after.items():
             if key not in before:
-                self.note("operation-added", _title(*key), "was added")
+                self.note("operation-added", " ".join(key), "was added")
             else:
-                self._operation(_title(*key), before[key], operation)
+                self._operation(" ".join(key), before[key], operation)
 
     def _operation(self, where: str, old: JsonObject, new: JsonObject) -> None:
         names = text_of(old, "operationId"), text_of(new, "operationId")
@@ -216,16 +163,13 @@ class _Comparison:
             self.note("operation-moved", where, f"tag {tags[0]!r} became {tags[1]!r}")
         self._parameters(where, old, new)
         self._body(where, old, new)
-        before, after = _result(self.old, old), _result(self.new, new)
-        if before is not None and after is not None:
-            self._schema(f"{where}, result", before, after, "response")
-        elif before is not None:
-            self.note("result-removed", where, "the result was removed")
-        elif after is not None:
-            self.note("result-added", where, "a result was added")
+        before, after = responses_of(self.old, old), responses_of(self.new, new)
+        self._statuses(where, before, after)
+        self._successes(where, _of_class(before, "2"), _of_class(after, "2"))
+        self._errors(where, _errors_of(before), _errors_of(after))
 
     def _parameters(self, where: str, old: JsonObject, new: JsonObject) -> None:
-        before, after = _parameters(self.old, old), _parameters(self.new, new)
+        before, after = parameters_of(self.old, old), parameters_of(self.new, new)
         for name in [name for name in before if name not in after]:
             self.note("parameter-removed", where, f"{name} was removed")
         for name, (place, parameter) in after.items():
@@ -245,7 +189,7 @@ class _Comparison:
             self._schema(f"{where}, {name}", old_place, place, "request")
 
     def _body(self, where: str, old: JsonObject, new: JsonObject) -> None:
-        before, after = _body(self.old, old), _body(self.new, new)
+        before, after = body_of(self.old, old), body_of(self.new, new)
         if before is None or after is None:
             if before is not None:
                 self.note("body-removed", where, "the request body was removed")
@@ -257,21 +201,129 @@ class _Comparison:
             self.note("body-media-changed", where, f"the body's media type {before[0]} became {after[0]}")
         self._schema(f"{where}, body", before[1], after[1], "request")
 
+    # --- answers
+
+    def _statuses(self, where: str, before: Mapping[str, Response], after: Mapping[str, Response]) -> None:
+        for name, old, new in (
+            ("success", _of_class(before, "2"), _of_class(after, "2")),
+            ("redirect", _of_class(before, "3"), _of_class(after, "3")),
+            ("error", _errors_of(before), _errors_of(after)),
+        ):
+            lost, gained = [one for one in old if one not in new], [one for one in new if one not in old]
+            if lost:
+                self.note(f"{name}-removed", where, f"{name} {', '.join(lost)} was removed")
+            if gained:
+                self.note(f"{name}-added", where, f"{name} {', '.join(gained)} was added")
+
+    def _successes(self, where: str, before: Mapping[str, Response], after: Mapping[str, Response]) -> None:
+        old, new = _with_body(before), _with_body(after)
+        if old and not new:
+            self.note("result-removed", where, "the result was removed")
+        elif new and not old:
+            self.note("result-added", where, "a result was added")
+        elif old and new:
+            empty = len(old) < len(before), len(new) < len(after)
+            if empty[0] != empty[1]:
+                rule = "result-optional" if empty[1] else "result-required"
+                self.note(rule, where, f"the result became {'optional' if empty[1] else 'required'}")
+            for left, right in _pairs(old, new):
+                self._response(f"{where}, result", left, right)
+
+    def _errors(self, where: str, before: Mapping[str, Response], after: Mapping[str, Response]) -> None:
+        for status in [status for status in before if status in after]:
+            old, new = before[status], after[status]
+            if old.body is not None and new.body is None:
+                self.note("error-body-removed", where, f"the body of error {status} was removed")
+            elif old.body is None and new.body is not None:
+                self.note("error-body-added", where, f"error {status} got a body")
+            elif old.body is not None:
+                self._response(f"{where}, error {status}", old, new)
+
+    def _response(self, where: str, old: Response, new: Response) -> None:
+        if old.body is None or new.body is None or self._is_compared(old.name, new.name):
+            return
+        if old.name == new.name != "":
+            where = f"{where.partition(',')[0]}, {new.name}"
+        if old.media_type != new.media_type:
+            self.note("response-media-changed", where, f"{old.media_type} became {new.media_type}")
+        self._schema(where, old.body, new.body, "response")
+
+    def _is_compared(self, old: str, new: str) -> bool:
+        """Whether two shared responses were compared before; they are from now on."""
+        key: tuple[str, str, Direction] = (f"responses/{old}", f"responses/{new}", "response")
+        if not old or not new:
+            return False
+        found = key in self._compared
+        self._compared.add(key)
+        return found
+
     # --- events and commands
 
     def events(self) -> None:
+        self._envelope()
         before, after = self.old.events, self.new.events
         for wire in [wire for wire in before if wire not in after]:
             self.note("event-removed", f"event {wire}", "was removed")
         for wire, document in after.items():
-            where = f"event {wire}"
-            if wire not in before:
-                self.note("event-added", where, "was added")
-                continue
-            titles = text_of(before[wire].root, "title"), text_of(document.root, "title")
-            if titles[0] != titles[1]:
-                self.note("event-renamed", where, f"class {titles[0]} became {titles[1]}")
-            self._schema(where, _root(before[wire]), _root(document), "response")
+            if wire in before:
+                self._event(f"event {wire}", before[wire], document)
+            else:
+                self.note("event-added", f"event {wire}", "was added")
+
+    def _event(self, where: str, old: Document, new: Document) -> None:
+        self._title(where, old, new)
+        pushed = _is_pushed(old), _is_pushed(new)
+        if pushed[0] != pushed[1]:
+            name = "a name of its own" if pushed[1] else "that of the envelope"
+            self.note("event-moved", where, f"is sent under {name}")
+        before, after = object_of(old.root, "x-event-defaults"), object_of(new.root, "x-event-defaults")
+        for name in sorted(before.keys() | after.keys()):
+            said = f"envelope member {name}"
+            if name not in after:
+                self.note("event-default-removed", where, f"{said} is no longer {_shown(before[name])}")
+            elif name not in before:
+                self.note("event-default-added", where, f"{said} is {_shown(after[name])}")
+            elif before[name] != after[name]:
+                became = f"{_shown(before[name])} became {_shown(after[name])}"
+                self.note("event-default-changed", where, f"{said}: {became}")
+        self._schema(where, root_of(old), root_of(new), "response")
+
+    def _envelope(self) -> None:
+        old, new, where = self.old.envelope, self.new.envelope, "the envelope of events"
+        if old is None or new is None:
+            if old is not None:
+                self.note("envelope-removed", where, "was removed")
+            if new is not None:
+                self.note("envelope-added", where, "was added")
+            return
+        self._title(where, old, new)
+        before, after = object_of(old.root, "x-socketio"), object_of(new.root, "x-socketio")
+        for key in [key for key in ("namespace", "event") if before.get(key) != after.get(key)]:
+            self.note(
+                "event-moved",
+                where,
+                f"{key} {_shown(before.get(key))} became {_shown(after.get(key))}",
+            )
+        self._schema(where, root_of(old), root_of(new), "response")
+
+    def _title(self, where: str, old: Document, new: Document) -> None:
+        titles = text_of(old.root, "title"), text_of(new.root, "title")
+        if titles[0] != titles[1]:
+            self.note("event-renamed", where, f"class {titles[0]} became {titles[1]}")
+
+    def constants(self) -> None:
+        before, after = _constants(self.old), _constants(self.new)
+        for name in sorted(before.keys() | after.keys()):
+            where = f"constant {name}"
+            if name not in after:
+                self.note("constant-removed", where, "was removed")
+            elif name not in before:
+                self.note("constant-added", where, "was added")
+            else:
+                for value in sorted(before[name] - after[name]):
+                    self.note("constant-value-removed", where, f"{value} was removed")
+                for value in sorted(after[name] - before[name]):
+                    self.note("constant-value-added", where, f"{value} was added")
 
     def commands(self) -> None:
         before, after = self.old.commands, self.new.commands
@@ -282,57 +334,77 @@ class _Comparison:
                 self.note("command-added", f"command {wire}", "was added")
                 continue
             for suffix, direction in _COMMAND_PARTS:
-                old, new = _part(before[wire], suffix), _part(document, suffix)
+                old, new = command_part(before[wire], suffix), command_part(document, suffix)
                 if old is not None and new is not None:
                     self._schema(f"command {wire}, {suffix.lower()}", old, new, direction)
 
     # --- schemas
 
-    def _schema(self, where: str, old: _Place, new: _Place, direction: Direction) -> None:
-        old, old_name = self._follow(self.old, old)
-        new, new_name = self._follow(self.new, new)
+    def _schema(self, where: str, old: Place, new: Place, direction: Direction) -> None:
+        old, old_name, old_null = follow(self.old, old)
+        new, new_name, new_null = follow(self.new, new)
+        before, after = flat(self.old, old), flat(self.new, new)
+        was = before.types | ({"null"} if old_null else frozenset[str]())
+        types = after.types | ({"null"} if new_null else frozenset[str]())
         if old_name and new_name:
-            # A shape that many places share is compared once for each way it travels.
+            # Whether null may stand in a place is the place's own affair; a shape that many places share is
+            # compared once for each way it travels.
+            self._types(where, was & _NULL, types & _NULL, direction)
+            was, types = was - _NULL, types - _NULL
             key = (old_name, new_name, direction)
             if key in self._compared:
                 return
             self._compared.add(key)
             where = f"{where.partition(',')[0]}, {new_name}" if new_name == old_name else where
-        before, after = _flat(self.old, old), _flat(self.new, new)
-        self._types(where, before, after, direction)
-        self._values(where, before.values, after.values, direction)
-        self._limits(where, before.schema, after.schema, direction)
+        self._types(where, was, types, direction)
+        if before.branches or after.branches:
+            # A schema that is no union is compared with the branch of its name, or the first unnamed one.
+            mine = before.branches or {old_name if old_name in after.branches else "0": old}
+            other = after.branches or {new_name if new_name in before.branches else "0": new}
+            self._union(where, before, after, (mine, other), direction)
+        else:
+            self._values(where, before.values, after.values, direction)
+            self._limits(where, before.schema, after.schema, direction)
+        if bool(before.branches) == bool(after.branches):
+            self._members(where, before, after, direction)
+
+    def _members(self, where: str, before: Flat, after: Flat, direction: Direction) -> None:
         self._fields(where, before, after, direction)
         for part in ("items", "additionalProperties"):
             if isinstance(before.schema.get(part), dict) and isinstance(after.schema.get(part), dict):
-                self._schema(
-                    f"{where}[]",
-                    _Place(before.document, before.schema[part]),
-                    _Place(after.document, after.schema[part]),
-                    direction,
-                )
-        for name in sorted(before.branches.keys() & after.branches.keys()):
-            self._schema(where, before.branches[name], after.branches[name], direction)
+                old = Place(before.document, before.schema[part])
+                new = Place(after.document, after.schema[part])
+                self._schema(f"{where}[]", old, new, direction)
 
-    def _follow(self, side: Side, place: _Place) -> tuple[_Place, str]:
-        name = ""
-        for _ in range(_DEEPEST):
-            schema = place.schema
-            if not isinstance(schema, dict) or not isinstance(schema.get("$ref"), str) or len(schema) > 1:
-                return place, name
-            target = side.documents.resolve(place.document, "", str(schema["$ref"]))
-            place = _Place(target.document, target.value)
-            name = target.pointer.rpartition("/")[2] or target.document.path.stem
-        raise ContractError(place.document.path, "", f"the reference {name!r} leads to itself")
+    def _union(
+        self,
+        where: str,
+        before: Flat,
+        after: Flat,
+        branches: tuple[Mapping[str, Place], Mapping[str, Place]],
+        direction: Direction,
+    ) -> None:
+        """Compares the branches of a union by name; the values that they list are those of the union."""
+        old, new = branches
+        listed = before.all_values is not None or after.all_values is not None
+        if listed:
+            self._values(where, before.all_values, after.all_values, direction)
+        for name in sorted(old.keys() | new.keys()):
+            if name in old and name in new:
+                if not listed:
+                    self._schema(where, old[name], new[name], direction)
+            elif name in old and _is_object(self.old, old[name]):
+                self.note(f"{direction}-variant-removed", where, f"{name} was removed")
+            elif name in new and _is_object(self.new, new[name]):
+                self.note(f"{direction}-variant-added", where, f"{name} was added")
 
-    def _types(self, where: str, before: "_Flat", after: "_Flat", direction: Direction) -> None:
-        lost, gained = sorted(before.types - after.types), sorted(after.types - before.types)
-        if lost:
-            rule = "request-type-narrowed" if direction == "request" else "response-type-narrowed"
-            self.note(rule, where, f"no longer takes {' or '.join(lost)}")
-        if gained:
-            rule = "request-type-widened" if direction == "request" else "response-type-widened"
-            self.note(rule, where, f"may be {' or '.join(gained)}")
+    def _types(self, where: str, before: frozenset[str], after: frozenset[str], direction: Direction) -> None:
+        if lost := sorted(before - after):
+            left = f"takes only {' or '.join(sorted(after))}" if before | _NULL >= _ANY else ""
+            self.note(f"{direction}-type-narrowed", where, left or f"no longer takes {' or '.join(lost)}")
+        if gained := sorted(after - before):
+            added = "anything" if after | _NULL >= _ANY else " or ".join(gained)
+            self.note(f"{direction}-type-widened", where, f"may be {added}")
 
     def _values(
         self, where: str, before: frozenset[str] | None, after: frozenset[str] | None, direction: Direction
@@ -362,7 +434,7 @@ class _Comparison:
             rule = "request-limit-tightened" if tightened else "request-limit-loosened"
             self.note(rule, where, f"{key} {old.get(key, 'none')} became {new.get(key, 'none')}")
 
-    def _fields(self, where: str, before: "_Flat", after: "_Flat", direction: Direction) -> None:
+    def _fields(self, where: str, before: Flat, after: Flat, direction: Direction) -> None:
         for name in [name for name in before.fields if name not in after.fields]:
             self.note(f"{direction}-field-removed", f"{where}.{name}", "was removed")
         for name, place in after.fields.items():
@@ -379,20 +451,8 @@ class _Comparison:
             self._schema(at, before.fields[name], place, direction)
 
 
-@dataclass
-class _Flat:
-    """A schema with its `allOf` parts merged."""
-
-    document: Document
-    schema: JsonObject
-    types: frozenset[str]
-    values: frozenset[str] | None
-    fields: dict[str, _Place]
-    required: set[str]
-    branches: dict[str, _Place]
-
-
-_TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
+_NULL = frozenset({"null"})
+_ANY = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
 _LIMITS = {
     "maxLength": True,
     "minLength": False,
@@ -402,71 +462,6 @@ _LIMITS = {
     "minItems": False,
 }
 _COMMAND_PARTS: tuple[tuple[str, Direction], ...] = (("Request", "request"), ("Ack", "response"))
-_METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
-_DEEPEST = 64
-
-
-def _flat(side: Side, place: _Place, depth: int = 0) -> _Flat:
-    schema = place.schema if isinstance(place.schema, dict) else {}
-    if depth > _DEEPEST:
-        raise ContractError(place.document.path, "", "a schema contains itself")
-    fields: dict[str, _Place] = {}
-    required: set[str] = set()
-    types, values, branches = _declared_types(schema), _declared_values(schema), dict[str, _Place]()
-    parts: list[tuple[Document, JsonValue]] = [
-        (place.document, part) for part in cast("list[JsonValue]", schema.get("allOf") or [])
-    ]
-    if isinstance(schema.get("$ref"), str):
-        target = side.documents.resolve(place.document, "", str(schema["$ref"]))
-        parts.append((target.document, target.value))
-    for document, part in parts:
-        below = _flat(side, _Place(document, part), depth + 1)
-        fields.update(below.fields)
-        required |= below.required
-        types &= below.types
-        values = below.values if values is None else values
-        branches.update(below.branches)
-    for key in ("anyOf", "oneOf"):
-        listed = cast("list[JsonValue]", schema.get(key) or [])
-        union: set[str] = set()
-        for index, branch in enumerate(listed):
-            below = _flat(side, _Place(place.document, branch), depth + 1)
-            union |= below.types
-            branches[_branch_name(branch, index)] = _Place(place.document, branch)
-        if listed:
-            types &= frozenset(union)
-    properties = schema.get("properties")
-    for name, member in (properties if isinstance(properties, dict) else {}).items():
-        fields[name] = _Place(place.document, member)
-    required |= {str(name) for name in cast("list[JsonValue]", schema.get("required") or [])}
-    return _Flat(place.document, schema, types, values, fields, required, branches)
-
-
-def _declared_types(schema: JsonObject) -> frozenset[str]:
-    kind = schema.get("type")
-    found = (
-        {str(one) for one in kind}
-        if isinstance(kind, list)
-        else {kind}
-        if isinstance(kind, str)
-        else set(_TYPES)
-    )
-    if schema.get("nullable") is True:
-        found.add("null")
-    if "number" in found:
-        found.add("integer")
-    return frozenset(found)
-
-
-def _declared_values(schema: JsonObject) -> frozenset[str] | None:
-    values = [schema["const"]] if "const" in schema else schema.get("enum")
-    return frozenset(json.dumps(value) for value in values) if isinstance(values, list) else None
-
-
-def _branch_name(branch: JsonValue, index: int) -> str:
-    if isinstance(branch, dict) and isinstance(branch.get("$ref"), str):
-        return str(branch["$ref"]).rpartition("/")[2]
-    return str(index)
 
 
 def _number(value: JsonValue, is_upper: bool) -> float:
@@ -475,84 +470,48 @@ def _number(value: JsonValue, is_upper: bool) -> float:
     return float("inf") if is_upper else float("-inf")
 
 
-def _title(method: str, path: str) -> str:
-    return f"{method.upper()} {path}"
-
-
 def _tag(operation: JsonObject) -> str:
     tags = operation.get("tags")
     return str(tags[0]) if isinstance(tags, list) and tags else ""
 
 
-def _operations(side: Side) -> dict[tuple[str, str], JsonObject]:
-    found: dict[tuple[str, str], JsonObject] = {}
-    for path, item in _paths(side.openapi):
-        shared = cast("list[JsonValue]", item.get("parameters") or [])
-        for method in _METHODS:
-            operation = item.get(method)
-            if isinstance(operation, dict):
-                own = cast("list[JsonValue]", operation.get("parameters") or [])
-                found[method, path] = {**operation, "parameters": [*shared, *own]}
+def _of_class(responses: Mapping[str, Response], digit: str) -> dict[str, Response]:
+    return {status: response for status, response in responses.items() if status.startswith(digit)}
+
+
+def _errors_of(responses: Mapping[str, Response]) -> dict[str, Response]:
+    return {status: one for status, one in responses.items() if status[0] not in "123"}
+
+
+def _with_body(responses: Mapping[str, Response]) -> dict[str, Response]:
+    return {status: response for status, response in responses.items() if response.body is not None}
+
+
+def _pairs(old: Mapping[str, Response], new: Mapping[str, Response]) -> list[tuple[Response, Response]]:
+    """The answers of the same status; if no status is the same, the first of each."""
+    alike = [(old[status], new[status]) for status in old if status in new]
+    return alike or [(next(iter(old.values())), next(iter(new.values())))]
+
+
+def _is_object(side: Side, place: Place) -> bool:
+    return "object" in flat(side, place).types
+
+
+def _is_pushed(document: Document) -> bool:
+    return document.root.get("x-event-enveloped") is False
+
+
+def _shown(value: JsonValue) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _constants(side: Side) -> dict[str, set[str]]:
+    """The values of each constant of the event schemas; those of a table as `key: value`."""
+    found: dict[str, set[str]] = {}
+    for document in (*side.events.values(), *side.shared):
+        for name, values in object_of(document.root, "x-constants").items():
+            listed = values if isinstance(values, list) else []
+            found[name] = {_shown(value) for value in listed}
+            if isinstance(values, dict):
+                found[name] = {f"{key}: {_shown(value)}" for key, value in values.items()}
     return found
-
-
-def _paths(document: Document) -> Iterator[tuple[str, JsonObject]]:
-    paths = document.root.get("paths")
-    for path, item in (paths if isinstance(paths, dict) else {}).items():
-        if isinstance(item, dict):
-            yield path, item
-
-
-def _whole(side: Side, value: JsonValue) -> tuple[Document, JsonObject]:
-    document = side.openapi
-    for _ in range(_DEEPEST):
-        if not isinstance(value, dict) or not isinstance(value.get("$ref"), str):
-            break
-        target = side.documents.resolve(document, "", str(value["$ref"]))
-        document, value = target.document, target.value
-    return document, value if isinstance(value, dict) else {}
-
-
-def _parameters(side: Side, operation: JsonObject) -> dict[str, tuple[_Place, JsonObject]]:
-    found: dict[str, tuple[_Place, JsonObject]] = {}
-    for value in cast("list[JsonValue]", operation.get("parameters") or []):
-        document, parameter = _whole(side, value)
-        name = f"{text_of(parameter, 'in')} parameter {text_of(parameter, 'name')!r}"
-        found[name] = (_Place(document, parameter.get("schema", {})), parameter)
-    return found
-
-
-def _content(side: Side, value: JsonValue) -> tuple[str, _Place] | None:
-    document, holder = _whole(side, value)
-    content = holder.get("content")
-    for media, described in (content if isinstance(content, dict) else {}).items():
-        return media, _Place(document, described.get("schema") if isinstance(described, dict) else None)
-    return None
-
-
-def _body(side: Side, operation: JsonObject) -> tuple[str, _Place, bool] | None:
-    if "requestBody" not in operation:
-        return None
-    found = _content(side, operation["requestBody"])
-    required = _whole(side, operation["requestBody"])[1].get("required") is True
-    return (*found, required) if found else None
-
-
-def _result(side: Side, operation: JsonObject) -> _Place | None:
-    responses = operation.get("responses")
-    for status, response in sorted((responses if isinstance(responses, dict) else {}).items()):
-        if status.startswith("2") and (found := _content(side, response)) is not None:
-            return found[1]
-    return None
-
-
-def _root(document: Document) -> _Place:
-    return _Place(document, document.root)
-
-
-def _part(document: Document, suffix: str) -> _Place | None:
-    definitions = document.root.get("$defs")
-    for name, schema in (definitions if isinstance(definitions, dict) else {}).items():
-        if name.endswith(suffix):
-            return _Place(document, schema)
-    return None

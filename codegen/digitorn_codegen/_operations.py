@@ -1,7 +1,7 @@
 """Reads the operations of an OpenAPI document."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -124,6 +124,7 @@ class OperationReader:
                 for document, pointer, layer in reversed(layers):
                     operation = layer.get(name)
                     if isinstance(operation, dict):
+                        self._check_servers((*layers, (document, f"{pointer}/{name}", operation)))
                         yield _Raw(document, f"{pointer}/{name}", path, name, operation, shared)
                         break
 
@@ -133,6 +134,18 @@ class OperationReader:
             target = self.definitions.documents.follow(self.api, pointer, item)
             yield target.document, target.pointer, target.value_object
         yield self.api, pointer, {key: value for key, value in item.items() if key != "$ref"}
+
+    def _check_servers(self, holders: Iterable[tuple[Document, str, JsonObject]]) -> None:
+        for document, pointer, holder in holders:
+            servers = holder.get("servers")
+            listed = servers if isinstance(servers, list) else []
+            for url in [text_of(one, "url") for one in listed if isinstance(one, dict)]:
+                said = (
+                    f"{url} is not used, here and wherever it is given; calls go to the server of all others"
+                )
+                if said not in self._said:
+                    self._said.add(said)
+                    self.definitions.warn("servers-ignored", document.path, f"{pointer}/servers", said)
 
     # --- reading one
 

@@ -1,4 +1,4 @@
-"""Compares a contract with the OpenAPI document of a running server."""
+"""Compares a contract with the OpenAPI document of a server."""
 
 import re
 import tempfile
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import httpx
 
-from ._diff import Side, body_members, operations_of, parameters_of
+from ._documents import JsonObject
 from ._errors import SettingsError
+from ._sides import Side, body_members, operations_of, parameters_of
 
 _SECONDS = 15.0
 
@@ -30,9 +31,13 @@ def fetched(source: str) -> Generator[Path]:
     url = source if re.search(r"\.(json|ya?ml)$", source) else f"{source.rstrip('/')}/openapi.json"
     try:
         answer = httpx.get(url, timeout=_SECONDS, trust_env=False)
-        answer.raise_for_status()
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise SettingsError(f"{url}: {error}") from error
+    if not answer.is_success:
+        raise SettingsError(
+            f"{url}: the server answers {answer.status_code} {answer.reason_phrase}, not its document; "
+            "get the document in another way and pass its file instead of the URL"
+        )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"openapi{Path(url).suffix}"
         path.write_bytes(answer.content)
@@ -47,7 +52,7 @@ def disagreements(contract: Side, server: Side) -> list[str]:
 
     Args:
         contract: The curated contract.
-        server: What the server says of itself.
+        server: What the server's own document says.
     """
     ours = {_key(*key): (key, operation) for key, operation in operations_of(contract).items()}
     theirs = {_key(*key): (key, operation) for key, operation in operations_of(server).items()}
@@ -57,11 +62,20 @@ def disagreements(contract: Side, server: Side) -> list[str]:
         title = " ".join(ours[key][0])
         mine, other = ours[key][1], theirs[key][1]
         for what, left, right in (
-            ("parameter", parameters_of(contract, mine), parameters_of(server, other)),
+            ("parameter", _parameters(contract, mine), _parameters(server, other)),
             ("member of the body", body_members(contract, mine), body_members(server, other)),
         ):
             lines += _named(title, what, left, right)
     return lines
+
+
+def _parameters(side: Side, operation: JsonObject) -> dict[str, bool]:
+    """The parameters of an operation but those of its path, and whether each is required."""
+    return {
+        name: parameter.get("required") is True
+        for name, (_, parameter) in parameters_of(side, operation).items()
+        if not name.startswith("path ")
+    }
 
 
 def _named(title: str, what: str, ours: dict[str, bool], theirs: dict[str, bool]) -> list[str]:

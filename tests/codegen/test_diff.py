@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from digitorn_codegen import ContractError
-from digitorn_codegen._diff import RULES, Change, as_json, compare, read_side
+from digitorn_codegen._diff import RULES, Change, as_json, compare
+from digitorn_codegen._sides import read_side
 
 Edit = Callable[[dict[str, Any]], None]
 
@@ -23,10 +24,13 @@ OBJECT: dict[str, Any] = {
     },
 }
 
+KINDS = ["a", "b"]
+CODES = {"x": "1", "y": "2"}
+
 
 def contract() -> dict[str, Any]:
     """A contract with one operation, one event and one command; the three shapes are alike."""
-    ask = {
+    ask: dict[str, Any] = {
         "operationId": "ask",
         "tags": ["talk"],
         "parameters": [{"name": "deep", "in": "query", "schema": {"type": "string"}}],
@@ -35,7 +39,8 @@ def contract() -> dict[str, Any]:
             "200": {
                 "description": "ok",
                 "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Answered"}}},
-            }
+            },
+            "422": {"$ref": "#/components/responses/Refused"},
         },
     }
     return {
@@ -43,9 +48,31 @@ def contract() -> dict[str, Any]:
             "openapi": "3.1.0",
             "info": {"title": "T", "version": "1"},
             "paths": {"/ask": {"post": ask}},
-            "components": {"schemas": {"Asked": copy.deepcopy(OBJECT), "Answered": copy.deepcopy(OBJECT)}},
+            "components": {
+                "schemas": {"Asked": copy.deepcopy(OBJECT), "Answered": copy.deepcopy(OBJECT)},
+                "responses": {
+                    "Refused": {
+                        "description": "refused",
+                        "content": {"application/json": {"schema": copy.deepcopy(OBJECT)}},
+                    }
+                },
+            },
         },
-        "events": {"moved": {"title": "Moved", "x-event-type": "moved", **copy.deepcopy(OBJECT)}},
+        "events": {
+            "envelope": {
+                "title": "Envelope",
+                "x-event-envelope": True,
+                "x-socketio": {"namespace": "/events", "event": "event"},
+                **copy.deepcopy(OBJECT),
+            },
+            "moved": {
+                "title": "Moved",
+                "x-event-type": "moved",
+                "x-event-defaults": {"op_state": "completed"},
+                "x-constants": {"KINDS": KINDS, "CODES": CODES},
+                **copy.deepcopy(OBJECT),
+            },
+        },
         "commands": {
             "join": {
                 "x-command": "join",
@@ -105,6 +132,37 @@ def require(shape: Callable[[dict[str, Any]], dict[str, Any]]) -> Edit:
     return lambda found: shape(found)["required"].append("size")
 
 
+def answers(found: dict[str, Any]) -> dict[str, Any]:
+    """The responses of the operation; the refusal is one that operations share."""
+    responses: dict[str, Any] = {**operation(found)["responses"]}
+    responses["422"] = found["openapi"]["components"]["responses"]["Refused"]
+    return responses
+
+
+def answer(status: str, like: str = "") -> Edit:
+    def edit(found: dict[str, Any]) -> None:
+        response = answers(found)[like] if like else {"description": "what"}
+        operation(found)["responses"][status] = copy.deepcopy(response)
+
+    return edit
+
+
+def either(shape: Callable[[dict[str, Any]], dict[str, Any]]) -> Edit:
+    """Makes a member a union of objects; on the side without the edit it is the first of them."""
+
+    def edit(found: dict[str, Any]) -> None:
+        first = copy.deepcopy(shape(found))
+        second = {"type": "object", "properties": {"other": {"type": "string"}}}
+        shape(found).clear()
+        shape(found)["oneOf"] = [first, second]
+
+    return edit
+
+
+def put_extension(key: str, value: dict[str, Any]) -> Edit:
+    return lambda found: found["events"]["moved"].update({key: value})
+
+
 def add_parameter(**members: Any) -> Edit:
     added = {"name": "more", "in": "query", "schema": {"type": "string"}, **members}
     return lambda found: operation(found)["parameters"].append(added)
@@ -160,8 +218,24 @@ PAIRS: dict[str, tuple[Edit, bool]] = {
     "request-value-removed": (put(asked, "kind", enum=["a", "b", "c"]), True),
     "request-limit-tightened": (put(asked, "size", maximum=5), False),
     "request-limit-loosened": (put(asked, "size", maximum=5), True),
-    "result-removed": (lambda found: operation(found).update(responses={"204": {"description": ""}}), False),
-    "result-added": (lambda found: operation(found).update(responses={"204": {"description": ""}}), True),
+    "request-variant-added": (either(asked), False),
+    "request-variant-removed": (either(asked), True),
+    "result-removed": (lambda found: answers(found)["200"].pop("content"), False),
+    "result-added": (lambda found: answers(found)["200"].pop("content"), True),
+    "success-added": (answer("202", "200"), False),
+    "success-removed": (answer("202", "200"), True),
+    "redirect-added": (answer("308"), False),
+    "redirect-removed": (answer("308"), True),
+    "error-added": (answer("409"), False),
+    "error-removed": (answer("409"), True),
+    "error-body-removed": (lambda found: answers(found)["422"].pop("content"), False),
+    "error-body-added": (lambda found: answers(found)["422"].pop("content"), True),
+    "response-media-changed": (
+        lambda found: answers(found)["200"].update(
+            content={"text/plain": answers(found)["200"]["content"]["application/json"]}
+        ),
+        False,
+    ),
     "response-field-added": (add_field(answered), False),
     "response-field-removed": (add_field(answered), True),
     "response-field-required": (require(answered), False),
@@ -170,9 +244,21 @@ PAIRS: dict[str, tuple[Edit, bool]] = {
     "response-type-narrowed": (put(answered, "id", type=["string", "null"]), True),
     "response-value-added": (put(answered, "kind", enum=["a", "b", "c"]), False),
     "response-value-removed": (put(answered, "kind", enum=["a", "b", "c"]), True),
+    "response-variant-added": (either(answered), False),
+    "response-variant-removed": (either(answered), True),
     "event-added": (add_event, False),
     "event-removed": (add_event, True),
     "event-renamed": (lambda found: found["events"]["moved"].update(title="Shifted"), False),
+    "event-moved": (lambda found: found["events"]["moved"].update({"x-event-enveloped": False}), False),
+    "event-default-changed": (put_extension("x-event-defaults", {"op_state": "failed"}), False),
+    "event-default-removed": (put_extension("x-event-defaults", {}), False),
+    "event-default-added": (put_extension("x-event-defaults", {}), True),
+    "envelope-removed": (lambda found: found["events"].pop("envelope"), False),
+    "envelope-added": (lambda found: found["events"].pop("envelope"), True),
+    "constant-removed": (put_extension("x-constants", {"KINDS": KINDS}), False),
+    "constant-added": (put_extension("x-constants", {"KINDS": KINDS}), True),
+    "constant-value-removed": (put_extension("x-constants", {"KINDS": KINDS[:1], "CODES": CODES}), False),
+    "constant-value-added": (put_extension("x-constants", {"KINDS": KINDS[:1], "CODES": CODES}), True),
     "command-added": (add_command, False),
     "command-removed": (add_command, True),
 }
@@ -196,7 +282,7 @@ def test_a_required_body_where_there_was_none(tmp_path: Path) -> None:
 
 
 def test_every_rule_is_tested_and_documented() -> None:
-    assert set(PAIRS) | {"body-added-required"} == set(RULES)
+    assert set(PAIRS) | {"body-added-required", "result-optional", "result-required"} == set(RULES)
     documented = (Path(__file__).parents[2] / "docs" / "contract-changes.md").read_text(encoding="utf-8")
     for rule, (breaking, why) in RULES.items():
         assert f"| `{rule}` | {'breaking' if breaking else 'compatible'} | {why} |" in documented
@@ -258,6 +344,91 @@ def test_nested_shapes_arrays_and_unions(tmp_path: Path) -> None:
     old, new = write(tmp_path / "old", before), write(tmp_path / "new", after)
     (change,) = compare(read_side(old), read_side(new))
     assert (change.rule, change.where) == ("response-field-removed", "POST /ask, Answered.nested[].y")
+
+
+def test_the_body_of_an_error_is_compared_once_for_all_operations(tmp_path: Path) -> None:
+    def edit(found: dict[str, Any]) -> None:
+        members = answers(found)["422"]["content"]["application/json"]["schema"]["properties"]
+        members["sizes"] = members.pop("size")
+
+    def more(found: dict[str, Any]) -> None:
+        found["openapi"]["paths"]["/more"] = {"post": {**operation(found), "operationId": "more"}}
+
+    before, after = contract(), contract()
+    more(before)
+    more(after)
+    edit(after)
+    old, new = write(tmp_path / "old", before), write(tmp_path / "new", after)
+    assert [(change.rule, change.where) for change in compare(read_side(old), read_side(new))] == [
+        ("response-field-removed", "POST /ask, Refused.size"),
+        ("response-field-added", "POST /ask, Refused.sizes"),
+    ]
+
+
+def test_statuses_are_told_together(tmp_path: Path) -> None:
+    def edit(found: dict[str, Any]) -> None:
+        operation(found)["responses"] = {
+            "202": answers(found)["200"],
+            "204": {"description": "nothing to say"},
+            "404": {"description": "none"},
+            "409": {"description": "busy"},
+        }
+
+    assert [(change.rule, change.reason.partition(";")[0]) for change in differences(tmp_path, edit)] == [
+        ("success-removed", "success 200 was removed"),
+        ("success-added", "success 202, 204 was added"),
+        ("error-removed", "error 422 was removed"),
+        ("error-added", "error 404, 409 was added"),
+        ("result-optional", "the result became optional"),
+    ]
+
+
+def test_a_result_that_became_required_again(tmp_path: Path) -> None:
+    changes = differences(tmp_path, answer("204"), reverse=True)
+    assert [change.rule for change in changes] == ["success-removed", "result-required"]
+
+
+def test_the_envelope_is_compared_as_it_travels(tmp_path: Path) -> None:
+    def edit(found: dict[str, Any]) -> None:
+        envelope = found["events"]["envelope"]
+        del envelope["properties"]["size"]
+        envelope["properties"]["kind"] = {"anyOf": [envelope["properties"]["kind"], {"enum": [""]}]}
+        envelope["x-socketio"]["event"] = "message"
+
+    assert [(change.rule, change.where) for change in differences(tmp_path, edit)] == [
+        ("event-moved", "the envelope of events"),
+        ("response-field-removed", "the envelope of events.size"),
+        ("response-value-added", "the envelope of events.kind"),
+    ]
+
+
+def test_the_values_of_a_union_are_told_once(tmp_path: Path) -> None:
+    def widen(found: dict[str, Any]) -> None:
+        found["openapi"]["components"]["schemas"]["Kind"] = {"type": "string", "enum": ["a", "b"]}
+        kind = {"anyOf": [{"$ref": "#/components/schemas/Kind"}, {"type": "string", "enum": ["c"]}]}
+        answered(found)["properties"]["kind"] = kind
+
+    before, after = contract(), contract()
+    widen(before)
+    widen(after)
+    after["openapi"]["components"]["schemas"]["Kind"]["enum"] = ["a", "d"]
+    old, new = write(tmp_path / "old", before), write(tmp_path / "new", after)
+    assert [(change.rule, change.reason[:9]) for change in compare(read_side(old), read_side(new))] == [
+        ("response-value-removed", 'value "b"'),
+        ("response-value-added", 'value "d"'),
+    ]
+
+
+def test_members_of_a_body_that_became_nullable(tmp_path: Path) -> None:
+    def edit(found: dict[str, Any]) -> None:
+        schema = operation(found)["requestBody"]["content"]["application/json"]
+        schema["schema"] = {"anyOf": [schema["schema"], {"type": "null"}]}
+        del asked(found)["properties"]["size"]
+
+    assert [(change.rule, change.where) for change in differences(tmp_path, edit)] == [
+        ("request-type-widened", "POST /ask, body"),
+        ("request-field-removed", "POST /ask, Asked.size"),
+    ]
 
 
 def test_a_shape_that_contains_itself(tmp_path: Path) -> None:

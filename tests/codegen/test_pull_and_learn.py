@@ -8,10 +8,10 @@ import pytest
 
 from digitorn_codegen import ContractError, generate
 from digitorn_codegen._cli import main
-from digitorn_codegen._diff import read_side
 from digitorn_codegen._learn import learn, write_drafts
 from digitorn_codegen._pull import disagreements, fetched
 from digitorn_codegen._settings import Settings
+from digitorn_codegen._sides import read_side
 from digitorn_testing.fakes import FakeDaemon
 
 ROOT = Path(__file__).parents[2]
@@ -35,9 +35,9 @@ def recording(tmp_path: Path) -> Path:
 
 def test_recordings_teach_what_the_contract_lacks(recording: Path) -> None:
     learned = learn(read_side(SCHEMA), [recording])
-    assert learned.events == 4
-    assert learned.undeclared == {"token": ["brand_new"]}
-    assert "count" in learned.unseen["token"]
+    assert learned.counts == {"events": 4}
+    assert learned.differences["token"]["undeclared"] == ["brand_new"]
+    assert "count" in learned.differences["token"]["unseen"]
     assert set(learned.drafts) == {"solar:flare"}
     draft = learned.drafts["solar:flare"]
     assert draft["x-draft"] is True
@@ -66,7 +66,7 @@ def test_the_learn_command(
     out, err = capsys.readouterr()
     assert "token: seen, not declared: brand_new" in out
     assert "solar.flare.json" in out
-    assert "4 events read, 1 types that the contract lacks" in out
+    assert "4 events read, 1 types of events that the contract lacks" in out
     assert "events.jsonl:6: not JSON" in err
     assert main(["learn", str(tmp_path / "none.jsonl")]) == 2
 
@@ -118,11 +118,34 @@ def test_how_a_server_disagrees(tmp_path: Path) -> None:
     ]
 
 
+def test_a_document_is_pulled_from_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    document = read_side(SCHEMA / "openapi.yaml").openapi.root
+    paths = document["paths"]
+    assert isinstance(paths, dict)
+    assert main(["pull", str(SCHEMA / "openapi.yaml")]) == 0
+    file = tmp_path / "openapi.json"
+    file.write_text(
+        json.dumps({**document, "paths": {key: paths[key] for key in paths if key != "/healthz"}})
+    )
+    capsys.readouterr()
+    assert main(["pull", str(file)]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "only in the contract: GET /healthz",
+        f"1 disagreements with {file}; nothing was written",
+    ]
+
+
 def test_what_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diff", str(tmp_path), str(tmp_path)]) == 2
     with FakeDaemon() as daemon:
         url = daemon.url
         assert main(["diff", f"{url}/nothing.json", url]) == 2
+        err = capsys.readouterr().err
+        assert f"{url}/nothing.json: the server answers 404 Not Found, not its document" in err
+        assert "pass its file instead of the URL" in err
     assert main(["diff", url, url]) == 2
     assert url in capsys.readouterr().err
     with pytest.raises(ContractError):

@@ -21,6 +21,11 @@ CASES = {
         "name: deep, in: query, allowReserved: true,",
         "percent-encoded",
     ),
+    "servers-ignored": (
+        "  /toys/{toy_id}:\n",
+        "  /toys/{toy_id}:\n    servers: [{url: 'https://elsewhere.test'}]\n",
+        "https://elsewhere.test is not used",
+    ),
     "part-type-ignored": (
         "          application/json:\n            schema: {$ref: '#/components/schemas/PlayRequest'}",
         "          multipart/form-data:\n            encoding: {note: {contentType: text/csv}}\n"
@@ -39,6 +44,16 @@ def test_a_warning_has_a_name_a_place_and_a_reason(name: str, without_events: Se
     (found,) = [one for one in warnings if one.startswith(f"{name}: ")]
     assert "openapi.yaml#/paths/~1toys~1{toy_id}" in found
     assert reason in found
+
+
+def test_a_member_that_a_class_requires_and_its_base_does_not(without_events: Settings, edit: Edit) -> None:
+    base = "    Base: {type: object, required: [b], properties: {a: {type: string}, b: {type: string}}}\n"
+    extends = "allOf: [{$ref: '#/components/schemas/Base'}, {type: object, required: [a, b]}]"
+    edit("openapi.yaml", "  schemas:\n", f"  schemas:\n{base}    Derived: {{{extends}}}\n")
+    warnings: list[str] = []
+    generate(replace(without_events), warnings.append)
+    (found,) = [one for one in warnings if one.startswith("override-required: ")]
+    assert "openapi.yaml#/components/schemas/Derived/allOf: 'a' is optional in the base" in found
 
 
 def test_the_toy_needs_none(toy: Settings) -> None:

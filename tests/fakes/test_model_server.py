@@ -360,7 +360,7 @@ ERRORS: dict[FailureCode, tuple[type[openai.APIStatusError], int, str, str | Non
     "auth_error": (openai.AuthenticationError, 401, "invalid_request_error", "invalid_api_key"),
     "credential_required": (openai.AuthenticationError, 401, "invalid_request_error", None),
     "credential_auth_required": (openai.AuthenticationError, 401, "invalid_request_error", "invalid_api_key"),
-    "insufficient_balance": (openai.RateLimitError, 429, "insufficient_quota", "insufficient_quota"),
+    "insufficient_balance": (openai.APIStatusError, 402, "insufficient_quota", "insufficient_quota"),
     "rate_limited": (openai.RateLimitError, 429, "requests", "rate_limit_exceeded"),
     "context_overflow": (
         openai.BadRequestError,
@@ -372,13 +372,13 @@ ERRORS: dict[FailureCode, tuple[type[openai.APIStatusError], int, str, str | Non
         openai.NotFoundError,
         404,
         "invalid_request_error",
-        "model_not_found",
+        "model_not_provided_by_digitorn",
     ),
-    "permission_denied": (openai.PermissionDeniedError, 403, "request_forbidden", "permission_denied"),
+    "permission_denied": (openai.BadRequestError, 400, "invalid_request_error", "permission_denied"),
     "provider_error": (openai.InternalServerError, 500, "server_error", None),
-    "session_busy": (openai.InternalServerError, 500, "server_error", None),
-    "agent_loop_killed": (openai.InternalServerError, 500, "server_error", None),
-    "internal_error": (openai.InternalServerError, 500, "server_error", None),
+    "session_busy": (openai.BadRequestError, 400, "invalid_request_error", "session lock"),
+    "agent_loop_killed": (openai.BadRequestError, 400, "invalid_request_error", "loop_guard_hard_kill"),
+    "internal_error": (openai.BadRequestError, 400, "invalid_request_error", None),
 }
 
 

@@ -23,7 +23,6 @@ pytestmark = pytest.mark.timeout(300)
 def model_server() -> Iterator[FakeModelServer]:
     """The model of the app."""
     model = FakeModel()
-    real.answer_titles(model)
     model.will_respond_with_text("I remember that.", times=None)
     with FakeModelServer(model) as server:
         yield server

@@ -25,8 +25,8 @@ _MESSAGES: Final[Mapping[FailureCode, str]] = {
     "network_error": "connection reset by peer",
     "provider_error": "server error at the provider",
     "permission_denied": "permission denied",
-    "session_busy": "session lock timeout",
-    "agent_loop_killed": "the loop guard stopped the agent",
+    "session_busy": "the session lock was not released",
+    "agent_loop_killed": "turn aborted to prevent runaway",
     "internal_error": "something went wrong inside the daemon",
 }
 

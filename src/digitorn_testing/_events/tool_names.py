@@ -10,8 +10,8 @@ _WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 def spellings(name: str) -> tuple[str, ...]:
     """A name as it is, without the module, and in the other ways of writing it.
 
-    The model is offered `Bash` and `AskUser`; approvals are for `shell.bash` and `ask_user` (contract: events,
-    sections 5.3 and 5.5).
+    The model is offered `Bash` and `AskUser`; approvals are for `shell.bash` and `ask_user`
+    (contract: events, sections 5.3 and 5.5).
 
     Args:
         name: The name on the wire.

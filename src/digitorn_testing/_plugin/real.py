@@ -10,7 +10,7 @@ from digitorn_testing.builders import AppBuilder
 
 if TYPE_CHECKING:
     from digitorn_testing._real.daemon import RealDaemon
-    from digitorn_testing.fakes import FakeModel, FakeModelServer
+    from digitorn_testing.fakes import FakeModelServer
 
 OPTION: Final = "--digitorn-real"
 FOLDER_OPTION: Final = "--digitorn-real-dir"
@@ -149,15 +149,4 @@ def app_of(app_id: str, server: "FakeModelServer") -> AppBuilder:
         backend="openai_compat",
         base_url=server.base_url,
         api_key_secret=KEY_SECRET,
-    )
-
-
-def answer_titles(model: "FakeModel") -> None:
-    """Answers the daemon's own requests for a session's title, which the script of a test need not know.
-
-    Args:
-        model: The script.
-    """
-    model.when(lambda request: "You are a title generator" in request.system_prompt).will_respond_with_text(
-        "A test"
     )

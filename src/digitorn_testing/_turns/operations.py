@@ -68,8 +68,8 @@ class Operation:
             stays `failed` although its end event says completed (contract: events, section 6.7).
         name: The name of the tool, the specialist or id of the agent, the tool that an approval is for, or
             `turn` for a turn; otherwise the wire name of its first event.
-        names: All its names: as on the wire, in other spellings (`shell.bash`, `Bash`, `bash`), and that of the
-            tool called through a dispatcher.
+        names: All its names: as on the wire, in other spellings (`shell.bash`, `Bash`, `bash`), and that of
+            the tool called through a dispatcher.
         started: When it began, on the daemon's clock; None if its events have no time.
         ended: When it ended; None while it is open.
         turn: Correlation id of the turn that it belongs to; its own for a turn.

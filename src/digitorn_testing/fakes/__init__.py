@@ -12,7 +12,15 @@ from digitorn_testing._events.failures import FailureCode
 
 from ._daemon import DEFAULT_USER, FakeDaemon
 from ._faults.faults import CallFaults, EventFaults, Fault, Faults
-from ._model.model import FakeModel, ModelMessage, ModelRequest, ModelRule, ModelToolCall, ScriptMismatch
+from ._model.model import (
+    FakeModel,
+    ModelMessage,
+    ModelRequest,
+    ModelRequestTimeout,
+    ModelRule,
+    ModelToolCall,
+    ScriptMismatch,
+)
 from ._model.script import ScriptedToolCall, Usage
 from ._provider.openai_wire import ChatCompletionRequest
 from ._provider.server import FakeModelServer, ModelServerNotStarted
@@ -34,6 +42,7 @@ __all__ = [
     "Faults",
     "ModelMessage",
     "ModelRequest",
+    "ModelRequestTimeout",
     "ModelRule",
     "ModelServerNotStarted",
     "ModelSettings",

@@ -193,6 +193,18 @@ class ScriptMismatch(DigitornError, AssertionError):
         self.leftover = leftover
 
 
+class ModelRequestTimeout(DigitornError, TimeoutError):
+    """A model was not asked as often as awaited, in time.
+
+    Attributes:
+        requests: The requests that did arrive, oldest first.
+    """
+
+    def __init__(self, message: str, requests: tuple[ModelRequest, ...] = ()) -> None:
+        super().__init__(message)
+        self.requests = requests
+
+
 @dataclass(frozen=True, slots=True)
 class _Unscripted:
     number: int
@@ -218,6 +230,7 @@ class FakeModel(Script):
         super().__init__()
         self._rules: list[ModelRule] = []
         self._requests: list[ModelRequest] = []
+        self._asked = threading.Condition(self._lock)
         self._unscripted: list[_Unscripted] = []
 
     # --- scripting
@@ -299,6 +312,31 @@ class FakeModel(Script):
         with self._lock:
             return len(self._requests)
 
+    def wait_for_requests(self, count: int, *, timeout: float) -> list[ModelRequest]:
+        """Waits until the model was asked so many times.
+
+        It blocks the calling thread; in a coroutine, await `asyncio.to_thread(model.wait_for_requests, …)`.
+
+        Args:
+            count: Number of requests since the model was made or reset.
+            timeout: Deadline in seconds.
+
+        Returns:
+            The first `count` requests, oldest first.
+
+        Raises:
+            ModelRequestTimeout: Fewer arrived in time; it lists them.
+            ValueError: `count` is not positive.
+        """
+        if count < 1:
+            raise ValueError(f"count must be positive, not {count}")
+        with self._asked:
+            if self._asked.wait_for(lambda: len(self._requests) >= count, timeout):
+                return self._requests[:count]
+            found = tuple(self._requests)
+        lines = [f"{len(found)} of {count} requests arrived within {timeout:g} s", *map(_request_line, found)]
+        raise ModelRequestTimeout("\n".join(lines), found)
+
     @property
     def unscripted_requests(self) -> list[ModelRequest]:
         """The requests that had no answer, oldest first."""
@@ -346,6 +384,7 @@ class FakeModel(Script):
         """
         with self._lock:
             self._requests.append(request)
+            self._asked.notify_all()
             try:
                 rule = next((one for one in self._rules if one.fits(request)), None)
             except Exception as error:
@@ -412,6 +451,12 @@ def _request_lines(found: _Unscripted) -> list[str]:
         lines.append(f"    {message.role}: {', '.join([*said, *called])}")
     lines.append(f"    tools: {', '.join(one.name for one in request.tools) or 'none'}")
     return lines
+
+
+def _request_line(request: ModelRequest) -> str:
+    asked_by = f", session {request.session_id!r}" if request.session_id else ""
+    role = request.messages[-1].role if request.messages else "nobody"
+    return f"  {role}: {shown(repr(request.last_text), _LONGEST_MESSAGE)}{asked_by}"
 
 
 def _asker(found: _Unscripted) -> str:

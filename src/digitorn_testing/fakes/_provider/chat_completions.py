@@ -72,22 +72,31 @@ class _HttpFailure:
 
 _SERVER_ERROR: Final = _HttpFailure(500, "server_error")
 
-# What only a daemon can run into comes as a server error.
+# Digitorn 1.0.3 classifies a failure by words in the text of the exception, which has the status and the body
+# (contract: events, section 7). These come out as the code that the script names, but for the credentials',
+# which only the daemon itself can miss: they come out as `auth_error`.
 _FAILURES: Final[Mapping[FailureCode, _HttpFailure]] = {
     "auth_error": _HttpFailure(401, _INVALID, "invalid_api_key"),
     "credential_auth_required": _HttpFailure(401, _INVALID, "invalid_api_key"),
     "credential_required": _HttpFailure(401, _INVALID),
-    "insufficient_balance": _HttpFailure(429, "insufficient_quota", "insufficient_quota"),
+    # OpenAI says 429, which the daemon takes for a rate limit and retries for minutes.
+    "insufficient_balance": _HttpFailure(402, "insufficient_quota", "insufficient_quota"),
     "rate_limited": _HttpFailure(429, "requests", "rate_limit_exceeded", retry_after=1.0),
     "context_overflow": _HttpFailure(400, _INVALID, "context_length_exceeded", "messages"),
-    "model_not_provided_by_digitorn": _HttpFailure(404, _INVALID, "model_not_found"),
-    "permission_denied": _HttpFailure(403, "request_forbidden", "permission_denied"),
+    "model_not_provided_by_digitorn": _HttpFailure(404, _INVALID, "model_not_provided_by_digitorn"),
+    # A 403 would be an `auth_error`.
+    "permission_denied": _HttpFailure(400, _INVALID, "permission_denied"),
+    "session_busy": _HttpFailure(400, _INVALID, "session lock"),
+    "agent_loop_killed": _HttpFailure(400, _INVALID, "loop_guard_hard_kill"),
+    "internal_error": _HttpFailure(400, _INVALID),
 }
 
 
-def drops_connection(failure: Failure) -> bool:
-    """Whether a failure breaks the connection instead of being an HTTP answer."""
-    return failure.code == "network_error" and failure.status is None
+def status_of(failure: Failure) -> int | None:
+    """The HTTP status of a failure; None if it breaks the connection instead."""
+    if failure.code == "network_error":
+        return failure.status
+    return failure.status or _FAILURES.get(failure.code, _SERVER_ERROR).status
 
 
 def refused_by(failure: Failure) -> Refused:
@@ -98,10 +107,28 @@ def refused_by(failure: Failure) -> Refused:
     )
     retry_after = known.retry_after if failure.retry_after is None else failure.retry_after
     headers = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
-    return Refused(failure.status or known.status, body, headers)
+    return Refused(status_of(failure) or known.status, body, headers)
 
 
 # --- requests
+
+_TITLE_TOKENS: Final = 32
+_TITLE_PROMPT: Final = "You are a title generator"
+
+
+def asks_for_title(request: ChatCompletionRequest, asked: ModelRequest) -> bool:
+    """Whether a request is the daemon's own: after a session's first answer it asks for a title.
+
+    Args:
+        request: The request as it came.
+        asked: What the model is asked.
+    """
+    return (
+        not request.stream
+        and not asked.tools
+        and asked.model_settings.max_tokens == _TITLE_TOKENS
+        and asked.system_prompt.startswith(_TITLE_PROMPT)
+    )
 
 
 def read_request(body: bytes) -> ChatCompletionRequest:

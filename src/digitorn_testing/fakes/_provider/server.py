@@ -11,24 +11,29 @@ from typing import Final, Self, TypeAlias
 
 from digitorn_testing._errors import DigitornError
 from digitorn_testing.fakes._model.failures import TurnFailed
-from digitorn_testing.fakes._model.model import FakeModel
-from digitorn_testing.fakes._model.script import Failure, Reply, Silence
+from digitorn_testing.fakes._model.model import FakeModel, ModelRequest
+from digitorn_testing.fakes._model.script import Failure, Reply, Scripted, Silence
 from digitorn_testing.fakes._wire.server import DaemonNotStarted, ServerThread
 from digitorn_testing.fakes._wire.socketio import Scope
 
 from .chat_completions import (
     Completion,
     Refused,
-    drops_connection,
+    asks_for_title,
     invalid,
     model_request,
     read_request,
     refused_by,
+    status_of,
 )
 from .openai_wire import ChatCompletionRequest, ModelCard, ModelList, WireAnswer, error_body
+from .repeats import Repeats
 
 DEFAULT_MODEL: Final = "fake-model"
 """Name of the model that is listed by default."""
+
+DEFAULT_TITLE: Final = "A test"
+"""What a request for a session's title is answered."""
 
 _CHAT: Final = "/v1/chat/completions"
 _MODELS: Final = "/v1/models"
@@ -55,15 +60,17 @@ class _ConnectionLost(Exception):
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, scope: Scope, receive: _Receive, send: _Send) -> None:
+    def __init__(self, scope: Scope, receive: _Receive, send: _Send, *, keep_alive: bool) -> None:
         self.method = str(scope["method"])
         self.path = str(scope["path"])
         self.client: tuple[str, int] = tuple(scope["client"])
-        self.authorization = next(
-            (value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"), ""
-        )
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.authorization = headers.get(b"authorization", b"").decode("latin-1")
+        retry_count = headers.get(b"x-stainless-retry-count", b"")
+        self.retry_count = int(retry_count) if retry_count.isdigit() else 0
         self.body = b""
         self.has_started = False
+        self._keep_alive = keep_alive
         self._receive = receive
         self._send = send
 
@@ -106,6 +113,8 @@ class _Exchange:
     async def _start(self, status: int, headers: Mapping[str, str]) -> None:
         self.has_started = True
         named = {**headers, "x-request-id": f"req_{uuid.uuid4().hex}"}
+        if not self._keep_alive:
+            named["connection"] = "close"
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in named.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": raw})
 
@@ -114,11 +123,15 @@ class _Exchange:
 
 
 class FakeModelServer:
-    """Serves a scripted model over HTTP, as OpenAI's chat completions do, on a free loopback port.
+    """Serves a scripted model over HTTP, as OpenAI's chat completions do, on a loopback port.
 
     A daemon whose provider is this server is deterministic. It serves `POST /v1/chat/completions`, streamed
     or not, `GET /v1/models` and `GET /v1/models/{id}`. What a scripted tool does counts for nothing here: the
     daemon that asks runs its own tools.
+
+    The script answers what a test expects, and nothing else. A request that a client repeats because it got
+    no answer gets the first answer again. The daemon's own request for a session's title is answered with
+    `title`. Neither takes an answer off the script or appears in `requests` and `model.requests`.
 
         with FakeModel() as model, FakeModelServer(model) as server:
             model.will_respond_with_text("Hello.")
@@ -130,6 +143,10 @@ class FakeModelServer:
         api_key: Key that clients have to show; if left out, any key or no key is accepted.
         models: Names of the models that it has; left out, it answers to every name.
         host: Address to listen on.
+        port: Port to listen on; a free one if left out.
+        title: The title of every session; None passes requests for a title to the script.
+        keep_alive: Whether connections stay open after an answer. Digitorn 1.0.3 loses the first answer that
+            it gets over a connection of an earlier turn, and then repeats its request.
     """
 
     def __init__(
@@ -139,6 +156,9 @@ class FakeModelServer:
         api_key: str | None = None,
         models: Iterable[str] | None = None,
         host: str = "127.0.0.1",
+        port: int = 0,
+        title: str | None = DEFAULT_TITLE,
+        keep_alive: bool = False,
     ) -> None:
         if isinstance(models, str):
             raise ValueError("models is one text; pass the names, for example a list")
@@ -146,8 +166,14 @@ class FakeModelServer:
         self._api_key = api_key
         self._models = None if models is None else tuple(models)
         self._host = host
+        self._port = port
+        self._title = title
+        self._keep_alive = keep_alive
         self._thread: ServerThread | None = None
         self._requests: list[ChatCompletionRequest] = []
+        self._title_requests: list[ChatCompletionRequest] = []
+        self._repeated_requests: list[ChatCompletionRequest] = []
+        self._repeats = Repeats()
         self._open: set[asyncio.Task[None]] = set()
 
     # --- life
@@ -166,7 +192,10 @@ class FakeModelServer:
         async def serve(scope: Scope, receive: _Receive, send: _Send) -> None:
             await self._serve(scope, receive, send)
 
-        thread = ServerThread(serve, self._host, self._cut_off)
+        try:
+            thread = ServerThread(serve, self._host, self._cut_off, port=self._port)
+        except OSError as error:
+            raise ModelServerNotStarted(f"port {self._port} of {self._host} is not free: {error}") from error
         self._thread = thread
         try:
             thread.start()
@@ -212,8 +241,36 @@ class FakeModelServer:
 
     @property
     def requests(self) -> list[ChatCompletionRequest]:
-        """Every well-formed request so far, as it came, oldest first; `model.requests` has what they mean."""
+        """The well-formed requests that went to the script, as they came, oldest first.
+
+        `model.requests` has what they mean.
+        """
         return list(self._requests)
+
+    @property
+    def title_requests(self) -> list[ChatCompletionRequest]:
+        """The daemon's requests for a title that were answered with `title`, oldest first."""
+        return list(self._title_requests)
+
+    @property
+    def repeated_requests(self) -> list[ChatCompletionRequest]:
+        """The requests that were repeats and got an earlier answer again, oldest first."""
+        return list(self._repeated_requests)
+
+    def wait_for_requests(self, count: int, *, timeout: float) -> list[ModelRequest]:
+        """Waits until the script was asked so many times, as `model.wait_for_requests` does.
+
+        Args:
+            count: Number of requests since the model was made or reset.
+            timeout: Deadline in seconds.
+
+        Returns:
+            The first `count` requests, oldest first.
+
+        Raises:
+            ModelRequestTimeout: Fewer arrived in time; it lists them.
+        """
+        return self.model.wait_for_requests(count, timeout=timeout)
 
     def drop_connections(self) -> None:
         """Cuts every connection as if the network had failed; the server itself goes on."""
@@ -231,7 +288,7 @@ class FakeModelServer:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1000})
             return
-        exchange = _Exchange(scope, receive, send)
+        exchange = _Exchange(scope, receive, send, keep_alive=self._keep_alive)
         if not await exchange.read():
             return
         work = asyncio.create_task(self._respond(exchange), name=f"{exchange.method} {exchange.path}")
@@ -302,12 +359,7 @@ class FakeModelServer:
         request = read_request(exchange.body)
         self._check_model(request.model)
         asked = model_request(request)
-        self._requests.append(request)
-        try:
-            scripted = self.model.take(asked)
-        except TurnFailed as error:
-            # Not as a server error: clients would ask again.
-            raise invalid(error.message, code="unscripted_request") from error
+        scripted = self._answer(exchange, request, asked)
         await asyncio.sleep(scripted.wait)
         match scripted.answer:
             case Reply() as reply:
@@ -317,6 +369,23 @@ class FakeModelServer:
                 await _fail(exchange, beginning, failure)
             case Silence():
                 await _forever()
+
+    def _answer(self, exchange: _Exchange, request: ChatCompletionRequest, asked: ModelRequest) -> Scripted:
+        if self._title is not None and asks_for_title(request, asked):
+            self._title_requests.append(request)
+            return Scripted(Reply((self._title,)), 0.0)
+        repeated = self._repeats.answer_to(exchange.body, exchange.retry_count)
+        if repeated is not None:
+            self._repeated_requests.append(request)
+            return repeated
+        self._requests.append(request)
+        try:
+            scripted = self.model.take(asked)
+        except TurnFailed as error:
+            # Not as a server error: clients would ask again.
+            raise invalid(error.message, code="unscripted_request") from error
+        self._repeats.remember(exchange.body, scripted)
+        return scripted
 
 
 async def _reply(exchange: _Exchange, completion: Completion) -> None:
@@ -335,7 +404,7 @@ async def _fail(exchange: _Exchange, beginning: Completion, failure: Failure) ->
     if beginning.request.stream and failure.after:
         async for chunk in beginning.text_chunks():
             await exchange.push(chunk)
-    if drops_connection(failure):
+    if status_of(failure) is None:
         raise _ConnectionLost
     refusal = refused_by(failure)
     if not exchange.has_started:

@@ -132,7 +132,6 @@ async def delete_app(
         scope=_SYSTEM,
         owner_user_id=None,
         deployed=False,
-        bundles_deleted=1,
         disk_removed=False,
         secrets_deleted=0,
         db_removed=True,
