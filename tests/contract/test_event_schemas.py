@@ -10,9 +10,10 @@ import pytest
 from contract.document import SCHEMA
 from contract.event_schemas import schema_faults
 from digitorn_testing._events.failures import FAILURES
+from digitorn_testing._generated.events import CREDENTIAL_FAILURES
 from digitorn_testing.fakes import FailureCode, FakeModel, Usage
 from support.recorder import APP, Frame, Talk, recording, talking
-from support.texts import PIECES
+from support.texts import ANSWER, PIECES
 
 Scenario = Callable[[], Awaitable[list[Frame]]]
 
@@ -38,11 +39,11 @@ async def decided(
 
 
 async def text() -> list[Frame]:
-    return await frames_of(FakeModel().will_respond_with_text("a", usage=Usage(7, 3)), "hi")
+    return await frames_of(FakeModel().will_respond_with_text(ANSWER, usage=Usage(7, 3)), "hi")
 
 
 async def streamed() -> list[Frame]:
-    return await frames_of(FakeModel().will_stream_text(["a", "b", "c"]), "hi")
+    return await frames_of(FakeModel().will_stream_text(PIECES), "hi")
 
 
 async def thinking() -> list[Frame]:
@@ -50,7 +51,9 @@ async def thinking() -> list[Frame]:
 
 
 async def tool() -> list[Frame]:
-    model = FakeModel().will_call_tool("Bash", {"command": "ls"}, result={"stdout": "a"}, text="Look.")
+    model = FakeModel().will_call_tool(
+        "Bash", {"command": "ls"}, result={"stdout": "a"}, text="I look at it."
+    )
     model.will_call_tool("Bash", error="no such file").will_respond_with_text("done")
     return await frames_of(model, "list")
 
@@ -100,6 +103,7 @@ async def queued() -> list[Frame]:
         await talk.end(last["correlation_id"])
 
     model = FakeModel().will_call_tool("Bash", requires_approval=True).will_respond_with_text("first")
+    model.will_respond_with_text("second")
     return await decided(model, crowd, queue_depth=3)
 
 
@@ -145,7 +149,11 @@ async def read_back() -> list[Frame]:
 
 def failing(code: FailureCode) -> Scenario:
     async def failed() -> list[Frame]:
-        return await frames_of(FakeModel().will_fail(code, "it broke"), "hi")
+        async with talking(FakeModel().will_fail(code, "it broke")) as talk:
+            await talk.send("hi")
+            # A turn that lacks a credential pauses there.
+            await talk.recorder.wait_for(code if code in CREDENTIAL_FAILURES else "turn_terminal")
+            return talk.recorder.frames
 
     return failed
 
@@ -181,7 +189,7 @@ SCENARIOS: dict[str, tuple[Scenario, set[str]]] = {
     **{
         f"fails with {code}": (
             failing(code),
-            {"credential_required" if code.startswith("credential_") else "error"},
+            {code if code in CREDENTIAL_FAILURES else "error"},
         )
         for code in FAILURES
     },
