@@ -19,7 +19,7 @@ from digitorn_testing._concurrency.deadlines import remaining
 
 _MOST_CONNECTIONS: Final = 100
 _MOST_IDLE: Final = 20
-# Shorter than the 5 seconds after which the daemon closes an idle connection: a call must not meet the closing.
+# The daemon closes an idle connection after 5 seconds; no call should meet that.
 _IDLE_SECONDS: Final = 3.0
 _PIECE: Final = 64 * 1024
 # With a timeout of zero a socket would not wait at all.
