@@ -1,8 +1,8 @@
 """A live scenario from end to end: deploy, send, approve, watch, assert.
 
 It runs against the daemon at $DIGITORN_DAEMON_URL with the token in $DIGITORN_TOKEN, whose user must be
-allowed to deploy apps; without the first, against the embedded daemon. The model is scripted in either case. A
-daemon of yours reaches it at 127.0.0.1, or at the address of this machine in $DEMO_MODEL_HOST.
+allowed to deploy apps; without the first, against the embedded daemon. The model is scripted in either case.
+A daemon of yours reaches it at 127.0.0.1, or at the address of this machine in $DEMO_MODEL_HOST.
 """
 
 import os

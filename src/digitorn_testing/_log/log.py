@@ -126,7 +126,7 @@ class EventLog:
         self._lock = threading.Lock()
         self._taps: tuple[Tap, ...] = ()
         self._held: list[AnyEvent] | None = None
-        self._highest = since
+        self._highest = 0
         self._by_turn: dict[str, list[AnyEvent]] = {}
         self._turn_sinks = _Sinks()
         self._turn_ends: dict[str, BaseException | None] = {}
@@ -382,7 +382,10 @@ class EventLog:
 
     @property
     def highest_number(self) -> int:
-        """The highest number that has arrived. It may belong to a copy, or to a row that is never sent."""
+        """The highest number that has arrived, 0 before the first.
+
+        It may belong to a copy, or to a row that is never sent.
+        """
         return self._highest
 
     @property

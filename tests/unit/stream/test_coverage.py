@@ -106,6 +106,15 @@ def test_nothing_from_before_the_stream_is_wanted_when_it_begins_now() -> None:
     assert session.coverage.read_since() == session.coverage.since == session.coverage.complete == 90
 
 
+def test_who_wants_what_is_behind_a_number_that_is_not_there_yet_begins_now() -> None:
+    session = Session(since=10_000)
+    session.receive(7)
+    session.coverage.begin_here()
+    session.receive(8)
+    session.coverage.joining()
+    assert session.coverage.read_since() == 7
+
+
 @pytest.mark.parametrize(("current", "behind"), [(3, False), (4, True)])
 def test_two_heartbeats_without_an_event_between_them_tell_of_a_number_that_is_not_here(
     current: int, behind: bool
