@@ -237,7 +237,6 @@ class TurnRun:
             )
         else:
             self._write(call.ended(tool.result, ""))
-            self._write_all(call.derived(tool.result))
         self._next_request()
 
     def _ask(self, tool: Tool, approval: ToolApproval) -> None:
