@@ -91,7 +91,7 @@ def tools() -> Scenario:
         "Bash", {"command": "ls"}, result={"stdout": "a"}, text="I look at it."
     )
     model.will_call_tool("Bash", error="no such file").will_respond_with_text("done")
-    turn = HI.commentary("I look at it.").tool("Bash", {"command": "ls"}, result={"n": 1})
+    turn = HI.commentary("I look at it.").tool("Bash", {"command": "ls"}, result={"stdout": "a"})
     return model, turn.tool("Bash", error="no such file").text("done"), None
 
 
