@@ -13,6 +13,7 @@ from ._events.selector import Selector, name_of
 from ._events.timeline import render, summary
 from ._events.tool_names import is_named
 from ._generated.events import EventPayload, EventType
+from ._turns.texts import StreamedTexts
 
 __all__ = [
     "Check",
@@ -176,21 +177,23 @@ def no_event(events: Events, *types: "type[EventPayload] | EventType") -> Check:
 
 
 def contains_text(events: Events, text: str, *, correlation_id: str | None = None) -> Check:
-    """Whether the streamed text, its tokens joined, contains a text.
+    """Whether the assistant's text contains a text: the streamed tokens joined, or the final answer.
+
+    The daemon does not stream all of an answer; the final answer is whole.
 
     Args:
         events: The events, in order.
         text: What to look for.
-        correlation_id: Only this turn's tokens.
+        correlation_id: Only this turn's text.
     """
-    streamed = "".join(
-        MEANING.text_delta(event) or ""
-        for event in _typed(events)
-        if correlation_id in (None, event.correlation_id)
-    )
-    ok = text in streamed
-    shown = streamed if len(streamed) <= 500 else f"{streamed[:250]} … {streamed[-250:]}"
-    return Check(ok, f"expected streamed text with {text!r}, " + ("found it" if ok else f"saw {shown!r}"))
+    turns: dict[str | None, StreamedTexts] = {}
+    said = ""
+    for event in _typed(events):
+        if correlation_id in (None, event.correlation_id):
+            said += turns.setdefault(event.correlation_id, StreamedTexts()).take(event)
+    ok = text in said or any(text in (one.answer or "") for one in turns.values())
+    shown = said if len(said) <= 500 else f"{said[:250]} … {said[-250:]}"
+    return Check(ok, f"expected text with {text!r}, " + ("found it" if ok else f"saw {shown!r}"))
 
 
 def tool_called(

@@ -140,11 +140,13 @@ def told(frames: list[Frame]) -> list[dict[str, Any]]:
             "parent": one["op_parent_id"],
             "names its turn": {turn: True, None: False}[one["correlation_id"]],
             "fields": sorted(one),
-            # The embedded daemon also tells how full the model's context is.
+            # The embedded daemon also tells in its result how full the context is.
             "members": sorted(set(one["payload"]) - {"context"}),
             "said": {key: one["payload"].get(key) for key in SAID},
         }
         for one in frames
+        # The embedded daemon also tells before each request to the model how full its context is.
+        if one["type"] != "hook"
     ]
 
 

@@ -44,6 +44,7 @@ class RealDaemonOfTheRun:
     """
 
     access: ClassVar[tuple[str, str]]
+    started: ClassVar[list["RealDaemonOfTheRun"]] = []
 
     def __init__(self, *, model: FakeModel | None = None) -> None:
         self.url, self._token = self.access
@@ -51,13 +52,17 @@ class RealDaemonOfTheRun:
         self._client = DevClient(self.url, token=self._token)
         self._servers = ExitStack()
         self._apps: list[str] = []
+        self.started.append(self)
 
     def start(self) -> Self:
         """Does nothing: it runs."""
         return self
 
     def stop(self) -> None:
-        """Removes what the page has added."""
+        """Removes what the page has added. May be called again."""
+        if self not in self.started:
+            return
+        self.started.remove(self)
         for app_id in self._apps:
             self._client.delete_app(app_id)
         self._client.close()
@@ -75,7 +80,6 @@ class RealDaemonOfTheRun:
         """Deploys an app whose tools ask."""
         found = model or self._model
         assert found is not None
-        real.answer_titles(found)
         server = self._servers.enter_context(FakeModelServer(found))
         app = real.app_of(app_id, server).with_default_policy("approve").with_questions()
         self._client.deploy_app(app, force=True, secrets={real.KEY_SECRET: server.api_key})
@@ -99,4 +103,8 @@ def test_the_code_of_a_page_runs_unchanged(
     assert token is not None
     monkeypatch.setattr(RealDaemonOfTheRun, "access", (dev_client.daemon_url, token), raising=False)
     monkeypatch.setattr("digitorn.testing.fakes.FakeDaemon", RealDaemonOfTheRun)
-    run_blocks(page)
+    try:
+        run_blocks(page)
+    finally:
+        for daemon in list(RealDaemonOfTheRun.started):
+            daemon.stop()

@@ -71,4 +71,4 @@ def test_a_turn_whose_provider_fails_has_failed(
     result = dev_client.send(session, "Hello.", timeout=TURN_SECONDS)
     assert result.status == "failed"
     assert result.errors[-1].code == "auth_error"
-    assert "the provider says no" in str(result.error)
+    assert "Authentication failed" in str(result.error)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
-from digitorn_testing import AsyncLiveEventStream, LiveEventStream
+from digitorn_testing import AsyncDevClient, AsyncLiveEventStream, DevClient, EventLog, LiveEventStream
 from digitorn_testing.fakes import FakeDaemon
 from digitorn_testing.fakes._wire.server import ServerThread
 
@@ -258,6 +258,35 @@ def gone(held: list[Any]) -> bool:
 
 def _let_go(held: list[Any]) -> "weakref.ref[Any]":
     return weakref.ref(held.pop())
+
+
+async def async_sent_log(client: AsyncDevClient, app_id: str, session_id: str) -> EventLog:
+    """Everything that a daemon has sent in a session, from its log."""
+    log = EventLog(session_id=session_id)
+    # The other route answers nothing for the number 0.
+    for row in (await client.api.sessions.list_session_events(app_id, session_id, limit=1)).events:
+        log.feed(row if isinstance(row, dict) else row.to_wire())
+    since = 1
+    while page := (
+        await client.api.sessions.get_session_state(app_id, session_id, since_seq=since)
+    ).gap_events:
+        for gap in page:
+            log.feed(gap.to_wire())
+        since = page[-1].seq
+    return log
+
+
+def sent_log(client: DevClient, app_id: str, session_id: str) -> EventLog:
+    """The blocking equal of `async_sent_log`."""
+    log = EventLog(session_id=session_id)
+    for row in client.api.sessions.list_session_events(app_id, session_id, limit=1).events:
+        log.feed(row if isinstance(row, dict) else row.to_wire())
+    since = 1
+    while page := client.api.sessions.get_session_state(app_id, session_id, since_seq=since).gap_events:
+        for gap in page:
+            log.feed(gap.to_wire())
+        since = page[-1].seq
+    return log
 
 
 @dataclass(frozen=True)

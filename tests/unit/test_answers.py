@@ -1,7 +1,7 @@
 """From an HTTP answer to a typed result or a typed error."""
 
 import json
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -9,6 +9,7 @@ from digitorn_testing import (
     ApiError,
     Conflict,
     ContractViolation,
+    DevClient,
     DigitornError,
     Exchange,
     Forbidden,
@@ -23,6 +24,7 @@ from digitorn_testing._generated.operations import GET_LIVENESS, LIST_APP_APPROV
 from digitorn_testing._secrets.credentials import Credentials
 from digitorn_testing._transport.answers import read_answer
 from digitorn_testing.models import ApprovalList, TokenResponse
+from support.servers import server
 
 SECRET = "very-secret-token"
 CREDENTIALS = Credentials(SECRET, "refresh-" + SECRET)
@@ -180,3 +182,118 @@ def test_a_token_is_one_whole_printable_word() -> None:
         with pytest.raises(ValueError, match="no header can carry") as caught:
             Credentials(bad)
         assert "secret" not in str(caught.value)
+
+
+# --- over HTTP, with the bodies of the released daemon
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "said"),
+    [
+        (
+            422,
+            b'{"success":false,"error":"Validation error","details":[{"type":"missing",'
+            b'"loc":["body","message"],"msg":"Field required","input":{}}],"status_code":422}',
+            InvalidRequest,
+            "body.message: Field required",
+        ),
+        (
+            422,
+            b'{"success":false,"error":"Validation error","details":[{"type":"json_invalid",'
+            b'"loc":["body",1],"msg":"JSON decode error","input":{},'
+            b'"ctx":{"error":"Expecting property name"}}],"status_code":422}',
+            InvalidRequest,
+            "body.1: JSON decode error: Expecting property name",
+        ),
+        (
+            422,
+            b'{"success":false,"detail":{"ok":false,"error":"invalid_value","detail":"below minimum 30.0",'
+            b'"expected":"float"},"status_code":422}',
+            InvalidRequest,
+            "invalid_value: below minimum 30.0",
+        ),
+        (
+            404,
+            b'{"success":false,"detail":{"ok":false,"error":"unknown_key:nope","hint":"call GET /config"},'
+            b'"status_code":404}',
+            NotFound,
+            "unknown_key:nope: call GET /config",
+        ),
+        (
+            409,
+            b'{"success":false,"detail":{"error":"app_already_installed","app_id":"pack","existing":'
+            b'{"id":"de32963ac450"},"message":"Use force."},"status_code":409}',
+            Conflict,
+            "app_already_installed: Use force.",
+        ),
+        (401, b'{"detail":"Missing bearer token"}', Unauthorized, "Missing bearer token"),
+        (
+            404,
+            b'{"success":false,"error":"App \'nope\' not deployed","detail":"App \'nope\' not deployed",'
+            b'"status_code":404}',
+            NotFound,
+            "App 'nope' not deployed",
+        ),
+        (
+            413,
+            b'{"success":false,"error":"payload_too_large","max_bytes":52429040,"got_bytes":60000000}',
+            InvalidRequest,
+            "payload_too_large (max_bytes 52429040, got_bytes 60000000)",
+        ),
+        (
+            429,
+            b'{"success":false,"error":"too many requests","retry_after":1.5}',
+            RateLimited,
+            "too many requests",
+        ),
+        (
+            429,
+            b'{"success":false,"detail":{"error":"rate_limit_exceeded","code":"rate_limited","retry_after":1.5,'
+            b'"message":"Slow down."},"status_code":429}',
+            RateLimited,
+            "rate_limit_exceeded: Slow down.",
+        ),
+        (
+            500,
+            b'{"success":false,"error":"Internal server error","request_id":"847273018ae0",'
+            b'"status_code":500}',
+            ServerError,
+            "Internal server error (request_id 847273018ae0)",
+        ),
+        (503, b'{"success":false,"error":"Server is shutting down"}', ServerError, "Server is shutting down"),
+        (
+            200,
+            b'{"success":false,"data":{"error":"Server busy - too many concurrent agent turns",'
+            b'"retry":true}}',
+            ApiError,
+            "Server busy - too many concurrent agent turns",
+        ),
+    ],
+)
+def test_the_released_daemons_words_reach_the_message(
+    status: int, body: bytes, kind: type[ApiError], said: str
+) -> None:
+    with server(body, status=status) as url, DevClient(url, token="x", retries=None) as client:
+        with pytest.raises(kind) as caught:
+            client.api.approvals.list_app_approvals("a")
+    assert type(caught.value) is kind
+    assert f"answered {status}: {said}" in str(caught.value)
+    if isinstance(caught.value, RateLimited):
+        assert caught.value.retry_after == 1.5
+
+
+ODD: Final[list[object]] = [
+    {"details": 1},
+    {"details": [1, None, {"loc": 5, "msg": 7, "ctx": 3}]},
+    {"detail": {}, "error": 3},
+    {"detail": [1], "error": {"a": 1}},
+    [1],
+    None,
+    "text",
+]
+
+
+@pytest.mark.parametrize("body", ODD)
+def test_an_error_body_of_any_form_is_an_error(body: Any) -> None:
+    with pytest.raises(InvalidRequest):
+        read(LIST, 400, body)

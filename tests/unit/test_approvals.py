@@ -13,6 +13,7 @@ from digitorn_testing import (
     Decision,
     DenyAll,
     LeaveOpen,
+    is_for_tool,
 )
 from digitorn_testing._approvals.policies import ClientApprovals, ask
 from digitorn_testing.models import PendingApproval
@@ -25,6 +26,18 @@ def request(tool_name: str = "Bash", **more: object) -> PendingApproval:
 
 def question(text: str = "Which colour?") -> PendingApproval:
     return request("ask_user", description=text, tool_params={"question": text, "choices": []})
+
+
+@pytest.mark.parametrize("name", ["shell.bash", "Bash", "bash"])
+@pytest.mark.parametrize("asked", ["shell.bash", "Bash"])
+def test_a_request_is_for_a_tool_under_any_of_its_names(asked: str, name: str) -> None:
+    assert is_for_tool(request(asked), name)
+    assert not is_for_tool(request(asked), "Read")
+
+
+def test_tools_of_two_modules_are_two_tools() -> None:
+    assert not is_for_tool(request("shell.bash"), "container.bash")
+    assert is_for_tool(question(), "AskUser")
 
 
 YES, NO = Decision(True), Decision(False)

@@ -76,6 +76,7 @@ SAMPLES: Final[dict[type[DigitornError], Callable[[], DigitornError]]] = {
     errors.ContractViolation: lambda: errors.ContractViolation("an answer", ["a: missing", "b: null"]),
     errors.TooLarge: lambda: errors.TooLarge("an answer", ["1 byte too much"]),
     errors.EventTimeout: event_timeout,
+    errors.AbortFailed: lambda: errors.AbortFailed("fp-1", "it waits"),
     errors.JoinRefused: lambda: errors.JoinRefused("s-1", "not found", hint="Look again"),
     errors.RecordingError: lambda: errors.RecordingError("a.jsonl", "empty"),
     errors.RecordingDamaged: lambda: errors.RecordingDamaged(

@@ -519,7 +519,7 @@ def pending_approval(
         app_id=app_id,
         session_id=session_id,
         tool_name=tool,
-        tool_params=dict(params),
+        tool_params={**params, "allow_multiple": False} if tool in QUESTION_TOOLS else dict(params),
         risk_level=risk_level,
         description=description or _described(tool, params),
         created_at=created_at,

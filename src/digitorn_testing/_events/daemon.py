@@ -56,7 +56,6 @@ from digitorn_testing._generated.payloads import EventKind, OpState, OpType
 
 from .event import AnyEvent, decode
 from .meaning import Answer, Failed, Meaning, Resolved, ToolBegun, ToolEnded, TurnStatus
-from .tool_names import spellings
 from .transitions import TRANSITIONS, Transitions
 
 _BEFORE_RUNNING: Final = (UserMessage, MessageQueued, MessageMerged, MessageReplaced)
@@ -252,10 +251,11 @@ class DaemonMeaning(Meaning):
                 return None
 
     def tool_names(self, name: str, params: Mapping[str, object]) -> tuple[str, ...]:
-        # It may be that of a dispatcher with the real one in its arguments (contract: events, section 5.3).
+        # It may be dotted, or that of a dispatcher with the real one in its arguments
+        # (contract: events, section 5.3).
         inner = params.get("name") if name in DISPATCHER_TOOLS else None
         names = (name, *((inner,) if isinstance(inner, str) else ()))
-        return tuple(dict.fromkeys((*names, *(other for one in names for other in spellings(one)))))
+        return (*names, *(one.rpartition(".")[2] for one in names if "." in one))
 
     # --- approvals
 

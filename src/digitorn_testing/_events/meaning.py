@@ -21,8 +21,8 @@ TurnStatus: TypeAlias = Literal["completed", "failed", "cancelled", "timed_out"]
 """How a turn ended. A turn that a timeout of the test or of the daemon's queue cut short is `timed_out`."""
 
 TurnEnding: TypeAlias = Literal[TurnStatus, "lost"]
-"""How a turn ended of which no event says so. A turn is `lost` if the process of the daemon that it ran or
-waited in has ended; its status is `failed`."""
+"""How a turn ended of which no event says so. A turn is `lost` if it ran or waited in a process of the daemon
+that has ended; its status is `failed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +252,7 @@ class Meaning(Protocol):
         ...
 
     def tool_names(self, name: str, params: Mapping[str, object]) -> tuple[str, ...]:
-        """Every name of a tool call: as on the wire, in other spellings, and that behind a dispatcher.
+        """Every name that a tool call goes by: as on the wire, without dots, and that behind a dispatcher.
 
         Args:
             name: Name on the wire.

@@ -1,37 +1,26 @@
-"""The names of tools: a call and its approval may spell the same tool in different ways."""
+"""The names of tools: a call and its approval may spell the name of the same tool in different ways."""
 
-import re
-from collections.abc import Iterable
-from typing import Final
-
-_WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+from collections.abc import Collection
 
 
-def spellings(name: str) -> tuple[str, ...]:
-    """A name as it is, without the module, and in the other ways of writing it.
+def is_named(wanted: str, names: Collection[str]) -> bool:
+    """Whether a tool has a name, in whatever way it is spelled.
 
     The model is offered `Bash` and `AskUser`; approvals are for `shell.bash` and `ask_user`
     (contract: events, sections 5.3 and 5.5).
 
     Args:
-        name: The name on the wire.
-    """
-    action = name.rpartition(".")[2]
-    snake = _WORDS.sub("_", action).lower()
-    pascal = "".join(word[:1].upper() + word[1:] for word in snake.split("_"))
-    return tuple(dict.fromkeys((name, action, pascal, snake)))
-
-
-def is_named(wanted: str, names: Iterable[str]) -> bool:
-    """Whether a tool has a name, in any of its spellings.
-
-    Args:
         wanted: The name.
-        names: All names of the tool.
+        names: All names of the tool, as on the wire.
     """
-    known = set(names)
-    if wanted in known:
+    if wanted in names:
         return True
-    # A tool whose module is known is another one than that of the same name in another module.
-    has_module = any("." in one for one in known)
-    return "." in wanted and not has_module and not known.isdisjoint(spellings(wanted))
+    if "." in wanted and any("." in one for one in names):
+        # Modules may have tools of the same name.
+        return False
+    return _action(wanted) in map(_action, names)
+
+
+def _action(name: str) -> str:
+    """A name without the module and without what distinguishes the spellings."""
+    return name.rpartition(".")[2].replace("_", "").lower()

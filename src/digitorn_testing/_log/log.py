@@ -382,8 +382,10 @@ class EventLog:
 
     @property
     def highest_number(self) -> int:
-        """The highest number that has arrived, 0 before the first. It may belong to a copy, or to a row that is
-        never sent."""
+        """The highest number that has arrived, 0 before the first.
+
+        It may belong to a copy, or to a row that is never sent.
+        """
         return self._highest
 
     @property

@@ -68,8 +68,7 @@ class Operation:
             stays `failed` although its end event says completed (contract: events, section 6.7).
         name: The name of the tool, the specialist or id of the agent, the tool that an approval is for, or
             `turn` for a turn; otherwise the wire name of its first event.
-        names: All its names: as on the wire, in other spellings (`shell.bash`, `Bash`, `bash`), and that of
-            the tool called through a dispatcher.
+        names: All its names: as on the wire, without dots, and that of the tool called through a dispatcher.
         started: When it began, on the daemon's clock; None if its events have no time.
         ended: When it ended; None while it is open.
         turn: Correlation id of the turn that it belongs to; its own for a turn.
@@ -164,7 +163,8 @@ class Operations(Sequence[Operation]):
         """The operations that match every given argument.
 
         Args:
-            name: One of their names.
+            name: One of their names. That of a tool may be the one that the model is offered (`Bash`) or the
+                one that approvals have (`shell.bash`).
             type: Their type.
             within: The turn that they belong to (a turn, its operation or its correlation id), or another
                 enclosing operation. The result includes the enclosing operation itself.
@@ -460,7 +460,7 @@ def _waiting_call(approval: Operation, operations: Sequence[Operation]) -> int |
         if (
             one.type == "tool"
             and (first.session_id, first.seq < asked.seq) == (asked.session_id, True)
-            and set(one.names) & set(approval.names)
+            and any(is_named(name, one.names) for name in approval.names)
             and not any(event.seq < asked.seq for event in one.events if event.op_state in TERMINAL_STATES)
         ):
             return place

@@ -36,8 +36,7 @@ class ToolCallRecord:
     Attributes:
         id: Id of the call, and of its operation.
         name: Name of the tool.
-        names: All its names: as on the wire, in other spellings, and that of the tool called through a
-            dispatcher.
+        names: All its names: as on the wire, without dots, and that of the tool called through a dispatcher.
         params: Arguments, as the model gave them.
         success: Whether it succeeded; None if it never ended, for example because of an abort.
         error: Why it failed; empty if it did not.

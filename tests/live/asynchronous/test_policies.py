@@ -41,8 +41,8 @@ CASES: list[Case] = [
     (ApproveWhen(lambda one: one.risk_level == "low", "too risky"), "denied", "too risky"),
     (AnswerWith("blue"), "approved", ""),
     (AnswerWith("blue", otherwise=DenyAll("no")), "denied", "no"),
-    (lambda one: one.tool_name == "Bash", "approved", ""),
-    (lambda one: Decision(False, f"not {one.tool_name}"), "denied", "not Bash"),
+    (lambda one: one.tool_name == "shell.bash", "approved", ""),
+    (lambda one: Decision(False, f"not {one.tool_name}"), "denied", "not shell.bash"),
 ]
 
 
@@ -60,7 +60,7 @@ async def test_each_decision_is_on_the_result(
     (approval,) = result.approvals
     assert (approval.resolution, approval.message) == (resolution, message)
     assert approval.approved is (resolution == "approved")
-    assert approval.request.tool_name == "Bash"
+    assert approval.request.tool_name == "shell.bash"
     assert approval.request.tool_params == {"command": "ls"}
     assert [call.success for call in result.tool_calls] == [resolution == "approved"]
     assert result.content == "answer"
@@ -74,7 +74,11 @@ async def test_questions_are_answered(
     policy = AnswerWith({"colour": "blue", "size": "big"})
     result = await client.send(session, "go", approvals=policy, timeout=10)
     assert [one.message for one in result.approvals] == ["blue", "big", ""]
-    assert [call.result for call in result.tool_calls[:2]] == [{"response": "blue"}, {"response": "big"}]
+    answers = [call.result or {} for call in result.tool_calls[:2]]
+    assert [(one["status"], one["user_response"]) for one in answers] == [
+        ("approved", "blue"),
+        ("approved", "big"),
+    ]
     assert result.tool_calls[2].success
 
 
@@ -134,7 +138,7 @@ async def test_a_request_that_is_left_open_is_the_tests_own(
     asks(model)
     turn = await client.start_turn(session, "go", auto_approve=False)
     await turn.wait_for(ApprovalRequest, timeout=10)
-    with pytest.raises(EventTimeout, match="waiting for approval: Bash") as caught:
+    with pytest.raises(EventTimeout, match=r"waiting for approval: shell\.bash") as caught:
         await turn.result(timeout=0.1)
     assert caught.value.result is not None
     assert [one.resolution for one in caught.value.result.approvals] == ["open"]
@@ -210,7 +214,7 @@ async def test_a_policy_that_raises_ends_the_wait_for_its_turn(
     turn = await client.start_turn(session, "go", approvals=fail)
     for _ in range(2):
         with pytest.raises(
-            CallbackFailed, match=r"policy .*fail raised ValueError: what is Bash\?"
+            CallbackFailed, match=r"policy .*fail raised ValueError: what is shell\.bash\?"
         ) as caught:
             await turn.result(timeout=10)
         assert isinstance(caught.value.__cause__, ValueError)
@@ -300,8 +304,8 @@ async def test_a_recording_policy_that_is_asked_too_often_fails_the_turn(
     for tool in ("Read", "Bash"):
         model.will_call_tool(tool, {}, result={}, requires_approval=True)
     approvals = RecordingApprovals().will_decide(Decision(True, "once"))
-    with pytest.raises(CallbackFailed, match="approval 2 was not expected: Bash") as caught:
+    with pytest.raises(CallbackFailed, match=r"approval 2 was not expected: shell\.bash") as caught:
         await client.send(session, "go", approvals=approvals, timeout=10)
     assert isinstance(caught.value.__cause__, UnexpectedApproval)
-    assert [one.tool_name for one in approvals.requests] == ["Read", "Bash"]
+    assert [one.tool_name for one in approvals.requests] == ["filesystem.read", "shell.bash"]
     assert approvals.decisions == [Decision(True, "once"), None]

@@ -54,7 +54,7 @@ async def test_one_shot_chat(
 async def test_live_event_stream(
     daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model.will_stream_text(["po", "ng"])
+    model.will_stream_text(["Pong to you, ", "too."])
     session = SessionHandle(
         session_id=f"test-{uuid.uuid4().hex[:8]}",
         app_id="my-app",
@@ -71,7 +71,7 @@ async def test_live_event_stream(
         await stream.stop(timeout=2.0)
 
     out = capsys.readouterr().out
-    assert "token {'delta': 'po'" in out
+    assert "token {'delta': 'Pong to you, '" in out
     assert "message_done {" in out
 
 

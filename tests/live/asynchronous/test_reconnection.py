@@ -11,7 +11,6 @@ from digitorn_testing import (
     AsyncDevClient,
     AsyncLiveEventStream,
     DaemonUnreachable,
-    EventLog,
     EventTimeout,
     JoinRefused,
     LiveEvent,
@@ -26,7 +25,8 @@ from digitorn_testing._events.daemon import MEANING
 from digitorn_testing._stream.protocol import READ_MARGIN
 from digitorn_testing.events import Heartbeat, MessageDone, Result, Token, ToolCall
 from digitorn_testing.fakes import FakeDaemon, FakeModel
-from support.faces import AsyncBackground, inner
+from support.faces import AsyncBackground, async_sent_log, inner
+from support.sessions import add_session
 from support.tcp_proxy import TcpProxy
 
 SWIFT = ReconnectPolicy(first_pause=0.01, longest_pause=0.05)
@@ -36,7 +36,7 @@ SWIFT = ReconnectPolicy(first_pause=0.01, longest_pause=0.05)
 @pytest.fixture
 async def known(client: AsyncDevClient, model: FakeModel, session: SessionHandle) -> SessionHandle:
     """A session with one finished turn."""
-    model.will_stream_text(["old"])
+    model.will_stream_text(["An old text."])
     await (await client.send_live(session, "first", total_timeout=10)).stop()
     return session
 
@@ -63,10 +63,7 @@ def stream_of(
 
 async def assert_complete(client: AsyncDevClient, stream: AsyncLiveEventStream) -> None:
     """The stream has every event that the daemon keeps, once and in order."""
-    page = await client.api.sessions.list_session_events(stream.app_id, stream.session_id, limit=5000)
-    kept = EventLog(session_id=stream.session_id)
-    for row in page.events:
-        kept.feed(row if isinstance(row, dict) else row.to_wire())
+    kept = await async_sent_log(client, stream.app_id, stream.session_id)
     assert len(kept) > 0
     seen = [(one.seq, one.type) for one in stream.events() if MEANING.is_logged(one)]
     assert seen == [(one.seq, one.type) for one in kept]
@@ -94,7 +91,7 @@ def was_made_again(times: int, connection: StreamConnection) -> bool:
 async def test_a_stream_survives_connections_that_drop(
     daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, known: SessionHandle
 ) -> None:
-    pieces = [f"{number} " for number in range(100)]
+    pieces = [f"Sentence {number}. " for number in range(100)]
     model.will_stream_text(pieces, delay=0.002)
     dropped = [
         daemon.faults.events(Token, session=known, after=19, times=1).drop_connection("reset"),
@@ -102,8 +99,8 @@ async def test_a_stream_survives_connections_that_drop(
         daemon.faults.events(Token, session=known, after=59, times=1).drop_connection("disconnect"),
     ]
     async with await client.open_event_stream(known) as stream:
-        # What was before is there at once, whether or not the join brings it.
-        assert [one.payload.delta for one in stream.events_of(Token)] == ["old"]
+        # What was before is there at once, though the join does not bring it.
+        assert [one.payload.delta for one in stream.events_of(Token)] == ["An old text."]
         accepted = await client.post_message_raw(known, "go")
         assert (await stream.wait_for_turn(accepted, timeout=20)).text == "".join(pieces)
         assert [one.hits for one in dropped] == [1, 1, 1]
@@ -122,9 +119,9 @@ async def test_a_connection_that_was_made_again_is_made_again_once_more(
             daemon.drop_connections()
             connection = await stream.wait_for_connection(partial(was_made_again, times), timeout=10)
             assert (connection.attempts, connection.last_error) == (0, None)
-            model.will_stream_text([f"text {times}"])
+            model.will_stream_text([f"This is text {times}."])
             await client.post_message_raw(known, "go")
-            await stream.wait_for(Token, where=says(f"text {times}"), timeout=10)
+            await stream.wait_for(Token, where=says(f"This is text {times}."), timeout=10)
         daemon.drain()
         await stream.fill_gaps()
         await assert_complete(client, stream)
@@ -164,14 +161,14 @@ async def test_the_state_of_a_connection_is_told(
 async def test_waits_survive_an_outage(
     daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, known: SessionHandle
 ) -> None:
-    model.will_stream_text(["new"])
+    model.will_stream_text(["A new text."])
     async with stream_of(daemon, known) as stream, AsyncBackground() as background:
-        waiting = await background.start(stream.wait_for, Token, where=says("new"), timeout=20)
+        waiting = await background.start(stream.wait_for, Token, where=says("A new text."), timeout=20)
         with daemon.outage():
             await stream.wait_for_connection(is_reconnecting, timeout=10)
         await stream.wait_for_connection(has_reconnected, timeout=10)
         await client.post_message_raw(known, "go")
-        assert (await waiting.result(timeout=10)).payload.delta == "new"
+        assert (await waiting.result(timeout=10)).payload.delta == "A new text."
 
 
 async def test_numbers_that_a_new_process_gives_out_again_are_no_copies(
@@ -182,15 +179,17 @@ async def test_numbers_that_a_new_process_gives_out_again_are_no_copies(
         before = stream.log.last_seq
         for turn in range(2):
             daemon.restart()
-            model.will_stream_text([f"text {turn}"])
+            model.will_stream_text([f"This is text {turn}."])
             accepted = await client.post_message_raw(known, "go")
-            assert (await stream.wait_for_turn(accepted, timeout=10)).text == f"text {turn}"
+            assert (await stream.wait_for_turn(accepted, timeout=10)).text == f"This is text {turn}."
             connection = await stream.wait_for_connection(has_reconnected, timeout=10)
             assert connection.reconnects == turn + 1
-            # Build A does not tell which process it is.
             assert connection.instance_id == daemon.instance_id
-            assert connection.restarts == (turn + 1 if daemon.build == "B" else 0)
-        assert min(one.seq for one in stream.events_of(Token) if one.payload.delta == "text 0") <= before
+            assert connection.restarts == turn + 1
+        assert (
+            min(one.seq for one in stream.events_of(Token) if one.payload.delta == "This is text 0.")
+            <= before
+        )
         await assert_complete(client, stream)
 
 
@@ -294,34 +293,16 @@ async def test_refusals_without_a_reason_are_outlasted(
 # --- what must not get lost on the way
 
 
-async def test_a_rejoin_brings_what_came_late() -> None:
-    """Events behind the lost one have come; the log cannot be read over HTTP, so that only the join helps."""
-    model = FakeModel().will_stream_text(list("abcdef"))
-    # Build B replays nothing.
-    with FakeDaemon(model=model, build="A") as daemon:
-        daemon.add_app("my-app")
-        async with daemon.async_client() as client:
-            session = await client.new_session("my-app")
-            async with stream_of(daemon, session) as stream:
-                daemon.faults.calls(path="*/events").respond_with(503)
-                daemon.faults.events(Token, after=1, times=1).lose()
-                await client.post_message_raw(session, "go")
-                await stream.wait_for(Token, where=says("f"), timeout=10)
-                assert "b" not in [one.payload.delta for one in stream.events_of(Token)]
-                daemon.drop_connections()
-                await stream.wait_for(Token, where=says("b"), timeout=10)
-
-
 async def test_a_piece_that_was_dropped_is_read_when_the_turn_has_ended(
     daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, known: SessionHandle
 ) -> None:
-    model.will_stream_text(["new"]).will_stream_text(list("abc"))
+    model.will_stream_text(["A new text."]).will_stream_text(["This is a, ", "b, ", "and c."])
     # A stream that was opened for a message reads nothing of what was before.
     async with await client.send_live(known, "one", total_timeout=10) as stream:
         lost = daemon.faults.events(Token, after=1, times=1).lose()
         accepted = await client.post_message_raw(known, "two")
         result = await stream.wait_for_turn(accepted, timeout=10)
-        assert (result.text, result.deltas_complete) == ("abc", True)
+        assert (result.text, result.deltas_complete) == ("This is a, b, and c.", True)
         assert lost.hits == 1
         assert stream.connection.reconnects == 0
 
@@ -344,11 +325,11 @@ async def test_what_is_sent_just_before_a_join_is_not_missed(model: FakeModel) -
 
 async def test_a_new_process_is_reread_from_the_beginning(model: FakeModel) -> None:
     """It had logged little of what was seen, and numbers what it does from there on."""
-    model.will_stream_text(["x"] * 150).will_stream_text(["new"])
+    model.will_stream_text(["Text that is lost. "] * 150).will_stream_text(["A new text."])
     with FakeDaemon(model=model, log_delay=0.5) as daemon:
         daemon.add_app("my-app")
         async with daemon.async_client() as client:
-            session = await client.new_session("my-app")
+            session = add_session(daemon)
             async with stream_of(daemon, session) as stream:
                 await client.post_message_raw(session, "go")
                 await stream.wait_for(MessageDone, timeout=10)
@@ -356,7 +337,7 @@ async def test_a_new_process_is_reread_from_the_beginning(model: FakeModel) -> N
                 with daemon.faults.refuse_connections():
                     await client.post_message_raw(session, "go on")
                     daemon.drain()
-                await stream.wait_for(Token, where=says("new"), timeout=10)
+                await stream.wait_for(Token, where=says("A new text."), timeout=10)
                 assert stream.connection.restarts == 1
                 assert stream.events_of(Token)[0].seq < stream.log.last_seq - READ_MARGIN
 
@@ -380,7 +361,7 @@ async def test_events_that_come_twice_late_and_cut_short_are_read_once_each(
     known: SessionHandle,
     chance: random.Random,
 ) -> None:
-    pieces = [f"{number} " for number in range(150)]
+    pieces = [f"Sentence {number}. " for number in range(150)]
     model.will_stream_text(pieces, delay=0.001)
     faults = daemon.faults
     faults.seed(chance.randrange(1000))
@@ -405,14 +386,14 @@ async def test_events_that_come_twice_late_and_cut_short_are_read_once_each(
 async def test_a_stream_from_a_number_that_is_not_there_yet_begins_now(
     daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, known: SessionHandle
 ) -> None:
-    model.will_stream_text(["new"])
+    model.will_stream_text(["A new text."])
     async with stream_of(daemon, known, since=10_000) as stream:
         daemon.faults.events(MessageDone, times=1).lose()
         await client.post_message_raw(known, "go")
         await stream.wait_for(Result, timeout=10)
         daemon.drop_connections()
         await stream.wait_for(MessageDone, timeout=10)
-        assert [one.payload.delta for one in stream.events_of(Token)] == ["new"]
+        assert [one.payload.delta for one in stream.events_of(Token)] == ["A new text."]
 
 
 # --- the network between
@@ -420,7 +401,7 @@ async def test_a_stream_from_a_number_that_is_not_there_yet_begins_now(
 
 @pytest.mark.parametrize("how", ["cut", "reset"])
 async def test_a_network_that_breaks_loses_nothing(how: str) -> None:
-    pieces = [f"{number} " for number in range(60)]
+    pieces = [f"Sentence {number}. " for number in range(60)]
     model = FakeModel().will_stream_text(pieces, delay=0.005)
     with FakeDaemon(model=model) as daemon, TcpProxy(daemon.port) as proxy:
         daemon.add_app("my-app")
@@ -442,14 +423,14 @@ async def test_a_network_that_breaks_loses_nothing(how: str) -> None:
 
 
 async def test_a_half_open_connection_is_noticed_by_its_pings() -> None:
-    model = FakeModel().will_stream_text(["new"])
+    model = FakeModel().will_stream_text(["A new text."])
     with (
         FakeDaemon(model=model, ping_interval=0.2, ping_timeout=0.4) as daemon,
         TcpProxy(daemon.port) as proxy,
     ):
         daemon.add_app("my-app")
         async with daemon.async_client() as client:
-            session = await client.new_session("my-app")
+            session = add_session(daemon)
             async with stream_of(daemon, session, url=proxy.url) as stream:
                 with proxy.stalled():
                     await stream.wait_for_connection(is_reconnecting, timeout=15)
@@ -462,13 +443,13 @@ async def test_a_half_open_connection_is_noticed_by_its_pings() -> None:
 
 
 async def test_a_half_open_connection_is_noticed_by_its_heartbeats() -> None:
-    """The engine's own pings come once a minute on build B (contract: events, section 1)."""
+    """The engine's own pings come once a minute (contract: events, section 1)."""
     watchful = ReconnectPolicy(first_pause=0.01, longest_pause=0.05, silence=0.4)
-    model = FakeModel().will_stream_text(["new"])
+    model = FakeModel().will_stream_text(["A new text."])
     with FakeDaemon(model=model, heartbeat=0.05) as daemon, TcpProxy(daemon.port) as proxy:
         daemon.add_app("my-app")
         async with daemon.async_client() as client:
-            session = await client.new_session("my-app")
+            session = add_session(daemon)
             async with stream_of(daemon, session, url=proxy.url, reconnect=watchful) as stream:
                 await stream.wait_for(Heartbeat, timeout=5)
                 with proxy.stalled():
@@ -486,29 +467,27 @@ async def test_a_connection_that_falls_silent_behind_a_first_heartbeat_is_notice
     watchful = ReconnectPolicy(first_pause=0.01, longest_pause=0.05, silence=0.4)
     with FakeDaemon(heartbeat=0.3) as daemon, TcpProxy(daemon.port) as proxy:
         daemon.add_app("my-app")
-        async with daemon.async_client() as client:
-            session = await client.new_session("my-app")
-            daemon.faults.calls(path="*/events", times=1).slow_body(0.4)
-            async with stream_of(daemon, session, url=proxy.url, reconnect=watchful) as stream:
-                await stream.wait_for(Heartbeat, timeout=5)
-                with proxy.stalled():
-                    await stream.wait_for_connection(is_reconnecting, timeout=15)
-                await stream.wait_for_connection(has_reconnected, timeout=10)
+        session = add_session(daemon)
+        daemon.faults.calls(path="*/events", times=1).slow_body(0.4)
+        async with stream_of(daemon, session, url=proxy.url, reconnect=watchful) as stream:
+            await stream.wait_for(Heartbeat, timeout=5)
+            with proxy.stalled():
+                await stream.wait_for_connection(is_reconnecting, timeout=15)
+            await stream.wait_for_connection(has_reconnected, timeout=10)
 
 
 async def test_a_connection_that_is_lost_while_the_history_is_read_is_not_taken_for_joined() -> None:
     with FakeDaemon(heartbeat=0.1) as daemon:
         daemon.add_app("my-app")
-        async with daemon.async_client() as client:
-            session = await client.new_session("my-app")
-            daemon.faults.calls(path="*/events", times=1).slow_body(0.5)
-            daemon.faults.events(Heartbeat, times=1).drop_connection()
-            with daemon.faults.refuse_connections(after=1):
-                stream = await stream_of(daemon, session).start()
-                assert not stream.is_joined
-                assert stream.connection.state == "reconnecting"
-            async with stream:
-                await stream.wait_for_connection(partial(was_made_again, 1), timeout=10)
+        session = add_session(daemon)
+        daemon.faults.calls(path="*/events", times=1).slow_body(0.5)
+        daemon.faults.events(Heartbeat, times=1).drop_connection()
+        with daemon.faults.refuse_connections(after=1):
+            stream = await stream_of(daemon, session).start()
+            assert not stream.is_joined
+            assert stream.connection.state == "reconnecting"
+        async with stream:
+            await stream.wait_for_connection(partial(was_made_again, 1), timeout=10)
 
 
 async def test_a_connection_that_is_lost_before_the_session_exists_is_made_again(
@@ -530,7 +509,7 @@ async def test_messages_are_sent_while_the_connection_is_made_again(
     daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
     """Their client's stream comes back by itself, and brings what it missed."""
-    pieces = [f"{number} " for number in range(50)]
+    pieces = [f"Sentence {number}. " for number in range(50)]
     model.will_stream_text(pieces, delay=0.005).will_stream_text(["second"]).will_stream_text(["third"])
     first = await client.start_turn(session, "one")
     await first.wait_for(Token, timeout=10)
@@ -545,23 +524,22 @@ async def test_messages_are_sent_while_the_connection_is_made_again(
 
 async def test_a_quiet_session_without_heartbeats_stays_connected(model: FakeModel) -> None:
     watchful = ReconnectPolicy(silence=0.05)
-    with FakeDaemon(model=model, build="A") as daemon:
+    with FakeDaemon(model=model, heartbeat=60.0) as daemon:
         daemon.add_app("my-app")
-        async with daemon.async_client() as client:
-            session = await client.new_session("my-app")
-            async with stream_of(daemon, session, reconnect=watchful) as stream:
-                with pytest.raises(EventTimeout):
-                    await stream.wait_for(ToolCall, timeout=0.2)
-                assert not stream.connection.was_lost
+        session = add_session(daemon)
+        async with stream_of(daemon, session, reconnect=watchful) as stream:
+            with pytest.raises(EventTimeout):
+                await stream.wait_for(ToolCall, timeout=0.2)
+            assert not stream.connection.was_lost
 
 
 async def test_a_slow_network_loses_nothing() -> None:
-    pieces = [f"{number} " for number in range(40)]
+    pieces = [f"Sentence {number}. " for number in range(40)]
     model = FakeModel().will_stream_text(pieces)
     with FakeDaemon(model=model) as daemon, TcpProxy(daemon.port) as proxy:
         daemon.add_app("my-app")
         async with daemon.async_client() as client:
-            session = await client.new_session("my-app")
+            session = add_session(daemon)
             async with stream_of(daemon, session, url=proxy.url) as stream:
                 with proxy.throttled(100_000):
                     await client.post_message_raw(session, "go")
@@ -574,16 +552,15 @@ async def test_a_slow_network_loses_nothing() -> None:
 async def test_a_stream_stops_in_time_while_it_cannot_reach_its_daemon(model: FakeModel) -> None:
     with FakeDaemon(model=model) as daemon, TcpProxy(daemon.port) as proxy:
         daemon.add_app("my-app")
-        async with daemon.async_client() as client:
-            session = await client.new_session("my-app")
-            stream = await stream_of(daemon, session, url=proxy.url).start()
-            with proxy.stalled():
-                daemon.drop_connections()
-                proxy.reset()
-                await stream.wait_for_connection(is_reconnecting, timeout=15)
-                started = time.monotonic()
-                await stream.stop(timeout=1.0)
-                assert time.monotonic() - started < 3
+        session = add_session(daemon)
+        stream = await stream_of(daemon, session, url=proxy.url).start()
+        with proxy.stalled():
+            daemon.drop_connections()
+            proxy.reset()
+            await stream.wait_for_connection(is_reconnecting, timeout=15)
+            started = time.monotonic()
+            await stream.stop(timeout=1.0)
+            assert time.monotonic() - started < 3
 
 
 async def test_a_daemon_that_is_not_there_at_the_start_is_an_error(

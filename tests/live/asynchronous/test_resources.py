@@ -25,7 +25,7 @@ from support.frames import token
 @pytest.fixture
 async def known(client: AsyncDevClient, model: FakeModel, session: SessionHandle) -> SessionHandle:
     """A session with one finished turn."""
-    model.will_stream_text(["hello"], times=None)
+    model.will_stream_text(["Hello to you."], times=None)
     await client.send(session, "hi", timeout=10)
     return session
 
@@ -79,9 +79,9 @@ async def test_stop_is_bounded_whatever_a_callback_does(client: AsyncDevClient, 
         turn = await client.start_turn(known, "again")
         assert await begun.wait(10)
         # The reader goes on meanwhile.
-        assert (await turn.result()).content == "hello"
+        assert (await turn.result()).content == "Hello to you."
         accepted = await client.post_message_raw(known, "and again")
-        assert (await stream.wait_for_turn(accepted, timeout=10)).content == "hello"
+        assert (await stream.wait_for_turn(accepted, timeout=10)).content == "Hello to you."
         started = time.monotonic()
         await stream.stop(timeout=0.5)
         assert time.monotonic() - started < 3
@@ -126,7 +126,7 @@ async def test_a_callback_that_falls_behind_a_bound_is_told_of(
             await stream.wait_for_turn(accepted, timeout=10)
         with pytest.raises(CallbackFailed, match="it is more than max_events=10 events behind"):
             await stream.stop(timeout=0.2)
-    assert heard == ["hello"]
+    assert heard == ["Hello to you."]
     assert len(stream.callback_errors) == 1
 
 

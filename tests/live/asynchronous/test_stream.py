@@ -34,7 +34,7 @@ from support.faces import AsyncBackground, AsyncSignal, async_leftovers, deliver
 @pytest.fixture
 async def known(client: AsyncDevClient, model: FakeModel, session: SessionHandle) -> SessionHandle:
     """A session with one finished turn."""
-    model.will_stream_text(["old"])
+    model.will_stream_text(["An old text."])
     await (await client.send_live(session, "first", total_timeout=10)).stop()
     return session
 
@@ -42,12 +42,12 @@ async def known(client: AsyncDevClient, model: FakeModel, session: SessionHandle
 async def test_wait_for_finds_what_arrived_and_what_is_to_come(
     client: AsyncDevClient, model: FakeModel, known: SessionHandle
 ) -> None:
-    model.will_stream_text(["new"])
+    model.will_stream_text(["A new text."])
     async with await client.open_event_stream(known) as stream:
-        assert (await stream.wait_for(Token, timeout=10)).payload.delta == "old"
+        assert (await stream.wait_for(Token, timeout=10)).payload.delta == "An old text."
         await client.post_message_raw(known, "second")
-        fresh = await stream.wait_for(Token, where=lambda e: e.payload.delta == "new", timeout=10)
-        assert fresh.payload.delta == "new"
+        fresh = await stream.wait_for(Token, where=lambda e: e.payload.delta == "A new text.", timeout=10)
+        assert fresh.payload.delta == "A new text."
         assert await stream.poll_for(ToolCall) is None
         assert await stream.poll_for("token") is not None
 
@@ -75,20 +75,20 @@ async def test_a_failing_predicate_reaches_the_caller(client: AsyncDevClient, kn
 async def test_since_leaves_out_what_was_before(
     client: AsyncDevClient, model: FakeModel, known: SessionHandle
 ) -> None:
-    model.will_stream_text(["new"])
+    model.will_stream_text(["A new text."])
     async with await client.open_event_stream(known) as whole:
         last = (await whole.wait_for(MessageDone, timeout=10)).seq
     async with await client.open_event_stream(known, since=last) as stream:
         await client.post_message_raw(known, "second")
         assert (await stream.wait_for(MessageStarted, timeout=10)).seq > last
         await stream.wait_for(MessageDone, timeout=10)
-        assert not assertions.contains_text(stream.events(), "old")
+        assert not assertions.contains_text(stream.events(), "old text")
 
 
 async def test_iteration_yields_what_is_there_and_what_comes_and_ends_with_the_stream(
     client: AsyncDevClient, model: FakeModel, known: SessionHandle
 ) -> None:
-    model.will_stream_text(["new"])
+    model.will_stream_text(["A new text."])
     stream = await client.open_event_stream(known)
     await client.post_message_raw(known, "second")
     seen: list[LiveEvent[EventPayload]] = []
@@ -114,7 +114,7 @@ async def test_iteration_does_not_wait_for_ever(daemon: FakeDaemon, known: Sessi
 
 
 async def test_callbacks_run_in_order(client: AsyncDevClient, model: FakeModel, known: SessionHandle) -> None:
-    model.will_stream_text(list("abc"))
+    model.will_stream_text(["This is a, ", "b, ", "and c."])
     heard: list[str] = []
     async with await client.open_event_stream(known, since=10_000) as stream:
 
@@ -128,7 +128,7 @@ async def test_callbacks_run_in_order(client: AsyncDevClient, model: FakeModel, 
 
         await client.post_message_raw(known, "second")
         await stream.wait_for(MessageDone, timeout=10)
-    assert heard == ["a", "b", "c", "message_done"]
+    assert heard == ["This is a, ", "b, ", "and c.", "message_done"]
 
 
 async def test_a_callback_may_resolve_approvals_itself(
@@ -151,7 +151,7 @@ async def test_a_callback_may_resolve_approvals_itself(
 async def test_a_slow_callback_does_not_hold_up_the_stream(
     client: AsyncDevClient, model: FakeModel, known: SessionHandle
 ) -> None:
-    model.will_stream_text(["x"] * 50)
+    model.will_stream_text(["Some words. "] * 50)
     release = AsyncSignal()
     async with await client.open_event_stream(known, since=10_000) as stream:
 
@@ -167,7 +167,7 @@ async def test_a_slow_callback_does_not_hold_up_the_stream(
 async def test_a_failing_callback_is_reported(
     client: AsyncDevClient, model: FakeModel, known: SessionHandle, caplog: pytest.LogCaptureFixture
 ) -> None:
-    model.will_stream_text(["x"])
+    model.will_stream_text(["Some words."])
     stream = await client.open_event_stream(known, since=10_000)
 
     @stream.on(Token)
@@ -240,15 +240,15 @@ async def test_a_refused_join_leaves_nothing_open(client: AsyncDevClient, sessio
 async def test_a_lost_connection_comes_back_without_a_gap(
     daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, known: SessionHandle
 ) -> None:
-    model.will_stream_text([f"{n} " for n in range(40)], delay=0.02)
+    model.will_stream_text([f"Sentence {n}. " for n in range(40)], delay=0.02)
     async with await client.open_event_stream(known) as stream:
         turn = (await client.post_message_raw(known, "second")).correlation_id
-        await stream.wait_for(Token, where=lambda e: e.payload.delta == "3 ", timeout=10)
+        await stream.wait_for(Token, where=lambda e: e.payload.delta == "Sentence 3. ", timeout=10)
         daemon.drop_connections()
         await stream.wait_for(MessageDone, where=lambda e: e.correlation_id == turn, timeout=20)
         await stream.fill_gaps()
         text = "".join(e.payload.delta for e in stream.events_of(Token) if e.correlation_id == turn)
-        assert text == "".join(f"{n} " for n in range(40))
+        assert text == "".join(f"Sentence {n}. " for n in range(40))
         assert assertions.seq_unique(stream.events())
 
 
@@ -256,12 +256,17 @@ async def test_a_frame_that_the_daemon_dropped_is_read_from_its_log(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
     """A live copy may be dropped under pressure; its row stays (contract: events, section 1)."""
-    model.will_stream_text(["old"]).will_stream_text(["a", "b", "c"])
+    model.will_stream_text(["An old text."]).will_stream_text(["This is a, ", "b, ", "and c."])
     async with await client.send_live(session, "one", total_timeout=10) as stream:
-        lose(stream, lambda frame: "'delta': 'b'" in repr(frame))
+        lose(stream, lambda frame: "'delta': 'b, '" in repr(frame))
         accepted = await client.post_message_raw(session, "two")
-        assert (await stream.wait_for_turn(accepted, timeout=10)).content == "abc"
-        assert [e.payload.delta for e in stream.events_of(Token)] == ["old", "a", "b", "c"]
+        assert (await stream.wait_for_turn(accepted, timeout=10)).content == "This is a, b, and c."
+        assert [e.payload.delta for e in stream.events_of(Token)] == [
+            "An old text.",
+            "This is a, ",
+            "b, ",
+            "and c.",
+        ]
 
 
 async def test_a_row_of_the_log_that_breaks_the_contract_spoils_nothing(
@@ -325,7 +330,7 @@ async def test_an_unknown_type_is_kept_and_strict_refuses_it(
 async def test_a_callback_may_fail_the_test_as_the_runner_does(
     client: AsyncDevClient, model: FakeModel, known: SessionHandle
 ) -> None:
-    model.will_stream_text(["x", "y"])
+    model.will_stream_text(["Some words, ", "and more."])
     heard: list[str] = []
     stream = await client.open_event_stream(known, since=10_000)
 
@@ -338,13 +343,13 @@ async def test_a_callback_may_fail_the_test_as_the_runner_does(
     await stream.wait_for(MessageDone, timeout=10)
     with pytest.raises(CallbackFailed, match="not what I expected"):
         await stream.stop()
-    assert heard == ["x", "y"]
+    assert heard == ["Some words, ", "and more."]
 
 
 async def test_a_callback_that_never_returns_does_not_keep_the_stream_open(
     client: AsyncDevClient, model: FakeModel, known: SessionHandle
 ) -> None:
-    model.will_stream_text(["x"])
+    model.will_stream_text(["Some words."])
     release, entered = AsyncSignal(), AsyncSignal()
     stream = await client.open_event_stream(known, since=10_000)
 

@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from digitorn_testing import (
+    AbortFailed,
     AsyncDevClient,
     AsyncLiveEventStream,
     AsyncTurn,
@@ -34,7 +35,7 @@ from digitorn_testing.events import (
     UserMessage,
 )
 from digitorn_testing.fakes import FakeDaemon, FakeModel
-from support.faces import AsyncBackground
+from support.faces import AsyncBackground, async_sent_log
 
 
 def event_threads() -> int:
@@ -42,10 +43,16 @@ def event_threads() -> int:
     return sum(thread.name.startswith("digitorn-testing") for thread in threading.enumerate())
 
 
+async def release(client: AsyncDevClient, turn: AsyncTurn) -> None:
+    """Lets a turn go on that waits for an approval."""
+    asked = await turn.wait_for(ApprovalRequest, timeout=10)
+    await client.resolve_approval(turn.session.app_id, asked.payload.request_id, approved=True)
+
+
 async def test_a_turn_is_read_as_it_comes(
-    daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, session: SessionHandle
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_stream_text(["a", "b", "c"], delay=0.01)
+    model.will_stream_text(["This is a, ", "b, ", "and c."], delay=0.01)
     turn = await client.start_turn(session, "go")
     assert turn.correlation_id
     assert turn.session == session
@@ -53,17 +60,22 @@ async def test_a_turn_is_read_as_it_comes(
     assert turn.done
     assert assertions.event_order(seen, [UserMessage, MessageStarted, Token, StreamDone, Result, MessageDone])
     assert assertions.correlation_thread(seen, turn.correlation_id)
-    assert isinstance(seen[-1].payload, MessageDone if daemon.build == "A" else TurnTerminal)
+    assert isinstance(seen[-1].payload, TurnTerminal)
     result = await turn.result()
     assert list(result.events) == seen == turn.events
-    assert (result.status, result.content, result.text) == ("completed", "abc", "abc")
+    assert (result.status, result.content, result.text) == (
+        "completed",
+        "This is a, b, and c.",
+        "This is a, b, and c.",
+    )
     assert result.session == session
 
 
 async def test_a_turn_may_be_read_late_again_and_by_several(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_stream_text(list("abcdef"), delay=0.01)
+    pieces = [f"Sentence {number}. " for number in range(6)]
+    model.will_stream_text(pieces, delay=0.01)
     turn = await client.start_turn(session, "go")
     async with AsyncBackground() as background:
 
@@ -75,7 +87,7 @@ async def test_a_turn_may_be_read_late_again_and_by_several(
         late = await read()
         for one in early:
             assert await one.result(timeout=10) == late
-    assert "".join([delta async for delta in turn.text_deltas()]) == "abcdef"
+    assert "".join([delta async for delta in turn.text_deltas()]) == "".join(pieces)
     assert assertions.event_count(late, Token, 6)
 
 
@@ -84,12 +96,12 @@ async def test_the_joined_deltas_are_the_answer_and_commentary_is_kept_apart(
 ) -> None:
     model.will_call_tool("Read", {"path": "a"}, result={"text": "x"}, text="Let me look.")
     model.will_call_tool("Read", {"path": "b"}, error="no such file", text="And there.")
-    model.will_stream_text(["One ", "file ", "of two."])
+    model.will_stream_text(["There is one ", "file ", "of two."])
     result = await client.send(session, "go", timeout=10)
-    assert result.content == result.text == "One file of two."
+    assert result.content == result.text == "There is one file of two."
     assert result.commentary == ("Let me look.", "And there.")
     assert [one.kind for one in result.messages] == ["commentary", "commentary", "answer"]
-    assert result.messages[-1].deltas == ("One ", "file ", "of two.")
+    assert result.messages[-1].deltas == ("There is one ", "file ", "of two.")
     one, two = result.tool_calls
     assert (one.name, one.params, one.success, one.result) == ("Read", {"path": "a"}, True, {"text": "x"})
     assert (two.success, two.error, two.parent) == (False, "no such file", None)
@@ -108,7 +120,7 @@ async def test_fifty_turns_on_ten_sessions_read_in_random_order(
             model = FakeModel()
             for place in range(5):
                 model.will_call_tool("Bash", {"n": place}, result={}, requires_approval=place % 2 == 0)
-                model.will_stream_text([f"s{number}t{place}:", "x", "y"])
+                model.will_stream_text([f"Session {number}, turn {place}: ", "x, ", "y."])
             daemon.add_app(f"app-{number}", model=model)
             sessions.append(await client.new_session(f"app-{number}"))
 
@@ -131,7 +143,7 @@ async def test_fifty_turns_on_ten_sessions_read_in_random_order(
 
         for place, (session, turn) in enumerate(turns):
             events = seen[turn]
-            number, text = place // 10, f"s{place % 10}t{place // 10}:xy"
+            number, text = place // 10, f"Session {place % 10}, turn {place // 10}: x, y."
             assert [event.seq for event in events] == sorted({event.seq for event in events})
             assert {event.session_id for event in events} == {session.session_id}
             assert {event.correlation_id for event in events} <= {turn.correlation_id, None}
@@ -153,12 +165,9 @@ async def test_fifty_turns_on_ten_sessions_read_in_random_order(
             assert (result.status, result.content, result.text) == ("completed", text, text)
 
         for session in sessions:
-            logged = (await client.get_history(session)).events
-            mine = [turn for one, turn in turns if one == session]
-            numbers = [event.seq for turn in mine for event in seen[turn]]
-            # Rows that are never sent are read from the log, and are part of no turn.
-            rows = [row.seq for row in mine[0].stream.log.log_only]
-            assert sorted([*numbers, *rows]) == sorted(event.seq for event in logged)
+            sent = await async_sent_log(client, session.app_id, session.session_id)
+            numbers = [event.seq for one, turn in turns if one == session for event in seen[turn]]
+            assert sorted(numbers) == [event.seq for event in sent]
     assert event_threads() == 0
 
 
@@ -170,8 +179,7 @@ async def test_turns_of_one_session_queue_and_each_reader_gets_its_own(
         model.will_stream_text([text] * 3, delay=0.01)
     turns = [await client.start_turn(session, text, approvals=LeaveOpen()) for text in "abc"]
     # The first runs until the others have been posted.
-    asked = await turns[0].wait_for(ApprovalRequest, timeout=10)
-    await client.resolve_approval(session.app_id, asked.payload.request_id, approved=True)
+    await release(client, turns[0])
     texts = ["".join([delta async for delta in turn.text_deltas()]) for turn in reversed(turns)]
     assert texts == ["ccc", "bbb", "aaa"]
     assert assertions.event_order(turns[2].events, [MessageQueued, UserMessage, MessageStarted, MessageDone])
@@ -180,12 +188,12 @@ async def test_turns_of_one_session_queue_and_each_reader_gets_its_own(
 async def test_a_wait_within_a_turn_finds_its_own_events_alone(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_call_tool("Read", {"n": 1}, result={}).will_stream_text(["one"])
-    model.will_call_tool("Read", {"n": 2}, result={}).will_stream_text(["two"])
+    model.will_call_tool("Read", {"n": 1}, result={}).will_stream_text(["The first text."])
+    model.will_call_tool("Read", {"n": 2}, result={}).will_stream_text(["The second text."])
     first, second = [await client.start_turn(session, text) for text in "12"]
     call = await second.wait_for(ToolCall, timeout=10)
     assert call.payload.params == {"n": 2}
-    token = await second.wait_for("token", where=lambda event: "w" in repr(event), timeout=10)
+    token = await second.wait_for("token", where=lambda event: "text" in repr(event), timeout=10)
     assert token.correlation_id == second.correlation_id
     assert (await first.wait_for(ToolCall)).payload.params == {"n": 1}
     with pytest.raises(EventTimeout, match=r"no MessageCancelled in turn .*, which has ended"):
@@ -201,7 +209,7 @@ async def test_a_wait_within_a_turn_finds_its_own_events_alone(
 
 
 async def test_an_aborted_turn_is_cancelled_and_the_session_goes_on(
-    daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, session: SessionHandle
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
     model.will_stream_text(["x"] * 500, delay=0.01).will_stream_text(["again"])
     turn = await client.start_turn(session, "go")
@@ -209,7 +217,8 @@ async def test_an_aborted_turn_is_cancelled_and_the_session_goes_on(
     await turn.abort()
     result = await turn.result(timeout=10)
     assert (result.status, result.ok) == ("cancelled", False)
-    assert isinstance(turn.events[-1].payload, MessageCancelled if daemon.build == "A" else TurnTerminal)
+    assert assertions.event_order(turn.events, [MessageCancelled, TurnTerminal])
+    assert isinstance(turn.events[-1].payload, TurnTerminal)
     await turn.abort()
     assert (await client.send(session, "again", timeout=10)).content == "again"
 
@@ -219,11 +228,13 @@ async def test_the_queue_behind_an_aborted_turn_is_kept_or_purged(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle, purge: bool
 ) -> None:
     model.will_stream_text(["x"] * 500, delay=0.01).will_stream_text(["next"], times=None)
-    first, *waiting = [await client.start_turn(session, f"m{n}") for n in range(3)]
+    first, started, *waiting = [await client.start_turn(session, f"m{n}") for n in range(4)]
     await first.wait_for(Token, timeout=10)
     aborted = await client.abort(session, purge_queue=purge)
     assert aborted.queue_purged == (2 if purge else 0)
     assert (await first.result(timeout=10)).status == "cancelled"
+    # It has left the queue (contract: events, section 6.4).
+    assert (await started.result(timeout=10)).content == "next"
     for turn in waiting:
         result = await turn.result(timeout=10)
         assert (result.status, result.content) == (("cancelled", "") if purge else ("completed", "next"))
@@ -233,18 +244,23 @@ async def test_the_queue_behind_an_aborted_turn_is_kept_or_purged(
 async def test_a_turn_that_waits_is_aborted_alone(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_stream_text(["x"] * 20, delay=0.01).will_stream_text(["third"])
-    first, second, third = [await client.start_turn(session, text) for text in "123"]
-    await second.abort()
-    assert (await second.result(timeout=10)).status == "cancelled"
-    assert (await first.result(timeout=10)).content == "x" * 20
-    assert (await third.result(timeout=10)).content == "third"
+    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_respond_with_text("first")
+    model.will_respond_with_text("second").will_respond_with_text("fourth")
+    turns = [await client.start_turn(session, text, approvals=LeaveOpen()) for text in "1234"]
+    first, second, third, fourth = turns
+    await third.abort()
+    assert (await third.result(timeout=10)).status == "cancelled"
+    # It has left the queue (contract: events, section 6.4).
+    with pytest.raises(AbortFailed, match="does not give up the first message that waits"):
+        await second.abort()
+    await release(client, first)
+    results = [await turn.result(timeout=10) for turn in (first, second, fourth)]
+    assert [one.content for one in results] == ["first", "second", "fourth"]
 
 
-async def test_an_aborted_turn_of_the_queue_is_cancelled_though_it_ends_as_done(
+async def test_a_turn_that_had_to_wait_is_aborted_like_any_other(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    """Build A ends it with message_done; its queue row tells (contract: events, section 6.6)."""
     model.will_stream_text(["x"] * 5, delay=0.01).will_stream_text(["y"] * 500, delay=0.01)
     first, second = [await client.start_turn(session, text) for text in "12"]
     await second.wait_for(Token, timeout=10)
@@ -260,16 +276,20 @@ async def test_a_message_that_replaces_the_last_one_cancels_its_turn(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
     """A replaced message never gets an event that ends it (contract: events, section 5.1)."""
-    model.will_stream_text(["x"] * 20, delay=0.01).will_stream_text(["new"])
-    first = await client.start_turn(session, "1")
-    old = await client.start_turn(session, "old")
+    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_respond_with_text("first")
+    model.will_respond_with_text("second").will_respond_with_text("new")
+    first, second, old = [
+        await client.start_turn(session, text, approvals=LeaveOpen()) for text in ("1", "2", "old")
+    ]
     new = await client.start_turn(session, "new", queue_mode="replace_last")
     result = await old.result(timeout=10)
     assert (result.status, result.content) == ("cancelled", "")
-    assert (await new.result(timeout=10)).content == "new"
-    assert (await first.result(timeout=10)).ok
+    await release(client, first)
+    results = [await turn.result(timeout=10) for turn in (first, second, new)]
+    assert [one.content for one in results] == ["first", "second", "new"]
     assert [message.content for message in model.requests[-1].messages if message.role == "user"] == [
         "1",
+        "2",
         "new",
     ]
 
@@ -277,14 +297,18 @@ async def test_a_message_that_replaces_the_last_one_cancels_its_turn(
 async def test_clearing_the_queue_cancels_the_turns_in_it(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_stream_text(["x"] * 20, delay=0.01)
-    first, second, third = [await client.start_turn(session, text) for text in "123"]
-    entries = (await client.get_queue(session)).entries
-    assert [entry.correlation_id for entry in entries] == [second.correlation_id, third.correlation_id]
+    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_respond_with_text("first")
+    model.will_respond_with_text("second")
+    first, second, *waiting = [
+        await client.start_turn(session, text, approvals=LeaveOpen()) for text in "1234"
+    ]
+    entries = [one for one in (await client.get_queue(session)).entries if one.status == "queued"]
+    assert [entry.correlation_id for entry in entries] == [turn.correlation_id for turn in waiting]
     assert (await client.clear_queue(session)).cancelled == 2
-    for turn in (second, third):
+    for turn in waiting:
         assert (await turn.result(timeout=10)).status == "cancelled"
-    assert (await first.result(timeout=10)).ok
+    await release(client, first)
+    assert [(await turn.result(timeout=10)).content for turn in (first, second)] == ["first", "second"]
 
 
 async def test_wait_mode_answers_when_the_turn_has_ended(
@@ -368,7 +392,7 @@ async def test_a_failed_turn_says_what_went_wrong(
 async def test_a_turn_is_not_read_after_its_stream_was_stopped_unless_it_had_ended(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_stream_text(["done"]).will_stream_text(["x"] * 500, delay=0.01)
+    model.will_stream_text(["It is done."]).will_stream_text(["x"] * 500, delay=0.01)
     ended = await client.start_turn(session, "1")
     await ended.result(timeout=10)
     running = await client.start_turn(session, "2")
@@ -386,7 +410,7 @@ async def test_a_turn_is_not_read_after_its_stream_was_stopped_unless_it_had_end
         [event async for event in running]
     with pytest.raises(StreamClosed, match="was stopped"):
         stream.turn("fp-000000000000")
-    assert (await ended.result(timeout=5)).content == "done"
+    assert (await ended.result(timeout=5)).content == "It is done."
     assert assertions.event_order([event async for event in ended], [UserMessage, Token, MessageDone])
     # The client opens another stream for the next turn.
     await client.abort(session)

@@ -127,12 +127,14 @@ def test_draining_waits_for_turns_the_queue_and_tools(daemon: FakeDaemon, client
 
     daemon.deploy(AppBuilder("tools").with_tool(hold), model=model)
     model.will_call_tool("hold", {}).will_respond_with_text("one").will_respond_with_text("two")
+    model.will_respond_with_text("three")
     session = client.new_session("tools")
-    turns = [client.start_turn(session, text) for text in "12"]
+    turns = [client.start_turn(session, text) for text in "123"]
+    # The second one has left the queue, and waits for the first (contract: events, section 6.4).
     with pytest.raises(EventTimeout, match=r"left: turn .* of session .*, 1 waiting in session"):
         daemon.drain(timeout=0.1)
     client.abort(session)
-    assert turns[1].result(timeout=10).ok
+    assert [turn.result(timeout=10).ok for turn in turns[1:]] == [True, True]
     with pytest.raises(EventTimeout, match="left: the function of tool hold"):
         daemon.drain(timeout=0.5)
     release.set()

@@ -53,7 +53,7 @@ def test_one_shot_chat(client: DevClient, model: FakeModel, capsys: pytest.Captu
 def test_live_event_stream(
     daemon: FakeDaemon, client: DevClient, model: FakeModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model.will_stream_text(["po", "ng"])
+    model.will_stream_text(["Pong to you, ", "too."])
     session = SessionHandle(
         session_id=f"test-{uuid.uuid4().hex[:8]}",
         app_id="my-app",
@@ -70,7 +70,7 @@ def test_live_event_stream(
         stream.stop(timeout=2.0)
 
     out = capsys.readouterr().out
-    assert "token {'delta': 'po'" in out
+    assert "token {'delta': 'Pong to you, '" in out
     assert "message_done {" in out
 
 

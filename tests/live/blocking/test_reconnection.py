@@ -7,13 +7,13 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from support.faces import Background, inner
+from support.faces import Background, inner, sent_log
+from support.sessions import add_session
 from support.tcp_proxy import TcpProxy
 
 from digitorn_testing import (
     DaemonUnreachable,
     DevClient,
-    EventLog,
     EventTimeout,
     JoinRefused,
     LiveEvent,
@@ -37,7 +37,7 @@ SWIFT = ReconnectPolicy(first_pause=0.01, longest_pause=0.05)
 @pytest.fixture
 def known(client: DevClient, model: FakeModel, session: SessionHandle) -> SessionHandle:
     """A session with one finished turn."""
-    model.will_stream_text(["old"])
+    model.will_stream_text(["An old text."])
     client.send_live(session, "first", total_timeout=10).stop()
     return session
 
@@ -64,10 +64,7 @@ def stream_of(
 
 def assert_complete(client: DevClient, stream: LiveEventStream) -> None:
     """The stream has every event that the daemon keeps, once and in order."""
-    page = client.api.sessions.list_session_events(stream.app_id, stream.session_id, limit=5000)
-    kept = EventLog(session_id=stream.session_id)
-    for row in page.events:
-        kept.feed(row if isinstance(row, dict) else row.to_wire())
+    kept = sent_log(client, stream.app_id, stream.session_id)
     assert len(kept) > 0
     seen = [(one.seq, one.type) for one in stream.events() if MEANING.is_logged(one)]
     assert seen == [(one.seq, one.type) for one in kept]
@@ -95,7 +92,7 @@ def was_made_again(times: int, connection: StreamConnection) -> bool:
 def test_a_stream_survives_connections_that_drop(
     daemon: FakeDaemon, client: DevClient, model: FakeModel, known: SessionHandle
 ) -> None:
-    pieces = [f"{number} " for number in range(100)]
+    pieces = [f"Sentence {number}. " for number in range(100)]
     model.will_stream_text(pieces, delay=0.002)
     dropped = [
         daemon.faults.events(Token, session=known, after=19, times=1).drop_connection("reset"),
@@ -103,8 +100,8 @@ def test_a_stream_survives_connections_that_drop(
         daemon.faults.events(Token, session=known, after=59, times=1).drop_connection("disconnect"),
     ]
     with client.open_event_stream(known) as stream:
-        # What was before is there at once, whether or not the join brings it.
-        assert [one.payload.delta for one in stream.events_of(Token)] == ["old"]
+        # What was before is there at once, though the join does not bring it.
+        assert [one.payload.delta for one in stream.events_of(Token)] == ["An old text."]
         accepted = client.post_message_raw(known, "go")
         assert stream.wait_for_turn(accepted, timeout=20).text == "".join(pieces)
         assert [one.hits for one in dropped] == [1, 1, 1]
@@ -123,9 +120,9 @@ def test_a_connection_that_was_made_again_is_made_again_once_more(
             daemon.drop_connections()
             connection = stream.wait_for_connection(partial(was_made_again, times), timeout=10)
             assert (connection.attempts, connection.last_error) == (0, None)
-            model.will_stream_text([f"text {times}"])
+            model.will_stream_text([f"This is text {times}."])
             client.post_message_raw(known, "go")
-            stream.wait_for(Token, where=says(f"text {times}"), timeout=10)
+            stream.wait_for(Token, where=says(f"This is text {times}."), timeout=10)
         daemon.drain()
         stream.fill_gaps()
         assert_complete(client, stream)
@@ -165,14 +162,14 @@ def test_the_state_of_a_connection_is_told(
 def test_waits_survive_an_outage(
     daemon: FakeDaemon, client: DevClient, model: FakeModel, known: SessionHandle
 ) -> None:
-    model.will_stream_text(["new"])
+    model.will_stream_text(["A new text."])
     with stream_of(daemon, known) as stream, Background() as background:
-        waiting = background.start(stream.wait_for, Token, where=says("new"), timeout=20)
+        waiting = background.start(stream.wait_for, Token, where=says("A new text."), timeout=20)
         with daemon.outage():
             stream.wait_for_connection(is_reconnecting, timeout=10)
         stream.wait_for_connection(has_reconnected, timeout=10)
         client.post_message_raw(known, "go")
-        assert waiting.result(timeout=10).payload.delta == "new"
+        assert waiting.result(timeout=10).payload.delta == "A new text."
 
 
 def test_numbers_that_a_new_process_gives_out_again_are_no_copies(
@@ -183,15 +180,17 @@ def test_numbers_that_a_new_process_gives_out_again_are_no_copies(
         before = stream.log.last_seq
         for turn in range(2):
             daemon.restart()
-            model.will_stream_text([f"text {turn}"])
+            model.will_stream_text([f"This is text {turn}."])
             accepted = client.post_message_raw(known, "go")
-            assert stream.wait_for_turn(accepted, timeout=10).text == f"text {turn}"
+            assert stream.wait_for_turn(accepted, timeout=10).text == f"This is text {turn}."
             connection = stream.wait_for_connection(has_reconnected, timeout=10)
             assert connection.reconnects == turn + 1
-            # Build A does not tell which process it is.
             assert connection.instance_id == daemon.instance_id
-            assert connection.restarts == (turn + 1 if daemon.build == "B" else 0)
-        assert min(one.seq for one in stream.events_of(Token) if one.payload.delta == "text 0") <= before
+            assert connection.restarts == turn + 1
+        assert (
+            min(one.seq for one in stream.events_of(Token) if one.payload.delta == "This is text 0.")
+            <= before
+        )
         assert_complete(client, stream)
 
 
@@ -289,34 +288,16 @@ def test_refusals_without_a_reason_are_outlasted(
 # --- what must not get lost on the way
 
 
-def test_a_rejoin_brings_what_came_late() -> None:
-    """Events behind the lost one have come; the log cannot be read over HTTP, so that only the join helps."""
-    model = FakeModel().will_stream_text(list("abcdef"))
-    # Build B replays nothing.
-    with FakeDaemon(model=model, build="A") as daemon:
-        daemon.add_app("my-app")
-        with daemon.client() as client:
-            session = client.new_session("my-app")
-            with stream_of(daemon, session) as stream:
-                daemon.faults.calls(path="*/events").respond_with(503)
-                daemon.faults.events(Token, after=1, times=1).lose()
-                client.post_message_raw(session, "go")
-                stream.wait_for(Token, where=says("f"), timeout=10)
-                assert "b" not in [one.payload.delta for one in stream.events_of(Token)]
-                daemon.drop_connections()
-                stream.wait_for(Token, where=says("b"), timeout=10)
-
-
 def test_a_piece_that_was_dropped_is_read_when_the_turn_has_ended(
     daemon: FakeDaemon, client: DevClient, model: FakeModel, known: SessionHandle
 ) -> None:
-    model.will_stream_text(["new"]).will_stream_text(list("abc"))
+    model.will_stream_text(["A new text."]).will_stream_text(["This is a, ", "b, ", "and c."])
     # A stream that was opened for a message reads nothing of what was before.
     with client.send_live(known, "one", total_timeout=10) as stream:
         lost = daemon.faults.events(Token, after=1, times=1).lose()
         accepted = client.post_message_raw(known, "two")
         result = stream.wait_for_turn(accepted, timeout=10)
-        assert (result.text, result.deltas_complete) == ("abc", True)
+        assert (result.text, result.deltas_complete) == ("This is a, b, and c.", True)
         assert lost.hits == 1
         assert stream.connection.reconnects == 0
 
@@ -339,11 +320,11 @@ def test_what_is_sent_just_before_a_join_is_not_missed(model: FakeModel) -> None
 
 def test_a_new_process_is_reread_from_the_beginning(model: FakeModel) -> None:
     """It had logged little of what was seen, and numbers what it does from there on."""
-    model.will_stream_text(["x"] * 150).will_stream_text(["new"])
+    model.will_stream_text(["Text that is lost. "] * 150).will_stream_text(["A new text."])
     with FakeDaemon(model=model, log_delay=0.5) as daemon:
         daemon.add_app("my-app")
         with daemon.client() as client:
-            session = client.new_session("my-app")
+            session = add_session(daemon)
             with stream_of(daemon, session) as stream:
                 client.post_message_raw(session, "go")
                 stream.wait_for(MessageDone, timeout=10)
@@ -351,7 +332,7 @@ def test_a_new_process_is_reread_from_the_beginning(model: FakeModel) -> None:
                 with daemon.faults.refuse_connections():
                     client.post_message_raw(session, "go on")
                     daemon.drain()
-                stream.wait_for(Token, where=says("new"), timeout=10)
+                stream.wait_for(Token, where=says("A new text."), timeout=10)
                 assert stream.connection.restarts == 1
                 assert stream.events_of(Token)[0].seq < stream.log.last_seq - READ_MARGIN
 
@@ -375,7 +356,7 @@ def test_events_that_come_twice_late_and_cut_short_are_read_once_each(
     known: SessionHandle,
     chance: random.Random,
 ) -> None:
-    pieces = [f"{number} " for number in range(150)]
+    pieces = [f"Sentence {number}. " for number in range(150)]
     model.will_stream_text(pieces, delay=0.001)
     faults = daemon.faults
     faults.seed(chance.randrange(1000))
@@ -400,14 +381,14 @@ def test_events_that_come_twice_late_and_cut_short_are_read_once_each(
 def test_a_stream_from_a_number_that_is_not_there_yet_begins_now(
     daemon: FakeDaemon, client: DevClient, model: FakeModel, known: SessionHandle
 ) -> None:
-    model.will_stream_text(["new"])
+    model.will_stream_text(["A new text."])
     with stream_of(daemon, known, since=10_000) as stream:
         daemon.faults.events(MessageDone, times=1).lose()
         client.post_message_raw(known, "go")
         stream.wait_for(Result, timeout=10)
         daemon.drop_connections()
         stream.wait_for(MessageDone, timeout=10)
-        assert [one.payload.delta for one in stream.events_of(Token)] == ["new"]
+        assert [one.payload.delta for one in stream.events_of(Token)] == ["A new text."]
 
 
 # --- the network between
@@ -415,7 +396,7 @@ def test_a_stream_from_a_number_that_is_not_there_yet_begins_now(
 
 @pytest.mark.parametrize("how", ["cut", "reset"])
 def test_a_network_that_breaks_loses_nothing(how: str) -> None:
-    pieces = [f"{number} " for number in range(60)]
+    pieces = [f"Sentence {number}. " for number in range(60)]
     model = FakeModel().will_stream_text(pieces, delay=0.005)
     with FakeDaemon(model=model) as daemon, TcpProxy(daemon.port) as proxy:
         daemon.add_app("my-app")
@@ -437,14 +418,14 @@ def test_a_network_that_breaks_loses_nothing(how: str) -> None:
 
 
 def test_a_half_open_connection_is_noticed_by_its_pings() -> None:
-    model = FakeModel().will_stream_text(["new"])
+    model = FakeModel().will_stream_text(["A new text."])
     with (
         FakeDaemon(model=model, ping_interval=0.2, ping_timeout=0.4) as daemon,
         TcpProxy(daemon.port) as proxy,
     ):
         daemon.add_app("my-app")
         with daemon.client() as client:
-            session = client.new_session("my-app")
+            session = add_session(daemon)
             with stream_of(daemon, session, url=proxy.url) as stream:
                 with proxy.stalled():
                     stream.wait_for_connection(is_reconnecting, timeout=15)
@@ -457,13 +438,13 @@ def test_a_half_open_connection_is_noticed_by_its_pings() -> None:
 
 
 def test_a_half_open_connection_is_noticed_by_its_heartbeats() -> None:
-    """The engine's own pings come once a minute on build B (contract: events, section 1)."""
+    """The engine's own pings come once a minute (contract: events, section 1)."""
     watchful = ReconnectPolicy(first_pause=0.01, longest_pause=0.05, silence=0.4)
-    model = FakeModel().will_stream_text(["new"])
+    model = FakeModel().will_stream_text(["A new text."])
     with FakeDaemon(model=model, heartbeat=0.05) as daemon, TcpProxy(daemon.port) as proxy:
         daemon.add_app("my-app")
         with daemon.client() as client:
-            session = client.new_session("my-app")
+            session = add_session(daemon)
             with stream_of(daemon, session, url=proxy.url, reconnect=watchful) as stream:
                 stream.wait_for(Heartbeat, timeout=5)
                 with proxy.stalled():
@@ -481,29 +462,27 @@ def test_a_connection_that_falls_silent_behind_a_first_heartbeat_is_noticed() ->
     watchful = ReconnectPolicy(first_pause=0.01, longest_pause=0.05, silence=0.4)
     with FakeDaemon(heartbeat=0.3) as daemon, TcpProxy(daemon.port) as proxy:
         daemon.add_app("my-app")
-        with daemon.client() as client:
-            session = client.new_session("my-app")
-            daemon.faults.calls(path="*/events", times=1).slow_body(0.4)
-            with stream_of(daemon, session, url=proxy.url, reconnect=watchful) as stream:
-                stream.wait_for(Heartbeat, timeout=5)
-                with proxy.stalled():
-                    stream.wait_for_connection(is_reconnecting, timeout=15)
-                stream.wait_for_connection(has_reconnected, timeout=10)
+        session = add_session(daemon)
+        daemon.faults.calls(path="*/events", times=1).slow_body(0.4)
+        with stream_of(daemon, session, url=proxy.url, reconnect=watchful) as stream:
+            stream.wait_for(Heartbeat, timeout=5)
+            with proxy.stalled():
+                stream.wait_for_connection(is_reconnecting, timeout=15)
+            stream.wait_for_connection(has_reconnected, timeout=10)
 
 
 def test_a_connection_that_is_lost_while_the_history_is_read_is_not_taken_for_joined() -> None:
     with FakeDaemon(heartbeat=0.1) as daemon:
         daemon.add_app("my-app")
-        with daemon.client() as client:
-            session = client.new_session("my-app")
-            daemon.faults.calls(path="*/events", times=1).slow_body(0.5)
-            daemon.faults.events(Heartbeat, times=1).drop_connection()
-            with daemon.faults.refuse_connections(after=1):
-                stream = stream_of(daemon, session).start()
-                assert not stream.is_joined
-                assert stream.connection.state == "reconnecting"
-            with stream:
-                stream.wait_for_connection(partial(was_made_again, 1), timeout=10)
+        session = add_session(daemon)
+        daemon.faults.calls(path="*/events", times=1).slow_body(0.5)
+        daemon.faults.events(Heartbeat, times=1).drop_connection()
+        with daemon.faults.refuse_connections(after=1):
+            stream = stream_of(daemon, session).start()
+            assert not stream.is_joined
+            assert stream.connection.state == "reconnecting"
+        with stream:
+            stream.wait_for_connection(partial(was_made_again, 1), timeout=10)
 
 
 def test_a_connection_that_is_lost_before_the_session_exists_is_made_again(
@@ -525,7 +504,7 @@ def test_messages_are_sent_while_the_connection_is_made_again(
     daemon: FakeDaemon, client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
     """Their client's stream comes back by itself, and brings what it missed."""
-    pieces = [f"{number} " for number in range(50)]
+    pieces = [f"Sentence {number}. " for number in range(50)]
     model.will_stream_text(pieces, delay=0.005).will_stream_text(["second"]).will_stream_text(["third"])
     first = client.start_turn(session, "one")
     first.wait_for(Token, timeout=10)
@@ -540,23 +519,22 @@ def test_messages_are_sent_while_the_connection_is_made_again(
 
 def test_a_quiet_session_without_heartbeats_stays_connected(model: FakeModel) -> None:
     watchful = ReconnectPolicy(silence=0.05)
-    with FakeDaemon(model=model, build="A") as daemon:
+    with FakeDaemon(model=model, heartbeat=60.0) as daemon:
         daemon.add_app("my-app")
-        with daemon.client() as client:
-            session = client.new_session("my-app")
-            with stream_of(daemon, session, reconnect=watchful) as stream:
-                with pytest.raises(EventTimeout):
-                    stream.wait_for(ToolCall, timeout=0.2)
-                assert not stream.connection.was_lost
+        session = add_session(daemon)
+        with stream_of(daemon, session, reconnect=watchful) as stream:
+            with pytest.raises(EventTimeout):
+                stream.wait_for(ToolCall, timeout=0.2)
+            assert not stream.connection.was_lost
 
 
 def test_a_slow_network_loses_nothing() -> None:
-    pieces = [f"{number} " for number in range(40)]
+    pieces = [f"Sentence {number}. " for number in range(40)]
     model = FakeModel().will_stream_text(pieces)
     with FakeDaemon(model=model) as daemon, TcpProxy(daemon.port) as proxy:
         daemon.add_app("my-app")
         with daemon.client() as client:
-            session = client.new_session("my-app")
+            session = add_session(daemon)
             with stream_of(daemon, session, url=proxy.url) as stream:
                 with proxy.throttled(100_000):
                     client.post_message_raw(session, "go")
@@ -569,16 +547,15 @@ def test_a_slow_network_loses_nothing() -> None:
 def test_a_stream_stops_in_time_while_it_cannot_reach_its_daemon(model: FakeModel) -> None:
     with FakeDaemon(model=model) as daemon, TcpProxy(daemon.port) as proxy:
         daemon.add_app("my-app")
-        with daemon.client() as client:
-            session = client.new_session("my-app")
-            stream = stream_of(daemon, session, url=proxy.url).start()
-            with proxy.stalled():
-                daemon.drop_connections()
-                proxy.reset()
-                stream.wait_for_connection(is_reconnecting, timeout=15)
-                started = time.monotonic()
-                stream.stop(timeout=1.0)
-                assert time.monotonic() - started < 3
+        session = add_session(daemon)
+        stream = stream_of(daemon, session, url=proxy.url).start()
+        with proxy.stalled():
+            daemon.drop_connections()
+            proxy.reset()
+            stream.wait_for_connection(is_reconnecting, timeout=15)
+            started = time.monotonic()
+            stream.stop(timeout=1.0)
+            assert time.monotonic() - started < 3
 
 
 def test_a_daemon_that_is_not_there_at_the_start_is_an_error(

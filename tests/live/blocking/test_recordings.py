@@ -64,17 +64,17 @@ def test_a_stream_is_recorded(
     client: DevClient, daemon: FakeDaemon, model: FakeModel, session: SessionHandle, path: Path
 ) -> None:
     model.will_call_tool("Bash", {"command": "ls"}, result={"stdout": "a"}, requires_approval=True)
-    model.will_stream_text(["One ", "file."])
+    model.will_stream_text(["There is ", "one file."])
     with client.send_live(session, "list", total_timeout=10) as stream:
         first = stream.turn_result()
         with stream.record(path):
-            model.will_stream_text(["Bye", "."])
+            model.will_stream_text(["Good ", "bye to you."])
             accepted = client.post_message_raw(session, "bye")
             result = stream.wait_for_turn(accepted, timeout=10)
         events = stream.events()
     log = RecordedLog.load(path)
     assert [event.raw for event in log] == [event.raw for event in events]
-    assert [log.turn_result(turn).content for turn in log.turns] == ["One file.", "Bye."]
+    assert [log.turn_result(turn).content for turn in log.turns] == ["There is one file.", "Good bye to you."]
     again = log.turn_result(accepted.correlation_id)
     assert (again.content, again.status, again.messages) == (result.content, result.status, result.messages)
     assert assertions.event_order(log.events(), [ApprovalRequest, ToolCall, MessageDone, Token, MessageDone])
@@ -86,7 +86,7 @@ def test_a_stream_is_recorded(
 
 
 def test_a_client_is_recorded_with_all_its_streams(daemon: FakeDaemon, model: FakeModel, path: Path) -> None:
-    model.will_stream_text(["hello"], times=None)
+    model.will_stream_text(["Hello to you."], times=None)
     token = daemon.token()
     with DevClient(daemon_url=daemon.url, token=token) as client:
         recorder = client.record(path)
@@ -108,9 +108,8 @@ def test_a_client_is_recorded_with_all_its_streams(daemon: FakeDaemon, model: Fa
         assert own(list(again.events)) == own(list(result.events))
     with pytest.raises(RecordingError, match="which session"):
         RecordedLog.load(path)
-    assert [one.operation for one in recording.exchanges if one.method == "POST"][:3] == [
-        "create_session"
-    ] * 3
+    posted = [one.operation for one in recording.exchanges if one.method == "POST"]
+    assert posted == ["send_message", "send_message", "send_message", "register"]
     content = text(path)
     assert token not in content and "a-secret-password" not in content
 
@@ -118,7 +117,7 @@ def test_a_client_is_recorded_with_all_its_streams(daemon: FakeDaemon, model: Fa
 def test_a_recording_begins_with_what_open_streams_hold(
     client: DevClient, model: FakeModel, session: SessionHandle, path: Path
 ) -> None:
-    model.will_stream_text(["hello"])
+    model.will_stream_text(["Hello to you."])
     with client.send_live(session, "hi", total_timeout=10) as stream:
         with client.record(path):
             pass
@@ -128,7 +127,7 @@ def test_a_recording_begins_with_what_open_streams_hold(
 def test_the_end_of_a_stream_ends_its_recording(
     client: DevClient, model: FakeModel, session: SessionHandle, path: Path
 ) -> None:
-    model.will_stream_text(["hello"])
+    model.will_stream_text(["Hello to you."])
     stream = client.send_live(session, "hi", total_timeout=10)
     recorder = stream.record(path)
     stream.stop()
@@ -154,13 +153,13 @@ def test_a_stream_that_was_never_open_ends_its_recording(
 def test_what_cannot_be_recorded_is_told_at_the_end(
     client: DevClient, model: FakeModel, session: SessionHandle, path: Path
 ) -> None:
-    model.will_stream_text(["hello"], times=2)
+    model.will_stream_text(["Hello to you."], times=2)
     stream = client.send_live(session, "hi", total_timeout=10)
     recorder = stream.record(path)
     with open("/dev/full", "ab", buffering=0) as full:  # noqa: ASYNC230 - a device
         file, recorder._file = recorder._file, full
         accepted = client.post_message_raw(session, "again")
-        assert stream.wait_for_turn(accepted, timeout=10).content == "hello"
+        assert stream.wait_for_turn(accepted, timeout=10).content == "Hello to you."
         with pytest.raises(RecordingError, match=os.strerror(28)):
             stream.stop()
     assert file is not None
@@ -183,7 +182,7 @@ def test_a_replayed_session_is_the_same(
     client: DevClient, model: FakeModel, session: SessionHandle, path: Path
 ) -> None:
     model.will_call_tool("Bash", {"command": "ls"}, result={"stdout": "a"}, requires_approval=True)
-    model.will_stream_text(["One ", "file."]).will_stream_text(["More."])
+    model.will_stream_text(["There is ", "one file."]).will_stream_text(["There is more."])
     with client.record(path):
         with client.send_live(session, "list", total_timeout=10) as live:
             accepted = client.post_message_raw(session, "more")
@@ -197,13 +196,18 @@ def test_a_replayed_session_is_the_same(
             assert snapshots
             assert [event.raw for event in stream.events() if MEANING.is_snapshot(event)] == snapshots
             again = stream.wait_for_turn(accepted, timeout=5)
-            assert (again.content, again.status) == ("More.", "completed")
+            assert (again.content, again.status) == ("There is more.", "completed")
             assert stream.fill_gaps(since=0) == 0
             since = stream.events_of(MessageDone)[0].seq
             with other.open_event_stream(session, since=since) as later:
                 assert own(later.events()) == [one for one in own(live.events()) if one[0] > since]
             history = other.get_history(session)
-            assert [one.content for one in history.messages] == ["list", "One file.", "more", "More."]
+            assert [one.content for one in history.messages] == [
+                "list",
+                "There is one file.",
+                "more",
+                "There is more.",
+            ]
 
 
 def scenario(client: DevClient) -> tuple[list[str], list[str]]:
@@ -220,7 +224,7 @@ def test_a_test_runs_against_its_recording(
     client: DevClient, model: FakeModel, daemon: FakeDaemon, path: Path
 ) -> None:
     model.will_call_tool("Bash", {"command": "ls"}, result={"stdout": "a"}, requires_approval=True)
-    model.will_stream_text(["One ", "file."]).will_stream_text(["More."])
+    model.will_stream_text(["There is ", "one file."]).will_stream_text(["There is more."])
     with client.record(path):
         told = scenario(client)
     with FakeDaemon.replay(path, listen=daemon.url.startswith("http")) as replayed:
@@ -243,7 +247,7 @@ def test_a_test_runs_against_its_recording(
 def test_a_replay_asks_for_a_token(
     client: DevClient, model: FakeModel, session: SessionHandle, path: Path
 ) -> None:
-    model.will_stream_text(["hello"])
+    model.will_stream_text(["Hello to you."])
     with client.record(path):
         client.send(session, "hi")
     with FakeDaemon.replay(path) as replayed:

@@ -26,7 +26,7 @@ from digitorn_testing.fakes import FakeDaemon, FakeModel
 @pytest.fixture
 def known(client: DevClient, model: FakeModel, session: SessionHandle) -> SessionHandle:
     """A session with one finished turn."""
-    model.will_stream_text(["hello"], times=None)
+    model.will_stream_text(["Hello to you."], times=None)
     client.send(session, "hi", timeout=10)
     return session
 
@@ -78,9 +78,9 @@ def test_stop_is_bounded_whatever_a_callback_does(client: DevClient, known: Sess
         turn = client.start_turn(known, "again")
         assert begun.wait(10)
         # The reader goes on meanwhile.
-        assert turn.result().content == "hello"
+        assert turn.result().content == "Hello to you."
         accepted = client.post_message_raw(known, "and again")
-        assert stream.wait_for_turn(accepted, timeout=10).content == "hello"
+        assert stream.wait_for_turn(accepted, timeout=10).content == "Hello to you."
         started = time.monotonic()
         stream.stop(timeout=0.5)
         assert time.monotonic() - started < 3
@@ -125,7 +125,7 @@ def test_a_callback_that_falls_behind_a_bound_is_told_of(
             stream.wait_for_turn(accepted, timeout=10)
         with pytest.raises(CallbackFailed, match="it is more than max_events=10 events behind"):
             stream.stop(timeout=0.2)
-    assert heard == ["hello"]
+    assert heard == ["Hello to you."]
     assert len(stream.callback_errors) == 1
 
 

@@ -35,7 +35,7 @@ from digitorn_testing.fakes import FakeDaemon, FakeModel
 @pytest.fixture
 def known(client: DevClient, model: FakeModel, session: SessionHandle) -> SessionHandle:
     """A session with one finished turn."""
-    model.will_stream_text(["old"])
+    model.will_stream_text(["An old text."])
     client.send_live(session, "first", total_timeout=10).stop()
     return session
 
@@ -43,12 +43,12 @@ def known(client: DevClient, model: FakeModel, session: SessionHandle) -> Sessio
 def test_wait_for_finds_what_arrived_and_what_is_to_come(
     client: DevClient, model: FakeModel, known: SessionHandle
 ) -> None:
-    model.will_stream_text(["new"])
+    model.will_stream_text(["A new text."])
     with client.open_event_stream(known) as stream:
-        assert stream.wait_for(Token, timeout=10).payload.delta == "old"
+        assert stream.wait_for(Token, timeout=10).payload.delta == "An old text."
         client.post_message_raw(known, "second")
-        fresh = stream.wait_for(Token, where=lambda e: e.payload.delta == "new", timeout=10)
-        assert fresh.payload.delta == "new"
+        fresh = stream.wait_for(Token, where=lambda e: e.payload.delta == "A new text.", timeout=10)
+        assert fresh.payload.delta == "A new text."
         assert stream.poll_for(ToolCall) is None
         assert stream.poll_for("token") is not None
 
@@ -74,20 +74,20 @@ def test_a_failing_predicate_reaches_the_caller(client: DevClient, known: Sessio
 
 
 def test_since_leaves_out_what_was_before(client: DevClient, model: FakeModel, known: SessionHandle) -> None:
-    model.will_stream_text(["new"])
+    model.will_stream_text(["A new text."])
     with client.open_event_stream(known) as whole:
         last = whole.wait_for(MessageDone, timeout=10).seq
     with client.open_event_stream(known, since=last) as stream:
         client.post_message_raw(known, "second")
         assert stream.wait_for(MessageStarted, timeout=10).seq > last
         stream.wait_for(MessageDone, timeout=10)
-        assert not assertions.contains_text(stream.events(), "old")
+        assert not assertions.contains_text(stream.events(), "old text")
 
 
 def test_iteration_yields_what_is_there_and_what_comes_and_ends_with_the_stream(
     client: DevClient, model: FakeModel, known: SessionHandle
 ) -> None:
-    model.will_stream_text(["new"])
+    model.will_stream_text(["A new text."])
     stream = client.open_event_stream(known)
     client.post_message_raw(known, "second")
     seen: list[LiveEvent[EventPayload]] = []
@@ -113,7 +113,7 @@ def test_iteration_does_not_wait_for_ever(daemon: FakeDaemon, known: SessionHand
 
 
 def test_callbacks_run_in_order(client: DevClient, model: FakeModel, known: SessionHandle) -> None:
-    model.will_stream_text(list("abc"))
+    model.will_stream_text(["This is a, ", "b, ", "and c."])
     heard: list[str] = []
     with client.open_event_stream(known, since=10_000) as stream:
 
@@ -127,7 +127,7 @@ def test_callbacks_run_in_order(client: DevClient, model: FakeModel, known: Sess
 
         client.post_message_raw(known, "second")
         stream.wait_for(MessageDone, timeout=10)
-    assert heard == ["a", "b", "c", "message_done"]
+    assert heard == ["This is a, ", "b, ", "and c.", "message_done"]
 
 
 def test_a_callback_may_resolve_approvals_itself(
@@ -150,7 +150,7 @@ def test_a_callback_may_resolve_approvals_itself(
 def test_a_slow_callback_does_not_hold_up_the_stream(
     client: DevClient, model: FakeModel, known: SessionHandle
 ) -> None:
-    model.will_stream_text(["x"] * 50)
+    model.will_stream_text(["Some words. "] * 50)
     release = Signal()
     with client.open_event_stream(known, since=10_000) as stream:
 
@@ -166,7 +166,7 @@ def test_a_slow_callback_does_not_hold_up_the_stream(
 def test_a_failing_callback_is_reported(
     client: DevClient, model: FakeModel, known: SessionHandle, caplog: pytest.LogCaptureFixture
 ) -> None:
-    model.will_stream_text(["x"])
+    model.will_stream_text(["Some words."])
     stream = client.open_event_stream(known, since=10_000)
 
     @stream.on(Token)
@@ -235,15 +235,15 @@ def test_a_refused_join_leaves_nothing_open(client: DevClient, session: SessionH
 def test_a_lost_connection_comes_back_without_a_gap(
     daemon: FakeDaemon, client: DevClient, model: FakeModel, known: SessionHandle
 ) -> None:
-    model.will_stream_text([f"{n} " for n in range(40)], delay=0.02)
+    model.will_stream_text([f"Sentence {n}. " for n in range(40)], delay=0.02)
     with client.open_event_stream(known) as stream:
         turn = client.post_message_raw(known, "second").correlation_id
-        stream.wait_for(Token, where=lambda e: e.payload.delta == "3 ", timeout=10)
+        stream.wait_for(Token, where=lambda e: e.payload.delta == "Sentence 3. ", timeout=10)
         daemon.drop_connections()
         stream.wait_for(MessageDone, where=lambda e: e.correlation_id == turn, timeout=20)
         stream.fill_gaps()
         text = "".join(e.payload.delta for e in stream.events_of(Token) if e.correlation_id == turn)
-        assert text == "".join(f"{n} " for n in range(40))
+        assert text == "".join(f"Sentence {n}. " for n in range(40))
         assert assertions.seq_unique(stream.events())
 
 
@@ -251,12 +251,17 @@ def test_a_frame_that_the_daemon_dropped_is_read_from_its_log(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
     """A live copy may be dropped under pressure; its row stays (contract: events, section 1)."""
-    model.will_stream_text(["old"]).will_stream_text(["a", "b", "c"])
+    model.will_stream_text(["An old text."]).will_stream_text(["This is a, ", "b, ", "and c."])
     with client.send_live(session, "one", total_timeout=10) as stream:
-        lose(stream, lambda frame: "'delta': 'b'" in repr(frame))
+        lose(stream, lambda frame: "'delta': 'b, '" in repr(frame))
         accepted = client.post_message_raw(session, "two")
-        assert stream.wait_for_turn(accepted, timeout=10).content == "abc"
-        assert [e.payload.delta for e in stream.events_of(Token)] == ["old", "a", "b", "c"]
+        assert stream.wait_for_turn(accepted, timeout=10).content == "This is a, b, and c."
+        assert [e.payload.delta for e in stream.events_of(Token)] == [
+            "An old text.",
+            "This is a, ",
+            "b, ",
+            "and c.",
+        ]
 
 
 def test_a_row_of_the_log_that_breaks_the_contract_spoils_nothing(
@@ -318,7 +323,7 @@ def test_an_unknown_type_is_kept_and_strict_refuses_it(known: SessionHandle, dae
 def test_a_callback_may_fail_the_test_as_the_runner_does(
     client: DevClient, model: FakeModel, known: SessionHandle
 ) -> None:
-    model.will_stream_text(["x", "y"])
+    model.will_stream_text(["Some words, ", "and more."])
     heard: list[str] = []
     stream = client.open_event_stream(known, since=10_000)
 
@@ -331,13 +336,13 @@ def test_a_callback_may_fail_the_test_as_the_runner_does(
     stream.wait_for(MessageDone, timeout=10)
     with pytest.raises(CallbackFailed, match="not what I expected"):
         stream.stop()
-    assert heard == ["x", "y"]
+    assert heard == ["Some words, ", "and more."]
 
 
 def test_a_callback_that_never_returns_does_not_keep_the_stream_open(
     client: DevClient, model: FakeModel, known: SessionHandle
 ) -> None:
-    model.will_stream_text(["x"])
+    model.will_stream_text(["Some words."])
     release, entered = Signal(), Signal()
     stream = client.open_event_stream(known, since=10_000)
 

@@ -5,9 +5,10 @@ import random
 import threading
 
 import pytest
-from support.faces import Background
+from support.faces import Background, sent_log
 
 from digitorn_testing import (
+    AbortFailed,
     DevClient,
     EventPayload,
     EventSelector,
@@ -43,10 +44,14 @@ def event_threads() -> int:
     return sum(thread.name.startswith("digitorn-testing") for thread in threading.enumerate())
 
 
-def test_a_turn_is_read_as_it_comes(
-    daemon: FakeDaemon, client: DevClient, model: FakeModel, session: SessionHandle
-) -> None:
-    model.will_stream_text(["a", "b", "c"], delay=0.01)
+def release(client: DevClient, turn: Turn) -> None:
+    """Lets a turn go on that waits for an approval."""
+    asked = turn.wait_for(ApprovalRequest, timeout=10)
+    client.resolve_approval(turn.session.app_id, asked.payload.request_id, approved=True)
+
+
+def test_a_turn_is_read_as_it_comes(client: DevClient, model: FakeModel, session: SessionHandle) -> None:
+    model.will_stream_text(["This is a, ", "b, ", "and c."], delay=0.01)
     turn = client.start_turn(session, "go")
     assert turn.correlation_id
     assert turn.session == session
@@ -54,17 +59,22 @@ def test_a_turn_is_read_as_it_comes(
     assert turn.done
     assert assertions.event_order(seen, [UserMessage, MessageStarted, Token, StreamDone, Result, MessageDone])
     assert assertions.correlation_thread(seen, turn.correlation_id)
-    assert isinstance(seen[-1].payload, MessageDone if daemon.build == "A" else TurnTerminal)
+    assert isinstance(seen[-1].payload, TurnTerminal)
     result = turn.result()
     assert list(result.events) == seen == turn.events
-    assert (result.status, result.content, result.text) == ("completed", "abc", "abc")
+    assert (result.status, result.content, result.text) == (
+        "completed",
+        "This is a, b, and c.",
+        "This is a, b, and c.",
+    )
     assert result.session == session
 
 
 def test_a_turn_may_be_read_late_again_and_by_several(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_stream_text(list("abcdef"), delay=0.01)
+    pieces = [f"Sentence {number}. " for number in range(6)]
+    model.will_stream_text(pieces, delay=0.01)
     turn = client.start_turn(session, "go")
     with Background() as background:
 
@@ -76,7 +86,7 @@ def test_a_turn_may_be_read_late_again_and_by_several(
         late = read()
         for one in early:
             assert one.result(timeout=10) == late
-    assert "".join([delta for delta in turn.text_deltas()]) == "abcdef"
+    assert "".join([delta for delta in turn.text_deltas()]) == "".join(pieces)
     assert assertions.event_count(late, Token, 6)
 
 
@@ -85,12 +95,12 @@ def test_the_joined_deltas_are_the_answer_and_commentary_is_kept_apart(
 ) -> None:
     model.will_call_tool("Read", {"path": "a"}, result={"text": "x"}, text="Let me look.")
     model.will_call_tool("Read", {"path": "b"}, error="no such file", text="And there.")
-    model.will_stream_text(["One ", "file ", "of two."])
+    model.will_stream_text(["There is one ", "file ", "of two."])
     result = client.send(session, "go", timeout=10)
-    assert result.content == result.text == "One file of two."
+    assert result.content == result.text == "There is one file of two."
     assert result.commentary == ("Let me look.", "And there.")
     assert [one.kind for one in result.messages] == ["commentary", "commentary", "answer"]
-    assert result.messages[-1].deltas == ("One ", "file ", "of two.")
+    assert result.messages[-1].deltas == ("There is one ", "file ", "of two.")
     one, two = result.tool_calls
     assert (one.name, one.params, one.success, one.result) == ("Read", {"path": "a"}, True, {"text": "x"})
     assert (two.success, two.error, two.parent) == (False, "no such file", None)
@@ -107,7 +117,7 @@ def test_fifty_turns_on_ten_sessions_read_in_random_order(daemon: FakeDaemon, ch
             model = FakeModel()
             for place in range(5):
                 model.will_call_tool("Bash", {"n": place}, result={}, requires_approval=place % 2 == 0)
-                model.will_stream_text([f"s{number}t{place}:", "x", "y"])
+                model.will_stream_text([f"Session {number}, turn {place}: ", "x, ", "y."])
             daemon.add_app(f"app-{number}", model=model)
             sessions.append(client.new_session(f"app-{number}"))
 
@@ -128,7 +138,7 @@ def test_fifty_turns_on_ten_sessions_read_in_random_order(daemon: FakeDaemon, ch
 
         for place, (session, turn) in enumerate(turns):
             events = seen[turn]
-            number, text = place // 10, f"s{place % 10}t{place // 10}:xy"
+            number, text = place // 10, f"Session {place % 10}, turn {place // 10}: x, y."
             assert [event.seq for event in events] == sorted({event.seq for event in events})
             assert {event.session_id for event in events} == {session.session_id}
             assert {event.correlation_id for event in events} <= {turn.correlation_id, None}
@@ -150,12 +160,9 @@ def test_fifty_turns_on_ten_sessions_read_in_random_order(daemon: FakeDaemon, ch
             assert (result.status, result.content, result.text) == ("completed", text, text)
 
         for session in sessions:
-            logged = client.get_history(session).events
-            mine = [turn for one, turn in turns if one == session]
-            numbers = [event.seq for turn in mine for event in seen[turn]]
-            # Rows that are never sent are read from the log, and are part of no turn.
-            rows = [row.seq for row in mine[0].stream.log.log_only]
-            assert sorted([*numbers, *rows]) == sorted(event.seq for event in logged)
+            sent = sent_log(client, session.app_id, session.session_id)
+            numbers = [event.seq for one, turn in turns if one == session for event in seen[turn]]
+            assert sorted(numbers) == [event.seq for event in sent]
     assert event_threads() == 0
 
 
@@ -167,8 +174,7 @@ def test_turns_of_one_session_queue_and_each_reader_gets_its_own(
         model.will_stream_text([text] * 3, delay=0.01)
     turns = [client.start_turn(session, text, approvals=LeaveOpen()) for text in "abc"]
     # The first runs until the others have been posted.
-    asked = turns[0].wait_for(ApprovalRequest, timeout=10)
-    client.resolve_approval(session.app_id, asked.payload.request_id, approved=True)
+    release(client, turns[0])
     texts = ["".join([delta for delta in turn.text_deltas()]) for turn in reversed(turns)]
     assert texts == ["ccc", "bbb", "aaa"]
     assert assertions.event_order(turns[2].events, [MessageQueued, UserMessage, MessageStarted, MessageDone])
@@ -177,12 +183,12 @@ def test_turns_of_one_session_queue_and_each_reader_gets_its_own(
 def test_a_wait_within_a_turn_finds_its_own_events_alone(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_call_tool("Read", {"n": 1}, result={}).will_stream_text(["one"])
-    model.will_call_tool("Read", {"n": 2}, result={}).will_stream_text(["two"])
+    model.will_call_tool("Read", {"n": 1}, result={}).will_stream_text(["The first text."])
+    model.will_call_tool("Read", {"n": 2}, result={}).will_stream_text(["The second text."])
     first, second = [client.start_turn(session, text) for text in "12"]
     call = second.wait_for(ToolCall, timeout=10)
     assert call.payload.params == {"n": 2}
-    token = second.wait_for("token", where=lambda event: "w" in repr(event), timeout=10)
+    token = second.wait_for("token", where=lambda event: "text" in repr(event), timeout=10)
     assert token.correlation_id == second.correlation_id
     assert first.wait_for(ToolCall).payload.params == {"n": 1}
     with pytest.raises(EventTimeout, match=r"no MessageCancelled in turn .*, which has ended"):
@@ -198,7 +204,7 @@ def test_a_wait_within_a_turn_finds_its_own_events_alone(
 
 
 def test_an_aborted_turn_is_cancelled_and_the_session_goes_on(
-    daemon: FakeDaemon, client: DevClient, model: FakeModel, session: SessionHandle
+    client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
     model.will_stream_text(["x"] * 500, delay=0.01).will_stream_text(["again"])
     turn = client.start_turn(session, "go")
@@ -206,7 +212,8 @@ def test_an_aborted_turn_is_cancelled_and_the_session_goes_on(
     turn.abort()
     result = turn.result(timeout=10)
     assert (result.status, result.ok) == ("cancelled", False)
-    assert isinstance(turn.events[-1].payload, MessageCancelled if daemon.build == "A" else TurnTerminal)
+    assert assertions.event_order(turn.events, [MessageCancelled, TurnTerminal])
+    assert isinstance(turn.events[-1].payload, TurnTerminal)
     turn.abort()
     assert client.send(session, "again", timeout=10).content == "again"
 
@@ -216,11 +223,13 @@ def test_the_queue_behind_an_aborted_turn_is_kept_or_purged(
     client: DevClient, model: FakeModel, session: SessionHandle, purge: bool
 ) -> None:
     model.will_stream_text(["x"] * 500, delay=0.01).will_stream_text(["next"], times=None)
-    first, *waiting = [client.start_turn(session, f"m{n}") for n in range(3)]
+    first, started, *waiting = [client.start_turn(session, f"m{n}") for n in range(4)]
     first.wait_for(Token, timeout=10)
     aborted = client.abort(session, purge_queue=purge)
     assert aborted.queue_purged == (2 if purge else 0)
     assert first.result(timeout=10).status == "cancelled"
+    # It has left the queue (contract: events, section 6.4).
+    assert started.result(timeout=10).content == "next"
     for turn in waiting:
         result = turn.result(timeout=10)
         assert (result.status, result.content) == (("cancelled", "") if purge else ("completed", "next"))
@@ -230,18 +239,23 @@ def test_the_queue_behind_an_aborted_turn_is_kept_or_purged(
 def test_a_turn_that_waits_is_aborted_alone(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_stream_text(["x"] * 20, delay=0.01).will_stream_text(["third"])
-    first, second, third = [client.start_turn(session, text) for text in "123"]
-    second.abort()
-    assert second.result(timeout=10).status == "cancelled"
-    assert first.result(timeout=10).content == "x" * 20
-    assert third.result(timeout=10).content == "third"
+    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_respond_with_text("first")
+    model.will_respond_with_text("second").will_respond_with_text("fourth")
+    turns = [client.start_turn(session, text, approvals=LeaveOpen()) for text in "1234"]
+    first, second, third, fourth = turns
+    third.abort()
+    assert third.result(timeout=10).status == "cancelled"
+    # It has left the queue (contract: events, section 6.4).
+    with pytest.raises(AbortFailed, match="does not give up the first message that waits"):
+        second.abort()
+    release(client, first)
+    results = [turn.result(timeout=10) for turn in (first, second, fourth)]
+    assert [one.content for one in results] == ["first", "second", "fourth"]
 
 
-def test_an_aborted_turn_of_the_queue_is_cancelled_though_it_ends_as_done(
+def test_a_turn_that_had_to_wait_is_aborted_like_any_other(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    """Build A ends it with message_done; its queue row tells (contract: events, section 6.6)."""
     model.will_stream_text(["x"] * 5, delay=0.01).will_stream_text(["y"] * 500, delay=0.01)
     first, second = [client.start_turn(session, text) for text in "12"]
     second.wait_for(Token, timeout=10)
@@ -257,16 +271,20 @@ def test_a_message_that_replaces_the_last_one_cancels_its_turn(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
     """A replaced message never gets an event that ends it (contract: events, section 5.1)."""
-    model.will_stream_text(["x"] * 20, delay=0.01).will_stream_text(["new"])
-    first = client.start_turn(session, "1")
-    old = client.start_turn(session, "old")
+    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_respond_with_text("first")
+    model.will_respond_with_text("second").will_respond_with_text("new")
+    first, second, old = [
+        client.start_turn(session, text, approvals=LeaveOpen()) for text in ("1", "2", "old")
+    ]
     new = client.start_turn(session, "new", queue_mode="replace_last")
     result = old.result(timeout=10)
     assert (result.status, result.content) == ("cancelled", "")
-    assert new.result(timeout=10).content == "new"
-    assert first.result(timeout=10).ok
+    release(client, first)
+    results = [turn.result(timeout=10) for turn in (first, second, new)]
+    assert [one.content for one in results] == ["first", "second", "new"]
     assert [message.content for message in model.requests[-1].messages if message.role == "user"] == [
         "1",
+        "2",
         "new",
     ]
 
@@ -274,14 +292,16 @@ def test_a_message_that_replaces_the_last_one_cancels_its_turn(
 def test_clearing_the_queue_cancels_the_turns_in_it(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_stream_text(["x"] * 20, delay=0.01)
-    first, second, third = [client.start_turn(session, text) for text in "123"]
-    entries = client.get_queue(session).entries
-    assert [entry.correlation_id for entry in entries] == [second.correlation_id, third.correlation_id]
+    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_respond_with_text("first")
+    model.will_respond_with_text("second")
+    first, second, *waiting = [client.start_turn(session, text, approvals=LeaveOpen()) for text in "1234"]
+    entries = [one for one in client.get_queue(session).entries if one.status == "queued"]
+    assert [entry.correlation_id for entry in entries] == [turn.correlation_id for turn in waiting]
     assert client.clear_queue(session).cancelled == 2
-    for turn in (second, third):
+    for turn in waiting:
         assert turn.result(timeout=10).status == "cancelled"
-    assert first.result(timeout=10).ok
+    release(client, first)
+    assert [turn.result(timeout=10).content for turn in (first, second)] == ["first", "second"]
 
 
 def test_wait_mode_answers_when_the_turn_has_ended(
@@ -365,7 +385,7 @@ def test_a_failed_turn_says_what_went_wrong(
 def test_a_turn_is_not_read_after_its_stream_was_stopped_unless_it_had_ended(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_stream_text(["done"]).will_stream_text(["x"] * 500, delay=0.01)
+    model.will_stream_text(["It is done."]).will_stream_text(["x"] * 500, delay=0.01)
     ended = client.start_turn(session, "1")
     ended.result(timeout=10)
     running = client.start_turn(session, "2")
@@ -383,7 +403,7 @@ def test_a_turn_is_not_read_after_its_stream_was_stopped_unless_it_had_ended(
         [event for event in running]
     with pytest.raises(StreamClosed, match="was stopped"):
         stream.turn("fp-000000000000")
-    assert ended.result(timeout=5).content == "done"
+    assert ended.result(timeout=5).content == "It is done."
     assert assertions.event_order([event for event in ended], [UserMessage, Token, MessageDone])
     # The client opens another stream for the next turn.
     client.abort(session)

@@ -1,4 +1,4 @@
-"""What a client does where the builds of the daemon differ."""
+"""What a join brings, what it does not, and how turns end."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,7 +10,6 @@ from digitorn_testing._generated import builders
 from digitorn_testing.events import (
     CredentialAuthRequired,
     CredentialRequired,
-    MessageDone,
     PreviewStateChanged,
     StreamCatchup,
     Token,
@@ -19,6 +18,7 @@ from digitorn_testing.events import (
 )
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 from support.faces import lose
+from support.sessions import add_session
 
 
 def numbers(events: Iterable[LiveEvent[EventPayload]]) -> list[int]:
@@ -29,8 +29,8 @@ def numbers(events: Iterable[LiveEvent[EventPayload]]) -> list[int]:
 async def test_an_open_stream_has_what_was_before(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    """Build A replays on join; on build B it is read over HTTP (contract: events, section 3.1)."""
-    model.will_stream_text(["a", "b"])
+    """The join does not bring it; it is read over HTTP (contract: events, section 3.1)."""
+    model.will_stream_text(["This is a, ", "and b."])
     result = await client.send(session, "go", timeout=10)
     async with await client.open_event_stream(session) as stream:
         assert numbers(stream.log.turn(result.correlation_id)) == numbers(result.events)
@@ -40,15 +40,15 @@ async def test_an_open_stream_has_what_was_before(
 
 
 async def test_a_stream_that_is_opened_while_text_is_written(
-    client: AsyncDevClient, model: FakeModel, session: SessionHandle, daemon: FakeDaemon
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_stream_text(["a", "b", "c"], delay=0.5)
+    model.will_stream_text(["This is a, ", "b, ", "and c."], delay=0.5)
     turn = await client.start_turn(session, "go")
     await turn.wait_for(Token, timeout=10)
     async with await client.open_event_stream(session) as stream:
-        assert bool(stream.events_of(StreamCatchup)) == (daemon.build == "B")
+        assert stream.events_of(StreamCatchup)
         result = await stream.wait_for_turn(turn.correlation_id, timeout=10)
-        assert (result.text, result.content) == ("abc", "abc")
+        assert (result.text, result.content) == ("This is a, b, and c.",) * 2
         assert numbers(result.events) == numbers(turn.events)
 
 
@@ -57,7 +57,7 @@ async def test_a_heartbeat_tells_what_was_dropped(model: FakeModel) -> None:
     with FakeDaemon(heartbeat=0.05, listen=False) as daemon:
         daemon.add_app("my-app", model=model)
         async with daemon.async_client() as client:
-            session = await client.new_session("my-app")
+            session = add_session(daemon)
             async with await client.open_event_stream(session) as stream:
                 lose(stream, lambda frame: "preview" in repr(frame))
                 sent = daemon.publish(session, builders.preview_state_changed(key="k"))
@@ -89,10 +89,9 @@ async def test_a_turn_without_a_credential_ends_though_nothing_follows(
     assert (await client.send(session, "again", timeout=10)).content == "on"
 
 
-async def test_a_drained_message_that_failed_before_its_turn_ends(
+async def test_a_message_that_had_to_wait_and_fails_ends(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    """On build B it has an error alone (contract: events, section 6.7)."""
     model.will_stream_text(["x"] * 5, delay=0.01).will_fail("session_busy", "busy")
     first, second = [await client.start_turn(session, text) for text in "12"]
     assert (await first.result(timeout=10)).ok
@@ -100,26 +99,24 @@ async def test_a_drained_message_that_failed_before_its_turn_ends(
     assert (result.status, result.error) == ("failed", "busy")
 
 
-async def test_a_turn_ends_with_the_last_event_of_its_build(
-    client: AsyncDevClient, model: FakeModel, session: SessionHandle, daemon: FakeDaemon
+async def test_the_last_event_of_a_turn_is_read_with_it(
+    client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
     model.will_stream_text(["a"]).will_stream_text(["b"])
-    last = MessageDone if daemon.build == "A" else TurnTerminal
     for text in "ab":
         turn = await client.start_turn(session, text)
         events = [event async for event in turn]
         assert isinstance(events[0].payload, UserMessage)
-        assert isinstance(events[-1].payload, last)
+        assert isinstance(events[-1].payload, TurnTerminal)
         assert {event.correlation_id for event in events} == {turn.correlation_id}
         assert numbers((await turn.result()).events) == numbers(events)
         assert turn.stream.operations().violations == ()
 
 
-@pytest.mark.parametrize("build", ["A", "B"])
-async def test_a_last_event_that_is_nowhere_does_not_hold_up_its_turn(model: FakeModel, build: Any) -> None:
-    """A build may promise `turn_terminal` and not send it: that costs a moment, not the turn."""
+async def test_a_last_event_that_is_nowhere_does_not_hold_up_its_turn(model: FakeModel) -> None:
+    """That costs a moment, not the turn."""
     model.will_stream_text(["a"])
-    with FakeDaemon(build=build, listen=False, log_delay=60.0) as daemon:
+    with FakeDaemon(listen=False, log_delay=60.0) as daemon:
         daemon.add_app("my-app", model=model)
         async with daemon.async_client() as client:
             session = await client.new_session("my-app")
