@@ -415,6 +415,17 @@ def test_an_approval_belongs_to_the_call_that_waits_and_not_to_one_that_is_over(
     assert approval.parent.id == "c-2"
 
 
+def test_a_call_whose_output_names_it_as_the_parent_is_not_its_own_parent() -> None:
+    events = BASH.text("done").build()
+    assert ("terminal_output", "c-1", "c-1") in [(one.type, one.op_id, one.op_parent_id) for one in events]
+    (call,) = Operations.of(events).find(name="Bash")
+    assert call.parent is not None
+    assert (call.parent.type, call.parent_id) == ("turn", None)
+    handle = SessionHandle(session_id="s-1", app_id="app", daemon_url="http://x")
+    (record,) = collect(events, session=handle, correlation_id="fp-000000000001").tool_calls
+    assert record.parent is None
+
+
 def test_a_parent_that_is_not_here_is_named_all_the_same() -> None:
     (one,) = Operations.of([event(payloads.tool_start(id="c-1"), op_parent_id="elsewhere")])
     assert (one.parent, one.parent_id) == (None, "elsewhere")
