@@ -270,7 +270,7 @@ def test_a_failed_turn_stays_failed_though_it_ends_as_cancelled() -> None:
         ("interrupted", "cancelled"),
     ],
 )
-def test_the_last_event_of_build_b_tells_how_a_turn_ended(status: Any, state: str) -> None:
+def test_the_last_event_tells_how_a_turn_ended(status: Any, state: str) -> None:
     terminal = event(payloads.turn_terminal(correlation_id="fp-000000000001", status=status), seq=2)
     assert terminal.op_state == "completed"
     found = Operations.of([event(payloads.message_started(correlation_id="fp-000000000001")), terminal])
@@ -309,7 +309,7 @@ def test_a_message_that_is_taken_out_of_the_queue_is_named_by_its_row() -> None:
     assert [one.state for one in Operations.of([*announced, snapshot, cancelled])] == ["cancelled"]
 
 
-def test_a_message_over_the_socket_of_build_b_is_the_turn_that_it_starts() -> None:
+def test_a_message_over_the_socket_is_the_turn_that_it_starts() -> None:
     first = event(payloads.user_message(pending=True), op_id="fp-1", op_type="message", correlation_id="fp-1")
     started = event(payloads.message_started(), seq=2, op_id="fp-1", correlation_id="fp-1")
     found = Operations.of([first, started])
