@@ -161,7 +161,7 @@ class Run:
 
     Args:
         http: Calls the daemon.
-        apps: Ids of the apps, by policy.
+        apps: Ids of the apps, by name.
         session_id: The scenario's session.
 
     Attributes:
@@ -281,24 +281,16 @@ class Run:
         await listener.command("join_session", {"app_id": self.app_id, "session_id": self.session_id})
         return listener
 
-    async def begin(self, policy: str = "auto") -> Listener:
+    async def begin(self, app: str = "auto") -> Listener:
         """Runs a first turn, without which there is no session, forgets it, and joins the session.
 
         Args:
-            policy: What the app does with calls of tools.
+            app: Name of the app.
         """
-        self.use(policy)
+        self.app_id = self._apps[app]
         await self.over(await self.send("Hello."))
         self.tape.lines.clear()
         return await self.joined()
-
-    def use(self, policy: str) -> None:
-        """Chooses the app of the scenario.
-
-        Args:
-            policy: What it does with calls of tools.
-        """
-        self.app_id = self._apps[policy]
 
     async def over(self, correlation_id: str) -> None:
         """Waits for the end of a turn that no socket sees.

@@ -19,7 +19,8 @@ KEY_SECRET: Final = "MODEL_API_KEY"
 SCENARIOS: Final[dict[str, Scenario]] = {}
 """The scenarios by name."""
 
-POLICIES: Final = ("auto", "approve")
+POLICIES: Final = {"auto": "auto", "approve": "approve", "alone": "auto"}
+"""What each app does with calls of tools; the app `alone` has one session."""
 
 _THOUGHT: Final = "First I look at the question.\nThen I look for an answer.\nAt last I say it."
 _PIECES: Final = ("This is the first part, ", "this is the second part, ", "and this is the last one.")
@@ -119,10 +120,10 @@ async def record(url: str, token: str, base_url: str, run: str, names: Iterable[
     Returns:
         Their lines. Names that differ between daemons and runs are replaced.
     """
-    apps = {policy: f"{policy}-{run}" for policy in POLICIES}
+    apps = {name: f"{name}-{run}" for name in POLICIES}
     async with AsyncDevClient.with_token(token, daemon_url=url) as client:
-        for policy, app_id in apps.items():
-            await client.deploy_app(app_of(app_id, policy, base_url), secrets={KEY_SECRET: "a key"})
+        for name, app_id in apps.items():
+            await client.deploy_app(app_of(app_id, POLICIES[name], base_url), secrets={KEY_SECRET: "a key"})
     recorded: Recorded = {}
     async with caller(url, token) as http:
         for name in names:
@@ -276,7 +277,7 @@ async def memory_tools(run: Run) -> None:
 @_scenario
 async def reads(run: Run) -> None:
     """What a session says of itself after a turn with a tool."""
-    main = await run.begin()
+    main = await run.begin("alone")
     await main.ended(await run.send("Say it."))
     await run.call("GET", "/sessions")
     await run.session_call("GET")
