@@ -131,7 +131,7 @@ async def finished(client: AsyncDevClient, session: SessionHandle, text: str = "
 async def test_copies_come_in_several_shapes() -> None:
     """Those from the ring buffer share the number with the event, and have no `event_id`."""
     model = FakeModel().will_call_tool("Bash", requires_approval=True).will_respond_with_text("ok")
-    async with session_on(model) as (daemon, client, session):
+    async with session_on(model) as (_, client, session):
         async with await client.open_event_stream(session) as stream:
             tap = Tap(stream)
             accepted = await client.post_message_raw(session, "go")

@@ -256,7 +256,9 @@ class _Draft:
     def take(self, event: AnyEvent) -> None:
         is_first = not self.events
         self.events.append(event)
-        self.parent_id = self.parent_id or event.op_parent_id
+        if self.parent_id is None and event.op_parent_id != event.op_id:
+            # What a tool prints names the tool's call as the operation and as its parent.
+            self.parent_id = event.op_parent_id
         if self.type in _VAGUE and event.op_type is not None:
             self.type = event.op_type
         state = self._meaning.state_told(event, self.type)
