@@ -10,8 +10,10 @@ import pytest
 from contract.document import SCHEMA
 from contract.event_schemas import schema_faults
 from digitorn_testing._events.failures import FAILURES
+from digitorn_testing._generated.events import CREDENTIAL_FAILURES
 from digitorn_testing.fakes import FailureCode, FakeModel, Usage
 from support.recorder import APP, Frame, Talk, recording, talking
+from support.texts import ANSWER, PIECES
 
 Scenario = Callable[[], Awaitable[list[Frame]]]
 
@@ -30,18 +32,18 @@ async def decided(
     """What it is sent while a turn asks, and somebody decides."""
     async with talking(model.will_respond_with_text("done"), **options) as talk:
         accepted = await talk.send("go")
-        asked = await talk.recorder.wait_for("approval_request", 2)
+        asked = await talk.recorder.wait_for("approval_request")
         await decide(talk, asked["payload"]["request_id"])
         await talk.end(accepted["correlation_id"])
         return talk.recorder.frames
 
 
 async def text() -> list[Frame]:
-    return await frames_of(FakeModel().will_respond_with_text("a", usage=Usage(7, 3)), "hi")
+    return await frames_of(FakeModel().will_respond_with_text(ANSWER, usage=Usage(7, 3)), "hi")
 
 
 async def streamed() -> list[Frame]:
-    return await frames_of(FakeModel().will_stream_text(["a", "b", "c"]), "hi")
+    return await frames_of(FakeModel().will_stream_text(PIECES), "hi")
 
 
 async def thinking() -> list[Frame]:
@@ -49,7 +51,9 @@ async def thinking() -> list[Frame]:
 
 
 async def tool() -> list[Frame]:
-    model = FakeModel().will_call_tool("Bash", {"command": "ls"}, result={"stdout": "a"}, text="Look.")
+    model = FakeModel().will_call_tool(
+        "Bash", {"command": "ls"}, result={"stdout": "a"}, text="I look at it."
+    )
     model.will_call_tool("Bash", error="no such file").will_respond_with_text("done")
     return await frames_of(model, "list")
 
@@ -66,12 +70,12 @@ async def approved() -> list[Frame]:
 
 async def denied() -> list[Frame]:
     model = FakeModel().will_call_tool("Bash", requires_approval=True)
-    return await decided(model, lambda talk, one: talk.resolve(one, approved=False, message="no"))
+    return await decided(model, lambda talk, _: talk.deny("no"))
 
 
 async def timed_out() -> list[Frame]:
     model = FakeModel().will_call_tool("Bash", requires_approval=True).will_respond_with_text("ok")
-    return await frames_of(model, "go", approval_timeout=0.2, approval_heartbeat=0.05)
+    return await frames_of(model, "go", approval_timeout=0.1, approval_heartbeat=0.03)
 
 
 async def question() -> list[Frame]:
@@ -83,6 +87,7 @@ async def queued() -> list[Frame]:
     """A message that is replaced, one that is cancelled, one that finds no room, an emptied queue."""
 
     async def crowd(talk: Talk, request_id: str) -> None:
+        await talk.send("started ahead")
         await talk.send("old", client_message_id="m-1")
         await talk.send("new", queue_mode="replace_last")
         gone = await talk.send("gone")
@@ -98,11 +103,12 @@ async def queued() -> list[Frame]:
         await talk.end(last["correlation_id"])
 
     model = FakeModel().will_call_tool("Bash", requires_approval=True).will_respond_with_text("first")
-    return await decided(model, crowd, queue_depth=2)
+    model.will_respond_with_text("second")
+    return await decided(model, crowd, queue_depth=3)
 
 
 async def aborted() -> list[Frame]:
-    async with talking(FakeModel().will_stream_text(["a", "b"], delay=30.0)) as talk:
+    async with talking(FakeModel().will_stream_text(PIECES, delay=30.0)) as talk:
         accepted = await talk.send("go")
         await talk.recorder.wait_for("token")
         await talk.client.post(f"{talk.path}/abort")
@@ -119,19 +125,16 @@ async def over_the_socket() -> list[Frame]:
 
 
 async def read_back() -> list[Frame]:
-    """Copies: of a join, of a join with `since` in the middle of a turn, of an app's join, of a replay."""
+    """Copies: of a join in the middle of a turn, of an app's join, of a replay."""
     model = FakeModel().will_call_tool("Bash", {"command": "ls"}, result="a").will_respond_with_text("done")
     model.will_call_tool("Bash", requires_approval=True)
     async with talking(model) as talk:
         await talk.run("one")
-        since = talk.recorder.of("message_started")[0]["seq"]
         await talk.send("two")
-        await talk.recorder.wait_for("approval_request", 2)
+        await talk.recorder.wait_for("approval_request")
         found: list[Frame] = []
         for name, request in (
             ("join_session", {}),
-            ("join_session", {"since": since}),
-            ("join_session", {"since_seq": since}),
             ("join_app", {"since": 1}),
             ("replay", {"since": 0}),
         ):
@@ -146,7 +149,11 @@ async def read_back() -> list[Frame]:
 
 def failing(code: FailureCode) -> Scenario:
     async def failed() -> list[Frame]:
-        return await frames_of(FakeModel().will_fail(code, "it broke"), "hi")
+        async with talking(FakeModel().will_fail(code, "it broke")) as talk:
+            await talk.send("hi")
+            # A turn that lacks a credential pauses there.
+            await talk.recorder.wait_for(code if code in CREDENTIAL_FAILURES else "turn_terminal")
+            return talk.recorder.frames
 
     return failed
 
@@ -173,7 +180,6 @@ SCENARIOS: dict[str, tuple[Scenario, set[str]]] = {
         {
             "connected",
             "queue:snapshot",
-            "state:snapshot",
             "active_ops:snapshot",
             "session:snapshot",
             "approvals:snapshot",
@@ -183,7 +189,7 @@ SCENARIOS: dict[str, tuple[Scenario, set[str]]] = {
     **{
         f"fails with {code}": (
             failing(code),
-            {"credential_required" if code.startswith("credential_") else "error"},
+            {code if code in CREDENTIAL_FAILURES else "error"},
         )
         for code in FAILURES
     },
@@ -210,7 +216,7 @@ async def good() -> dict[str, Frame]:
     [
         ("token", ("payload", "delta"), 1, "token.delta: 1 is not of type 'string'"),
         ("tool_call", ("payload", "success"), "yes", "tool_call.success: 'yes' is not of type 'boolean'"),
-        ("tool_start", ("op_state",), "nonsense", "envelope.op_state: 'nonsense' is not one of"),
+        ("tool_start", ("op_state",), "nonsense", "envelope.op_state: 'nonsense' is not valid"),
         ("tool_call", ("seq",), "7", "envelope.seq: '7' is not of type 'integer'"),
         ("result", ("payload", "context", "max_tokens"), "many", "result.context.max_tokens: 'many' is not"),
         ("result", ("type",), "no_such_type", "no_such_type: not in the contract"),

@@ -14,6 +14,7 @@ from contract.arguments import required_arguments
 from digitorn_testing import AsyncDevClient, DevClient
 from digitorn_testing._generated.operations import OPERATIONS
 from digitorn_testing.fakes import DEFAULT_USER, FakeDaemon, FakeModel
+from support.sessions import add_session
 
 APP = "my-app"
 PATH = "src/a.txt"
@@ -58,12 +59,11 @@ def prepared(tmp_path: Path) -> Iterator[Prepared]:
     model.will_respond_with_text("An answer.", times=None)
     file = tmp_path / "app.yaml"
     file.write_text("app_id: from-file\n", encoding="utf-8")
-    # The build that has every operation.
     with FakeDaemon() as daemon:
         daemon.add_app(APP, model=model, tools=["Bash"])
         daemon.add_user("ann@example.com", "a-long-password")
         with daemon.client() as client:
-            session_id = client.new_session(APP).session_id
+            session_id = add_session(daemon).session_id
             for content in ("first", "second"):
                 # The one is read, the other taken back.
                 client.api.workspace.write_file(APP, session_id, PATH, content=content)
@@ -98,8 +98,9 @@ def waiting(client: DevClient) -> tuple[str, str, str]:
     until = time.monotonic() + SECONDS
     while not (pending := client.list_pending_approvals(APP)):
         assert time.monotonic() < until
-    client.api.messages.send_message(APP, session_id, message="second")
-    (entry,) = client.api.queue.list_session_queue(APP, session_id).entries
+    for message in ("started ahead", "waits"):
+        client.api.messages.send_message(APP, session_id, message=message)
+    entry = client.api.queue.list_session_queue(APP, session_id).entries[-1]
     return pending[0].request_id, session_id, entry.id
 
 

@@ -1,6 +1,7 @@
 """What a scripted answer becomes in a turn: several calls, reasoning, usage, failures, no end."""
 
 import asyncio
+import json
 import threading
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from digitorn_testing import AppBuilder
 from digitorn_testing.fakes import FakeDaemon, FakeModel, ScriptedToolCall, ScriptMismatch, Usage
 from support.recorder import APP, Frame, Talk, another, calls_without_result, talking
+from support.texts import ANSWER, PIECES
 
 
 def named(frames: list[Frame]) -> list[tuple[str, str]]:
@@ -29,7 +31,9 @@ def reads(*paths: str) -> list[ScriptedToolCall]:
 
 
 async def test_calls_that_read_run_in_parallel() -> None:
-    model = FakeModel().will_call_tools(reads("a", "b", "c"), text="Reading.").will_respond_with_text("Read.")
+    model = (
+        FakeModel().will_call_tools(reads("a", "b", "c"), text="I read them.").will_respond_with_text(ANSWER)
+    )
     async with talking(model) as talk:
         types = await talk.run("go")
         assert types == [
@@ -44,6 +48,7 @@ async def test_calls_that_read_run_in_parallel() -> None:
             "stream_done",
             "result",
             "message_done",
+            "turn_terminal",
         ]
         recorder = talk.recorder
         assert named(recorder.frames) == [
@@ -61,7 +66,8 @@ async def test_calls_that_read_run_in_parallel() -> None:
         result = recorder.of("result")[0]["payload"]
         assert (result["tool_calls_count"], result["turns_used"]) == (3, 2)
         shown = (await talk.get("/history"))["messages"][1]
-        assert [one["params"]["path"] for one in shown["tool_calls"]] == ["a", "b", "c"]
+        written = [json.loads(one["function"]["arguments"])["path"] for one in shown["tool_calls"]]
+        assert written == ["a", "b", "c"]
     # Whatever order they ended in, the model is told in the order in which it asked.
     last = model.requests[1].messages
     assert [one.role for one in last] == ["user", "assistant", "tool", "tool", "tool"]
@@ -132,7 +138,7 @@ async def test_a_function_does_not_change_an_answer_that_is_given_again() -> Non
 
 
 async def requests_of(talk: Talk, count: int) -> dict[str, str]:
-    """The open approvals by the path that each is about."""
+    """The latest approvals by the path that each is about, once there are so many."""
     await talk.recorder.until(
         lambda frames: len({one["op_id"] for one in frames if one["type"] == "approval_request"}) >= count
     )
@@ -150,6 +156,8 @@ async def test_each_call_has_an_approval_of_its_own() -> None:
         accepted = await talk.send("go")
         # Both are asked for at once, and decided the other way round.
         asked = await requests_of(talk, 2)
+        await talk.resolve(asked["b"], approved=False, message="not b")
+        asked = await requests_of(talk, 3)
         await talk.resolve(asked["b"], approved=False, message="not b")
         await talk.recorder.wait_for("tool_call")
         await talk.resolve(asked["a"], approved=True)
@@ -187,7 +195,7 @@ async def test_an_abort_cuts_off_every_call_and_keeps_what_has_ended() -> None:
         await requests_of(talk, 1)
         await talk.act("/abort")
         await talk.end(accepted["correlation_id"])
-        assert talk.recorder.turn(accepted["correlation_id"])[-1] == "message_cancelled"
+        assert talk.recorder.turn(accepted["correlation_id"])[-2:] == ["message_cancelled", "turn_terminal"]
         assert len(talk.recorder.of("tool_call")) == 1
         assert talk.recorder.of("approval_resolved") == []
         await talk.run("and now?")
@@ -205,8 +213,8 @@ LONG = "First I look.\nThen I think.\nThen I answer."
 
 
 async def test_reasoning_comes_before_calls_and_before_text() -> None:
-    model = FakeModel().will_call_tool("Bash", text="Looking.", thinking=LONG)
-    model.will_respond_with_text("Done.", thinking=LONG)
+    model = FakeModel().will_call_tool("Bash", text="I look at it.", thinking=LONG)
+    model.will_respond_with_text(ANSWER, thinking=LONG)
     async with talking(model) as talk:
         block = ["thinking_started", "thinking_delta", "thinking"]
         assert await talk.run("go") == [
@@ -223,9 +231,8 @@ async def test_reasoning_comes_before_calls_and_before_text() -> None:
             "stream_done",
             "result",
             "message_done",
+            "turn_terminal",
         ]
-        shown = (await talk.get("/history"))["messages"]
-        assert [one.get("thinking") for one in shown] == [None, LONG, LONG]
 
 
 async def test_each_answer_of_a_turn_has_its_own_usage() -> None:
@@ -260,10 +267,18 @@ async def test_a_rule_answers_what_a_tool_returned() -> None:
 
 
 async def test_a_failure_may_come_in_the_middle_of_an_answer() -> None:
-    model = FakeModel().will_fail("network_error", "reset by peer", after=["Hel", "lo"])
+    model = FakeModel().will_fail("network_error", "reset by peer", after=PIECES)
     async with talking(model.will_respond_with_text("again")) as talk:
         types = await talk.run("go")
-        assert types == ["user_message", "message_started", "token", "result", "error", "message_done"]
+        assert types == [
+            "user_message",
+            "message_started",
+            "token",
+            "error",
+            "result",
+            "message_cancelled",
+            "turn_terminal",
+        ]
         assert talk.recorder.of("error")[0]["payload"]["code"] == "network_error"
         await talk.run("go on")
     # What was cut off is no part of the conversation.
@@ -277,7 +292,7 @@ async def test_an_unscripted_request_fails_the_turn_and_the_test() -> None:
                 await talk.run("what now?")
                 error = talk.recorder.of("error")[0]["payload"]
                 assert error["code"] == "internal_error"
-                assert f"by session '{talk.session_id}' of app '{APP}'" in error["error"]
+                assert f"by session '{talk.session_id}' of app '{APP}'" in error["detail"]
 
     with pytest.raises(ScriptMismatch, match="user: 'what now\\?'") as caught:
         await ask()
@@ -288,16 +303,16 @@ async def test_an_unscripted_request_fails_the_turn_and_the_test() -> None:
 
 
 async def test_an_endless_stream_goes_on_until_the_abort() -> None:
-    model = FakeModel().will_stream_forever(["on ", "and "]).will_respond_with_text("after")
+    model = FakeModel().will_stream_forever(PIECES).will_respond_with_text("after")
     async with talking(model) as talk:
         accepted = await talk.send("go")
         await talk.recorder.wait_for("token", 5)
         await talk.act("/abort")
         await talk.end(accepted["correlation_id"])
-        assert talk.recorder.turn(accepted["correlation_id"])[-1] == "message_cancelled"
+        assert talk.recorder.turn(accepted["correlation_id"])[-2:] == ["message_cancelled", "turn_terminal"]
         deltas = [one["payload"]["delta"] for one in talk.recorder.of("token")]
-        assert deltas[:3] == ["on ", "and ", "on "]
-        assert (await talk.run("next"))[-3:] == ["stream_done", "result", "message_done"]
+        assert deltas[:3] == [*PIECES, PIECES[0]]
+        assert (await talk.run("next"))[-3:] == ["result", "message_done", "turn_terminal"]
 
 
 async def test_silence_lasts_until_the_abort() -> None:
@@ -311,6 +326,7 @@ async def test_silence_lasts_until_the_abort() -> None:
             "user_message",
             "message_started",
             "message_cancelled",
+            "turn_terminal",
         ]
 
 

@@ -71,10 +71,9 @@ async def test_an_app_is_deployed_a_moment_later(
         assert (detail.runtime_status, detail.total_tools, detail.greeting) == ("running", 2, "Hello!")
         assert detail.modules == ["shell", "files"]
         assert detail.agents == ["helper"]
-        session = (await client.post("/api/apps/deployed/sessions")).json()["data"]
+        first = {"message": "hi", "queue_mode": "wait"}
+        session = (await client.post("/api/apps/deployed/sessions", json=first)).json()["data"]
         assert session["greeting"] == "Hello!"
-        path = f"/api/apps/deployed/sessions/{session['session_id']}/messages"
-        await client.post(path, json={"message": "hi", "queue_mode": "wait"})
     request = model.last_request
     assert request is not None
     assert request.system_prompt == "You deploy."

@@ -1,7 +1,7 @@
 """Compaction on demand (contract: rest, section 4.9; events, section 5.7)."""
 
 from digitorn_testing._generated import models
-from digitorn_testing._generated.events import Compaction
+from digitorn_testing._generated.events import Compaction, LoggedCompactDone
 from digitorn_testing.fakes import FakeModel, ModelRequest
 from fakes.test_queue import occupy, release
 from support.recorder import APP, Talk, calls_without_result, results_without_call, talking
@@ -11,6 +11,10 @@ LONG = "word " * 200
 
 async def compact(talk: Talk) -> models.CompactedSession:
     return models.CompactedSession.from_wire(await talk.act("/compact"))
+
+
+async def state(talk: Talk) -> models.SessionState:
+    return models.SessionState.from_wire(await talk.get("/state"))
 
 
 async def talk_for(talk: Talk, turns: int) -> None:
@@ -64,18 +68,24 @@ async def test_an_event_of_its_own_tells_of_it() -> None:
         assert payload.summary_text.startswith("Summary")
         users = [one["seq"] for one in talk.recorder.of("user_message")]
         # The messages of the last two turns were kept.
-        assert payload.compacted_range.from_seq == users[0]
-        assert payload.compacted_range.to_seq < users[2] == payload.kept_range.from_seq
+        answers = [one["seq"] for one in talk.recorder.of("result")]
+        assert users[0] <= payload.compacted_range.from_seq < answers[0]
+        assert payload.compacted_range.to_seq < users[2] <= payload.kept_range.from_seq < answers[2]
         assert payload.kept_range.to_seq < frame["seq"]
-        assert (await talk.log())[-1]["type"] == "compaction"
+        rows = await talk.log()
+        assert [one["type"] for one in rows[-2:]] == ["compaction", "compact_done"]
+        row = rows[-1]
+        assert (row["kind"], row["seq"]) == ("event", frame["seq"] + 1)
+        assert row["payload"]["cutoff_seq"] == payload.compacted_range.to_seq
+        assert LoggedCompactDone.from_wire(row["payload"]).summary == payload.summary_text
 
 
 async def test_the_state_tells_how_far_it_went() -> None:
     async with talking(FakeModel().will_respond_with_text(LONG, times=None)) as talk:
         await talk_for(talk, 4)
-        assert models.StateEnvelope.from_wire(
-            (await talk.recorder.wait_for("state:snapshot"))["payload"]
-        ).compaction == models.CompactionState(had_compaction=False, last_at_seq=None)
+        assert (await state(talk)).compaction == models.CompactionState(
+            had_compaction=False, last_at_seq=None
+        )
         before = models.ContextBreakdown.from_wire(await talk.get("/context-breakdown"))
         await compact(talk)
         frame = await talk.recorder.wait_for("compaction")
@@ -90,9 +100,7 @@ async def test_the_state_tells_how_far_it_went() -> None:
         detail = models.SessionDetail.from_wire(await talk.get())
         assert detail.context is not None
         assert detail.context.compactions == 1
-        await talk.recorder.join(talk.session_id)
-        snapshot = await talk.recorder.wait_for("state:snapshot", 2)
-        assert models.StateEnvelope.from_wire(snapshot["payload"]).compaction == wanted
+        assert (await state(talk)).compaction == wanted
         accepted = models.MessageAccepted.from_wire(await talk.send("more"))
         assert accepted.state is not None
         assert accepted.state.compaction == wanted

@@ -13,9 +13,11 @@ from digitorn_testing._transport.endpoints import endpoint_of
 from digitorn_testing.events import MessageDone, Token
 from digitorn_testing.fakes import FakeDaemon, FakeModel, Fault
 from digitorn_testing.fakes._wire.socketio import Cut
-from support.recorder import APP, SocketRefused, Talk, recording, talking
+from support.recorder import APP, SocketRefused, Talk, another, recording, talking
+from support.sessions import add_session
+from support.texts import PIECES, pieces
 
-TEN = [str(number) for number in range(10)]
+TEN = pieces(10)
 
 
 @pytest.fixture
@@ -209,13 +211,13 @@ async def test_events_are_lost_but_logged() -> None:
         fault = talk.daemon.faults.events(Token, session=talk.session_id, after=3, times=2).lose()
         assert await tokens(talk) == TEN[:3] + TEN[5:]
         assert fault.hits == 2
-        assert [one["payload"]["delta"] for one in await talk.log() if one["type"] == "token"] == TEN
+        assert [one["payload"]["delta"] for one in await talk.gap(1) if one["type"] == "token"] == TEN
 
 
 async def test_events_come_twice() -> None:
-    async with talking(FakeModel().will_stream_text(["a", "b"])) as talk:
+    async with talking(FakeModel().will_stream_text(PIECES)) as talk:
         talk.daemon.faults.events(Token, times=1).duplicate(copies=2)
-        assert await tokens(talk) == ["a", "a", "a", "b"]
+        assert await tokens(talk) == [*[PIECES[0]] * 3, PIECES[1]]
         first, second = talk.recorder.of("token")[:2]
         assert first == second
 
@@ -226,7 +228,7 @@ async def test_events_are_overtaken() -> None:
         await talk.send("go")
         await talk.recorder.wait_for("token", 10)
         assert talk.recorder.types()[-1] == "token"
-        assert talk.recorder.frames[-1]["payload"]["delta"] == "0"
+        assert talk.recorder.frames[-1]["payload"]["delta"] == TEN[0]
 
 
 async def test_events_come_in_another_order() -> None:
@@ -251,7 +253,7 @@ async def test_a_truncated_frame_is_followed_by_whole_ones() -> None:
 
 @pytest.mark.parametrize("how", ["reset", "close", "disconnect"])
 async def test_connections_are_cut_behind_some_events(how: Cut) -> None:
-    async with talking(FakeModel().will_stream_text(TEN)) as talk:
+    async with talking(FakeModel().will_stream_text(TEN, times=2)) as talk:
         fault = talk.daemon.faults.events(session=talk.session_id, every=4, times=1).drop_connection(how)
         before = len(talk.recorder.frames)
         await talk.send("go")
@@ -259,9 +261,8 @@ async def test_connections_are_cut_behind_some_events(how: Cut) -> None:
         assert fault.hits == 1
         assert len(talk.recorder.frames) - before <= 4
         # Others stay, and the session goes on.
-        async with recording(talk.daemon) as back:
-            await back.join(talk.session_id)
-            await back.wait_for("message_done")
+        async with another(talk.daemon, session_id=talk.session_id) as back:
+            assert (await back.run("and on"))[-1] == "turn_terminal"
 
 
 async def test_what_nobody_hears_is_not_hit() -> None:
@@ -289,7 +290,8 @@ def test_a_client_in_process_is_hit_as_well(model: FakeModel) -> None:
         daemon.add_app("my-app")
         twice = daemon.faults.events(Token, times=3).duplicate()
         dropped = daemon.faults.events(Token, after=5, times=1).drop_connection()
-        stream = client.send_live(client.new_session("my-app"), "go", total_timeout=10)
+        # What comes before its join would be read over HTTP.
+        stream = client.send_live(add_session(daemon), "go", total_timeout=10)
         assert [one.payload.delta for one in stream.events_of(Token)] == TEN
         assert (twice.hits, dropped.hits) == (3, 1)
         assert stream.log.duplicates >= 3

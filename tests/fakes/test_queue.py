@@ -1,11 +1,13 @@
 """The queue of a session (contract: events, section 6.4; rest, section 4.2)."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from digitorn_testing.fakes import FakeModel
 from support.recorder import APP, Talk, talking
+from support.texts import ANSWER, PIECES
 
 
 def busy_model(*answers: str) -> FakeModel:
@@ -20,7 +22,7 @@ async def occupy(talk: Talk) -> str:
     """Starts a turn that waits for an approval; gives its correlation id."""
     accepted = await talk.send("first")
     assert accepted["status"] == "accepted"
-    await talk.recorder.wait_for("approval_request", 2)
+    await talk.recorder.wait_for("approval_request")
     return str(accepted["correlation_id"])
 
 
@@ -30,15 +32,26 @@ async def release(talk: Talk) -> None:
     await talk.resolve(request_id, approved=True)
 
 
-async def test_a_second_message_waits_and_then_runs() -> None:
-    async with talking(busy_model("second")) as talk:
+async def queue_up(talk: Talk) -> tuple[str, str]:
+    """Starts that turn and one more that waits for its end, so that what is sent then waits in the queue."""
+    return await occupy(talk), str((await talk.send("second"))["correlation_id"])
+
+
+async def test_a_second_message_counts_as_started_while_the_first_runs() -> None:
+    async with talking(busy_model(ANSWER)) as talk:
         first = await occupy(talk)
         queued = await talk.send("next", client_message_id="mine")
         assert queued["status"] == "queued"
         assert (queued["position"], queued["queue_depth"], queued["replaced"]) == (1, 1, False)
+        assert "seq" not in queued
+        second = queued["correlation_id"]
+        started = await talk.recorder.wait_for_turn("message_started", second)
+        (row,) = (await talk.get("/queue"))["entries"]
+        assert (row["status"], row["correlation_id"]) == ("running", second)
+        assert row["started_at"] >= row["enqueued_at"]
         await release(talk)
-        await talk.end(queued["correlation_id"])
-        assert talk.recorder.turn(queued["correlation_id"]) == [
+        assert [await talk.end(one) for one in (first, second)] == ["completed"] * 2
+        assert talk.recorder.turn(second) == [
             "message_queued",
             "user_message",
             "message_started",
@@ -46,19 +59,20 @@ async def test_a_second_message_waits_and_then_runs() -> None:
             "stream_done",
             "result",
             "message_done",
+            "turn_terminal",
         ]
         announced, user = talk.recorder.of("message_queued")[0], talk.recorder.of("user_message")[1]
         assert announced["op_state"] == user["op_state"] == "pending"
         assert user["payload"]["pending"] is True
         assert user["payload"]["client_message_id"] == "mine"
         assert announced["payload"]["message_preview"] == "next"
-        started = talk.recorder.of("message_started")[1]
         assert started["payload"]["position"] == 1
-        assert "fast_path" not in started["payload"]
-        done = talk.recorder.of("message_done")
-        assert [one["correlation_id"] for one in done] == [first, queued["correlation_id"]]
-        assert "fast_path" not in done[1]["payload"]
-        assert started["seq"] > done[0]["seq"]
+        assert (started["payload"]["fast_path"], started["payload"]["source"]) == (False, "drain")
+        # The first turn goes on and ends; only then does the model get to work for the second one.
+        ends = talk.recorder.of("turn_terminal")
+        assert [one["correlation_id"] for one in ends] == [first, second]
+        worked = await talk.recorder.wait_for_turn("token", second)
+        assert started["seq"] < ends[0]["seq"] < worked["seq"]
 
 
 async def test_messages_run_first_come_first_served() -> None:
@@ -66,9 +80,12 @@ async def test_messages_run_first_come_first_served() -> None:
     async with talking(model) as talk:
         await occupy(talk)
         sent = [(await talk.send(text))["correlation_id"] for text in ("1", "2", "3")]
-        listed = (await talk.client.get(f"{talk.path}/queue")).json()["data"]
-        assert [one["message"] for one in listed["entries"]] == ["1", "2", "3"]
-        assert [one["position"] for one in listed["entries"]] == [1, 2, 3]
+        await talk.recorder.wait_for("message_started", 2)
+        listed = (await talk.get("/queue"))["entries"]
+        assert [one["message"] for one in listed] == ["1", "2", "3"]
+        assert [one["position"] for one in listed] == [1, 2, 3]
+        # One alone is started ahead.
+        assert [one["status"] for one in listed] == ["running", "queued", "queued"]
         await release(talk)
         await talk.end(sent[-1])
         started = [one["correlation_id"] for one in talk.recorder.of("message_started")]
@@ -105,14 +122,12 @@ async def test_a_full_queue_refuses_over_the_socket_without_an_event() -> None:
         await talk.end(fits["correlation_id"])
         assert talk.recorder.of("queue_full") == []
         assert talk.recorder.of("message_queued") == []
-        # It had to wait, so its start says nothing about the fast path.
-        assert "fast_path" not in talk.recorder.of("message_started")[1]["payload"]
 
 
 async def test_replace_last_takes_the_place_of_the_last_one() -> None:
-    model = busy_model("a")
+    model = busy_model("a", "b")
     async with talking(model) as talk:
-        await occupy(talk)
+        await queue_up(talk)
         old = await talk.send("old")
         new = await talk.send("new", queue_mode="replace_last")
         assert (new["status"], new["replaced"], new["position"]) == ("queued", True, old["position"])
@@ -127,20 +142,21 @@ async def test_replace_last_takes_the_place_of_the_last_one() -> None:
     assert model.requests[-1].last_text == "new"
 
 
-async def test_replace_last_on_an_empty_queue_waits_like_any_other() -> None:
-    async with talking(busy_model("a")) as talk:
+async def test_replace_last_waits_like_any_other_if_there_is_nothing_to_replace() -> None:
+    async with talking(busy_model("a", "b")) as talk:
         await occupy(talk)
-        sent = await talk.send("x", queue_mode="replace_last")
-        assert (sent["status"], sent["replaced"]) == ("queued", False)
+        # The one that has been started ahead cannot be replaced either.
+        sent = [await talk.send(text, queue_mode="replace_last") for text in ("x", "y")]
+        assert [(one["status"], one["replaced"]) for one in sent] == [("queued", False)] * 2
         await release(talk)
-        await talk.end(sent["correlation_id"])
+        await talk.end(sent[1]["correlation_id"])
 
 
 async def test_wait_answers_when_the_turn_is_over() -> None:
     async with talking(FakeModel().will_wait(0.05).will_respond_with_text("a").will_fail()) as talk:
         done = await talk.send("x", queue_mode="wait")
         assert done["status"] == "completed"
-        history = (await talk.client.get(f"{talk.path}/history")).json()["data"]
+        history = await talk.get("/history")
         assert [one["content"] for one in history["messages"]] == ["x", "a"]
         failed = await talk.post("y", queue_mode="wait")
         assert failed.status_code == 500
@@ -169,14 +185,14 @@ WAYS_OUT = {
 @pytest.mark.parametrize("way", WAYS_OUT)
 async def test_who_waits_for_a_message_that_never_runs_is_told_at_once(way: str) -> None:
     method, path, body = WAYS_OUT[way]
-    async with talking(busy_model("new")) as talk:
-        await occupy(talk)
+    async with talking(busy_model("second", "new")) as talk:
+        await queue_up(talk)
         waiting = asyncio.create_task(talk.post("x", queue_mode="wait"))
-        await talk.recorder.wait_for("message_queued")
-        (entry,) = (await talk.get("/queue"))["entries"]
+        await talk.recorder.wait_for("message_queued", 2)
+        entry = (await talk.get("/queue"))["entries"][-1]
         url = talk.path + path.format(entry_id=entry["id"])
         assert (await talk.client.request(method, url, json=body)).status_code == 200
-        # Its turn could not have begun: the first one still waits, or was cut off with it.
+        # Its turn could not have begun: another one is before it, or was cut off with it.
         answer = await waiting
         assert answer.status_code == 500
         told = "was replaced" if way == "replaced" else "was removed from the queue"
@@ -187,7 +203,7 @@ async def test_who_waits_for_a_message_that_never_runs_is_told_at_once(way: str)
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/abort"), ("DELETE", "")])
 async def test_who_waits_for_a_turn_that_is_cut_off_is_told_at_once(method: str, path: str) -> None:
-    async with talking(FakeModel().will_stream_text(["a", "b"], delay=30.0)) as talk:
+    async with talking(FakeModel().will_stream_text(PIECES, delay=30.0)) as talk:
         waiting = asyncio.create_task(talk.post("x", queue_mode="wait"))
         await talk.recorder.wait_for("token")
         assert (await talk.client.request(method, talk.path + path)).status_code == 200
@@ -205,28 +221,24 @@ async def test_who_waits_behind_an_aborted_turn_goes_on_waiting() -> None:
         assert (await waiting)["status"] == "completed"
 
 
-@pytest.mark.parametrize("mode", ["async", "wait"])
-async def test_a_repeated_client_message_id_is_not_run_twice(mode: str) -> None:
-    model = FakeModel().will_respond_with_text("a")
+async def test_the_same_client_message_id_twice_runs_two_turns() -> None:
+    model = FakeModel().will_respond_with_text("a").will_respond_with_text("b")
     async with talking(model) as talk:
-        first = await talk.send("x", client_message_id="m-1", queue_mode=mode)
-        again = await talk.send("x", client_message_id="m-1", queue_mode=mode)
-        await talk.end(first["correlation_id"])
-        late = await talk.send("x", client_message_id="m-1", queue_mode=mode)
-        assert first["correlation_id"] == again["correlation_id"] == late["correlation_id"]
-        assert len(talk.recorder.of("user_message")) == 1
-    assert model.request_count == 1
+        sent = [await talk.send("x", client_message_id="m-1", queue_mode="wait") for _ in range(2)]
+        assert sent[0]["correlation_id"] != sent[1]["correlation_id"]
+        told = [one["payload"]["client_message_id"] for one in talk.recorder.of("user_message")]
+        assert told == ["m-1", "m-1"]
+    assert model.request_count == 2
 
 
 async def test_a_message_is_taken_out_of_the_queue_by_the_id_of_its_row() -> None:
-    model = busy_model("b")
+    model = busy_model("a", "b")
     async with talking(model) as talk:
-        await occupy(talk)
+        await queue_up(talk)
         gone, stays = await talk.send("gone"), await talk.send("stays")
-        entries = (await talk.client.get(f"{talk.path}/queue")).json()["data"]["entries"]
-        entry_id = entries[0]["id"]
+        entry_id = (await talk.get("/queue"))["entries"][1]["id"]
         answer = (await talk.client.delete(f"{talk.path}/queue/{entry_id}")).json()
-        assert answer == {"success": True, "data": {"cancelled": True, "entry_id": entry_id}}
+        assert (answer["success"], answer["data"]) == (True, {"cancelled": True, "entry_id": entry_id})
         again = (await talk.client.delete(f"{talk.path}/queue/{entry_id}")).json()
         assert (again["success"], again["data"]["cancelled"]) == (False, False)
         cancelled = await talk.recorder.wait_for("message_cancelled")
@@ -234,23 +246,46 @@ async def test_a_message_is_taken_out_of_the_queue_by_the_id_of_its_row() -> Non
         assert cancelled["payload"] == {"session_id": talk.session_id, "entry_id": entry_id}
         await release(talk)
         await talk.end(stays["correlation_id"])
-        finished = await talk.client.get(f"{talk.path}/queue", params={"include_finished": True})
-        assert [one["status"] for one in finished.json()["data"]["entries"]] == ["cancelled", "completed"]
-    assert model.request_count == 3
+        rows = (await talk.get("/queue", include_finished=True))["entries"]
+        assert [one["status"] for one in rows] == ["completed", "cancelled", "completed"]
+    assert [one.last_text for one in model.requests[2:]] == ["second", "stays"]
 
 
 async def test_clearing_the_queue_tells_it_once() -> None:
-    model = busy_model()
+    model = busy_model("a")
     async with talking(model) as talk:
-        first = await occupy(talk)
+        _, started = await queue_up(talk)
         await talk.send("a")
         await talk.send("b")
-        cleared = (await talk.client.post(f"{talk.path}/queue/clear")).json()
-        assert cleared["data"] == {"cancelled": 2}
+        assert await talk.act("/queue/clear") == {"cancelled": 2}
         event = await talk.recorder.wait_for("queue_cleared")
         assert event["payload"] == {"session_id": talk.session_id, "cancelled": 2}
         assert event["correlation_id"] == event["op_id"] == f"queue-{talk.session_id}"
         await release(talk)
-        await talk.end(first)
+        # What was started goes on.
+        assert await talk.end(started) == "completed"
         assert talk.recorder.of("message_cancelled") == []
-    assert model.request_count == 2
+    assert model.request_count == 3
+
+
+@pytest.mark.parametrize("code", ["credential_required", "credential_auth_required"])
+async def test_the_queue_stops_behind_a_turn_that_lacks_a_credential(code: Any) -> None:
+    model = busy_model().will_fail(code).will_respond_with_text("on")
+    async with talking(model) as talk:
+        await occupy(talk)
+        paused, waits = await talk.send("paused"), await talk.send("waits")
+        await release(talk)
+        asked = await talk.recorder.wait_for(code)
+        assert asked["correlation_id"] == paused["correlation_id"]
+
+        def told(rows: list[dict[str, Any]]) -> dict[str, tuple[str, str]]:
+            return {one["correlation_id"]: (one["status"], one["error_code"]) for one in rows}
+
+        queue = await talk.get("/queue", include_finished=True)
+        assert told(queue["entries"]) == {
+            paused["correlation_id"]: ("failed", code),
+            waits["correlation_id"]: ("queued", ""),
+        }
+        # A join starts what waits.
+        await talk.recorder.join(talk.session_id)
+        assert await talk.end(waits["correlation_id"]) == "completed"

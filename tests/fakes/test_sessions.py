@@ -1,5 +1,6 @@
 """Sessions of the embedded daemon over REST (contract: rest, section 4)."""
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -8,6 +9,7 @@ import pytest
 from digitorn_testing._generated import models
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 from support.recorder import APP, another, http, recording, talking
+from support.texts import PIECES
 
 
 async def test_an_unknown_session_comes_to_exist_by_its_first_message() -> None:
@@ -32,11 +34,12 @@ async def test_what_an_accepted_message_is_answered_with() -> None:
     async with talking(model) as talk:
         accepted = models.MessageAccepted.from_wire(await talk.send("x", client_message_id="m-1"))
         assert (accepted.status, accepted.client_message_id) == ("accepted", "m-1")
+        # The state is that from before its turn began.
         assert accepted.state is not None
-        assert accepted.state.turn is not None
-        assert accepted.state.turn.correlation_id == accepted.correlation_id
-        assert accepted.state.queue.running_correlation_id == accepted.correlation_id
-        fetched = models.SessionDetail.from_wire((await talk.client.get(talk.path)).json()["data"])
+        assert accepted.state.turn is None
+        assert (accepted.state.queue.is_active, accepted.state.queue.entries) == (False, [])
+        await talk.recorder.wait_for("approval_request")
+        fetched = models.SessionDetail.from_wire(await talk.get())
         assert fetched.is_active is True
 
 
@@ -53,17 +56,13 @@ async def test_a_session_is_created_with_a_first_message() -> None:
         assert created.first_message.status == "accepted"
         assert created.first_message.state is not None
         assert created.first_message.state.session_id == created.session_id
-        assert created.first_message.state.turn is not None
         correlation_id = created.first_message.correlation_id
-        assert created.first_message.state.turn.correlation_id == correlation_id
         async with another(talk.daemon, session_id=created.session_id) as first:
-            await first.end(str(correlation_id))
-            (user,) = first.recorder.of("user_message")
-            assert (user["correlation_id"], user["payload"]["client_message_id"]) == (correlation_id, "m-1")
-            # Its id is known in the session from then on.
-            again = await first.send("hi", client_message_id="m-1")
-            assert again["correlation_id"] == correlation_id
-            assert len((await first.get("/history"))["messages"]) == 2
+            await asyncio.to_thread(talk.daemon.drain)
+            user = (await first.log())[0]
+            assert (user["type"], user["correlation_id"]) == ("user_message", correlation_id)
+            assert user["payload"]["client_message_id"] == "m-1"
+            assert [one["content"] for one in (await first.get("/history"))["messages"]] == ["hi", "a"]
 
 
 async def test_a_session_is_created_when_its_first_message_has_run() -> None:
@@ -83,8 +82,7 @@ async def test_the_first_message_may_have_images() -> None:
         answer = await create(talk.client, message="look", queue_mode="wait", images=[{"data": "aGk="}])
         created = models.CreatedSession.from_wire(answer.json()["data"])
         async with another(talk.daemon, session_id=created.session_id) as first:
-            (user,) = first.recorder.of("user_message")
-            assert user["payload"]["images"] == [None]
+            assert (await first.log())[0]["payload"]["images"] == [None]
         refused = await create(talk.client, message="look", images=[{"data": "aGk=", "mime": "text/plain"}])
         assert refused.status_code == 415
         # Nothing is left of it.
@@ -220,10 +218,11 @@ GONE = [
 
 
 async def test_a_deleted_session_is_gone() -> None:
-    model = FakeModel().will_stream_text(["a", "b"], delay=30.0)
+    model = FakeModel().will_stream_text(PIECES, delay=30.0)
     async with talking(model) as talk:
         sent = await talk.send("go")
         await talk.recorder.wait_for("token")
+        started = await talk.send("is started ahead")
         queued = await talk.send("waits")
         deleted = await talk.client.delete(talk.path)
         assert deleted.json()["data"] == {"session_id": talk.session_id, "deleted": True}
@@ -231,9 +230,9 @@ async def test_a_deleted_session_is_gone() -> None:
             answer = await talk.client.request(method, talk.path + path)
             assert answer.status_code == 404, (method, path)
             models.Problem.from_wire(answer.json())
-        # Those who have joined still see the turn end.
-        await talk.end(sent["correlation_id"])
-        assert talk.recorder.turn(sent["correlation_id"])[-1] == "message_cancelled"
+        # Those who have joined still see the turns end.
+        for one in (sent, started):
+            assert await talk.end(one["correlation_id"]) == "interrupted"
         assert talk.recorder.turn(queued["correlation_id"]) == ["message_queued", "user_message"]
         assert await talk.recorder.join(talk.session_id) == {
             "ok": False,
@@ -254,20 +253,19 @@ async def test_a_message_to_a_deleted_session_begins_anew() -> None:
         sent = await talk.send("after", queue_mode="wait")
         assert sent["status"] == "completed"
         assert [one["content"] for one in (await talk.get("/history"))["messages"]] == ["after", "a"]
-        assert (await talk.log())[0]["seq"] == 1
+        assert (await talk.log())[0]["seq"] <= 2
         assert (await talk.get("/workspace/code-snapshot"))["files"] == {}
         # The sockets of the old one have left its room; an acknowledgement comes after what was sent before.
         await talk.recorder.call("ping", {}, namespace="/")
         assert talk.recorder.frames[seen:] == []
         assert (await talk.recorder.join(talk.session_id))["ok"] is True
-        await talk.recorder.wait_for("user_message", 2)
     assert [one.content for one in model.requests[1].messages] == ["after"]
 
 
 async def test_an_approval_of_a_deleted_session_is_no_longer_open() -> None:
     async with talking(FakeModel().will_call_tool("Bash", requires_approval=True)) as talk:
         await talk.send("go")
-        request = await talk.recorder.wait_for("approval_request", 2)
+        request = await talk.recorder.wait_for("approval_request")
         await talk.client.delete(talk.path)
         listed = await talk.client.get(f"/api/apps/{APP}/approvals")
         assert listed.json()["data"] == {"pending": []}
@@ -276,7 +274,7 @@ async def test_an_approval_of_a_deleted_session_is_no_longer_open() -> None:
 
 
 async def test_sessions_of_a_removed_app_end() -> None:
-    async with talking(FakeModel().will_stream_text(["a", "b"], delay=30.0)) as talk:
+    async with talking(FakeModel().will_stream_text(PIECES, delay=30.0)) as talk:
         sent = await talk.send("go")
         await talk.recorder.wait_for("token")
         assert (await talk.client.delete(f"/api/apps/{APP}")).json()["success"] is True
@@ -289,7 +287,7 @@ async def test_sessions_of_a_removed_app_end() -> None:
 
 async def test_a_session_without_memory_and_tasks_says_so() -> None:
     async with talking(FakeModel()) as talk:
-        assert await talk.get("/memory") == {}
+        assert not any((await talk.get("/memory")).values())
         assert await talk.get("/tasks") == {"tasks": []}
 
 
@@ -341,9 +339,9 @@ async def test_audio_must_be_transcribed_first(key: str) -> None:
 
 
 async def test_two_sockets_of_one_session_see_the_same() -> None:
-    async with talking(FakeModel().will_stream_text(["a", "b"])) as talk, recording(talk.daemon) as twin:
+    async with talking(FakeModel().will_stream_text(PIECES)) as talk, recording(talk.daemon) as twin:
         await twin.join(talk.session_id)
         await talk.run("hi")
-        await twin.wait_for("message_done")
+        await twin.wait_for("turn_terminal")
         mine = [one for one in talk.recorder.frames if one.get("correlation_id")]
         assert [one for one in twin.frames if one.get("correlation_id")] == mine

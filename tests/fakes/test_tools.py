@@ -1,6 +1,7 @@
 """Apps from the builder on the embedded daemon: what the model is offered, and tools that Python runs."""
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ from digitorn_testing.fakes import (
     ToolDefinition,
 )
 from support.recorder import APP, SECONDS, Frame, Talk, another
+from support.texts import ANSWER
 
 DEMO = Path(__file__).parents[2] / "docs" / "examples" / "demo_app.yaml"
 
@@ -66,7 +68,7 @@ def asked(model: FakeModel) -> ModelRequest:
 
 
 async def test_a_handler_gives_the_result() -> None:
-    model = FakeModel().will_call_tool("add", {"a": 1, "b": 2}).will_respond_with_text("Three.")
+    model = FakeModel().will_call_tool("add", {"a": 1, "b": 2}).will_respond_with_text(ANSWER)
     async with deployed(AppBuilder(APP).with_tool(add), model) as talk:
         assert await talk.run("1 + 2?") == [
             "user_message",
@@ -79,6 +81,7 @@ async def test_a_handler_gives_the_result() -> None:
             "stream_done",
             "result",
             "message_done",
+            "turn_terminal",
         ]
         frame = talk.recorder.of("tool_call")[0]
     assert frame["op_state"] == "completed"
@@ -188,7 +191,7 @@ async def test_a_tool_that_needs_approval_asks_though_the_script_does_not_say_so
         accepted = await talk.send("go")
         request = (await talk.recorder.wait_for("approval_request"))["payload"]
         assert (request["tool_name"], request["risk_level"]) == ("add", "high")
-        await talk.resolve(request["request_id"], approved=approved)
+        await (talk.resolve(request["request_id"], approved=True) if approved else talk.deny("no"))
         await talk.end(accepted["correlation_id"])
         payload = talk.recorder.of("tool_call")[0]["payload"]
     assert payload["success"] is approved
@@ -249,7 +252,7 @@ async def aborted(
         await talk.end(accepted["correlation_id"])
         assert talk.recorder.of("message_cancelled")
         assert talk.recorder.of("tool_call") == []
-        assert (await talk.run("again"))[-1] == "message_done"
+        assert (await talk.run("again"))[-2:] == ["message_done", "turn_terminal"]
         before_stop()
 
 
@@ -398,7 +401,7 @@ async def test_a_question_to_the_user_is_under_no_policy() -> None:
         request = await talk.recorder.wait_for("approval_request")
         await talk.resolve(request["payload"]["request_id"], approved=True, message="This.")
         await talk.end(accepted["correlation_id"])
-    assert asked(model).messages[-1].content == "This."
+    assert json.loads(asked(model).messages[-1].content)["user_response"] == "This."
 
 
 # --- what the model is asked
@@ -440,10 +443,9 @@ def test_a_file_of_an_app_is_deployed_with_changes() -> None:
     assert request.system_prompt.endswith("then answer.\n\nBe brief.")
     assert (request.tools, request.excluded_tools) == ((), ("Bash",))
     assert request.model_settings == ModelSettings(
-        provider="{{env.DEMO_PROVIDER}}",
-        model="{{env.DEMO_MODEL}}",
+        provider="openai",
+        model="demo-model",
         backend="openai_compat",
-        base_url="{{env.DEMO_BASE_URL}}",
         api_key="{{secret.DEMO_API_KEY}}",
     )
     assert "DEMO_API_KEY" not in repr(request)

@@ -1,6 +1,7 @@
-"""The order of events in a turn on build A (contract: events, sections 6.1 to 6.7)."""
+"""The order of events in a turn (contract: events, sections 6.1 to 6.7)."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -8,36 +9,67 @@ import pytest
 from digitorn_testing._events.failures import FAILURES
 from digitorn_testing.fakes import FailureCode, FakeDaemon, FakeModel, ModelRequest, Usage
 from digitorn_testing.fakes._model.script import Scripted
-from support.recorder import APP, Talk, another, recording, talking
+from support.recorder import APP, Talk, another, talking
+from support.texts import ANSWER, PIECES
 
-TEXT = ["user_message", "message_started", "token", "stream_done", "result", "message_done"]
-TOOL = ["tool_start", "tool_call"]
+FAILED = ["error", "result", "message_cancelled", "turn_terminal"]
+TEXT = ["user_message", "message_started", "token", "stream_done", "result", "message_done", "turn_terminal"]
 
 
 # --- 6.1 text
 
 
 async def test_text_turn_over_http() -> None:
-    model = FakeModel().will_stream_text(["Hel", "lo"])
-    async with talking(model) as talk:
-        assert await talk.run("hi") == TEXT
+    async with talking(FakeModel().will_stream_text(PIECES)) as talk:
+        accepted = await talk.send("hi")
+        assert await talk.end(accepted["correlation_id"]) == "completed"
         recorder = talk.recorder
+        assert recorder.turn(accepted["correlation_id"]) == TEXT
         user, started = recorder.of("user_message")[0], recorder.of("message_started")[0]
         assert (user["op_type"], user["op_state"], user["payload"]["pending"]) == ("turn", "running", False)
         assert user["payload"]["client_message_id"] == ""
-        assert started["payload"]["fast_path"] is True
+        assert user["seq"] == accepted["seq"]
+        assert (started["payload"]["fast_path"], started["payload"]["source"]) == (True, "fast")
         assert started["payload"]["position"] == 0
-        assert [one["payload"]["delta"] for one in recorder.of("token")] == ["Hel", "lo"]
+        assert [one["payload"]["delta"] for one in recorder.of("token")] == list(PIECES)
         result, done = recorder.of("result")[0], recorder.of("message_done")[0]
-        assert result["payload"]["content"] == "Hello"
+        assert result["payload"]["content"] == "".join(PIECES)
         assert result["payload"]["error"] is None
         assert result["payload"]["tool_calls_count"] == 0
         assert result["payload"]["turns_used"] == 1
         assert result["payload"]["context"]["max_tokens"] > 0
-        assert done["payload"]["fast_path"] is True
-        assert {one["op_id"] for one in (user, started, result, done)} == {user["correlation_id"]}
+        assert result["payload"]["model"]
+        assert done["payload"] == {
+            "correlation_id": accepted["correlation_id"],
+            "session_id": talk.session_id,
+        }
+        terminal = recorder.of("turn_terminal")[0]
+        assert {one["op_id"] for one in (user, started, result, done, terminal)} == {user["correlation_id"]}
         assert user["correlation_id"].startswith("fp-")
         assert user["ts"].endswith("Z")
+
+
+@pytest.mark.parametrize(
+    ("answer", "streamed"),
+    [
+        (["ten chars."], ["ten chars."]),
+        # Nothing of an answer of fewer than ten characters is streamed.
+        (["nine char"], []),
+        (["nine", "\n"], ["nine\n"]),
+        # Pieces are joined until there are so many.
+        (["Let ", "me ", "look ", "at ", "it."], ["Let me look ", "at ", "it."]),
+        # The end may be that of a marker that begins there.
+        (["It is done with bash"], ["It is done with bas"]),
+        (["It has some length", " or more."], ["It has some lengt", "h or more."]),
+        # Nothing comes behind a call that is written as text.
+        (["I call it: <tool_call>", "{}", "</tool_call> and so on."], ["I call it: "]),
+    ],
+)
+async def test_what_is_streamed_of_an_answer(answer: list[str], streamed: list[str]) -> None:
+    async with talking(FakeModel().will_stream_text(answer)) as talk:
+        await talk.run("hi")
+        assert [one["payload"]["delta"] for one in talk.recorder.of("token")] == streamed
+        assert talk.recorder.of("result")[0]["payload"]["content"] == "".join(answer)
 
 
 async def test_numbers_rise_and_envelopes_name_the_owner() -> None:
@@ -63,15 +95,18 @@ async def test_usage_is_counted_in_increments() -> None:
         assert talk.recorder.of("result")[1]["payload"]["turn_number"] == 2
 
 
-async def test_text_turn_over_the_socket_has_no_user_message() -> None:
-    async with talking(FakeModel().will_respond_with_text("a")) as talk:
+async def test_a_message_over_the_socket_is_told_of_as_one_that_waits() -> None:
+    async with talking(FakeModel().will_respond_with_text(ANSWER)) as talk:
         request = {"app_id": APP, "session_id": talk.session_id, "message": "hi"}
         ack = await talk.recorder.call("send_message", request)
         assert (ack["ok"], ack["accepted"], ack["position"], ack["queue_depth"]) == (True, True, 1, 2)
-        await talk.end(ack["correlation_id"])
-        assert talk.recorder.turn(ack["correlation_id"]) == TEXT[1:]
-        assert talk.recorder.of("message_started")[0]["payload"]["fast_path"] is False
-        assert "fast_path" not in talk.recorder.of("message_done")[0]["payload"]
+        assert await talk.end(ack["correlation_id"]) == "completed"
+        assert talk.recorder.turn(ack["correlation_id"]) == TEXT
+        told = talk.recorder.of("user_message")[0]
+        assert (told["op_type"], told["op_state"], told["payload"]["pending"]) == ("message", "pending", True)
+        assert "client_message_id" not in told["payload"]
+        started = talk.recorder.of("message_started")[0]
+        assert (started["payload"]["fast_path"], started["payload"]["source"]) == (False, "resume")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +114,7 @@ async def test_text_turn_over_the_socket_has_no_user_message() -> None:
     [("short", False), ("x" * 80, True), ("one\ntwo\nthree", True), ("one\ntwo", False)],
 )
 async def test_short_thinking_has_no_closing_event(thinking: str, closes: bool) -> None:
-    async with talking(FakeModel().will_stream_text(["a"], thinking=thinking)) as talk:
+    async with talking(FakeModel().will_stream_text(PIECES, thinking=thinking)) as talk:
         types = await talk.run("hi")
         block = (
             ["thinking_started", "thinking_delta", "thinking"]
@@ -98,7 +133,7 @@ async def test_a_long_turn_gives_signs_of_life() -> None:
         assert len(beats) >= 2
         assert beats[0]["payload"]["turn"]["phase"] == "requesting"
         assert beats[0]["op_state"] == "running"
-        assert beats[0]["seq"] in {one["seq"] for one in await talk.log()}
+        assert beats[0]["seq"] in {one["seq"] for one in await talk.gap(1)}
 
 
 # --- 6.2 tools
@@ -107,7 +142,7 @@ async def test_a_long_turn_gives_signs_of_life() -> None:
 async def test_tool_turn() -> None:
     model = FakeModel()
     model.will_call_tool("Bash", {"command": "ls"}, result={"stdout": "a.txt"}, text="Let me look.")
-    model.will_respond_with_text("One file.")
+    model.will_respond_with_text("There is one file.")
     async with talking(model) as talk:
         types = await talk.run("list")
         assert types == [
@@ -116,11 +151,9 @@ async def test_tool_turn() -> None:
             "token",
             "stream_done",
             "tool_call_streaming",
-            *TOOL,
-            "token",
-            "stream_done",
-            "result",
-            "message_done",
+            "tool_start",
+            "tool_call",
+            *TEXT[2:],
         ]
         recorder = talk.recorder
         start, call = recorder.of("tool_start")[0], recorder.of("tool_call")[0]
@@ -137,7 +170,7 @@ async def test_tool_turn() -> None:
         assert [one["payload"]["delta"] for one in recorder.of("token")] == [
             "Let me look.",
             "\n\n",
-            "One file.",
+            "There is one file.",
         ]
         assert recorder.of("result")[0]["payload"]["tool_calls_count"] == 1
         assert recorder.of("result")[0]["payload"]["turns_used"] == 2
@@ -174,18 +207,7 @@ async def test_a_tool_that_fails() -> None:
 # --- 6.3 approvals
 
 
-async def asked_in(talk: Talk) -> dict[str, Any]:
-    """What a session asks for, whatever others of the same user ask."""
-
-    def of_session(frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        mine = [one for one in frames if one["session_id"] == talk.session_id]
-        return [one["payload"] for one in mine if one["type"] == "approval_request"]
-
-    await talk.recorder.until(lambda frames: bool(of_session(frames)))
-    return of_session(talk.recorder.frames)[0]
-
-
-async def asked(talk: Any) -> dict[str, Any]:
+async def asked(talk: Talk) -> dict[str, Any]:
     frame = await talk.recorder.wait_for("approval_request")
     payload: dict[str, Any] = frame["payload"]
     return payload
@@ -209,13 +231,7 @@ async def test_an_approval_parks_the_turn_until_it_is_given() -> None:
         }
         await talk.end(accepted["correlation_id"])
         order = [one["type"] for one in talk.recorder.frames if one.get("op_type") in ("tool", "approval")]
-        assert order == [
-            "tool_start",
-            "approval_request",
-            "approval_request",
-            "approval_resolved",
-            "tool_call",
-        ]
+        assert order == ["tool_start", "approval_request", "approval_resolved", "tool_call"]
         outcome = talk.recorder.of("approval_resolved")[0]
         assert (outcome["op_state"], outcome["op_id"], outcome["kind"]) == (
             "completed",
@@ -226,47 +242,49 @@ async def test_an_approval_parks_the_turn_until_it_is_given() -> None:
         assert (await talk.client.get(f"/api/apps/{APP}/approvals")).json()["data"]["pending"] == []
 
 
-async def test_an_approval_is_asked_for_twice_under_two_numbers() -> None:
-    model = FakeModel().will_call_tool("Bash", requires_approval=True).will_respond_with_text("done")
-    async with talking(model) as talk, recording(talk.daemon) as outsider:
-        accepted = await talk.send("go")
-        await talk.recorder.wait_for("approval_request", 2)
-        first, second = talk.recorder.of("approval_request")
-        assert first["event_id"] == second["event_id"]
-        assert first["payload"] == second["payload"]
-        assert first["ts"] == second["ts"]
-        assert second["seq"] > first["seq"]
-        # The user's other socket gets the second one alone.
-        assert (await outsider.wait_for("approval_request"))["seq"] == second["seq"]
-        logged = {one["seq"] for one in await talk.log()}
-        assert first["seq"] in logged
-        assert second["seq"] not in logged
-        await talk.resolve(first["payload"]["request_id"], approved=True)
-        await talk.end(accepted["correlation_id"])
-        assert len(outsider.of("approval_request")) == 1
-        assert outsider.of("approval_resolved") == []
-
-
 async def test_a_denied_call_fails_and_the_model_hears_why() -> None:
-    model = (
-        FakeModel().will_call_tool("Bash", result="gone", requires_approval=True).will_respond_with_text("ok")
-    )
-    async with talking(model) as talk:
+    model = FakeModel().will_call_tool("Bash", {"command": "rm"}, result="gone", requires_approval=True)
+    async with talking(model.will_respond_with_text("ok")) as talk:
         accepted = await talk.send("delete")
-        await talk.resolve((await asked(talk))["request_id"], approved=False, message="not today")
+        await talk.deny("not today")
         await talk.end(accepted["correlation_id"])
-        outcome, call = talk.recorder.of("approval_resolved")[0], talk.recorder.of("tool_call")[0]
+        outcome, call = talk.recorder.of("approval_resolved")[-1], talk.recorder.of("tool_call")[0]
         assert (outcome["op_state"], outcome["payload"]["reason"]) == ("cancelled", "not today")
         assert (call["op_state"], call["payload"]["success"]) == ("failed", False)
         assert call["op_id"] == talk.recorder.of("tool_start")[0]["op_id"]
+        assert call["payload"]["error"].startswith("User denied 'Bash'.")
         assert "not today" in call["payload"]["error"]
         assert talk.recorder.of("result")[0]["payload"]["content"] == "ok"
     assert "not today" in model.requests[1].last_text
 
 
+@pytest.mark.parametrize("approved", [True, False])
+async def test_a_denied_call_is_asked_for_once_more_and_the_second_decision_counts(approved: bool) -> None:
+    model = FakeModel().will_call_tool("Bash", {"command": "rm"}, result="gone", requires_approval=True)
+    async with talking(model.will_respond_with_text("ok")) as talk:
+        accepted = await talk.send("delete")
+        first = await asked(talk)
+        await talk.resolve(first["request_id"], approved=False, message="not today")
+        second = (await talk.recorder.wait_for("approval_request", 2))["payload"]
+        assert second["request_id"] != first["request_id"]
+        assert (first["tool_name"], second["tool_name"]) == ("shell.bash", "Bash")
+        assert (first["tool_params"], second["tool_params"]) == ({"command": "rm"}, {"command": "rm"})
+        assert second["description"] == "User denied: not today"
+        listed = (await talk.client.get(f"/api/apps/{APP}/approvals")).json()["data"]["pending"]
+        assert [one["request_id"] for one in listed] == [second["request_id"]]
+        await talk.resolve(second["request_id"], approved=approved)
+        await talk.end(accepted["correlation_id"])
+        assert [one["payload"]["approved"] for one in talk.recorder.of("approval_resolved")] == [
+            False,
+            approved,
+        ]
+        assert len(talk.recorder.of("approval_request")) == 2
+        assert talk.recorder.of("tool_call")[0]["payload"]["success"] is approved
+
+
 async def test_an_approval_that_nobody_gives_times_out() -> None:
     model = FakeModel().will_call_tool("Bash", requires_approval=True).will_respond_with_text("ok")
-    async with talking(model, approval_timeout=0.25, approval_heartbeat=0.1) as talk:
+    async with talking(model, approval_timeout=0.1, approval_heartbeat=0.04) as talk:
         await talk.run("go")
         reminder = talk.recorder.of("approval_progress")[0]
         assert reminder["op_state"] == "waiting_approval"
@@ -275,7 +293,8 @@ async def test_an_approval_that_nobody_gives_times_out() -> None:
             reminder["payload"]["description"]
             != talk.recorder.of("approval_request")[0]["payload"]["description"]
         )
-        assert talk.recorder.of("approval_resolved")[0]["op_state"] == "timeout"
+        # It is asked for once more like any call that was denied.
+        assert [one["op_state"] for one in talk.recorder.of("approval_resolved")] == ["timeout"] * 2
         assert talk.recorder.of("tool_call")[0]["payload"]["success"] is False
 
 
@@ -286,12 +305,18 @@ async def test_the_user_is_asked_and_answers(key: str) -> None:
         accepted = await talk.send("go")
         request = await asked(talk)
         assert request["tool_name"] == "ask_user"
-        assert request["tool_params"] == {"question": "Which one?", "choices": ["a", "b"]}
+        assert request["tool_params"].items() >= {"question": "Which one?", "choices": ["a", "b"]}.items()
         answered = await talk.resolve(request["request_id"], approved=True, **{key: "b"})
         assert answered.json()["data"]["payload_received"] is True
         await talk.end(accepted["correlation_id"])
-        assert talk.recorder.of("tool_call")[0]["payload"]["result"] == {"response": "b"}
-    assert model.requests[1].last_text == "b"
+        answer = talk.recorder.of("tool_call")[0]["payload"]["result"]
+        assert answer == {
+            "status": "approved",
+            "question": "Which one?",
+            "user_response": "b",
+            "raw_response": "b",
+        }
+    assert json.loads(model.requests[1].last_text) == answer
 
 
 async def test_an_approval_can_be_decided_once_and_by_its_owner_only() -> None:
@@ -320,29 +345,34 @@ async def test_an_approval_can_be_decided_once_and_by_its_owner_only() -> None:
 async def test_a_turn_that_fails(code: FailureCode) -> None:
     async with talking(FakeModel().will_fail(code, "it broke")) as talk:
         types = await talk.run("hi")
-        assert types == ["user_message", "message_started", "result", "error", "message_done"]
+        assert types == ["user_message", "message_started", *FAILED]
         result, error = talk.recorder.of("result")[0], talk.recorder.of("error")[0]
-        assert (result["op_state"], result["payload"]["error"]) == ("completed", "it broke")
+        assert (result["op_state"], result["payload"]["content"]) == ("completed", "")
+        assert "it broke" in result["payload"]["error"]
         assert (error["op_state"], error["kind"]) == ("failed", "error")
         payload = error["payload"]
-        assert (payload["code"], payload["error"]) == (code, "it broke")
+        assert payload["code"] == code
         assert (payload["category"], payload["retry"]) == (FAILURES[code].category, FAILURES[code].retry)
         assert payload["session_id"] == talk.session_id
         assert "it broke" in payload["detail"]
+        # It ends as an abort does, but for the error.
+        assert talk.recorder.of("message_cancelled")[0]["op_state"] == "cancelled"
+        assert talk.recorder.of("turn_terminal")[0]["payload"]["status"] == "interrupted"
+        detail = await talk.get()
+        assert detail["interrupted"] is True
+        assert detail["last_error"] == payload
 
 
 @pytest.mark.parametrize("code", ["credential_required", "credential_auth_required"])
-async def test_a_missing_credential_has_a_type_of_its_own_but_not_from_the_queue(code: FailureCode) -> None:
-    model = FakeModel().will_wait(0.2).will_fail(code).will_fail(code)
-    async with talking(model) as talk:
-        first, second = await talk.send("one"), await talk.send("two")
-        await talk.end(second["correlation_id"])
-        lone = ["user_message", "message_started", "credential_required", "message_done"]
-        assert talk.recorder.turn(first["correlation_id"]) == lone
-        queued = ["message_queued", "user_message", "message_started", "error", "message_done"]
-        assert talk.recorder.turn(second["correlation_id"]) == queued
-        assert talk.recorder.of("credential_required")[0]["payload"]["code"] == code
-        assert talk.recorder.of("error")[0]["payload"]["code"] == code
+async def test_a_missing_credential_pauses_the_turn(code: FailureCode) -> None:
+    async with talking(FakeModel().will_fail(code).will_respond_with_text(ANSWER)) as talk:
+        sent = await talk.send("one")
+        paused = await talk.recorder.wait_for(code)
+        assert (paused["op_state"], paused["payload"]["code"]) == ("waiting_approval", code)
+        assert paused["payload"]["correlation_id"] == sent["correlation_id"]
+        # The session goes on, and nothing more is said of the turn.
+        await talk.run("two")
+        assert talk.recorder.turn(sent["correlation_id"]) == ["user_message", "message_started", code]
 
 
 async def test_a_script_that_is_used_up_says_what_was_asked() -> None:
@@ -350,8 +380,8 @@ async def test_a_script_that_is_used_up_says_what_was_asked() -> None:
         await talk.run("what now?")
         payload = talk.recorder.of("error")[0]["payload"]
         assert payload["code"] == "internal_error"
-        assert "used up" in payload["error"]
-        assert "what now?" in payload["error"]
+        assert "used up" in payload["detail"]
+        assert "what now?" in payload["detail"]
 
 
 class BrokenModel(FakeModel):
@@ -362,17 +392,18 @@ class BrokenModel(FakeModel):
 async def test_a_crash_becomes_an_error_turn_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     async with talking(BrokenModel()) as talk:
         types = await talk.run("hi")
-        assert types[-3:] == ["result", "error", "message_done"]
-        assert talk.recorder.of("error")[0]["payload"]["error"] == "LookupError: a bug"
+        assert types[2:] == FAILED
+        assert "LookupError: a bug" in talk.recorder.of("error")[0]["payload"]["detail"]
     assert "a bug" in caplog.text
 
 
 async def test_the_session_goes_on_after_a_failed_turn() -> None:
-    async with talking(FakeModel().will_fail().will_respond_with_text("better")) as talk:
+    async with talking(FakeModel().will_fail().will_respond_with_text(ANSWER)) as talk:
         await talk.run("one")
         assert await talk.run("two") == TEXT
-        detail = (await talk.client.get(talk.path)).json()["data"]
+        detail = await talk.get()
         assert detail["errors"]["total"] == 1
+        assert (detail["interrupted"], detail["last_error"]) == (False, None)
 
 
 async def test_sessions_run_in_parallel() -> None:
@@ -383,8 +414,8 @@ async def test_sessions_run_in_parallel() -> None:
         daemon.add_app(APP, model=model)
         async with another(daemon) as one, another(daemon) as two:
             runs = [await one.send("a"), await two.send("b")]
-            # Both are parked at once. A user's sockets are told of the other session's approval too.
-            requests = [await asked_in(talk) for talk in (one, two)]
+            # Both are parked at once.
+            requests = [await asked(talk) for talk in (one, two)]
             assert len({request["request_id"] for request in requests}) == 2
             for talk, request in zip((one, two), requests, strict=True):
                 await talk.resolve(request["request_id"], approved=True)

@@ -6,6 +6,7 @@ import pytest
 from digitorn_testing._generated import models
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 from support.recorder import APP, Talk, another, http, talking
+from support.sessions import add_session
 
 
 async def put(talk: Talk, path: str, content: str, **more: object) -> httpx.Response:
@@ -58,8 +59,7 @@ async def test_the_views_show_the_same_files() -> None:
 
 async def test_the_directory_of_a_session_is_shown() -> None:
     async with talking(FakeModel()) as talk:
-        created = await talk.client.post(f"/api/apps/{APP}/sessions", json={"workspace_path": "/tmp/w"})
-        session_id = created.json()["data"]["session_id"]
+        session_id = add_session(talk.daemon, workspace="/tmp/w").session_id
         answer = await talk.client.get(f"/api/apps/{APP}/sessions/{session_id}/workspace")
         view = models.WorkspaceView.from_wire(answer.json()["data"])
         assert (view.workspace, view.workdir) == ("/tmp/w", "/tmp/w")

@@ -23,7 +23,6 @@ pytestmark = pytest.mark.timeout(600)
 def apps(own_daemon: RealDaemon) -> Iterator[RealDaemon]:
     """The daemon with two apps: the tools of one run at once, those of the other ask."""
     model = FakeModel()
-    real.answer_titles(model)
     model.when(contains="Take your time").will_call_tool("Bash", {"command": LONG_COMMAND})
     model.will_respond_with_text("Hello to you.", times=None)
     with FakeModelServer(model) as server:

@@ -21,6 +21,7 @@ from digitorn_testing import (
 from digitorn_testing._plugin import real
 from digitorn_testing._real.daemon import RealDaemon
 from digitorn_testing.fakes import FakeModel, FakeModelServer
+from digitorn_testing.models import SessionEvent
 from support.call_proxy import FAULTS, CallFault, CallProxy
 
 MESSAGES = 54
@@ -53,13 +54,29 @@ async def posted(client: AsyncDevClient, session: SessionHandle, numbers: list[i
     return reported
 
 
+def messages(client: DevClient, session: SessionHandle) -> list[str]:
+    """The messages that the daemon took, as often as it took them."""
+    try:
+        page = client.api.sessions.list_session_events(session.app_id, session.session_id, limit=5000)
+    except NotFound:
+        return []
+    return [
+        str(row.payload["content"])
+        for row in page.events
+        if isinstance(row, SessionEvent) and row.type == "user_message" and row.kind != "message"
+    ]
+
+
 @pytest.mark.timeout(240)
 async def test_fifty_faults_and_every_message_runs_once_or_is_reported(
     dev_client: DevClient, fake_model: FakeModel, digitorn_app: AppHandle, proxy: CallProxy
 ) -> None:
     fake_model.when(contains="Message number").will_respond_with_text("It was read to the end.")
-    kinds = {number: FAULTS[(number + number // SESSIONS) % len(FAULTS)] for number in range(MESSAGES)}
-    proxy.faults.update({text_of(number): kind for number, kind in kinds.items()})
+    kinds: dict[int, CallFault] = {
+        number: FAULTS[(number + number // SESSIONS) % len(FAULTS)] for number in range(MESSAGES)
+    }
+    for number, kind in kinds.items():
+        proxy.faults[text_of(number)] = kind
     token = dev_client._get_auth_token()
     async with AsyncDevClient(proxy.url, token=token, retries=POLICY) as client:
         sessions = [await client.new_session(digitorn_app.app_id) for _ in range(SESSIONS)]
@@ -72,13 +89,8 @@ async def test_fifty_faults_and_every_message_runs_once_or_is_reported(
     assert len(proxy.hit) == MESSAGES
     runs = dict.fromkeys(range(MESSAGES), 0)
     for session in sessions:
-        try:
-            page = dev_client.api.sessions.list_session_events(session.app_id, session.session_id, limit=5000)
-        except NotFound:
-            continue
-        for row in page.events:
-            if row.type == "user_message" and row.kind != "message":
-                runs[int(str(row.payload["content"]).split()[-1].rstrip("."))] += 1
+        for content in messages(dev_client, session):
+            runs[int(content.split()[-1].rstrip("."))] += 1
     print(f"{MESSAGES} faults: {sum(runs.values())} messages ran, {len(reported)} were reported")
     assert {number for number, count in runs.items() if count > 1} == set()
     assert {number for number, count in runs.items() if count == 0} <= reported
@@ -200,6 +212,5 @@ def test_a_message_in_flight_when_the_daemon_crashes(own_daemon: RealDaemon, adm
     own_daemon.restart()
     poster.join(60)
     assert not poster.is_alive()
-    rows = admin.api.sessions.list_session_events("kept", session.session_id, limit=5000).events
-    said = [row.payload["content"] for row in rows if row.type == "user_message" and row.kind != "message"]
+    said = messages(admin, session)
     assert len(said) == len(set(said))

@@ -63,6 +63,15 @@ class Recorder:
         await self.until(lambda frames: sum(one["type"] == wire for one in frames) >= count)
         return self.of(wire)[count - 1]
 
+    async def wait_for_turn(self, wire: str, correlation_id: str) -> Frame:
+        """The first frame of a type in a turn."""
+
+        def is_it(frame: Frame) -> bool:
+            return frame["type"] == wire and frame.get("correlation_id") == correlation_id
+
+        await self.until(lambda frames: any(map(is_it, frames)))
+        return next(filter(is_it, self.frames))
+
     async def call(self, name: str, request: object, namespace: str = EVENT_NAMESPACE) -> Any:
         """The acknowledgement of a command."""
         return await self.sio.call(name, request, namespace=namespace, timeout=SECONDS)
@@ -80,15 +89,17 @@ class Recorder:
         return [one["type"] for one in self.frames[start:]]
 
     def turn(self, correlation_id: str) -> list[str]:
-        """The types of one turn in order of arrival, counters and repeats folded."""
-        found = [one["type"] for one in self.frames if one.get("correlation_id") == correlation_id]
-        return folded(found)
+        """The types of one turn in order of arrival; see `folded`."""
+        return folded([one["type"] for one in self.frames if one.get("correlation_id") == correlation_id])
+
+
+_ASIDES = frozenset({"in_token", "out_token", "turn:heartbeat", "hook", "terminal_output"})
+"""What may stand anywhere in a turn, or repeats what another event tells."""
 
 
 def folded(types: list[str]) -> list[str]:
-    """Types with runs of the same one written once, without the counters that may stand anywhere."""
-    counters = {"in_token", "out_token", "turn:heartbeat"}
-    return [key for key, _ in itertools.groupby(one for one in types if one not in counters)]
+    """Types with runs of the same one written once, without those that say nothing of the order."""
+    return [key for key, _ in itertools.groupby(one for one in types if one not in _ASIDES)]
 
 
 def faults_of(frame: Frame) -> list[str]:
@@ -189,19 +200,28 @@ class Talk:
         await self.end(accepted["correlation_id"])
         return self.recorder.turn(accepted["correlation_id"])
 
-    async def end(self, correlation_id: str) -> None:
-        """Waits for the end of a turn."""
-        ends = {"message_done", "message_cancelled"}
-        await self.recorder.until(
-            lambda frames: any(
-                one["type"] in ends and one["correlation_id"] == correlation_id for one in frames
-            )
-        )
+    async def end(self, correlation_id: str) -> str:
+        """Waits for the last event of a turn; gives the status that it tells."""
+        terminal = await self.recorder.wait_for_turn("turn_terminal", correlation_id)
+        return str(terminal["payload"]["status"])
+
+    async def resume(self) -> list[str]:
+        """Resumes the interrupted turn; gives the folded types of its events, which name no turn."""
+        mark = len(self.recorder.frames)
+        assert await self.act("/resume") == {"resumed": True, "session_id": self.session_id}
+        await self.recorder.until(lambda frames: any(one["type"] == "result" for one in frames[mark:]))
+        return folded(self.recorder.types(mark))
 
     async def resolve(self, request_id: str, *, approved: bool, **more: object) -> httpx.Response:
         """Decides an approval."""
         body = {"request_id": request_id, "approved": approved, **more}
         return await self.client.post(f"/api/apps/{APP}/approve", json=body)
+
+    async def deny(self, reason: str) -> None:
+        """Denies the call that the session asks for first, both times that it is asked for."""
+        for count in (1, 2):
+            asked = await self.recorder.wait_for("approval_request", count)
+            await self.resolve(asked["payload"]["request_id"], approved=False, message=reason)
 
     async def get(self, path: str = "", **params: Any) -> Frame:
         """What a GET of something of the session answers."""
@@ -216,9 +236,12 @@ class Talk:
         return cast("Frame", response.json()["data"])
 
     async def log(self) -> list[Frame]:
-        """The logged events."""
-        response = await self.client.get(f"{self.path}/events", params={"limit": 5000})
-        return cast("list[Frame]", response.json()["data"]["events"])
+        """The rows of the log, without the noisy ones."""
+        return cast("list[Frame]", (await self.get("/events", limit=5000))["events"])
+
+    async def gap(self, since: int) -> list[Frame]:
+        """All rows after a number, up to as many as one answer holds."""
+        return cast("list[Frame]", (await self.get("/state", since_seq=since))["gap_events"])
 
 
 @asynccontextmanager

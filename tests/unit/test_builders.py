@@ -29,6 +29,7 @@ from digitorn_testing.events import (
     UserMessage,
 )
 from support.recorder import folded
+from support.texts import ANSWER, PIECES
 
 HANDLE = SessionHandle(session_id="s-1", app_id="app", daemon_url="http://x")
 
@@ -206,15 +207,20 @@ def test_what_cannot_be_is_refused() -> None:
 
 
 def test_a_turn_with_a_tool_and_an_approval() -> None:
-    turn = TurnBuilder().user("hi").commentary("Look.").tool("Bash", {"command": "ls"}, result={"n": 1})
-    turn = turn.approval("sure", risk_level="high").text("do", "ne")
+    turn = (
+        TurnBuilder().user("hi").commentary("I look at it.").tool("Bash", {"command": "ls"}, result={"n": 1})
+    )
+    turn = turn.approval("sure", risk_level="high").text(*PIECES)
     assert types(turn) == [
         *("user_message", "message_started", "token", "stream_done", "tool_call_streaming", "tool_start"),
         *("approval_request", "approval_resolved", "tool_call", "token", "stream_done", "result"),
-        "message_done",
+        *("message_done", "turn_terminal"),
     ]
     found = result_of(turn)
-    assert (found.status, found.content, found.commentary) == ("completed", "done", ("Look.",))
+    assert (found.status, found.content, found.commentary) == (
+        *("completed", "".join(PIECES)),
+        ("I look at it.",),
+    )
     (call,) = found.tool_calls
     assert (call.name, call.params, call.success, call.result) == ("Bash", {"command": "ls"}, True, {"n": 1})
     (approval,) = found.approvals
@@ -230,7 +236,9 @@ def test_a_turn_with_a_tool_and_an_approval() -> None:
 def test_a_builder_stays_as_it_is() -> None:
     base = TurnBuilder().user("hi")
     assert types(base.text("a")) != types(base.tool("Bash"))
-    assert types(base) == ["user_message", "message_started", "stream_done", "result", "message_done"]
+    assert types(base) == [
+        *("user_message", "message_started", "stream_done", "result", "message_done", "turn_terminal"),
+    ]
 
 
 def test_ids_and_times_are_the_same_each_time_and_go_up() -> None:
@@ -258,16 +266,16 @@ def test_ids_and_times_are_the_same_each_time_and_go_up() -> None:
 
 
 def test_thinking_that_is_short_is_not_closed() -> None:
-    short = types(TurnBuilder().thinking("a\nb").text("c"))
+    short = types(TurnBuilder().thinking("a\nb").text(ANSWER))
     assert short[2:5] == ["thinking_started", "thinking_delta", "token"]
-    long = types(TurnBuilder().thinking("a\nb\nc").text("d"))
+    long = types(TurnBuilder().thinking("a\nb\nc").text(ANSWER))
     assert long[2:6] == ["thinking_started", "thinking_delta", "thinking", "token"]
 
 
 def test_a_commentary_that_no_call_follows_is_a_request_of_its_own() -> None:
-    turn = TurnBuilder().user("hi").commentary("Wait.").text("done")
+    turn = TurnBuilder().user("hi").commentary("Please wait.").text("done")
     found = result_of(turn)
-    assert (found.commentary, found.content) == (("Wait.",), "done")
+    assert (found.commentary, found.content) == (("Please wait.",), "done")
     assert types(turn).count("stream_done") == 2
 
 
@@ -288,7 +296,12 @@ def test_a_call_that_fails() -> None:
 
 def test_a_question_and_its_answer() -> None:
     found = result_of(TurnBuilder().question("Which?", choices=["a", "b"], answer="b").text("b it is"))
-    assert found.tool_calls[0].result == {"response": "b"}
+    assert found.tool_calls[0].result == {
+        "status": "approved",
+        "question": "Which?",
+        "user_response": "b",
+        "raw_response": "b",
+    }
     assert (found.approvals[0].message, found.approvals[0].request.description) == ("b", "Which?")
     open_one = result_of(TurnBuilder().question("Which?"))
     assert open_one.approvals[0].resolution == "open"
@@ -301,34 +314,29 @@ def test_a_turn_that_waits_for_an_approval_does_not_end() -> None:
         turn.text("done")
     with pytest.raises(ValueError, match="Bash waits for an approval"):
         turn.error()
-    assert types(turn.aborted())[-3:] == ["approval_resolved", "abort", "message_cancelled"]
+    assert types(turn.aborted())[-3:] == ["abort", "message_cancelled", "turn_terminal"]
 
 
 @pytest.mark.parametrize("code", sorted(FAILURES))
 def test_a_turn_that_fails(code: ErrorCode) -> None:
     turn = TurnBuilder().user("hi").error(code, "it broke")
     found = result_of(turn)
-    asks_to_sign_in = code == "credential_auth_required"
-    assert (found.status, found.error) == ("failed", code if asks_to_sign_in else "it broke")
+    assert found.status == "failed"
+    assert found.error
+    assert "it broke" in turn.build()[-1 if code.startswith("credential_") else -4]["payload"]["detail"]
     assert found.errors[-1].code == code
     if code.startswith("credential_"):
         # The turn pauses there: nothing follows.
         assert types(turn)[-1] == types(turn.queued())[-1] == code
     else:
-        assert types(turn)[-3:] == ["result", "error", "message_done"]
+        assert types(turn)[-4:] == ["error", "result", "message_cancelled", "turn_terminal"]
 
 
 def test_a_turn_that_is_cut_off() -> None:
-    assert types(TurnBuilder().user("hi").text("par").aborted())[-3:] == [
-        "token",
-        "abort",
-        "message_cancelled",
-    ]
-    assert types(TurnBuilder().user("hi").tool("Bash").aborted())[-3:] == [
-        *("tool_start", "abort", "message_cancelled"),
-    ]
-    # One from the queue ends as if it were done.
-    assert types(TurnBuilder().queued().text("par").aborted())[-2:] == ["abort", "message_done"]
+    cut = ["abort", "message_cancelled", "turn_terminal"]
+    assert types(TurnBuilder().user("hi").text(PIECES[0]).aborted())[-4:] == ["token", *cut]
+    assert types(TurnBuilder().user("hi").tool("Bash").aborted())[-4:] == ["tool_start", *cut]
+    assert types(TurnBuilder().queued().text(PIECES[0]).aborted())[-4:] == ["token", *cut]
 
 
 def test_a_queued_turn_is_announced_first() -> None:
@@ -406,7 +414,8 @@ def test_correlation_ids_stay_unless_they_are_taken() -> None:
 def test_a_queued_turn_is_announced_while_the_one_before_it_runs() -> None:
     log = SessionBuilder().turn(FIRST).turn(TurnBuilder().user("two").queued().text("2")).log()
     assert assertions.event_order(
-        log.events(), ["token", "message_queued", "user_message", "result", "message_done", "message_started"]
+        log.events(),
+        ["tool_call", "message_queued", "user_message", "message_started", "result", "turn_terminal"],
     )
     assert log.operations().violations == ()
 
@@ -439,7 +448,7 @@ def test_a_session_that_waits_for_an_approval_with_a_message_behind_it() -> None
     (pending,) = session.pending_approvals()
     (told,) = session.log().pending_approvals()
     assert pending.to_wire().items() <= told.to_wire().items()
-    assert (pending.tool_name, pending.session_id) == ("Bash", "s-1")
+    assert (pending.tool_name, pending.session_id) == ("shell.bash", "s-1")
     assert session.history().turn_active
     session = session.turn(TurnBuilder().user("next").queued(position=2).text("never"))
     history = session.history()

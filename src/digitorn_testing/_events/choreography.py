@@ -243,7 +243,7 @@ class Speech:
         self.has_spoken = follows_text
         self._needs_break = follows_text
         self._written = 0
-        self._held = ""
+        self._held: str = ""
         self._has_begun = False
         self._is_shut = False
 
@@ -259,11 +259,12 @@ class Speech:
         self.has_spoken = True
         yield Token(delta=shown, count=self._written) if self._written else Token(delta=shown)
 
-    def _shown(self, text: str) -> str:
+    def _shown(self, piece: str) -> str:
         """What is shown of the text so far and was not shown before."""
         if self._is_shut:
             return ""
-        text, self._held = self._held + text, ""
+        text = self._held + piece
+        self._held = ""
         if not self._has_begun and len(text.lstrip()) < _FIRST_PIECE_CHARS and "\n" not in text:
             self._held = text
             return ""
@@ -518,7 +519,7 @@ def pending_approval(
         app_id=app_id,
         session_id=session_id,
         tool_name=tool,
-        tool_params=dict(params),
+        tool_params={**params, "allow_multiple": False} if tool in QUESTION_TOOLS else dict(params),
         risk_level=risk_level,
         description=description or _described(tool, params),
         created_at=created_at,
@@ -669,7 +670,7 @@ def credential_event(lacking: Mapping[str, Any]) -> CredentialRequired | Credent
         lacking: What is said of it; see `credential_members`.
     """
     if lacking["code"] == "credential_auth_required":
-        told = {**lacking, "error": lacking["code"], "oauth_missing_scopes": []}
+        told: dict[str, Any] = {**lacking, "error": lacking["code"], "oauth_missing_scopes": []}
         return CredentialAuthRequired.from_wire(told)
     return CredentialRequired.from_wire(dict(lacking))
 

@@ -36,6 +36,7 @@ _TOLD: Final[Mapping[FailureCode, str]] = {
     "auth_error": "Authentication failed. Check your API key or token.",
     "context_overflow": "Message too long for the model's context window.",
     "insufficient_balance": "Insufficient balance or quota exceeded. Please check your API billing.",
+    "network_error": "Network error connecting to the AI provider.",
     "provider_error": "The AI provider returned a server error. Try again.",
     "rate_limited": "Rate limited by the provider. Please wait a moment.",
 }
@@ -80,14 +81,13 @@ class FailedTurn:
     detail: str
 
 
-def failed_turn(code: FailureCode, message: str, *, error_type: str = "TurnFailed") -> FailedTurn:
+def failed_turn(code: FailureCode, message: str) -> FailedTurn:
     """Describes a failed turn as events do.
 
     Args:
         code: How the failure is classified.
         message: What the provider said.
-        error_type: Name of the exception that the daemon caught.
     """
-    # Only the default row of the classification prefixes the detail with a type.
-    prefix = f"[{error_type}] " if code == INTERNAL_ERROR else ""
+    # Only the default row of the classification prefixes the detail with the type of the exception.
+    prefix = "[RuntimeError] " if code == INTERNAL_ERROR else ""
     return FailedTurn(FAILURES[code], _TOLD.get(code, message), (prefix + message)[:_LONGEST_DETAIL])

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, TypeVar, cast
+from typing import Final, TypeVar, cast
 from urllib.parse import urlsplit
 
 from pydantic_core import from_json
@@ -75,7 +75,7 @@ def read_answer(
         return call.operation.read(content)
     except Refused as refused:
         # A refusal without words may have them in its data.
-        said = refused.reason or (_words(refused.data) if isinstance(refused.data, Mapping) else "")
+        said = refused.reason or _words(refused.data)
         reason = credentials.redact(said)[:_LONGEST_REASON]
         # What it is made from knows the answer, and there may be a token in it; so below.
         raise_detached(ApiError(exchange, reason, credentials.redact_data(refused.data)))
@@ -119,13 +119,12 @@ def _refusal(
 
 def _reason(document: object) -> str:
     """The daemon's own words in any of its error bodies (contract: rest, section 1.2)."""
-    if not isinstance(document, Mapping):
+    if not (body := _members(document)):
         return json.dumps(document)
-    body = cast("Mapping[str, object]", document)
     if (invalid := _invalid_members(body.get("details"))) is not None:
         return invalid
     detail = body.get("detail")
-    words = (_words(detail) or json.dumps(detail)) if isinstance(detail, Mapping) else detail
+    words = _words(detail) or (json.dumps(detail) if _members(detail) else detail)
     said = words or body.get("error")
     if not isinstance(said, str):
         # An envelope may be without a word.
@@ -140,20 +139,26 @@ def _invalid_members(details: object) -> str | None:
         return None
     said: list[str] = []
     for one in cast("list[object]", details):
-        detail = cast("Mapping[str, object]", one) if isinstance(one, Mapping) else {}
-        place, context = detail.get("loc"), detail.get("ctx")
+        detail = _members(one)
+        place = detail.get("loc")
         words = [
             ".".join(map(str, cast("list[object]", place))) if isinstance(place, list) else "",
             str(detail.get("msg", one)),
-            _words(context) if isinstance(context, Mapping) else "",
+            _words(detail.get("ctx")),
         ]
         said.append(": ".join(word for word in words if word))
     return "; ".join(said)
 
 
-def _words(detail: Mapping[Any, Any]) -> str:
+def _members(value: object) -> Mapping[str, object]:
+    """An object of JSON; empty for any other value."""
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
+
+
+def _words(detail: object) -> str:
     """The texts of a detail that is an object; all of it is in the error's data."""
-    said = (detail.get(name) for name in ("error", "message", "detail", "hint"))
+    members = _members(detail)
+    said = (members.get(name) for name in ("error", "message", "detail", "hint"))
     return ": ".join(dict.fromkeys(one for one in said if isinstance(one, str) and one))
 
 
@@ -182,13 +187,9 @@ def _target(headers: Mapping[str, str]) -> str:
 
 def _said_seconds(data: object) -> float | None:
     """How long an error body asks to wait."""
-    if not isinstance(data, Mapping):
-        return None
-    body = cast("Mapping[str, object]", data)
-    seconds = body.get("retry_after")
-    if seconds is None:
-        return _said_seconds(body.get("detail"))
-    return _seconds(str(seconds))
+    body = _members(data)
+    seconds = body.get("retry_after", _members(body.get("detail")).get("retry_after"))
+    return None if seconds is None else _seconds(str(seconds))
 
 
 def _seconds(value: str | None) -> float | None:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from digitorn_testing._apps.language import action_name, tool_name
+from digitorn_testing._apps.language import action_name, risk_of, tool_name
 from digitorn_testing._events import choreography
 from digitorn_testing._events.choreography import CallEvents, Speech, TurnEvents
 from digitorn_testing._events.conventions import estimate, token_triple, turn_of
@@ -231,7 +231,13 @@ class TurnRun:
             self._ask(tool, tool.approval)
         if tool is self.script.open_call:
             return
-        self._write(call.ended(None if tool.failure else tool.result, tool.failure))
+        if tool.failure:
+            self._write(
+                call.ended(choreography.refused(tool.failure) if tool.is_denied else None, tool.failure)
+            )
+        else:
+            self._write(call.ended(tool.result, ""))
+            self._write_all(call.derived(tool.result))
         self._next_request()
 
     def _ask(self, tool: Tool, approval: ToolApproval) -> None:
@@ -243,7 +249,7 @@ class TurnRun:
             session_id=self.place.session_id,
             tool=tool.name if tool.name in QUESTION_TOOLS else action_name(tool.name),
             params=tool.params,
-            risk_level=approval.risk_level,
+            risk_level=approval.risk_level or risk_of(tool.name),
             description=approval.description,
             created_at=self._writer.moment.timestamp(),
         )
@@ -271,7 +277,8 @@ class TurnRun:
     # --- ends
 
     def _fail(self, failure: TurnFailure) -> None:
-        # A request that failed still counts.
+        # A request that failed does not count.
+        self._requests -= 1
         failed = failed_turn(failure.code, failure.message)
         lacking = choreography.credential_members(
             failed, provider=_PROVIDER, app_id=self.place.app_id, user_id=self.place.user_id

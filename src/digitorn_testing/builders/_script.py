@@ -47,13 +47,13 @@ class ToolApproval:
     Attributes:
         decision: How it was decided.
         message: What the user said to it.
-        risk_level: Risk of the call.
+        risk_level: Risk of the call; None for that of the tool.
         description: What the call would do.
     """
 
     decision: Literal["approved", "denied", "open"]
     message: str
-    risk_level: str
+    risk_level: str | None
     description: str
 
 
@@ -78,9 +78,14 @@ class Tool:
     approval: ToolApproval | None = None
 
     @property
+    def is_denied(self) -> bool:
+        """Whether the user refused the call."""
+        return self.approval is not None and self.approval.decision == "denied"
+
+    @property
     def failure(self) -> str:
         """The final error; empty if it does not fail."""
-        if self.approval is not None and self.approval.decision == "denied":
+        if self.approval is not None and self.is_denied:
             return denial(tool_name(self.name), self.approval.message)
         return self.error
 

@@ -125,12 +125,12 @@ class TurnBuilder:
         """
         return self._then(Tool(name, json_object(params or {}), result_object(result), error, call_id))
 
-    def approval(self, message: str = "", *, risk_level: str = "medium", description: str = "") -> Self:
+    def approval(self, message: str = "", *, risk_level: str | None = None, description: str = "") -> Self:
         """The last tool call had to be approved, and was.
 
         Args:
             message: What the user said to it.
-            risk_level: Risk of the call.
+            risk_level: Risk of the call; that of the tool if left out.
             description: What the call would do, for people.
 
         Raises:
@@ -138,12 +138,12 @@ class TurnBuilder:
         """
         return self._decided(ToolApproval("approved", message, risk_level, description))
 
-    def denied(self, reason: str = "", *, risk_level: str = "medium", description: str = "") -> Self:
+    def denied(self, reason: str = "", *, risk_level: str | None = None, description: str = "") -> Self:
         """The last tool call had to be approved, and was refused: it fails.
 
         Args:
             reason: Why. A reason worded as a timeout counts as a timeout, as on the daemon.
-            risk_level: Risk of the call.
+            risk_level: Risk of the call; that of the tool if left out.
             description: What the call would do, for people.
 
         Raises:
@@ -151,11 +151,11 @@ class TurnBuilder:
         """
         return self._decided(ToolApproval("denied", reason, risk_level, description))
 
-    def pending_approval(self, *, risk_level: str = "medium", description: str = "") -> Self:
+    def pending_approval(self, *, risk_level: str | None = None, description: str = "") -> Self:
         """The last tool call waits to be approved, and the turn with it: it does not end.
 
         Args:
-            risk_level: Risk of the call.
+            risk_level: Risk of the call; that of the tool if left out.
             description: What the call would do, for people.
 
         Raises:
@@ -173,12 +173,10 @@ class TurnBuilder:
         """
         params: dict[str, object] = {"question": question, "choices": list(choices)}
         if answer is None:
-            return self.tool(QUESTION_TOOLS[0], params).pending_approval(
-                risk_level="low", description=question
-            )
+            return self.tool(QUESTION_TOOLS[0], params).pending_approval(risk_level="low")
         result = choreography.answer(params, approved=True, said=answer)
         asked = self.tool(QUESTION_TOOLS[0], params, result=result)
-        return asked.approval(answer, risk_level="low", description=question)
+        return asked.approval(answer, risk_level="low")
 
     def event(
         self,

@@ -47,7 +47,6 @@ def both(pytestconfig: pytest.Config) -> Iterator[Both]:
         pytest.skip(f"needs the released daemon: {real.OPTION}")
     run = secrets.token_hex(4)
     models = FakeModel(), FakeModel()
-    real.answer_titles(models[0])
     for model in models:
         write_script(model)
 

@@ -47,7 +47,7 @@ class Approvals:
             app_id=session.owner.app_id,
             session_id=session.id,
             tool=call.name if is_question else action_name(call.name),
-            params={**call.params, "allow_multiple": False} if is_question else call.params,
+            params=call.params,
             risk_level=call.risk_level or "medium",
             description=call.description,
             created_at=time.time(),

@@ -15,5 +15,5 @@ class TurnFailed(Exception):
     def __init__(self, code: FailureCode, message: str | None = None) -> None:
         self.code = code
         self.message = message or FAILURES[code].message
-        self.told = failed_turn(code, self.message, error_type=type(self).__name__)
+        self.told = failed_turn(code, self.message)
         super().__init__(self.message)

@@ -419,6 +419,7 @@ class Script:
             ValueError: `times` is not positive, or the answer before this one never ends.
             TypeError: The question is no text, or a choice is nothing that JSON can hold.
         """
+        check_text("question", question)
         if isinstance(choices, str):
             raise ValueError("choices is one text; pass the choices, for example a list")
         return self.will_call_tool(

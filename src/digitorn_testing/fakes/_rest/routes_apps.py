@@ -31,7 +31,12 @@ _SYSTEM: Final = "system"
 
 @serve(router, operations.LIST_APPS)
 async def list_apps(
-    daemon: Daemon, _user: Caller, include_disabled: bool = False, include_installed: bool = True
+    daemon: Daemon,
+    _user: Caller,
+    include_disabled: bool = False,
+    include_installed: bool = True,
+    # No app is hidden here.
+    include_hidden: bool = False,
 ) -> list[models.AppSummary]:
     shown = {"running"}
     if include_disabled:
@@ -106,6 +111,8 @@ async def delete_app(
     undeploy_only: bool = False,
     delete_history: bool = True,
     scope: Literal["system", "user"] | None = None,
+    # Every install here is the system's.
+    owner_user_id: str | None = None,
 ) -> models.AppDeletion:
     if scope == "user":
         raise SoftFailed("nothing_to_delete")
@@ -125,7 +132,6 @@ async def delete_app(
         scope=_SYSTEM,
         owner_user_id=None,
         deployed=False,
-        bundles_deleted=1,
         disk_removed=False,
         secrets_deleted=0,
         db_removed=True,
@@ -148,6 +154,7 @@ async def disable_app(
     daemon: Daemon,
     app_id: AppId,
     scope: str | None = None,
+    owner_user_id: str | None = None,
     body: Annotated[models.DisableAppRequest | None, Body()] = None,
 ) -> models.AppDisabled:
     app = _installed_or_soft(daemon, app_id)
@@ -157,7 +164,7 @@ async def disable_app(
     return models.AppDisabled(
         app_id=app_id,
         scope=scope or _SYSTEM,
-        owner_user_id=None,
+        owner_user_id=owner_user_id,
         disabled=True,
         was_deployed=was_deployed,
         message=f"{app_id} is switched off{reason}",

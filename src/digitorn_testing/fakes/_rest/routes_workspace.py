@@ -43,7 +43,11 @@ async def get_file_history(session: OwnedSession, file_path: FilePath) -> models
 
 @serve(router, operations.GET_FILE)
 async def get_file(
-    session: OwnedSession, file_path: FilePath, include_baseline: bool = False
+    session: OwnedSession,
+    file_path: FilePath,
+    include_baseline: bool = False,
+    # No file is on disk only.
+    raw: bool = False,
 ) -> models.WorkspaceFile:
     file = session.files.get(file_path)
     if file is None:

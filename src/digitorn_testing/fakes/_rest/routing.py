@@ -122,7 +122,7 @@ async def _auth_failure(_: Request, error: Exception) -> JSONResponse:
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:
     refused = cast("StarletteHTTPException", error)
-    detail: object = refused.detail
+    detail = cast("object", refused.detail)
     if isinstance(detail, str):
         body = models.Problem(success=False, error=detail, detail=detail, status_code=refused.status_code)
     else:

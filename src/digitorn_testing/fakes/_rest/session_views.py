@@ -24,7 +24,12 @@ _COUNTED_PER_TURN: Final = 2
 
 def session_list_item(session: Session) -> models.SessionListItem:
     """A session as lists show it: they count neither messages nor tokens, and have no last message."""
-    uncounted = {"message_count": 0, "tokens": 0, "last_message_preview": "", "last_message_role": ""}
+    uncounted: dict[str, Any] = {
+        "message_count": 0,
+        "tokens": 0,
+        "last_message_preview": "",
+        "last_message_role": "",
+    }
     return models.SessionListItem(
         **_summary(session) | uncounted, is_active=session.turn is not None, workdir_exists=True
     )
@@ -326,7 +331,7 @@ def _system_message(session: Session) -> models.HistoryMessage:
 
 def _history_event(session: Session, place: int, row: EventEnvelope) -> models.HistoryEvent:
     entries = session.conversation.entries
-    number = row.payload["agent_seq"] if row.kind == "message" else None
+    number: int | None = row.payload["agent_seq"] if row.kind == "message" else None
     if number == 0:
         return history_event(place, row, _system_message(session))
     if number is None or number > len(entries):

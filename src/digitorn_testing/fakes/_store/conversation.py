@@ -122,10 +122,6 @@ class Conversation:
         for call_id in self.open_calls:
             self.add(ModelMessage("tool", CUT_OFF, tool_call_id=call_id), seq)
 
-    def last_user_place(self) -> int:
-        """Place of the user's last message; 0 if there is none."""
-        return max((at for at, one in enumerate(self.entries) if one.message.role == "user"), default=0)
-
     def place_before_last(self, count: int) -> int:
         """Where to cut so that the last messages stay: further back if a call would lose its result.
 
@@ -145,7 +141,4 @@ class Conversation:
             next_seq: Gives a number of the other session for each message.
         """
         entries = [replace(one, seq=next_seq()) for one in self.entries[:end]]
-        if self.cut is None or self.cut.place >= len(entries):
-            # Then the summary may tell of what is left out.
-            return Conversation(entries)
-        return Conversation(entries, replace(self.cut, at_seq=None))
+        return Conversation(entries, None if self.cut is None else replace(self.cut, at_seq=None))

@@ -51,10 +51,10 @@ class Memory:
         Args:
             is_flat: Whether to repeat everything at the top, as for an app with a memory module.
         """
-        nested = {
+        nested: dict[str, object] = {
             "working": {"goal": self.goal, "todos": self.todos},
             "semantic": {"facts": []},
             "episodes": [],
         }
-        flat = {"goal": self.goal, "todos": self.todos, "facts": [], "key_facts": []}
+        flat: dict[str, object] = {"goal": self.goal, "todos": self.todos, "facts": [], "key_facts": []}
         return SessionMemory.from_wire({**nested, **flat} if is_flat else nested)
