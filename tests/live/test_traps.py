@@ -412,7 +412,7 @@ async def test_what_is_in_flight_comes_again_with_every_join() -> None:
     """Previews never end, so that those of the last minutes all come again, next to one event of the turn."""
     model = (
         FakeModel()
-        .will_call_tool("Bash", requires_approval=True, text="I look.")
+        .will_call_tool("Bash", requires_approval=True, text="Let me look at it.")
         .will_stream_text(["lo", "!"])
     )
     async with session_on(model) as (daemon, client, session):
