@@ -133,13 +133,13 @@ class _Storm:
                 daemon.async_client(retries=_PATIENT, timeout=_WAIT_SECONDS) as beside,
             ):
                 half = self._plan.sessions // 2
-                mine = [client.open_event_stream(client.new_session(APP)) for _ in range(half)]
-                theirs = [
-                    await other.open_event_stream(await other.new_session(APP))
-                    for _ in range(self._plan.sessions - half)
-                ]
+                # A session exists from its first message on.
+                begun = await asyncio.gather(*(beside.chat(APP, "go") for _ in range(self._plan.sessions)))
+                sessions = [result.session for result in begun]
+                mine = [client.open_event_stream(session) for session in sessions[:half]]
+                theirs = [await other.open_event_stream(session) for session in sessions[half:]]
                 streams: list[LiveEventStream | AsyncLiveEventStream] = [*mine, *theirs]
-                told = [Talk() for _ in streams]
+                told = [Talk(sent=1) for _ in streams]
                 chances = [random.Random(f"{self._plan.seed}:{number}") for number in range(len(streams))]
                 loop = asyncio.get_running_loop()
 
