@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 from support.faces import Background, inner, sent_log
-from support.sessions import add_session
+from support.sessions import add_session, log_without_delay
 from support.tcp_proxy import TcpProxy
 
 from digitorn_testing import (
@@ -321,7 +321,7 @@ def test_what_is_sent_just_before_a_join_is_not_missed(model: FakeModel) -> None
 def test_a_new_process_is_reread_from_the_beginning(model: FakeModel) -> None:
     """It had logged little of what was seen, and numbers what it does from there on."""
     model.will_stream_text(["Text that is lost. "] * 150).will_stream_text(["A new text."])
-    with FakeDaemon(model=model, log_delay=0.5) as daemon:
+    with FakeDaemon(model=model, log_delay=60.0) as daemon:
         daemon.add_app("my-app")
         with daemon.client() as client:
             session = add_session(daemon)
@@ -329,6 +329,7 @@ def test_a_new_process_is_reread_from_the_beginning(model: FakeModel) -> None:
                 client.post_message_raw(session, "go")
                 stream.wait_for(MessageDone, timeout=10)
                 daemon.restart()
+                log_without_delay(daemon, session)
                 with daemon.faults.refuse_connections():
                     client.post_message_raw(session, "go on")
                     daemon.drain()
