@@ -21,7 +21,6 @@ from digitorn_testing import (
     AsyncDevClient,
     AsyncLiveEventStream,
     DaemonUnreachable,
-    EventLog,
     LiveEventStream,
     RetryPolicy,
     SessionHandle,
@@ -31,12 +30,15 @@ from digitorn_testing._stream.protocol import PAGE
 from digitorn_testing.events import MessageStarted
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 from digitorn_testing.fakes._faults.faults import Fault
+from support.faces import async_sent_log
 from support.tcp_proxy import TcpProxy
 
 APP: Final = "chaos"
 _WAIT_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.02
-_PATIENT: Final = RetryPolicy(attempts=50, first_pause=0.02, longest_pause=0.2, attempt_timeout=10.0)
+_PATIENT: Final = RetryPolicy(
+    attempts=50, first_pause=0.02, longest_pause=0.2, attempt_timeout=10.0, longest_search=1.0
+)
 
 
 @dataclass(frozen=True)
@@ -131,13 +133,13 @@ class _Storm:
                 daemon.async_client(retries=_PATIENT, timeout=_WAIT_SECONDS) as beside,
             ):
                 half = self._plan.sessions // 2
-                mine = [client.open_event_stream(client.new_session(APP)) for _ in range(half)]
-                theirs = [
-                    await other.open_event_stream(await other.new_session(APP))
-                    for _ in range(self._plan.sessions - half)
-                ]
+                # A session exists from its first message on.
+                begun = await asyncio.gather(*(beside.chat(APP, "go") for _ in range(self._plan.sessions)))
+                sessions = [result.session for result in begun]
+                mine = [client.open_event_stream(session) for session in sessions[:half]]
+                theirs = [await other.open_event_stream(session) for session in sessions[half:]]
                 streams: list[LiveEventStream | AsyncLiveEventStream] = [*mine, *theirs]
-                told = [Talk() for _ in streams]
+                told = [Talk(sent=1) for _ in streams]
                 chances = [random.Random(f"{self._plan.seed}:{number}") for number in range(len(streams))]
                 loop = asyncio.get_running_loop()
 
@@ -189,10 +191,12 @@ class _Storm:
                 for each, one in zip(streams, told, strict=True):
                     self._figures.add(one)
                     self._figures.reconnects += each.connection.reconnects
-                    kept = await _kept(beside, each.session)
+                    kept = await async_sent_log(beside, each.app_id, each.session_id)
                     self._figures.compare(each.log, kept)
                     executed = Counter(event.correlation_id for event in kept.events_of(MessageStarted))
-                    self._figures.twice += abs(one.sent - len(executed))
+                    # An unconfirmed message may be executed or not.
+                    expected = range(one.sent, one.sent + one.unconfirmed + 1)
+                    self._figures.twice += len(executed) not in expected
                     self._figures.twice += sum(count - 1 for count in executed.values())
                 await asyncio.gather(*(stream.stop() for stream in theirs))
                 for stream in mine:
@@ -210,7 +214,7 @@ class _Storm:
         """What goes wrong with single events and calls."""
         faults = self._daemon.faults
         faults.seed(self._plan.seed)
-        messages, reads = "*/messages", "*/events"
+        messages = "*/messages"
         yield [
             ("events duplicated", faults.events(chance=0.005).duplicate()),
             ("events delayed", faults.events(chance=0.003).delay(0.02)),
@@ -225,8 +229,14 @@ class _Storm:
                 "messages answered 429",
                 faults.calls(path=messages, chance=0.05).respond_with(429, retry_after=0),
             ),
-            ("reads cut off", faults.calls(path=reads, chance=0.05).cut_off("body")),
-            ("reads answered 500", faults.calls(path=reads, chance=0.05).respond_with(500)),
+            *(
+                (f"reads of {reads} {what}", fault)
+                for reads in ("*/events", "*/state")
+                for what, fault in (
+                    ("cut off", faults.calls(path=reads, chance=0.05).cut_off("body")),
+                    ("answered 500", faults.calls(path=reads, chance=0.05).respond_with(500)),
+                )
+            ),
         ]
         faults.clear()
 
@@ -288,7 +298,7 @@ class _Storm:
     ) -> None:
         """Replaces the daemon's process once its logs have everything: what they have not is lost by it."""
         for stream in streams:
-            last = max(event.seq for event in stream.events() if MEANING.is_logged(event))
+            last = max((event.seq for event in stream.events() if MEANING.is_logged(event)), default=1)
             await _logged(beside, stream.session, last)
         with self._calm:
             await asyncio.to_thread(self._daemon.restart)
@@ -319,17 +329,6 @@ async def _logged(client: AsyncDevClient, session: SessionHandle, number: int) -
             if await _page(client, session, number - 1):
                 return
             await asyncio.sleep(_POLL_SECONDS)
-
-
-async def _kept(client: AsyncDevClient, session: SessionHandle) -> EventLog:
-    """What the daemon keeps of a session."""
-    kept = EventLog(session_id=session.session_id)
-    since = 0
-    while rows := await _page(client, session, since):
-        for row in rows:
-            kept.feed(row)
-        since = max(kept.highest_number, *(event.seq for event in kept.log_only), 0)
-    return kept
 
 
 async def _page(client: AsyncDevClient, session: SessionHandle, since: int) -> list[object]:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from digitorn_testing import EventLog, LiveEvent
@@ -15,24 +15,22 @@ class Talk:
     """What happened in one session.
 
     Attributes:
-        sent: Messages that were sent.
+        sent: Messages that the daemon took.
+        unconfirmed: Messages of which the client says that nobody knows whether the daemon took them.
         hung: Waits that did not end in time.
-        unordered: Events that a reader of turns was given behind a later one.
         wrong: Turns whose text is not what the model said.
         missed: Events of turns that their reader was not given.
     """
 
     sent: int = 0
+    unconfirmed: int = 0
     hung: int = 0
-    unordered: int = 0
     wrong: int = 0
     missed: int = 0
 
-    def read(self, given: Sequence[AnyEvent], of: Iterable[AnyEvent]) -> None:
+    def read(self, given: Iterable[AnyEvent], of: Iterable[AnyEvent]) -> None:
         """Compares the events of a turn that a reader was given with those of the turn."""
-        numbers = [event.seq for event in given]
-        self.unordered += sum(after <= before for before, after in itertools.pairwise(numbers))
-        self.missed += len({event.seq for event in of} - set(numbers))
+        self.missed += len({event.seq for event in of} - {event.seq for event in given})
 
 
 @dataclass
@@ -50,8 +48,9 @@ class Figures:
         copies: Copies that streams were given and dropped.
         lost: Events of the durable logs that a stream lacks, and of turns that their reader was not given.
         duplicated: Events that a stream has more than once.
-        unordered: Events that a stream or a reader has behind a later one.
-        twice: Messages that the daemon executed more than once, or never.
+        unordered: Events that a stream has behind a later one.
+        twice: Sessions and messages with too many or too few turns: each message that was taken has one.
+        unconfirmed: Messages of which nobody knows whether they were taken.
     """
 
     seed: int
@@ -70,6 +69,7 @@ class Figures:
     hung: int = 0
     wrong: int = 0
     twice: int = 0
+    unconfirmed: int = 0
     seconds: float = 0.0
 
     @property
@@ -83,7 +83,7 @@ class Figures:
         self.hung += told.hung
         self.wrong += told.wrong
         self.lost += told.missed
-        self.unordered += told.unordered
+        self.unconfirmed += told.unconfirmed
 
     def compare(self, log: EventLog, kept: EventLog) -> None:
         """Compares what a stream has with what the daemon keeps."""
@@ -104,7 +104,8 @@ class Figures:
             f" {self.restarts} restarts of the daemon in {self.seconds:.0f} s\n"
             f"  {faults}; {self.copies:,} copies recognised\n"
             f"  {self.lost} lost, {self.duplicated} duplicated, {self.unordered} out of order,"
-            f" {self.hung} hung waits, {self.wrong} wrong texts, {self.twice} messages not executed once"
+            f" {self.hung} hung waits, {self.wrong} wrong texts, {self.twice} messages not executed once,"
+            f" {self.unconfirmed} messages unconfirmed"
         )
 
 

@@ -87,9 +87,7 @@ def closed_thinking() -> Scenario:
 
 
 def tools() -> Scenario:
-    model = FakeModel().will_call_tool(
-        "Bash", {"command": "ls"}, result={"stdout": "a"}, text="I look at it."
-    )
+    model = FakeModel().will_call_tool("Bash", {"command": "ls"}, result={"n": 1}, text="I look at it.")
     model.will_call_tool("Bash", error="no such file").will_respond_with_text("done")
     turn = HI.commentary("I look at it.").tool("Bash", {"command": "ls"}, result={"stdout": "a"})
     return model, turn.tool("Bash", error="no such file").text("done"), None

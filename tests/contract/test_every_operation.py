@@ -126,7 +126,7 @@ def is_of(value: object, kind: Any) -> bool:
     if get_origin(kind) is list:
         (item,) = get_args(kind)
         return isinstance(value, list) and all(is_of(one, item) for one in cast("list[object]", value))
-    return isinstance(value, kind)
+    return isinstance(value, get_origin(kind) or kind)
 
 
 def fault_of(stub: Any, result: object) -> str | None:

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 BASE = "http://daemon.test"
 PARAMETER = re.compile(r"\{(\w+)\}")
-# Which may hold slashes (contract: rest, Conventions).
+# Which may hold slashes (contract: rest, section 1).
 SPAN = {"file_path", "asset_path", "tool_name", "path", "key", "rest"}
 NASTY = [
     ".",

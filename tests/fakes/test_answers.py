@@ -281,8 +281,8 @@ async def test_a_failure_may_come_in_the_middle_of_an_answer() -> None:
         ]
         assert talk.recorder.of("error")[0]["payload"]["code"] == "network_error"
         await talk.run("go on")
-    # What was cut off is no part of the conversation.
-    assert [one.content for one in model.requests[1].messages] == ["go", "go on"]
+    # Neither what was cut off nor its message is part of the conversation.
+    assert [one.content for one in model.requests[1].messages] == ["go on"]
 
 
 async def test_an_unscripted_request_fails_the_turn_and_the_test() -> None:

@@ -22,7 +22,7 @@ async def test_an_unknown_session_comes_to_exist_by_its_first_message() -> None:
             sent = await client.post(f"{path}/messages", json=body)
             assert sent.json()["data"]["session_id"] == "chosen-by-me"
             detail = models.SessionDetail.from_wire((await client.get(path)).json()["data"])
-            assert (detail.title, detail.message_count, detail.turn_count) == ("hello there", 2, 1)
+            assert (detail.title, detail.message_count, detail.turn_count) == ("hello there", 3, 2)
             assert (detail.last_message_preview, detail.last_message_role) == ("a", "assistant")
             assert detail.workspace == "/tmp/w"
             assert detail.tools is not None
@@ -71,7 +71,7 @@ async def test_a_session_is_created_when_its_first_message_has_run() -> None:
         created = models.CreatedSession.from_wire(answer.json()["data"])
         assert created.first_message is not None
         assert created.first_message.status == "completed"
-        assert (created.is_active, created.message_count, created.title) == (False, 2, "hi")
+        assert (created.is_active, created.message_count, created.title) == (False, 3, "hi")
         failed = await create(talk.client, message="hi", queue_mode="wait")
         assert failed.status_code == 500
         assert "provider" in failed.json()["detail"]
@@ -287,7 +287,11 @@ async def test_sessions_of_a_removed_app_end() -> None:
 
 async def test_a_session_without_memory_and_tasks_says_so() -> None:
     async with talking(FakeModel()) as talk:
-        assert not any((await talk.get("/memory")).values())
+        assert await talk.get("/memory") == {
+            "working": {"goal": "", "todos": []},
+            "semantic": {"facts": []},
+            "episodes": [],
+        }
         assert await talk.get("/tasks") == {"tasks": []}
 
 

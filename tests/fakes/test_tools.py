@@ -195,7 +195,8 @@ async def test_a_tool_that_needs_approval_asks_though_the_script_does_not_say_so
         await talk.end(accepted["correlation_id"])
         payload = talk.recorder.of("tool_call")[0]["payload"]
     assert payload["success"] is approved
-    assert payload["result"] == ({"sum": 3} if approved else None)
+    denied = {"success": False, "error": payload["error"]}
+    assert payload["result"] == ({"sum": 3} if approved else denied)
 
 
 # --- aborts and the end of the daemon
@@ -327,7 +328,8 @@ async def test_an_excluded_tool_is_not_offered_and_refused(name: str) -> None:
         types = await talk.run("go")
         payload = talk.recorder.of("tool_call")[0]["payload"]
     assert types.index("tool_start") < types.index("tool_call")
-    assert (payload["success"], payload["result"]) == (False, None)
+    assert payload["success"] is False
+    assert payload["result"] == {"success": False, "error": payload["error"]}
     assert payload["error"] == f"The tool {name!r} is excluded from app 'my-app'"
     assert asked(model).tools == (ToolDefinition("Read"),)
     assert asked(model).excluded_tools == ("Bash", "WebSearch")
@@ -391,7 +393,7 @@ async def test_a_call_of_a_tool_that_the_app_does_not_name_fails(
     payload = await called(app, FakeModel().will_call_tool(name, {}, result={"n": 1}))
     error = f"App 'my-app' offers no tool {name!r}; its tools are {offered}" if offered else ""
     assert (payload["success"], payload["error"]) == (not offered, error)
-    assert payload["result"] == (None if offered else {"n": 1})
+    assert payload["result"] == ({"success": False, "error": error} if offered else {"n": 1})
 
 
 async def test_a_question_to_the_user_is_under_no_policy() -> None:

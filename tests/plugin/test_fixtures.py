@@ -35,7 +35,7 @@ def test_the_fixtures_are_of_one_daemon(pytester: pytest.Pytester, run: Run) -> 
             assert approvals.decisions == [Decision(False, "no")]
 
         def test_without_naming_the_fakes(dev_client, session):
-            assert dev_client.get_session(session).session_id == session.session_id
+            assert dev_client.list_sessions(session.app_id).total == 0
 
         urls = []
 
@@ -121,7 +121,13 @@ def test_sessions_on_a_given_daemon_are_deleted_unless_their_test_failed(
 ) -> None:
     pytester.makepyfile(
         """
-        def test_passes(session): pass
+        import pytest
+
+        @pytest.fixture(autouse=True)
+        def begun(dev_client, session):
+            dev_client.send(session, "hi", timeout=10)
+
+        def test_passes(): pass
         def test_deletes_it_itself(dev_client, session): dev_client.delete(session)
         def test_fails(session): raise AssertionError("left=" + session.session_id)
         """
@@ -197,7 +203,7 @@ ASYNCHRONOUS = """
 
     {mark}
     async def test_with_a_fixture_of_ones_own(async_dev_client, greeted):
-        assert (await async_dev_client.get_session(greeted)).message_count == 2
+        assert (await async_dev_client.get_session(greeted)).message_count == 3
 """
 
 

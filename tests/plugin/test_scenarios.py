@@ -17,7 +17,7 @@ SCENARIOS = """
         return result.content == "hello", "answered " + result.content
 
     def scenario_calls_a_tool(client, fake_model, session):
-        fake_model.will_respond_with_text("no tool")
+        fake_model.will_respond_with_text("no tool at all")
         with client.send_live(session, "go", 10) as stream:
             check = assertions.tool_called(stream.events(), "Bash")
             return check.ok, check.detail, {"answer": stream.turn_result().content, "events": stream.events()}
@@ -49,7 +49,7 @@ def test_a_file_of_scenarios(pytester: pytest.Pytester, run: Run) -> None:
     result = run("--digitorn-scenarios", "scenarios/*.py", "-v")
     result.assert_outcomes(passed=4, failed=1)
     result.stdout.fnmatch_lines(["expected a call of Bash, saw 0; tool calls: no tool call"])
-    result.stdout.fnmatch_lines(["*digitorn: events*", "*token *'no tool'"])
+    result.stdout.fnmatch_lines(["*digitorn: events*", "*token *'no tool at a"])
     # The file has no traceback of the plugin's to show.
     result.stdout.no_fnmatch_line("*_judge*")
     assert collected(result) == [

@@ -32,3 +32,11 @@ def add_session(
 
     daemon._running_thread().submit(create()).result(SECONDS)
     return SessionHandle(session_id=session_id, app_id=app_id, daemon_url=daemon.url, workspace=workspace)
+
+
+def log_without_delay(daemon: FakeDaemon, session: SessionHandle) -> None:
+    """Lets what a session's log is given from now on be read at once, whatever the daemon's `log_delay`."""
+    state = daemon._running()
+    owner = state.users.find("dev")
+    assert owner is not None
+    state.sessions.get(session.app_id, session.session_id, owner).log._delay = 0.0

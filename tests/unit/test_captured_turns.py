@@ -153,14 +153,15 @@ def test_a_turn_that_was_aborted_in_its_text_has_not_all_pieces() -> None:
 def rows() -> Iterator[tuple[str, dict[str, Any]]]:
     """Every row of a session's log among the captured answers, with the session."""
     for line in FRAMES.read_text(encoding="utf-8").splitlines():
-        one = json.loads(line)
-        data = (
-            one["answer"].get("data") if one["what"] == "http" and isinstance(one["answer"], dict) else None
-        )
-        if isinstance(data, dict):
-            for row in (*(data.get("events") or ()), *(data.get("gap_events") or ())):
-                if isinstance(row, dict) and {"payload", "seq", "session_id"} <= row.keys():
-                    yield str(row["session_id"]), row
+        one: dict[str, Any] = json.loads(line)
+        answer: dict[str, Any] | str | None = one["answer"] if one["what"] == "http" else None
+        data: dict[str, Any] | None = answer.get("data") if isinstance(answer, dict) else None
+        if not isinstance(data, dict):
+            continue
+        found: list[dict[str, Any] | str] = [*(data.get("events") or ()), *(data.get("gap_events") or ())]
+        for row in (one for one in found if isinstance(one, dict)):
+            if {"payload", "seq", "session_id"} <= row.keys():
+                yield row["session_id"], row
 
 
 def test_every_row_of_the_log_is_an_event_that_was_sent_or_one_that_never_is() -> None:

@@ -232,18 +232,18 @@ def test_a_turn_that_was_given_up_as_stale_may_go_on() -> None:
 
 def test_a_turn_is_not_over_at_its_result() -> None:
     events = BASH.text("done").build()
-    assert [one.type for one in events[-2:]] == ["result", "message_done"]
-    assert Operations.of(events[:-1]).find(type="turn")[0].is_open
+    assert [one.type for one in events[-3:]] == ["result", "message_done", "turn_terminal"]
+    assert Operations.of(events[:-2]).find(type="turn")[0].is_open
     (turn,) = Operations.of(events).find(type="turn")
-    assert (turn.state, turn.ended) == ("completed", events[-1].emitted_at)
-    assert turn.duration == pytest.approx((len(events) - 1) * 0.01)
+    assert (turn.state, turn.ended) == ("completed", events[-2].emitted_at)
+    assert turn.duration == pytest.approx((len(events) - 2) * 0.01)
 
 
 def test_late_tokens_do_not_reopen_a_turn() -> None:
     events = BASH.text("done").build()
     late = event(payloads.token(delta="x"), seq=99)
     (turn,) = Operations.of([*events, late]).find(type="turn")
-    assert (turn.state, turn.is_open, turn.ended) == ("completed", False, events[-1].emitted_at)
+    assert (turn.state, turn.is_open, turn.ended) == ("completed", False, events[-2].emitted_at)
     assert turn.events[-1] == late
 
 
@@ -254,25 +254,11 @@ def test_a_terminal_event_that_came_before_a_lower_number_stays_the_last() -> No
     assert found.violations == ()
 
 
-def test_a_failed_turn_stays_failed_though_it_ends_as_done() -> None:
+def test_a_failed_turn_stays_failed_though_it_ends_as_cancelled() -> None:
     events = TurnBuilder().user("hi").error("rate_limited").build()
-    assert events[-1].type == "message_done"
+    assert [one.type for one in events[-2:]] == ["message_cancelled", "turn_terminal"]
     found = Operations.of(events)
     assert (found[0].state, found[0].ended, found.violations) == ("failed", events[-1].emitted_at, ())
-
-
-def test_a_provider_failure_of_build_b_whose_error_comes_first_is_failed() -> None:
-    frames = TurnBuilder().user("hi").error().build()
-    head, result, error, done = frames[:-3], frames[-3], frames[-2], frames[-1]
-    swapped = [
-        *head,
-        event(error.payload, seq=result.seq),
-        event(result.payload, seq=error.seq),
-        done,
-        event(payloads.turn_terminal(correlation_id=str(done.correlation_id)), seq=done.seq + 1),
-    ]
-    found = Operations.of(swapped)
-    assert (found[0].state, found.violations) == ("failed", ())
 
 
 @pytest.mark.parametrize(
@@ -284,7 +270,7 @@ def test_a_provider_failure_of_build_b_whose_error_comes_first_is_failed() -> No
         ("interrupted", "cancelled"),
     ],
 )
-def test_the_last_event_of_build_b_tells_how_a_turn_ended(status: Any, state: str) -> None:
+def test_the_last_event_tells_how_a_turn_ended(status: Any, state: str) -> None:
     terminal = event(payloads.turn_terminal(correlation_id="fp-000000000001", status=status), seq=2)
     assert terminal.op_state == "completed"
     found = Operations.of([event(payloads.message_started(correlation_id="fp-000000000001")), terminal])
@@ -323,7 +309,7 @@ def test_a_message_that_is_taken_out_of_the_queue_is_named_by_its_row() -> None:
     assert [one.state for one in Operations.of([*announced, snapshot, cancelled])] == ["cancelled"]
 
 
-def test_a_message_over_the_socket_of_build_b_is_the_turn_that_it_starts() -> None:
+def test_a_message_over_the_socket_is_the_turn_that_it_starts() -> None:
     first = event(payloads.user_message(pending=True), op_id="fp-1", op_type="message", correlation_id="fp-1")
     started = event(payloads.message_started(), seq=2, op_id="fp-1", correlation_id="fp-1")
     found = Operations.of([first, started])
@@ -408,18 +394,18 @@ def test_the_result_of_a_background_task_that_is_taken_up_later_does_not_reopen_
 
 
 def test_parents_are_those_the_daemon_names_or_those_that_follow_from_the_order() -> None:
-    output = payloads.terminal_output(stdout="a", op_parent_id="c-1")
-    found = Operations.of(BASH.approval().event(output, op_parent_id="c-1").text("done").build())
+    agent = payloads.agent_event()
+    found = Operations.of(BASH.approval().event(agent, op_id="a-1", op_parent_id="c-1").text("done").build())
     tree = {(one.type, one.name): one.parent.name if one.parent else None for one in found}
     assert tree == {
         ("turn", "turn"): None,
         ("tool", "Bash"): "turn",
-        ("approval", "Bash"): "Bash",
-        ("tool", "terminal_output"): "Bash",
+        ("approval", "shell.bash"): "Bash",
+        ("agent", found.find(type="agent")[0].name): "Bash",
     }
     (turn,) = found.find(type="turn")
     assert [one.name for one in turn.children] == ["Bash"]
-    assert [one.type for one in turn.children[0].children] == ["approval", "tool"]
+    assert [one.type for one in turn.children[0].children] == ["approval", "agent"]
 
 
 def test_an_approval_belongs_to_the_call_that_waits_and_not_to_one_that_is_over() -> None:
@@ -427,6 +413,17 @@ def test_an_approval_belongs_to_the_call_that_waits_and_not_to_one_that_is_over(
     (approval,) = Operations.of(turn.build()).find(type="approval")
     assert approval.parent is not None
     assert approval.parent.id == "c-2"
+
+
+def test_a_call_whose_output_names_it_as_the_parent_is_not_its_own_parent() -> None:
+    events = BASH.text("done").build()
+    assert ("terminal_output", "c-1", "c-1") in [(one.type, one.op_id, one.op_parent_id) for one in events]
+    (call,) = Operations.of(events).find(name="Bash")
+    assert call.parent is not None
+    assert (call.parent.type, call.parent_id) == ("turn", None)
+    handle = SessionHandle(session_id="s-1", app_id="app", daemon_url="http://x")
+    (record,) = collect(events, session=handle, correlation_id="fp-000000000001").tool_calls
+    assert record.parent is None
 
 
 def test_a_parent_that_is_not_here_is_named_all_the_same() -> None:

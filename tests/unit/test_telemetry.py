@@ -74,7 +74,7 @@ def test_spans_have_the_tree_the_times_and_the_attributes_of_the_operations(expo
         assert (span.start_time, span.end_time) == (nanoseconds(one.started), nanoseconds(one.ended))
         assert span.status.status_code is StatusCode.OK
         assert [found.name for found in span.events] == [event.type for event in one.events]
-        assert span.events[-1].timestamp == span.end_time
+        assert span.events[0].timestamp == span.start_time
         assert attributes(span)["gen_ai.conversation.id"] == "s-1"
         assert attributes(span)["digitorn.operation.id"] == one.id
     assert (

@@ -278,8 +278,8 @@ class Following:
         """Reads what is missing of a turn that has ended; nothing, as a rule."""
         await self._gaps.caught_up()
         turn, meaning = self._log.turn(correlation_id), self._log.meaning
-        if not any(map(meaning.begins_turn, turn)):
-            # It began before this stream did.
+        if not any(meaning.begins_turn(one) and not meaning.starts_running(one) for one in turn):
+            # It began before this stream did; a join may bring the event that started it, not those before.
             await self._gaps.fill_at_last(0)
         elif not rules.is_whole(turn, meaning):
             # The daemon dropped an event, or the turn was cut off.

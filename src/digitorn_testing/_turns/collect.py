@@ -178,7 +178,10 @@ def _tool_call(
         error="" if ended is None else ended.error,
         result=None if ended is None else ended.result,
         duration=_duration(events) if began is not None and ended is not None else None,
-        parent=next((event.op_parent_id for event in events if event.op_parent_id is not None), None),
+        # What follows from a call names that call as both (contract: events, section 5.3).
+        parent=next(
+            (event.op_parent_id for event in events if event.op_parent_id not in (None, op_id)), None
+        ),
         started=None if began is None else began.payload,
         ended=None if ended is None else ended.payload,
     )

@@ -256,7 +256,9 @@ class _Draft:
     def take(self, event: AnyEvent) -> None:
         is_first = not self.events
         self.events.append(event)
-        self.parent_id = self.parent_id or event.op_parent_id
+        if event.op_parent_id != event.op_id:
+            # What follows from a call names that call as both (contract: events, section 5.3).
+            self.parent_id = self.parent_id or event.op_parent_id
         if self.type in _VAGUE and event.op_type is not None:
             self.type = event.op_type
         state = self._meaning.state_told(event, self.type)

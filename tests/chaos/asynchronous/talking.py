@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 
 from chaos.tally import Talk
-from digitorn_testing import AsyncDevClient, AsyncLiveEventStream, EventTimeout, LiveEvent
+from digitorn_testing import AsyncDevClient, AsyncLiveEventStream, EventTimeout, LiveEvent, UnconfirmedMessage
 from digitorn_testing.events import Result
 
 
@@ -30,7 +30,11 @@ async def talk(
         timeout: Seconds for one wait; one that takes longer counts as hung.
     """
     for _ in range(turns):
-        accepted = await client.post_message_raw(stream.session, "go")
+        try:
+            accepted = await client.post_message_raw(stream.session, "go")
+        except UnconfirmedMessage:
+            told.unconfirmed += 1
+            continue
         told.sent += 1
         turn = accepted.correlation_id
         try:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from chaos.tally import Talk
 
-from digitorn_testing import DevClient, EventTimeout, LiveEvent, LiveEventStream
+from digitorn_testing import DevClient, EventTimeout, LiveEvent, LiveEventStream, UnconfirmedMessage
 from digitorn_testing.events import Result
 
 
@@ -32,7 +32,11 @@ def talk(
         timeout: Seconds for one wait; one that takes longer counts as hung.
     """
     for _ in range(turns):
-        accepted = client.post_message_raw(stream.session, "go")
+        try:
+            accepted = client.post_message_raw(stream.session, "go")
+        except UnconfirmedMessage:
+            told.unconfirmed += 1
+            continue
         told.sent += 1
         turn = accepted.correlation_id
         try:

@@ -119,7 +119,7 @@ async def test_a_last_event_that_is_nowhere_does_not_hold_up_its_turn(model: Fak
     with FakeDaemon(listen=False, log_delay=60.0) as daemon:
         daemon.add_app("my-app", model=model)
         async with daemon.async_client() as client:
-            session = await client.new_session("my-app")
+            session = add_session(daemon)
             async with await client.open_event_stream(session) as stream:
                 lose(stream, lambda frame: "'turn_terminal'" in repr(frame))
                 accepted = await client.post_message_raw(session, "go")

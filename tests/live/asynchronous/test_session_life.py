@@ -38,7 +38,7 @@ async def test_create_list_search_get(client: AsyncDevClient, model: FakeModel) 
     detail = await client.get_session(whales)
     assert (detail.title, detail.message_count, detail.workspace) == (
         "Tell me about whales",
-        2,
+        3,
         "/srv/whales",
     )
     assert not detail.is_active

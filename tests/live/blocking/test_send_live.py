@@ -170,8 +170,8 @@ def test_a_failed_turn_returns_with_its_error(
         assert not assertions.no_errors(stream.events())
         result = stream.turn_result()
     assert result.status == "failed"
-    assert result.error is not None
-    assert "slow down" in result.error
+    assert [error.code for error in result.errors] == ["rate_limited"]
+    assert result.error == str(result.errors[0])
 
 
 def test_a_message_taken_out_of_the_queue_ends_its_send_live(

@@ -39,7 +39,7 @@ def test_create_list_search_get(client: DevClient, model: FakeModel) -> None:
     detail = client.get_session(whales)
     assert (detail.title, detail.message_count, detail.workspace) == (
         "Tell me about whales",
-        2,
+        3,
         "/srv/whales",
     )
     assert not detail.is_active

@@ -24,6 +24,7 @@ from digitorn_testing import (
 )
 from digitorn_testing.events import (
     ApprovalRequest,
+    Error,
     MessageCancelled,
     MessageDone,
     MessageQueued,
@@ -379,7 +380,8 @@ def test_a_failed_turn_says_what_went_wrong(
     (error,) = result.errors
     assert (error.code, error.category, error.retry) == ("rate_limited", "rate_limit", True)
     assert result.error == str(error)
-    assert "slow down" in str(error)
+    (told,) = (event.payload for event in result.events if isinstance(event.payload, Error))
+    assert told.detail == "slow down"
 
 
 def test_a_turn_is_not_read_after_its_stream_was_stopped_unless_it_had_ended(

@@ -1,5 +1,6 @@
 """The session bus: numbers events, logs them and sends them to their rooms."""
 
+import asyncio
 import uuid
 from typing import Final, Protocol
 
@@ -48,8 +49,7 @@ def user_room(user_id: str) -> str:
 class EventBus:
     """Publishes the events of every session of one daemon.
 
-    A number is taken when an event is published, so numbers and the order of sending agree, except where
-    two tasks publish at once.
+    The events of a session are sent in the order of their numbers, whichever tasks publish them.
 
     Args:
         outlet: Where events go.
@@ -58,6 +58,7 @@ class EventBus:
     def __init__(self, outlet: Outlet) -> None:
         self._outlet = outlet
         self._rings: dict[str, RingBuffer] = {}
+        self._sending: dict[str, asyncio.Lock] = {}
 
     async def publish(
         self,
@@ -88,12 +89,15 @@ class EventBus:
         )
         if op is None:
             raise ValueError(f"{type(payload).__name__} reports on no operation; it is a module's event")
-        event = live(payload, op, session.owner, seq=session.log.next_seq(), correlation_id=correlation_id)
-        if user_id is not None:
-            event = event.model_copy(update={"user_id": user_id})
-        session.log.append(event)
-        self.ring(session.owner.user_id).append(ring_copy(event))
-        await self._outlet.push(event.to_wire(), to=session_room(session.id))
+        async with self._sending.setdefault(session.id, asyncio.Lock()):
+            event = live(
+                payload, op, session.owner, seq=session.log.next_seq(), correlation_id=correlation_id
+            )
+            if user_id is not None:
+                event = event.model_copy(update={"user_id": user_id})
+            session.log.append(event)
+            self.ring(session.owner.user_id).append(ring_copy(event))
+            await self._outlet.push(event.to_wire(), to=session_room(session.id))
         return event
 
     def log(self, session: Session, payload: EventPayload, *, kind: EventKind = "event") -> None:
@@ -106,6 +110,7 @@ class EventBus:
 
     async def close(self, session: Session) -> None:
         """Sends nothing more of a session to those who have joined it."""
+        self._sending.pop(session.id, None)
         await self._outlet.close(session_room(session.id))
 
     def ring(self, user_id: str) -> RingBuffer:

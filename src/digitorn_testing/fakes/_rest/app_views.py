@@ -131,3 +131,16 @@ def app_status(app: App) -> models.AppStatus:
 def _last_hours() -> list[str]:
     now = datetime.fromtimestamp(time.time(), UTC).replace(minute=0, second=0, microsecond=0)
     return [(now - timedelta(hours=back)).isoformat() for back in reversed(range(24))]
+
+
+def disabled_app(app: App) -> models.DisabledApp:
+    """An app that is switched off, as lists show it."""
+    return models.DisabledApp(
+        app_id=app.app_id,
+        scope="system",
+        owner_user_id=None,
+        name=app.definition.name,
+        version=app.definition.version,
+        disabled=True,
+        has_bundle=True,
+    )

@@ -55,6 +55,15 @@ def _factory() -> "type[ModelFactory[Any]]":
         __use_defaults__ = False
 
         @classmethod
+        def build(cls, *args: Any, **kwargs: Any) -> Any:
+            made = super().build(*args, **kwargs)
+            for name, field in type(made).model_fields.items():
+                if not field.is_required() and getattr(made, name) is None:
+                    # An error that is not there need not be allowed to be null.
+                    made.model_fields_set.discard(name)
+            return made
+
+        @classmethod
         def get_field_value(cls, field_meta: FieldMeta, *args: Any, **kwargs: Any) -> Any:
             # It is the answer of an operation that did what it should.
             if field_meta.name.endswith("error") and is_optional(field_meta.annotation):

@@ -32,6 +32,8 @@ _PIXEL: Final = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 _IMAGE: Final = ("image/png", _PIXEL)
+_METRICS: Final = ("text/plain", b"# TYPE digitorn_up gauge\ndigitorn_up 1\n")
+_PAGE: Final = ("text/html", b"<!DOCTYPE html><title>An example</title>")
 _FILE: Final = ("application/octet-stream", b"An example.\n")
 
 # Types other than JSON; any other file is `_FILE`.
@@ -39,7 +41,12 @@ _CONTENTS: Final[Mapping[str, tuple[str, bytes]]] = {
     operations.GET_APP_ICON.id: _IMAGE,
     operations.GET_AVATAR.id: _IMAGE,
     operations.GET_SESSION_IMAGE.id: _IMAGE,
-    operations.GET_METRICS.id: ("text/plain", b"# TYPE digitorn_up gauge\ndigitorn_up 1\n"),
+    operations.GET_METRICS.id: _METRICS,
+    operations.GET_METRICS_ALIAS.id: _METRICS,
+    operations.GET_DOCS.id: _PAGE,
+    operations.GET_DOCS_REDIRECT.id: _PAGE,
+    operations.GET_REDOC.id: _PAGE,
+    operations.COMPLETE_OAUTH.id: _PAGE,
     operations.STREAM_WIDGET_DATA.id: ("text/event-stream", b'data: {"text": "An example."}\n\n'),
 }
 

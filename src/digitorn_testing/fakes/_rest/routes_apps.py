@@ -18,7 +18,7 @@ from digitorn_testing.fakes._store.apps import (
     declared_id,
 )
 
-from .app_views import app_detail, app_status, app_summary, app_validation, deploy_status
+from .app_views import app_detail, app_status, app_summary, app_validation, deploy_status, disabled_app
 from .dependencies import AppId, Caller, Daemon, DeployedApp, InstalledApp
 from .routing import SoftFailed, serve
 
@@ -97,6 +97,12 @@ async def deploy_app_upload(
         message=f"Deploying {definition.name} ({scope})",
         asset_count=len(files),
     )
+
+
+# Before the app of an id, which "disabled" could be.
+@serve(router, operations.LIST_DISABLED_APPS)
+async def list_disabled_apps(daemon: Daemon, _user: Caller) -> list[models.DisabledApp]:
+    return [disabled_app(app) for app in daemon.apps.all() if app.status == "disabled"]
 
 
 @serve(router, operations.GET_APP)
