@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 
@@ -40,12 +40,15 @@ def envelopes() -> Iterator[tuple[str, dict[str, Any]]]:
     for one in frames_of("push"):
         yield f"{one['label']}, pushed", {"type": one["name"], "payload": one["data"]}
     for one in frames_of("http"):
-        data = one["answer"].get("data") if isinstance(one["answer"], dict) else None
-        if not isinstance(data, dict):
-            continue
-        for row in (*(data.get("events") or ()), *(data.get("gap_events") or ())):
-            if isinstance(row, dict) and {"payload", "seq"} <= row.keys():
+        data = members(members(one["answer"]).get("data"))
+        for row in map(members, (*(data.get("events") or ()), *(data.get("gap_events") or ()))):
+            if {"payload", "seq"} <= row.keys():
                 yield f"{one['label']}, {one['path']}", row
+
+
+def members(value: object) -> dict[str, Any]:
+    """The members of an object; none of anything else."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 @functools.cache

@@ -12,9 +12,17 @@ from digitorn_testing._stream.log_reads import read_log
 from digitorn_testing._stream.protocol import PAGE
 from support.hostile import Caller, hostile, says, whole
 
-STATE = {"schema_version": 1, "app_id": "a", "session_id": "s", "user_id": "u", "seq": 1, "turn": None}
-STATE |= {"queue": {"entries": [], "depth": 0, "is_active": False, "running_correlation_id": None}}
-STATE |= {"compaction": {"had_compaction": False, "last_at_seq": None}, "server_time": "2026-11-28T01:05:06Z"}
+STATE: dict[str, object] = {
+    "schema_version": 1,
+    "app_id": "a",
+    "session_id": "s",
+    "user_id": "u",
+    "seq": 1,
+    "turn": None,
+    "queue": {"entries": [], "depth": 0, "is_active": False, "running_correlation_id": None},
+    "compaction": {"had_compaction": False, "last_at_seq": None},
+    "server_time": "2026-11-28T01:05:06Z",
+}
 ROW = {"kind": "event", "ts": None, "app_id": "a", "session_id": "s", "user_id": "u", "correlation_id": None}
 
 

@@ -174,7 +174,8 @@ async def test_a_turn_of_a_session_that_is_not_silent_is_not_asked_for(quick: Ba
     watch = session.following.follow(TURN)
     done, _ = await asyncio.wait({watch}, timeout=20 * quick.first_pause)
     assert (done, session.asked) == (set(), [])
-    session.quiet, session.answers = 1000.0, [(True, "cancelled")]
+    session.quiet = 1000.0
+    session.answers.append((True, "cancelled"))
     await asyncio.wait_for(watch, SECONDS)
 
 
