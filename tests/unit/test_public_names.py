@@ -90,7 +90,6 @@ _STATED: Final = "a table that the code kept by hand, now stated by the contract
 ADDED: Final = {
     "digitorn.testing.events.CREDENTIAL_FAILURES": _STATED,
     "digitorn.testing.events.FAILURE_CATEGORIES": _STATED,
-    "digitorn.testing.events.RESTART_CODES": _STATED,
     "digitorn.testing.events.RETRYABLE_FAILURES": _STATED,
     "digitorn.testing.events.SNAPSHOT_TYPES": _STATED,
     "digitorn.testing.events.TERMINAL_STATES": _STATED,
