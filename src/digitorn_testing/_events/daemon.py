@@ -289,12 +289,11 @@ class DaemonMeaning(Meaning):
     def failed(self, event: AnyEvent) -> Failed | None:
         match event.payload:
             case Result(error=error) if error:
-                # A provider's failure ends as done; the result's own error tells
-                # (contract: events, section 8.5).
+                # Its own event comes first, with a code.
                 return Failed(error)
             case (Error() | CredentialRequired() | CredentialAuthRequired()) as said:
                 message = said.error or said.detail or said.code or event.type
-                return Failed(message, said.code, said.category, said.retry)
+                return Failed(message, said.code, said.category, said.retry, said.detail or "")
             case _:
                 return None
 

@@ -108,12 +108,14 @@ class Failed:
         code: What failed, for programs; None when the daemon gave no code.
         category: Family of the code.
         retry: Whether sending the message again may help.
+        detail: What the provider said; empty when the daemon does not pass it on.
     """
 
     message: str
     code: str | None = None
     category: str | None = None
     retry: bool | None = None
+    detail: str = ""
 
 
 class Meaning(Protocol):

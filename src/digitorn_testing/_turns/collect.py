@@ -106,7 +106,11 @@ def _errors(events: Iterable[AnyEvent], meaning: Meaning) -> tuple[TurnError, ..
         if (failed := meaning.failed(event)) is not None:
             errors.append(
                 TurnError(
-                    message=failed.message, code=failed.code, category=failed.category, retry=failed.retry
+                    message=failed.message,
+                    code=failed.code,
+                    category=failed.category,
+                    retry=failed.retry,
+                    detail=failed.detail,
                 )
             )
         elif meaning.ending(event) == "failed" and not errors:

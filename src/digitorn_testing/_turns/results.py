@@ -91,12 +91,14 @@ class TurnError:
         code: Code for programs (contract: events, section 7); None if the daemon gave no code.
         category: Family of the code.
         retry: Whether sending the message again may help.
+        detail: What the provider said, at most 500 characters; empty when the daemon does not pass it on.
     """
 
     message: str
     code: str | None = None
     category: str | None = None
     retry: bool | None = None
+    detail: str = ""
 
     def __str__(self) -> str:
         return self.message
