@@ -21,12 +21,13 @@ from digitorn_testing import (
 )
 from digitorn_testing.events import MessageDone, Token, ToolCall
 from digitorn_testing.fakes import FakeDaemon, FakeModel
+from support.texts import ANSWER, PIECES, pieces
 
 
 async def test_iteration_and_cancelled_waits(
     daemon: FakeDaemon, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_stream_text(["x"] * 3, delay=0.01)
+    model.will_stream_text(pieces(3), delay=0.01)
     async with daemon.async_client() as client:
         await client.post_message_raw(session, "go")
         stream = await client.open_event_stream(session)
@@ -49,7 +50,7 @@ async def test_what_a_callback_awaits_may_be_cancelled(
     daemon: FakeDaemon, model: FakeModel, session: SessionHandle
 ) -> None:
     """It is a failure of the callback, and no end of the stream."""
-    model.will_stream_text(["a", "b"], delay=0.01, times=None)
+    model.will_stream_text(PIECES, delay=0.01, times=None)
     heard: list[str] = []
     gone = asyncio.get_running_loop().create_future()
     gone.cancel()
@@ -73,7 +74,7 @@ async def test_what_a_callback_awaits_may_be_cancelled(
 async def test_callbacks_may_be_coroutines(
     daemon: FakeDaemon, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_stream_text(["a"]).will_stream_text(["b"])
+    model.will_stream_text(["a"]).will_stream_text([ANSWER])
     heard: list[str] = []
     async with daemon.async_client() as client:
         async with await client.send_live(session, "go", total_timeout=10) as stream:
@@ -86,9 +87,9 @@ async def test_callbacks_may_be_coroutines(
 
             await client.post_message_raw(session, "again")
             await asyncio.wait_for(heard_b.wait(), 10)
-        assert heard == ["b"]
+        assert heard == [ANSWER]
 
-        model.will_stream_text(["c"])
+        model.will_stream_text([ANSWER])
         stream = await client.open_event_stream(session)
 
         @stream.on("token")

@@ -22,6 +22,7 @@ from digitorn_testing import (
 from digitorn_testing.events import MessageDone, Token
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 from support.faces import Background, leftovers
+from support.texts import ANSWER, pieces
 
 ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")
 
@@ -36,7 +37,7 @@ def client(daemon: FakeDaemon) -> Iterator[DevClient]:
 @pytest.fixture
 def known(client: DevClient, model: FakeModel, session: SessionHandle) -> SessionHandle:
     """A session with one finished turn."""
-    model.will_stream_text(["old"])
+    model.will_stream_text([ANSWER])
     client.send_live(session, "first", total_timeout=10).stop()
     return session
 
@@ -53,7 +54,7 @@ def test_many_streams_cost_one_thread(client: DevClient, known: SessionHandle) -
 def test_callbacks_run_in_order_off_the_reading_thread(
     client: DevClient, model: FakeModel, known: SessionHandle
 ) -> None:
-    model.will_stream_text(list("abc"))
+    model.will_stream_text(pieces(3))
     heard: list[str] = []
     threads: set[str] = set()
     with client.open_event_stream(known, since=10_000) as stream:
@@ -69,7 +70,7 @@ def test_callbacks_run_in_order_off_the_reading_thread(
 
         client.post_message_raw(known, "second")
         stream.wait_for(MessageDone, timeout=10)
-    assert heard == ["a", "b", "c", "message_done"]
+    assert heard == [*pieces(3), "message_done"]
     assert len(threads) == 1
     assert threads.isdisjoint({threading.current_thread().name, "digitorn-testing-events"})
 

@@ -102,6 +102,8 @@ def test_a_fork_while_other_threads_are_busy(
 ) -> None:
     model.will_stream_text(["x"] * 10, times=None)
     with daemon.client() as client:
+        # What is imported late must be there: no child can end the import of a thread that it lacks.
+        client.send(session, "go", timeout=10)
         ending, failed = threading.Event(), list[BaseException]()
 
         def chat() -> None:
