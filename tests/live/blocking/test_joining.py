@@ -120,7 +120,7 @@ def test_a_last_event_that_is_nowhere_does_not_hold_up_its_turn(model: FakeModel
     with FakeDaemon(listen=False, log_delay=60.0) as daemon:
         daemon.add_app("my-app", model=model)
         with daemon.client() as client:
-            session = client.new_session("my-app")
+            session = add_session(daemon)
             with client.open_event_stream(session) as stream:
                 lose(stream, lambda frame: "'turn_terminal'" in repr(frame))
                 accepted = client.post_message_raw(session, "go")
