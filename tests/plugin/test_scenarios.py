@@ -49,7 +49,7 @@ def test_a_file_of_scenarios(pytester: pytest.Pytester, run: Run) -> None:
     result = run("--digitorn-scenarios", "scenarios/*.py", "-v")
     result.assert_outcomes(passed=4, failed=1)
     result.stdout.fnmatch_lines(["expected a call of Bash, saw 0; tool calls: no tool call"])
-    result.stdout.fnmatch_lines(["*digitorn: events*", "*token *'no tool at a"])
+    result.stdout.fnmatch_lines(["*digitorn: events*", "*token *'no tool at all'"])
     # The file has no traceback of the plugin's to show.
     result.stdout.no_fnmatch_line("*_judge*")
     assert collected(result) == [

@@ -18,7 +18,7 @@ class RecordingApprovals:
         approvals = RecordingApprovals().will_decide(True, Decision(False, "not twice"))
         with daemon.client(approvals=approvals) as client:
             client.chat("my-app", "go")
-        assert [one.tool_name for one in approvals.requests] == ["Bash", "Bash"]
+        assert [one.tool_name for one in approvals.requests] == ["shell.bash", "shell.bash"]
 
     Decisions of `will_decide` are used first, in order. After them the last call of `approve_all`,
     `reject_all` or `decide_by` applies. It may be used from several threads.
