@@ -17,3 +17,10 @@ def test_each_pause_has_its_own_jitter() -> None:
         Backoff(first_pause=1, growth=1, longest_pause=1, jitter=0.5), chance=lambda: next(chances)
     )
     assert [pauses.next() for _ in range(3)] == [1, 0.75, 0.5]
+
+
+def test_jitter_leaves_the_random_numbers_of_tests_alone() -> None:
+    random.seed(1)
+    before = random.getstate()
+    Pauses(Backoff(first_pause=1.0, growth=2.0, longest_pause=10.0, jitter=1.0)).next()
+    assert random.getstate() == before

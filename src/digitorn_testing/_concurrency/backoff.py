@@ -4,6 +4,10 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
+
+CHANCE: Final = random.Random()
+"""Random numbers of this library: those of the module `random` belong to tests, which may have seeded them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +62,7 @@ class Pauses:
         made: How many attempts were counted since the beginning or the last `restart`.
     """
 
-    def __init__(self, policy: Backoff, chance: Callable[[], float] = random.random) -> None:
+    def __init__(self, policy: Backoff, chance: Callable[[], float] = CHANCE.random) -> None:
         self.made = 0
         self._policy = policy
         self._chance = chance

@@ -1,13 +1,12 @@
 """When to send a call again, and how long to wait first; without any IO."""
 
 import math
-import random
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
-from digitorn_testing._concurrency.backoff import Backoff, Pauses, check_ranges
+from digitorn_testing._concurrency.backoff import CHANCE, Backoff, Pauses, check_ranges
 from digitorn_testing._errors import (
     ApiError,
     DaemonUnreachable,
@@ -91,7 +90,7 @@ class Attempts:
         self,
         policy: RetryPolicy | None,
         call: Call[Any],
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = CHANCE.random,
     ) -> None:
         self._waits = policy is not None
         self._policy = policy if policy is not None and may_be_sent_again(call) else None
