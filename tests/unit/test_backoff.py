@@ -1,5 +1,7 @@
 """The pauses of a loop of attempts."""
 
+import random
+
 from digitorn_testing._concurrency.backoff import Backoff, Pauses
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 CHANCE: Final = random.Random()
-"""Random numbers of this library: those of the module `random` belong to tests, which may have seeded them."""
+"""Random numbers of this library. Those of the module `random` belong to tests, which may seed them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
