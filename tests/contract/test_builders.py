@@ -87,7 +87,7 @@ def closed_thinking() -> Scenario:
 
 
 def tools() -> Scenario:
-    model = FakeModel().will_call_tool("Bash", {"command": "ls"}, result={"n": 1}, text="I look at it.")
+    model = FakeModel().will_call_tool("Bash", {"command": "ls"}, result={"stdout": "a"}, text="I look at it.")
     model.will_call_tool("Bash", error="no such file").will_respond_with_text("done")
     turn = HI.commentary("I look at it.").tool("Bash", {"command": "ls"}, result={"stdout": "a"})
     return model, turn.tool("Bash", error="no such file").text("done"), None
@@ -124,7 +124,7 @@ def lacking() -> Scenario:
 
 
 # What a builder leaves to whoever wants it: `TurnBuilder.event`.
-UNTOLD = {"hook", "terminal_output"}
+UNTOLD = {"hook"}
 SCENARIOS = (text, streamed, thinking, closed_thinking, tools, approved, denied, question, failed, lacking)
 
 

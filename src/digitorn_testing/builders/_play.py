@@ -237,6 +237,7 @@ class TurnRun:
             )
         else:
             self._write(call.ended(tool.result, ""))
+            self._write_all(call.derived(tool.result))
         self._next_request()
 
     def _ask(self, tool: Tool, approval: ToolApproval) -> None:
