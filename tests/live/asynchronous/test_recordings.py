@@ -263,7 +263,6 @@ async def test_a_replay_asks_for_a_token(
                 await stranger.open_event_stream(session)
 
 
-@pytest.mark.both_daemons
 async def test_a_stream_with_a_bound_drops_the_oldest(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:

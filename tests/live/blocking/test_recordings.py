@@ -264,7 +264,6 @@ def test_a_replay_asks_for_a_token(
                 stranger.open_event_stream(session)
 
 
-@pytest.mark.both_daemons
 def test_a_stream_with_a_bound_drops_the_oldest(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:

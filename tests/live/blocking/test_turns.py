@@ -279,7 +279,6 @@ def test_a_turn_that_had_to_wait_is_aborted_like_any_other(
 # --- the queue
 
 
-@pytest.mark.both_daemons
 def test_a_message_that_replaces_the_last_one_cancels_its_turn(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -322,7 +321,6 @@ def test_clearing_the_queue_cancels_the_turns_in_it(
     assert [turn.result(timeout=10).content for turn in (first, second)] == ["first", "second"]
 
 
-@pytest.mark.both_daemons
 def test_wait_mode_answers_when_the_turn_has_ended(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
