@@ -37,7 +37,7 @@ test: check
 	$(BIN)/python -m pytest -n 4 --dist worksteal -q
 
 real: $(STAMP)
-	$(BIN)/python -m pytest -p digitorn_testing.pytest_plugin --digitorn-real -n 2 --dist loadfile -q tests/real
+	$(BIN)/python -m pytest -p digitorn_testing.pytest_plugin --digitorn-real -n 4 --dist loadfile -q tests/real tests/live
 
 check: lint types
 	$(BIN)/digitorn-codegen check

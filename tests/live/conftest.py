@@ -1,5 +1,25 @@
 """What live tests of the client run against."""
 
-from support.fixtures import chance, daemon, listens, model, session
+from pathlib import Path
 
-__all__ = ["chance", "daemon", "listens", "model", "session"]
+import pytest
+
+from digitorn_testing._plugin import real
+from support.fixtures import chance, daemon, listens, model, place, session
+
+__all__ = ["chance", "daemon", "listens", "model", "place", "session"]
+
+_HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what needs the embedded daemon when the run is about the released one."""
+    if not config.getoption(real.OPTION, default=False):
+        return
+    left_out = [
+        item
+        for item in items
+        if item.path.is_relative_to(_HERE) and item.get_closest_marker("both_daemons") is None
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]

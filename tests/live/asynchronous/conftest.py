@@ -1,12 +1,12 @@
-"""A client of the daemon that the tests share."""
+"""A client of the daemon that the tests of this face run against."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
 from digitorn_testing import AsyncDevClient
-from digitorn_testing.fakes import FakeDaemon
 from support.faces import ASYNC_LISTENS
+from support.fixtures import Place
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def listens() -> bool:
 
 
 @pytest.fixture
-async def client(daemon: FakeDaemon) -> AsyncIterator[AsyncDevClient]:
+async def client(place: Place) -> AsyncIterator[AsyncDevClient]:
     """A client with a good token, which approves what asks."""
-    async with daemon.async_client() as connected:
+    async with place.async_client() as connected:
         yield connected

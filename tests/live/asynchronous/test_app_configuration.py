@@ -74,6 +74,7 @@ async def test_the_model_is_shown_the_whole_conversation_of_a_session(
     assert [len(request.messages) for request in model.requests] == [1, 3, 5, 7]
 
 
+@pytest.mark.both_daemons
 async def test_an_app_with_python_tools_is_for_the_embedded_daemon_alone(client: AsyncDevClient) -> None:
     app = BASE.with_model(provider="openai", model="gpt-x", api_key_secret="KEY").with_tool(add)
     with pytest.raises(AppNotPortable, match="add"):

@@ -19,6 +19,7 @@ from digitorn_testing import (
 )
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 from support.faces import AsyncBackground
+from support.fixtures import Place
 from support.servers import hanging, listener, server
 
 PASSWORD = "correct horse battery"
@@ -40,6 +41,7 @@ async def test_an_unknown_app(client: AsyncDevClient, daemon: FakeDaemon) -> Non
         await client.send_live(session, "hi", total_timeout=5)
 
 
+@pytest.mark.both_daemons
 async def test_an_unknown_session(client: AsyncDevClient, session: SessionHandle) -> None:
     with pytest.raises(NotFound, match="get_session") as caught:
         await client.api.sessions.get_session(session.app_id, session.session_id)
@@ -50,6 +52,7 @@ async def test_an_unknown_session(client: AsyncDevClient, session: SessionHandle
         await client.api.sessions.delete_session(session.app_id, session.session_id)
 
 
+@pytest.mark.both_daemons
 async def test_an_id_that_would_leave_its_path_segment(client: AsyncDevClient) -> None:
     with pytest.raises(ValueError, match=r"get_app: '\.\./sessions\?x=1' cannot be a part of a path"):
         await client.api.apps.get_app("../sessions?x=1")
@@ -193,10 +196,11 @@ async def test_waits_keep_their_deadlines_though_the_daemon_hangs(
                 await sending.result(timeout=20)
 
 
-async def test_a_chat_that_does_not_end(client: AsyncDevClient, model: FakeModel) -> None:
+@pytest.mark.both_daemons
+async def test_a_chat_that_does_not_end(client: AsyncDevClient, model: FakeModel, place: Place) -> None:
     model.will_ask_user("Which?")
     with pytest.raises(EventTimeout, match=r"did not end within 2 s on session") as caught:
-        await client.chat("my-app", "hi", timeout=2)
+        await client.chat(place.app_id, "hi", timeout=2)
     assert isinstance(caught.value, TimeoutError)
     assert "waiting for approval: ask_user" in str(caught.value)
     assert [one.tool_name for one in caught.value.pending_approvals] == ["ask_user"]

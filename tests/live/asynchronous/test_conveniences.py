@@ -38,12 +38,13 @@ async def test_deploying_from_text_and_from_a_file_and_undeploying(other: Path) 
                 await client.deploy(other.with_name("none.yaml"))
 
 
+@pytest.mark.both_daemons
 async def test_a_sessions_parts(client: AsyncDevClient, model: FakeModel, session: SessionHandle) -> None:
     model.will_respond_with_text("An answer about whales.")
     await (await client.send_live(session, "whales?", total_timeout=10)).stop()
     history = await client.get_history(session)
     assert [message.role for message in history.messages] == ["user", "assistant"]
-    assert [hit.session_id for hit in (await client.search("my-app", "whales")).sessions] == [
+    assert [hit.session_id for hit in (await client.search(session.app_id, "whales")).sessions] == [
         session.session_id
     ]
     assert (await client.get_queue(session, include_finished=True)).session_id == session.session_id
@@ -58,16 +59,18 @@ async def test_everything_else_answers_its_shape(
 ) -> None:
     model.will_respond_with_text("hi")
     await (await client.send_live(session, "hi", total_timeout=10)).stop()
-    assert isinstance(await client.list_secrets("my-app"), models.SecretKeys)
-    assert isinstance(await client.set_secret("my-app", "KEY", "value"), models.SecretStored)
-    assert isinstance(await client.delete_secret("my-app", "KEY"), models.SecretDeleted)
+    assert isinstance(await client.list_secrets(session.app_id), models.SecretKeys)
+    assert isinstance(await client.set_secret(session.app_id, "KEY", "value"), models.SecretStored)
+    assert isinstance(await client.delete_secret(session.app_id, "KEY"), models.SecretDeleted)
     assert isinstance(await client.list_credentials(), models.CredentialList)
     assert isinstance(await client.set_credential("_global", "openai", {"api_key": "k"}), models.Credential)
     assert isinstance(await client.delete_credential("_global", "openai"), models.CredentialDeletion)
-    assert isinstance(await client.list_triggers("my-app"), models.TriggerOverview)
-    assert isinstance(await client.fire_trigger("my-app", "t"), models.TriggerFired)
-    assert isinstance(await client.create_background_session("my-app", name="n"), models.BackgroundSession)
-    assert isinstance(await client.list_background_sessions("my-app"), models.BackgroundSessionPage)
+    assert isinstance(await client.list_triggers(session.app_id), models.TriggerOverview)
+    assert isinstance(await client.fire_trigger(session.app_id, "t"), models.TriggerFired)
+    assert isinstance(
+        await client.create_background_session(session.app_id, name="n"), models.BackgroundSession
+    )
+    assert isinstance(await client.list_background_sessions(session.app_id), models.BackgroundSessionPage)
     assert isinstance(await client.export(session), models.SessionExport)
     assert isinstance(await client.get_memory(session), models.SessionMemory)
     assert isinstance(await client.list_tasks(session), models.ShellTaskList)

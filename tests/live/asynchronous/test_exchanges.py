@@ -20,6 +20,7 @@ from digitorn_testing import (
 )
 from digitorn_testing.events import MessageDone
 from digitorn_testing.fakes import FakeDaemon, FakeModel
+from support.fixtures import Place
 from support.servers import hanging, refusing
 from support.sessions import add_session
 
@@ -36,12 +37,13 @@ def everything(exchanges: Exchanges) -> str:
     return "\n".join([repr(one) + str(one) + one.to_json() for one in exchanges] + [repr(exchanges)])
 
 
+@pytest.mark.both_daemons
 async def test_a_call_and_its_answer(client: AsyncDevClient, session: SessionHandle) -> None:
     before = datetime.now(UTC)
-    page = await client.search("my-app", "cats", limit=3)
+    page = await client.search(session.app_id, "cats", limit=3)
     (one,) = client.exchanges
     assert (one.operation, one.method, one.status) == ("search_sessions", "GET", 200)
-    assert one.path == "/api/apps/my-app/sessions/search"
+    assert one.path == f"/api/apps/{session.app_id}/sessions/search"
     assert dict(one.query)["q"] == "cats"
     assert (one.request, one.request_size) == (None, 0)
     assert isinstance(one.response, dict)
@@ -55,6 +57,7 @@ async def test_a_call_and_its_answer(client: AsyncDevClient, session: SessionHan
     assert "\n" not in one.to_json()
 
 
+@pytest.mark.both_daemons
 async def test_a_message_names_its_turn(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -64,11 +67,12 @@ async def test_a_message_names_its_turn(
     assert sent.correlation_id == accepted.correlation_id is not None
     assert isinstance(sent.request, dict)
     assert sent.request["message"] == "hi"
-    first = await client.new_session("my-app", message="hello")
+    first = await client.new_session(session.app_id, message="hello")
     (created,) = client.exchanges.of("create_session")
     assert created.correlation_id == first.first_turn is not None
 
 
+@pytest.mark.both_daemons
 async def test_an_error_is_about_the_exchange_that_is_kept(
     client: AsyncDevClient, session: SessionHandle
 ) -> None:
@@ -96,16 +100,17 @@ async def test_calls_that_stay_without_an_answer() -> None:
             assert client.exchanges[-1].duration >= 0.1
 
 
-async def test_the_last_are_kept_and_the_others_counted(daemon: FakeDaemon) -> None:
-    async with daemon.async_client(keep_exchanges=2) as client:
+@pytest.mark.both_daemons
+async def test_the_last_are_kept_and_the_others_counted(place: Place) -> None:
+    async with place.async_client(keep_exchanges=2) as client:
         for limit in (1, 2, 3):
-            await client.list_sessions("my-app", limit=limit)
+            await client.list_sessions(place.app_id, limit=limit)
         assert [dict(one.query)["limit"] for one in client.exchanges] == ["2", "3"]
         assert (len(client.exchanges), client.exchanges.dropped, client.exchanges.keep) == (2, 1, 2)
         assert [dict(one.query)["limit"] for one in client.exchanges[-1:]] == ["3"]
         client.exchanges.clear()
         assert (list(client.exchanges), client.exchanges.dropped) == ([], 0)
-    async with daemon.async_client(keep_exchanges=0) as client:
+    async with place.async_client(keep_exchanges=0) as client:
         with pytest.raises(NotFound) as caught:
             await client.list_sessions("nope")
         assert (list(client.exchanges), client.exchanges.dropped) == ([], 1)
@@ -114,7 +119,7 @@ async def test_the_last_are_kept_and_the_others_counted(daemon: FakeDaemon) -> N
         assert caught.value.exchange.response is None
     with pytest.raises(ValueError, match="0 or more"):
         AsyncDevClient(keep_exchanges=-1)
-    async with AsyncDevClient.with_token("x" * 9, daemon_url=daemon.url, keep_exchanges=7) as client:
+    async with AsyncDevClient.with_token("x" * 9, daemon_url=place.url, keep_exchanges=7) as client:
         assert client.exchanges.keep == 7
 
 
@@ -133,6 +138,7 @@ async def test_of_a_large_body_the_size_is_kept(daemon: FakeDaemon, client: Asyn
     assert read.response_size > 20_000
 
 
+@pytest.mark.both_daemons
 async def test_a_form_with_a_file(client: AsyncDevClient) -> None:
     with pytest.raises(ApiError):
         await client.deploy_text("no: app", name="broken.yaml", secrets={"KEY": "sk-abcdefgh"})
@@ -143,10 +149,13 @@ async def test_a_form_with_a_file(client: AsyncDevClient) -> None:
     assert "sk-abcdefgh" not in everything(client.exchanges)
 
 
+@pytest.mark.both_daemons
 async def test_the_calls_of_a_stream_are_on_the_clients_list(
-    daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, session: SessionHandle
+    place: Place, client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_stream_text(["done"])
+    model.will_call_tool("Bash", {"command": "ls"}, result={}, requires_approval=True).will_stream_text(
+        ["done"]
+    )
     asked = RecordingApprovals()
     async with await client.send_live(session, "go", 10, approvals=asked) as stream:
         assert stream.events_of(MessageDone)
@@ -157,7 +166,7 @@ async def test_the_calls_of_a_stream_are_on_the_clients_list(
     assert len(client.exchanges.of("resolve_approval")) == 1
     assert asked.request_count == 1
     by_hand = AsyncLiveEventStream(
-        daemon_url=daemon.url, token=daemon.token(), app_id="my-app", session_id=session.session_id
+        daemon_url=place.url, token=place.token, app_id=session.app_id, session_id=session.session_id
     )
     async with by_hand:
         await by_hand.fill_gaps(since=0)

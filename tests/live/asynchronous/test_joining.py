@@ -26,6 +26,7 @@ def numbers(events: Iterable[LiveEvent[EventPayload]]) -> list[int]:
     return [event.seq for event in events]
 
 
+@pytest.mark.both_daemons
 async def test_an_open_stream_has_what_was_before(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -39,6 +40,7 @@ async def test_an_open_stream_has_what_was_before(
         assert numbers(stream.log.turn(result.correlation_id)) == numbers(result.events)[-2:]
 
 
+@pytest.mark.both_daemons
 async def test_a_stream_that_is_opened_while_text_is_written(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -99,6 +101,7 @@ async def test_a_message_that_had_to_wait_and_fails_ends(
     assert (result.status, result.error) == ("failed", "busy")
 
 
+@pytest.mark.both_daemons
 async def test_the_last_event_of_a_turn_is_read_with_it(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:

@@ -21,9 +21,10 @@ from digitorn_testing import (
     UnexpectedApproval,
 )
 from digitorn_testing.events import ApprovalRequest, MessageDone
-from digitorn_testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing.fakes import FakeModel
 from digitorn_testing.models import PendingApproval
 from support.faces import AsyncSignal
+from support.fixtures import Place
 
 
 def asks(model: FakeModel, *, tool: str = "Bash", command: str = "ls") -> FakeModel:
@@ -46,6 +47,7 @@ CASES: list[Case] = [
 ]
 
 
+@pytest.mark.both_daemons
 @pytest.mark.parametrize(("policy", "resolution", "message"), CASES)
 async def test_each_decision_is_on_the_result(
     client: AsyncDevClient,
@@ -66,11 +68,14 @@ async def test_each_decision_is_on_the_result(
     assert result.content == "answer"
 
 
+@pytest.mark.both_daemons
 async def test_questions_are_answered(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
     model.will_ask_user("Which colour?", choices=["red", "blue"]).will_ask_user("Which size?")
-    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_stream_text(["thanks"])
+    model.will_call_tool("Bash", {"command": "ls"}, result={}, requires_approval=True).will_stream_text(
+        ["thanks"]
+    )
     policy = AnswerWith({"colour": "blue", "size": "big"})
     result = await client.send(session, "go", approvals=policy, timeout=10)
     assert [one.message for one in result.approvals] == ["blue", "big", ""]
@@ -82,6 +87,7 @@ async def test_questions_are_answered(
     assert result.tool_calls[2].success
 
 
+@pytest.mark.both_daemons
 async def test_a_policy_of_one_turn_does_not_outlive_it(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -98,6 +104,7 @@ async def test_a_policy_of_one_turn_does_not_outlive_it(
         assert [one.resolution for one in result.approvals] == ["approved"]
 
 
+@pytest.mark.both_daemons
 async def test_turns_that_queue_have_each_its_own_policy(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -110,12 +117,13 @@ async def test_turns_that_queue_have_each_its_own_policy(
     assert [one.approved for result in results for one in result.approvals] == [False, True, False, True]
 
 
-async def test_a_policy_of_the_client_holds_until_it_is_changed(daemon: FakeDaemon, model: FakeModel) -> None:
+@pytest.mark.both_daemons
+async def test_a_policy_of_the_client_holds_until_it_is_changed(place: Place, model: FakeModel) -> None:
     for _ in range(5):
         asks(model)
-    async with daemon.async_client(approvals=DenyAll("first")) as client:
+    async with place.async_client(approvals=DenyAll("first")) as client:
         assert not client.auto_approve
-        session = await client.new_session("my-app")
+        session = await client.new_session(place.app_id)
         for _ in range(2):
             assert (await client.send(session, "go", timeout=10)).approvals[0].message == "first"
         client.approvals = DenyAll("second")
@@ -127,11 +135,12 @@ async def test_a_policy_of_the_client_holds_until_it_is_changed(daemon: FakeDaem
         assert isinstance(client.approvals, LeaveOpen)
         turn = await client.start_turn(session, "go")
         await turn.wait_for(ApprovalRequest, timeout=10)
-        (pending,) = await client.list_pending_approvals("my-app")
-        await client.resolve_approval("my-app", pending.request_id, approved=False, message="by hand")
+        (pending,) = await client.list_pending_approvals(place.app_id)
+        await client.resolve_approval(place.app_id, pending.request_id, approved=False, message="by hand")
         assert (await turn.result(timeout=10)).approvals[0].message == "by hand"
 
 
+@pytest.mark.both_daemons
 async def test_a_request_that_is_left_open_is_the_tests_own(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -143,11 +152,12 @@ async def test_a_request_that_is_left_open_is_the_tests_own(
     assert caught.value.result is not None
     assert [one.resolution for one in caught.value.result.approvals] == ["open"]
     (pending,) = caught.value.pending_approvals
-    await client.resolve_approval("my-app", pending.request_id, message="fine")
+    await client.resolve_approval(session.app_id, pending.request_id, message="fine")
     (approval,) = (await turn.result(timeout=10)).approvals
     assert (approval.resolution, approval.message) == ("approved", "fine")
 
 
+@pytest.mark.both_daemons
 async def test_a_policy_is_asked_once_though_several_streams_hear_the_request(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -169,6 +179,7 @@ async def test_a_policy_is_asked_once_though_several_streams_hear_the_request(
     assert heard == [result.approvals[0].request.request_id]
 
 
+@pytest.mark.both_daemons
 async def test_what_was_decided_before_a_stream_began_is_not_asked_again(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -187,22 +198,24 @@ async def test_what_was_decided_before_a_stream_began_is_not_asked_again(
     assert heard == [result.approvals[0].request.request_id]
 
 
+@pytest.mark.both_daemons
 async def test_a_request_that_was_open_before_the_stream_is_decided(
-    daemon: FakeDaemon, model: FakeModel, session: SessionHandle
+    place: Place, model: FakeModel, session: SessionHandle
 ) -> None:
     asks(model)
-    async with daemon.async_client(auto_approve=False) as client:
+    async with place.async_client(auto_approve=False) as client:
         turn = await client.start_turn(session, "go")
         await turn.wait_for(ApprovalRequest, timeout=10)
         async with await client.open_event_stream(session, approvals=DenyAll("late")):
             # Its own client's turn is left open by that client's policy; another client's is not.
             with pytest.raises(EventTimeout):
                 await turn.result(timeout=0.2)
-        async with daemon.async_client() as other:
+        async with place.async_client() as other:
             async with await other.open_event_stream(session, approvals=DenyAll("late")):
                 assert (await turn.result(timeout=10)).approvals[0].message == "late"
 
 
+@pytest.mark.both_daemons
 async def test_a_policy_that_raises_ends_the_wait_for_its_turn(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -223,6 +236,7 @@ async def test_a_policy_that_raises_ends_the_wait_for_its_turn(
     await turn.abort()
 
 
+@pytest.mark.both_daemons
 async def test_a_policy_that_raises_where_no_turn_is_read_is_told_by_the_stream(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -241,11 +255,13 @@ async def test_a_policy_that_raises_where_no_turn_is_read_is_told_by_the_stream(
         await stream.stop()
 
 
+@pytest.mark.both_daemons
 async def test_one_says_it_in_one_way(client: AsyncDevClient, session: SessionHandle) -> None:
     with pytest.raises(ValueError, match="not both"):
         await client.start_turn(session, "go", approvals=DenyAll(), auto_approve=True)
 
 
+@pytest.mark.both_daemons
 async def test_what_a_turn_asked_before_it_was_taken_up_is_decided(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -268,6 +284,7 @@ NONSENSE: list[ApprovalPolicy] = [
 ]
 
 
+@pytest.mark.both_daemons
 @pytest.mark.parametrize("policy", NONSENSE)
 async def test_a_policy_that_decides_nonsense_ends_the_wait(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle, policy: ApprovalPolicy
@@ -279,6 +296,7 @@ async def test_a_policy_that_decides_nonsense_ends_the_wait(
     await turn.abort()
 
 
+@pytest.mark.both_daemons
 async def test_a_predicate_may_give_what_is_true_or_not(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -290,6 +308,7 @@ async def test_a_predicate_may_give_what_is_true_or_not(
     assert [one.approvals[0].resolution for one in results] == ["approved", "denied"]
 
 
+@pytest.mark.both_daemons
 @pytest.mark.parametrize("policy", [ApproveAll, True, "all"])
 async def test_what_is_no_policy_is_refused_at_once(
     client: AsyncDevClient, session: SessionHandle, policy: object

@@ -14,6 +14,7 @@ from digitorn.testing import (
     assertions,
 )
 from digitorn.testing.fakes import FakeDaemon, FakeModel
+from support.fixtures import Place
 
 EMAIL, PASSWORD = "someone@example.com", "correct horse battery"
 
@@ -38,11 +39,12 @@ def test_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
         AsyncDevClient(daemon_url="localhost:8000")
 
 
+@pytest.mark.both_daemons
 async def test_one_shot_chat(
-    client: AsyncDevClient, model: FakeModel, capsys: pytest.CaptureFixture[str]
+    client: AsyncDevClient, model: FakeModel, capsys: pytest.CaptureFixture[str], place: Place
 ) -> None:
     model.will_respond_with_text("Hello yourself.")
-    result = await client.chat(app_id="my-app", message="Hello!")
+    result = await client.chat(app_id=place.app_id, message="Hello!")
     print(result.content)
     assert capsys.readouterr().out == "Hello yourself.\n"
     assert result.status == "completed"
@@ -51,14 +53,15 @@ async def test_one_shot_chat(
     assert result.duration >= 0
 
 
+@pytest.mark.both_daemons
 async def test_live_event_stream(
-    daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, capsys: pytest.CaptureFixture[str]
+    place: Place, client: AsyncDevClient, model: FakeModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model.will_stream_text(["Pong to you, ", "too."])
     session = SessionHandle(
         session_id=f"test-{uuid.uuid4().hex[:8]}",
-        app_id="my-app",
-        daemon_url=daemon.url,
+        app_id=place.app_id,
+        daemon_url=place.url,
         workspace="",
     )
 
@@ -75,6 +78,7 @@ async def test_live_event_stream(
     assert "message_done {" in out
 
 
+@pytest.mark.both_daemons
 async def test_manual_control(client: AsyncDevClient, model: FakeModel, session: SessionHandle) -> None:
     model.will_respond_with_text("pong")
     # Step 1 - POST without waiting
@@ -101,6 +105,7 @@ async def test_manual_control(client: AsyncDevClient, model: FakeModel, session:
     assert assertions.contains_text(stream.events(), "pong")
 
 
+@pytest.mark.both_daemons
 async def test_assertions(client: AsyncDevClient, model: FakeModel, session: SessionHandle) -> None:
     model.will_call_tool("Bash", {"command": "ls"}, result={"stdout": "a"}).will_respond_with_text(
         "One file."
@@ -117,10 +122,13 @@ async def test_assertions(client: AsyncDevClient, model: FakeModel, session: Ses
         assert assertions.no_errors(events)
 
 
-async def test_approvals(daemon: FakeDaemon, model: FakeModel, session: SessionHandle) -> None:
-    model.will_call_tool("Bash", {"command": "rm"}, requires_approval=True).will_respond_with_text("Done.")
-    app_id = "my-app"
-    async with daemon.async_client(auto_approve=False) as client:
+@pytest.mark.both_daemons
+async def test_approvals(place: Place, model: FakeModel, session: SessionHandle) -> None:
+    model.will_call_tool("Bash", {"command": "rm -f a"}, requires_approval=True).will_respond_with_text(
+        "Done."
+    )
+    app_id = session.app_id
+    async with place.async_client(auto_approve=False) as client:
         accepted = await client.post_message_raw(session, "remove it")
         async with await client.open_event_stream(session) as stream:
             await stream.wait_for("approval_request", timeout=10)

@@ -24,6 +24,7 @@ from digitorn_testing._events.daemon import MEANING
 from digitorn_testing.events import ApprovalRequest, MessageDone, Token, ToolCall
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 from support.faces import inner
+from support.fixtures import Place
 
 _OF_A_ROW = ("event_id", "op_id", "op_type", "op_state", "op_parent_id", "correlation_id")
 """Members of the envelope that a row of the log has in its payload too (contract: events, section 4.3)."""
@@ -59,8 +60,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "recording.jsonl"
 
 
+@pytest.mark.both_daemons
 async def test_a_stream_is_recorded(
-    client: AsyncDevClient, daemon: FakeDaemon, model: FakeModel, session: SessionHandle, path: Path
+    client: AsyncDevClient, place: Place, model: FakeModel, session: SessionHandle, path: Path
 ) -> None:
     model.will_call_tool("Bash", {"command": "ls"}, result={"stdout": "a"}, requires_approval=True)
     model.will_stream_text(["There is ", "one file."])
@@ -81,17 +83,15 @@ async def test_a_stream_is_recorded(
     assert log.operations()
     sent = [one for one in log.exchanges if one.operation == "send_message"]
     assert [one.correlation_id for one in sent] == [first.correlation_id, accepted.correlation_id]
-    assert daemon.token() not in text(path)
+    assert place.token not in text(path)
 
 
-async def test_a_client_is_recorded_with_all_its_streams(
-    daemon: FakeDaemon, model: FakeModel, path: Path
-) -> None:
+async def test_a_client_is_recorded_with_all_its_streams(place: Place, model: FakeModel, path: Path) -> None:
     model.will_stream_text(["Hello to you."], times=None)
-    token = daemon.token()
-    async with AsyncDevClient(daemon_url=daemon.url, token=token) as client:
+    token = place.token
+    async with AsyncDevClient(daemon_url=place.url, token=token) as client:
         recorder = client.record(path)
-        sessions = [await client.new_session("my-app") for _ in range(3)]
+        sessions = [await client.new_session(place.app_id) for _ in range(3)]
         turns = [await client.start_turn(session, "hi") for session in sessions]
         results = [await turn.result() for turn in turns]
         with pytest.raises(InvalidRequest):
@@ -105,7 +105,7 @@ async def test_a_client_is_recorded_with_all_its_streams(
     assert {one.session_id for one in recording.sessions} == {one.session_id for one in sessions}
     for session, result in zip(sessions, results, strict=True):
         again = RecordedLog.load(path, session=session).turn_result()
-        assert (again.content, again.session.app_id) == (result.content, "my-app")
+        assert (again.content, again.session.app_id) == (result.content, place.app_id)
         assert own(list(again.events)) == own(list(result.events))
     with pytest.raises(RecordingError, match="which session"):
         RecordedLog.load(path)
@@ -115,6 +115,7 @@ async def test_a_client_is_recorded_with_all_its_streams(
     assert token not in content and "a-secret-password" not in content
 
 
+@pytest.mark.both_daemons
 async def test_a_recording_begins_with_what_open_streams_hold(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle, path: Path
 ) -> None:
@@ -125,6 +126,7 @@ async def test_a_recording_begins_with_what_open_streams_hold(
         assert [event.raw for event in RecordedLog.load(path)] == [event.raw for event in stream.events()]
 
 
+@pytest.mark.both_daemons
 async def test_the_end_of_a_stream_ends_its_recording(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle, path: Path
 ) -> None:
@@ -136,12 +138,13 @@ async def test_the_end_of_a_stream_ends_its_recording(
     assert Recording.load(path).is_complete
 
 
+@pytest.mark.both_daemons
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
 async def test_a_stream_that_was_never_open_ends_its_recording(
-    daemon: FakeDaemon, session: SessionHandle, path: Path
+    place: Place, session: SessionHandle, path: Path
 ) -> None:
     stream = AsyncLiveEventStream(
-        daemon_url=daemon.url, token="wrong", app_id=session.app_id, session_id=session.session_id
+        daemon_url=place.url, token="wrong", app_id=session.app_id, session_id=session.session_id
     )
     recorder = stream.record(path)
     with pytest.raises(Unauthorized):
@@ -151,6 +154,7 @@ async def test_a_stream_that_was_never_open_ends_its_recording(
     assert Recording.load(path).is_complete
 
 
+@pytest.mark.both_daemons
 async def test_what_cannot_be_recorded_is_told_at_the_end(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle, path: Path
 ) -> None:
@@ -168,8 +172,9 @@ async def test_what_cannot_be_recorded_is_told_at_the_end(
     await stream.stop()
 
 
-async def test_a_closed_client_records_nothing(daemon: FakeDaemon, path: Path) -> None:
-    client = daemon.async_client()
+@pytest.mark.both_daemons
+async def test_a_closed_client_records_nothing(place: Place, path: Path) -> None:
+    client = place.async_client()
     await client.aclose()
     with pytest.raises(ClientClosed):
         client.record(path)
@@ -179,6 +184,7 @@ async def test_a_closed_client_records_nothing(daemon: FakeDaemon, path: Path) -
 # --- replay
 
 
+@pytest.mark.both_daemons
 async def test_a_replayed_session_is_the_same(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle, path: Path
 ) -> None:
@@ -242,6 +248,7 @@ async def test_a_test_runs_against_its_recording(
                 await other.list_triggers("my-app")
 
 
+@pytest.mark.both_daemons
 async def test_a_replay_asks_for_a_token(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle, path: Path
 ) -> None:

@@ -19,6 +19,7 @@ from digitorn_testing import (
 from digitorn_testing.events import MessageDone, Token, ToolCall
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 from support.faces import AsyncBackground, AsyncSignal, AsyncStall, Taken, async_gone, async_taken
+from support.fixtures import Place
 from support.frames import token
 
 
@@ -41,6 +42,7 @@ async def taken_with(
 # --- streams that are stopped
 
 
+@pytest.mark.both_daemons
 async def test_stop_may_be_called_again_and_at_the_same_time(
     client: AsyncDevClient, known: SessionHandle
 ) -> None:
@@ -57,8 +59,9 @@ async def test_stop_may_be_called_again_and_at_the_same_time(
             await use()
 
 
+@pytest.mark.both_daemons
 async def test_a_stream_that_was_never_started_can_be_stopped(
-    daemon: FakeDaemon, known: SessionHandle, client: AsyncDevClient
+    known: SessionHandle, client: AsyncDevClient
 ) -> None:
     stream = client._stream(known, client._approvals.of_stream())
     await stream.stop()
@@ -66,6 +69,7 @@ async def test_a_stream_that_was_never_started_can_be_stopped(
         await stream.start()
 
 
+@pytest.mark.both_daemons
 async def test_stop_is_bounded_whatever_a_callback_does(client: AsyncDevClient, known: SessionHandle) -> None:
     async with AsyncStall() as stall:
         stream = await client.open_event_stream(known)
@@ -87,6 +91,7 @@ async def test_stop_is_bounded_whatever_a_callback_does(client: AsyncDevClient, 
         assert time.monotonic() - started < 3
 
 
+@pytest.mark.both_daemons
 async def test_a_callback_that_fails_is_told_of_and_others_go_on(
     client: AsyncDevClient, known: SessionHandle, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -109,6 +114,7 @@ async def test_a_callback_that_fails_is_told_of_and_others_go_on(
     assert "no such thing" in caplog.text
 
 
+@pytest.mark.both_daemons
 async def test_a_callback_that_falls_behind_a_bound_is_told_of(
     client: AsyncDevClient, known: SessionHandle, model: FakeModel
 ) -> None:
@@ -130,6 +136,7 @@ async def test_a_callback_that_falls_behind_a_bound_is_told_of(
     assert len(stream.callback_errors) == 1
 
 
+@pytest.mark.both_daemons
 async def test_a_callback_that_always_fails_is_told_of_a_hundred_times(
     client: AsyncDevClient, known: SessionHandle
 ) -> None:
@@ -146,6 +153,7 @@ async def test_a_callback_that_always_fails_is_told_of_a_hundred_times(
     assert len(stream.callback_errors) == 100
 
 
+@pytest.mark.both_daemons
 async def test_a_reader_that_falls_behind_a_bound_is_told_of(
     client: AsyncDevClient, known: SessionHandle
 ) -> None:
@@ -166,6 +174,7 @@ async def test_a_reader_that_falls_behind_a_bound_is_told_of(
         await stream.stop()
 
 
+@pytest.mark.both_daemons
 async def test_a_turn_that_was_dropped_is_not_waited_for(
     client: AsyncDevClient, known: SessionHandle
 ) -> None:
@@ -255,10 +264,11 @@ async def test_a_stream_that_was_stopped_leaves_nothing(daemon: FakeDaemon, know
 # --- clients that are closed
 
 
+@pytest.mark.both_daemons
 async def test_a_closed_client_does_nothing_more(
-    daemon: FakeDaemon, known: SessionHandle, model: FakeModel
+    place: Place, known: SessionHandle, model: FakeModel
 ) -> None:
-    client = daemon.async_client()
+    client = place.async_client()
     stream = await client.open_event_stream(known)
     turn = await client.start_turn(known, "again")
     await turn.result()
@@ -272,7 +282,7 @@ async def test_a_closed_client_does_nothing_more(
         client.api.apps.list_apps,
         client.__aenter__,
     ):
-        with pytest.raises(ClientClosed, match=f"the client of {daemon.url} was closed; make a new one"):
+        with pytest.raises(ClientClosed, match=f"the client of {place.url} was closed; make a new one"):
             await use()
     # A stream that was opened by hand has a life of its own.
     assert stream.is_joined

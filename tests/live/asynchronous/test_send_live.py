@@ -33,6 +33,7 @@ from digitorn_testing.events import (
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 from digitorn_testing.models import MessageAccepted
 from support.faces import AsyncBackground, async_leftovers
+from support.fixtures import Place
 
 
 def is_of(accepted: MessageAccepted, event: LiveEvent[MessageDone]) -> bool:
@@ -43,10 +44,13 @@ def is_of(accepted: MessageAccepted, event: LiveEvent[MessageDone]) -> bool:
 TEXT_TURN: list[EventSelector] = [UserMessage, MessageStarted, Token, StreamDone, Result, MessageDone]
 
 
+@pytest.mark.both_daemons
 async def test_chat_and_send_live(client: AsyncDevClient, model: FakeModel, session: SessionHandle) -> None:
     model.will_respond_with_text("one")
-    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_stream_text(["This is ", "two."])
-    assert (await client.chat("my-app", "hi")).content == "one"
+    model.will_call_tool("Bash", {"command": "ls"}, result={}, requires_approval=True).will_stream_text(
+        ["This is ", "two."]
+    )
+    assert (await client.chat(session.app_id, "hi")).content == "one"
     async with await client.send_live(session, "hi", total_timeout=10) as stream:
         assert assertions.tool_called(stream.events(), "Bash", success=True)
         assert stream.turn_result().content == "This is two."
@@ -55,6 +59,7 @@ async def test_chat_and_send_live(client: AsyncDevClient, model: FakeModel, sess
         assert await stream.poll_for(Token) is not None
 
 
+@pytest.mark.both_daemons
 async def test_a_session_that_the_message_creates(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -71,6 +76,7 @@ async def test_a_session_that_the_message_creates(
     assert result.session.session_id == session.session_id
 
 
+@pytest.mark.both_daemons
 async def test_a_second_message_brings_its_own_turn_alone(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -107,6 +113,7 @@ async def test_the_beginning_of_a_turn_that_is_joined_late_is_complete() -> None
                 assert assertions.event_count(events, Token, 10)
 
 
+@pytest.mark.both_daemons
 async def test_tool_calls_are_approved_as_they_ask(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -122,13 +129,17 @@ async def test_tool_calls_are_approved_as_they_ask(
         assert assertions.event_order(result.events, [*approved, *approved, *approved, MessageDone])
 
 
-async def test_chat_approves_by_polling(client: AsyncDevClient, model: FakeModel) -> None:
-    model.will_call_tool("Bash", {}, result={"ok": 1}, requires_approval=True).will_respond_with_text("done")
-    result = await client.chat("my-app", "go", timeout=20)
+@pytest.mark.both_daemons
+async def test_chat_approves_by_polling(client: AsyncDevClient, model: FakeModel, place: Place) -> None:
+    model.will_call_tool(
+        "Bash", {"command": "ls"}, result={"ok": 1}, requires_approval=True
+    ).will_respond_with_text("done")
+    result = await client.chat(place.app_id, "go", timeout=20)
     assert result.content == "done"
     assert [call.success for call in result.tool_calls] == [True]
 
 
+@pytest.mark.both_daemons
 async def test_a_question_is_never_answered_by_auto_approve(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -140,21 +151,24 @@ async def test_a_question_is_never_answered_by_auto_approve(
     assert assertions.event_order(caught.value.events, [UserMessage, ToolStart, ApprovalRequest])
 
     async with await client.open_event_stream(session) as stream:
-        await client.resolve_approval("my-app", pending.request_id, message="b")
+        await client.resolve_approval(session.app_id, pending.request_id, message="b")
         await stream.wait_for(MessageDone, timeout=10)
     assert [str(message.content) for message in model.requests[-1].messages if "b" in str(message.content)]
 
 
+@pytest.mark.both_daemons
 async def test_a_denied_tool_fails_and_the_turn_goes_on(
-    daemon: FakeDaemon, model: FakeModel, session: SessionHandle
+    place: Place, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_call_tool("Bash", {}, requires_approval=True).will_respond_with_text("as you wish")
-    async with daemon.async_client(auto_approve=False) as client:
+    model.will_call_tool("Bash", {"command": "ls"}, requires_approval=True).will_respond_with_text(
+        "as you wish"
+    )
+    async with place.async_client(auto_approve=False) as client:
         await client.post_message_raw(session, "go")
         async with await client.open_event_stream(session) as stream:
             asked = await stream.wait_for(ApprovalRequest, timeout=10)
             await client.resolve_approval(
-                "my-app", asked.payload.request_id, approved=False, message="not now"
+                session.app_id, asked.payload.request_id, approved=False, message="not now"
             )
             call = await stream.wait_for(ToolCall, timeout=10)
             assert not call.payload.success
@@ -163,23 +177,25 @@ async def test_a_denied_tool_fails_and_the_turn_goes_on(
             await stream.wait_for(MessageDone, timeout=10)
 
 
+@pytest.mark.both_daemons
 async def test_a_failed_turn_returns_with_its_error(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_fail("rate_limited", "slow down")
+    model.will_fail("auth_error", "wrong key")
     async with await client.send_live(session, "go", total_timeout=10) as stream:
         assert not assertions.no_errors(stream.events())
         result = stream.turn_result()
     assert result.status == "failed"
-    assert [error.code for error in result.errors] == ["rate_limited"]
+    assert [error.code for error in result.errors] == ["auth_error"]
     assert result.error == str(result.errors[0])
 
 
+@pytest.mark.both_daemons
 async def test_a_message_taken_out_of_the_queue_ends_its_send_live(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
     """Its end names the queue row, not the message (contract: events, section 5.1)."""
-    model.will_call_tool("Bash", {}, requires_approval=True).will_respond_with_text("first")
+    model.will_call_tool("Bash", {"command": "ls"}, requires_approval=True).will_respond_with_text("first")
     await client.post_message_raw(session, "first")
     # The second message leaves the queue at once (contract: events, section 6.4).
     await client.post_message_raw(session, "second")
@@ -191,16 +207,19 @@ async def test_a_message_taken_out_of_the_queue_ends_its_send_live(
             )
             (entry,) = [
                 one
-                for one in (await client.api.queue.list_session_queue("my-app", session.session_id)).entries
+                for one in (
+                    await client.api.queue.list_session_queue(session.app_id, session.session_id)
+                ).entries
                 if one.correlation_id == queued.payload.correlation_id
             ]
-            await client.api.queue.cancel_queued_message("my-app", session.session_id, entry.id)
+            await client.api.queue.cancel_queued_message(session.app_id, session.session_id, entry.id)
             async with await sending.result(timeout=15) as third:
                 assert third.events_of(MessageCancelled)
                 assert third.turn_result().status == "cancelled"
-            await client.api.sessions.abort_session("my-app", session.session_id, purge_queue=True)
+            await client.api.sessions.abort_session(session.app_id, session.session_id, purge_queue=True)
 
 
+@pytest.mark.both_daemons
 async def test_an_aborted_turn_is_cancelled(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -210,7 +229,7 @@ async def test_an_aborted_turn_is_cancelled(
         await client.wait_for_session(session)
         async with await client.open_event_stream(session) as stream:
             await stream.wait_for(Token, timeout=10)
-            await client.api.sessions.abort_session("my-app", session.session_id)
+            await client.api.sessions.abort_session(session.app_id, session.session_id)
         async with await sending.result(timeout=15) as aborted:
             assert aborted.turn_result().status == "cancelled"
 
@@ -264,6 +283,7 @@ async def test_twenty_interleaved_sends_on_four_sessions(daemon: FakeDaemon) -> 
     assert async_leftovers() == 0
 
 
+@pytest.mark.both_daemons
 async def test_a_turn_that_began_before_the_stream_is_complete_when_it_is_waited_for(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -277,6 +297,7 @@ async def test_a_turn_that_began_before_the_stream_is_complete_when_it_is_waited
         assert result.duration > 0.3
 
 
+@pytest.mark.both_daemons
 async def test_the_stream_stays_open_for_more_messages(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -306,6 +327,7 @@ async def test_a_queued_turn_is_complete_though_its_row_is_final_before_the_log_
         assert assertions.event_order(result.events, [UserMessage, MessageStarted, Result, MessageDone])
 
 
+@pytest.mark.both_daemons
 async def test_a_message_that_had_to_wait_is_aborted_like_any_other(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -316,7 +338,7 @@ async def test_a_message_that_had_to_wait_is_aborted_like_any_other(
         await client.wait_for_session(session)
         async with await client.open_event_stream(session) as stream:
             await stream.wait_for(Token, where=lambda e: "x" in e.payload.delta, timeout=10)
-            await client.api.sessions.abort_session("my-app", session.session_id)
+            await client.api.sessions.abort_session(session.app_id, session.session_id)
         async with await sending.result(timeout=15) as aborted:
             assert aborted.correlation_id != first.correlation_id
             assert aborted.turn_result().status == "cancelled"

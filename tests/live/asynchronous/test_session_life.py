@@ -14,6 +14,7 @@ from digitorn_testing import (
 )
 from digitorn_testing.events import Compaction, Token
 from digitorn_testing.fakes import FakeDaemon, FakeModel
+from support.fixtures import Place
 from support.sessions import add_session
 
 
@@ -23,17 +24,17 @@ def said(model: FakeModel) -> list[tuple[str, str]]:
     return [(one.role, one.content) for one in model.last_request.messages]
 
 
-async def test_create_list_search_get(client: AsyncDevClient, model: FakeModel) -> None:
+async def test_create_list_search_get(client: AsyncDevClient, model: FakeModel, place: Place) -> None:
     model.will_respond_with_text("About cats.").will_respond_with_text("About whales.")
-    whales = await client.new_session("my-app", workspace="/srv/whales")
-    cats = await client.new_session("my-app", message="Tell me about cats")
+    whales = await client.new_session(place.app_id, workspace="/srv/whales")
+    cats = await client.new_session(place.app_id, message="Tell me about cats")
     await (await client.turn(cats, cats.first_turn)).result(timeout=10)
     await client.send(whales, "Tell me about whales", timeout=10)
-    page = await client.list_sessions("my-app")
+    page = await client.list_sessions(place.app_id)
     assert [one.session_id for one in page.sessions] == [whales.session_id, cats.session_id]
     assert (page.total, page.limit, page.offset) == (2, 50, 0)
-    assert len((await client.list_sessions("my-app", limit=1, offset=1)).sessions) == 1
-    hits = (await client.search("my-app", "whales")).sessions
+    assert len((await client.list_sessions(place.app_id, limit=1, offset=1)).sessions) == 1
+    hits = (await client.search(place.app_id, "whales")).sessions
     assert [hit.session_id for hit in hits] == [whales.session_id]
     detail = await client.get_session(whales)
     assert (detail.title, detail.message_count, detail.workspace) == (
@@ -44,18 +45,19 @@ async def test_create_list_search_get(client: AsyncDevClient, model: FakeModel) 
     assert not detail.is_active
 
 
+@pytest.mark.both_daemons
 async def test_a_session_is_taken_up_again_by_this_client_and_by_a_new_one(
-    daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel
+    place: Place, client: AsyncDevClient, model: FakeModel
 ) -> None:
     for text in ("one", "two", "three"):
         model.will_respond_with_text(text)
-    session = await client.new_session("my-app", workspace="/srv")
+    session = await client.new_session(place.app_id, workspace="/srv")
     await client.send(session, "1", timeout=10)
-    again = await client.open_session("my-app", session.session_id)
+    again = await client.open_session(place.app_id, session.session_id)
     assert again == session
     await client.send(again, "2", timeout=10)
-    async with daemon.async_client() as other:
-        taken = await other.open_session("my-app", session.session_id)
+    async with place.async_client() as other:
+        taken = await other.open_session(place.app_id, session.session_id)
         assert (await other.send(taken, "3", timeout=10)).content == "three"
         history = await other.get_history(taken)
     expected = [("user", "1"), ("assistant", "one"), ("user", "2"), ("assistant", "two"), ("user", "3")]
@@ -64,7 +66,7 @@ async def test_a_session_is_taken_up_again_by_this_client_and_by_a_new_one(
 
 
 async def test_an_interrupted_turn_is_resumed(
-    daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel, session: SessionHandle
+    place: Place, client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
     model.will_stream_text(["x"] * 500, delay=0.01).will_respond_with_text("resumed")
     turn = await client.start_turn(session, "go")
@@ -72,7 +74,7 @@ async def test_an_interrupted_turn_is_resumed(
     await turn.abort()
     assert (await turn.result(timeout=10)).status == "cancelled"
     assert (await client.get_session(session)).interrupted
-    async with daemon.async_client() as other:
+    async with place.async_client() as other:
         assert (await other.resume(session)).resumed
         async with await other.open_event_stream(session) as stream:
             await stream.wait_for("result", timeout=10)
@@ -95,7 +97,7 @@ async def test_a_fork_has_the_history_and_goes_its_own_way(
     model.will_respond_with_text("in the source")
     assert (await client.send(session, "3", timeout=10)).content == "in the source"
     assert said(model) == [("user", "1"), ("assistant", "one"), ("user", "3")]
-    assert (await client.list_sessions("my-app")).total == 2
+    assert (await client.list_sessions(session.app_id)).total == 2
 
 
 async def test_compacting_shortens_what_the_model_sees(
@@ -131,6 +133,7 @@ async def test_undo_takes_back_a_change_of_a_file(
     assert caught.value.status == 200
 
 
+@pytest.mark.both_daemons
 async def test_export_has_the_conversation(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -146,9 +149,10 @@ async def test_export_has_the_conversation(
         await client.export(session, format="pdf")
 
 
-async def test_many_sessions_at_once(client: AsyncDevClient, model: FakeModel) -> None:
+@pytest.mark.both_daemons
+async def test_many_sessions_at_once(client: AsyncDevClient, model: FakeModel, place: Place) -> None:
     model.will_stream_text(["a", "b"], delay=0.01, times=None)
-    sessions = [await client.new_session("my-app") for _ in range(12)]
+    sessions = [await client.new_session(place.app_id) for _ in range(12)]
     turns = [await client.start_turn(one, "go") for one in sessions]
     assert [(await turn.result(timeout=20)).content for turn in turns] == ["ab"] * 12
 
@@ -187,7 +191,7 @@ async def test_a_deleted_session_is_gone_for_every_use(
     for send in (client.send, client.start_turn, client.send_live, client.post_message_raw):
         with pytest.raises(NotFound):
             await send(session, "3")
-    assert (await client.list_sessions("my-app")).total == 0
+    assert (await client.list_sessions(session.app_id)).total == 0
 
 
 async def test_what_the_daemon_keeps_of_sessions_is_counted(
@@ -209,6 +213,7 @@ async def test_what_the_daemon_keeps_of_sessions_is_counted(
     assert (kept.get_count, kept.miss_count, kept.add_count) == (1, 1, 0)
 
 
+@pytest.mark.both_daemons
 async def test_a_session_that_never_was(client: AsyncDevClient, session: SessionHandle) -> None:
     for use in (
         client.get_session,
@@ -221,7 +226,7 @@ async def test_a_session_that_never_was(client: AsyncDevClient, session: Session
         with pytest.raises(NotFound):
             await use(session)
     with pytest.raises(NotFound):
-        await client.open_session("my-app", "nobody")
+        await client.open_session(session.app_id, "nobody")
     with pytest.raises(JoinRefused):
         await client.open_event_stream(session)
     with pytest.raises(EventTimeout, match="is created by its first message"):
@@ -229,9 +234,9 @@ async def test_a_session_that_never_was(client: AsyncDevClient, session: Session
     with pytest.raises(NotFound):
         await client.new_session("no-app", message="hi")
     with pytest.raises(InvalidRequest):
-        await client.open_session("my-app", "a..b")
+        await client.open_session(session.app_id, "a..b")
     with pytest.raises(ValueError, match="cannot be a part of a path"):
-        await client.open_session("my-app", "..")
+        await client.open_session(session.app_id, "..")
 
 
 async def test_a_stream_starts_once(daemon: FakeDaemon, client: AsyncDevClient) -> None:

@@ -29,6 +29,7 @@ from digitorn_testing.events import (
 )
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 from support.faces import AsyncBackground, AsyncSignal, async_leftovers, deliver, inner, lose
+from support.fixtures import Place
 
 
 @pytest.fixture
@@ -39,6 +40,7 @@ async def known(client: AsyncDevClient, model: FakeModel, session: SessionHandle
     return session
 
 
+@pytest.mark.both_daemons
 async def test_wait_for_finds_what_arrived_and_what_is_to_come(
     client: AsyncDevClient, model: FakeModel, known: SessionHandle
 ) -> None:
@@ -52,6 +54,7 @@ async def test_wait_for_finds_what_arrived_and_what_is_to_come(
         assert await stream.poll_for("token") is not None
 
 
+@pytest.mark.both_daemons
 async def test_a_timeout_says_what_did_come(client: AsyncDevClient, known: SessionHandle) -> None:
     async with await client.open_event_stream(known) as stream:
         await stream.wait_for(MessageDone, timeout=10)
@@ -66,12 +69,14 @@ async def test_a_timeout_says_what_did_come(client: AsyncDevClient, known: Sessi
             await stream.wait_for("mesage_done", timeout=0.01)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType] - a misspelt name
 
 
+@pytest.mark.both_daemons
 async def test_a_failing_predicate_reaches_the_caller(client: AsyncDevClient, known: SessionHandle) -> None:
     async with await client.open_event_stream(known) as stream:
         with pytest.raises(ZeroDivisionError):
             await stream.wait_for(Token, where=lambda e: bool(1 / 0), timeout=5)
 
 
+@pytest.mark.both_daemons
 async def test_since_leaves_out_what_was_before(
     client: AsyncDevClient, model: FakeModel, known: SessionHandle
 ) -> None:
@@ -85,6 +90,7 @@ async def test_since_leaves_out_what_was_before(
         assert not assertions.contains_text(stream.events(), "old text")
 
 
+@pytest.mark.both_daemons
 async def test_iteration_yields_what_is_there_and_what_comes_and_ends_with_the_stream(
     client: AsyncDevClient, model: FakeModel, known: SessionHandle
 ) -> None:
@@ -99,10 +105,11 @@ async def test_iteration_yields_what_is_there_and_what_comes_and_ends_with_the_s
     assert assertions.event_order(seen, ["token", "message_done", "token", "message_done"])
 
 
-async def test_iteration_does_not_wait_for_ever(daemon: FakeDaemon, known: SessionHandle) -> None:
+@pytest.mark.both_daemons
+async def test_iteration_does_not_wait_for_ever(place: Place, known: SessionHandle) -> None:
     stream = AsyncLiveEventStream(
-        daemon_url=daemon.url,
-        token=daemon.token(),
+        daemon_url=place.url,
+        token=place.token,
         app_id=known.app_id,
         session_id=known.session_id,
         timeout=0.3,
@@ -113,6 +120,7 @@ async def test_iteration_does_not_wait_for_ever(daemon: FakeDaemon, known: Sessi
                 pass
 
 
+@pytest.mark.both_daemons
 async def test_callbacks_run_in_order(client: AsyncDevClient, model: FakeModel, known: SessionHandle) -> None:
     model.will_stream_text(["This is a, ", "b, ", "and c."])
     heard: list[str] = []
@@ -131,11 +139,14 @@ async def test_callbacks_run_in_order(client: AsyncDevClient, model: FakeModel, 
     assert heard == ["This is a, ", "b, ", "and c.", "message_done"]
 
 
+@pytest.mark.both_daemons
 async def test_a_callback_may_resolve_approvals_itself(
-    daemon: FakeDaemon, model: FakeModel, session: SessionHandle
+    place: Place, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_call_tool("Bash", {}, requires_approval=True, text="wait").will_respond_with_text("ok")
-    async with daemon.async_client(auto_approve=False) as client:
+    model.will_call_tool(
+        "Bash", {"command": "ls"}, requires_approval=True, text="wait"
+    ).will_respond_with_text("ok")
+    async with place.async_client(auto_approve=False) as client:
         await client.post_message_raw(session, "go")
         async with await client.open_event_stream(session) as stream:
             asked = await stream.wait_for(ApprovalRequest, timeout=10)
@@ -144,10 +155,11 @@ async def test_a_callback_may_resolve_approvals_itself(
             def unused(event: LiveEvent[EventPayload]) -> None:
                 raise AssertionError(event)
 
-            await client.resolve_approval("my-app", asked.payload.request_id)
+            await client.resolve_approval(session.app_id, asked.payload.request_id)
             await stream.wait_for(MessageDone, timeout=10)
 
 
+@pytest.mark.both_daemons
 async def test_a_slow_callback_does_not_hold_up_the_stream(
     client: AsyncDevClient, model: FakeModel, known: SessionHandle
 ) -> None:
@@ -164,6 +176,7 @@ async def test_a_slow_callback_does_not_hold_up_the_stream(
         release.set()
 
 
+@pytest.mark.both_daemons
 async def test_a_failing_callback_is_reported(
     client: AsyncDevClient, model: FakeModel, known: SessionHandle, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -183,6 +196,7 @@ async def test_a_failing_callback_is_reported(
     await stream.stop()
 
 
+@pytest.mark.both_daemons
 async def test_a_stream_is_started_once_and_stopped_often(
     client: AsyncDevClient, known: SessionHandle
 ) -> None:
@@ -206,6 +220,7 @@ async def test_a_stream_is_started_once_and_stopped_often(
     assert "closed" in repr(stream)
 
 
+@pytest.mark.both_daemons
 async def test_stopping_wakes_who_waits(client: AsyncDevClient, known: SessionHandle) -> None:
     stream = await client.open_event_stream(known)
     async with AsyncBackground() as background:
@@ -229,6 +244,7 @@ async def test_joining_what_is_not_there_is_refused(
             await other.open_event_stream(known)
 
 
+@pytest.mark.both_daemons
 async def test_a_refused_join_leaves_nothing_open(client: AsyncDevClient, session: SessionHandle) -> None:
     before = async_leftovers()
     for _ in range(3):
@@ -252,6 +268,7 @@ async def test_a_lost_connection_comes_back_without_a_gap(
         assert assertions.seq_unique(stream.events())
 
 
+@pytest.mark.both_daemons
 async def test_a_frame_that_the_daemon_dropped_is_read_from_its_log(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -269,6 +286,7 @@ async def test_a_frame_that_the_daemon_dropped_is_read_from_its_log(
         ]
 
 
+@pytest.mark.both_daemons
 async def test_a_row_of_the_log_that_breaks_the_contract_spoils_nothing(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -290,7 +308,7 @@ async def test_a_row_of_the_log_that_breaks_the_contract_spoils_nothing(
 async def test_a_stream_outlives_the_deadline_of_the_send_that_opened_it(
     daemon: FakeDaemon, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_respond_with_text("first").will_call_tool("Bash", {}, requires_approval=True)
+    model.will_respond_with_text("first").will_call_tool("Bash", {"command": "ls"}, requires_approval=True)
     model.will_respond_with_text("second")
     async with (
         daemon.async_client() as client,
@@ -305,13 +323,12 @@ async def test_a_stream_outlives_the_deadline_of_the_send_that_opened_it(
         assert stream.turn_result(turn).content == "second"
 
 
-async def test_an_unknown_type_is_kept_and_strict_refuses_it(
-    known: SessionHandle, daemon: FakeDaemon
-) -> None:
+@pytest.mark.both_daemons
+async def test_an_unknown_type_is_kept_and_strict_refuses_it(known: SessionHandle, place: Place) -> None:
     async def open_stream(*, strict: bool) -> AsyncLiveEventStream:
         return await AsyncLiveEventStream(
-            daemon_url=daemon.url,
-            token=daemon.token(),
+            daemon_url=place.url,
+            token=place.token,
             app_id=known.app_id,
             session_id=known.session_id,
             strict=strict,
@@ -327,6 +344,7 @@ async def test_an_unknown_type_is_kept_and_strict_refuses_it(
             await stream.wait_for(ToolCall, timeout=5)
 
 
+@pytest.mark.both_daemons
 async def test_a_callback_may_fail_the_test_as_the_runner_does(
     client: AsyncDevClient, model: FakeModel, known: SessionHandle
 ) -> None:
@@ -346,6 +364,7 @@ async def test_a_callback_may_fail_the_test_as_the_runner_does(
     assert heard == ["Some words, ", "and more."]
 
 
+@pytest.mark.both_daemons
 async def test_a_callback_that_never_returns_does_not_keep_the_stream_open(
     client: AsyncDevClient, model: FakeModel, known: SessionHandle
 ) -> None:
@@ -368,6 +387,7 @@ async def test_a_callback_that_never_returns_does_not_keep_the_stream_open(
     release.set()
 
 
+@pytest.mark.both_daemons
 async def test_several_may_stop_a_stream_at_once(client: AsyncDevClient, known: SessionHandle) -> None:
     other = await client.open_event_stream(known)
     stream = await client.open_event_stream(known)
@@ -379,6 +399,7 @@ async def test_several_may_stop_a_stream_at_once(client: AsyncDevClient, known: 
     await other.stop()
 
 
+@pytest.mark.both_daemons
 async def test_a_stream_that_was_not_started_has_no_gaps_to_fill(
     client: AsyncDevClient, known: SessionHandle
 ) -> None:

@@ -37,6 +37,7 @@ from digitorn_testing.events import (
 )
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 from support.faces import AsyncBackground, async_sent_log
+from support.fixtures import Place
 
 
 def event_threads() -> int:
@@ -50,6 +51,7 @@ async def release(client: AsyncDevClient, turn: AsyncTurn) -> None:
     await client.resolve_approval(turn.session.app_id, asked.payload.request_id, approved=True)
 
 
+@pytest.mark.both_daemons
 async def test_a_turn_is_read_as_it_comes(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -72,6 +74,7 @@ async def test_a_turn_is_read_as_it_comes(
     assert result.session == session
 
 
+@pytest.mark.both_daemons
 async def test_a_turn_may_be_read_late_again_and_by_several(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -172,10 +175,11 @@ async def test_fifty_turns_on_ten_sessions_read_in_random_order(
     assert event_threads() == 0
 
 
+@pytest.mark.both_daemons
 async def test_turns_of_one_session_queue_and_each_reader_gets_its_own(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_call_tool("Bash", {}, result={}, requires_approval=True)
+    model.will_call_tool("Bash", {"command": "ls"}, result={}, requires_approval=True)
     for text in "abc":
         model.will_stream_text([text] * 3, delay=0.01)
     turns = [await client.start_turn(session, text, approvals=LeaveOpen()) for text in "abc"]
@@ -186,6 +190,7 @@ async def test_turns_of_one_session_queue_and_each_reader_gets_its_own(
     assert assertions.event_order(turns[2].events, [MessageQueued, UserMessage, MessageStarted, MessageDone])
 
 
+@pytest.mark.both_daemons
 async def test_a_wait_within_a_turn_finds_its_own_events_alone(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -209,6 +214,7 @@ async def test_a_wait_within_a_turn_finds_its_own_events_alone(
 # --- aborts
 
 
+@pytest.mark.both_daemons
 async def test_an_aborted_turn_is_cancelled_and_the_session_goes_on(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -224,6 +230,7 @@ async def test_an_aborted_turn_is_cancelled_and_the_session_goes_on(
     assert (await client.send(session, "again", timeout=10)).content == "again"
 
 
+@pytest.mark.both_daemons
 @pytest.mark.parametrize("purge", [False, True])
 async def test_the_queue_behind_an_aborted_turn_is_kept_or_purged(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle, purge: bool
@@ -242,10 +249,13 @@ async def test_the_queue_behind_an_aborted_turn_is_kept_or_purged(
     assert (await client.send(session, "and then", timeout=10)).content == "next"
 
 
+@pytest.mark.both_daemons
 async def test_a_turn_that_waits_is_aborted_alone(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_respond_with_text("first")
+    model.will_call_tool("Bash", {"command": "ls"}, result={}, requires_approval=True).will_respond_with_text(
+        "first"
+    )
     model.will_respond_with_text("second").will_respond_with_text("fourth")
     turns = [await client.start_turn(session, text, approvals=LeaveOpen()) for text in "1234"]
     first, second, third, fourth = turns
@@ -259,6 +269,7 @@ async def test_a_turn_that_waits_is_aborted_alone(
     assert [one.content for one in results] == ["first", "second", "fourth"]
 
 
+@pytest.mark.both_daemons
 async def test_a_turn_that_had_to_wait_is_aborted_like_any_other(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -277,7 +288,9 @@ async def test_a_message_that_replaces_the_last_one_cancels_its_turn(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
     """A replaced message never gets an event that ends it (contract: events, section 5.1)."""
-    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_respond_with_text("first")
+    model.will_call_tool("Bash", {"command": "ls"}, result={}, requires_approval=True).will_respond_with_text(
+        "first"
+    )
     model.will_respond_with_text("second").will_respond_with_text("new")
     first, second, old = [
         await client.start_turn(session, text, approvals=LeaveOpen()) for text in ("1", "2", "old")
@@ -295,10 +308,13 @@ async def test_a_message_that_replaces_the_last_one_cancels_its_turn(
     ]
 
 
+@pytest.mark.both_daemons
 async def test_clearing_the_queue_cancels_the_turns_in_it(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_respond_with_text("first")
+    model.will_call_tool("Bash", {"command": "ls"}, result={}, requires_approval=True).will_respond_with_text(
+        "first"
+    )
     model.will_respond_with_text("second")
     first, second, *waiting = [
         await client.start_turn(session, text, approvals=LeaveOpen()) for text in "1234"
@@ -327,12 +343,15 @@ async def test_wait_mode_answers_when_the_turn_has_ended(
 # --- turns that were started otherwise
 
 
+@pytest.mark.both_daemons
 async def test_a_turn_that_was_posted_raw_is_taken_up_complete(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
     model.will_stream_text(["x"] * 10, delay=0.01)
     model.will_stream_text(["x"] * 10)
-    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_stream_text(["approved"])
+    model.will_call_tool("Bash", {"command": "ls"}, result={}, requires_approval=True).will_stream_text(
+        ["approved"]
+    )
     running = await client.post_message_raw(session, "1")
     await client.wait_for_session(session)
     order: list[EventSelector] = [UserMessage, MessageStarted, Token, Result, MessageDone]
@@ -346,20 +365,26 @@ async def test_a_turn_that_was_posted_raw_is_taken_up_complete(
         await client.turn(session, None)
 
 
-async def test_a_session_that_begins_with_a_message(client: AsyncDevClient, model: FakeModel) -> None:
-    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_stream_text(["hi", "!"])
-    session = await client.new_session("my-app", message="hello")
+@pytest.mark.both_daemons
+async def test_a_session_that_begins_with_a_message(
+    client: AsyncDevClient, model: FakeModel, place: Place
+) -> None:
+    model.will_call_tool("Bash", {"command": "ls"}, result={}, requires_approval=True).will_stream_text(
+        ["hi", "!"]
+    )
+    session = await client.new_session(place.app_id, message="hello")
     assert session.first_turn
     turn = await client.turn(session, session.first_turn)
     result = await turn.result(timeout=10)
     assert (result.status, result.content) == ("completed", "hi!")
     assert [one.resolution for one in result.approvals] == ["approved"]
-    assert (await client.new_session("my-app")).first_turn is None
+    assert (await client.new_session(place.app_id)).first_turn is None
 
 
 # --- ends
 
 
+@pytest.mark.both_daemons
 async def test_a_turn_that_does_not_end_in_time(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -391,6 +416,7 @@ async def test_a_failed_turn_says_what_went_wrong(
     assert told.detail == "slow down"
 
 
+@pytest.mark.both_daemons
 async def test_a_turn_is_not_read_after_its_stream_was_stopped_unless_it_had_ended(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -421,10 +447,11 @@ async def test_a_turn_is_not_read_after_its_stream_was_stopped_unless_it_had_end
     assert (await client.send(session, "3", timeout=10)).content == "on"
 
 
-async def test_closing_the_client_ends_the_reading_of_its_turns(daemon: FakeDaemon, model: FakeModel) -> None:
+@pytest.mark.both_daemons
+async def test_closing_the_client_ends_the_reading_of_its_turns(place: Place, model: FakeModel) -> None:
     model.will_stream_text(["x"] * 500, delay=0.01)
-    async with daemon.async_client() as client:
-        turn = await client.start_turn(await client.new_session("my-app"), "go")
+    async with place.async_client() as client:
+        turn = await client.start_turn(await client.new_session(place.app_id), "go")
     with pytest.raises(StreamClosed):
         await turn.result(timeout=5)
 
@@ -439,13 +466,14 @@ async def test_a_message_that_is_refused_leaves_nothing_open(
     assert event_threads() == 0
 
 
+@pytest.mark.both_daemons
 async def test_streams_without_an_open_turn_are_not_kept_without_end(
-    client: AsyncDevClient, model: FakeModel
+    client: AsyncDevClient, model: FakeModel, place: Place
 ) -> None:
     model.will_respond_with_text("hi", times=None)
     turns: list[AsyncTurn] = []
     for _ in range(20):
-        turn = await client.start_turn(await client.new_session("my-app"), "go")
+        turn = await client.start_turn(await client.new_session(place.app_id), "go")
         await turn.result(timeout=10)
         turns.append(turn)
     # Those of the turns before the last, which may have ended by the time of the count or not.
@@ -456,17 +484,18 @@ async def test_streams_without_an_open_turn_are_not_kept_without_end(
     assert (await client.send(turns[0].session, "again", timeout=10)).content == "hi"
 
 
+@pytest.mark.both_daemons
 async def test_the_operations_of_a_turn(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
     model.will_call_tool("Bash", {"command": "ls"}, result={"n": 1}).will_respond_with_text("first")
-    model.will_call_tool("Bash", error="no such file").will_respond_with_text("second")
+    model.will_call_tool("Bash", {"command": "exit 1"}, error="no such file").will_respond_with_text("second")
     await (await client.start_turn(session, "one")).result()
     turn = await client.start_turn(session, "two")
     await turn.result()
     found = turn.stream.operations()
-    assert [one.state for one in found.find(name="Bash")] == ["completed", "failed"]
-    (call,) = found.find(name="Bash", within=turn)
+    assert [one.state for one in found.find(type="tool", name="Bash")] == ["completed", "failed"]
+    (call,) = found.find(type="tool", name="Bash", within=turn)
     assert (call.state, call.turn, call.is_open) == ("failed", turn.correlation_id, False)
     assert call.parent is not None
     assert (call.parent.id, call.parent.state) == (turn.correlation_id, "completed")

@@ -5,6 +5,7 @@ import time
 
 import pytest
 from support.faces import Background
+from support.fixtures import Place
 from support.servers import hanging, listener, server
 
 from digitorn_testing import (
@@ -41,6 +42,7 @@ def test_an_unknown_app(client: DevClient, daemon: FakeDaemon) -> None:
         client.send_live(session, "hi", total_timeout=5)
 
 
+@pytest.mark.both_daemons
 def test_an_unknown_session(client: DevClient, session: SessionHandle) -> None:
     with pytest.raises(NotFound, match="get_session") as caught:
         client.api.sessions.get_session(session.app_id, session.session_id)
@@ -51,6 +53,7 @@ def test_an_unknown_session(client: DevClient, session: SessionHandle) -> None:
         client.api.sessions.delete_session(session.app_id, session.session_id)
 
 
+@pytest.mark.both_daemons
 def test_an_id_that_would_leave_its_path_segment(client: DevClient) -> None:
     with pytest.raises(ValueError, match=r"get_app: '\.\./sessions\?x=1' cannot be a part of a path"):
         client.api.apps.get_app("../sessions?x=1")
@@ -194,10 +197,11 @@ def test_waits_keep_their_deadlines_though_the_daemon_hangs(
                 sending.result(timeout=20)
 
 
-def test_a_chat_that_does_not_end(client: DevClient, model: FakeModel) -> None:
+@pytest.mark.both_daemons
+def test_a_chat_that_does_not_end(client: DevClient, model: FakeModel, place: Place) -> None:
     model.will_ask_user("Which?")
     with pytest.raises(EventTimeout, match=r"did not end within 2 s on session") as caught:
-        client.chat("my-app", "hi", timeout=2)
+        client.chat(place.app_id, "hi", timeout=2)
     assert isinstance(caught.value, TimeoutError)
     assert "waiting for approval: ask_user" in str(caught.value)
     assert [one.tool_name for one in caught.value.pending_approvals] == ["ask_user"]

@@ -39,12 +39,15 @@ def test_deploying_from_text_and_from_a_file_and_undeploying(other: Path) -> Non
                 client.deploy(other.with_name("none.yaml"))
 
 
+@pytest.mark.both_daemons
 def test_a_sessions_parts(client: DevClient, model: FakeModel, session: SessionHandle) -> None:
     model.will_respond_with_text("An answer about whales.")
     client.send_live(session, "whales?", total_timeout=10).stop()
     history = client.get_history(session)
     assert [message.role for message in history.messages] == ["user", "assistant"]
-    assert [hit.session_id for hit in client.search("my-app", "whales").sessions] == [session.session_id]
+    assert [hit.session_id for hit in client.search(session.app_id, "whales").sessions] == [
+        session.session_id
+    ]
     assert client.get_queue(session, include_finished=True).session_id == session.session_id
     assert client.clear_queue(session).cancelled == 0
     assert client.abort(session).was_active is False
@@ -57,16 +60,16 @@ def test_everything_else_answers_its_shape(
 ) -> None:
     model.will_respond_with_text("hi")
     client.send_live(session, "hi", total_timeout=10).stop()
-    assert isinstance(client.list_secrets("my-app"), models.SecretKeys)
-    assert isinstance(client.set_secret("my-app", "KEY", "value"), models.SecretStored)
-    assert isinstance(client.delete_secret("my-app", "KEY"), models.SecretDeleted)
+    assert isinstance(client.list_secrets(session.app_id), models.SecretKeys)
+    assert isinstance(client.set_secret(session.app_id, "KEY", "value"), models.SecretStored)
+    assert isinstance(client.delete_secret(session.app_id, "KEY"), models.SecretDeleted)
     assert isinstance(client.list_credentials(), models.CredentialList)
     assert isinstance(client.set_credential("_global", "openai", {"api_key": "k"}), models.Credential)
     assert isinstance(client.delete_credential("_global", "openai"), models.CredentialDeletion)
-    assert isinstance(client.list_triggers("my-app"), models.TriggerOverview)
-    assert isinstance(client.fire_trigger("my-app", "t"), models.TriggerFired)
-    assert isinstance(client.create_background_session("my-app", name="n"), models.BackgroundSession)
-    assert isinstance(client.list_background_sessions("my-app"), models.BackgroundSessionPage)
+    assert isinstance(client.list_triggers(session.app_id), models.TriggerOverview)
+    assert isinstance(client.fire_trigger(session.app_id, "t"), models.TriggerFired)
+    assert isinstance(client.create_background_session(session.app_id, name="n"), models.BackgroundSession)
+    assert isinstance(client.list_background_sessions(session.app_id), models.BackgroundSessionPage)
     assert isinstance(client.export(session), models.SessionExport)
     assert isinstance(client.get_memory(session), models.SessionMemory)
     assert isinstance(client.list_tasks(session), models.ShellTaskList)

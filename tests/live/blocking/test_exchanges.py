@@ -5,6 +5,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from support.fixtures import Place
 from support.servers import hanging, refusing
 from support.sessions import add_session
 
@@ -37,12 +38,13 @@ def everything(exchanges: Exchanges) -> str:
     return "\n".join([repr(one) + str(one) + one.to_json() for one in exchanges] + [repr(exchanges)])
 
 
+@pytest.mark.both_daemons
 def test_a_call_and_its_answer(client: DevClient, session: SessionHandle) -> None:
     before = datetime.now(UTC)
-    page = client.search("my-app", "cats", limit=3)
+    page = client.search(session.app_id, "cats", limit=3)
     (one,) = client.exchanges
     assert (one.operation, one.method, one.status) == ("search_sessions", "GET", 200)
-    assert one.path == "/api/apps/my-app/sessions/search"
+    assert one.path == f"/api/apps/{session.app_id}/sessions/search"
     assert dict(one.query)["q"] == "cats"
     assert (one.request, one.request_size) == (None, 0)
     assert isinstance(one.response, dict)
@@ -56,6 +58,7 @@ def test_a_call_and_its_answer(client: DevClient, session: SessionHandle) -> Non
     assert "\n" not in one.to_json()
 
 
+@pytest.mark.both_daemons
 def test_a_message_names_its_turn(client: DevClient, model: FakeModel, session: SessionHandle) -> None:
     model.will_respond_with_text("one").will_respond_with_text("two")
     accepted = client.post_message_raw(session, "hi")
@@ -63,11 +66,12 @@ def test_a_message_names_its_turn(client: DevClient, model: FakeModel, session: 
     assert sent.correlation_id == accepted.correlation_id is not None
     assert isinstance(sent.request, dict)
     assert sent.request["message"] == "hi"
-    first = client.new_session("my-app", message="hello")
+    first = client.new_session(session.app_id, message="hello")
     (created,) = client.exchanges.of("create_session")
     assert created.correlation_id == first.first_turn is not None
 
 
+@pytest.mark.both_daemons
 def test_an_error_is_about_the_exchange_that_is_kept(client: DevClient, session: SessionHandle) -> None:
     with pytest.raises(NotFound) as caught:
         client.get_session(session)
@@ -93,16 +97,17 @@ def test_calls_that_stay_without_an_answer() -> None:
             assert client.exchanges[-1].duration >= 0.1
 
 
-def test_the_last_are_kept_and_the_others_counted(daemon: FakeDaemon) -> None:
-    with daemon.client(keep_exchanges=2) as client:
+@pytest.mark.both_daemons
+def test_the_last_are_kept_and_the_others_counted(place: Place) -> None:
+    with place.client(keep_exchanges=2) as client:
         for limit in (1, 2, 3):
-            client.list_sessions("my-app", limit=limit)
+            client.list_sessions(place.app_id, limit=limit)
         assert [dict(one.query)["limit"] for one in client.exchanges] == ["2", "3"]
         assert (len(client.exchanges), client.exchanges.dropped, client.exchanges.keep) == (2, 1, 2)
         assert [dict(one.query)["limit"] for one in client.exchanges[-1:]] == ["3"]
         client.exchanges.clear()
         assert (list(client.exchanges), client.exchanges.dropped) == ([], 0)
-    with daemon.client(keep_exchanges=0) as client:
+    with place.client(keep_exchanges=0) as client:
         with pytest.raises(NotFound) as caught:
             client.list_sessions("nope")
         assert (list(client.exchanges), client.exchanges.dropped) == ([], 1)
@@ -111,7 +116,7 @@ def test_the_last_are_kept_and_the_others_counted(daemon: FakeDaemon) -> None:
         assert caught.value.exchange.response is None
     with pytest.raises(ValueError, match="0 or more"):
         DevClient(keep_exchanges=-1)
-    with DevClient.with_token("x" * 9, daemon_url=daemon.url, keep_exchanges=7) as client:
+    with DevClient.with_token("x" * 9, daemon_url=place.url, keep_exchanges=7) as client:
         assert client.exchanges.keep == 7
 
 
@@ -130,6 +135,7 @@ def test_of_a_large_body_the_size_is_kept(daemon: FakeDaemon, client: DevClient)
     assert read.response_size > 20_000
 
 
+@pytest.mark.both_daemons
 def test_a_form_with_a_file(client: DevClient) -> None:
     with pytest.raises(ApiError):
         client.deploy_text("no: app", name="broken.yaml", secrets={"KEY": "sk-abcdefgh"})
@@ -140,10 +146,13 @@ def test_a_form_with_a_file(client: DevClient) -> None:
     assert "sk-abcdefgh" not in everything(client.exchanges)
 
 
+@pytest.mark.both_daemons
 def test_the_calls_of_a_stream_are_on_the_clients_list(
-    daemon: FakeDaemon, client: DevClient, model: FakeModel, session: SessionHandle
+    place: Place, client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_stream_text(["done"])
+    model.will_call_tool("Bash", {"command": "ls"}, result={}, requires_approval=True).will_stream_text(
+        ["done"]
+    )
     asked = RecordingApprovals()
     with client.send_live(session, "go", 10, approvals=asked) as stream:
         assert stream.events_of(MessageDone)
@@ -154,7 +163,7 @@ def test_the_calls_of_a_stream_are_on_the_clients_list(
     assert len(client.exchanges.of("resolve_approval")) == 1
     assert asked.request_count == 1
     by_hand = LiveEventStream(
-        daemon_url=daemon.url, token=daemon.token(), app_id="my-app", session_id=session.session_id
+        daemon_url=place.url, token=place.token, app_id=session.app_id, session_id=session.session_id
     )
     with by_hand:
         by_hand.fill_gaps(since=0)

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 from support.faces import Signal
+from support.fixtures import Place
 
 from digitorn_testing import (
     AnswerWith,
@@ -23,7 +24,7 @@ from digitorn_testing import (
     UnexpectedApproval,
 )
 from digitorn_testing.events import ApprovalRequest, MessageDone
-from digitorn_testing.fakes import FakeDaemon, FakeModel
+from digitorn_testing.fakes import FakeModel
 from digitorn_testing.models import PendingApproval
 
 
@@ -47,6 +48,7 @@ CASES: list[Case] = [
 ]
 
 
+@pytest.mark.both_daemons
 @pytest.mark.parametrize(("policy", "resolution", "message"), CASES)
 def test_each_decision_is_on_the_result(
     client: DevClient,
@@ -67,9 +69,12 @@ def test_each_decision_is_on_the_result(
     assert result.content == "answer"
 
 
+@pytest.mark.both_daemons
 def test_questions_are_answered(client: DevClient, model: FakeModel, session: SessionHandle) -> None:
     model.will_ask_user("Which colour?", choices=["red", "blue"]).will_ask_user("Which size?")
-    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_stream_text(["thanks"])
+    model.will_call_tool("Bash", {"command": "ls"}, result={}, requires_approval=True).will_stream_text(
+        ["thanks"]
+    )
     policy = AnswerWith({"colour": "blue", "size": "big"})
     result = client.send(session, "go", approvals=policy, timeout=10)
     assert [one.message for one in result.approvals] == ["blue", "big", ""]
@@ -81,6 +86,7 @@ def test_questions_are_answered(client: DevClient, model: FakeModel, session: Se
     assert result.tool_calls[2].success
 
 
+@pytest.mark.both_daemons
 def test_a_policy_of_one_turn_does_not_outlive_it(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -97,6 +103,7 @@ def test_a_policy_of_one_turn_does_not_outlive_it(
         assert [one.resolution for one in result.approvals] == ["approved"]
 
 
+@pytest.mark.both_daemons
 def test_turns_that_queue_have_each_its_own_policy(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -109,12 +116,13 @@ def test_turns_that_queue_have_each_its_own_policy(
     assert [one.approved for result in results for one in result.approvals] == [False, True, False, True]
 
 
-def test_a_policy_of_the_client_holds_until_it_is_changed(daemon: FakeDaemon, model: FakeModel) -> None:
+@pytest.mark.both_daemons
+def test_a_policy_of_the_client_holds_until_it_is_changed(place: Place, model: FakeModel) -> None:
     for _ in range(5):
         asks(model)
-    with daemon.client(approvals=DenyAll("first")) as client:
+    with place.client(approvals=DenyAll("first")) as client:
         assert not client.auto_approve
-        session = client.new_session("my-app")
+        session = client.new_session(place.app_id)
         for _ in range(2):
             assert client.send(session, "go", timeout=10).approvals[0].message == "first"
         client.approvals = DenyAll("second")
@@ -126,11 +134,12 @@ def test_a_policy_of_the_client_holds_until_it_is_changed(daemon: FakeDaemon, mo
         assert isinstance(client.approvals, LeaveOpen)
         turn = client.start_turn(session, "go")
         turn.wait_for(ApprovalRequest, timeout=10)
-        (pending,) = client.list_pending_approvals("my-app")
-        client.resolve_approval("my-app", pending.request_id, approved=False, message="by hand")
+        (pending,) = client.list_pending_approvals(place.app_id)
+        client.resolve_approval(place.app_id, pending.request_id, approved=False, message="by hand")
         assert turn.result(timeout=10).approvals[0].message == "by hand"
 
 
+@pytest.mark.both_daemons
 def test_a_request_that_is_left_open_is_the_tests_own(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -142,11 +151,12 @@ def test_a_request_that_is_left_open_is_the_tests_own(
     assert caught.value.result is not None
     assert [one.resolution for one in caught.value.result.approvals] == ["open"]
     (pending,) = caught.value.pending_approvals
-    client.resolve_approval("my-app", pending.request_id, message="fine")
+    client.resolve_approval(session.app_id, pending.request_id, message="fine")
     (approval,) = turn.result(timeout=10).approvals
     assert (approval.resolution, approval.message) == ("approved", "fine")
 
 
+@pytest.mark.both_daemons
 def test_a_policy_is_asked_once_though_several_streams_hear_the_request(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -168,6 +178,7 @@ def test_a_policy_is_asked_once_though_several_streams_hear_the_request(
     assert heard == [result.approvals[0].request.request_id]
 
 
+@pytest.mark.both_daemons
 def test_what_was_decided_before_a_stream_began_is_not_asked_again(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -186,22 +197,24 @@ def test_what_was_decided_before_a_stream_began_is_not_asked_again(
     assert heard == [result.approvals[0].request.request_id]
 
 
+@pytest.mark.both_daemons
 def test_a_request_that_was_open_before_the_stream_is_decided(
-    daemon: FakeDaemon, model: FakeModel, session: SessionHandle
+    place: Place, model: FakeModel, session: SessionHandle
 ) -> None:
     asks(model)
-    with daemon.client(auto_approve=False) as client:
+    with place.client(auto_approve=False) as client:
         turn = client.start_turn(session, "go")
         turn.wait_for(ApprovalRequest, timeout=10)
         with client.open_event_stream(session, approvals=DenyAll("late")):
             # Its own client's turn is left open by that client's policy; another client's is not.
             with pytest.raises(EventTimeout):
                 turn.result(timeout=0.2)
-        with daemon.client() as other:
+        with place.client() as other:
             with other.open_event_stream(session, approvals=DenyAll("late")):
                 assert turn.result(timeout=10).approvals[0].message == "late"
 
 
+@pytest.mark.both_daemons
 def test_a_policy_that_raises_ends_the_wait_for_its_turn(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -222,6 +235,7 @@ def test_a_policy_that_raises_ends_the_wait_for_its_turn(
     turn.abort()
 
 
+@pytest.mark.both_daemons
 def test_a_policy_that_raises_where_no_turn_is_read_is_told_by_the_stream(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -240,11 +254,13 @@ def test_a_policy_that_raises_where_no_turn_is_read_is_told_by_the_stream(
         stream.stop()
 
 
+@pytest.mark.both_daemons
 def test_one_says_it_in_one_way(client: DevClient, session: SessionHandle) -> None:
     with pytest.raises(ValueError, match="not both"):
         client.start_turn(session, "go", approvals=DenyAll(), auto_approve=True)
 
 
+@pytest.mark.both_daemons
 def test_what_a_turn_asked_before_it_was_taken_up_is_decided(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -267,6 +283,7 @@ NONSENSE: list[ApprovalPolicy] = [
 ]
 
 
+@pytest.mark.both_daemons
 @pytest.mark.parametrize("policy", NONSENSE)
 def test_a_policy_that_decides_nonsense_ends_the_wait(
     client: DevClient, model: FakeModel, session: SessionHandle, policy: ApprovalPolicy
@@ -278,6 +295,7 @@ def test_a_policy_that_decides_nonsense_ends_the_wait(
     turn.abort()
 
 
+@pytest.mark.both_daemons
 def test_a_predicate_may_give_what_is_true_or_not(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -289,6 +307,7 @@ def test_a_predicate_may_give_what_is_true_or_not(
     assert [one.approvals[0].resolution for one in results] == ["approved", "denied"]
 
 
+@pytest.mark.both_daemons
 @pytest.mark.parametrize("policy", [ApproveAll, True, "all"])
 def test_what_is_no_policy_is_refused_at_once(
     client: DevClient, session: SessionHandle, policy: object

@@ -4,6 +4,7 @@
 import uuid
 
 import pytest
+from support.fixtures import Place
 
 from digitorn.testing import (
     AppHandle,
@@ -39,9 +40,12 @@ def test_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
         DevClient(daemon_url="localhost:8000")
 
 
-def test_one_shot_chat(client: DevClient, model: FakeModel, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.both_daemons
+def test_one_shot_chat(
+    client: DevClient, model: FakeModel, capsys: pytest.CaptureFixture[str], place: Place
+) -> None:
     model.will_respond_with_text("Hello yourself.")
-    result = client.chat(app_id="my-app", message="Hello!")
+    result = client.chat(app_id=place.app_id, message="Hello!")
     print(result.content)
     assert capsys.readouterr().out == "Hello yourself.\n"
     assert result.status == "completed"
@@ -50,14 +54,15 @@ def test_one_shot_chat(client: DevClient, model: FakeModel, capsys: pytest.Captu
     assert result.duration >= 0
 
 
+@pytest.mark.both_daemons
 def test_live_event_stream(
-    daemon: FakeDaemon, client: DevClient, model: FakeModel, capsys: pytest.CaptureFixture[str]
+    place: Place, client: DevClient, model: FakeModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model.will_stream_text(["Pong to you, ", "too."])
     session = SessionHandle(
         session_id=f"test-{uuid.uuid4().hex[:8]}",
-        app_id="my-app",
-        daemon_url=daemon.url,
+        app_id=place.app_id,
+        daemon_url=place.url,
         workspace="",
     )
 
@@ -74,6 +79,7 @@ def test_live_event_stream(
     assert "message_done {" in out
 
 
+@pytest.mark.both_daemons
 def test_manual_control(client: DevClient, model: FakeModel, session: SessionHandle) -> None:
     model.will_respond_with_text("pong")
     # Step 1 - POST without waiting
@@ -100,6 +106,7 @@ def test_manual_control(client: DevClient, model: FakeModel, session: SessionHan
     assert assertions.contains_text(stream.events(), "pong")
 
 
+@pytest.mark.both_daemons
 def test_assertions(client: DevClient, model: FakeModel, session: SessionHandle) -> None:
     model.will_call_tool("Bash", {"command": "ls"}, result={"stdout": "a"}).will_respond_with_text(
         "One file."
@@ -116,10 +123,13 @@ def test_assertions(client: DevClient, model: FakeModel, session: SessionHandle)
         assert assertions.no_errors(events)
 
 
-def test_approvals(daemon: FakeDaemon, model: FakeModel, session: SessionHandle) -> None:
-    model.will_call_tool("Bash", {"command": "rm"}, requires_approval=True).will_respond_with_text("Done.")
-    app_id = "my-app"
-    with daemon.client(auto_approve=False) as client:
+@pytest.mark.both_daemons
+def test_approvals(place: Place, model: FakeModel, session: SessionHandle) -> None:
+    model.will_call_tool("Bash", {"command": "rm -f a"}, requires_approval=True).will_respond_with_text(
+        "Done."
+    )
+    app_id = session.app_id
+    with place.client(auto_approve=False) as client:
         accepted = client.post_message_raw(session, "remove it")
         with client.open_event_stream(session) as stream:
             stream.wait_for("approval_request", timeout=10)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.faces import inner
+from support.fixtures import Place
 
 from digitorn_testing import (
     ClientClosed,
@@ -60,8 +61,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "recording.jsonl"
 
 
+@pytest.mark.both_daemons
 def test_a_stream_is_recorded(
-    client: DevClient, daemon: FakeDaemon, model: FakeModel, session: SessionHandle, path: Path
+    client: DevClient, place: Place, model: FakeModel, session: SessionHandle, path: Path
 ) -> None:
     model.will_call_tool("Bash", {"command": "ls"}, result={"stdout": "a"}, requires_approval=True)
     model.will_stream_text(["There is ", "one file."])
@@ -82,15 +84,15 @@ def test_a_stream_is_recorded(
     assert log.operations()
     sent = [one for one in log.exchanges if one.operation == "send_message"]
     assert [one.correlation_id for one in sent] == [first.correlation_id, accepted.correlation_id]
-    assert daemon.token() not in text(path)
+    assert place.token not in text(path)
 
 
-def test_a_client_is_recorded_with_all_its_streams(daemon: FakeDaemon, model: FakeModel, path: Path) -> None:
+def test_a_client_is_recorded_with_all_its_streams(place: Place, model: FakeModel, path: Path) -> None:
     model.will_stream_text(["Hello to you."], times=None)
-    token = daemon.token()
-    with DevClient(daemon_url=daemon.url, token=token) as client:
+    token = place.token
+    with DevClient(daemon_url=place.url, token=token) as client:
         recorder = client.record(path)
-        sessions = [client.new_session("my-app") for _ in range(3)]
+        sessions = [client.new_session(place.app_id) for _ in range(3)]
         turns = [client.start_turn(session, "hi") for session in sessions]
         results = [turn.result() for turn in turns]
         with pytest.raises(InvalidRequest):
@@ -104,7 +106,7 @@ def test_a_client_is_recorded_with_all_its_streams(daemon: FakeDaemon, model: Fa
     assert {one.session_id for one in recording.sessions} == {one.session_id for one in sessions}
     for session, result in zip(sessions, results, strict=True):
         again = RecordedLog.load(path, session=session).turn_result()
-        assert (again.content, again.session.app_id) == (result.content, "my-app")
+        assert (again.content, again.session.app_id) == (result.content, place.app_id)
         assert own(list(again.events)) == own(list(result.events))
     with pytest.raises(RecordingError, match="which session"):
         RecordedLog.load(path)
@@ -114,6 +116,7 @@ def test_a_client_is_recorded_with_all_its_streams(daemon: FakeDaemon, model: Fa
     assert token not in content and "a-secret-password" not in content
 
 
+@pytest.mark.both_daemons
 def test_a_recording_begins_with_what_open_streams_hold(
     client: DevClient, model: FakeModel, session: SessionHandle, path: Path
 ) -> None:
@@ -124,6 +127,7 @@ def test_a_recording_begins_with_what_open_streams_hold(
         assert [event.raw for event in RecordedLog.load(path)] == [event.raw for event in stream.events()]
 
 
+@pytest.mark.both_daemons
 def test_the_end_of_a_stream_ends_its_recording(
     client: DevClient, model: FakeModel, session: SessionHandle, path: Path
 ) -> None:
@@ -135,12 +139,13 @@ def test_the_end_of_a_stream_ends_its_recording(
     assert Recording.load(path).is_complete
 
 
+@pytest.mark.both_daemons
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
 def test_a_stream_that_was_never_open_ends_its_recording(
-    daemon: FakeDaemon, session: SessionHandle, path: Path
+    place: Place, session: SessionHandle, path: Path
 ) -> None:
     stream = LiveEventStream(
-        daemon_url=daemon.url, token="wrong", app_id=session.app_id, session_id=session.session_id
+        daemon_url=place.url, token="wrong", app_id=session.app_id, session_id=session.session_id
     )
     recorder = stream.record(path)
     with pytest.raises(Unauthorized):
@@ -150,6 +155,7 @@ def test_a_stream_that_was_never_open_ends_its_recording(
     assert Recording.load(path).is_complete
 
 
+@pytest.mark.both_daemons
 def test_what_cannot_be_recorded_is_told_at_the_end(
     client: DevClient, model: FakeModel, session: SessionHandle, path: Path
 ) -> None:
@@ -167,8 +173,9 @@ def test_what_cannot_be_recorded_is_told_at_the_end(
     stream.stop()
 
 
-def test_a_closed_client_records_nothing(daemon: FakeDaemon, path: Path) -> None:
-    client = daemon.client()
+@pytest.mark.both_daemons
+def test_a_closed_client_records_nothing(place: Place, path: Path) -> None:
+    client = place.client()
     client.close()
     with pytest.raises(ClientClosed):
         client.record(path)
@@ -178,6 +185,7 @@ def test_a_closed_client_records_nothing(daemon: FakeDaemon, path: Path) -> None
 # --- replay
 
 
+@pytest.mark.both_daemons
 def test_a_replayed_session_is_the_same(
     client: DevClient, model: FakeModel, session: SessionHandle, path: Path
 ) -> None:
@@ -241,6 +249,7 @@ def test_a_test_runs_against_its_recording(
                 other.list_triggers("my-app")
 
 
+@pytest.mark.both_daemons
 def test_a_replay_asks_for_a_token(
     client: DevClient, model: FakeModel, session: SessionHandle, path: Path
 ) -> None:

@@ -6,6 +6,7 @@ import time
 
 import pytest
 from support.faces import Background, Signal, Stall, Taken, gone, taken
+from support.fixtures import Place
 from support.frames import token
 
 from digitorn_testing import (
@@ -42,6 +43,7 @@ def taken_with(
 # --- streams that are stopped
 
 
+@pytest.mark.both_daemons
 def test_stop_may_be_called_again_and_at_the_same_time(client: DevClient, known: SessionHandle) -> None:
     stream = client.open_event_stream(known)
     with Background() as background:
@@ -56,15 +58,15 @@ def test_stop_may_be_called_again_and_at_the_same_time(client: DevClient, known:
             use()
 
 
-def test_a_stream_that_was_never_started_can_be_stopped(
-    daemon: FakeDaemon, known: SessionHandle, client: DevClient
-) -> None:
+@pytest.mark.both_daemons
+def test_a_stream_that_was_never_started_can_be_stopped(known: SessionHandle, client: DevClient) -> None:
     stream = client._stream(known, client._approvals.of_stream())
     stream.stop()
     with pytest.raises(StreamClosed, match="it was stopped"):
         stream.start()
 
 
+@pytest.mark.both_daemons
 def test_stop_is_bounded_whatever_a_callback_does(client: DevClient, known: SessionHandle) -> None:
     with Stall() as stall:
         stream = client.open_event_stream(known)
@@ -86,6 +88,7 @@ def test_stop_is_bounded_whatever_a_callback_does(client: DevClient, known: Sess
         assert time.monotonic() - started < 3
 
 
+@pytest.mark.both_daemons
 def test_a_callback_that_fails_is_told_of_and_others_go_on(
     client: DevClient, known: SessionHandle, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -108,6 +111,7 @@ def test_a_callback_that_fails_is_told_of_and_others_go_on(
     assert "no such thing" in caplog.text
 
 
+@pytest.mark.both_daemons
 def test_a_callback_that_falls_behind_a_bound_is_told_of(
     client: DevClient, known: SessionHandle, model: FakeModel
 ) -> None:
@@ -129,6 +133,7 @@ def test_a_callback_that_falls_behind_a_bound_is_told_of(
     assert len(stream.callback_errors) == 1
 
 
+@pytest.mark.both_daemons
 def test_a_callback_that_always_fails_is_told_of_a_hundred_times(
     client: DevClient, known: SessionHandle
 ) -> None:
@@ -145,6 +150,7 @@ def test_a_callback_that_always_fails_is_told_of_a_hundred_times(
     assert len(stream.callback_errors) == 100
 
 
+@pytest.mark.both_daemons
 def test_a_reader_that_falls_behind_a_bound_is_told_of(client: DevClient, known: SessionHandle) -> None:
     stream = client.open_event_stream(known, max_events=10)
     seen: list[LiveEvent[EventPayload]] = []
@@ -163,6 +169,7 @@ def test_a_reader_that_falls_behind_a_bound_is_told_of(client: DevClient, known:
         stream.stop()
 
 
+@pytest.mark.both_daemons
 def test_a_turn_that_was_dropped_is_not_waited_for(client: DevClient, known: SessionHandle) -> None:
     with client.open_event_stream(known, max_events=10) as stream:
         first = client.post_message_raw(known, "again")
@@ -250,10 +257,9 @@ def test_a_stream_that_was_stopped_leaves_nothing(daemon: FakeDaemon, known: Ses
 # --- clients that are closed
 
 
-def test_a_closed_client_does_nothing_more(
-    daemon: FakeDaemon, known: SessionHandle, model: FakeModel
-) -> None:
-    client = daemon.client()
+@pytest.mark.both_daemons
+def test_a_closed_client_does_nothing_more(place: Place, known: SessionHandle, model: FakeModel) -> None:
+    client = place.client()
     stream = client.open_event_stream(known)
     turn = client.start_turn(known, "again")
     turn.result()
@@ -267,7 +273,7 @@ def test_a_closed_client_does_nothing_more(
         client.api.apps.list_apps,
         client.__enter__,
     ):
-        with pytest.raises(ClientClosed, match=f"the client of {daemon.url} was closed; make a new one"):
+        with pytest.raises(ClientClosed, match=f"the client of {place.url} was closed; make a new one"):
             use()
     # A stream that was opened by hand has a life of its own.
     assert stream.is_joined

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 from support.faces import Background, leftovers
+from support.fixtures import Place
 
 from digitorn_testing import (
     DevClient,
@@ -44,10 +45,13 @@ def is_of(accepted: MessageAccepted, event: LiveEvent[MessageDone]) -> bool:
 TEXT_TURN: list[EventSelector] = [UserMessage, MessageStarted, Token, StreamDone, Result, MessageDone]
 
 
+@pytest.mark.both_daemons
 def test_chat_and_send_live(client: DevClient, model: FakeModel, session: SessionHandle) -> None:
     model.will_respond_with_text("one")
-    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_stream_text(["This is ", "two."])
-    assert client.chat("my-app", "hi").content == "one"
+    model.will_call_tool("Bash", {"command": "ls"}, result={}, requires_approval=True).will_stream_text(
+        ["This is ", "two."]
+    )
+    assert client.chat(session.app_id, "hi").content == "one"
     with client.send_live(session, "hi", total_timeout=10) as stream:
         assert assertions.tool_called(stream.events(), "Bash", success=True)
         assert stream.turn_result().content == "This is two."
@@ -56,6 +60,7 @@ def test_chat_and_send_live(client: DevClient, model: FakeModel, session: Sessio
         assert stream.poll_for(Token) is not None
 
 
+@pytest.mark.both_daemons
 def test_a_session_that_the_message_creates(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -72,6 +77,7 @@ def test_a_session_that_the_message_creates(
     assert result.session.session_id == session.session_id
 
 
+@pytest.mark.both_daemons
 def test_a_second_message_brings_its_own_turn_alone(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -108,6 +114,7 @@ def test_the_beginning_of_a_turn_that_is_joined_late_is_complete() -> None:
                 assert assertions.event_count(events, Token, 10)
 
 
+@pytest.mark.both_daemons
 def test_tool_calls_are_approved_as_they_ask(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -123,13 +130,17 @@ def test_tool_calls_are_approved_as_they_ask(
         assert assertions.event_order(result.events, [*approved, *approved, *approved, MessageDone])
 
 
-def test_chat_approves_by_polling(client: DevClient, model: FakeModel) -> None:
-    model.will_call_tool("Bash", {}, result={"ok": 1}, requires_approval=True).will_respond_with_text("done")
-    result = client.chat("my-app", "go", timeout=20)
+@pytest.mark.both_daemons
+def test_chat_approves_by_polling(client: DevClient, model: FakeModel, place: Place) -> None:
+    model.will_call_tool(
+        "Bash", {"command": "ls"}, result={"ok": 1}, requires_approval=True
+    ).will_respond_with_text("done")
+    result = client.chat(place.app_id, "go", timeout=20)
     assert result.content == "done"
     assert [call.success for call in result.tool_calls] == [True]
 
 
+@pytest.mark.both_daemons
 def test_a_question_is_never_answered_by_auto_approve(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -141,20 +152,25 @@ def test_a_question_is_never_answered_by_auto_approve(
     assert assertions.event_order(caught.value.events, [UserMessage, ToolStart, ApprovalRequest])
 
     with client.open_event_stream(session) as stream:
-        client.resolve_approval("my-app", pending.request_id, message="b")
+        client.resolve_approval(session.app_id, pending.request_id, message="b")
         stream.wait_for(MessageDone, timeout=10)
     assert [str(message.content) for message in model.requests[-1].messages if "b" in str(message.content)]
 
 
+@pytest.mark.both_daemons
 def test_a_denied_tool_fails_and_the_turn_goes_on(
-    daemon: FakeDaemon, model: FakeModel, session: SessionHandle
+    place: Place, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_call_tool("Bash", {}, requires_approval=True).will_respond_with_text("as you wish")
-    with daemon.client(auto_approve=False) as client:
+    model.will_call_tool("Bash", {"command": "ls"}, requires_approval=True).will_respond_with_text(
+        "as you wish"
+    )
+    with place.client(auto_approve=False) as client:
         client.post_message_raw(session, "go")
         with client.open_event_stream(session) as stream:
             asked = stream.wait_for(ApprovalRequest, timeout=10)
-            client.resolve_approval("my-app", asked.payload.request_id, approved=False, message="not now")
+            client.resolve_approval(
+                session.app_id, asked.payload.request_id, approved=False, message="not now"
+            )
             call = stream.wait_for(ToolCall, timeout=10)
             assert not call.payload.success
             resolved = stream.wait_for(ApprovalResolved, timeout=10)
@@ -162,23 +178,25 @@ def test_a_denied_tool_fails_and_the_turn_goes_on(
             stream.wait_for(MessageDone, timeout=10)
 
 
+@pytest.mark.both_daemons
 def test_a_failed_turn_returns_with_its_error(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_fail("rate_limited", "slow down")
+    model.will_fail("auth_error", "wrong key")
     with client.send_live(session, "go", total_timeout=10) as stream:
         assert not assertions.no_errors(stream.events())
         result = stream.turn_result()
     assert result.status == "failed"
-    assert [error.code for error in result.errors] == ["rate_limited"]
+    assert [error.code for error in result.errors] == ["auth_error"]
     assert result.error == str(result.errors[0])
 
 
+@pytest.mark.both_daemons
 def test_a_message_taken_out_of_the_queue_ends_its_send_live(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
     """Its end names the queue row, not the message (contract: events, section 5.1)."""
-    model.will_call_tool("Bash", {}, requires_approval=True).will_respond_with_text("first")
+    model.will_call_tool("Bash", {"command": "ls"}, requires_approval=True).will_respond_with_text("first")
     client.post_message_raw(session, "first")
     # The second message leaves the queue at once (contract: events, section 6.4).
     client.post_message_raw(session, "second")
@@ -188,16 +206,17 @@ def test_a_message_taken_out_of_the_queue_ends_its_send_live(
             queued = stream.wait_for(MessageQueued, where=lambda event: "third" in repr(event), timeout=10)
             (entry,) = [
                 one
-                for one in client.api.queue.list_session_queue("my-app", session.session_id).entries
+                for one in (client.api.queue.list_session_queue(session.app_id, session.session_id)).entries
                 if one.correlation_id == queued.payload.correlation_id
             ]
-            client.api.queue.cancel_queued_message("my-app", session.session_id, entry.id)
+            client.api.queue.cancel_queued_message(session.app_id, session.session_id, entry.id)
             with sending.result(timeout=15) as third:
                 assert third.events_of(MessageCancelled)
                 assert third.turn_result().status == "cancelled"
-            client.api.sessions.abort_session("my-app", session.session_id, purge_queue=True)
+            client.api.sessions.abort_session(session.app_id, session.session_id, purge_queue=True)
 
 
+@pytest.mark.both_daemons
 def test_an_aborted_turn_is_cancelled(client: DevClient, model: FakeModel, session: SessionHandle) -> None:
     model.will_stream_text(["x"] * 200, delay=0.05)
     with Background() as background:
@@ -205,7 +224,7 @@ def test_an_aborted_turn_is_cancelled(client: DevClient, model: FakeModel, sessi
         client.wait_for_session(session)
         with client.open_event_stream(session) as stream:
             stream.wait_for(Token, timeout=10)
-            client.api.sessions.abort_session("my-app", session.session_id)
+            client.api.sessions.abort_session(session.app_id, session.session_id)
         with sending.result(timeout=15) as aborted:
             assert aborted.turn_result().status == "cancelled"
 
@@ -259,6 +278,7 @@ def test_twenty_interleaved_sends_on_four_sessions(daemon: FakeDaemon) -> None:
     assert leftovers() == 0
 
 
+@pytest.mark.both_daemons
 def test_a_turn_that_began_before_the_stream_is_complete_when_it_is_waited_for(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -272,6 +292,7 @@ def test_a_turn_that_began_before_the_stream_is_complete_when_it_is_waited_for(
         assert result.duration > 0.3
 
 
+@pytest.mark.both_daemons
 def test_the_stream_stays_open_for_more_messages(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -301,6 +322,7 @@ def test_a_queued_turn_is_complete_though_its_row_is_final_before_the_log_shows_
         assert assertions.event_order(result.events, [UserMessage, MessageStarted, Result, MessageDone])
 
 
+@pytest.mark.both_daemons
 def test_a_message_that_had_to_wait_is_aborted_like_any_other(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -311,7 +333,7 @@ def test_a_message_that_had_to_wait_is_aborted_like_any_other(
         client.wait_for_session(session)
         with client.open_event_stream(session) as stream:
             stream.wait_for(Token, where=lambda e: "x" in e.payload.delta, timeout=10)
-            client.api.sessions.abort_session("my-app", session.session_id)
+            client.api.sessions.abort_session(session.app_id, session.session_id)
         with sending.result(timeout=15) as aborted:
             assert aborted.correlation_id != first.correlation_id
             assert aborted.turn_result().status == "cancelled"

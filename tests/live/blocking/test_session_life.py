@@ -2,6 +2,7 @@
 """Everything a person does with a session, from its creation to its end."""
 
 import pytest
+from support.fixtures import Place
 from support.sessions import add_session
 
 from digitorn_testing import (
@@ -24,17 +25,17 @@ def said(model: FakeModel) -> list[tuple[str, str]]:
     return [(one.role, one.content) for one in model.last_request.messages]
 
 
-def test_create_list_search_get(client: DevClient, model: FakeModel) -> None:
+def test_create_list_search_get(client: DevClient, model: FakeModel, place: Place) -> None:
     model.will_respond_with_text("About cats.").will_respond_with_text("About whales.")
-    whales = client.new_session("my-app", workspace="/srv/whales")
-    cats = client.new_session("my-app", message="Tell me about cats")
+    whales = client.new_session(place.app_id, workspace="/srv/whales")
+    cats = client.new_session(place.app_id, message="Tell me about cats")
     client.turn(cats, cats.first_turn).result(timeout=10)
     client.send(whales, "Tell me about whales", timeout=10)
-    page = client.list_sessions("my-app")
+    page = client.list_sessions(place.app_id)
     assert [one.session_id for one in page.sessions] == [whales.session_id, cats.session_id]
     assert (page.total, page.limit, page.offset) == (2, 50, 0)
-    assert len(client.list_sessions("my-app", limit=1, offset=1).sessions) == 1
-    hits = client.search("my-app", "whales").sessions
+    assert len(client.list_sessions(place.app_id, limit=1, offset=1).sessions) == 1
+    hits = client.search(place.app_id, "whales").sessions
     assert [hit.session_id for hit in hits] == [whales.session_id]
     detail = client.get_session(whales)
     assert (detail.title, detail.message_count, detail.workspace) == (
@@ -45,18 +46,19 @@ def test_create_list_search_get(client: DevClient, model: FakeModel) -> None:
     assert not detail.is_active
 
 
+@pytest.mark.both_daemons
 def test_a_session_is_taken_up_again_by_this_client_and_by_a_new_one(
-    daemon: FakeDaemon, client: DevClient, model: FakeModel
+    place: Place, client: DevClient, model: FakeModel
 ) -> None:
     for text in ("one", "two", "three"):
         model.will_respond_with_text(text)
-    session = client.new_session("my-app", workspace="/srv")
+    session = client.new_session(place.app_id, workspace="/srv")
     client.send(session, "1", timeout=10)
-    again = client.open_session("my-app", session.session_id)
+    again = client.open_session(place.app_id, session.session_id)
     assert again == session
     client.send(again, "2", timeout=10)
-    with daemon.client() as other:
-        taken = other.open_session("my-app", session.session_id)
+    with place.client() as other:
+        taken = other.open_session(place.app_id, session.session_id)
         assert other.send(taken, "3", timeout=10).content == "three"
         history = other.get_history(taken)
     expected = [("user", "1"), ("assistant", "one"), ("user", "2"), ("assistant", "two"), ("user", "3")]
@@ -65,7 +67,7 @@ def test_a_session_is_taken_up_again_by_this_client_and_by_a_new_one(
 
 
 def test_an_interrupted_turn_is_resumed(
-    daemon: FakeDaemon, client: DevClient, model: FakeModel, session: SessionHandle
+    place: Place, client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
     model.will_stream_text(["x"] * 500, delay=0.01).will_respond_with_text("resumed")
     turn = client.start_turn(session, "go")
@@ -73,7 +75,7 @@ def test_an_interrupted_turn_is_resumed(
     turn.abort()
     assert turn.result(timeout=10).status == "cancelled"
     assert client.get_session(session).interrupted
-    with daemon.client() as other:
+    with place.client() as other:
         assert other.resume(session).resumed
         with other.open_event_stream(session) as stream:
             stream.wait_for("result", timeout=10)
@@ -96,7 +98,7 @@ def test_a_fork_has_the_history_and_goes_its_own_way(
     model.will_respond_with_text("in the source")
     assert client.send(session, "3", timeout=10).content == "in the source"
     assert said(model) == [("user", "1"), ("assistant", "one"), ("user", "3")]
-    assert client.list_sessions("my-app").total == 2
+    assert client.list_sessions(session.app_id).total == 2
 
 
 def test_compacting_shortens_what_the_model_sees(
@@ -132,6 +134,7 @@ def test_undo_takes_back_a_change_of_a_file(
     assert caught.value.status == 200
 
 
+@pytest.mark.both_daemons
 def test_export_has_the_conversation(client: DevClient, model: FakeModel, session: SessionHandle) -> None:
     model.will_call_tool("Bash", {"command": "ls"}, result={"stdout": "a"}).will_respond_with_text(
         "There is a."
@@ -145,9 +148,10 @@ def test_export_has_the_conversation(client: DevClient, model: FakeModel, sessio
         client.export(session, format="pdf")
 
 
-def test_many_sessions_at_once(client: DevClient, model: FakeModel) -> None:
+@pytest.mark.both_daemons
+def test_many_sessions_at_once(client: DevClient, model: FakeModel, place: Place) -> None:
     model.will_stream_text(["a", "b"], delay=0.01, times=None)
-    sessions = [client.new_session("my-app") for _ in range(12)]
+    sessions = [client.new_session(place.app_id) for _ in range(12)]
     turns = [client.start_turn(one, "go") for one in sessions]
     assert [turn.result(timeout=20).content for turn in turns] == ["ab"] * 12
 
@@ -186,7 +190,7 @@ def test_a_deleted_session_is_gone_for_every_use(
     for send in (client.send, client.start_turn, client.send_live, client.post_message_raw):
         with pytest.raises(NotFound):
             send(session, "3")
-    assert client.list_sessions("my-app").total == 0
+    assert client.list_sessions(session.app_id).total == 0
 
 
 def test_what_the_daemon_keeps_of_sessions_is_counted(
@@ -208,6 +212,7 @@ def test_what_the_daemon_keeps_of_sessions_is_counted(
     assert (kept.get_count, kept.miss_count, kept.add_count) == (1, 1, 0)
 
 
+@pytest.mark.both_daemons
 def test_a_session_that_never_was(client: DevClient, session: SessionHandle) -> None:
     for use in (
         client.get_session,
@@ -220,7 +225,7 @@ def test_a_session_that_never_was(client: DevClient, session: SessionHandle) -> 
         with pytest.raises(NotFound):
             use(session)
     with pytest.raises(NotFound):
-        client.open_session("my-app", "nobody")
+        client.open_session(session.app_id, "nobody")
     with pytest.raises(JoinRefused):
         client.open_event_stream(session)
     with pytest.raises(EventTimeout, match="is created by its first message"):
@@ -228,9 +233,9 @@ def test_a_session_that_never_was(client: DevClient, session: SessionHandle) -> 
     with pytest.raises(NotFound):
         client.new_session("no-app", message="hi")
     with pytest.raises(InvalidRequest):
-        client.open_session("my-app", "a..b")
+        client.open_session(session.app_id, "a..b")
     with pytest.raises(ValueError, match="cannot be a part of a path"):
-        client.open_session("my-app", "..")
+        client.open_session(session.app_id, "..")
 
 
 def test_a_stream_starts_once(daemon: FakeDaemon, client: DevClient) -> None:

@@ -5,6 +5,7 @@ import time
 
 import pytest
 from support.faces import Background, Signal, deliver, inner, leftovers, lose
+from support.fixtures import Place
 
 from digitorn_testing import (
     CallbackFailed,
@@ -40,6 +41,7 @@ def known(client: DevClient, model: FakeModel, session: SessionHandle) -> Sessio
     return session
 
 
+@pytest.mark.both_daemons
 def test_wait_for_finds_what_arrived_and_what_is_to_come(
     client: DevClient, model: FakeModel, known: SessionHandle
 ) -> None:
@@ -53,6 +55,7 @@ def test_wait_for_finds_what_arrived_and_what_is_to_come(
         assert stream.poll_for("token") is not None
 
 
+@pytest.mark.both_daemons
 def test_a_timeout_says_what_did_come(client: DevClient, known: SessionHandle) -> None:
     with client.open_event_stream(known) as stream:
         stream.wait_for(MessageDone, timeout=10)
@@ -67,12 +70,14 @@ def test_a_timeout_says_what_did_come(client: DevClient, known: SessionHandle) -
             stream.wait_for("mesage_done", timeout=0.01)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType] - a misspelt name
 
 
+@pytest.mark.both_daemons
 def test_a_failing_predicate_reaches_the_caller(client: DevClient, known: SessionHandle) -> None:
     with client.open_event_stream(known) as stream:
         with pytest.raises(ZeroDivisionError):
             stream.wait_for(Token, where=lambda e: bool(1 / 0), timeout=5)
 
 
+@pytest.mark.both_daemons
 def test_since_leaves_out_what_was_before(client: DevClient, model: FakeModel, known: SessionHandle) -> None:
     model.will_stream_text(["A new text."])
     with client.open_event_stream(known) as whole:
@@ -84,6 +89,7 @@ def test_since_leaves_out_what_was_before(client: DevClient, model: FakeModel, k
         assert not assertions.contains_text(stream.events(), "old text")
 
 
+@pytest.mark.both_daemons
 def test_iteration_yields_what_is_there_and_what_comes_and_ends_with_the_stream(
     client: DevClient, model: FakeModel, known: SessionHandle
 ) -> None:
@@ -98,10 +104,11 @@ def test_iteration_yields_what_is_there_and_what_comes_and_ends_with_the_stream(
     assert assertions.event_order(seen, ["token", "message_done", "token", "message_done"])
 
 
-def test_iteration_does_not_wait_for_ever(daemon: FakeDaemon, known: SessionHandle) -> None:
+@pytest.mark.both_daemons
+def test_iteration_does_not_wait_for_ever(place: Place, known: SessionHandle) -> None:
     stream = LiveEventStream(
-        daemon_url=daemon.url,
-        token=daemon.token(),
+        daemon_url=place.url,
+        token=place.token,
         app_id=known.app_id,
         session_id=known.session_id,
         timeout=0.3,
@@ -112,6 +119,7 @@ def test_iteration_does_not_wait_for_ever(daemon: FakeDaemon, known: SessionHand
                 pass
 
 
+@pytest.mark.both_daemons
 def test_callbacks_run_in_order(client: DevClient, model: FakeModel, known: SessionHandle) -> None:
     model.will_stream_text(["This is a, ", "b, ", "and c."])
     heard: list[str] = []
@@ -130,11 +138,14 @@ def test_callbacks_run_in_order(client: DevClient, model: FakeModel, known: Sess
     assert heard == ["This is a, ", "b, ", "and c.", "message_done"]
 
 
+@pytest.mark.both_daemons
 def test_a_callback_may_resolve_approvals_itself(
-    daemon: FakeDaemon, model: FakeModel, session: SessionHandle
+    place: Place, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_call_tool("Bash", {}, requires_approval=True, text="wait").will_respond_with_text("ok")
-    with daemon.client(auto_approve=False) as client:
+    model.will_call_tool(
+        "Bash", {"command": "ls"}, requires_approval=True, text="wait"
+    ).will_respond_with_text("ok")
+    with place.client(auto_approve=False) as client:
         client.post_message_raw(session, "go")
         with client.open_event_stream(session) as stream:
             asked = stream.wait_for(ApprovalRequest, timeout=10)
@@ -143,10 +154,11 @@ def test_a_callback_may_resolve_approvals_itself(
             def unused(event: LiveEvent[EventPayload]) -> None:
                 raise AssertionError(event)
 
-            client.resolve_approval("my-app", asked.payload.request_id)
+            client.resolve_approval(session.app_id, asked.payload.request_id)
             stream.wait_for(MessageDone, timeout=10)
 
 
+@pytest.mark.both_daemons
 def test_a_slow_callback_does_not_hold_up_the_stream(
     client: DevClient, model: FakeModel, known: SessionHandle
 ) -> None:
@@ -163,6 +175,7 @@ def test_a_slow_callback_does_not_hold_up_the_stream(
         release.set()
 
 
+@pytest.mark.both_daemons
 def test_a_failing_callback_is_reported(
     client: DevClient, model: FakeModel, known: SessionHandle, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -182,6 +195,7 @@ def test_a_failing_callback_is_reported(
     stream.stop()
 
 
+@pytest.mark.both_daemons
 def test_a_stream_is_started_once_and_stopped_often(client: DevClient, known: SessionHandle) -> None:
     stream = LiveEventStream(
         daemon_url=client.daemon_url,
@@ -203,6 +217,7 @@ def test_a_stream_is_started_once_and_stopped_often(client: DevClient, known: Se
     assert "closed" in repr(stream)
 
 
+@pytest.mark.both_daemons
 def test_stopping_wakes_who_waits(client: DevClient, known: SessionHandle) -> None:
     stream = client.open_event_stream(known)
     with Background() as background:
@@ -224,6 +239,7 @@ def test_joining_what_is_not_there_is_refused(
             other.open_event_stream(known)
 
 
+@pytest.mark.both_daemons
 def test_a_refused_join_leaves_nothing_open(client: DevClient, session: SessionHandle) -> None:
     before = leftovers()
     for _ in range(3):
@@ -247,6 +263,7 @@ def test_a_lost_connection_comes_back_without_a_gap(
         assert assertions.seq_unique(stream.events())
 
 
+@pytest.mark.both_daemons
 def test_a_frame_that_the_daemon_dropped_is_read_from_its_log(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -264,6 +281,7 @@ def test_a_frame_that_the_daemon_dropped_is_read_from_its_log(
         ]
 
 
+@pytest.mark.both_daemons
 def test_a_row_of_the_log_that_breaks_the_contract_spoils_nothing(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -285,7 +303,7 @@ def test_a_row_of_the_log_that_breaks_the_contract_spoils_nothing(
 def test_a_stream_outlives_the_deadline_of_the_send_that_opened_it(
     daemon: FakeDaemon, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_respond_with_text("first").will_call_tool("Bash", {}, requires_approval=True)
+    model.will_respond_with_text("first").will_call_tool("Bash", {"command": "ls"}, requires_approval=True)
     model.will_respond_with_text("second")
     with (
         daemon.client() as client,
@@ -300,11 +318,12 @@ def test_a_stream_outlives_the_deadline_of_the_send_that_opened_it(
         assert stream.turn_result(turn).content == "second"
 
 
-def test_an_unknown_type_is_kept_and_strict_refuses_it(known: SessionHandle, daemon: FakeDaemon) -> None:
+@pytest.mark.both_daemons
+def test_an_unknown_type_is_kept_and_strict_refuses_it(known: SessionHandle, place: Place) -> None:
     def open_stream(*, strict: bool) -> LiveEventStream:
         return LiveEventStream(
-            daemon_url=daemon.url,
-            token=daemon.token(),
+            daemon_url=place.url,
+            token=place.token,
             app_id=known.app_id,
             session_id=known.session_id,
             strict=strict,
@@ -320,6 +339,7 @@ def test_an_unknown_type_is_kept_and_strict_refuses_it(known: SessionHandle, dae
             stream.wait_for(ToolCall, timeout=5)
 
 
+@pytest.mark.both_daemons
 def test_a_callback_may_fail_the_test_as_the_runner_does(
     client: DevClient, model: FakeModel, known: SessionHandle
 ) -> None:
@@ -339,6 +359,7 @@ def test_a_callback_may_fail_the_test_as_the_runner_does(
     assert heard == ["Some words, ", "and more."]
 
 
+@pytest.mark.both_daemons
 def test_a_callback_that_never_returns_does_not_keep_the_stream_open(
     client: DevClient, model: FakeModel, known: SessionHandle
 ) -> None:
@@ -361,6 +382,7 @@ def test_a_callback_that_never_returns_does_not_keep_the_stream_open(
     release.set()
 
 
+@pytest.mark.both_daemons
 def test_several_may_stop_a_stream_at_once(client: DevClient, known: SessionHandle) -> None:
     other = client.open_event_stream(known)
     stream = client.open_event_stream(known)
@@ -372,6 +394,7 @@ def test_several_may_stop_a_stream_at_once(client: DevClient, known: SessionHand
     other.stop()
 
 
+@pytest.mark.both_daemons
 def test_a_stream_that_was_not_started_has_no_gaps_to_fill(client: DevClient, known: SessionHandle) -> None:
     stream = LiveEventStream(
         daemon_url=client.daemon_url,

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from support.faces import Background, sent_log
+from support.fixtures import Place
 
 from digitorn_testing import (
     AbortFailed,
@@ -51,6 +52,7 @@ def release(client: DevClient, turn: Turn) -> None:
     client.resolve_approval(turn.session.app_id, asked.payload.request_id, approved=True)
 
 
+@pytest.mark.both_daemons
 def test_a_turn_is_read_as_it_comes(client: DevClient, model: FakeModel, session: SessionHandle) -> None:
     model.will_stream_text(["This is a, ", "b, ", "and c."], delay=0.01)
     turn = client.start_turn(session, "go")
@@ -71,6 +73,7 @@ def test_a_turn_is_read_as_it_comes(client: DevClient, model: FakeModel, session
     assert result.session == session
 
 
+@pytest.mark.both_daemons
 def test_a_turn_may_be_read_late_again_and_by_several(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -167,10 +170,11 @@ def test_fifty_turns_on_ten_sessions_read_in_random_order(daemon: FakeDaemon, ch
     assert event_threads() == 0
 
 
+@pytest.mark.both_daemons
 def test_turns_of_one_session_queue_and_each_reader_gets_its_own(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_call_tool("Bash", {}, result={}, requires_approval=True)
+    model.will_call_tool("Bash", {"command": "ls"}, result={}, requires_approval=True)
     for text in "abc":
         model.will_stream_text([text] * 3, delay=0.01)
     turns = [client.start_turn(session, text, approvals=LeaveOpen()) for text in "abc"]
@@ -181,6 +185,7 @@ def test_turns_of_one_session_queue_and_each_reader_gets_its_own(
     assert assertions.event_order(turns[2].events, [MessageQueued, UserMessage, MessageStarted, MessageDone])
 
 
+@pytest.mark.both_daemons
 def test_a_wait_within_a_turn_finds_its_own_events_alone(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -204,6 +209,7 @@ def test_a_wait_within_a_turn_finds_its_own_events_alone(
 # --- aborts
 
 
+@pytest.mark.both_daemons
 def test_an_aborted_turn_is_cancelled_and_the_session_goes_on(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -219,6 +225,7 @@ def test_an_aborted_turn_is_cancelled_and_the_session_goes_on(
     assert client.send(session, "again", timeout=10).content == "again"
 
 
+@pytest.mark.both_daemons
 @pytest.mark.parametrize("purge", [False, True])
 def test_the_queue_behind_an_aborted_turn_is_kept_or_purged(
     client: DevClient, model: FakeModel, session: SessionHandle, purge: bool
@@ -237,10 +244,13 @@ def test_the_queue_behind_an_aborted_turn_is_kept_or_purged(
     assert client.send(session, "and then", timeout=10).content == "next"
 
 
+@pytest.mark.both_daemons
 def test_a_turn_that_waits_is_aborted_alone(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_respond_with_text("first")
+    model.will_call_tool("Bash", {"command": "ls"}, result={}, requires_approval=True).will_respond_with_text(
+        "first"
+    )
     model.will_respond_with_text("second").will_respond_with_text("fourth")
     turns = [client.start_turn(session, text, approvals=LeaveOpen()) for text in "1234"]
     first, second, third, fourth = turns
@@ -254,6 +264,7 @@ def test_a_turn_that_waits_is_aborted_alone(
     assert [one.content for one in results] == ["first", "second", "fourth"]
 
 
+@pytest.mark.both_daemons
 def test_a_turn_that_had_to_wait_is_aborted_like_any_other(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -272,7 +283,9 @@ def test_a_message_that_replaces_the_last_one_cancels_its_turn(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
     """A replaced message never gets an event that ends it (contract: events, section 5.1)."""
-    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_respond_with_text("first")
+    model.will_call_tool("Bash", {"command": "ls"}, result={}, requires_approval=True).will_respond_with_text(
+        "first"
+    )
     model.will_respond_with_text("second").will_respond_with_text("new")
     first, second, old = [
         client.start_turn(session, text, approvals=LeaveOpen()) for text in ("1", "2", "old")
@@ -290,10 +303,13 @@ def test_a_message_that_replaces_the_last_one_cancels_its_turn(
     ]
 
 
+@pytest.mark.both_daemons
 def test_clearing_the_queue_cancels_the_turns_in_it(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_respond_with_text("first")
+    model.will_call_tool("Bash", {"command": "ls"}, result={}, requires_approval=True).will_respond_with_text(
+        "first"
+    )
     model.will_respond_with_text("second")
     first, second, *waiting = [client.start_turn(session, text, approvals=LeaveOpen()) for text in "1234"]
     entries = [one for one in client.get_queue(session).entries if one.status == "queued"]
@@ -320,12 +336,15 @@ def test_wait_mode_answers_when_the_turn_has_ended(
 # --- turns that were started otherwise
 
 
+@pytest.mark.both_daemons
 def test_a_turn_that_was_posted_raw_is_taken_up_complete(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
     model.will_stream_text(["x"] * 10, delay=0.01)
     model.will_stream_text(["x"] * 10)
-    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_stream_text(["approved"])
+    model.will_call_tool("Bash", {"command": "ls"}, result={}, requires_approval=True).will_stream_text(
+        ["approved"]
+    )
     running = client.post_message_raw(session, "1")
     client.wait_for_session(session)
     order: list[EventSelector] = [UserMessage, MessageStarted, Token, Result, MessageDone]
@@ -339,20 +358,24 @@ def test_a_turn_that_was_posted_raw_is_taken_up_complete(
         client.turn(session, None)
 
 
-def test_a_session_that_begins_with_a_message(client: DevClient, model: FakeModel) -> None:
-    model.will_call_tool("Bash", {}, result={}, requires_approval=True).will_stream_text(["hi", "!"])
-    session = client.new_session("my-app", message="hello")
+@pytest.mark.both_daemons
+def test_a_session_that_begins_with_a_message(client: DevClient, model: FakeModel, place: Place) -> None:
+    model.will_call_tool("Bash", {"command": "ls"}, result={}, requires_approval=True).will_stream_text(
+        ["hi", "!"]
+    )
+    session = client.new_session(place.app_id, message="hello")
     assert session.first_turn
     turn = client.turn(session, session.first_turn)
     result = turn.result(timeout=10)
     assert (result.status, result.content) == ("completed", "hi!")
     assert [one.resolution for one in result.approvals] == ["approved"]
-    assert client.new_session("my-app").first_turn is None
+    assert client.new_session(place.app_id).first_turn is None
 
 
 # --- ends
 
 
+@pytest.mark.both_daemons
 def test_a_turn_that_does_not_end_in_time(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -384,6 +407,7 @@ def test_a_failed_turn_says_what_went_wrong(
     assert told.detail == "slow down"
 
 
+@pytest.mark.both_daemons
 def test_a_turn_is_not_read_after_its_stream_was_stopped_unless_it_had_ended(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
@@ -414,10 +438,11 @@ def test_a_turn_is_not_read_after_its_stream_was_stopped_unless_it_had_ended(
     assert client.send(session, "3", timeout=10).content == "on"
 
 
-def test_closing_the_client_ends_the_reading_of_its_turns(daemon: FakeDaemon, model: FakeModel) -> None:
+@pytest.mark.both_daemons
+def test_closing_the_client_ends_the_reading_of_its_turns(place: Place, model: FakeModel) -> None:
     model.will_stream_text(["x"] * 500, delay=0.01)
-    with daemon.client() as client:
-        turn = client.start_turn(client.new_session("my-app"), "go")
+    with place.client() as client:
+        turn = client.start_turn(client.new_session(place.app_id), "go")
     with pytest.raises(StreamClosed):
         turn.result(timeout=5)
 
@@ -430,11 +455,14 @@ def test_a_message_that_is_refused_leaves_nothing_open(client: DevClient, daemon
     assert event_threads() == 0
 
 
-def test_streams_without_an_open_turn_are_not_kept_without_end(client: DevClient, model: FakeModel) -> None:
+@pytest.mark.both_daemons
+def test_streams_without_an_open_turn_are_not_kept_without_end(
+    client: DevClient, model: FakeModel, place: Place
+) -> None:
     model.will_respond_with_text("hi", times=None)
     turns: list[Turn] = []
     for _ in range(20):
-        turn = client.start_turn(client.new_session("my-app"), "go")
+        turn = client.start_turn(client.new_session(place.app_id), "go")
         turn.result(timeout=10)
         turns.append(turn)
     # Those of the turns before the last, which may have ended by the time of the count or not.
@@ -445,15 +473,16 @@ def test_streams_without_an_open_turn_are_not_kept_without_end(client: DevClient
     assert client.send(turns[0].session, "again", timeout=10).content == "hi"
 
 
+@pytest.mark.both_daemons
 def test_the_operations_of_a_turn(client: DevClient, model: FakeModel, session: SessionHandle) -> None:
     model.will_call_tool("Bash", {"command": "ls"}, result={"n": 1}).will_respond_with_text("first")
-    model.will_call_tool("Bash", error="no such file").will_respond_with_text("second")
+    model.will_call_tool("Bash", {"command": "exit 1"}, error="no such file").will_respond_with_text("second")
     client.start_turn(session, "one").result()
     turn = client.start_turn(session, "two")
     turn.result()
     found = turn.stream.operations()
-    assert [one.state for one in found.find(name="Bash")] == ["completed", "failed"]
-    (call,) = found.find(name="Bash", within=turn)
+    assert [one.state for one in found.find(type="tool", name="Bash")] == ["completed", "failed"]
+    (call,) = found.find(type="tool", name="Bash", within=turn)
     assert (call.state, call.turn, call.is_open) == ("failed", turn.correlation_id, False)
     assert call.parent is not None
     assert (call.parent.id, call.parent.state) == (turn.correlation_id, "completed")
