@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import socket
 import subprocess
 import sys
 import threading
@@ -175,3 +176,13 @@ def test_a_process_that_uses_it_ends_without_a_warning() -> None:
     command = [sys.executable, "-W", "error", "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_connection_that_is_accepted_while_it_stops_is_closed() -> None:
+    """What nobody closed would be told as a `ResourceWarning`, which is an error here."""
+    for count in range(20):
+        with FakeDaemon() as daemon:
+            clients = [socket.create_connection(("127.0.0.1", daemon.port)) for _ in range(1 + count % 4)]
+        for client in clients:
+            client.close()
+    gc.collect()

@@ -21,6 +21,8 @@ T = TypeVar("T")
 _START_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 10.0
 _GRACE_SECONDS: Final = 1.0
+_ACCEPTING_ROUNDS: Final = 5
+"""How many rounds of the loop an accepted connection takes at most until its protocol knows it."""
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 """Makes the system answer with a reset instead of an end when a socket is closed."""
 
@@ -68,8 +70,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Uvicorn's own waits a tenth of a second at least, which every test would pay.
-        for server in self.servers:
-            server.close()
+        await self._accept_no_more()
         for connection in list(self.server_state.connections):
             connection.shutdown()
         if self.server_state.tasks:
@@ -79,6 +80,17 @@ class _Server(uvicorn.Server):
         self.abort_connections()
         # Transports tell their end on the next round of the loop.
         await asyncio.sleep(0)
+
+    async def _accept_no_more(self) -> None:
+        loop = asyncio.get_running_loop()
+        for server in self.servers:
+            for listener in server.sockets:
+                loop.remove_reader(listener)
+        # A connection that is just being accepted needs the server open, or nobody would ever close it.
+        for _ in range(_ACCEPTING_ROUNDS):
+            await asyncio.sleep(0)
+        for server in self.servers:
+            server.close()
 
     def abort_connections(self, client: tuple[str, int] | None = None) -> None:
         """Cuts every connection, or the one of a client, without a goodbye."""
