@@ -65,6 +65,15 @@ def test_versions_of_pyenv_are_tried_last_and_the_oldest_first(machine: Machine)
     assert find_python() == Path("/pyenv/3.12.9")
 
 
+def test_pyenv_is_found_by_its_shims(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shim runs no version that is not chosen, such as for another home directory."""
+    monkeypatch.delenv("PYENV_ROOT")
+    monkeypatch.setenv("PATH", str(machine.pyenv / "shims"))
+    _program(machine.pyenv / "shims" / "python3.12", "exit 127")
+    machine.add_to_pyenv("3.12.1", answers("3.12", "/of/pyenv"))
+    assert find_python() == Path("/of/pyenv")
+
+
 def test_the_variable_decides(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     machine.add("python3.12", answers("3.12", "/on/path"))
     monkeypatch.setenv(VARIABLE, str(machine.add("mine", answers("3.15", "/mine"))))

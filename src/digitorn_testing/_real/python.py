@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -59,12 +59,21 @@ def find_python() -> Path:
 
 
 def _candidates() -> Iterator[str]:
-    yield from filter(None, map(shutil.which, _NAMES))
+    named = list(filter(None, map(shutil.which, _NAMES)))
+    yield from named
     yield sys.executable
-    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    root = _pyenv_root(named)
     # As with the names: the oldest that fits comes first.
     versions = [(version, path) for path in root.glob("versions/*") if (version := _version(path.name))]
     yield from (str(path / "bin" / "python") for version, path in sorted(versions) if version >= _OLDEST)
+
+
+def _pyenv_root(named: Iterable[str]) -> Path:
+    """The folder of pyenv, whose shims run no version that is not chosen."""
+    if chosen := os.environ.get("PYENV_ROOT"):
+        return Path(chosen)
+    shims = (Path(path).parent for path in named)
+    return next((one.parent for one in shims if one.name == "shims"), Path.home() / ".pyenv")
 
 
 def _version(name: str) -> tuple[int, ...]:
