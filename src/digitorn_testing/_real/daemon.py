@@ -236,6 +236,8 @@ class RealDaemon:
         return {
             # All its state goes to ~/.digitorn.
             "HOME": str(self.home),
+            # It tells what git says of its workspaces, which may lie below the repository of a project.
+            "GIT_CEILING_DIRECTORIES": str(self.home),
             "DIGITORN_DATABASE__URL": self._database(),
             # Without these it asks its public auth service.
             "DIGITORN_AUTH__SERVICE_URL": self._auth_url,

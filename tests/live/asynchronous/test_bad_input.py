@@ -41,7 +41,6 @@ async def test_an_unknown_app(client: AsyncDevClient, daemon: FakeDaemon) -> Non
         await client.send_live(session, "hi", total_timeout=5)
 
 
-@pytest.mark.both_daemons
 async def test_an_unknown_session(client: AsyncDevClient, session: SessionHandle) -> None:
     with pytest.raises(NotFound, match="get_session") as caught:
         await client.api.sessions.get_session(session.app_id, session.session_id)

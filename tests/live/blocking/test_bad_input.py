@@ -42,7 +42,6 @@ def test_an_unknown_app(client: DevClient, daemon: FakeDaemon) -> None:
         client.send_live(session, "hi", total_timeout=5)
 
 
-@pytest.mark.both_daemons
 def test_an_unknown_session(client: DevClient, session: SessionHandle) -> None:
     with pytest.raises(NotFound, match="get_session") as caught:
         client.api.sessions.get_session(session.app_id, session.session_id)
