@@ -40,6 +40,10 @@ _MODELS: Final = "/v1/models"
 _ANSWER_SECONDS: Final = 10.0
 """How long the server's thread may take to do something at once."""
 
+_RETRIED: Final = ("429", "500", "502", "503", "504", "529")
+"""Statuses that the released daemon looks for in the text of any failure. The server's address stands in that
+text: with one of them in its port, every failure would be retried for minutes."""
+
 _ANY_KEY: Final = "fake-key"
 _CREATED: Final = 1_700_000_000
 
@@ -194,6 +198,9 @@ class FakeModelServer:
 
         try:
             thread = ServerThread(serve, self._host, self._cut_off, port=self._port)
+            while self._port == 0 and any(status in str(thread.port) for status in _RETRIED):
+                thread.stop()
+                thread = ServerThread(serve, self._host, self._cut_off)
         except OSError as error:
             raise ModelServerNotStarted(f"port {self._port} of {self._host} is not free: {error}") from error
         self._thread = thread
