@@ -106,6 +106,7 @@ def test_a_definition_that_is_none_says_what_is_wrong(dev_client: DevClient) -> 
     with pytest.raises(Exception, match=r"Compilation failed: app.yaml:1:1: schema error at 'app.app_id'"):
         dev_client.deploy_text("app: {}")
     with pytest.raises(InvalidRequest, match=r"query\.limit: Input should be a valid integer"):
+        # The wrong type is on purpose: the daemon has to refuse it.
         dev_client.api.sessions.list_sessions("any", limit="many")  # type: ignore[arg-type]
 
 
