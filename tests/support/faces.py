@@ -24,6 +24,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _MOST_THREADS = 32
+_ASK_SECONDS, _EVENTUALLY_SECONDS = 0.1, 15.0
 _LOOK_SECONDS, _SAME_LOOKS, _SETTLE_SECONDS = 0.01, 3, 15.0
 
 
@@ -166,6 +167,24 @@ class AsyncSignal:
 
 Signal = threading.Event
 """The blocking equal of `AsyncSignal`."""
+
+
+async def async_eventually(ask: Callable[[], Coroutine[Any, Any, T]], is_it: Callable[[T], bool]) -> T:
+    """The first answer that is the expected one, for what no event announces."""
+    async with asyncio.timeout(_EVENTUALLY_SECONDS):
+        while not is_it(answer := await ask()):  # noqa: ASYNC110 - nothing announces it
+            await asyncio.sleep(_ASK_SECONDS)
+    return answer
+
+
+def eventually(ask: Callable[[], T], is_it: Callable[[T], bool]) -> T:
+    """The blocking equal of `async_eventually`."""
+    deadline = time.monotonic() + _EVENTUALLY_SECONDS
+    while not is_it(answer := ask()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the last answer was {answer!r}")
+        time.sleep(_ASK_SECONDS)
+    return answer
 
 
 def async_leftovers() -> int:

@@ -14,6 +14,7 @@ from digitorn_testing import (
 )
 from digitorn_testing.events import Compaction, Token
 from digitorn_testing.fakes import FakeDaemon, FakeModel
+from support.faces import async_eventually
 from support.fixtures import Place
 from support.sessions import add_session
 
@@ -141,7 +142,8 @@ async def test_export_has_the_conversation(
         "There is a."
     )
     await client.send(session, "What is there?", timeout=10)
-    document = await client.export(session)
+    # The released daemon saves a turn shortly after its end.
+    document = await async_eventually(lambda: client.export(session), lambda saved: saved.turns > 0)
     assert (document.format, document.turns) == ("markdown", 1)
     for text in ("What is there?", "Bash", "There is a."):
         assert text in document.content

@@ -2,6 +2,7 @@
 """Everything a person does with a session, from its creation to its end."""
 
 import pytest
+from support.faces import eventually
 from support.fixtures import Place
 from support.sessions import add_session
 
@@ -140,7 +141,8 @@ def test_export_has_the_conversation(client: DevClient, model: FakeModel, sessio
         "There is a."
     )
     client.send(session, "What is there?", timeout=10)
-    document = client.export(session)
+    # The released daemon saves a turn shortly after its end.
+    document = eventually(lambda: client.export(session), lambda saved: saved.turns > 0)
     assert (document.format, document.turns) == ("markdown", 1)
     for text in ("What is there?", "Bash", "There is a."):
         assert text in document.content

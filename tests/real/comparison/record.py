@@ -293,18 +293,26 @@ class Run:
         return await self.joined()
 
     async def over(self, correlation_id: str) -> None:
-        """Waits for the end of a turn that no socket sees.
+        """Waits until a turn that no socket sees has ended and is saved.
 
         Args:
             correlation_id: The turn.
         """
-        address = f"/api/apps/{self.app_id}/sessions/{self.session_id}/events"
+        session = f"/api/apps/{self.app_id}/sessions/{self.session_id}"
+
+        async def read(path: str) -> JSON:
+            return (await self._http.get(session + path)).json()["data"]
+
+        async def ended() -> bool:
+            turns = [one for one in (await read("/events"))["events"] if one["type"] == "turn_terminal"]
+            return correlation_id in [one["correlation_id"] for one in turns]
+
+        async def saved() -> bool:
+            return bool((await read("/export"))["turns"]) and not (await read("/state"))["streaming_partials"]
+
         async with asyncio.timeout(_DEADLINE):
-            while True:
-                answer = (await self._http.get(address)).json()
-                ended = [one for one in answer["data"]["events"] if one["type"] == "turn_terminal"]
-                if correlation_id in [one["correlation_id"] for one in ended]:
-                    return
+            # The released daemon saves a turn shortly after its end.
+            while not (await ended() and await saved()):  # noqa: ASYNC110 - nothing announces it
                 await asyncio.sleep(_POLL_SECONDS)
 
 

@@ -470,6 +470,8 @@ class AsyncCalls:
     async def export(self, session: SessionHandle, *, format: str = "markdown") -> SessionExport:
         """Exports a session as a document.
 
+        The daemon saves a turn shortly after its end. Until then the document has one turn less.
+
         Args:
             session: The session.
             format: Format of the document.
