@@ -308,7 +308,9 @@ class Run:
             return correlation_id in [one["correlation_id"] for one in turns]
 
         async def saved() -> bool:
-            return bool((await read("/export"))["turns"]) and not (await read("/state"))["streaming_partials"]
+            return (
+                bool((await read("/export"))["turns"]) and not (await read("/history"))["streaming_partials"]
+            )
 
         async with asyncio.timeout(_DEADLINE):
             # The released daemon saves a turn shortly after its end.
