@@ -36,6 +36,7 @@ _EXTENSIONS: JsonObject = {
         "x-event-defaults": {"type": "object"},
         "x-event-envelope": _FLAG,
         "x-socketio": _texts("namespace", "event"),
+        "x-event-live": {"type": "array", "items": {"type": "string"}, "uniqueItems": True},
         "x-event-lifted": {"type": "object", "additionalProperties": _TEXT},
         "x-constants": {
             "type": "object",

@@ -11,7 +11,7 @@ import jinja2
 
 from . import _ir as ir
 from ._emit_builders import Builder, builders
-from ._names import keys_of
+from ._names import constant, identifier, keys_of
 
 _WIDTH = 110
 
@@ -87,6 +87,8 @@ def _environment() -> jinja2.Environment:
         styles=_styles,
         media_type=_media_type,
         keys_of=keys_of,
+        identifier=identifier,
+        constant=constant,
     )
     return environment
 

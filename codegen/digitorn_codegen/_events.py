@@ -1,6 +1,6 @@
 """Reads the schemas of events and of socket commands."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from . import _ir as ir
@@ -9,7 +9,8 @@ from ._documents import Document, JsonObject, escape, text_of
 from ._errors import ContractError
 from ._names import Scope, constant, identifier, keys_of
 
-_EVENT_NAMES = ("EVENTS", "EVENT_NAMESPACE", "EVENT_PUSH", "LIFTED")
+_EVENT_NAMES = ("EVENTS", "EVENT_NAMESPACE", "EVENT_PUSH", "LIFTED", "LiveMembers", "live_members")
+_PLAIN = {"string": "str", "integer": "int", "boolean": "bool", "object": "dict"}
 _SHARED = frozenset({"$schema", "$id", "$comment", "title", "description", "$defs"})
 
 
@@ -122,7 +123,47 @@ def _envelope(definitions: Definitions, document: Document) -> ir.EventEnvelope:
         namespace=text_of(socketio, "namespace") or "/",
         push=text_of(socketio, "event") or "event",
         lifted=lifted,
+        live=tuple(_live(definitions, document)),
     )
+
+
+def _live(definitions: Definitions, document: Document) -> Iterator[ir.LiveMember]:
+    """The members of the envelope that every live event has.
+
+    Raises:
+        ContractError: The envelope has no such member, or one whose values are not told by a plain look.
+    """
+    properties = _object(document.root, "properties")
+    named = document.root.get("x-event-live")
+    for place, name in enumerate(named if isinstance(named, list) else ()):
+        pointer = f"/x-event-live/{place}"
+        if not isinstance(schema := properties.get(str(name)), dict):
+            raise ContractError(document.path, pointer, f"the envelope has no {name!r}")
+        types: set[str] = set()
+        choices: list[str] = []
+        for one in _alternatives(definitions, document, f"/properties/{escape(str(name))}", schema):
+            several = one.get("type")
+            types |= set(map(str, several)) if isinstance(several, list) else {str(several)}
+            if isinstance(values := one.get("enum"), list):
+                choices += [value for value in values if isinstance(value, str)]
+        kinds = types - {"null"}
+        if len(kinds) != 1 or not kinds <= _PLAIN.keys() or (choices and kinds != {"string"}):
+            text = f"{name!r} is neither a text, an integer, a flag nor an object"
+            raise ContractError(document.path, pointer, text)
+        yield ir.LiveMember(str(name), _PLAIN[kinds.pop()], tuple(choices), "null" in types)
+
+
+def _alternatives(
+    definitions: Definitions, document: Document, pointer: str, schema: JsonObject
+) -> Iterator[JsonObject]:
+    target = definitions.documents.follow(document, pointer, schema)
+    several = target.value_object.get("anyOf")
+    if not isinstance(several, list):
+        yield target.value_object
+        return
+    for place, one in enumerate(several):
+        if isinstance(one, dict):
+            yield from _alternatives(definitions, target.document, f"{target.pointer}/anyOf/{place}", one)
 
 
 def _constants(documents: Iterable[Document], classes: set[str]) -> dict[str, ir.Constant]:

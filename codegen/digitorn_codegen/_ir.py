@@ -167,17 +167,36 @@ class Event:
 
 
 @dataclass(frozen=True)
+class LiveMember:
+    """A member of the envelope that every live event has.
+
+    Attributes:
+        name: Its name on the wire.
+        type: Its JSON type as a Python class: `str`, `int`, `bool` or `dict`.
+        choices: The only values it can have; empty if any value of its type can.
+        is_nullable: Whether it can be null.
+    """
+
+    name: str
+    type: str
+    choices: tuple[str, ...]
+    is_nullable: bool
+
+
+@dataclass(frozen=True)
 class EventEnvelope:
     """The envelope that every event travels in.
 
     Attributes:
         lifted: Payload keys that stand in for envelope keys in copies which lack those.
+        live: The members of every live event.
     """
 
     name: str
     namespace: str
     push: str
     lifted: Mapping[str, str]
+    live: tuple[LiveMember, ...]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from digitorn_testing._transport.bounds import (
     BoundedBody,
     NotUnpacked,
     OutOfBounds,
-    check_depth,
     check_text,
     check_values,
 )
@@ -96,17 +95,6 @@ def test_every_value_is_counted(value: object) -> None:
     check_values(text, 2 * size(value))
     with pytest.raises(OutOfBounds):
         check_values("[" + ",".join([text] * 200) + "]", 100)
-
-
-def test_depth_is_bounded() -> None:
-    for opening, closing in (("[", "]"), ('{"a":', "}")):
-        fits = opening * 100 + "1" + closing * 100
-        check_depth(fits, json.loads(fits))
-        deeper = opening + fits + closing
-        with pytest.raises(OutOfBounds, match="more than 100 levels"):
-            check_depth(deeper, json.loads(deeper))
-    wide = json.dumps([[{"a": []}]] * 500)
-    check_depth(wide, json.loads(wide))
 
 
 def test_a_text_of_as_many_levels_as_allowed_is_read() -> None:

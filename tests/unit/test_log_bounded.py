@@ -22,7 +22,8 @@ def bounded(keep: int, **options: Any) -> EventLog:
 
 def indexed(log: EventLog) -> list[int]:
     """How many events each index of a log holds."""
-    indexes: list[dict[str, list[AnyEvent]]] = [log._by_type, log._by_correlation, log._by_op, log._by_turn]
+    kept = log._kept
+    indexes: list[dict[str, list[AnyEvent]]] = [kept._by_type, kept.by_correlation, kept.by_op, log._by_turn]
     return [sum(map(len, index.values())) for index in indexes]
 
 

@@ -3,7 +3,7 @@
 import json
 import re
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar, Final, Generic, Literal, Protocol, Self, TypeAlias, TypeGuard, TypeVar, cast
@@ -83,12 +83,25 @@ class Model(BaseModel):
         protected_namespaces=(),
     )
 
-    # Validators are built on first use, which keeps imports fast. Two threads must not build at once:
-    # pydantic shares half-built state between them.
-    def __new__(cls, *_: object, **__: object) -> Self:
-        if not cls.__pydantic_complete__:
-            complete(cls)
-        return super().__new__(cls)
+    # Validators are built on first use, which keeps imports fast. Two threads must not build at once: pydantic
+    # shares half-built state between them, and has a lock of its own only since 2.14.
+    @classmethod
+    def model_rebuild(
+        cls,
+        *,
+        force: bool = False,
+        raise_errors: bool = True,
+        _parent_namespace_depth: int = 2,
+        _types_namespace: Mapping[str, Any] | None = None,
+    ) -> bool | None:
+        """Builds the validator, as pydantic does, but one class at a time."""
+        with _BUILDING:
+            return super().model_rebuild(
+                force=force,
+                raise_errors=raise_errors,
+                _parent_namespace_depth=_parent_namespace_depth + 1,
+                _types_namespace=_types_namespace,
+            )
 
     @classmethod
     def from_wire(cls, value: object) -> Self:
@@ -97,9 +110,14 @@ class Model(BaseModel):
         Raises:
             pydantic.ValidationError: The value breaks the contract.
         """
+        return cls.reader()(value)
+
+    @classmethod
+    def reader(cls) -> Callable[[object], Self]:
+        """What makes instances from decoded JSON; `from_wire` without its set-up."""
         if not cls.__pydantic_complete__:
-            complete(cls)
-        return cast("Self", cls.__pydantic_validator__.validate_python(value))
+            cls.model_rebuild()
+        return cast("Callable[[object], Self]", cls.__pydantic_validator__.validate_python)
 
     def to_wire(self) -> dict[str, Any]:
         """The members that were set, as JSON values under their wire names."""
@@ -122,13 +140,6 @@ def _is_secret_name(name: str) -> bool:
 
 _SHORT = 64
 _short_names_secret = lru_cache(maxsize=4096)(_is_secret_name)
-
-
-def complete(model: type[BaseModel]) -> None:
-    """Builds the validator of a class whose build was deferred."""
-    with _BUILDING:
-        if not model.__pydantic_complete__:
-            model.model_rebuild()
 
 
 class EventPayload(Model):
@@ -624,6 +635,8 @@ class EventRegistry:
         self._plain: dict[str, type[EventPayload]] = {}
         self._variants: dict[str, tuple[EventSpec, ...]] = {}
         self._patterns: list[EventSpec] = []
+        self._readers: dict[str, Callable[[object], EventPayload]] = {}
+        """The validators of the wire names that have one class; filled as events arrive."""
         for spec in self.specs:
             if spec.wire.endswith("*"):
                 self._patterns.append(spec)
@@ -643,6 +656,21 @@ class EventRegistry:
                 if wire.startswith(spec.wire[:-1]):
                     return spec.payload
         return found
+
+    def read(self, wire: str, payload: Mapping[str, object]) -> EventPayload | None:
+        """The typed payload of a wire name; None if the contract has no such type.
+
+        Raises:
+            pydantic.ValidationError: The payload breaks the contract.
+        """
+        if (reader := self._readers.get(wire)) is not None:
+            return reader(payload)
+        model = self.payload_class(wire, payload)
+        if model is None:
+            return None
+        if wire in self._plain and wire not in self._variants:
+            self._readers[wire] = model.reader()
+        return model.from_wire(payload)
 
     def spec_of(self, payload: type[EventPayload]) -> EventSpec | None:
         """What belongs to a payload class; None if the contract has no such event."""

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from digitorn_testing._generated.events import (
     DISPATCHER_TOOLS,
+    EVENTS,
     QUESTION_TOOLS,
     SNAPSHOT_TYPES,
     STALE_TURN_CODES,
@@ -87,7 +88,7 @@ _LOG_ONLY: Final = (
 )
 """Rows of the durable log that are never sent live (contract: events, sections 4.2 and 4.3)."""
 
-_ROWS: Final[tuple[EventKind, ...]] = ("event", "message")
+_ROWS: Final[frozenset[EventKind]] = frozenset(("event", "message"))
 """Kinds of rows that were never sent; their types may be those of events (contract: events, section 4.3)."""
 
 _OUTCOMES: Final = (CredentialAuthRequired, CredentialRequired, Error, MessageCancelled, Result, TurnTerminal)
@@ -101,6 +102,18 @@ _ENDS_OF_BEGUN: Final = (ApprovalResolved, MessageCancelled, MessageDone, TurnTe
 """Ends of what has a beginning of its own; a tool call may come alone (contract: events, section 5.3)."""
 
 
+def _wires(*payloads: type[EventPayload]) -> frozenset[str]:
+    return frozenset(wire for payload in payloads for wire in EVENTS.types_of(payload))
+
+
+# Every event is asked about these, and the look at its wire name answers nearly all of them.
+_SNAPSHOT_WIRES: Final = frozenset(SNAPSHOT_TYPES)
+_LOG_ONLY_WIRES: Final = _wires(*_LOG_ONLY)
+_END_WIRES: Final = _wires(*_ENDS)
+_QUEUE_WIRES: Final = _wires(QueueSnapshot)
+_HEARTBEAT_WIRES: Final = _wires(Heartbeat)
+
+
 class DaemonMeaning(Meaning):
     """The meaning of the events in `schema/events`."""
 
@@ -110,24 +123,26 @@ class DaemonMeaning(Meaning):
     # --- where an event belongs
 
     def is_snapshot(self, event: AnyEvent) -> bool:
-        return event.type in SNAPSHOT_TYPES
+        return event.type in _SNAPSHOT_WIRES
 
     def is_logged(self, event: AnyEvent) -> bool:
-        return event.is_numbered and event.type not in SNAPSHOT_TYPES
+        return event.is_numbered and event.type not in _SNAPSHOT_WIRES
 
     def is_log_only(self, event: AnyEvent) -> bool:
-        return isinstance(event.payload, _LOG_ONLY) or event.kind in _ROWS
+        if event.kind in _ROWS:
+            return True
+        return event.type in _LOG_ONLY_WIRES and isinstance(event.payload, _LOG_ONLY)
 
     # --- the connection
 
     def is_heartbeat(self, event: AnyEvent) -> bool:
-        return isinstance(event.payload, Heartbeat)
+        return event.type in _HEARTBEAT_WIRES and isinstance(event.payload, Heartbeat)
 
     def instance_id(self, event: AnyEvent) -> str | None:
         return _control(event).instance_id if isinstance(event.payload, Connected | Heartbeat) else None
 
     def current_seq(self, event: AnyEvent) -> int | None:
-        return _control(event).current_seq if isinstance(event.payload, Heartbeat) else None
+        return _control(event).current_seq if self.is_heartbeat(event) else None
 
     # --- turns
 
@@ -154,11 +169,9 @@ class DaemonMeaning(Meaning):
         return isinstance(event.payload, MessageStarted | MessageDone | MessageCancelled)
 
     def running_turn(self, event: AnyEvent) -> str | None:
-        match event.payload:
-            case QueueSnapshot(running_correlation_id=running):
-                return running
-            case _:
-                return None
+        if event.type in _QUEUE_WIRES and isinstance(event.payload, QueueSnapshot):
+            return event.payload.running_correlation_id
+        return None
 
     def queued_turns(self, event: AnyEvent) -> Mapping[str, str]:
         match event.payload:
@@ -176,6 +189,8 @@ class DaemonMeaning(Meaning):
                 return None
 
     def ends_turn(self, event: AnyEvent) -> bool:
+        if event.type not in _END_WIRES:
+            return False
         match event.payload:
             case CredentialRequired() | CredentialAuthRequired():
                 return _pauses(event)

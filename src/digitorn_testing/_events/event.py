@@ -2,16 +2,18 @@
 
 import reprlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeAlias, cast
+from typing import Any, Final, Generic, TypeAlias, cast
 
 from pydantic import ConfigDict, ValidationError
 from typing_extensions import TypeVar
 
 from digitorn_testing._generated._runtime import reasons
-from digitorn_testing._generated.events import EVENTS, LIFTED, EventEnvelope, EventPayload
+from digitorn_testing._generated.events import EVENTS, LIFTED, EventEnvelope, EventPayload, live_members
 from digitorn_testing._generated.payloads import EventKind, OpState, OpType
+
+_LIFTED_KEYS: Final = frozenset(inner for inner, _ in LIFTED)
 
 P_co = TypeVar("P_co", bound=EventPayload, covariant=True, default=EventPayload)
 
@@ -34,8 +36,81 @@ class InvalidPayload(EventPayload):
     errors: tuple[str, ...]
 
 
+class _Fields(Mapping[str, Any]):
+    """The fields of an event while they are set.
+
+    `LiveEvent` is frozen, and a frozen dataclass sets each field by a call. These are set directly, and the
+    instance becomes a `LiveEvent` then.
+    """
+
+    __slots__ = (
+        "app_id",
+        "correlation_id",
+        "event_id",
+        "is_numbered",
+        "kind",
+        "op_id",
+        "op_parent_id",
+        "op_state",
+        "op_type",
+        "payload",
+        "raw",
+        "replayed",
+        "seq",
+        "session_id",
+        "ts",
+        "type",
+        "user_id",
+    )
+
+    def __init__(
+        self,
+        seq: int,
+        type: str,
+        payload: EventPayload,
+        kind: EventKind | None,
+        ts: str | None,
+        app_id: str | None,
+        session_id: str | None,
+        user_id: str | None,
+        event_id: str | None,
+        correlation_id: str | None,
+        op_id: str | None,
+        op_type: OpType | None,
+        op_state: OpState | None,
+        op_parent_id: str | None,
+        raw: Mapping[str, Any],
+    ) -> None:
+        self.seq = seq
+        self.type = type
+        self.payload = payload
+        self.kind = kind
+        self.ts = ts
+        self.app_id = app_id
+        self.session_id = session_id
+        self.user_id = user_id
+        self.event_id = event_id
+        self.correlation_id = correlation_id
+        self.op_id = op_id
+        self.op_type = op_type
+        self.op_state = op_state
+        self.op_parent_id = op_parent_id
+        self.raw = raw
+        self.replayed = False
+        self.is_numbered = seq > 0 and session_id is not None and kind != "system"
+
+    def __getitem__(self, key: str) -> Any:
+        return self.raw[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.raw)
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class LiveEvent(Mapping[str, Any], Generic[P_co]):
+class LiveEvent(_Fields, Generic[P_co]):
     """One event: its envelope as typed attributes, and its payload.
 
     It is also a read-only mapping of the envelope as it arrived: `event["type"]`, `event.get("payload", {})`.
@@ -57,6 +132,9 @@ class LiveEvent(Mapping[str, Any], Generic[P_co]):
         op_parent_id: The enclosing operation.
         replayed: Always False: the daemon does not flag copies from its log (contract: events, section 3.1).
         raw: The envelope as it arrived.
+        is_numbered: Whether `seq` is this event's own place in its session's order. Control frames have no
+            number or one of another counter, and numbers below one mean "ignore"
+            (contract: events, section 4.2).
     """
 
     seq: int
@@ -75,15 +153,11 @@ class LiveEvent(Mapping[str, Any], Generic[P_co]):
     op_parent_id: str | None
     replayed: bool
     raw: Mapping[str, Any]
+    is_numbered: bool = field(init=False)
 
-    def __getitem__(self, key: str) -> Any:
-        return self.raw[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.raw)
-
-    def __len__(self) -> int:
-        return len(self.raw)
+    def __post_init__(self) -> None:
+        is_numbered = self.seq > 0 and self.session_id is not None and self.kind != "system"
+        object.__setattr__(self, "is_numbered", is_numbered)
 
     def __hash__(self) -> int:
         return hash((self.session_id, self.event_id, self.seq, self.type))
@@ -107,15 +181,6 @@ class LiveEvent(Mapping[str, Any], Generic[P_co]):
         # Timestamps in the log may lack the time zone, but are also UTC.
         return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
-    @property
-    def is_numbered(self) -> bool:
-        """Whether `seq` is this event's own place in its session's order.
-
-        Control frames have no number or one of another counter, and numbers below one mean "ignore"
-        (contract: events, section 4.2).
-        """
-        return self.seq > 0 and self.session_id is not None and self.kind != "system"
-
 
 AnyEvent: TypeAlias = LiveEvent[EventPayload]
 """An event of any type."""
@@ -131,6 +196,58 @@ def decode(raw: object) -> AnyEvent:
         payload = InvalidPayload(raw=raw, errors=(f"expected an envelope, got {_kind_of(raw)}",))
         return _event(EventEnvelope.model_construct(type="", payload={}), payload, {"payload": raw})
     frame = cast("dict[str, Any]", raw)
+    if (members := live_members(frame)) is None:
+        return _decode_any(frame)
+    (
+        event_id,
+        wire,
+        kind,
+        seq,
+        ts,
+        app_id,
+        session_id,
+        user_id,
+        correlation_id,
+        op_id,
+        op_type,
+        op_state,
+        op_parent_id,
+        inside,
+    ) = members
+    if not _LIFTED_KEYS.isdisjoint(inside) and _lacks_lifted(frame, inside):
+        return _decode_any(frame)
+    return _frozen(
+        _Fields(
+            seq,
+            wire,
+            payload_of(wire, inside),
+            kind,
+            ts,
+            app_id,
+            session_id,
+            user_id,
+            event_id or None,
+            correlation_id or None,
+            op_id or None,
+            op_type or None,
+            op_state or None,
+            op_parent_id or None,
+            frame,
+        )
+    )
+
+
+def payload_of(wire: str, payload: Mapping[str, Any]) -> EventPayload:
+    """The typed payload for a wire name, by the contract's registry."""
+    try:
+        typed = EVENTS.read(wire, payload)
+        return UnknownPayload.from_wire(payload) if typed is None else typed
+    except ValidationError as error:
+        return InvalidPayload(raw=payload, errors=reasons(error))
+
+
+def _decode_any(frame: dict[str, Any]) -> AnyEvent:
+    """Decodes an envelope that is not as those of live events are."""
     try:
         envelope = EventEnvelope.from_wire(frame)
     except ValidationError as error:
@@ -138,36 +255,39 @@ def decode(raw: object) -> AnyEvent:
     return _event(envelope, payload_of(envelope.type, envelope.payload), frame)
 
 
-def payload_of(wire: str, payload: Mapping[str, Any]) -> EventPayload:
-    """The typed payload for a wire name, by the contract's registry."""
-    model = EVENTS.payload_class(wire, payload) or UnknownPayload
-    try:
-        return model.from_wire(payload)
-    except ValidationError as error:
-        return InvalidPayload(raw=payload, errors=reasons(error))
+def _frozen(fields: _Fields) -> AnyEvent:
+    fields.__class__ = LiveEvent
+    return cast("AnyEvent", fields)
 
 
 def _event(envelope: EventEnvelope, payload: EventPayload, raw: dict[str, Any]) -> AnyEvent:
     envelope = _lifted(envelope)
-    return LiveEvent(
-        seq=envelope.seq or 0,
-        type=envelope.type,
-        payload=payload,
-        kind=envelope.kind,
-        ts=envelope.ts,
-        app_id=envelope.app_id,
-        session_id=envelope.session_id,
-        user_id=envelope.user_id,
-        # Rows of the log carry empty strings where live events carry nothing (contract: events, section 4.3).
-        event_id=envelope.event_id or None,
-        correlation_id=envelope.correlation_id or None,
-        op_id=envelope.op_id or None,
-        op_type=envelope.op_type or None,
-        op_state=envelope.op_state or None,
-        op_parent_id=envelope.op_parent_id or None,
-        replayed=False,
-        raw=raw,
+    return _frozen(
+        _Fields(
+            envelope.seq or 0,
+            envelope.type,
+            payload,
+            envelope.kind,
+            envelope.ts,
+            envelope.app_id,
+            envelope.session_id,
+            envelope.user_id,
+            # Rows of the log carry empty strings where live events carry nothing
+            # (contract: events, section 4.3).
+            envelope.event_id or None,
+            envelope.correlation_id or None,
+            envelope.op_id or None,
+            envelope.op_type or None,
+            envelope.op_state or None,
+            envelope.op_parent_id or None,
+            raw,
+        )
     )
+
+
+def _lacks_lifted(frame: Mapping[str, Any], inside: Mapping[str, Any]) -> bool:
+    """Whether the payload has members that the envelope lacks."""
+    return any(inner in inside and frame[outer] is None for inner, outer in LIFTED)
 
 
 def _lifted(envelope: EventEnvelope) -> EventEnvelope:

@@ -9,25 +9,39 @@ _FEWEST = 1024
 """How many numbers and ids are remembered at least. Copies and late events lag by only a few places."""
 
 
-class _Numbers:
-    """The numbers of one session that have arrived.
+class _Session:
+    """What has arrived of one session.
 
     Args:
-        keep: How many are remembered; None for all of them. Older numbers count as arrived.
+        keep: How many ids and numbers are remembered; None for all of them. Older numbers count as arrived.
         meaning: What the events mean.
     """
 
-    __slots__ = ("_below", "_events", "_keep", "_lowest", "_meaning", "_snapshots")
+    __slots__ = ("_below", "_events", "_highest", "_ids", "_keep", "_lowest", "_meaning", "_snapshots")
 
     def __init__(self, keep: int | None, meaning: Meaning) -> None:
         self._keep = keep
         self._meaning = meaning
+        self._ids: dict[str, None] = {}
         self._events: dict[int, str | None] = {}
         self._snapshots: set[int] = set()
         self._lowest: list[int] = []
         self._below = 0
+        self._highest = 0
 
     def recognise(self, event: AnyEvent) -> bool:
+        """Whether an event is a copy of one that has arrived."""
+        is_copy = False
+        if (event_id := event.event_id) is not None:
+            is_copy = event_id in self._ids
+            self._ids[event_id] = None
+            if self._keep is not None and len(self._ids) > self._keep:
+                del self._ids[next(iter(self._ids))]
+        if event.is_numbered:
+            is_copy = self._has_number(event) or is_copy
+        return is_copy
+
+    def _has_number(self, event: AnyEvent) -> bool:
         """Whether an event with this number has arrived and may be the same event.
 
         A restarted daemon reuses the numbers of snapshots and of events that it had not logged
@@ -36,16 +50,19 @@ class _Numbers:
         number = event.seq
         if number <= self._below:
             return True
-        is_new = number not in self._events and number not in self._snapshots
+        # Nearly every event has a new number.
+        is_new = number > self._highest or (number not in self._events and number not in self._snapshots)
+        if number > self._highest:
+            self._highest = number
         if self._meaning.is_snapshot(event):
-            is_here = number in self._snapshots
+            is_here = not is_new and number in self._snapshots
             self._snapshots.add(number)
-        elif number in self._events:
-            before = self._events[number]
-            is_here = event.event_id is None or before is None or before == event.event_id
-        else:
+        elif is_new or number not in self._events:
             is_here = False
             self._events[number] = event.event_id
+        else:
+            before = self._events[number]
+            is_here = event.event_id is None or before is None or before == event.event_id
         if is_new and self._keep is not None:
             self._forget_lowest(number, self._keep)
         return is_here
@@ -72,22 +89,12 @@ class Copies:
     def __init__(self, bound: int | None, meaning: Meaning) -> None:
         self._meaning = meaning
         self.keep = None if bound is None else max(4 * bound, _FEWEST)
-        """How many numbers and ids are remembered; None for all of them."""
-        self._ids: dict[tuple[str | None, str], None] = {}
-        self._numbers: dict[str | None, _Numbers] = {}
+        """How many numbers and ids of a session are remembered; None for all of them."""
+        self._sessions: dict[str | None, _Session] = {}
 
     def recognise(self, event: AnyEvent) -> bool:
         """Whether an event is a copy."""
-        is_copy = False
-        if event.event_id is not None:
-            key = (event.session_id, event.event_id)
-            is_copy = key in self._ids
-            self._ids[key] = None
-            if self.keep is not None and len(self._ids) > self.keep:
-                del self._ids[next(iter(self._ids))]
-        if event.is_numbered:
-            numbers = self._numbers.get(event.session_id)
-            if numbers is None:
-                numbers = self._numbers[event.session_id] = _Numbers(self.keep, self._meaning)
-            is_copy = numbers.recognise(event) or is_copy
-        return is_copy
+        session = self._sessions.get(event.session_id)
+        if session is None:
+            session = self._sessions[event.session_id] = _Session(self.keep, self._meaning)
+        return session.recognise(event)

@@ -1,9 +1,8 @@
 """The event log: ordering, deduplication, typing and waiting, without any IO."""
 
 import threading
-from bisect import bisect_left, insort
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar, overload
 
@@ -22,6 +21,7 @@ from digitorn_testing._turns.operations import Operations
 from digitorn_testing._turns.tracker import TurnTracker
 
 from .duplicates import Copies
+from .kept import Kept, in_order, take_out
 
 P = TypeVar("P", bound=EventPayload)
 Sink: TypeAlias = Callable[[AnyEvent | None], object]
@@ -46,7 +46,6 @@ class Subscription:
 
 
 _Delivery: TypeAlias = tuple[AnyEvent, str | None, tuple[Sink, ...]]
-_Key = TypeVar("_Key", bound=Hashable)
 
 _EVENTS_SHOWN = 8
 _EVERY = ""
@@ -73,6 +72,11 @@ class _Sinks:
 
     def of(self, key: str) -> tuple[Sink, ...]:
         return self._by_key.get(key, ())
+
+    def of_type(self, wire: str) -> tuple[Sink, ...]:
+        if not self._by_key:
+            return ()
+        return (*self.of(wire), *self.of(_EVERY))
 
     def all(self) -> list[Sink]:
         # A sink may be registered under several keys.
@@ -127,28 +131,22 @@ class EventLog:
         self._taps: tuple[Tap, ...] = ()
         self._held: list[AnyEvent] | None = None
         self._highest = 0
-        self._by_turn: dict[str, list[AnyEvent]] = {}
+        self._by_turn: dict[str, list[AnyEvent]] = defaultdict(list)
         self._turn_sinks = _Sinks()
         self._turn_ends: dict[str, BaseException | None] = {}
         self._turn_starts = Selector(meaning.turn_starts)
         self._end_events = Selector(meaning.turn_ends)
         self._tracker = TurnTracker(self._turn_at, meaning)
         self._in_order: InOrder | None = None
-        self._ordered: list[tuple[int, int, AnyEvent]] = []
-        self._by_type: dict[str, list[AnyEvent]] = {}
-        self._by_correlation: dict[str, list[AnyEvent]] = {}
-        self._nameless: list[AnyEvent] = []
-        self._heartbeats: list[AnyEvent] = []
-        self._by_op: dict[str, list[AnyEvent]] = {}
+        self._in_order_wires: frozenset[str] | None = None
+        self._kept = Kept(meaning)
         self._copies = Copies(max_events, meaning)
         self._foreign: deque[AnyEvent] = deque(maxlen=max_events)
         self._log_only: deque[AnyEvent] = deque(maxlen=max_events)
         self._duplicates = 0
         self._dropped = 0
-        self._arrived = 0
         # The turn that each event was assigned to; kept only if events can be dropped.
         self._turn_of: dict[int, str] = {}
-        self._last_seq = 0
         self._sinks = _Sinks()
         self._closed: BaseException | None = None
         in_forks(self)
@@ -183,24 +181,23 @@ class EventLog:
                 self._dropped += len(self._foreign) == self.max_events
                 self._foreign.append(event)
                 return None
-            is_copy = self._copies.recognise(event)
-            is_row = self.meaning.is_log_only(event)
-            hidden = is_copy or is_row
-            released = self._sequence(event, is_hidden=hidden)
-            if is_copy:
+            if event.is_numbered and event.seq > self._highest:
+                self._highest = event.seq
+            if self._copies.recognise(event):
                 self._duplicates += 1
-            elif is_row:
+                return None
+            if self.meaning.is_log_only(event):
                 self._dropped += len(self._log_only) == self.max_events
                 self._log_only.append(event)
-            else:
-                self._insert(event)
-            sinks = () if is_copy or is_row else (*self._sinks.of(event.type), *self._sinks.of(_EVERY))
-            deliveries = self._deliveries(released) + self._drop_oldest()
+                return None
+            self._kept.add(event)
+            sinks = self._sinks.of_type(event.type)
+            deliveries = [] if self._holds(event) else [self._delivery(event)]
+            if self.max_events is not None:
+                deliveries += self._drop_oldest(self.max_events)
         for sink in sinks:
             sink(event)
         self._deliver(deliveries)
-        if is_copy or is_row:
-            return None
         if self.strict:
             _refuse(event)
         return event
@@ -208,52 +205,17 @@ class EventLog:
     def _is_foreign(self, event: AnyEvent) -> bool:
         return self.session_id is not None and event.session_id not in (None, self.session_id)
 
-    def _insert(self, event: AnyEvent) -> None:
-        place = event.seq if event.is_numbered else self._last_seq
-        self._arrived += 1
-        entry = (place, self._arrived, event)
-        if place >= self._last_seq:
-            self._ordered.append(entry)
-            self._last_seq = place
-        else:
-            # Usually late by only a few places, so little has to move.
-            insort(self._ordered, entry, key=_order)
-        self._by_type.setdefault(event.type, []).append(event)
-        if event.correlation_id is not None:
-            self._by_correlation.setdefault(event.correlation_id, []).append(event)
-        elif self.meaning.is_logged(event):
-            self._nameless.append(event)
-        if self.max_events is not None and self.meaning.is_heartbeat(event):
-            self._heartbeats.append(event)
-        if event.op_id is not None:
-            self._by_op.setdefault(event.op_id, []).append(event)
-
-    def _drop_oldest(self) -> "list[_Delivery]":
-        """Drops the oldest events beyond `max_events`; returns the deliveries that they held back."""
+    def _drop_oldest(self, most: int) -> "list[_Delivery]":
+        """Drops the oldest events beyond a number; returns the deliveries that they held back."""
         deliveries: list[_Delivery] = []
-        if self.max_events is None:
-            return deliveries
-        while len(self._ordered) > self.max_events:
-            oldest = self._oldest_heartbeat() or 0
-            place, _, event = self._ordered.pop(oldest)
-            if oldest == 0:
+        while len(self._kept.events) > most:
+            event, place = self._kept.drop_oldest()
+            if place is not None:
                 # Its reader gets it before it is gone.
-                deliveries += self._deliveries(self._released(place))
+                deliveries += map(self._delivery, self._released(place))
             self._dropped += 1
-            _take_out(self._by_type, event.type, event)
-            _take_out(self._by_correlation, event.correlation_id, event)
-            _take_out(self._by_op, event.op_id, event)
-            _take_out(self._by_turn, self._turn_of.pop(id(event), None), event)
-            if event.correlation_id is None:
-                _remove(self._nameless, event)
-            _remove(self._heartbeats, event)
+            take_out(self._by_turn, self._turn_of.pop(id(event), None), event)
         return deliveries
-
-    def _oldest_heartbeat(self) -> int | None:
-        """Position of the oldest of several heartbeats: for an idle session, the last one is enough."""
-        if len(self._heartbeats) < 2:
-            return None
-        return next(at for at, entry in enumerate(self._ordered) if entry[2] is self._heartbeats[0])
 
     # --- recording
 
@@ -265,7 +227,7 @@ class EventLog:
                 raise, and must not use the log.
         """
         with self._lock:
-            for event in (*(entry[2] for entry in self._ordered), *self._log_only, *self._foreign):
+            for event in (*self._kept.events, *self._log_only, *self._foreign):
                 tap(event.raw)
             self._taps = (*self._taps, tap)
 
@@ -279,7 +241,7 @@ class EventLog:
     def events(self) -> list[AnyEvent]:
         """Every event so far, in order."""
         with self._lock:
-            return [entry[2] for entry in self._ordered]
+            return self._kept.events.copy()
 
     @overload
     def events_of(self, *types: type[P]) -> Sequence[LiveEvent[P]]: ...
@@ -300,13 +262,13 @@ class EventLog:
         they arrive. A session runs one turn at a time (contract: events, sections 4.1 and 6.4).
         """
         with self._lock:
-            named = _sorted(self._by_correlation.get(correlation_id, ()))
+            named = in_order(self._kept.by_correlation.get(correlation_id, ()))
             running = [event for event in named if not self.meaning.waits_to_run(event)]
             if not running:
                 return named
             first, last = self._start_of(correlation_id, running), self._end_of(correlation_id, running)
-            nameless = [event for event in self._nameless if first < event.seq < last]
-        return _sorted([*named, *nameless])
+            nameless = [event for event in self._kept.nameless if first < event.seq < last]
+        return in_order([*named, *nameless])
 
     def _start_of(self, correlation_id: str, running: list[AnyEvent]) -> float:
         """The number after which events that do not name a turn belong to this one."""
@@ -316,7 +278,7 @@ class EventLog:
             return float("inf")
         ends = (
             event.seq
-            for event in self._existing_unlocked(self._end_events)
+            for event in self._kept.of(self._end_events)
             if self.meaning.ends_turn(event)
             and event.correlation_id != correlation_id
             and (works is None or event.seq < works)
@@ -331,7 +293,7 @@ class EventLog:
         # A turn that was cut off without an end event ends where the next one begins to work.
         later = (
             works
-            for event in self._existing_unlocked(self._turn_starts)
+            for event in self._kept.of(self._turn_starts)
             if event.seq > running[0].seq and event.correlation_id != correlation_id
             if (works := self._works_from(event.correlation_id)) is not None
         )
@@ -342,11 +304,11 @@ class EventLog:
         turn = self._tracker.running
         if turn is None or turn == started.correlation_id:
             return False
-        return any(event.seq < started.seq for event in self._by_correlation.get(turn, ()))
+        return any(event.seq < started.seq for event in self._kept.by_correlation.get(turn, ()))
 
     def _works_from(self, correlation_id: str | None) -> int | None:
         """The number of the first event that shows a turn at work; None if there is none."""
-        events = self._by_correlation.get(correlation_id or "", ())
+        events = self._kept.by_correlation.get(correlation_id or "", ())
         return next((event.seq for event in events if self._works(event)), None)
 
     def _works(self, event: AnyEvent) -> bool:
@@ -358,7 +320,7 @@ class EventLog:
     def operation(self, op_id: str) -> list[AnyEvent]:
         """The events of one operation so far, in order."""
         with self._lock:
-            return _sorted(self._by_op.get(op_id, ()))
+            return in_order(self._kept.by_op.get(op_id, ()))
 
     def operations(self) -> Operations:
         """The operations so far (turns, tool calls, approvals and so on), in order of their start."""
@@ -378,7 +340,7 @@ class EventLog:
     @property
     def last_seq(self) -> int:
         """The highest `seq` of the session so far."""
-        return self._last_seq
+        return self._kept.last_seq
 
     @property
     def highest_number(self) -> int:
@@ -412,7 +374,7 @@ class EventLog:
             return sorted(self._log_only, key=lambda event: event.seq)
 
     def __len__(self) -> int:
-        return len(self._ordered)
+        return len(self._kept.events)
 
     def __iter__(self) -> Iterator[AnyEvent]:
         return iter(self.events())
@@ -434,7 +396,7 @@ class EventLog:
         keys = (_EVERY,) if selector.wires is None else tuple(selector.wires)
         with self._lock:
             self._sinks.add(keys, sink)
-            existing = self._existing_unlocked(selector)
+            existing = self._kept.of(selector)
             closed = self._closed is not None
         if closed:
             sink(None)
@@ -487,20 +449,22 @@ class EventLog:
         """
         with self._lock:
             self._turn_sinks.add((correlation_id,), sink)
-            existing = _sorted(self._by_turn.get(correlation_id, ()))
+            existing = in_order(self._by_turn.get(correlation_id, ()))
             ended = self._closed is not None or correlation_id in self._turn_ends
         if ended:
             sink(None)
         return Subscription(existing, lambda: self._unsubscribe(self._turn_sinks, (correlation_id,), sink))
 
-    def subscribe_in_order(self, sink: InOrder) -> None:
-        """Delivers every later event of the session in order, each with the turn that it belongs to.
+    def subscribe_in_order(self, sink: InOrder, types: Iterable[type[EventPayload] | str] = ()) -> None:
+        """Delivers every later event of these types in order, each with the turn that it belongs to.
 
         Args:
             sink: Takes the event and the turn's correlation id, or None if the event belongs to no turn. It
-                must be quick. A log has one such sink.
+                must be quick. A log has one such sink, and it may get events of other classes with the same
+                wire name.
+            types: Payload classes or wire names; empty for every type.
         """
-        self._in_order = sink
+        self._in_order, self._in_order_wires = sink, Selector(types).wires
 
     def end_turn(self, correlation_id: str, error: BaseException | None = None) -> None:
         """Ends a turn for its readers: all of its events have arrived.
@@ -543,7 +507,7 @@ class EventLog:
     def release(self) -> None:
         """Gives what was held back to those who read in order, by number, and holds back nothing more."""
         with self._lock:
-            deliveries = self._deliveries(self._released(None))
+            deliveries = [self._delivery(event) for event in self._released(None)]
             self._held = None
         self._deliver(deliveries)
 
@@ -553,43 +517,38 @@ class EventLog:
             return []
         released = [event for event in self._held if upto is None or event.seq <= upto]
         self._held = [] if upto is None else [event for event in self._held if event.seq > upto]
-        return _sorted(released)
+        return in_order(released)
 
-    def _sequence(self, event: AnyEvent, *, is_hidden: bool) -> list[AnyEvent]:
-        """The events that go to those who read in order now that this one has arrived."""
-        if event.is_numbered:
-            self._highest = max(self._highest, event.seq)
-        if is_hidden:
-            return []
+    def _holds(self, event: AnyEvent) -> bool:
+        """Whether an event is held back from those who read in order, and keeps it for them then."""
         # An event without a number has no place in the order, and events without a session share no order.
-        if self._held is not None and event.is_numbered and self.session_id is not None:
-            self._held.append(event)
-            return []
-        return [event]
+        if self._held is None or not event.is_numbered or self.session_id is None:
+            return False
+        self._held.append(event)
+        return True
 
-    def _deliveries(self, released: list[AnyEvent]) -> "list[_Delivery]":
-        deliveries: list[_Delivery] = []
-        for event in released:
-            turn = self._tracker.turn_of(event)
-            if turn is not None:
-                self._by_turn.setdefault(turn, []).append(event)
-                if self.max_events is not None:
-                    self._turn_of[id(event)] = turn
-            deliveries.append((event, turn, () if turn is None else self._turn_sinks.of(turn)))
-        return deliveries
+    def _delivery(self, event: AnyEvent) -> "_Delivery":
+        turn = self._tracker.turn_of(event)
+        if turn is None:
+            return event, None, ()
+        self._by_turn[turn].append(event)
+        if self.max_events is not None:
+            self._turn_of[id(event)] = turn
+        return event, turn, self._turn_sinks.of(turn)
 
     def _deliver(self, deliveries: "list[_Delivery]") -> None:
         for event, turn, sinks in deliveries:
             for sink in sinks:
                 sink(event)
-            if self._in_order is not None:
+            wires = self._in_order_wires
+            if self._in_order is not None and (wires is None or event.type in wires):
                 self._in_order(event, turn)
 
     def _turn_at(self, seq: int) -> str | None:
         """The turn that was running at an earlier number."""
         over: set[str | None] = set()
         oldest: str | None = None
-        for _, _, event in reversed(self._ordered[: bisect_left(self._ordered, seq, key=_place)]):
+        for event in reversed(self._kept.before(seq)):
             if self.meaning.ends_turn(event):
                 # It may be the last event of a turn other than the running one.
                 over.add(event.correlation_id)
@@ -622,41 +581,7 @@ class EventLog:
 
     def _existing(self, selector: Selector) -> list[AnyEvent]:
         with self._lock:
-            return self._existing_unlocked(selector)
-
-    def _existing_unlocked(self, selector: Selector) -> list[AnyEvent]:
-        if selector.wires is None:
-            return [entry[2] for entry in self._ordered if selector.matches(entry[2])]
-        lists = [found for wire in selector.wires if (found := self._by_type.get(wire))]
-        return _sorted(event for events in lists for event in events if selector.matches(event))
-
-
-def _order(entry: tuple[int, int, AnyEvent]) -> tuple[int, int]:
-    return entry[0], entry[1]
-
-
-def _place(entry: tuple[int, int, AnyEvent]) -> int:
-    return entry[0]
-
-
-def _sorted(events: Iterable[AnyEvent]) -> list[AnyEvent]:
-    return sorted(events, key=lambda event: event.seq)
-
-
-def _take_out(index: dict[_Key, list[AnyEvent]], key: _Key | None, event: AnyEvent) -> None:
-    if key is None or (events := index.get(key)) is None:
-        return
-    _remove(events, event)
-    if not events:
-        del index[key]
-
-
-def _remove(events: list[AnyEvent], event: AnyEvent) -> None:
-    # By identity: events are mappings, and equal events may be distinct. The oldest is near the front.
-    for place, one in enumerate(events):
-        if one is event:
-            del events[place]
-            return
+            return self._kept.of(selector)
 
 
 def _refuse(event: AnyEvent) -> None:

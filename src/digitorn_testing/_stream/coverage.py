@@ -62,7 +62,7 @@ class Coverage:
         silence, self._heard_at = now - self._heard_at, now
         if event.is_numbered:
             self._moved_at = now
-        if self._log.meaning.is_logged(event) and event.seq > self.newest:
+        if event.seq > self.newest and self._log.meaning.is_logged(event):
             self.newest = event.seq
         if (current := self._log.meaning.current_seq(event)) is not None:
             return self._is_behind(current)

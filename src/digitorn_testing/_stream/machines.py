@@ -82,7 +82,7 @@ class Machines:
         self.deciding = Deciding(
             core, self.tasks, approvals, resolve=calls.resolve, fail_turn=self.following.fail
         )
-        log.subscribe_in_order(weakly(self.deciding.came_in_order))
+        log.subscribe_in_order(weakly(self.deciding.came_in_order), log.meaning.approval_events)
         self.connecting = Connecting(
             core,
             self.tasks,

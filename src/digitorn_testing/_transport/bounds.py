@@ -2,9 +2,8 @@
 
 import re
 import zlib
-from collections.abc import Iterable
 from itertools import accumulate
-from typing import Any, Final, Protocol, cast
+from typing import Final, Protocol
 
 DEEPEST: Final = 100
 """How deeply arrays and objects of an event may be nested; the limit for REST answers is 200."""
@@ -14,7 +13,6 @@ _STRING: Final = re.compile(rb'"[^"]*"?')
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS: Final = bytes(1 if one in b"[{" else 0xFF for one in range(256))
 """1 for a bracket that opens, -1 as a signed byte for one that closes."""
-_OPENING: Final = ("[", "{")
 
 
 class OutOfBounds(Exception):
@@ -145,33 +143,3 @@ def check_values(document: bytes | str, most: int) -> None:
         OutOfBounds: There are more.
     """
     check_text(document, most, deepest=None)
-
-
-def check_depth(text: str, value: object, deepest: int = DEEPEST) -> None:
-    """Refuses a JSON value that is nested too deeply for the code that reads it later.
-
-    Args:
-        text: The JSON text.
-        value: The parsed value.
-        deepest: Maximum number of levels.
-
-    Raises:
-        OutOfBounds: There are more.
-    """
-    if sum(map(text.count, _OPENING)) <= deepest:
-        return
-    level: list[Any] = [value]
-    for _ in range(deepest + 1):
-        level = [
-            inner
-            for one in level
-            if isinstance(one, list | dict)
-            for inner in _members(cast("list[Any] | dict[str, Any]", one))
-        ]
-        if not level:
-            return
-    raise OutOfBounds(f"nested more than {deepest} levels deep")
-
-
-def _members(value: list[Any] | dict[str, Any]) -> Iterable[Any]:
-    return value.values() if isinstance(value, dict) else value

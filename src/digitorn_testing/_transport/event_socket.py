@@ -69,7 +69,7 @@ class EventSocket:
         self._token = token = Token(token) if token else None
         self._violation, self._closing, self._gone = None, False, asyncio.Event()
         websocket = websocket_options(self._connection, self.daemon_url)
-        self._connections = connections = Connections(self._connection, self._oversized)
+        self._connections = connections = Connections(self._connection, self._took, self._oversized)
         client: Any = SocketClient(
             token,
             on_lost=self._gone.set,
@@ -195,6 +195,9 @@ class EventSocket:
             # They remain if the peer does not answer or the handshake was aborted.
             if connections is not None:
                 await connections.close()
+
+    def _took(self, envelope: object) -> None:
+        self._on_frame(envelope)
 
     def _pushed(self, name: str, *arguments: object) -> None:
         # Some builds append arguments; the first one is the event.

@@ -1,4 +1,8 @@
-"""python-socketio, hardened against a broken or hostile daemon: limits, and no token in its log."""
+"""python-socketio, hardened against a broken or hostile daemon: limits, and no token in its log.
+
+The package makes the handshake, answers pings and matches acknowledgements. Plain events do not go through
+it: that would cost many times what reading them does.
+"""
 
 # The packages have no types: their values are unknown here, and typed from here on.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -12,15 +16,20 @@ from typing import Any, Final, NoReturn, cast
 import aiohttp
 import engineio
 import socketio
+from pydantic_core import from_json
 from socketio.packet import Packet
 
+from digitorn_testing._generated.events import EVENT_NAMESPACE, EVENT_PUSH
 from digitorn_testing._secrets.credentials import Token, without
 from digitorn_testing._secrets.logs import QuietLogger
 
-from .bounds import OutOfBounds, check_depth, check_values
+from .bounds import OutOfBounds, check_text
 from .options import ConnectionOptions
 
 _LOGGER: Final = "digitorn.testing.socketio"
+
+# A message (4) that is an event (2) of the contract's namespace and wants no acknowledgement.
+_PUSH: Final = f'42{EVENT_NAMESPACE},["{EVENT_PUSH}",'
 
 
 class RedirectRefused(Exception):
@@ -92,8 +101,10 @@ class _BoundedWebSocket(aiohttp.ClientWebSocketResponse):
     owner: "Connections"
 
     async def receive(self, timeout: float | None = None) -> aiohttp.WSMessage:
-        message = await super().receive(timeout)
-        self.owner.check(message)
+        # Events stay here; the package gets everything else. The pings of the peer are among that, so the
+        # package still notices when it falls silent.
+        while self.owner.takes(message := await super().receive(timeout)):
+            pass
         return message
 
     @property
@@ -112,11 +123,18 @@ class Connections:
 
     Args:
         options: The limits.
+        on_event: Called with the envelope of each plain event.
         on_oversize: Called with a description when a message exceeds a limit, which ends the connection.
     """
 
-    def __init__(self, options: ConnectionOptions, on_oversize: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        options: ConnectionOptions,
+        on_event: Callable[[object], None],
+        on_oversize: Callable[[str], None],
+    ) -> None:
         self._options = options
+        self._on_event = on_event
         self._on_oversize = on_oversize
         self._opened: list[_BoundedWebSocket] = []
         self._transports: list[asyncio.Transport] = []
@@ -137,17 +155,34 @@ class Connections:
             self._transports.append(made.transport)
         return made
 
-    def check(self, message: aiohttp.WSMessage) -> None:
-        """Refuses a message that exceeds a limit.
+    def takes(self, message: aiohttp.WSMessage) -> bool:
+        """Passes on a message that is a plain event.
+
+        Args:
+            message: Any message.
+
+        Returns:
+            Whether it is one, so that nothing is left to do.
 
         Raises:
-            OutOfBounds: It exceeds one.
+            OutOfBounds: It exceeds a limit.
         """
+        if message.type is aiohttp.WSMsgType.TEXT:
+            text = str(message.data)
+            if text.startswith(_PUSH) and text.endswith("]"):
+                try:
+                    check_text(text, self._options.max_json_values)
+                    self._on_event(from_json(text[len(_PUSH) : -1]))
+                    return True
+                except Exception:  # noqa: BLE001, S110 - the package's way reports whatever it is
+                    # The package's parser also accepts a little more.
+                    pass
         try:
             _check_message(message, self._options)
         except OutOfBounds as error:
             self._on_oversize(str(error))
             raise
+        return False
 
     async def close(self) -> None:
         """Closes the connections that are still open."""
@@ -165,7 +200,7 @@ def _check_message(message: aiohttp.WSMessage, connection: ConnectionOptions) ->
     if isinstance(broken, aiohttp.WebSocketError) and broken.code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
         raise OutOfBounds(f"more than {connection.max_frame_bytes} bytes (max_frame_bytes)")
     if message.type is aiohttp.WSMsgType.TEXT:
-        check_values(str(message.data), connection.max_json_values)
+        check_text(str(message.data), connection.max_json_values, deepest=None)
 
 
 async def _refuse_redirect(
@@ -194,11 +229,8 @@ class _BoundedJson:
 
     @staticmethod
     def loads(text: str, **options: Any) -> object:
-        try:
-            value: object = Packet.json.loads(text, **options)
-        except RecursionError:
-            raise OutOfBounds("nested too deeply") from None
-        check_depth(text, value)
+        check_text(text, most=len(text))
+        value: object = Packet.json.loads(text, **options)
         return value
 
 

@@ -42,9 +42,11 @@ class TurnTracker:
         Args:
             event: The event.
         """
-        is_late = event.is_numbered and event.seq < self._newest
+        is_late = False
         if event.is_numbered:
-            self._newest = max(self._newest, event.seq)
+            is_late = event.seq < self._newest
+            if not is_late:
+                self._newest = event.seq
         turn = event.correlation_id
         if (running := self._meaning.running_turn(event)) is not None:
             self._start(running)
@@ -67,6 +69,9 @@ class TurnTracker:
     def _follow(self, event: AnyEvent, turn: str) -> None:
         if self._meaning.ends_turn(event):
             self.end(turn)
+        elif self._open and turn == self._open[0]:
+            # It is running already, whatever it does.
+            return
         elif self._meaning.starts_running(event) and not self._meaning.runs_at_once(event):
             self._start(turn)
         elif self._meaning.is_running(event) and turn not in self._over:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import create_model
 
-from digitorn_testing._generated._runtime import Model, RestOperation, complete
+from digitorn_testing._generated._runtime import Model, RestOperation
 
 if TYPE_CHECKING:
     from polyfactory.factories.pydantic_factory import ModelFactory
@@ -34,7 +34,7 @@ def example_of(operation: RestOperation[Any]) -> Any:
 def _made(name: str, operation: RestOperation[Any]) -> Any:
     fields: dict[str, Any] = {_RESULT: (operation.result, ...)}
     model = create_model(f"Example_{name}", __base__=Model, **fields)
-    complete(model)
+    model.model_rebuild()
     factory = _factory()
     factory.seed_random(zlib.crc32(name.encode()))
     return factory.create_factory(model).build().to_wire()[_RESULT]

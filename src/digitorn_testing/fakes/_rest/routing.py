@@ -12,7 +12,7 @@ from pydantic import create_model
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from digitorn_testing._generated import models
-from digitorn_testing._generated._runtime import Model, RestOperation, complete
+from digitorn_testing._generated._runtime import Model, RestOperation
 from digitorn_testing.fakes._store.users import TokenRefused
 
 from .signatures import route_path
@@ -150,4 +150,4 @@ def complete_models() -> None:
     """Builds every model of the REST interface, so that FastAPI does not build them in several threads."""
     for found in vars(models).values():
         if isinstance(found, type) and issubclass(found, Model):
-            complete(found)
+            found.model_rebuild()
