@@ -1,5 +1,6 @@
 """What a turn takes beside the daemon's own time, and how long a test takes on the embedded daemon."""
 
+import statistics
 import subprocess
 import sys
 import time
@@ -27,15 +28,18 @@ _APP: Final = "bench"
 _ASKS: Final = "asks"
 _TURNS: Final = 30
 _TOKENS: Final = 2000
+_DELAY: Final = 0.1
+"""Seconds that a turn waits: long enough for the client to have joined the session by then."""
 
 _DAEMON: Final = f"""
 import sys
 from digitorn.testing.fakes import FakeDaemon, FakeModel
 
 with FakeDaemon(keep_exchanges=0) as daemon:
-    daemon.add_app({_APP!r}, model=FakeModel().will_respond_with_text("Done.", times=None))
+    daemon.add_app({_APP!r}, model=FakeModel().will_stream_text(["Done", "."], delay={_DELAY}, times=None))
     asks = FakeModel()
     for _ in range({2 * _TURNS}):
+        asks.will_call_tool("Read", {{"path": "a"}}, result="a", delay={_DELAY})
         asks.will_call_tool("Bash", {{"command": "ls"}}, requires_approval=True)
         asks.will_respond_with_text("Done.")
     daemon.add_app({_ASKS!r}, model=asks)
@@ -140,10 +144,10 @@ def measure(rounds: int) -> Section:
         rounds: How many rounds; three times as many daemons are started, since one is quick.
     """
     returned, resolved = _waits(_TURNS)
-    late, took = _middle(returned), _middle(resolved)
+    late, took = _shown(returned), _shown(resolved)
     rows = [
-        ("`chat` returns after the daemon's last event", "", f"{late:.1f}"),
-        ("an approval is resolved after it was asked for", "", f"{took:.1f}"),
+        ("`chat` returns after the daemon's last event", "", late),
+        ("an approval is resolved after it was asked for", "", took),
     ]
     # The first daemon of a process builds its routes, which the others find built.
     FakeDaemon(listen=False).start().stop()
@@ -160,11 +164,12 @@ def measure(rounds: int) -> Section:
         ("what", "CPU ms", "wall ms"),
         rows,
         (
-            Goal("`chat` returns after the daemon is done", f"{late:.1f} ms", "stays (1.6 ms)"),
-            Goal("approval resolved", f"{took:.1f} ms", "stays (7.5 ms)"),
+            Goal("`chat` returns after the daemon is done", f"{late} ms", "stays (1.6 ms)"),
+            Goal("approval resolved", f"{took} ms", "stays (7.5 ms)"),
         ),
     )
 
 
-def _middle(seconds: Sequence[float]) -> float:
-    return sorted(seconds)[len(seconds) // 2] * 1000
+def _shown(seconds: Sequence[float]) -> str:
+    # Other work on the machine delays both processes; the lowest figure is the one without it.
+    return f"{statistics.median(seconds) * 1000:.1f} (lowest {min(seconds) * 1000:.1f})"
