@@ -23,7 +23,7 @@ def measure(rounds: int) -> Section:
     """Measures runs of pytest.
 
     Args:
-        rounds: How many rounds; three times as many are made, since one is short.
+        rounds: How many rounds; twice as many and one are made, since one is short.
     """
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -38,7 +38,7 @@ def measure(rounds: int) -> Section:
         for command in runs.values():
             child(command, cwd=folder)
         works = {name: partial(child, command, cwd=folder) for name, command in runs.items()}
-        found = alternate(works, 3 * rounds)
+        found = alternate(works, 2 * rounds + 1)
     added = {_WITH: found[_WITH] - found[_WITHOUT], _ALONE: found[_ALONE] - found[_BARE]}
     return Section(
         "The pytest plugin in a run that does not use it",

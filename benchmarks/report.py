@@ -82,7 +82,9 @@ class Section:
 
     def lines(self) -> Iterable[str]:
         """Its part of the document."""
-        yield from (f"## {self.title}", "", self.note, "", *_table(self.head, self.rows), "")
+        yield from (f"## {self.title}", "", self.note, "")
+        if self.rows:
+            yield from (*_table(self.head, self.rows), "")
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:

@@ -5,8 +5,8 @@
 The embedded daemon runs in a process of its own, so that the figures are those of the client alone. A turn
 runs in every session while the streams are open. Prints threads, file descriptors and memory at the start,
 with the streams open, and after they were stopped, for each face; ends with an error if threads and
-descriptors do not return to the start, or memory not to within a twentieth of it. The last column is what each
-stream takes beyond the process as it is after a first time with as many.
+descriptors do not return to the start, or memory not to within a twentieth of it. The last column is what
+each stream takes beyond the process as it is after a first time with as many.
 """
 
 import argparse
@@ -155,9 +155,7 @@ def main() -> int:
         blocking(url, token, given.streams)
         asyncio.run(asynchronous(url, token, given.streams))
         print(f"{given.streams} live streams, a turn of {given.tokens} tokens in each")
-        print(
-            f"{'face':14} {'':14} {'threads':>8} {'descriptors':>12} {'memory MiB':>12} {'KiB each stream':>16}"
-        )
+        print(f"{'':29} {'threads':>8} {'descriptors':>12} {'memory MiB':>12} {'KiB a stream':>16}")
         for face in ("blocking", "asynchronous"):
             start = figures()
             show(face, "at the start", start)
