@@ -146,39 +146,46 @@ async def _client(daemon: RealDaemon, server: FakeModelServer) -> AsyncGenerator
 
 
 def measure(rounds: int, *, turns: int, folder: Path) -> Section:
-    """Measures turns in a row, once.
+    """Measures turns in a row on one session, and one after another on sessions of their own, once.
 
     Args:
         rounds: Counts for nothing here.
-        turns: How many turns; 0 leaves the measurement out.
+        turns: How many turns of each kind; 0 leaves the measurement out.
         folder: The daemon's environment.
 
     Raises:
         RuntimeError: A turn had another result than the scripted one.
     """
-    what = "a turn on the real daemon: what the client adds to the daemon's time"
-    note, head = f"{turns} turns in a row on one session.", ("turns", "p50, wall ms", "p95, wall ms")
+    title, what = "Turns on the released daemon", "a turn on the real daemon: what the client adds, "
+    held, apart = "in a row on one session", "each on a new session"
+    head = ("turns", "right", "failed on the daemon", "p50, wall ms", "p95, wall ms")
     if turns < 2:
         note = "Not measured; `make bench REAL_TURNS=40` does it where the released daemon is installed."
-        return Section(
-            "Turns on the released daemon", note, head, (), (Goal(what, "not measured", "≤ 50 ms"),)
-        )
+        return Section(title, note, head, (), (Goal(what + held, "not measured", "≤ 50 ms"),))
 
-    async def run_them(daemon: RealDaemon, server: FakeModelServer) -> Figures:
+    async def both(daemon: RealDaemon, server: FakeModelServer) -> dict[str, Figures]:
         async with _client(daemon, server) as client:
-            return await in_a_row(client, turns)
+            return {
+                held: await in_a_row(client, turns),
+                apart: await on_sessions(client, turns, 1),
+            }
 
     with _daemon(turns, folder) as (daemon, server):
-        figures = asyncio.run(run_them(daemon, server))
-    if figures.wrong or len(figures.added) < 2:
-        raise RuntimeError(f"turns on the released daemon: {figures}")
-    middle, most = figures.adds()
-    row = (
-        f"{figures.right} right, {figures.failed.total()} failed on the daemon",
-        f"{middle:.1f}",
-        f"{most:.1f}",
+        found = asyncio.run(both(daemon, server))
+    rows: list[tuple[str, ...]] = []
+    goals: list[Goal] = []
+    for name, figures in found.items():
+        if figures.wrong or len(figures.added) < 2:
+            raise RuntimeError(f"turns on the released daemon, {name}: {figures}")
+        middle, most = figures.adds()
+        failed = f"{figures.failed.total()}"
+        rows.append((name, f"{figures.right}", failed, f"{middle:.1f}", f"{most:.1f}"))
+        goals.append(at_most(what + name, middle, 50, " ms", 1))
+    note = (
+        f"{turns} turns of each kind. What `send` took, less the time from the daemon's first event of the "
+        "turn to its last one."
     )
-    return Section("Turns on the released daemon", note, head, (row,), (at_most(what, middle, 50, " ms", 1),))
+    return Section(title, note, head, rows, goals)
 
 
 async def run(daemon: RealDaemon, server: FakeModelServer, turns: int, at_once: int) -> bool:
