@@ -30,6 +30,7 @@ from .report import Goal, Section, at_most
 
 APP: Final = "endurance"
 TURN_SECONDS: Final = 120.0
+AT_ONCE: Final = 10
 
 
 @dataclass(slots=True)
@@ -146,7 +147,7 @@ async def _client(daemon: RealDaemon, server: FakeModelServer) -> AsyncGenerator
 
 
 def measure(rounds: int, *, turns: int, folder: Path) -> Section:
-    """Measures turns in a row on one session, and one after another on sessions of their own, once.
+    """Measures turns on one session, one after another on new sessions, and some at once on new sessions.
 
     Args:
         rounds: Counts for nothing here.
@@ -158,6 +159,7 @@ def measure(rounds: int, *, turns: int, folder: Path) -> Section:
     """
     title, what = "Turns on the released daemon", "a turn on the real daemon: what the client adds, "
     held, apart = "in a row on one session", "each on a new session"
+    many = f"{AT_ONCE} at once, {apart}"
     head = ("turns", "right", "failed on the daemon", "p50, wall ms", "p95, wall ms")
     if turns < 2:
         note = "Not measured; `make bench REAL_TURNS=40` does it where the released daemon is installed."
@@ -168,6 +170,7 @@ def measure(rounds: int, *, turns: int, folder: Path) -> Section:
             return {
                 held: await in_a_row(client, turns),
                 apart: await on_sessions(client, turns, 1),
+                many: await on_sessions(client, turns, AT_ONCE),
             }
 
     with _daemon(turns, folder) as (daemon, server):
@@ -200,7 +203,7 @@ def main() -> int:
     """Starts the daemon, runs the turns, and prints the figures."""
     options = argparse.ArgumentParser(prog="real_turns", description=__doc__)
     options.add_argument("--turns", type=int, default=200, help="of each kind")
-    options.add_argument("--at-once", type=int, default=10, help="turns of different sessions at a time")
+    options.add_argument("--at-once", type=int, default=AT_ONCE, help="turns of different sessions at a time")
     options.add_argument("--dir", type=Path, default=Path(".real"), help="the daemon's environment")
     asked = options.parse_args()
     with _daemon(asked.turns, asked.dir) as (daemon, server):
