@@ -37,7 +37,8 @@ _DAEMON = """
 import sys
 from digitorn.testing.fakes import FakeDaemon, FakeModel
 
-with FakeDaemon(keep_exchanges=0) as daemon:
+# Nothing but the turns: a thousand heartbeats keep a daemon in Python from everything else.
+with FakeDaemon(keep_exchanges=0, heartbeat=3600, ping_interval=3600, ping_timeout=3600) as daemon:
     daemon.add_app({app!r}, model=FakeModel().will_stream_text(["x "] * {tokens}, times=None))
     print(daemon.url, daemon.token(), flush=True)
     sys.stdin.read()
@@ -110,10 +111,11 @@ def blocking(url: str, token: str, count: int) -> tuple[Figures, Figures]:
     """The figures with blocking streams open, and after they were stopped."""
     with DevClient.with_token(token, daemon_url=url) as client:
         sessions = [client.new_session(APP) for _ in range(count)]
-        streams: list[LiveEventStream] = [client.open_event_stream(one) for one in sessions]
-        accepted = [client.post_message_raw(one, "go") for one in sessions]
-        for stream, one in zip(streams, accepted, strict=True):
-            stream.wait_for_turn(one, timeout=120)
+        streams: list[LiveEventStream] = []
+        for session in sessions:
+            stream = client.open_event_stream(session)
+            streams.append(stream)
+            stream.wait_for_turn(client.post_message_raw(session, "go"), timeout=120)
             assert stream.events_of(MessageDone)
         during = figures()
         for stream in streams:
