@@ -14,9 +14,10 @@ help:
 	@echo "make test      every check and every test"
 	@echo "make real      the tests against the released daemon, which it installs in .real/; needs a CPython 3.12 or newer"
 	@echo "make check     lint, format, direction of imports, both type checkers, drift of the generated code"
-	@echo "make bench     how long a test takes, over sockets and in process"
+	@echo "make bench     what the library costs beside its peers, into benchmarks/RESULTS.md; ONLY= and ROUNDS= choose,"
+	@echo "               REAL_TURNS=40 adds turns on the released daemon"
 	@echo "make bench-real  200 turns in a row and 200 on 200 sessions of the released daemon, and what the client adds"
-	@echo "make bench-streams  threads, descriptors and memory of 200 live streams: at the start, open, after stop"
+	@echo "make bench-streams  threads, descriptors and memory of 200 live streams, STREAMS= of them: at the start, open, after stop"
 	@echo "make fuzz      a million made-up frames, answers and acknowledgements; INPUTS= and SEED= choose"
 	@echo "make chaos     20 sessions, 100,000 events and 1,000 dropped connections; SEED= chooses"
 	@echo "make generate  write the generated code anew from schema/"
@@ -51,14 +52,21 @@ types: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/basedpyright --level error
 
-bench: $(STAMP)
-	@$(BIN)/python benchmarks/turns.py
+$(VENV)/.bench: $(STAMP)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[bench]"
+	@touch $@
 
+REAL_TURNS ?= 0
+REAL_DIR ?= .real
+bench: $(VENV)/.bench
+	@$(BIN)/python -m benchmarks --real-turns $(REAL_TURNS) --real-dir $(REAL_DIR) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
+
+STREAMS ?= 200
 bench-streams: $(STAMP)
-	@$(BIN)/python benchmarks/streams.py
+	@$(BIN)/python -m benchmarks.streams --streams $(STREAMS)
 
 bench-real: $(STAMP)
-	@$(BIN)/python benchmarks/real_turns.py
+	@$(BIN)/python -m benchmarks.real_turns
 
 INPUTS ?= 1000000
 fuzz: $(STAMP)
