@@ -9,7 +9,7 @@ from ._documents import Document, JsonObject, escape, text_of
 from ._errors import ContractError
 from ._names import Scope, constant, identifier, keys_of
 
-_EVENT_NAMES = ("EVENTS", "EVENT_NAMESPACE", "EVENT_PUSH", "LIFTED", "LiveMembers", "live_members")
+_EVENT_NAMES = ("EVENTS", "EVENT_NAMESPACE", "EVENT_PUSH", "LIFTED", "LIVE", "LiveMembers", "live_members")
 _PLAIN = {"string": "str", "integer": "int", "boolean": "bool", "object": "dict"}
 _SHARED = frozenset({"$schema", "$id", "$comment", "title", "description", "$defs"})
 

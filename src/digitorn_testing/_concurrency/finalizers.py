@@ -2,10 +2,11 @@
 
 import asyncio
 import os
+import types
 import warnings
 import weakref
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 _CLOSING: set[asyncio.Task[None]] = set()
 
@@ -16,11 +17,12 @@ def weakly(method: Callable[..., object]) -> Callable[..., None]:
     Args:
         method: A bound method.
     """
-    reference = weakref.WeakMethod(method)
+    bound = cast("types.MethodType", method)
+    reference, function = weakref.ref(bound.__self__), bound.__func__
 
     def call(*arguments: object) -> None:
-        if (found := reference()) is not None:
-            found(*arguments)
+        if (owner := reference()) is not None:
+            function(owner, *arguments)
 
     return call
 

@@ -4,15 +4,23 @@ import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Generic, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, cast
 
 from pydantic import ConfigDict, ValidationError
 from typing_extensions import TypeVar
 
 from digitorn_testing._generated._runtime import reasons
-from digitorn_testing._generated.events import EVENTS, LIFTED, EventEnvelope, EventPayload, live_members
+from digitorn_testing._generated.events import (
+    EVENTS,
+    LIFTED,
+    LIVE,
+    EventEnvelope,
+    EventPayload,
+    live_members,
+)
 from digitorn_testing._generated.payloads import EventKind, OpState, OpType
 
+_READERS: Final = EVENTS.readers
 _LIFTED_KEYS: Final = frozenset(inner for inner, _ in LIFTED)
 
 P_co = TypeVar("P_co", bound=EventPayload, covariant=True, default=EventPayload)
@@ -44,6 +52,7 @@ class _Fields(Mapping[str, Any]):
     """
 
     __slots__ = (
+        "_inside",
         "app_id",
         "correlation_id",
         "event_id",
@@ -63,6 +72,9 @@ class _Fields(Mapping[str, Any]):
         "user_id",
     )
 
+    raw: Mapping[str, Any]
+    _inside: Mapping[str, Any]
+
     def __init__(
         self,
         seq: int,
@@ -79,12 +91,11 @@ class _Fields(Mapping[str, Any]):
         op_type: OpType | None,
         op_state: OpState | None,
         op_parent_id: str | None,
-        raw: Mapping[str, Any],
     ) -> None:
         self.seq = seq
         self.type = type
         self.payload = payload
-        self.kind = kind
+        self.kind: EventKind | None = kind
         self.ts = ts
         self.app_id = app_id
         self.session_id = session_id
@@ -92,12 +103,22 @@ class _Fields(Mapping[str, Any]):
         self.event_id = event_id
         self.correlation_id = correlation_id
         self.op_id = op_id
-        self.op_type = op_type
-        self.op_state = op_state
+        self.op_type: OpType | None = op_type
+        self.op_state: OpState | None = op_state
         self.op_parent_id = op_parent_id
-        self.raw = raw
         self.replayed = False
         self.is_numbered = seq > 0 and session_id is not None and kind != "system"
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            # Only of a live event, which says all that its envelope did. To keep that as well would take half
+            # as much again.
+            if name != "raw":
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            raw = {name: getattr(self, name) for name in LIVE} | {"payload": self._inside}
+            object.__setattr__(self, "raw", raw)
+            return raw
 
     def __getitem__(self, key: str) -> Any:
         return self.raw[key]
@@ -214,32 +235,38 @@ def decode(raw: object) -> AnyEvent:
         op_parent_id,
         inside,
     ) = members
+    if not (event_id and op_id and op_type and op_state) or correlation_id == "" or op_parent_id == "":
+        # A row of the log.
+        return _decode_any(frame)
     if not _LIFTED_KEYS.isdisjoint(inside) and _lacks_lifted(frame, inside):
         return _decode_any(frame)
-    return _frozen(
-        _Fields(
-            seq,
-            wire,
-            payload_of(wire, inside),
-            kind,
-            ts,
-            app_id,
-            session_id,
-            user_id,
-            event_id or None,
-            correlation_id or None,
-            op_id or None,
-            op_type or None,
-            op_state or None,
-            op_parent_id or None,
-            frame,
-        )
+    event: Any = _Fields(
+        seq,
+        wire,
+        payload_of(wire, inside),
+        kind,
+        ts,
+        app_id,
+        session_id,
+        user_id,
+        event_id,
+        correlation_id,
+        op_id,
+        op_type,
+        op_state,
+        op_parent_id,
     )
+    event._inside = inside
+    event.__class__ = LiveEvent
+    decoded: AnyEvent = event
+    return decoded
 
 
 def payload_of(wire: str, payload: Mapping[str, Any]) -> EventPayload:
     """The typed payload for a wire name, by the contract's registry."""
     try:
+        if (reader := _READERS.get(wire)) is not None:
+            return reader(payload)
         typed = EVENTS.read(wire, payload)
         return UnknownPayload.from_wire(payload) if typed is None else typed
     except ValidationError as error:
@@ -255,33 +282,26 @@ def _decode_any(frame: dict[str, Any]) -> AnyEvent:
     return _event(envelope, payload_of(envelope.type, envelope.payload), frame)
 
 
-def _frozen(fields: _Fields) -> AnyEvent:
-    fields.__class__ = LiveEvent
-    return cast("AnyEvent", fields)
-
-
 def _event(envelope: EventEnvelope, payload: EventPayload, raw: dict[str, Any]) -> AnyEvent:
     envelope = _lifted(envelope)
-    return _frozen(
-        _Fields(
-            envelope.seq or 0,
-            envelope.type,
-            payload,
-            envelope.kind,
-            envelope.ts,
-            envelope.app_id,
-            envelope.session_id,
-            envelope.user_id,
-            # Rows of the log carry empty strings where live events carry nothing
-            # (contract: events, section 4.3).
-            envelope.event_id or None,
-            envelope.correlation_id or None,
-            envelope.op_id or None,
-            envelope.op_type or None,
-            envelope.op_state or None,
-            envelope.op_parent_id or None,
-            raw,
-        )
+    return LiveEvent(
+        seq=envelope.seq or 0,
+        type=envelope.type,
+        payload=payload,
+        kind=envelope.kind,
+        ts=envelope.ts,
+        app_id=envelope.app_id,
+        session_id=envelope.session_id,
+        user_id=envelope.user_id,
+        # Rows of the log carry empty strings where live events carry nothing (contract: events, section 4.3).
+        event_id=envelope.event_id or None,
+        correlation_id=envelope.correlation_id or None,
+        op_id=envelope.op_id or None,
+        op_type=envelope.op_type or None,
+        op_state=envelope.op_state or None,
+        op_parent_id=envelope.op_parent_id or None,
+        replayed=False,
+        raw=raw,
     )
 
 

@@ -84,8 +84,8 @@ class Model(BaseModel):
         protected_namespaces=(),
     )
 
-    # Validators are built on first use, which keeps imports fast. Two threads must not build at once: pydantic
-    # shares half-built state between them, and has a lock of its own only since 2.14.
+    # Validators are built on first use, which keeps imports fast. Two threads must not build at once:
+    # pydantic shares half-built state between them, and has a lock of its own only since 2.14.
     @classmethod
     def model_rebuild(
         cls,
@@ -628,7 +628,12 @@ class EventSpec:
 
 
 class EventRegistry:
-    """Which payload class belongs to which wire name."""
+    """Which payload class belongs to which wire name.
+
+    Attributes:
+        specs: The event types.
+        readers: What reads the payloads of the wire names that have one class; filled as they are read.
+    """
 
     def __init__(self, specs: Iterable[EventSpec]) -> None:
         self.specs = tuple(specs)
@@ -636,8 +641,7 @@ class EventRegistry:
         self._plain: dict[str, type[EventPayload]] = {}
         self._variants: dict[str, tuple[EventSpec, ...]] = {}
         self._patterns: list[EventSpec] = []
-        self._readers: dict[str, Callable[[object], EventPayload]] = {}
-        """The validators of the wire names that have one class; filled as events arrive."""
+        self.readers: dict[str, Callable[[object], EventPayload]] = {}
         for spec in self.specs:
             if spec.wire.endswith("*"):
                 self._patterns.append(spec)
@@ -664,13 +668,11 @@ class EventRegistry:
         Raises:
             pydantic.ValidationError: The payload breaks the contract.
         """
-        if (reader := self._readers.get(wire)) is not None:
-            return reader(payload)
         model = self.payload_class(wire, payload)
         if model is None:
             return None
         if wire in self._plain and wire not in self._variants:
-            self._readers[wire] = model.reader()
+            self.readers[wire] = model.reader()
         return model.from_wire(payload)
 
     def spec_of(self, payload: type[EventPayload]) -> EventSpec | None:

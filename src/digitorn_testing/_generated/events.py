@@ -787,6 +787,24 @@ LIFTED: Final[tuple[tuple[str, str], ...]] = (
 )
 """Payload keys that stand in for envelope keys in copies which lack those."""
 
+LIVE: Final = (
+    "event_id",
+    "type",
+    "kind",
+    "seq",
+    "ts",
+    "app_id",
+    "session_id",
+    "user_id",
+    "correlation_id",
+    "op_id",
+    "op_type",
+    "op_state",
+    "op_parent_id",
+    "payload",
+)
+"""The members that the envelope of every live event has, and no others."""
+
 LiveMembers: TypeAlias = tuple[
     str,
     str,
@@ -803,7 +821,7 @@ LiveMembers: TypeAlias = tuple[
     str | None,
     dict[str, Any],
 ]
-"""The members of a live event: event_id, type, kind, seq, ts, app_id, session_id, user_id, correlation_id, op_id, op_type, op_state, op_parent_id, payload."""
+"""The values of the members in `LIVE`, in that order."""
 
 _KIND: Final = frozenset(
     (

@@ -38,7 +38,12 @@ class _Session:
             if self._keep is not None and len(self._ids) > self._keep:
                 del self._ids[next(iter(self._ids))]
         if event.is_numbered:
-            is_copy = self._has_number(event) or is_copy
+            if event.seq > self._highest:
+                # Nearly every event has a new number.
+                self._highest = event.seq
+                self._note(event)
+            else:
+                is_copy = self._has_number(event) or is_copy
         return is_copy
 
     def _has_number(self, event: AnyEvent) -> bool:
@@ -50,26 +55,23 @@ class _Session:
         number = event.seq
         if number <= self._below:
             return True
-        # Nearly every event has a new number.
-        is_new = number > self._highest or (number not in self._events and number not in self._snapshots)
-        if number > self._highest:
-            self._highest = number
         if self._meaning.is_snapshot(event):
-            is_here = not is_new and number in self._snapshots
-            self._snapshots.add(number)
-        elif is_new or number not in self._events:
-            is_here = False
-            self._events[number] = event.event_id
-        else:
+            is_here = number in self._snapshots
+        elif is_here := number in self._events:
             before = self._events[number]
-            is_here = event.event_id is None or before is None or before == event.event_id
-        if is_new and self._keep is not None:
-            self._forget_lowest(number, self._keep)
+            return event.event_id is None or before is None or before == event.event_id
+        self._note(event)
         return is_here
 
-    def _forget_lowest(self, number: int, keep: int) -> None:
-        heapq.heappush(self._lowest, number)
-        if len(self._lowest) > keep:
+    def _note(self, event: AnyEvent) -> None:
+        number = event.seq
+        if self._keep is not None and number not in self._events and number not in self._snapshots:
+            heapq.heappush(self._lowest, number)
+        if self._meaning.is_snapshot(event):
+            self._snapshots.add(number)
+        else:
+            self._events[number] = event.event_id
+        if self._keep is not None and len(self._lowest) > self._keep:
             self._below = heapq.heappop(self._lowest)
             self._events.pop(self._below, None)
             self._snapshots.discard(self._below)

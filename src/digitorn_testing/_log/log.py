@@ -76,7 +76,7 @@ class _Sinks:
     def of_type(self, wire: str) -> tuple[Sink, ...]:
         if not self._by_key:
             return ()
-        return (*self.of(wire), *self.of(_EVERY))
+        return (*self._by_key.get(wire, ()), *self._by_key.get(_EVERY, ()))
 
     def all(self) -> list[Sink]:
         # A sink may be registered under several keys.
@@ -177,7 +177,7 @@ class EventLog:
         with self._lock:
             for tap in self._taps:
                 tap(raw)
-            if self._is_foreign(event):
+            if event.session_id != self.session_id and self._is_foreign(event):
                 self._dropped += len(self._foreign) == self.max_events
                 self._foreign.append(event)
                 return None
@@ -192,7 +192,9 @@ class EventLog:
                 return None
             self._kept.add(event)
             sinks = self._sinks.of_type(event.type)
-            deliveries = [] if self._holds(event) else [self._delivery(event)]
+            deliveries: list[_Delivery] = []
+            if self._held is None or not self._holds(event):
+                deliveries.append(self._delivery(event))
             if self.max_events is not None:
                 deliveries += self._drop_oldest(self.max_events)
         for sink in sinks:

@@ -60,13 +60,13 @@ class Coverage:
         """
         now = self._clock()
         silence, self._heard_at = now - self._heard_at, now
-        if event.is_numbered:
-            self._moved_at = now
+        if not event.is_numbered:
+            current = self._log.meaning.current_seq(event)
+            return current is not None and self._is_behind(current)
+        self._moved_at = now
         if event.seq > self.newest and self._log.meaning.is_logged(event):
             self.newest = event.seq
-        if (current := self._log.meaning.current_seq(event)) is not None:
-            return self._is_behind(current)
-        return event.is_numbered and silence >= STALL_SECONDS
+        return silence >= STALL_SECONDS
 
     def _is_behind(self, current: int) -> bool:
         """Whether a heartbeat tells of a number above all that are here, and did so before.

@@ -98,7 +98,11 @@ def check_text(text: str | bytes, most: int, deepest: int | None = DEEPEST) -> N
         OutOfBounds: There are more.
     """
     # A text without that many characters, or that many brackets, does not have to be looked at.
-    shallow = deepest is None or len(text) <= deepest or _openings(text) <= deepest
+    if isinstance(text, str):
+        brackets = text.count("[") + text.count("{")
+    else:
+        brackets = text.count(b"[") + text.count(b"{")
+    shallow = deepest is None or brackets <= deepest
     if shallow and len(text) <= most:
         return
     document = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
@@ -111,12 +115,8 @@ def check_text(text: str | bytes, most: int, deepest: int | None = DEEPEST) -> N
         raise OutOfBounds(f"nested more than {deepest} levels deep")
 
 
-def _openings(text: str | bytes) -> int:
-    return text.count("[") + text.count("{") if isinstance(text, str) else text.count(b"[") + text.count(b"{")
-
-
 def _values(document: bytes) -> int:
-    return document.count(b",") + _openings(document)
+    return document.count(b",") + document.count(b"[") + document.count(b"{")
 
 
 def _without_strings(document: bytes) -> bytes:

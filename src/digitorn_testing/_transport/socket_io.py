@@ -26,6 +26,7 @@ from digitorn_testing._secrets.logs import QuietLogger
 from .bounds import OutOfBounds, check_text
 from .options import ConnectionOptions
 
+_TEXT: Final = aiohttp.WSMsgType.TEXT
 _LOGGER: Final = "digitorn.testing.socketio"
 
 # A message (4) that is an event (2) of the contract's namespace and wants no acknowledgement.
@@ -167,16 +168,14 @@ class Connections:
         Raises:
             OutOfBounds: It exceeds a limit.
         """
-        if message.type is aiohttp.WSMsgType.TEXT:
-            text = str(message.data)
-            if text.startswith(_PUSH) and text.endswith("]"):
-                try:
-                    check_text(text, self._options.max_json_values)
-                    self._on_event(from_json(text[len(_PUSH) : -1]))
-                    return True
-                except Exception:  # noqa: BLE001, S110 - the package's way reports whatever it is
-                    # The package's parser also accepts a little more.
-                    pass
+        if message.type is _TEXT and message.data.startswith(_PUSH) and message.data[-1] == "]":
+            try:
+                check_text(message.data, self._options.max_json_values)
+                self._on_event(from_json(message.data[len(_PUSH) : -1]))
+                return True
+            except Exception:  # noqa: BLE001, S110 - the package's way reports whatever it is
+                # The package's parser also accepts a little more.
+                pass
         try:
             _check_message(message, self._options)
         except OutOfBounds as error:
@@ -199,7 +198,7 @@ def _check_message(message: aiohttp.WSMessage, connection: ConnectionOptions) ->
     broken: object = message.data
     if isinstance(broken, aiohttp.WebSocketError) and broken.code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
         raise OutOfBounds(f"more than {connection.max_frame_bytes} bytes (max_frame_bytes)")
-    if message.type is aiohttp.WSMsgType.TEXT:
+    if message.type is _TEXT:
         check_text(str(message.data), connection.max_json_values, deepest=None)
 
 
