@@ -5,7 +5,7 @@ import json
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -61,15 +61,16 @@ def emit(contract: ir.Contract, package: str, report: Report) -> dict[str, str]:
         "components": {"schemas": schemas},
     }
     found = _generated(contract, document, package, report)
-    _check_names(contract, found)
+    bound = {module: _bound(source) for module, source in found.items()}
+    _check_names(contract, bound)
     if "payloads" in found:
         found["payloads"] = _based(found["payloads"], contract)
-    return {module: source + _exports(source) for module, source in found.items()}
+    return {module: source + _exports(bound[module]) for module, source in found.items()}
 
 
-def _exports(source: str) -> str:
+def _exports(bound: Iterable[str]) -> str:
     """The end of a module: the names that `import *` brings, which are those of the contract alone."""
-    names = "".join(f'    "{name}",\n' for name in sorted(_bound(source)) if not name.startswith("_"))
+    names = "".join(f'    "{name}",\n' for name in sorted(bound) if not name.startswith("_"))
     return f"\n\n__all__ = [\n{names}]\n"
 
 
@@ -129,11 +130,10 @@ def _aliases(contract: ir.Contract) -> dict[str, str]:
     return {name: f"{snake(name)}_" for name in sorted(members) if snake(name) in ("from_wire", "to_wire")}
 
 
-def _check_names(contract: ir.Contract, found: Mapping[str, str]) -> None:
+def _check_names(contract: ir.Contract, bound: Mapping[str, set[str]]) -> None:
     """Refuses classes that came out under another name than the one the stubs call them by."""
-    present = {module: _bound(source) for module, source in found.items()}
     for definition in contract.definitions:
-        if definition.name not in present.get(definition.module, set()):
+        if definition.name not in bound.get(definition.module, set()):
             file, pointer = contract.origins[definition.key]
             raise ContractError(file, pointer, f"no class named {definition.name} can be made of it")
 
@@ -169,10 +169,15 @@ def _plain(value: JsonValue, table: bool = False) -> JsonValue:
 
 def _based(source: str, contract: ir.Contract) -> str:
     """The payload classes, also those that extend a REST shape, as event payloads."""
-    models = "|".join(d.name for d in contract.definitions if d.module == "models")
-    for event in contract.events:
-        extends = re.compile(rf"^class {event.name}\(((?:models\.)?(?:{models}))\):", re.MULTILINE)
-        source = extends.sub(rf"class {event.name}(\1, EventPayload):", source)
+    models = {definition.name for definition in contract.definitions if definition.module == "models"}
+    events = {event.name for event in contract.events}
+
+    def head(found: re.Match[str]) -> str:
+        name, base = found.groups()
+        is_heir = name in events and base.removeprefix("models.") in models
+        return f"class {name}({base}, EventPayload):" if is_heir else found[0]
+
+    source = re.sub(r"^class (\w+)\(([\w.]+)\):", head, source, flags=re.MULTILINE)
     return source.replace("from ._runtime import", "from ._runtime import EventPayload,", 1)
 
 
