@@ -78,15 +78,14 @@ def extensions(document: Document, pointer: str, value: JsonObject) -> None:
 
 def _validate(document: Document, validator: Validator, value: JsonValue, pointer: str, what: str) -> None:
     try:
-        errors = sorted(
-            validator.iter_errors(value), key=lambda e: (len(e.instance_path), str(e.instance_path))
-        )
+        errors = validator.iter_errors(value)
+        first = min(errors, key=lambda e: (len(e.instance_path), str(e.instance_path)), default=None)
     except ValueError as error:
         # It holds something that JSON has not, or is nested too deeply.
         raise ContractError(document.path, pointer, f"{what}: {_short(error)}") from error
-    for error in errors:
+    if first is not None:
         raise ContractError(
-            document.path, pointer + pointer_of(error.instance_path), f"{what}: {_short(error)}"
+            document.path, pointer + pointer_of(first.instance_path), f"{what}: {_short(first)}"
         )
 
 

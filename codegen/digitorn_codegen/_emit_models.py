@@ -1,9 +1,7 @@
 """Emits the pydantic classes; datamodel-code-generator does the work."""
 
 import ast
-import json
 import re
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -75,14 +73,12 @@ def _exports(bound: Iterable[str]) -> str:
 
 
 def _generated(contract: ir.Contract, document: JsonObject, package: str, report: Report) -> dict[str, str]:
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as noticed:
+    with warnings.catch_warnings(record=True) as noticed:
         warnings.simplefilter("always")
-        out = Path(folder) / "out"
         try:
-            generate(
-                json.dumps(document),
+            found = generate(
+                document,
                 input_file_type=InputFileType.OpenAPI,
-                output=out,
                 output_model_type=DataModelType.PydanticV2BaseModel,
                 target_python_version=PythonVersion.PY_311,
                 base_class=f"{package}._runtime.Model",
@@ -108,14 +104,11 @@ def _generated(contract: ir.Contract, document: JsonObject, package: str, report
             said = str(error).splitlines()[0][:200] if str(error) else ""
             text = f"no classes can be made of it: {type(error).__name__}: {said}"
             raise ContractError(contract.source, "/components/schemas", text) from error
-        for warning in noticed:
-            if warning.category is UserWarning:
-                report(ir.ContractWarning("classes", contract.source, "", str(warning.message)))
-        return {
-            file.stem: _clean(file.read_text(encoding="utf-8"), package)
-            for file in sorted(out.glob("*.py"))
-            if file.stem != "__init__"
-        }
+    for warning in noticed:
+        if warning.category is UserWarning:
+            report(ir.ContractWarning("classes", contract.source, "", str(warning.message)))
+    modules = {Path(*path).stem: text for path, text in found.items()} if isinstance(found, dict) else {}
+    return {name: _clean(text, package) for name, text in modules.items() if name != "__init__"}
 
 
 def _aliases(contract: ir.Contract) -> dict[str, str]:

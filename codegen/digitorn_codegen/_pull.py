@@ -26,7 +26,7 @@ def fetched(source: str) -> Generator[Path]:
     if not re.match(r"https?://", source):
         yield Path(source)
         return
-    # What generates does without it.
+    # A comparison of two files does without it.
     import httpx
 
     url = source if re.search(r"\.(json|ya?ml)$", source) else f"{source.rstrip('/')}/openapi.json"
