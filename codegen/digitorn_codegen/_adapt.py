@@ -3,13 +3,9 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
+from jsonschema_rs import Draft202012Validator, ReferencingError, Registry
 from pydantic_core import SchemaError, SchemaValidator, core_schema
-from referencing.exceptions import Unresolvable
-from referencing.jsonschema import DRAFT202012, EMPTY_REGISTRY, SchemaRegistry
 
 from . import _ir as ir
 from ._definitions import REF, Definitions
@@ -125,15 +121,14 @@ class _Defaults:
         if not found:
             return
         schemas = {key: definition.schema for key, definition in self.definitions.found.items()}
-        root = DRAFT202012.create_resource({"components": {"schemas": schemas}})
-        registry: SchemaRegistry = EMPTY_REGISTRY.with_resource("urn:contract", root)
+        registry = Registry([("urn:contract", {"components": {"schemas": schemas}})])
         for key, pointer, schema in found:
             here = f"urn:contract{REF}{escape(key)}{pointer}"
             if text := self._fault(schema, here, registry):
                 del schema["default"]
                 _warn(self.definitions, "default-dropped", key, f"{pointer}/default", text)
 
-    def _fault(self, schema: JsonObject, here: str, registry: SchemaRegistry) -> str:
+    def _fault(self, schema: JsonObject, here: str, registry: Registry) -> str:
         default = schema["default"]
         if isinstance(default, float) and schema.get("type") == "integer":
             return f"{default!r} is no integer in Python"
@@ -143,11 +138,10 @@ class _Defaults:
         fragment = re.sub(
             r"[^A-Za-z0-9/~._$-]", lambda c: "".join(f"%{b:02X}" for b in c[0].encode()), here[13:]
         )
-        # The stubs of jsonschema leave its instances half typed.
-        validator: Any = Draft202012Validator({"$ref": f"urn:contract#{fragment}"}, registry=registry)
         try:
-            error: ValidationError | None = next(iter(validator.iter_errors(default)), None)
-        except (Unresolvable, re.error, RecursionError, ArithmeticError):
+            validator = Draft202012Validator({"$ref": f"urn:contract#{fragment}"}, registry=registry)
+            error = next(validator.iter_errors(default), None)
+        except (ReferencingError, ValueError):
             return "it cannot be checked"
         return f"it does not fit: {error.message[:120]}" if error is not None else ""
 

@@ -1,15 +1,12 @@
 """Refuses invalid contracts, and says where they are invalid."""
 
+import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Iterable, Iterator
+from importlib import resources
+from typing import cast
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
-from jsonschema.validators import validator_for
-from openapi_spec_validator import OpenAPIV30SpecValidator, OpenAPIV31SpecValidator
-from openapi_spec_validator.schemas.utils import get_schema_content
-from openapi_spec_validator.validation.keywords import KeywordValidator
+from jsonschema_rs import Draft4Validator, Draft202012Validator, Registry, ValidationError, Validator
 
 from ._documents import Document, Documents, JsonObject, JsonValue, escape, pointer_of, text_of, walk
 from ._errors import ContractError
@@ -55,14 +52,19 @@ _EXTENSIONS: JsonObject = {
 }
 
 
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_EXTENSION_VALIDATOR = Draft202012Validator(_EXTENSIONS)
+
+
 def schemas(documents: Iterable[Document]) -> None:
     """Refuses files of events and commands that are no JSON Schema, and malformed keys of our own in them.
 
     Raises:
         ContractError: The first fault of the first such file.
     """
+    validator = Draft202012Validator({"$ref": _DIALECT})
     for document in documents:
-        _validate(document, Draft202012Validator.META_SCHEMA, document.root, "", "is not valid JSON Schema")
+        _validate(document, validator, document.root, "", "is not valid JSON Schema")
         extensions(document, "", document.root)
 
 
@@ -72,18 +74,20 @@ def extensions(document: Document, pointer: str, value: JsonObject) -> None:
     Raises:
         ContractError: The first fault.
     """
-    _validate(document, _EXTENSIONS, value, pointer, "is malformed")
+    _validate(document, _EXTENSION_VALIDATOR, value, pointer, "is malformed")
 
 
-def _validate(
-    document: Document, schema: Mapping[str, object], value: JsonValue, pointer: str, what: str
-) -> None:
-    # The stubs of jsonschema know no schema that is read-only.
-    validator: Any = Draft202012Validator(cast("Any", schema))
-    errors = cast("Iterable[ValidationError]", validator.iter_errors(value))
-    for error in sorted(errors, key=lambda e: (len(e.absolute_path), str(e.absolute_path))):
-        at = pointer + pointer_of(error.absolute_path)
-        raise ContractError(document.path, at, f"{what}: {_short(error)}")
+def _validate(document: Document, validator: Validator, value: JsonValue, pointer: str, what: str) -> None:
+    try:
+        errors = validator.iter_errors(value)
+        first = min(errors, key=lambda e: (len(e.instance_path), str(e.instance_path)), default=None)
+    except ValueError as error:
+        # It holds something that JSON has not, or is nested too deeply.
+        raise ContractError(document.path, pointer, f"{what}: {_short(error)}") from error
+    if first is not None:
+        raise ContractError(
+            document.path, pointer + pointer_of(first.instance_path), f"{what}: {_short(first)}"
+        )
 
 
 def references(documents: Documents, roots: Iterable[Document]) -> None:
@@ -115,56 +119,32 @@ def openapi(api: Document) -> None:
         ContractError: The first fault.
     """
     version = text_of(api.root, "openapi")
-    validator: type[OpenAPIV30SpecValidator | OpenAPIV31SpecValidator]
     if re.match(r"3\.0\.\d", version):
-        validator = _Validator30
-    elif re.match(r"3\.[12]\.\d", version):
-        validator = _Validator31
+        validator: Validator = Draft4Validator(_published("openapi-3.0"), validate_formats=False)
+    elif re.match(r"3\.1\.\d", version):
+        validator = _openapi_3_1()
     else:
         raise ContractError(api.path, "/openapi", f"is {version!r}; OpenAPI 3.0 and 3.1 are supported")
-    try:
-        for error in validator(cast("Any", api.root), base_uri=api.path.as_uri()).iter_errors():
-            if (error.validator, error.validator_value) == ("format", "regex"):
-                # It asks Python's engine, and the contract's is another; see `_adapt`.
-                continue
-            raise ContractError(
-                api.path, pointer_of(error.absolute_path), f"is not valid OpenAPI: {_short(error)}"
-            )
-    except ContractError:
-        raise
-    except RecursionError:
-        # It follows references through lists without end, which valid documents survive elsewhere. Schemas
-        # that are made of themselves are refused with their place when definitions are adapted.
-        return
-    except Exception as error:
-        # On input that it cannot walk, it raises many errors of its own and of the libraries it uses.
-        raise ContractError(
-            api.path, "", f"is not valid OpenAPI: {type(error).__name__}: {_short(error)}"
-        ) from error
+    _validate(api, validator, api.root, "", "is not valid OpenAPI")
 
 
-class _AnyDefault(KeywordValidator):
-    """Accepts every default: those that do not fit are left out later, with a warning."""
-
-    def __call__(self, schema: object, value: object) -> Iterator[ValidationError]:
-        return iter(())
-
-
-def _structure(version: str) -> Any:
-    """A validator of the document's structure by one library, whatever others happen to be installed."""
-    schema = dict(get_schema_content(version))
-    make: Any = validator_for(schema)
-    return make(schema)
-
-
-class _Validator30(OpenAPIV30SpecValidator):
-    schema_validator = _structure("3.0")
-    keyword_validators = dict(OpenAPIV30SpecValidator.keyword_validators, default=_AnyDefault)  # noqa: RUF012 - the base class declares it so
+def _openapi_3_1() -> Validator:
+    """A validator of a document's structure, and of the schemas in it by the dialect of OpenAPI 3.1."""
+    structure, dialect, vocabulary = map(_published, ("openapi-3.1", "dialect-3.1", "vocabulary-3.1"))
+    # Wherever the structure has a schema, it refers to the outermost anchor `meta`, which is this one.
+    schema: JsonObject = {
+        "$id": "urn:digitorn-codegen:openapi-3.1",
+        "$ref": structure["$id"],
+        "$defs": {"schema": {"$dynamicAnchor": "meta", "$ref": dialect["$id"]}},
+    }
+    registry = Registry([(text_of(one, "$id"), one) for one in (structure, dialect, vocabulary)])
+    return Draft202012Validator(schema, registry=registry)
 
 
-class _Validator31(OpenAPIV31SpecValidator):
-    schema_validator = _structure("3.1")
-    keyword_validators = dict(OpenAPIV31SpecValidator.keyword_validators, default=_AnyDefault)  # noqa: RUF012 - the base class declares it so
+def _published(name: str) -> JsonObject:
+    """A schema as it is published with the specification of OpenAPI."""
+    file = resources.files("digitorn_codegen") / "schemas" / f"{name}.json"
+    return cast("JsonObject", json.loads(file.read_text(encoding="utf-8")))
 
 
 def components(api: Document) -> Iterator[str]:
@@ -182,6 +162,7 @@ def components(api: Document) -> Iterator[str]:
         yield pointer
 
 
-def _short(error: object) -> str:
-    lines = str(getattr(error, "message", error)).splitlines() or [type(error).__name__]
+def _short(error: ValueError) -> str:
+    said = error.message if isinstance(error, ValidationError) else str(error)
+    lines = said.splitlines() or [type(error).__name__]
     return lines[0] if len(lines[0]) <= 200 else lines[0][:197] + "..."

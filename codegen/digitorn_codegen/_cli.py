@@ -1,4 +1,4 @@
-"""The `digitorn-codegen` command."""
+"""The `digitorn-codegen` command. Each part of it imports what it alone needs: most runs are `check`."""
 
 import argparse
 import sys
@@ -6,13 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ._diff import as_json, compare
 from ._errors import ContractError, OutputError, SettingsError
 from ._generate import check, generate
-from ._learn import learn, write_drafts
-from ._pull import disagreements, fetched
 from ._settings import Settings, build, from_pyproject, merge
-from ._sides import read_side
 
 _SETTINGS = ("openapi", "events", "commands", "package", "out")
 
@@ -62,6 +58,10 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _diff(arguments: argparse.Namespace) -> int:
+    from ._diff import as_json, compare
+    from ._pull import fetched
+    from ._sides import read_side
+
     with fetched(arguments.old) as old, fetched(arguments.new) as new:
         changes = compare(read_side(old), read_side(new))
     breaking = sum(change.breaking for change in changes)
@@ -75,6 +75,9 @@ def _diff(arguments: argparse.Namespace) -> int:
 
 
 def _pull(arguments: argparse.Namespace) -> int:
+    from ._pull import disagreements, fetched
+    from ._sides import read_side
+
     with fetched(arguments.source) as server:
         lines = disagreements(read_side(_settings(arguments).openapi), read_side(server))
     for line in lines:
@@ -84,6 +87,9 @@ def _pull(arguments: argparse.Namespace) -> int:
 
 
 def _learn(arguments: argparse.Namespace) -> int:
+    from ._learn import learn, write_drafts
+    from ._sides import read_side
+
     settings = _settings(arguments)
     learned = learn(read_side(settings.openapi.parent), arguments.recordings)
     folder: Path | None = arguments.drafts or settings.events

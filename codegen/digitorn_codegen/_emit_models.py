@@ -1,11 +1,9 @@
 """Emits the pydantic classes; datamodel-code-generator does the work."""
 
 import ast
-import json
 import re
-import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -61,27 +59,26 @@ def emit(contract: ir.Contract, package: str, report: Report) -> dict[str, str]:
         "components": {"schemas": schemas},
     }
     found = _generated(contract, document, package, report)
-    _check_names(contract, found)
+    bound = {module: _bound(source) for module, source in found.items()}
+    _check_names(contract, bound)
     if "payloads" in found:
         found["payloads"] = _based(found["payloads"], contract)
-    return {module: source + _exports(source) for module, source in found.items()}
+    return {module: source + _exports(bound[module]) for module, source in found.items()}
 
 
-def _exports(source: str) -> str:
+def _exports(bound: Iterable[str]) -> str:
     """The end of a module: the names that `import *` brings, which are those of the contract alone."""
-    names = "".join(f'    "{name}",\n' for name in sorted(_bound(source)) if not name.startswith("_"))
+    names = "".join(f'    "{name}",\n' for name in sorted(bound) if not name.startswith("_"))
     return f"\n\n__all__ = [\n{names}]\n"
 
 
 def _generated(contract: ir.Contract, document: JsonObject, package: str, report: Report) -> dict[str, str]:
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as noticed:
+    with warnings.catch_warnings(record=True) as noticed:
         warnings.simplefilter("always")
-        out = Path(folder) / "out"
         try:
-            generate(
-                json.dumps(document),
+            found = generate(
+                document,
                 input_file_type=InputFileType.OpenAPI,
-                output=out,
                 output_model_type=DataModelType.PydanticV2BaseModel,
                 target_python_version=PythonVersion.PY_311,
                 base_class=f"{package}._runtime.Model",
@@ -107,14 +104,11 @@ def _generated(contract: ir.Contract, document: JsonObject, package: str, report
             said = str(error).splitlines()[0][:200] if str(error) else ""
             text = f"no classes can be made of it: {type(error).__name__}: {said}"
             raise ContractError(contract.source, "/components/schemas", text) from error
-        for warning in noticed:
-            if warning.category is UserWarning:
-                report(ir.ContractWarning("classes", contract.source, "", str(warning.message)))
-        return {
-            file.stem: _clean(file.read_text(encoding="utf-8"), package)
-            for file in sorted(out.glob("*.py"))
-            if file.stem != "__init__"
-        }
+    for warning in noticed:
+        if warning.category is UserWarning:
+            report(ir.ContractWarning("classes", contract.source, "", str(warning.message)))
+    modules = {Path(*path).stem: text for path, text in found.items()} if isinstance(found, dict) else {}
+    return {name: _clean(text, package) for name, text in modules.items() if name != "__init__"}
 
 
 def _aliases(contract: ir.Contract) -> dict[str, str]:
@@ -129,11 +123,10 @@ def _aliases(contract: ir.Contract) -> dict[str, str]:
     return {name: f"{snake(name)}_" for name in sorted(members) if snake(name) in ("from_wire", "to_wire")}
 
 
-def _check_names(contract: ir.Contract, found: Mapping[str, str]) -> None:
+def _check_names(contract: ir.Contract, bound: Mapping[str, set[str]]) -> None:
     """Refuses classes that came out under another name than the one the stubs call them by."""
-    present = {module: _bound(source) for module, source in found.items()}
     for definition in contract.definitions:
-        if definition.name not in present.get(definition.module, set()):
+        if definition.name not in bound.get(definition.module, set()):
             file, pointer = contract.origins[definition.key]
             raise ContractError(file, pointer, f"no class named {definition.name} can be made of it")
 
@@ -169,10 +162,15 @@ def _plain(value: JsonValue, table: bool = False) -> JsonValue:
 
 def _based(source: str, contract: ir.Contract) -> str:
     """The payload classes, also those that extend a REST shape, as event payloads."""
-    models = "|".join(d.name for d in contract.definitions if d.module == "models")
-    for event in contract.events:
-        extends = re.compile(rf"^class {event.name}\(((?:models\.)?(?:{models}))\):", re.MULTILINE)
-        source = extends.sub(rf"class {event.name}(\1, EventPayload):", source)
+    models = {definition.name for definition in contract.definitions if definition.module == "models"}
+    events = {event.name for event in contract.events}
+
+    def head(found: re.Match[str]) -> str:
+        name, base = found.groups()
+        is_heir = name in events and base.removeprefix("models.") in models
+        return f"class {name}({base}, EventPayload):" if is_heir else found[0]
+
+    source = re.sub(r"^class (\w+)\(([\w.]+)\):", head, source, flags=re.MULTILINE)
     return source.replace("from ._runtime import", "from ._runtime import EventPayload,", 1)
 
 

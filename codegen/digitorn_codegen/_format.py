@@ -2,10 +2,11 @@
 
 import ast
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+
+import ruff  # pyright: ignore[reportMissingTypeStubs] - the package has none
 
 from ._errors import OutputError
 
@@ -28,7 +29,7 @@ def format_sources(sources: Mapping[Path, str]) -> dict[Path, str]:
             file.parent.mkdir()
             file.write_text(sources[path], encoding="utf-8", newline="\n")
         for arguments in (["check", "--select", "I,F401,UP,RUF022", "--fix-only"], ["format"]):
-            command = [sys.executable, "-m", "ruff", *arguments, *_RULES, folder]
+            command = [str(ruff.find_ruff_bin()), *arguments, *_RULES, folder]
             ran = subprocess.run(command, capture_output=True, text=True, check=False)
             if ran.returncode != 0:
                 for path, source in sources.items():

@@ -107,8 +107,14 @@ class OperationReader:
 
     def _described(self) -> dict[str, str]:
         tags = self.api.root.get("tags")
-        listed = [tag for tag in tags if isinstance(tag, dict)] if isinstance(tags, list) else []
-        return {text_of(tag, "name"): text_of(tag, "description") for tag in listed}
+        described: dict[str, str] = {}
+        for index, tag in enumerate(tags if isinstance(tags, list) else []):
+            if isinstance(tag, dict):
+                name = text_of(tag, "name")
+                if name in described:
+                    raise ContractError(self.api.path, f"/tags/{index}", f"the tag {name!r} stands twice")
+                described[name] = text_of(tag, "description")
+        return described
 
     # --- finding them
 
@@ -181,11 +187,20 @@ class OperationReader:
         targets: dict[tuple[str, str], Target] = {}
         own = (raw.document, f"{raw.pointer}/parameters", raw.value.get("parameters"))
         for document, where, listed in (*raw.shared, own):
+            seen: set[tuple[str, str]] = set()
             for index, item in enumerate(listed if isinstance(listed, list) else []):
                 if isinstance(item, dict):
-                    target = self.definitions.documents.follow(document, f"{where}/{index}", item)
-                    found = target.value_object
-                    targets[text_of(found, "name"), text_of(found, "in")] = target
+                    at = f"{where}/{index}"
+                    target = self.definitions.documents.follow(document, at, item)
+                    key = text_of(target.value_object, "name"), text_of(target.value_object, "in")
+                    if not key[0] or key[1] not in _ALLOWED:
+                        raise ContractError(document.path, at, "is no parameter")
+                    if key in seen:
+                        raise ContractError(
+                            document.path, at, f"the {key[1]} parameter {key[0]!r} stands twice"
+                        )
+                    seen.add(key)
+                    targets[key] = target
         return tuple(self._parameter(target, id_, taken) for target in targets.values())
 
     def _parameter(self, target: Target, id_: str, taken: set[str]) -> ir.Parameter:

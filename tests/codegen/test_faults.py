@@ -31,6 +31,14 @@ def using(name: str) -> dict[str, object]:
     return {"/a": {"post": {"requestBody": body, "responses": {"200": ok(ref(name))}}}}
 
 
+def taking(*parameters: object) -> dict[str, object]:
+    return {"/a": {"get": {"parameters": list(parameters), "responses": {"200": ok({})}}}}
+
+
+def asked_for(name: str) -> dict[str, object]:
+    return {"name": name, "in": "query", "schema": {"type": "string"}}
+
+
 def enveloped(declared: object) -> dict[str, object]:
     return {"A": {"type": "object", "x-envelope": declared, "properties": {"data": {}}}}
 
@@ -90,6 +98,37 @@ FAULTS: dict[str, tuple[dict[str, object], str, str]] = {
         "",
         "'id'",
     ),
+    "a parameter twice": (
+        document(taking(asked_for("a"), asked_for("b"), asked_for("a"))),
+        "/paths/~1a/get/parameters/2",
+        "'a' stands twice",
+    ),
+    "a parameter that is a schema": (
+        document(taking(ref("A")), PLAIN),
+        "/paths/~1a/get/parameters/0",
+        "is no parameter",
+    ),
+    "a tag twice": (
+        {**document({}), "tags": [{"name": "a"}, {"name": "b"}, {"name": "a"}]},
+        "/tags/2",
+        "'a' stands twice",
+    ),
+    "an operation without answers in 3.0": (
+        {**document({"/a": {"get": {}}}), "openapi": "3.0.3"},
+        "/paths/~1a/get",
+        "responses",
+    ),
+    "a limit that is text": (
+        document({}, {"A": {"properties": {"a": {"type": "string", "minLength": "1"}}}}),
+        "/components/schemas/A/properties/a/minLength",
+        "is not valid OpenAPI",
+    ),
+    "a discriminator without a name": (
+        document({}, {"A": {"oneOf": [ref("B"), ref("C")], "discriminator": {}}, "B": {}, "C": {}}),
+        "/components/schemas/A/discriminator",
+        "propertyName",
+    ),
+    "a version that is not known": ({**document({}), "openapi": "3.2.0"}, "/openapi", "are supported"),
     "a reference to text": (document(using("A"), {"A": {"$ref": "#/info/title"}}), "", ""),
     "half a character": (document({}, {"A": {"description": "\ud800"}}), "", "surrogate"),
     "no paths": ({"openapi": "3.1.0", "info": {"title": "t", "version": "1"}}, "", ""),
