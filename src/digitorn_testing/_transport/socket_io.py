@@ -8,6 +8,7 @@ it: that would cost many times what reading them does.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import asyncio
+import time
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
@@ -29,6 +30,7 @@ from .options import ConnectionOptions
 _TEXT: Final = aiohttp.WSMsgType.TEXT
 _LOGGER: Final = "digitorn.testing.socketio"
 
+_SIGN_OF_LIFE_SECONDS: Final = 1.0
 # A message (4) that is an event (2) of the contract's namespace and wants no acknowledgement.
 _PUSH: Final = f'42{EVENT_NAMESPACE},["{EVENT_PUSH}",'
 
@@ -102,11 +104,14 @@ class _BoundedWebSocket(aiohttp.ClientWebSocketResponse):
     owner: "Connections"
 
     async def receive(self, timeout: float | None = None) -> aiohttp.WSMessage:
-        # Events stay here; the package gets everything else. The pings of the peer are among that, so the
-        # package still notices when it falls silent.
-        while self.owner.takes(message := await super().receive(timeout)):
-            pass
-        return message
+        # The package waits this long for a sign of life. Now and then it gets an event as one.
+        due = time.monotonic() + _SIGN_OF_LIFE_SECONDS
+        while True:
+            message = await super().receive(timeout)
+            if time.monotonic() < due and self.owner.takes(message):
+                continue
+            self.owner.check(message)
+            return message
 
     @property
     def transport(self) -> asyncio.Transport | None:
@@ -157,31 +162,35 @@ class Connections:
         return made
 
     def takes(self, message: aiohttp.WSMessage) -> bool:
-        """Passes on a message that is a plain event.
+        """Passes on a message if it is a plain event that exceeds no limit.
 
         Args:
             message: Any message.
 
         Returns:
-            Whether it is one, so that nothing is left to do.
+            Whether it was passed on, so that nothing is left to do.
+        """
+        if message.type is not _TEXT or not message.data.startswith(_PUSH) or message.data[-1] != "]":
+            return False
+        try:
+            check_text(message.data, self._options.max_json_values)
+            self._on_event(from_json(message.data[len(_PUSH) : -1]))
+        except Exception:  # noqa: BLE001 - the package's way reports whatever it is
+            # The package's parser also accepts a little more.
+            return False
+        return True
+
+    def check(self, message: aiohttp.WSMessage) -> None:
+        """Refuses a message that exceeds a limit.
 
         Raises:
-            OutOfBounds: It exceeds a limit.
+            OutOfBounds: It exceeds one.
         """
-        if message.type is _TEXT and message.data.startswith(_PUSH) and message.data[-1] == "]":
-            try:
-                check_text(message.data, self._options.max_json_values)
-                self._on_event(from_json(message.data[len(_PUSH) : -1]))
-                return True
-            except Exception:  # noqa: BLE001, S110 - the package's way reports whatever it is
-                # The package's parser also accepts a little more.
-                pass
         try:
             _check_message(message, self._options)
         except OutOfBounds as error:
             self._on_oversize(str(error))
             raise
-        return False
 
     async def close(self) -> None:
         """Closes the connections that are still open."""
