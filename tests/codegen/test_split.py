@@ -59,7 +59,9 @@ def test_a_shape_lies_where_its_only_user_or_all_its_users_are(client: Client) -
 
 def test_shapes_refer_to_those_of_other_modules(client: Client) -> None:
     models = client.module("models")
-    wire = {"cat": {"tail": {"length": 1.5}, "owner": {"address": {"street": "x"}, "friends": [{}]}}}
+    wire: dict[str, Any] = {
+        "cat": {"tail": {"length": 1.5}, "owner": {"address": {"street": "x"}, "friends": [{}]}}
+    }
     found = models.Unasked.from_wire(wire)
     assert isinstance(found.cat.owner.friends[0], models.Owner)
     assert found.to_wire() == wire

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import typing
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, Final
 
 import pytest
 
@@ -16,15 +17,15 @@ import digitorn.testing
 import digitorn_testing
 import digitorn_testing.events
 import digitorn_testing.models
-import digitorn_testing.pytest_plugin
-from digitorn_testing import AsyncDevClient, DevClient
+from digitorn_testing import AsyncDevClient, DevClient, _stream
+from digitorn_testing._generated import models
 
-LAZY = [
+LAZY: Final[list[ModuleType]] = [
     digitorn_testing,
     digitorn_testing.events,
     digitorn_testing.models,
-    digitorn_testing._stream,
-    digitorn_testing._generated.models,
+    _stream,
+    models,
     digitorn.testing,
 ]
 
