@@ -27,13 +27,31 @@ def render(alias: Alias, read: Read) -> dict[Path, str]:
 
 
 def _module(module: str, names: list[str]) -> str:
-    imported = "".join(f"    {name},\n" for name in sorted(set(names)))
+    imported = "".join(f"        {name},\n" for name in sorted(set(names)))
     listed = "".join(f'    "{name}",\n' for name in names)
     return (
-        f'"""The same objects as in `{module}`."""\n\n'
-        f"from {module} import (\n{imported})\n\n"
-        f"__all__ = [\n{listed}]\n"
+        f'"""The same objects as in `{module}`, each taken from there when it is used."""\n\n'
+        "from typing import TYPE_CHECKING\n\n"
+        f"import {module} as _module\n\n"
+        f"if TYPE_CHECKING:\n    from {module} import (\n{imported}    )\n\n"
+        f"__all__ = [\n{listed}]\n\n"
+        f"{_ON_USE}"
     )
+
+
+# The module may be one that loads its own names on use.
+_ON_USE = """
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
+        found = globals()[name] = getattr(_module, name)
+        return found
+
+    def __dir__():
+        return sorted({*globals(), *__all__})
+"""
 
 
 def exported(alias: Alias, module: str, read: Read) -> list[str]:

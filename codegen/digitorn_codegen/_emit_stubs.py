@@ -59,9 +59,10 @@ def emit(contract: ir.Contract) -> dict[str, str]:
     return modules
 
 
-def runtime() -> str:
-    """The source of the module that generated code runs on."""
-    return (resources.files("digitorn_codegen") / "runtime" / "_runtime.py").read_text(encoding="utf-8")
+def runtime() -> dict[str, str]:
+    """The source of each module that generated code runs on, by name."""
+    folder = resources.files("digitorn_codegen") / "runtime"
+    return {name: (folder / f"{name}.py").read_text(encoding="utf-8") for name in ("_lazy", "_runtime")}
 
 
 def _environment() -> jinja2.Environment:

@@ -39,7 +39,7 @@ def render(settings: Settings, report: Report = lambda _: None) -> Rendered:
         ContractError: The contract is broken.
     """
     # Both import large libraries, which a check that trusts the stamp does without.
-    from . import _contract, _emit_models, _emit_stubs
+    from . import _contract, _emit_models, _emit_stubs, _split
 
     contract = _contract.load(settings)
     for warning in contract.warnings:
@@ -48,8 +48,8 @@ def render(settings: Settings, report: Report = lambda _: None) -> Rendered:
     header = f"{_stamp.MARK} from {title} ({contract.digest}); do not edit.\n"
     classes = _emit_models.emit(contract, settings.package, lambda warning: report(str(warning)))
     stubs = _emit_stubs.emit(contract)
-    sources = {settings.out / "_runtime.py": _emit_stubs.runtime()}
-    for name, source in {**classes, **stubs}.items():
+    sources = {settings.out / f"{name}.py": source for name, source in _emit_stubs.runtime().items()}
+    for name, source in {**_split.split(classes, contract), **stubs}.items():
         doc = _emit_models.DOCSTRINGS.get(name)
         sources[settings.out / f"{name}.py"] = f'"""{doc}"""\n\n{source}' if doc else source
     headers = dict.fromkeys(sources, header)

@@ -14,9 +14,8 @@ from typing import Any, Final, TypeAlias, overload
 from pydantic import JsonValue
 
 from ._concurrency.forks import in_forks
-from ._generated import operations
+from ._generated import models, operations
 from ._generated._runtime import Call, Part, Refused, RestOperation, Undecodable
-from ._generated.models import CreatedSession, FirstMessage, MessageAccepted
 from ._secrets.redaction import Redactor, as_json
 
 KEPT: Final = 50
@@ -370,9 +369,9 @@ class Sending:
             # Whoever made the call is told; here it names no turn.
             return None
         match result:
-            case MessageAccepted(correlation_id=turn):
+            case models.MessageAccepted(correlation_id=turn):
                 return turn
-            case CreatedSession(first_message=FirstMessage(correlation_id=turn)):
+            case models.CreatedSession(first_message=models.FirstMessage(correlation_id=turn)):
                 return turn
             case _:
                 return None

@@ -6,7 +6,9 @@ The fixtures of an embedded daemon need the extra `digitorn-testing[daemon]`.
 PYTEST_DONT_REWRITE: it is imported before pytest could rewrite it, and contains no assertions.
 """
 
-import secrets
+from __future__ import annotations
+
+import uuid
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -14,20 +16,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from ._approvals.policies import ApprovalPolicy
-from ._approvals.recording import RecordingApprovals
-from ._client._async.client import AsyncDevClient
-from ._client._sync.client import DevClient
-from ._errors import NotFound
-from ._handles import AppHandle, SessionHandle
 from ._plugin import real, scenarios, target
-from ._plugin.artifacts import ArtifactsFolder
 from ._plugin.checks import show_details
-from ._plugin.evidence import Evidence, Watch
-from ._stream import LiveEventStream
-from .builders import AppBuilder, SessionBuilder, TurnBuilder
+from ._plugin.watch import Used, Watch
 
 if TYPE_CHECKING:
+    # Loaded where they are used: most runs in an environment with this plugin use none of it.
+    from ._approvals.policies import ApprovalPolicy
+    from ._approvals.recording import RecordingApprovals
+    from ._client._async.client import AsyncDevClient
+    from ._client._sync.client import DevClient
+    from ._handles import AppHandle, SessionHandle
+    from ._plugin.artifacts import ArtifactsFolder
+    from ._stream import LiveEventStream
+    from .builders import AppBuilder, SessionBuilder, TurnBuilder
     from .fakes import FakeDaemon, FakeModel, FakeModelServer
 
 _EMBEDDED_APP: Final = "my-app"
@@ -37,8 +39,8 @@ _FINE: Final = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 _WATCH: Final = pytest.StashKey[Watch]()
 _SCENARIOS: Final = pytest.StashKey[frozenset[Path]]()
-_EVIDENCE: Final = pytest.StashKey[Evidence]()
-_FOLDER: Final = pytest.StashKey[ArtifactsFolder]()
+_USED: Final = pytest.StashKey[Used]()
+_FOLDER: Final[pytest.StashKey[ArtifactsFolder]] = pytest.StashKey()
 _FAILED: Final = pytest.StashKey[bool]()
 
 
@@ -177,12 +179,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Collects what a test uses, from the setup of its fixtures to their teardown."""
-    with item.config.stash[_WATCH].of_test() as evidence:
-        item.stash[_EVIDENCE] = evidence
+    with item.config.stash[_WATCH].of_test() as used:
+        item.stash[_USED] = used
         try:
             return (yield)
         finally:
-            del item.stash[_EVIDENCE]
+            del item.stash[_USED]
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -193,18 +195,20 @@ def pytest_runtest_makereport(
     if call.excinfo is not None:
         show_details(call.excinfo)
     report = yield
-    evidence = item.stash.get(_EVIDENCE, None)
-    if evidence is None:
+    used = item.stash.get(_USED, None)
+    if used is None:
         return report
     folder = _folder(item)
     if folder is not None and call.when == "call":
-        folder.write_given(item.stash.get(scenarios.ARTIFACTS, None), evidence.redactor())
+        folder.write_given(item.stash.get(scenarios.ARTIFACTS, None), used.evidence.redactor())
     if report.failed:
         item.stash[_FAILED] = True
-        sections = evidence.sections()
+        sections = used.evidence.sections() if used else []
         report.sections.extend(sections)
         if folder is not None:
-            folder.write_report(f"{item.nodeid} ({report.when})", report.longreprtext, sections, evidence)
+            folder.write_report(
+                f"{item.nodeid} ({report.when})", report.longreprtext, sections, used.evidence
+            )
     return report
 
 
@@ -213,6 +217,8 @@ def _folder(item: pytest.Item) -> ArtifactsFolder | None:
     if not root:
         return None
     if _FOLDER not in item.stash:
+        from ._plugin.artifacts import ArtifactsFolder
+
         # Set by pytest-xdist in its worker processes.
         worker: dict[str, str] = getattr(item.config, "workerinput", {})
         item.stash[_FOLDER] = ArtifactsFolder(Path(root), item.nodeid, worker.get("workerid"))
@@ -223,7 +229,7 @@ def _folder(item: pytest.Item) -> ArtifactsFolder | None:
 
 
 @pytest.fixture
-def fake_model() -> "Iterator[FakeModel]":
+def fake_model() -> Iterator[FakeModel]:
     """The scripted model of the test's app. The test fails if the script does not answer a request."""
     _needs_daemon_extra()
     from .fakes import FakeModel
@@ -233,7 +239,7 @@ def fake_model() -> "Iterator[FakeModel]":
 
 
 @pytest.fixture
-def fake_model_server(fake_model: "FakeModel") -> "Iterator[FakeModelServer]":
+def fake_model_server(fake_model: FakeModel) -> Iterator[FakeModelServer]:
     """`fake_model` as an OpenAI-compatible provider, for apps on a daemon that is not embedded."""
     from .fakes import FakeModelServer
 
@@ -242,7 +248,7 @@ def fake_model_server(fake_model: "FakeModel") -> "Iterator[FakeModelServer]":
 
 
 @pytest.fixture
-def fake_daemon(fake_model: "FakeModel") -> "Iterator[FakeDaemon]":
+def fake_daemon(fake_model: FakeModel) -> Iterator[FakeDaemon]:
     """An embedded daemon for this test alone; its apps use `fake_model`."""
     from .fakes import FakeDaemon
 
@@ -277,6 +283,8 @@ def _digitorn_target(request: pytest.FixtureRequest) -> target.Target:
 @pytest.fixture
 def approvals() -> RecordingApprovals:
     """Decides and records the approvals of the test's clients; at first it approves every tool call."""
+    from ._approvals.recording import RecordingApprovals
+
     return RecordingApprovals()
 
 
@@ -335,8 +343,10 @@ def digitorn_app(request: pytest.FixtureRequest, _digitorn_target: target.Target
     elif _digitorn_target.is_real:
         server: FakeModelServer = request.getfixturevalue("fake_model_server")
         client: DevClient = request.getfixturevalue("dev_client")
+        from ._errors import NotFound
+
         # The daemon says that an app which replaces another one is deployed while it is not.
-        app = real.app_of(f"{_EMBEDDED_APP}-{secrets.token_hex(4)}", server)
+        app = real.app_of(f"{_EMBEDDED_APP}-{uuid.uuid4().hex[:8]}", server)
         yield client.deploy_app(app, secrets={real.KEY_SECRET: server.api_key})
         with suppress(NotFound):
             # An app that is deployed from a definition belongs to the system, not to a user.
@@ -353,6 +363,8 @@ def _given_app(config: pytest.Config, daemon: target.Target) -> AppHandle:
             "or override the fixture `digitorn_app`",
             pytrace=False,
         )
+    from ._handles import AppHandle
+
     return AppHandle(app_id=app_id, daemon_url=daemon.url)
 
 
@@ -367,6 +379,8 @@ def session(
     made = dev_client.new_session(digitorn_app.app_id)
     yield made
     if _digitorn_target.embedded is None and not request.node.stash.get(_FAILED, False):
+        from ._errors import NotFound
+
         try:
             dev_client.delete(made)
         except NotFound:
@@ -387,16 +401,22 @@ def live_stream(dev_client: DevClient, session: SessionHandle) -> Iterator[LiveE
 @pytest.fixture
 def app_builder() -> AppBuilder:
     """An app definition to start from, with the id of the app of `session` on an embedded daemon."""
+    from .builders import AppBuilder
+
     return AppBuilder(_EMBEDDED_APP)
 
 
 @pytest.fixture
 def turn_builder() -> TurnBuilder:
     """An empty turn to add events to."""
+    from .builders import TurnBuilder
+
     return TurnBuilder(app_id=_EMBEDDED_APP)
 
 
 @pytest.fixture
 def session_builder() -> SessionBuilder:
     """An empty session to add turns and approvals to."""
+    from .builders import SessionBuilder
+
     return SessionBuilder(app_id=_EMBEDDED_APP)

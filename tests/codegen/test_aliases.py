@@ -55,7 +55,21 @@ def test_an_alias_lists_the_names_and_imports_them(publish: Publish) -> None:
     assert alias.__all__ == ["A", "B"]
     assert alias.A is real.A
     assert not hasattr(alias, "_C")
+    assert {"A", "B"} <= set(dir(alias))
+    with pytest.raises(AttributeError, match=f"module '{OTHER}' has no attribute 'C'"):
+        _ = alias.C
     assert importlib.import_module(f"{OTHER}.more").Square is importlib.import_module(f"{REAL}.shapes").Square
+
+
+def test_an_alias_takes_a_name_only_when_it_is_used(publish: Publish) -> None:
+    lazy = "def __getattr__(name):\n    USED.append(name)\n    return 1\n"
+    settings = publish(__init__=f'__all__ = ["A"]\nUSED = []\n\n\n{lazy}')
+    generate(settings)
+    real, alias = importlib.import_module(REAL), importlib.import_module(OTHER)
+    assert "A" not in real.USED
+    assert alias.A == 1
+    assert "A" in real.USED
+    assert "A" in vars(alias)
 
 
 def test_names_of_modules_that_all_is_extended_by_are_listed(publish: Publish) -> None:

@@ -1,7 +1,7 @@
 """How arguments become a request, and an answer a result: every style and body that OpenAPI has."""
 
 import json
-from typing import Any
+from typing import Any, get_type_hints
 from urllib.parse import parse_qsl
 
 import pytest
@@ -258,7 +258,7 @@ def test_uploads_are_parts_one_a_file(client: Client, api: tuple[Any, Recorder])
     assert second.files == {"one": b"A", "maybe": b"B"}
     with pytest.raises(ValueError, match="one: a file is bytes"):
         stubs.upload(one="A")
-    hints = client.module("rest").T.upload.__annotations__
+    hints = get_type_hints(client.module("rest").T.upload)
     assert str(hints["maybe"]).startswith("bytes | tuple[str, bytes] | None")
 
 

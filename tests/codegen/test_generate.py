@@ -49,7 +49,7 @@ def test_check_is_silent_on_current_code(toy: Settings) -> None:
 
 def test_check_tells_a_hand_edit(toy: Settings) -> None:
     generate(toy)
-    models = toy.out / "models.py"
+    models = toy.out / "_models.py"
     models.write_text(models.read_text().replace("A toy.", "A toy!"))
     diff = check(toy)
     assert '-    """A toy!"""' in diff
@@ -314,7 +314,10 @@ def test_a_contract_without_events_makes_a_rest_client_alone(without_events: Set
     assert {path.name for path in without_events.out.iterdir()} == {
         ".digest",
         "__init__.py",
+        "_lazy.py",
+        "_models_toys.py",
         "_runtime.py",
+        "_unused_models.py",
         "models.py",
         "operations.py",
         "rest.py",

@@ -21,7 +21,7 @@ def required_arguments(stub: Any, known: Mapping[str, object]) -> dict[str, obje
     """
     return {
         name: known[name] if name in known else value_of(parameter.annotation, name)
-        for name, parameter in inspect.signature(stub).parameters.items()
+        for name, parameter in inspect.signature(stub, eval_str=True).parameters.items()
         if parameter.default is inspect.Parameter.empty
     }
 

@@ -130,7 +130,7 @@ def is_of(value: object, kind: Any) -> bool:
 
 
 def fault_of(stub: Any, result: object) -> str | None:
-    declared = inspect.signature(stub).return_annotation
+    declared = inspect.signature(stub, eval_str=True).return_annotation
     return None if is_of(result, declared) else f"{type(result).__name__} instead of {declared}"
 
 

@@ -273,7 +273,7 @@ def call_every_operation(
             argument, place = LEARNT[name]
             values[argument] = attrgetter(place)(answer)
         took = time.monotonic() - began
-        declared = inspect.signature(stubs[name]).return_annotation
+        declared = inspect.signature(stubs[name], eval_str=True).return_annotation
         told = _type_name(declared) if is_of(answer, declared) else f"{answer!r}, not {_type_name(declared)}"
         yield Outcome(name, requests[name], 0, told, took, is_fault=not is_of(answer, declared))
 

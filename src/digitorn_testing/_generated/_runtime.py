@@ -202,7 +202,7 @@ class RestOperation(Generic[T]):
         id: Its name.
         method: HTTP method.
         path: Path with its parameters in braces.
-        result: Type of the result.
+        result_type: Says the type of the result, whose module is loaded only then.
         reading: How the body of an answer becomes the result.
         envelope: What wraps the result, if anything.
         body: How the request body is written, if there is one.
@@ -218,7 +218,7 @@ class RestOperation(Generic[T]):
     id: str
     method: str
     path: str
-    result: object
+    result_type: Callable[[], object]
     reading: Literal["json", "text", "bytes", "none"] = "json"
     envelope: Envelope | None = None
     body: Literal["json", "multipart", "form", "binary", "text"] | None = None
@@ -229,6 +229,11 @@ class RestOperation(Generic[T]):
     credentials_optional: bool = False
     statuses: tuple[int, ...] = ()
     _adapter: "TypeAdapter[T] | None" = field(default=None, init=False, repr=False)
+
+    @property
+    def result(self) -> object:
+        """Type of the result."""
+        return self.result_type()
 
     def call(
         self,

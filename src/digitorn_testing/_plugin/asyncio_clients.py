@@ -1,14 +1,17 @@
 """The asynchronous client under pytest-asyncio: one fixture for each scope of the test's event loop."""
 
+from __future__ import annotations
+
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import pytest_asyncio
 
-from digitorn_testing._approvals.policies import ApprovalPolicy
-from digitorn_testing._client._async.client import AsyncDevClient
-
 from .target import Target
+
+if TYPE_CHECKING:
+    from digitorn_testing._approvals.policies import ApprovalPolicy
+    from digitorn_testing._client._async.client import AsyncDevClient
 
 Scope: TypeAlias = Literal["function", "class", "module", "package", "session"]
 

@@ -1,10 +1,15 @@
 """Shows the whole `Check.detail` of a failed assertion."""
 
+from __future__ import annotations
+
+import sys
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import pytest
 
-from digitorn_testing.assertions import Check
+if TYPE_CHECKING:
+    from digitorn_testing.assertions import Check
 
 # Pytest shows about this many characters from each end of a value in an assertion.
 _SHOWN = 60
@@ -40,5 +45,10 @@ def _split(message: str) -> tuple[str, str, str]:
 
 
 def _failed(values: Iterable[object]) -> list[Check]:
+    if "digitorn_testing.assertions" not in sys.modules:
+        # Then there are no checks, and the test need not pay for the import.
+        return []
+    from digitorn_testing.assertions import Check
+
     # Pytest keeps the values of an assertion in local variables of the frame.
     return [value for value in values if isinstance(value, Check) and not value.ok]

@@ -1,11 +1,8 @@
 """What the clients, streams and daemons of a test have seen, for its report. Independent of pytest."""
 
 import json
-import threading
 import weakref
-from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, TypeAlias
 
 from pydantic import JsonValue
@@ -18,10 +15,7 @@ from digitorn_testing._generated.models import PendingApproval
 from digitorn_testing._log.log import EventLog
 from digitorn_testing._secrets.redaction import Redactor
 from digitorn_testing._stream import AsyncLiveEventStream
-from digitorn_testing._tracking import tracking
 
-# If a test makes more, the report covers the latest ones.
-_MOST_MADE: Final = 100
 _EVENTS_SHOWN: Final = 60
 _EXCHANGES_SHOWN: Final = 10
 _BODY_SHOWN: Final = 400
@@ -35,43 +29,6 @@ Told: TypeAlias = tuple[str, list[Exchange]]
 """The owner of some exchanges, and the exchanges."""
 
 
-class Watch:
-    """Knows what each test makes and uses.
-
-    Args:
-        token: A token that must never be shown.
-    """
-
-    def __init__(self, token: str | None = None) -> None:
-        self._token = token
-        self._lock = threading.Lock()
-        # Whatever outlives the test that made it may be used by another test.
-        self._living: weakref.WeakSet[object] = weakref.WeakSet()
-        self._current: Evidence | None = None
-
-    @contextmanager
-    def running(self) -> Generator[None]:
-        """Watches what is made during the block."""
-        with tracking(self._made):
-            yield
-
-    @contextmanager
-    def of_test(self) -> "Generator[Evidence]":
-        """Collects the evidence of one test, in all its phases."""
-        with self._lock:
-            evidence = self._current = Evidence(list(self._living), self._token)
-        try:
-            yield evidence
-        finally:
-            self._current = None
-
-    def _made(self, made: object) -> None:
-        with self._lock:
-            self._living.add(made)
-            if self._current is not None:
-                self._current.made(made)
-
-
 class Evidence:
     """What one test used: everything that it made, and whatever existed before and has changed since.
 
@@ -79,19 +36,16 @@ class Evidence:
 
     Args:
         earlier: Clients, streams and daemons that exist when the test begins.
+        made: What the test has made so far; it grows while the test runs.
         token: A token that must never be shown.
     """
 
-    def __init__(self, earlier: Iterable[object], token: str | None) -> None:
+    def __init__(self, earlier: Iterable[object], made: Collection[object], token: str | None) -> None:
         self._token = token
-        self._made: deque[object] = deque(maxlen=_MOST_MADE)
+        self._made = made
         there = list(earlier)
         self._earlier = [(weakref.ref(one), _mark(one)) for one in there]
         self._before = [(exchanges, _count(exchanges)) for exchanges in map(_exchanges_of, there)]
-
-    def made(self, made: object) -> None:
-        """Adds an object that was made."""
-        self._made.append(made)
 
     def _used(self) -> list[Any]:
         earlier = [(reference(), mark) for reference, mark in self._earlier]

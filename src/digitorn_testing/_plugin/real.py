@@ -1,15 +1,15 @@
 """The real daemon of a run: one, started by the process that pytest-xdist's workers belong to."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
 
 import pytest
 
-from digitorn_testing._errors import DigitornError
-from digitorn_testing.builders import AppBuilder
-
 if TYPE_CHECKING:
     from digitorn_testing._real.daemon import RealDaemon
+    from digitorn_testing.builders import AppBuilder
     from digitorn_testing.fakes import FakeModelServer
 
 OPTION: Final = "--digitorn-real"
@@ -56,7 +56,7 @@ class Access(TypedDict):
 
 
 _ACCESS: Final = pytest.StashKey[Access]()
-_DAEMON: Final["pytest.StashKey[RealDaemon]"] = pytest.StashKey()
+_DAEMON: Final[pytest.StashKey[RealDaemon]] = pytest.StashKey()
 
 
 def is_wanted(config: pytest.Config) -> bool:
@@ -82,6 +82,7 @@ def start(config: pytest.Config) -> None:
     if not is_wanted(config) or hasattr(config, "workerinput") or config.getoption("collectonly"):
         return
     # Where it cannot run, its modules cannot be imported either.
+    from digitorn_testing._errors import DigitornError
     from digitorn_testing._real.daemon import RealDaemon
 
     root = config.invocation_params.dir / Path(str(config.getoption(FOLDER_OPTION)))
@@ -136,13 +137,15 @@ def say(config: pytest.Config, message: str) -> None:
         terminal.write_line(f"digitorn: {message}")
 
 
-def app_of(app_id: str, server: "FakeModelServer") -> AppBuilder:
+def app_of(app_id: str, server: FakeModelServer) -> AppBuilder:
     """An app for one test, which may use every tool of the shell without asking.
 
     Args:
         app_id: Its id.
         server: Its model.
     """
+    from digitorn_testing.builders import AppBuilder
+
     return AppBuilder.from_yaml(_APP.format(app_id=app_id)).with_model(
         provider="openai",
         model="fake-model",

@@ -11,8 +11,6 @@ from typing import Any, Final, NamedTuple, cast
 
 import pytest
 
-from digitorn_testing.assertions import Check
-
 ARTIFACTS: Final = pytest.StashKey[object]()
 """The artifacts that the scenario returned."""
 
@@ -144,6 +142,8 @@ def _outcome(returned: object) -> Outcome | None:
     """The outcome in a return value; None if it has neither of the two forms."""
     if not isinstance(returned, tuple):
         return None
+    from digitorn_testing.assertions import Check
+
     said = cast("tuple[object, ...]", returned)
     if len(said) not in (2, 3) or not isinstance(said[0], bool | Check):
         return None

@@ -1,18 +1,19 @@
 """The daemon that the tests of a run talk to."""
 
+from __future__ import annotations
+
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from digitorn_testing._approvals.policies import ApprovalPolicy
-from digitorn_testing._client._async.client import AsyncDevClient
-from digitorn_testing._client._sync.client import DevClient
-
 from . import real
 
 if TYPE_CHECKING:
+    from digitorn_testing._approvals.policies import ApprovalPolicy
+    from digitorn_testing._client._async.client import AsyncDevClient
+    from digitorn_testing._client._sync.client import DevClient
     from digitorn_testing.fakes import FakeDaemon
 
 NO_DAEMON = "needs a daemon: pass --digitorn-url or --digitorn-real, or set $DIGITORN_DAEMON_URL"
@@ -31,7 +32,7 @@ class Target:
 
     url: str
     token: str | None = field(repr=False)
-    embedded: "FakeDaemon | None" = None
+    embedded: FakeDaemon | None = None
     is_real: bool = False
 
     def client(self, approvals: ApprovalPolicy) -> DevClient:
@@ -40,6 +41,8 @@ class Target:
         Args:
             approvals: Decides the approvals.
         """
+        from digitorn_testing._client._sync.client import DevClient
+
         return DevClient(self.url, token=self.token, approvals=approvals)
 
     def async_client(self, approvals: ApprovalPolicy) -> AsyncDevClient:
@@ -48,6 +51,8 @@ class Target:
         Args:
             approvals: Decides the approvals.
         """
+        from digitorn_testing._client._async.client import AsyncDevClient
+
         return AsyncDevClient(self.url, token=self.token, approvals=approvals)
 
 

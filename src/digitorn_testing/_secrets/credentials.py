@@ -1,8 +1,10 @@
 """The tokens of one user, shared by a client and its streams."""
 
+from __future__ import annotations
+
 from typing import Any, cast
 
-from digitorn_testing._generated.models import TokenResponse
+from digitorn_testing._generated import models
 
 from .redaction import HIDDEN
 
@@ -51,7 +53,7 @@ class Credentials:
     def refresh_token(self, token: str | None) -> None:
         self._refresh_token = self._taken(token)
 
-    def store(self, tokens: TokenResponse) -> None:
+    def store(self, tokens: models.TokenResponse) -> None:
         """Stores the tokens of a login or a refresh; a refresh brings no new refresh token."""
         self._access_token = self._taken(tokens.access_token)
         self._refresh_token = self._taken(tokens.refresh_token) or self._refresh_token

@@ -1,10 +1,12 @@
 """How a stream deals with the daemon: its timings and limits, and what it tries again."""
 
+from __future__ import annotations
+
 from typing import Final
 
 from digitorn_testing._concurrency.backoff import Backoff
 from digitorn_testing._errors import ContractViolation, DaemonUnreachable, RateLimited, ServerError
-from digitorn_testing._generated.models import MessageAccepted
+from digitorn_testing._generated import models
 
 READ_MARGIN: Final = 64
 """How far behind the newest event a read of the log starts, in case a few arrived out of order."""
@@ -67,7 +69,7 @@ def is_refused_for_now(reason: str) -> bool:
     return reason in _REFUSED_FOR_NOW
 
 
-def correlation_id_of(turn: MessageAccepted | str) -> str:
+def correlation_id_of(turn: models.MessageAccepted | str) -> str:
     """The correlation id of a turn.
 
     Args:

@@ -16,7 +16,6 @@ from digitorn_testing._errors import (
     UntrustedCertificate,
 )
 from digitorn_testing._generated._runtime import Call
-from digitorn_testing._generated.models import SessionMessageRequest
 from digitorn_testing._generated.operations import CREATE_SESSION, SEND_MESSAGE
 
 T = TypeVar("T")
@@ -145,11 +144,9 @@ def is_identified(call: Call[Any]) -> bool:
 
 def identified(call: Call[T]) -> Call[T]:
     """The call with an id of its message, if it takes one and the caller gave none."""
-    if call.operation.id not in _IDENTIFIED or call.body is None:
+    if call.operation.id not in _IDENTIFIED or call.body is None or is_identified(call):
         return call
-    made = SessionMessageRequest(message="", client_message_id=new_message_id()).to_wire()
-    missing = {name: value for name, value in made.items() if value and not call.body.get(name)}
-    return replace(call, body={**call.body, **missing})
+    return replace(call, body={**call.body, "client_message_id": new_message_id()})
 
 
 def may_be_taken(call: Call[Any], error: DigitornError) -> bool:

@@ -27,7 +27,8 @@ from digitorn_testing import (
     Unauthorized,
 )
 from digitorn_testing._plugin.artifacts import ArtifactsFolder
-from digitorn_testing._plugin.evidence import Evidence, Watch
+from digitorn_testing._plugin.evidence import Evidence
+from digitorn_testing._plugin.watch import Watch
 from digitorn_testing.events import MessageDone
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 
@@ -88,7 +89,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
     with ExitStack() as stack:
         log = stack.enter_context(everything_logged())
         stack.enter_context(watch.running())
-        evidence = stack.enter_context(watch.of_test())
+        evidence = stack.enter_context(watch.of_test()).evidence
         yield Run(log, evidence, tmp_path / "artifacts")
 
 

@@ -1,5 +1,7 @@
 """The client's short calls: each is one call of a REST stub, or little more."""
 
+from __future__ import annotations
+
 import json
 import re
 import time
@@ -13,40 +15,8 @@ from digitorn_testing._client.waiting import POLLS, in_time
 from digitorn_testing._concurrency.backoff import Pauses
 from digitorn_testing._concurrency.deadlines import asleep
 from digitorn_testing._errors import EventTimeout, Forbidden, NotFound, RateLimited
+from digitorn_testing._generated import models
 from digitorn_testing._generated._runtime import NOT_GIVEN
-from digitorn_testing._generated.models import (
-    AbortResult,
-    AppDeletion,
-    ApprovalResolution,
-    BackgroundSession,
-    BackgroundSessionPage,
-    CancelledQueueEntry,
-    ClearedQueue,
-    CompactedSession,
-    Credential,
-    CredentialDeletion,
-    CredentialList,
-    FileWriteResult,
-    PendingApproval,
-    QueueView,
-    ResumeResult,
-    SecretDeleted,
-    SecretKeys,
-    SecretStored,
-    SessionDetail,
-    SessionExport,
-    SessionHistory,
-    SessionMemory,
-    SessionPage,
-    SessionSearchPage,
-    ShellTaskList,
-    TriggerFired,
-    TriggerOverview,
-    UndoResult,
-    UploadDeployAccepted,
-    WorkspaceFile,
-    WorkspaceView,
-)
 from digitorn_testing._generated.rest_async import AsyncApi
 from digitorn_testing._handles import AppHandle, SessionHandle
 from digitorn_testing._stream import AsyncLiveEventStream
@@ -93,7 +63,7 @@ class AsyncCalls:
 
     async def deploy(
         self, path: str | Path, *, force: bool = False, secrets: Mapping[str, str] | None = None
-    ) -> UploadDeployAccepted:
+    ) -> models.UploadDeployAccepted:
         """Deploys the app in a local YAML file; `wait_for_app` waits until it can be used.
 
         Args:
@@ -116,7 +86,7 @@ class AsyncCalls:
         name: str = "app.yaml",
         force: bool = False,
         secrets: Mapping[str, str] | None = None,
-    ) -> UploadDeployAccepted:
+    ) -> models.UploadDeployAccepted:
         """Deploys the app in a YAML text; `wait_for_app` waits until it can be used.
 
         Args:
@@ -202,7 +172,7 @@ class AsyncCalls:
             deployed_at = None
         return Deployment(deployed_at, (await self.api.apps.get_deploy_status(app_id)).failed_at)
 
-    async def undeploy(self, app_id: str) -> AppDeletion:
+    async def undeploy(self, app_id: str) -> models.AppDeletion:
         """Stops an app but keeps it installed. The daemon drops its sessions.
 
         It is back when it is deployed again, and when the daemon restarts.
@@ -223,11 +193,11 @@ class AsyncCalls:
         if enabled.redeployed:
             # One that was installed from a package starts again by that.
             stopped = await self.api.apps.disable_app(app_id, scope="system")
-        return AppDeletion(
+        return models.AppDeletion(
             app_id=app_id, deleted=False, undeployed=True, scope=stopped.scope, message=stopped.message
         )
 
-    async def _undeploy_own(self, app_id: str, refused: NotFound | Forbidden) -> AppDeletion:
+    async def _undeploy_own(self, app_id: str, refused: NotFound | Forbidden) -> models.AppDeletion:
         """Undeploys the user's own installation."""
         undeployed = await self.api.apps.delete_app(app_id, undeploy_only=True)
         deadline = time.monotonic() + _UNDEPLOY_SECONDS
@@ -240,7 +210,7 @@ class AsyncCalls:
             await asleep(pause)
         return undeployed
 
-    async def delete_app(self, app_id: str, *, delete_history: bool = True) -> AppDeletion:
+    async def delete_app(self, app_id: str, *, delete_history: bool = True) -> models.AppDeletion:
         """Deletes an app: that of all users if there is one, otherwise the user's own installation.
 
         Args:
@@ -262,7 +232,7 @@ class AsyncCalls:
 
     # --- secrets and credentials
 
-    async def list_secrets(self, app_id: str) -> SecretKeys:
+    async def list_secrets(self, app_id: str) -> models.SecretKeys:
         """The names of an app's secrets.
 
         Args:
@@ -270,7 +240,7 @@ class AsyncCalls:
         """
         return await self.api.secrets.list_secrets(app_id)
 
-    async def set_secret(self, app_id: str, key: str, value: str) -> SecretStored:
+    async def set_secret(self, app_id: str, key: str, value: str) -> models.SecretStored:
         """Stores a secret of an app. The daemon then reloads the app.
 
         Args:
@@ -280,7 +250,7 @@ class AsyncCalls:
         """
         return await self.api.secrets.set_secret(app_id, key, value=value)
 
-    async def delete_secret(self, app_id: str, key: str) -> SecretDeleted:
+    async def delete_secret(self, app_id: str, key: str) -> models.SecretDeleted:
         """Deletes a secret of an app.
 
         Args:
@@ -289,11 +259,13 @@ class AsyncCalls:
         """
         return await self.api.secrets.delete_secret(app_id, key)
 
-    async def list_credentials(self) -> CredentialList:
+    async def list_credentials(self) -> models.CredentialList:
         """The user's credentials, without their secret values."""
         return await self.api.credentials.list_user_credentials()
 
-    async def set_credential(self, app_id: str, provider: str, fields: Mapping[str, object]) -> Credential:
+    async def set_credential(
+        self, app_id: str, provider: str, fields: Mapping[str, object]
+    ) -> models.Credential:
         """Stores a credential of the user.
 
         Args:
@@ -303,7 +275,7 @@ class AsyncCalls:
         """
         return await self.api.credentials.upsert_user_credential(app_id, provider, fields=dict(fields))
 
-    async def delete_credential(self, app_id: str, provider: str) -> CredentialDeletion:
+    async def delete_credential(self, app_id: str, provider: str) -> models.CredentialDeletion:
         """Deletes a credential of the user.
 
         Args:
@@ -314,7 +286,7 @@ class AsyncCalls:
 
     # --- triggers and background sessions
 
-    async def list_triggers(self, app_id: str) -> TriggerOverview:
+    async def list_triggers(self, app_id: str) -> models.TriggerOverview:
         """Whatever can start an app without a user: triggers, channels, jobs and watchers.
 
         Args:
@@ -322,7 +294,7 @@ class AsyncCalls:
         """
         return await self.api.background.get_triggers(app_id)
 
-    async def fire_trigger(self, app_id: str, trigger_id: str) -> TriggerFired:
+    async def fire_trigger(self, app_id: str, trigger_id: str) -> models.TriggerFired:
         """Fires a trigger now.
 
         Args:
@@ -333,7 +305,7 @@ class AsyncCalls:
 
     async def create_background_session(
         self, app_id: str, *, name: str = "", params: Mapping[str, object] | None = None, workspace: str = ""
-    ) -> BackgroundSession:
+    ) -> models.BackgroundSession:
         """Creates a session in which triggers run.
 
         Args:
@@ -346,7 +318,7 @@ class AsyncCalls:
             app_id, name=name, params=dict(params or {}), workspace=workspace
         )
 
-    async def list_background_sessions(self, app_id: str) -> BackgroundSessionPage:
+    async def list_background_sessions(self, app_id: str) -> models.BackgroundSessionPage:
         """The background sessions of an app.
 
         Args:
@@ -356,7 +328,7 @@ class AsyncCalls:
 
     # --- sessions
 
-    async def search(self, app_id: str, text: str, *, limit: int = 20) -> SessionSearchPage:
+    async def search(self, app_id: str, text: str, *, limit: int = 20) -> models.SessionSearchPage:
         """Searches the sessions of an app.
 
         Args:
@@ -366,7 +338,9 @@ class AsyncCalls:
         """
         return await self.api.sessions.search_sessions(app_id, q=text, limit=limit)
 
-    async def get_history(self, session: SessionHandle, *, include_system: bool = False) -> SessionHistory:
+    async def get_history(
+        self, session: SessionHandle, *, include_system: bool = False
+    ) -> models.SessionHistory:
         """A session's messages and events.
 
         Args:
@@ -377,7 +351,7 @@ class AsyncCalls:
             session.app_id, session.session_id, include_system=include_system
         )
 
-    async def list_sessions(self, app_id: str, *, limit: int = 50, offset: int = 0) -> SessionPage:
+    async def list_sessions(self, app_id: str, *, limit: int = 50, offset: int = 0) -> models.SessionPage:
         """The user's sessions of an app, most recently used first.
 
         Args:
@@ -390,7 +364,7 @@ class AsyncCalls:
         """
         return await self.api.sessions.list_sessions(app_id, limit=limit, offset=offset)
 
-    async def get_session(self, session: SessionHandle) -> SessionDetail:
+    async def get_session(self, session: SessionHandle) -> models.SessionDetail:
         """A session's title, counts, tokens and state.
 
         Args:
@@ -413,7 +387,7 @@ class AsyncCalls:
         forked = await self.api.sessions.fork_session(session.app_id, session.session_id)
         return replace(session, session_id=forked.new_session_id, first_turn=None, is_new=False)
 
-    async def resume(self, session: SessionHandle) -> ResumeResult:
+    async def resume(self, session: SessionHandle) -> models.ResumeResult:
         """Runs the interrupted turn of a session again. `resumed` says whether there was one.
 
         Args:
@@ -424,7 +398,7 @@ class AsyncCalls:
         """
         return await self.api.sessions.resume_session(session.app_id, session.session_id)
 
-    async def compact(self, session: SessionHandle) -> CompactedSession:
+    async def compact(self, session: SessionHandle) -> models.CompactedSession:
         """Compacts a session's messages now. The result counts messages, not tokens.
 
         Args:
@@ -435,7 +409,7 @@ class AsyncCalls:
         """
         return await self.api.sessions.compact_session(session.app_id, session.session_id)
 
-    async def undo(self, session: SessionHandle) -> UndoResult:
+    async def undo(self, session: SessionHandle) -> models.UndoResult:
         """Undoes the last change to a file of a session's workspace.
 
         Args:
@@ -452,7 +426,7 @@ class AsyncCalls:
         if self._shared.is_deleted(session):
             await self.get_session(session)
 
-    async def abort(self, session: SessionHandle, *, purge_queue: bool = False) -> AbortResult:
+    async def abort(self, session: SessionHandle, *, purge_queue: bool = False) -> models.AbortResult:
         """Aborts the running turn; `turn.abort()` aborts a certain one.
 
         Args:
@@ -467,7 +441,7 @@ class AsyncCalls:
             session.app_id, session.session_id, purge_queue=purge_queue
         )
 
-    async def export(self, session: SessionHandle, *, format: str = "markdown") -> SessionExport:
+    async def export(self, session: SessionHandle, *, format: str = "markdown") -> models.SessionExport:
         """Exports a session as a document.
 
         The daemon saves a turn shortly after its end. Until then the document has one turn less.
@@ -478,7 +452,7 @@ class AsyncCalls:
         """
         return await self.api.sessions.export_session(session.app_id, session.session_id, format=format)
 
-    async def get_memory(self, session: SessionHandle) -> SessionMemory:
+    async def get_memory(self, session: SessionHandle) -> models.SessionMemory:
         """A session's goal, to-dos and facts.
 
         Args:
@@ -486,7 +460,7 @@ class AsyncCalls:
         """
         return await self.api.sessions.get_session_memory(session.app_id, session.session_id)
 
-    async def list_tasks(self, session: SessionHandle) -> ShellTaskList:
+    async def list_tasks(self, session: SessionHandle) -> models.ShellTaskList:
         """The shell commands that a session runs in the background.
 
         Args:
@@ -497,7 +471,7 @@ class AsyncCalls:
 
     # --- queues
 
-    async def get_queue(self, session: SessionHandle, *, include_finished: bool = False) -> QueueView:
+    async def get_queue(self, session: SessionHandle, *, include_finished: bool = False) -> models.QueueView:
         """A session's queue of messages.
 
         Args:
@@ -508,7 +482,7 @@ class AsyncCalls:
             session.app_id, session.session_id, include_finished=include_finished
         )
 
-    async def cancel_queued(self, session: SessionHandle, entry_id: str) -> CancelledQueueEntry:
+    async def cancel_queued(self, session: SessionHandle, entry_id: str) -> models.CancelledQueueEntry:
         """Removes a message from a session's queue.
 
         Args:
@@ -518,7 +492,7 @@ class AsyncCalls:
         await self._check_not_deleted(session)
         return await self.api.queue.cancel_queued_message(session.app_id, session.session_id, entry_id)
 
-    async def clear_queue(self, session: SessionHandle) -> ClearedQueue:
+    async def clear_queue(self, session: SessionHandle) -> models.ClearedQueue:
         """Empties a session's queue; the running turn continues.
 
         Args:
@@ -529,7 +503,7 @@ class AsyncCalls:
 
     # --- workspaces
 
-    async def get_workspace(self, session: SessionHandle) -> WorkspaceView:
+    async def get_workspace(self, session: SessionHandle) -> models.WorkspaceView:
         """A session's workspace.
 
         Args:
@@ -537,7 +511,7 @@ class AsyncCalls:
         """
         return await self.api.workspace.get_workspace(session.app_id, session.session_id)
 
-    async def read_file(self, session: SessionHandle, path: str) -> WorkspaceFile:
+    async def read_file(self, session: SessionHandle, path: str) -> models.WorkspaceFile:
         """A file of a session's workspace.
 
         Args:
@@ -548,7 +522,7 @@ class AsyncCalls:
 
     async def write_file(
         self, session: SessionHandle, path: str, content: str, *, auto_approve: bool = False
-    ) -> FileWriteResult:
+    ) -> models.FileWriteResult:
         """Writes a file of a session's workspace.
 
         Args:
@@ -563,7 +537,7 @@ class AsyncCalls:
 
     # --- approvals
 
-    async def list_pending_approvals(self, app_id: str) -> list[PendingApproval]:
+    async def list_pending_approvals(self, app_id: str) -> list[models.PendingApproval]:
         """The pending approvals of an app, in all its sessions.
 
         Args:
@@ -576,7 +550,7 @@ class AsyncCalls:
 
     async def resolve_approval(
         self, app_id: str, request_id: str, approved: bool = True, message: str = ""
-    ) -> ApprovalResolution:
+    ) -> models.ApprovalResolution:
         """Approves or denies a pending approval, or answers a question.
 
         Args:

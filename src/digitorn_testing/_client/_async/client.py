@@ -1,5 +1,7 @@
 """The client that tests talk to a daemon with."""
 
+from __future__ import annotations
+
 import time
 import uuid
 from collections.abc import Sequence
@@ -30,13 +32,8 @@ from digitorn_testing._errors import (
     Unauthorized,
 )
 from digitorn_testing._exchanges import KEPT, Exchanges
+from digitorn_testing._generated import models
 from digitorn_testing._generated._runtime import NOT_GIVEN
-from digitorn_testing._generated.models import (
-    ImageInput,
-    MessageAccepted,
-    SessionDeleted,
-    TokenResponse,
-)
 from digitorn_testing._generated.rest_async import AsyncApi
 from digitorn_testing._handles import SessionHandle
 from digitorn_testing._recordings.recorder import Recorder, Recorders
@@ -270,7 +267,7 @@ class AsyncDevClient(AsyncCalls):
 
     # --- users
 
-    async def login(self, email: str, password: str) -> TokenResponse:
+    async def login(self, email: str, password: str) -> models.TokenResponse:
         """Logs in and keeps the tokens.
 
         Args:
@@ -289,7 +286,7 @@ class AsyncDevClient(AsyncCalls):
 
     async def register(
         self, username: str, password: str, *, email: str | None = None, name: str | None = None
-    ) -> TokenResponse:
+    ) -> models.TokenResponse:
         """Registers a user and keeps the tokens.
 
         Args:
@@ -323,7 +320,7 @@ class AsyncDevClient(AsyncCalls):
         *,
         workspace: str = "",
         message: str | None = None,
-        images: Sequence[ImageInput] = (),
+        images: Sequence[models.ImageInput] = (),
     ) -> SessionHandle:
         """A session of its own: with a message it is created now, without one by its first message.
 
@@ -413,7 +410,7 @@ class AsyncDevClient(AsyncCalls):
                     return
                 await asleep(pause)
 
-    async def delete(self, session: SessionHandle) -> SessionDeleted:
+    async def delete(self, session: SessionHandle) -> models.SessionDeleted:
         """Deletes a session. Using it with this client afterwards raises `NotFound`.
 
         If the answer is lost and the retry finds no session, the session counts as deleted.
@@ -429,7 +426,7 @@ class AsyncDevClient(AsyncCalls):
         except NotFound as error:
             if not error.may_be_done:
                 raise
-            deleted = SessionDeleted(session_id=session.session_id, deleted=True)
+            deleted = models.SessionDeleted(session_id=session.session_id, deleted=True)
         await self._shared.delete(session, protocol.CUT_OFF_SECONDS)
         return deleted
 
@@ -440,10 +437,10 @@ class AsyncDevClient(AsyncCalls):
         session: SessionHandle,
         text: str,
         *,
-        images: Sequence[ImageInput] = (),
+        images: Sequence[models.ImageInput] = (),
         client_message_id: str | None = None,
         queue_mode: Literal["async", "wait", "replace_last"] | None = None,
-    ) -> MessageAccepted:
+    ) -> models.MessageAccepted:
         """Posts a message and does not wait for its turn.
 
         Args:
@@ -478,7 +475,7 @@ class AsyncDevClient(AsyncCalls):
         session: SessionHandle,
         message: str,
         *,
-        images: Sequence[ImageInput] = (),
+        images: Sequence[models.ImageInput] = (),
         approvals: ApprovalPolicy | None = None,
         auto_approve: bool | None = None,
         timeout: float | None = None,
@@ -524,7 +521,11 @@ class AsyncDevClient(AsyncCalls):
             )
 
     async def turn(
-        self, session: SessionHandle, turn: MessageAccepted | str | None, *, timeout: float | None = None
+        self,
+        session: SessionHandle,
+        turn: models.MessageAccepted | str | None,
+        *,
+        timeout: float | None = None,
     ) -> AsyncTurn:
         """A handle of a turn that was started in another way, complete from its first event.
 
@@ -556,7 +557,7 @@ class AsyncDevClient(AsyncCalls):
         session: SessionHandle,
         message: str,
         *,
-        images: Sequence[ImageInput] = (),
+        images: Sequence[models.ImageInput] = (),
         approvals: ApprovalPolicy | None = None,
         auto_approve: bool | None = None,
         timeout: float | None = None,
@@ -744,7 +745,7 @@ class AsyncDevClient(AsyncCalls):
         *,
         policy: ApprovalPolicy | None,
         timeout: float,
-        images: Sequence[ImageInput] = (),
+        images: Sequence[models.ImageInput] = (),
         queue_mode: QueueMode | None = None,
         client_message_id: str | None = None,
     ) -> AsyncTurn:

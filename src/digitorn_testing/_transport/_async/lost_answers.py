@@ -4,6 +4,8 @@ The released daemon does not deduplicate by `client_message_id`: the same id twi
 writes the id into the session's log, in the message's `user_message` event, before it answers.
 """
 
+from __future__ import annotations
+
 import json
 import math
 import time
@@ -22,8 +24,8 @@ from digitorn_testing._errors import (
     RateLimited,
     ServerError,
 )
+from digitorn_testing._generated import models
 from digitorn_testing._generated._runtime import Call
-from digitorn_testing._generated.models import SessionEvent, SessionSummary
 from digitorn_testing._generated.operations import LIST_SESSION_EVENTS, LIST_SESSIONS, SEND_MESSAGE
 
 T = TypeVar("T")
@@ -95,7 +97,7 @@ class _Search:
             return None if row is None else _answer(_accepted(self._session_id, row))
         return await self._in_new_session()
 
-    async def _in_session(self, session_id: str) -> SessionEvent | None:
+    async def _in_session(self, session_id: str) -> models.SessionEvent | None:
         while True:
             rows = await self._rows(session_id, since=self._since, limit=_PAGE)
             found = self._message(rows)
@@ -123,16 +125,16 @@ class _Search:
                 self._others.add(session.session_id)
         return None
 
-    async def _rows(self, session_id: str, *, since: int, limit: int) -> list[SessionEvent]:
+    async def _rows(self, session_id: str, *, since: int, limit: int) -> list[models.SessionEvent]:
         path = {"app_id": self._app_id, "session_id": session_id}
         query = {"since_seq": since, "limit": limit}
         try:
             page = await self._send(LIST_SESSION_EVENTS.call(path=path, query=query))
         except NotFound:
             return []
-        return [row for row in page.events if isinstance(row, SessionEvent)]
+        return [row for row in page.events if isinstance(row, models.SessionEvent)]
 
-    def _message(self, rows: Iterable[SessionEvent]) -> SessionEvent | None:
+    def _message(self, rows: Iterable[models.SessionEvent]) -> models.SessionEvent | None:
         return next(
             (
                 row
@@ -152,7 +154,7 @@ def _app_of(call: Call[Any]) -> str:
     return unquote(call.path.split("/")[3])
 
 
-def _accepted(session_id: str, row: SessionEvent) -> dict[str, object]:
+def _accepted(session_id: str, row: models.SessionEvent) -> dict[str, object]:
     """The data of an answer to a message, from its `user_message` event."""
     if row.payload.get("pending"):
         status = "queued"
@@ -167,7 +169,7 @@ def _accepted(session_id: str, row: SessionEvent) -> dict[str, object]:
     }
 
 
-def _created(session: SessionSummary, row: SessionEvent) -> dict[str, object]:
+def _created(session: models.SessionSummary, row: models.SessionEvent) -> dict[str, object]:
     """The data of an answer to `CREATE_SESSION`, from the session and its first event."""
     message = _accepted(session.session_id, row)
     return {

@@ -23,7 +23,6 @@ from digitorn_testing._errors import (
 )
 from digitorn_testing._exchanges import KEPT, Exchanges, Sending, sending
 from digitorn_testing._generated._runtime import Call
-from digitorn_testing._generated.models import RefreshTokenRequest
 from digitorn_testing._generated.operations import LOGIN, REFRESH_TOKEN
 from digitorn_testing._secrets.credentials import Credentials, Token
 from digitorn_testing._secrets.logs import hide_in_logs
@@ -182,7 +181,7 @@ class Transport:
         refresh_token = self.credentials.refresh_token
         if refresh_token is None:
             return False
-        call = REFRESH_TOKEN.call(body=RefreshTokenRequest(refresh_token=refresh_token).to_wire())
+        call = REFRESH_TOKEN.call(body={"refresh_token": refresh_token})
         try:
             self.credentials.store(self._exchange(call, None, Attempts(None, call)))
         except DigitornError:

@@ -93,7 +93,7 @@ class _Noting:
         """What a stub makes of arguments that are marks, and its parameters by mark."""
         arguments: dict[str, inspect.Parameter] = {}
         given: dict[str, object] = {}
-        for number, (name, parameter) in enumerate(inspect.signature(stub).parameters.items()):
+        for number, (name, parameter) in enumerate(inspect.signature(stub, eval_str=True).parameters.items()):
             # The arguments for what the contract does not name default to None; they are left out.
             if parameter.default is not None:
                 # The slash shows whether the stub takes it for a separator.
