@@ -324,6 +324,44 @@ def test_what_cannot_be_read_does_not_stop_the_stream(name: str) -> None:
             assert len(unreadable) == (0 if "acknowledgement" in name else 1)
 
 
+EVENT = {"type": "token", "session_id": "s", "payload": {"delta": "x", "size": 1}}
+FORMS: dict[str, str] = {
+    "plain": '42/events,["event",EVENT]',
+    "with spaces": '42/events,[ "event" , EVENT ]',
+    "with spaces at the end": '42/events,["event",EVENT ] ',
+    "with an appended argument": '42/events,["event",EVENT,{"a":["]"]}]',
+    "with an acknowledgement": '42/events,7["event",EVENT]',
+    "with no number": '42/events,["event",EVENT]'.replace("EVENT", json.dumps(EVENT).replace("1", "NaN")),
+    "with half a character": '42/events,["event",EVENT]'.replace(
+        "EVENT", json.dumps(EVENT).replace('"x"', r'"x\ud800"')
+    ),
+    "with a member twice": '42/events,["event",EVENT]'.replace(
+        "EVENT", json.dumps(EVENT).replace('"type"', '"type": "result", "type"')
+    ),
+    "under its own name": '42/events,["token",{"delta":"x"}]',
+}
+
+
+def test_an_event_is_read_in_whatever_form_it_comes() -> None:
+    def speak(socket: HostileSocket) -> None:
+        socket.let_in()
+        for form in FORMS.values():
+            socket.send(form.replace("EVENT", json.dumps(EVENT)))
+        socket.event({"type": "result", "session_id": "s", "payload": {"content": "all"}})
+        socket.hold()
+
+    with hostile_socket(speak) as url:
+        stream = LiveEventStream(
+            daemon_url=url, token="t" * 9, app_id="a", session_id="s", connection_options=LIMITS
+        )
+        with stream:
+            stream.wait_for("result", timeout=5)
+            tokens = [one.payload for one in stream.events() if isinstance(one.payload, Token)]
+            assert dict(zip(FORMS, [one.delta[0] for one in tokens], strict=True)) == dict.fromkeys(
+                FORMS, "x"
+            )
+
+
 def test_wrong_types_in_an_event_are_kept_as_they_came() -> None:
     envelopes: list[object] = [
         None,
