@@ -15,6 +15,7 @@ from digitorn_testing._transport.bounds import (
     NotUnpacked,
     OutOfBounds,
     check_depth,
+    check_text,
     check_values,
 )
 
@@ -106,3 +107,76 @@ def test_depth_is_bounded() -> None:
             check_depth(deeper, json.loads(deeper))
     wide = json.dumps([[{"a": []}]] * 500)
     check_depth(wide, json.loads(wide))
+
+
+def test_a_text_of_as_many_levels_as_allowed_is_read() -> None:
+    for opening, closing in (("[", "]"), ('{"a":', "}")):
+        fits = opening * 100 + "1" + closing * 100
+        for form in (fits, fits.encode()):
+            check_text(form, 1000)
+        for form in (opening + fits + closing, (opening + fits + closing).encode()):
+            with pytest.raises(OutOfBounds, match="nested more than 100 levels deep"):
+                check_text(form, 1000)
+            check_text(form, 1000, deepest=None)
+    check_text(json.dumps([[{"a": []}]] * 500), 10_000)
+
+
+# Pieces that make strings with quotes, backslashes and brackets in them likely.
+TEXTS = st.lists(st.sampled_from(['"', "\\", "[", "]", "{", "}", ",", "a", "é", "\n"]), max_size=12).map(
+    "".join
+)
+VALUES = st.recursive(
+    st.none() | TEXTS,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(TEXTS, inner, max_size=5),
+    max_leaves=30,
+)
+
+
+def levels(value: Any) -> int:
+    if not isinstance(value, list | dict):
+        return 0
+    members: list[Any] = list(value.values()) if isinstance(value, dict) else value  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] - JSON
+    return 1 + max(map(levels, members), default=0)
+
+
+def signs(value: Any) -> int:
+    """Opening brackets and commas of a JSON value."""
+    if not isinstance(value, list | dict):
+        return 0
+    members: list[Any] = list(value.values()) if isinstance(value, dict) else value  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] - JSON
+    return 1 + max(0, len(members) - 1) + sum(map(signs, members))
+
+
+@settings(max_examples=300)
+@given(VALUES, st.booleans())
+def test_a_text_is_measured_as_its_value_is(value: object, ascii_only: bool) -> None:
+    text = json.dumps(value, ensure_ascii=ascii_only)
+    deep, many = levels(value), signs(value)
+    for form in (text, text.encode()):
+        check_text(form, many, deep)
+        if many:
+            with pytest.raises(OutOfBounds, match="JSON values"):
+                check_text(form, many - 1, deep)
+        if deep:
+            with pytest.raises(OutOfBounds, match="levels"):
+                check_text(form, many, deep - 1)
+
+
+@given(st.text(alphabet='"\\[]{},:a\ud800', max_size=60))
+def test_any_text_can_be_measured(text: str) -> None:
+    for form in (text, text.encode("utf-8", "surrogatepass")):
+        try:
+            check_text(form, 3, 2)
+        except OutOfBounds:
+            continue
+        try:
+            value: object = json.loads(form)
+        except ValueError:
+            continue
+        assert levels(value) <= 2
+        assert signs(value) <= 3
+
+
+def test_a_string_that_is_not_closed_takes_no_longer() -> None:
+    check_text('"' + '\\"' * 1_000_000 + "," * 100, 10)
+    check_text('"\\' * 1_000_000 + "," * 100, 10)

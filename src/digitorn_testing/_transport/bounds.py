@@ -3,13 +3,17 @@
 import re
 import zlib
 from collections.abc import Iterable
+from itertools import accumulate
 from typing import Any, Final, Protocol, cast
 
 DEEPEST: Final = 100
 """How deeply arrays and objects of an event may be nested; the limit for REST answers is 200."""
 
-_TEXT: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_TEXT_BYTES: Final = re.compile(_TEXT.pattern.encode(), re.DOTALL)
+# The quote at the end is optional, so that a match never fails: otherwise every quote would start another.
+_STRING: Final = re.compile(rb'"[^"]*"?')
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_STEPS: Final = bytes(1 if one in b"[{" else 0xFF for one in range(256))
+"""1 for a bracket that opens, -1 as a signed byte for one that closes."""
 _OPENING: Final = ("[", "{")
 
 
@@ -84,6 +88,52 @@ class BoundedBody:
         return b"".join(self._parts)
 
 
+def check_text(text: str | bytes, most: int, deepest: int | None = DEEPEST) -> None:
+    """Refuses a JSON text with too many values or levels, before it is parsed.
+
+    Args:
+        text: The text; it need not be JSON.
+        most: Maximum number of values.
+        deepest: Maximum number of levels of arrays and objects; None if the parser limits them.
+
+    Raises:
+        OutOfBounds: There are more.
+    """
+    # A text without that many characters, or that many brackets, does not have to be looked at.
+    shallow = deepest is None or len(text) <= deepest or _openings(text) <= deepest
+    if shallow and len(text) <= most:
+        return
+    document = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    if shallow and _values(document) <= most:
+        return
+    outside = _without_strings(document)
+    if _values(outside) > most:
+        raise OutOfBounds(f"more than {most} JSON values (max_json_values)")
+    if not shallow and _levels(outside) > (deepest or 0):
+        raise OutOfBounds(f"nested more than {deepest} levels deep")
+
+
+def _openings(text: str | bytes) -> int:
+    return text.count("[") + text.count("{") if isinstance(text, str) else text.count(b"[") + text.count(b"{")
+
+
+def _values(document: bytes) -> int:
+    return document.count(b",") + _openings(document)
+
+
+def _without_strings(document: bytes) -> bytes:
+    """A JSON text without its strings; one that is not closed reaches to the end."""
+    if b"\\" in document:
+        document = document.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return _STRING.sub(b"", document)
+
+
+def _levels(outside: bytes) -> int:
+    """How deeply arrays and objects are nested, in a JSON text without strings."""
+    steps = memoryview(outside.translate(_STEPS, _NO_BRACKETS)).cast("b")
+    return max(accumulate(steps), default=0)
+
+
 def check_values(document: bytes | str, most: int) -> None:
     """Refuses a JSON text with too many values, before it is parsed.
 
@@ -94,17 +144,7 @@ def check_values(document: bytes | str, most: int) -> None:
     Raises:
         OutOfBounds: There are more.
     """
-    # Excluding the commas inside strings is slow, so it is done only if it may change the outcome.
-    if _values(document) > most:
-        without = _TEXT_BYTES.sub(b"", document) if isinstance(document, bytes) else _TEXT.sub("", document)
-        if _values(without) > most:
-            raise OutOfBounds(f"more than {most} JSON values (max_json_values)")
-
-
-def _values(document: bytes | str) -> int:
-    if isinstance(document, bytes):
-        return document.count(b",") + document.count(b"[") + document.count(b"{")
-    return document.count(",") + document.count("[") + document.count("{")
+    check_text(document, most, deepest=None)
 
 
 def check_depth(text: str, value: object, deepest: int = DEEPEST) -> None:
