@@ -6,11 +6,12 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, ClassVar, Final, Generic, Literal, Protocol, Self, TypeAlias, TypeGuard, TypeVar, cast
+from typing import Annotated, Any, ClassVar, Final, Generic, Literal, Protocol, Self, TypeAlias, TypeGuard, TypeVar, cast
 from urllib.parse import quote, urlencode
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_jsonable_python
+from typing_extensions import TypedDict
 
 T = TypeVar("T")
 Request = TypeVar("Request", bound="Model")
@@ -85,10 +86,23 @@ class Model(BaseModel):
 
     # Validators are built on first use, which keeps imports fast. Two threads must not build at once:
     # pydantic shares half-built state between them.
-    def __new__(cls, *_: object, **__: object) -> Self:
-        if not cls.__pydantic_complete__:
-            complete(cls)
-        return super().__new__(cls)
+    @classmethod
+    def model_rebuild(
+        cls,
+        *,
+        force: bool = False,
+        raise_errors: bool = True,
+        _parent_namespace_depth: int = 2,
+        _types_namespace: Mapping[str, Any] | None = None,
+    ) -> bool | None:
+        """Builds the validator of the class; pydantic calls it on first use."""
+        with _BUILDING:
+            return super().model_rebuild(
+                force=force,
+                raise_errors=raise_errors,
+                _parent_namespace_depth=_parent_namespace_depth + 1,
+                _types_namespace=_types_namespace,
+            )
 
     @classmethod
     def from_wire(cls, value: object) -> Self:
@@ -129,6 +143,13 @@ def complete(model: type[BaseModel]) -> None:
     with _BUILDING:
         if not model.__pydantic_complete__:
             model.model_rebuild()
+
+
+OrObject: TypeAlias = Annotated[T | dict[str, Any], Field(union_mode="left_to_right")]
+"""A class with required members, or an open object where that does not fit.
+
+pydantic would always try both, which takes twice as long and finds the same: the class wins if it fits.
+"""
 
 
 class EventPayload(Model):
@@ -217,6 +238,7 @@ class RestOperation(Generic[T]):
     credentials_optional: bool = False
     statuses: tuple[int, ...] = ()
     _adapter: "TypeAdapter[T] | None" = field(default=None, init=False, repr=False)
+    _reader: "TypeAdapter[Any] | None" = field(default=None, init=False, repr=False)
 
     def call(
         self,
@@ -328,6 +350,34 @@ class RestOperation(Generic[T]):
             return cast("T", content.decode(encoding, errors="replace"))
         if self.reading == "none":
             return cast("T", None)
+        try:
+            return self._read_at_once(content)
+        except ValidationError:
+            # A refusal, or something that breaks the contract: find out what.
+            return self._read_in_steps(content)
+
+    def _read_at_once(self, content: bytes) -> T:
+        """The result, validated from its bytes without values of Python in between."""
+        reader = self._reader
+        if reader is None:
+            reader = self._reader = self._new_reader()
+        found = reader.validate_json(content)
+        if self.envelope is None:
+            return cast("T", found)
+        if self.envelope.success is not None and not found[self.envelope.success]:
+            return self._read_in_steps(content)
+        return cast("T", found[self.envelope.data])
+
+    def _new_reader(self) -> "TypeAdapter[Any]":
+        if self.envelope is None:
+            return self.adapter
+        members: dict[str, Any] = {self.envelope.data: self.result}
+        if self.envelope.success is not None:
+            members[self.envelope.success] = StrictBool
+        with _BUILDING:
+            return TypeAdapter(TypedDict("_Enveloped", members))  # type: ignore[operator] # made at run time
+
+    def _read_in_steps(self, content: bytes) -> T:
         try:
             document: object = from_json(content)
         except ValueError as error:
