@@ -167,12 +167,14 @@ def check_answer(operation: RestOperation[Any], status: int, body: bytes, retry_
     """An answer has a result, or is one typed error that says something."""
     call = operation.call()
     exchanges = Exchanges(KEPT)
-    exchange = sending(exchanges, call).answered(status, body)
+    under_way = sending(exchanges, call)
+    under_way.answered(status, body)
     refusal: DigitornError | None = None
     try:
         read_answer(
             call,
-            exchange,
+            status,
+            lambda: under_way.exchange,
             daemon_url="http://127.0.0.1:1",
             headers={"retry-after": retry_after},
             content=body,

@@ -37,7 +37,8 @@ def read(call: Call[Any], status: int, body: Any, headers: dict[str, str] | None
     )
     return read_answer(
         call,
-        exchange,
+        status,
+        lambda: exchange,
         daemon_url="http://daemon",
         headers=headers or {},
         content=content,

@@ -29,7 +29,8 @@ def exchanged(call: Call[T], content: bytes, *, status: int = 200, keep: int = 5
     under_way = sending(exchanges, call)
     if (encoded := call.encoded()) is not None:
         under_way.sends(encoded[0])
-    answered = under_way.answered(status, content)
+    under_way.answered(status, content)
+    answered = under_way.exchange
     assert list(exchanges) == ([answered] if keep else [])
     return answered
 

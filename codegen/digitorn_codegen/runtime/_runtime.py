@@ -1,12 +1,27 @@
 """What the generated classes and stubs run on."""
 
+import gc
 import json
 import re
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Final, Generic, Literal, Protocol, Self, TypeAlias, TypeGuard, TypeVar, cast
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Final,
+    Generic,
+    Literal,
+    Protocol,
+    Self,
+    TypeAlias,
+    TypeGuard,
+    TypeVar,
+    cast,
+)
 from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, TypeAdapter, ValidationError
@@ -57,11 +72,17 @@ _Several: TypeAlias = list[Any] | dict[str, Any]
 
 # By what they are called, in any spelling: `access_token`, `apiKey`, `Authorization`. A word behind it makes
 # another thing of it (`token_type`, `tokens_limit`).
-_SECRET_NAME: Final = re.compile(
-    r"(?:^|_)(?:token|password|passwd|passphrase|secret|api_?key|private_?key|access_?key|"
-    r"authorization|cookie|jwt)s?$"
+SECRET_WORDS: Final = (
+    *("token", "password", "passwd", "passphrase", "secret", "authorization", "cookie", "jwt"),
+    *(f"{kind}{joint}key" for kind in ("api", "private", "access") for joint in ("", "_", "-")),
 )
+"""The words, in lower case, at the end of the names of secrets."""
+
+_SECRET_NAME: Final = re.compile(rf"(?:^|_)(?:{'|'.join(SECRET_WORDS)})s?$")
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+_LARGE: Final = 64 * 1024
+"""Bytes of an answer from which on the garbage collector is paused."""
 
 _MOST_REASONS: Final = 100
 _TOO_MANY_REASONS: Final = 10_000
@@ -361,7 +382,11 @@ class RestOperation(Generic[T]):
         reader = self._reader
         if reader is None:
             reader = self._reader = self._new_reader()
-        found = reader.validate_json(content)
+        if len(content) < _LARGE:
+            found = reader.validate_json(content)
+        else:
+            with _collector_paused():
+                found = reader.validate_json(content)
         if self.envelope is None:
             return cast("T", found)
         if self.envelope.success is not None and not found[self.envelope.success]:
@@ -517,6 +542,23 @@ class AsyncTransport(Protocol):
     async def send(self, call: Call[T], /) -> T:
         """The result of a call."""
         ...
+
+
+@contextmanager
+def _collector_paused() -> Generator[None]:
+    """Pauses the garbage collector while a large answer is validated.
+
+    It would look through everything several times, for as long as the validation takes, although nothing of
+    what is being made can be garbage yet.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def reasons(error: ValidationError, below: str = "") -> tuple[str, ...]:

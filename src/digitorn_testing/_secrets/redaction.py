@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from pydantic_core import from_json
 
 from digitorn_testing._concurrency.forks import in_forks
-from digitorn_testing._generated._runtime import names_secret
+from digitorn_testing._generated._runtime import SECRET_WORDS, names_secret
 
 HIDDEN: Final = "***"
 """What replaces a secret."""
@@ -18,56 +18,37 @@ HIDDEN: Final = "***"
 _SHORTEST = 8
 _MOST = 256
 
+_WORDS: Final = tuple(word.encode() for word in SECRET_WORDS)
+# Searching a text for all kinds of keys at once is faster.
+_ENDINGS: Final = frozenset(b"key" if word.endswith(b"key") else word for word in _WORDS)
+# Escapes, and the only letter outside of ASCII that becomes one of ASCII in lower case (the sign of kelvin).
+_SPELLED_OTHERWISE: Final = (b"\\u", "\u212a".encode())
+_PLAIN: Final = rb"(?:-?\d[\d.e+-]*+|null|true|false)"
+_SECRET_AFTER: Final = re.compile(
+    # The rest of a name and what it names, unless that is a number or an object of numbers. A line break at
+    # the end of a name does not count, as in the pattern of secret names.
+    rb's?(?:\\n)?"\s*+:\s*+(?!' + _PLAIN + rb'|\{(?:\s*+"[^"\\]*+"\s*+:\s*+' + _PLAIN + rb"\s*+,?+)*+\s*+\})"
+)
 
-class Redactor:
-    """Learns secrets from fields whose names say so, and hides them wherever they appear from then on.
 
-    It may be used from several threads.
+class Hiding:
+    """Hides a fixed set of secrets.
+
+    Args:
+        pattern: Matches the secrets; None if there are none.
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: dict[str, None] = {}
-        self._pattern: re.Pattern[str] | None = None
-        in_forks(self)
+    __slots__ = ("_pattern",)
 
-    def after_fork(self) -> None:
-        """Makes the redactor usable in a forked child."""
-        self._lock = threading.Lock()
-
-    def learn(self, *secrets: str | None) -> None:
-        """Hides these from now on, except short ones: those are not secrets, and may be part of any word."""
-        new = [one for one in secrets if one and len(one) >= _SHORTEST and one not in self._known]
-        if not new:
-            return
-        with self._lock:
-            self._known.update(dict.fromkeys(new))
-            while len(self._known) > _MOST:
-                del self._known[next(iter(self._known))]
-            forms = {form for one in self._known for form in (one, quote(one, safe=""))}
-            # Longest first, because one secret may begin with another.
-            self._pattern = re.compile("|".join(re.escape(one) for one in sorted(forms, key=len)[::-1]))
-
-    @property
-    def known(self) -> tuple[str, ...]:
-        """The secrets that are hidden wherever they appear."""
-        return tuple(self._known)
+    def __init__(self, pattern: re.Pattern[str] | None) -> None:
+        self._pattern = pattern
 
     def text(self, text: str) -> str:
-        """A text with the known secrets hidden."""
+        """A text with the secrets hidden."""
         return text if self._pattern is None else self._pattern.sub(HIDDEN, text)
 
-    def learn_from(self, value: JsonValue, *, everything: bool = False) -> None:
-        """Learns the secrets in a JSON value.
-
-        Args:
-            value: The value.
-            everything: Treat every text in it as a secret, whatever its name.
-        """
-        self.learn(*_secrets(value, secret=everything))
-
     def json(self, value: JsonValue, *, everything: bool = False) -> JsonValue:
-        """A JSON value with secrets hidden: known ones, and texts whose names say that they are secrets.
+        """A JSON value with secrets hidden: these, and texts whose names say that they are secrets.
 
         Args:
             value: The value.
@@ -100,6 +81,78 @@ class Redactor:
                 for name, one in value.items()
             }
         return value
+
+
+class Redactor(Hiding):
+    """Learns secrets from fields whose names say so, and hides them wherever they appear from then on.
+
+    It may be used from several threads.
+    """
+
+    __slots__ = ("__weakref__", "_known", "_lock")
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self._lock = threading.Lock()
+        self._known: dict[str, None] = {}
+        in_forks(self)
+
+    def after_fork(self) -> None:
+        """Makes the redactor usable in a forked child."""
+        self._lock = threading.Lock()
+
+    def learn(self, *secrets: str | None) -> None:
+        """Hides these from now on, except short ones: those are not secrets, and may be part of any word."""
+        new = [one for one in secrets if one and len(one) >= _SHORTEST and one not in self._known]
+        if not new:
+            return
+        with self._lock:
+            self._known.update(dict.fromkeys(new))
+            while len(self._known) > _MOST:
+                del self._known[next(iter(self._known))]
+            forms = {form for one in self._known for form in (one, quote(one, safe=""))}
+            # Longest first, because one secret may begin with another.
+            self._pattern = re.compile("|".join(re.escape(one) for one in sorted(forms, key=len)[::-1]))
+
+    @property
+    def hiding(self) -> Hiding:
+        """Hides the secrets that are known now, and no others."""
+        return Hiding(self._pattern)
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The secrets that are hidden wherever they appear."""
+        return tuple(self._known)
+
+    def learn_from(self, value: JsonValue, *, everything: bool = False) -> None:
+        """Learns the secrets in a JSON value.
+
+        Args:
+            value: The value.
+            everything: Treat every text in it as a secret, whatever its name.
+        """
+        self.learn(*_secrets(value, secret=everything))
+
+
+def may_hold_secret(content: bytes) -> bool:
+    """Whether a JSON text may hold a secret under a name that says so; False is certain.
+
+    Args:
+        content: The text; it need not be JSON.
+    """
+    if not content:
+        return False
+    text = content.lower()
+    if any(one in text for one in _SPELLED_OTHERWISE):
+        return True
+    for ending in _ENDINGS:
+        start = text.find(ending)
+        while start >= 0:
+            start += len(ending)
+            if text.endswith(_WORDS, 0, start) and _SECRET_AFTER.match(text, start):
+                return True
+            start = text.find(ending, start)
+    return False
 
 
 def _secrets(value: JsonValue, *, secret: bool) -> Iterator[str]:
