@@ -200,8 +200,8 @@ class Exchanges(Sequence[Exchange]):
                 raise, and must not use these exchanges.
         """
         with self._lock:
-            for exchange in self._listed():
-                listener(exchange)
+            for one in self._kept:
+                listener(_made(one))
             self._listeners = (*self._listeners, listener)
 
     def unlisten(self, listener: Listener) -> None:
@@ -224,7 +224,8 @@ class Exchanges(Sequence[Exchange]):
 
     def _listed(self) -> list[Exchange]:
         with self._lock:
-            return [one if isinstance(one, Exchange) else one.exchange for one in self._kept]
+            kept = list(self._kept)
+        return [_made(one) for one in kept]
 
     def __repr__(self) -> str:
         return f"<{len(self)} exchanges, {self.dropped} dropped>"
@@ -429,6 +430,10 @@ def sending(exchanges: Exchanges, call: Call[Any], *, retry: int = 0) -> Sending
     """
     operation = call.operation
     return Sending(exchanges, operation, operation.method, call.path, query=call.query, retry=retry)
+
+
+def _made(one: Exchange | Sending) -> Exchange:
+    return one if isinstance(one, Exchange) else one.exchange
 
 
 @cache

@@ -171,7 +171,7 @@ def check_answer(operation: RestOperation[Any], status: int, body: bytes, retry_
     under_way.answered(status, body)
     refusal: DigitornError | None = None
     try:
-        read_answer(
+        result: object = read_answer(
             call,
             status,
             lambda: under_way.exchange,
@@ -182,6 +182,10 @@ def check_answer(operation: RestOperation[Any], status: int, body: bytes, retry_
         )
     except DigitornError as error:
         refusal = error
+    else:
+        # Validated from its bytes it is what it is in steps; by its repr, since NaN is unequal to itself.
+        in_steps: object = operation.read_in_steps(body) if body else result
+        assert result == in_steps or repr(result) == repr(in_steps)
     said = str(refusal)
     assert refusal is None or operation.id in said or operation.method in said
     assert len(said) < 20_000

@@ -375,8 +375,9 @@ class RestOperation(Generic[T]):
         try:
             return self._read_at_once(content)
         except ValidationError:
-            # A refusal, or something that breaks the contract: find out what.
-            return self._read_in_steps(content)
+            pass
+        # A refusal, or something that breaks the contract: find out what.
+        return self.read_in_steps(content)
 
     def _read_at_once(self, content: bytes) -> T:
         """The result, validated from its bytes without values of Python in between."""
@@ -391,7 +392,7 @@ class RestOperation(Generic[T]):
         if self.envelope is None:
             return cast("T", found)
         if self.envelope.success is not None and not found[self.envelope.success]:
-            return self._read_in_steps(content)
+            return self.read_in_steps(content)
         return cast("T", found[self.envelope.data])
 
     def _new_reader(self) -> "TypeAdapter[Any]":
@@ -403,7 +404,13 @@ class RestOperation(Generic[T]):
         with _BUILDING:
             return TypeAdapter(TypedDict("_Enveloped", members))  # type: ignore[operator] # made at run time
 
-    def _read_in_steps(self, content: bytes) -> T:
+    def read_in_steps(self, content: bytes) -> T:
+        """The same as `read` for JSON, slower, and with a reason if it cannot be read.
+
+        Raises:
+            Refused: The envelope says that the operation failed.
+            Undecodable: The body is not what the contract says.
+        """
         try:
             document: object = from_json(content)
         except ValueError as error:
