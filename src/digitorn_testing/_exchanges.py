@@ -131,7 +131,7 @@ class Exchanges(Sequence[Exchange]):
         self._lock = threading.Lock()
         self._seen = 0
         self._listeners: tuple[Listener, ...] = ()
-        self.redactor = Redactor()
+        self.redactor = Redactor(before_forgetting=self._listed)
         """Hides the secrets that were exchanged."""
         in_forks(self)
 
@@ -223,6 +223,7 @@ class Exchanges(Sequence[Exchange]):
         return len(self._kept)
 
     def _listed(self) -> list[Exchange]:
+        """All of them, made now if nobody has looked before."""
         with self._lock:
             kept = list(self._kept)
         return [_made(one) for one in kept]
@@ -267,7 +268,6 @@ class Sending:
         self._response_size = 0
         self._error = ""
         self._turn: str | None = None
-        self._hiding = exchanges.redactor.hiding
         self._duration = 0.0
         self._kept: Exchange | tuple[_Sent, bytes] = b"", b""
         self._started = datetime.now(UTC)
@@ -344,8 +344,6 @@ class Sending:
                 redactor.learn_from(_body(request), everything=everything)
             if may_hold_secret(response):
                 redactor.learn_from(_body(response))
-        # Somebody may look when the redactor has forgotten secrets that it knows now.
-        self._hiding = redactor.hiding
         self._kept, self._request = (request, response), b""
         self._exchanges.add(self)
         if max(len(request), len(response)) > LARGEST_BODY:
@@ -370,7 +368,7 @@ class Sending:
         return self._make(*kept, LARGEST_RECORDED) if isinstance(kept := self._kept, tuple) else kept
 
     def _make(self, request: _Sent, response: bytes, largest: int) -> Exchange:
-        hiding, holds_secrets = self._hiding, self._id in _HOLD_SECRETS
+        hiding, holds_secrets = self._exchanges.redactor, self._id in _HOLD_SECRETS
         sent, shown, answer = _body(request), None, None
         if isinstance(request, dict) or len(request) <= largest:
             shown = hiding.json(sent, everything=holds_secrets or self._id in _NOTHING_BUT_SECRETS)
@@ -399,7 +397,7 @@ class Sending:
             once = Redactor()
             once.learn_from(_nested(request), everything=True)
             response = once.json(response)
-        return self._hiding.json(response)
+        return self._exchanges.redactor.json(response)
 
     def _named(self, content: bytes) -> str | None:
         """The turn that an answer names."""

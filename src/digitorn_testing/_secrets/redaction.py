@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 from urllib.parse import quote
 
@@ -31,24 +31,61 @@ _SECRET_AFTER: Final = re.compile(
 )
 
 
-class Hiding:
-    """Hides a fixed set of secrets.
+class Redactor:
+    """Learns secrets from fields whose names say so, and hides them wherever they appear from then on.
+
+    It may be used from several threads.
 
     Args:
-        pattern: Matches the secrets; None if there are none.
+        before_forgetting: Called before it forgets secrets because there are too many.
     """
 
-    __slots__ = ("_pattern",)
+    def __init__(self, before_forgetting: Callable[[], object] | None = None) -> None:
+        self._before_forgetting = before_forgetting
+        self._lock = threading.Lock()
+        self._known: dict[str, None] = {}
+        self._pattern: re.Pattern[str] | None = None
+        in_forks(self)
 
-    def __init__(self, pattern: re.Pattern[str] | None) -> None:
-        self._pattern = pattern
+    def after_fork(self) -> None:
+        """Makes the redactor usable in a forked child."""
+        self._lock = threading.Lock()
+
+    def learn(self, *secrets: str | None) -> None:
+        """Hides these from now on, except short ones: those are not secrets, and may be part of any word."""
+        new = [one for one in secrets if one and len(one) >= _SHORTEST and one not in self._known]
+        if not new:
+            return
+        if self._before_forgetting is not None and len(self._known) + len(new) > _MOST:
+            self._before_forgetting()
+        with self._lock:
+            self._known.update(dict.fromkeys(new))
+            while len(self._known) > _MOST:
+                del self._known[next(iter(self._known))]
+            forms = {form for one in self._known for form in (one, quote(one, safe=""))}
+            # Longest first, because one secret may begin with another.
+            self._pattern = re.compile("|".join(re.escape(one) for one in sorted(forms, key=len)[::-1]))
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The secrets that are hidden wherever they appear."""
+        return tuple(self._known)
 
     def text(self, text: str) -> str:
-        """A text with the secrets hidden."""
+        """A text with the known secrets hidden."""
         return text if self._pattern is None else self._pattern.sub(HIDDEN, text)
 
+    def learn_from(self, value: JsonValue, *, everything: bool = False) -> None:
+        """Learns the secrets in a JSON value.
+
+        Args:
+            value: The value.
+            everything: Treat every text in it as a secret, whatever its name.
+        """
+        self.learn(*_secrets(value, secret=everything))
+
     def json(self, value: JsonValue, *, everything: bool = False) -> JsonValue:
-        """A JSON value with secrets hidden: these, and texts whose names say that they are secrets.
+        """A JSON value with secrets hidden: known ones, and texts whose names say that they are secrets.
 
         Args:
             value: The value.
@@ -81,57 +118,6 @@ class Hiding:
                 for name, one in value.items()
             }
         return value
-
-
-class Redactor(Hiding):
-    """Learns secrets from fields whose names say so, and hides them wherever they appear from then on.
-
-    It may be used from several threads.
-    """
-
-    __slots__ = ("__weakref__", "_known", "_lock")
-
-    def __init__(self) -> None:
-        super().__init__(None)
-        self._lock = threading.Lock()
-        self._known: dict[str, None] = {}
-        in_forks(self)
-
-    def after_fork(self) -> None:
-        """Makes the redactor usable in a forked child."""
-        self._lock = threading.Lock()
-
-    def learn(self, *secrets: str | None) -> None:
-        """Hides these from now on, except short ones: those are not secrets, and may be part of any word."""
-        new = [one for one in secrets if one and len(one) >= _SHORTEST and one not in self._known]
-        if not new:
-            return
-        with self._lock:
-            self._known.update(dict.fromkeys(new))
-            while len(self._known) > _MOST:
-                del self._known[next(iter(self._known))]
-            forms = {form for one in self._known for form in (one, quote(one, safe=""))}
-            # Longest first, because one secret may begin with another.
-            self._pattern = re.compile("|".join(re.escape(one) for one in sorted(forms, key=len)[::-1]))
-
-    @property
-    def hiding(self) -> Hiding:
-        """Hides the secrets that are known now, and no others."""
-        return Hiding(self._pattern)
-
-    @property
-    def known(self) -> tuple[str, ...]:
-        """The secrets that are hidden wherever they appear."""
-        return tuple(self._known)
-
-    def learn_from(self, value: JsonValue, *, everything: bool = False) -> None:
-        """Learns the secrets in a JSON value.
-
-        Args:
-            value: The value.
-            everything: Treat every text in it as a secret, whatever its name.
-        """
-        self.learn(*_secrets(value, secret=everything))
 
 
 def may_hold_secret(content: bytes) -> bool:
