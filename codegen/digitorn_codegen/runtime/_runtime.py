@@ -296,9 +296,9 @@ class RestOperation(Generic[T]):
         return Call(
             operation=self,
             path=self._path(path or {}, segments),
-            query=tuple(self._pairs("query", query or {})),
-            headers=dict(self._joined("header", headers or {})),
-            cookies=dict(self._joined("cookie", cookies or {})),
+            query=tuple(self._pairs("query", query)) if query else (),
+            headers=dict(self._joined("header", headers)) if headers else {},
+            cookies=dict(self._joined("cookie", cookies)) if cookies else {},
             body=members,
             files=singles,
             file_lists=lists,

@@ -21,8 +21,8 @@ _MOST = 256
 _WORDS: Final = tuple(word.encode() for word in SECRET_WORDS)
 # Searching a text for all kinds of keys at once is faster.
 _ENDINGS: Final = frozenset(b"key" if word.endswith(b"key") else word for word in _WORDS)
-# Escapes, and the only letter outside of ASCII that becomes one of ASCII in lower case (the sign of kelvin).
-_SPELLED_OTHERWISE: Final = (b"\\u", "\u212a".encode())
+# The only character outside of ASCII that becomes a letter of these words in lower case.
+_KELVIN: Final = "\u212a".encode()
 _PLAIN: Final = rb"(?:-?\d[\d.e+-]*+|null|true|false)"
 _SECRET_AFTER: Final = re.compile(
     # The rest of a name and what it names, unless that is a number or an object of numbers. A line break at
@@ -129,7 +129,7 @@ def may_hold_secret(content: bytes) -> bool:
     if not content:
         return False
     text = content.lower()
-    if any(one in text for one in _SPELLED_OTHERWISE):
+    if b"\\u" in text or (not text.isascii() and _KELVIN in text):
         return True
     for ending in _ENDINGS:
         start = text.find(ending)
