@@ -302,7 +302,7 @@ def test_an_error_body_of_any_form_is_an_error(body: Any) -> None:
 
 
 def test_the_garbage_collector_works_again_after_a_large_answer() -> None:
-    large = {"success": True, "data": {"pending": []}, "more": "a" * 100_000}
+    large: dict[str, Any] = {"success": True, "data": {"pending": []}, "more": "a" * 100_000}
     assert read(LIST, 200, large) == ApprovalList(pending=[])
     with pytest.raises(ContractViolation):
         read(LIST, 200, {**large, "data": 5})
