@@ -25,6 +25,7 @@ DOCSTRINGS = {
 # The base class sets this for all; the generator repeats it in each.
 _REPEATED_ITEM = re.compile(r"        use_attribute_docstrings=True,\n")
 _EMPTY_CONFIG = re.compile(r"    model_config = ConfigDict\(\s*\)\n")
+_CLASS_OR_OBJECT = re.compile(r"(?<!\| )(?<![\w.])([\w.]+) \| dict\[str, Any\](?! \|)")
 _EMPTY_CLASS = re.compile(r"^(class [^\n]+:\n)(?=\n*(?:\S|\Z))", re.MULTILINE)
 
 
@@ -63,6 +64,7 @@ def emit(contract: ir.Contract, package: str, report: Report) -> dict[str, str]:
     _check_names(contract, bound)
     if "payloads" in found:
         found["payloads"] = _based(found["payloads"], contract)
+    found = {module: _in_order(source, contract) for module, source in found.items()}
     return {module: source + _exports(bound[module]) for module, source in found.items()}
 
 
@@ -172,6 +174,20 @@ def _based(source: str, contract: ir.Contract) -> str:
 
     source = re.sub(r"^class (\w+)\(([\w.]+)\):", head, source, flags=re.MULTILINE)
     return source.replace("from ._runtime import", "from ._runtime import EventPayload,", 1)
+
+
+def _in_order(source: str, contract: ir.Contract) -> str:
+    """The classes, with the unions of a class and an open object that may be tried in that order."""
+    # An empty object would fit a class that requires nothing.
+    requiring = {definition.name for definition in contract.definitions if definition.schema.get("required")}
+
+    def in_order(union: re.Match[str]) -> str:
+        return f"OrObject[{union[1]}]" if union[1].rpartition(".")[2] in requiring else union[0]
+
+    ordered = _CLASS_OR_OBJECT.sub(in_order, source)
+    if ordered == source:
+        return source
+    return ordered.replace("from ._runtime import", "from ._runtime import OrObject,", 1)
 
 
 def _clean(source: str, package: str) -> str:

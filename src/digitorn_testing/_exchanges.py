@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final, TypeAlias, overload
@@ -16,7 +16,7 @@ from pydantic import JsonValue
 from ._concurrency.forks import in_forks
 from ._generated import models, operations
 from ._generated._runtime import Call, Part, Refused, RestOperation, Undecodable
-from ._secrets.redaction import Redactor, as_json
+from ._secrets.redaction import Redactor, as_json, may_hold_secret
 
 KEPT: Final = 50
 """How many exchanges a client keeps by default."""
@@ -47,6 +47,10 @@ _NOTHING_BUT_SECRETS: Final = frozenset(
 _NAMES_A_TURN: Final = frozenset(
     operation.id for operation in (operations.SEND_MESSAGE, operations.CREATE_SESSION)
 )
+
+
+_Sent: TypeAlias = bytes | dict[str, JsonValue]
+"""The body of a request: as it is sent, or the members of a form with files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,11 +126,11 @@ class Exchanges(Sequence[Exchange]):
     def __init__(self, keep: int) -> None:
         if keep < 0:
             raise ValueError(f"keep must be 0 or more exchanges, not {keep}")
-        self._kept: deque[Exchange] = deque(maxlen=keep)
+        self._kept: deque[Exchange | Sending] = deque(maxlen=keep)
         self._lock = threading.Lock()
         self._seen = 0
         self._listeners: tuple[Listener, ...] = ()
-        self.redactor = Redactor()
+        self.redactor = Redactor(before_forgetting=self._listed)
         """Hides the secrets that were exchanged."""
         in_forks(self)
 
@@ -173,16 +177,17 @@ class Exchanges(Sequence[Exchange]):
             self._kept.clear()
             self._seen = 0
 
-    def add(self, exchange: Exchange, whole: Exchange | None = None) -> None:
+    def add(self, exchange: "Exchange | Sending") -> None:
         """Adds an exchange; if the list is full, the oldest is dropped.
 
         Args:
-            exchange: The exchange.
-            whole: The exchange with bodies that are too large to be kept, for those who listen.
+            exchange: The exchange, or one that has ended and is made when somebody looks.
         """
         with self._lock:
-            for listener in self._listeners:
-                listener(whole or exchange)
+            if self._listeners:
+                whole = exchange if isinstance(exchange, Exchange) else exchange.whole
+                for listener in self._listeners:
+                    listener(whole)
             self._seen += 1
             self._kept.append(exchange)
 
@@ -194,8 +199,8 @@ class Exchanges(Sequence[Exchange]):
                 raise, and must not use these exchanges.
         """
         with self._lock:
-            for exchange in self._kept:
-                listener(exchange)
+            for one in self._kept:
+                listener(_made(one))
             self._listeners = (*self._listeners, listener)
 
     def unlisten(self, listener: Listener) -> None:
@@ -217,8 +222,10 @@ class Exchanges(Sequence[Exchange]):
         return len(self._kept)
 
     def _listed(self) -> list[Exchange]:
+        """All of them, made now if nobody has looked before."""
         with self._lock:
-            return list(self._kept)
+            kept = list(self._kept)
+        return [_made(one) for one in kept]
 
     def __repr__(self) -> str:
         return f"<{len(self)} exchanges, {self.dropped} dropped>"
@@ -226,6 +233,8 @@ class Exchanges(Sequence[Exchange]):
 
 class Sending:
     """An exchange that is under way; `answered` or `failed` ends it.
+
+    What nobody looks at is not worth parsing: the exchange is made when it is asked for.
 
     Args:
         exchanges: Where it is kept.
@@ -248,14 +257,18 @@ class Sending:
     ) -> None:
         self.operation = operation
         self._exchanges = exchanges
-        self._redactor = exchanges.redactor
         self._method = method
         self._path = path
         self._query = query
         self._retry = retry
-        self._request: JsonValue = None
+        self._request: _Sent = b""
         self._request_size = 0
-        self._is_large = False
+        self._status: int | None = None
+        self._response_size = 0
+        self._error = ""
+        self._turn: str | None = None
+        self._duration = 0.0
+        self._kept: Exchange | tuple[_Sent, bytes] = b"", b""
         self._started = datetime.now(UTC)
         self._clock = time.perf_counter()
 
@@ -271,9 +284,8 @@ class Sending:
             content: The body, in any encoding except multipart.
         """
         self._request_size = len(content)
-        if self.is_kept and len(content) <= self._exchanges.largest_body:
-            self._request = _body(content)
-            self._is_large = len(content) > LARGEST_BODY
+        if len(content) <= self._exchanges.largest_body:
+            self._request = content
 
     def sends_parts(self, parts: Sequence[Part]) -> None:
         """Notes the parts of a multipart request: texts, and of files their names and sizes."""
@@ -296,73 +308,101 @@ class Sending:
         """
         self._request_size = size
 
-    def answered(self, status: int, content: bytes, *, size: int | None = None) -> Exchange:
-        """The exchange with its answer.
+    def answered(self, status: int, content: bytes, *, size: int | None = None) -> None:
+        """Ends the exchange with its answer.
 
         Args:
             status: HTTP status.
             content: The body.
             size: Bytes of the body, if `content` is not the whole.
         """
-        return self._ended(status, content, len(content) if size is None else size)
+        self._status = status
+        self._response_size = len(content) if size is None else size
+        if len(content) == self._response_size <= self._exchanges.largest_body:
+            self._ended(content)
+        else:
+            self._turn = self._named(content) if self.is_kept else None
+            self._ended(b"")
 
-    def failed(self, error: str) -> Exchange:
-        """The exchange without an answer.
+    def failed(self, error: str) -> None:
+        """Ends the exchange without an answer.
 
         Args:
             error: Why.
         """
-        return self._ended(None, b"", 0, error)
+        self._error = error
+        self._ended(b"")
 
-    def _ended(self, status: int | None, content: bytes, size: int, error: str = "") -> Exchange:
-        duration = time.perf_counter() - self._clock
-        id_ = self.operation.id if self.operation is not None else ""
-        request = response = turn = None
+    def _ended(self, response: bytes) -> None:
+        self._duration = time.perf_counter() - self._clock
+        redactor, request = self._exchanges.redactor, self._request
         if self.is_kept:
-            response = _body(content) if size == len(content) <= self._exchanges.largest_body else None
-            secret = id_ in _NOTHING_BUT_SECRETS
+            everything = self._id in _NOTHING_BUT_SECRETS
             # Before hiding anything: the answer may repeat the request.
-            self._redactor.learn_from(self._request, everything=secret)
-            self._redactor.learn_from(response)
-            request = self._redactor.json(self._request, everything=secret or id_ in _HOLD_SECRETS)
-            response = self._answer(response, id_)
-            turn = self._turn(content) if status is not None and 200 <= status < 300 else None
-        query = self._redactor.pairs(self._query, everything=id_ in _HOLD_SECRETS)
-        exchange = Exchange(
-            operation=id_,
-            method=self._method,
-            path=self._redactor.text(self._path),
-            status=status,
-            query=query,
-            request=request,
-            response=response,
-            request_size=self._request_size,
-            response_size=size,
-            error=self._redactor.text(error),
-            started=self._started,
-            duration=duration,
-            correlation_id=turn,
-            retry=self._retry,
-        )
-        kept = exchange
-        if self._is_large:
-            kept = replace(kept, request=None)
-        if size > LARGEST_BODY:
-            kept = replace(kept, response=None)
-        self._exchanges.add(kept, exchange)
+            if everything or isinstance(request, dict) or may_hold_secret(request):
+                redactor.learn_from(_body(request), everything=everything)
+            if may_hold_secret(response):
+                redactor.learn_from(_body(response))
+        self._kept, self._request = (request, response), b""
+        self._exchanges.add(self)
+        if max(len(request), len(response)) > LARGEST_BODY:
+            # Such a body was here for those who listen; this drops it.
+            _ = self.exchange
+
+    @property
+    def _id(self) -> str:
+        return self.operation.id if self.operation is not None else ""
+
+    @property
+    def exchange(self) -> Exchange:
+        """The exchange as it is kept, after its end."""
+        # Two threads may make it at once; they make the same.
+        if isinstance(kept := self._kept, tuple):
+            self._kept = kept = self._make(*kept, LARGEST_BODY)
         return kept
 
-    def _answer(self, response: JsonValue, operation: str) -> JsonValue:
-        if operation in _HOLD_SECRETS:
+    @property
+    def whole(self) -> Exchange:
+        """The exchange with bodies that are too large to be kept, for those who listen while it ends."""
+        return self._make(*kept, LARGEST_RECORDED) if isinstance(kept := self._kept, tuple) else kept
+
+    def _make(self, request: _Sent, response: bytes, largest: int) -> Exchange:
+        hiding, holds_secrets = self._exchanges.redactor, self._id in _HOLD_SECRETS
+        sent, shown, answer = _body(request), None, None
+        if isinstance(request, dict) or len(request) <= largest:
+            shown = hiding.json(sent, everything=holds_secrets or self._id in _NOTHING_BUT_SECRETS)
+        if len(response) <= largest:
+            answer = self._answer(sent, _body(response))
+        return Exchange(
+            operation=self._id,
+            method=self._method,
+            path=hiding.text(self._path),
+            status=self._status,
+            query=hiding.pairs(self._query, everything=holds_secrets),
+            request=shown,
+            response=answer,
+            request_size=self._request_size,
+            response_size=self._response_size,
+            error=hiding.text(self._error),
+            started=self._started,
+            duration=self._duration,
+            correlation_id=self._turn or self._named(response),
+            retry=self._retry,
+        )
+
+    def _answer(self, request: JsonValue, response: JsonValue) -> JsonValue:
+        if self._id in _HOLD_SECRETS:
             # Secrets sent under other names may be repeated in this answer only.
             once = Redactor()
-            once.learn_from(_nested(self._request), everything=True)
+            once.learn_from(_nested(request), everything=True)
             response = once.json(response)
-        return self._redactor.json(response)
+        return self._exchanges.redactor.json(response)
 
-    def _turn(self, content: bytes) -> str | None:
-        if self.operation is None or self.operation.id not in _NAMES_A_TURN:
+    def _named(self, content: bytes) -> str | None:
+        """The turn that an answer names."""
+        if self._id not in _NAMES_A_TURN or self._status is None or not 200 <= self._status < 300:
             return None
+        assert self.operation is not None
         try:
             result: object = self.operation.read(content)
         except (Refused, Undecodable):
@@ -389,12 +429,18 @@ def sending(exchanges: Exchanges, call: Call[Any], *, retry: int = 0) -> Sending
     return Sending(exchanges, operation, operation.method, call.path, query=call.query, retry=retry)
 
 
+def _made(one: Exchange | Sending) -> Exchange:
+    return one if isinstance(one, Exchange) else one.exchange
+
+
 @cache
 def _known() -> tuple[str, ...]:
     return tuple(one.id for one in operations.OPERATIONS)
 
 
-def _body(content: bytes) -> JsonValue:
+def _body(content: _Sent) -> JsonValue:
+    if isinstance(content, dict):
+        return content
     if not content:
         return None
     value = as_json(content)

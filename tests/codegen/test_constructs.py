@@ -264,3 +264,26 @@ def test_path_items_in_files_of_their_own(tmp_path: Path) -> None:
     ]
     # A part of a 3.0 document has its dialect.
     assert contract.load(settings).definitions[0].schema["enum"] == ["a", "b", None]
+
+
+def test_a_class_or_an_open_object_is_read_as_the_class_if_that_fits(make: Make) -> None:
+    either = {name: {"anyOf": [ref(name), {"type": "object"}]} for name in ("Wanting", "Loose")}
+    rows: dict[str, object] = {"type": "array", "items": either["Wanting"]}
+    schemas: dict[str, object] = {
+        "Wanting": obj(("name",), name=TEXT, value={}),
+        "Loose": obj(name=TEXT),
+        "Page": obj(("rows", "loose"), rows=rows, loose=either["Loose"]),
+    }
+    client = make(document({}, schemas))
+    models = client.module("models")
+    page = models.Page.from_wire(
+        {"rows": [{"name": "a", "value": 1, "more": 2}, {"name": 5}, {}], "loose": {}}
+    )
+    assert page.rows == [models.Wanting(name="a", value=1, more=2), {"name": 5}, {}]
+    # It requires nothing, so that an empty object would always fit.
+    assert page.loose == {}
+    assert isinstance(page.loose, dict)
+    source = (client.settings.out / "models.py").read_text(encoding="utf-8")
+    assert "OrObject[Wanting]" in source
+    assert "OrObject[Loose]" not in source
+    assert client.complaints() == []

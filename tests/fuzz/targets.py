@@ -167,12 +167,14 @@ def check_answer(operation: RestOperation[Any], status: int, body: bytes, retry_
     """An answer has a result, or is one typed error that says something."""
     call = operation.call()
     exchanges = Exchanges(KEPT)
-    exchange = sending(exchanges, call).answered(status, body)
+    under_way = sending(exchanges, call)
+    under_way.answered(status, body)
     refusal: DigitornError | None = None
     try:
-        read_answer(
+        result: object = read_answer(
             call,
-            exchange,
+            status,
+            lambda: under_way.exchange,
             daemon_url="http://127.0.0.1:1",
             headers={"retry-after": retry_after},
             content=body,
@@ -180,6 +182,10 @@ def check_answer(operation: RestOperation[Any], status: int, body: bytes, retry_
         )
     except DigitornError as error:
         refusal = error
+    else:
+        # Validated from its bytes it is what it is in steps; by its repr, since NaN is unequal to itself.
+        in_steps: object = operation.read_in_steps(body) if body else result
+        assert result == in_steps or repr(result) == repr(in_steps)
     said = str(refusal)
     assert refusal is None or operation.id in said or operation.method in said
     assert len(said) < 20_000

@@ -1,5 +1,6 @@
 """From an HTTP answer to a typed result or a typed error."""
 
+import gc
 import json
 from typing import Any, Final
 
@@ -37,7 +38,8 @@ def read(call: Call[Any], status: int, body: Any, headers: dict[str, str] | None
     )
     return read_answer(
         call,
-        exchange,
+        status,
+        lambda: exchange,
         daemon_url="http://daemon",
         headers=headers or {},
         content=content,
@@ -297,3 +299,17 @@ ODD: Final[list[object]] = [
 def test_an_error_body_of_any_form_is_an_error(body: Any) -> None:
     with pytest.raises(InvalidRequest):
         read(LIST, 400, body)
+
+
+def test_the_garbage_collector_works_again_after_a_large_answer() -> None:
+    large: dict[str, Any] = {"success": True, "data": {"pending": []}, "more": "a" * 100_000}
+    assert read(LIST, 200, large) == ApprovalList(pending=[])
+    with pytest.raises(ContractViolation):
+        read(LIST, 200, {**large, "data": 5})
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        read(LIST, 200, large)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -15,7 +15,6 @@ from digitorn_testing._transport.bounds import (
     NotUnpacked,
     OutOfBounds,
     check_text,
-    check_values,
 )
 
 
@@ -70,17 +69,17 @@ def test_what_cannot_be_unpacked() -> None:
 
 
 def test_values_are_counted_before_they_are_made() -> None:
-    check_values(b"[" + b"1," * 99 + b"1]", 100)
+    check_text(b"[" + b"1," * 99 + b"1]", 100, deepest=None)
     for document in (b"[" + b"1," * 100 + b"1]", b"[" * 101, b'{"a":' * 101):
         for form in (document, document.decode()):
             with pytest.raises(OutOfBounds, match=r"more than 100 JSON values \(max_json_values\)"):
-                check_values(form, 100)
+                check_text(form, 100, deepest=None)
 
 
 def test_what_is_inside_of_a_text_is_no_value() -> None:
     text = json.dumps({"text": '[{,\\"' * 1000, 'a "quoted" name, and': "\n,"})
-    check_values(text, 10)
-    check_values(text.encode(), 10)
+    check_text(text, 10, deepest=None)
+    check_text(text.encode(), 10, deepest=None)
 
 
 @settings(max_examples=30)
@@ -92,9 +91,9 @@ def test_every_value_is_counted(value: object) -> None:
 
     text = json.dumps(value)
     # An empty list has no comma, and the value of a member no sign of its own.
-    check_values(text, 2 * size(value))
+    check_text(text, 2 * size(value), deepest=None)
     with pytest.raises(OutOfBounds):
-        check_values("[" + ",".join([text] * 200) + "]", 100)
+        check_text("[" + ",".join([text] * 200) + "]", 100, deepest=None)
 
 
 def test_a_text_of_as_many_levels_as_allowed_is_read() -> None:

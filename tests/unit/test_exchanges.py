@@ -29,7 +29,8 @@ def exchanged(call: Call[T], content: bytes, *, status: int = 200, keep: int = 5
     under_way = sending(exchanges, call)
     if (encoded := call.encoded()) is not None:
         under_way.sends(encoded[0])
-    answered = under_way.answered(status, content)
+    under_way.answered(status, content)
+    answered = under_way.exchange
     assert list(exchanges) == ([answered] if keep else [])
     return answered
 
@@ -74,6 +75,40 @@ def test_a_secret_is_hidden_from_then_on() -> None:
     assert "s3cr3t" not in shown
     assert exchanges[-1].path == "/api/apps/***/sessions"
     assert exchanges[-1].error == "no ***"
+
+
+def test_a_secret_is_hidden_although_it_was_forgotten_before_somebody_looked() -> None:
+    exchanges = Exchanges(5)
+    exchanges.redactor.learn("s3cr3t-value")
+    under_way = sending(exchanges, LIST)
+    under_way.answered(200, b'{"words": "s3cr3t-value"}')
+    exchanges.redactor.learn(*(f"another secret {number}" for number in range(1000)))
+    assert "s3cr3t-value" not in exchanges.redactor.known
+    assert exchanges[0].response == {"words": "***"}
+    assert under_way.exchange is exchanges[0]
+
+
+def test_a_secret_in_an_answer_is_hidden_before_somebody_looks_at_it() -> None:
+    exchanges = Exchanges(5)
+    sending(exchanges, LIST).answered(200, b'{"deep": [{"apiKey": "s3cr3t-value"}]}')
+    assert exchanges.redactor.text("s3cr3t-value") == "***"
+
+
+def test_only_listeners_are_given_larger_bodies() -> None:
+    exchanges = Exchanges(5)
+    heard: list[Exchange] = []
+    exchanges.listen(heard.append)
+    call = UPSERT_USER_CREDENTIAL.call(
+        path={"app_id": "a", "provider_name": "p"}, body={"fields": {"anything": "s3cr3t-value"}}
+    )
+    under_way = sending(exchanges, call)
+    request = json.dumps({"fields": {"anything": "s3cr3t-value"}, "more": "a" * LARGEST_BODY}).encode()
+    under_way.sends(request)
+    under_way.answered(400, b'{"error": "refuses s3cr3t-value"}')
+    assert heard[0].request == {"fields": {"anything": "***"}, "more": "***"}
+    assert (exchanges[0].request, exchanges[0].request_size) == (None, len(request))
+    # Secrets of a request that is not kept are hidden in its answer all the same.
+    assert heard[0].response == exchanges[0].response == {"error": "refuses ***"}
 
 
 def test_a_code_in_a_query_is_hidden() -> None:

@@ -1,14 +1,15 @@
 """What counts as a secret, and that it is hidden wherever it turns up."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from digitorn_testing._generated._runtime import names_secret
-from digitorn_testing._secrets.redaction import HIDDEN, Redactor
+from digitorn_testing._secrets.redaction import HIDDEN, Redactor, may_hold_secret
 
 
 @pytest.mark.parametrize(
@@ -110,3 +111,54 @@ def test_a_secret_is_in_no_value_that_comes_out(value: JsonValue, secret: str) -
     redactor.learn(secret)
     holding: JsonValue = {"a": [f"x{secret}y", value], "token": secret, secret: value}
     assert not [text for text in texts(redactor.json(holding)) if secret in text]
+
+
+NAMES = st.lists(
+    st.sampled_from(
+        ["api", "Key", "_", "-", "token", "Token", "TOKEN", "s", "to\u212aen", "\n", '"', "é", "coo", "kie"]
+    ),
+    max_size=4,
+).map("".join)
+NAMED = st.recursive(
+    st.none()
+    | st.integers()
+    | st.booleans()
+    | st.floats(allow_nan=False)
+    | st.sampled_from(["", "a secret text"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=1000)
+@given(NAMED, st.booleans(), st.sampled_from([None, 1, "\n\t "]))
+def test_no_secret_is_overlooked_in_a_text(
+    value: JsonValue, ascii_only: bool, indent: int | str | None
+) -> None:
+    text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
+    redactor = Redactor()
+    redactor.learn_from(value)
+    if redactor.known:
+        assert may_hold_secret(text.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "may"),
+    [
+        ('{"tokens": {"prompt": 1, "total": 2.5e3}, "max_tokens" : null, "token": true}', False),
+        ('{"key": "a text", "token_type": "bearer", "note": "a token, a secret"}', False),
+        ("", False),
+        ('{"a": {"apiKey" : "a text"}}', True),
+        ('{"PASSWORDS": ["a text"]}', True),
+        ('{"tokens": {"a": 1, "b": "a text"}}', True),
+        ('{"to\\u006ben": "a text"}', True),
+        ('{"to\u212aen": "a text"}', True),
+    ],
+)
+def test_which_texts_have_to_be_parsed(text: str, may: bool) -> None:
+    assert may_hold_secret(text.encode()) is may
+
+
+@pytest.mark.parametrize("part", ['"token": ', '"token": {', '"token": {"a" ', '"token": {"a": 1 ', "token"])
+def test_searching_a_text_takes_time_in_proportion_to_it(part: str) -> None:
+    may_hold_secret(part.encode() * 100_000)

@@ -1,16 +1,32 @@
 """What the generated classes and stubs run on."""
 
+import gc
 import json
 import re
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, ClassVar, Final, Generic, Literal, Protocol, Self, TypeAlias, TypeGuard, TypeVar, cast
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Final,
+    Generic,
+    Literal,
+    Protocol,
+    Self,
+    TypeAlias,
+    TypeGuard,
+    TypeVar,
+    cast,
+)
 from urllib.parse import quote, urlencode
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_jsonable_python
+from typing_extensions import TypedDict
 
 T = TypeVar("T")
 Request = TypeVar("Request", bound="Model")
@@ -56,11 +72,17 @@ _Several: TypeAlias = list[Any] | dict[str, Any]
 
 # By what they are called, in any spelling: `access_token`, `apiKey`, `Authorization`. A word behind it makes
 # another thing of it (`token_type`, `tokens_limit`).
-_SECRET_NAME: Final = re.compile(
-    r"(?:^|_)(?:token|password|passwd|passphrase|secret|api_?key|private_?key|access_?key|"
-    r"authorization|cookie|jwt)s?$"
+SECRET_WORDS: Final = (
+    *("token", "password", "passwd", "passphrase", "secret", "authorization", "cookie", "jwt"),
+    *(f"{kind}{joint}key" for kind in ("api", "private", "access") for joint in ("", "_", "-")),
 )
+"""The words, in lower case, at the end of the names of secrets."""
+
+_SECRET_NAME: Final = re.compile(rf"(?:^|_)(?:{'|'.join(SECRET_WORDS)})s?$")
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+_LARGE: Final = 64 * 1024
+"""Bytes of an answer from which on the garbage collector is paused."""
 
 _MOST_REASONS: Final = 100
 _TOO_MANY_REASONS: Final = 10_000
@@ -140,6 +162,13 @@ def _is_secret_name(name: str) -> bool:
 
 _SHORT = 64
 _short_names_secret = lru_cache(maxsize=4096)(_is_secret_name)
+
+
+OrObject: TypeAlias = Annotated[T | dict[str, Any], Field(union_mode="left_to_right")]
+"""A class with required members, or an open object where that does not fit.
+
+pydantic would always try both, which takes twice as long and finds the same: the class wins if it fits.
+"""
 
 
 class EventPayload(Model):
@@ -228,6 +257,7 @@ class RestOperation(Generic[T]):
     credentials_optional: bool = False
     statuses: tuple[int, ...] = ()
     _adapter: "TypeAdapter[T] | None" = field(default=None, init=False, repr=False)
+    _reader: "TypeAdapter[Any] | None" = field(default=None, init=False, repr=False)
 
     @property
     def result(self) -> object:
@@ -269,9 +299,9 @@ class RestOperation(Generic[T]):
         return Call(
             operation=self,
             path=self._path(path or {}, segments),
-            query=tuple(self._pairs("query", query or {})),
-            headers=dict(self._joined("header", headers or {})),
-            cookies=dict(self._joined("cookie", cookies or {})),
+            query=tuple(self._pairs("query", query)) if query else (),
+            headers=dict(self._joined("header", headers)) if headers else {},
+            cookies=dict(self._joined("cookie", cookies)) if cookies else {},
             body=members,
             files=singles,
             file_lists=lists,
@@ -344,6 +374,45 @@ class RestOperation(Generic[T]):
             return cast("T", content.decode(encoding, errors="replace"))
         if self.reading == "none":
             return cast("T", None)
+        try:
+            return self._read_at_once(content)
+        except ValidationError:
+            pass
+        # A refusal, or something that breaks the contract: find out what.
+        return self.read_in_steps(content)
+
+    def _read_at_once(self, content: bytes) -> T:
+        """The result, validated from its bytes without values of Python in between."""
+        reader = self._reader
+        if reader is None:
+            reader = self._reader = self._new_reader()
+        if len(content) < _LARGE:
+            found = reader.validate_json(content)
+        else:
+            with _collector_paused():
+                found = reader.validate_json(content)
+        if self.envelope is None:
+            return cast("T", found)
+        if self.envelope.success is not None and not found[self.envelope.success]:
+            return self.read_in_steps(content)
+        return cast("T", found[self.envelope.data])
+
+    def _new_reader(self) -> "TypeAdapter[Any]":
+        if self.envelope is None:
+            return self.adapter
+        members: dict[str, Any] = {self.envelope.data: self.result}
+        if self.envelope.success is not None:
+            members[self.envelope.success] = StrictBool
+        with _BUILDING:
+            return TypeAdapter(TypedDict("_Enveloped", members))  # type: ignore[operator] # made at run time
+
+    def read_in_steps(self, content: bytes) -> T:
+        """The same as `read` for JSON, slower, and with a reason if it cannot be read.
+
+        Raises:
+            Refused: The envelope says that the operation failed.
+            Undecodable: The body is not what the contract says.
+        """
         try:
             document: object = from_json(content)
         except ValueError as error:
@@ -483,6 +552,23 @@ class AsyncTransport(Protocol):
     async def send(self, call: Call[T], /) -> T:
         """The result of a call."""
         ...
+
+
+@contextmanager
+def _collector_paused() -> Generator[None]:
+    """Pauses the garbage collector while a large answer is validated.
+
+    It would look through everything several times, for as long as the validation takes, although nothing of
+    what is being made can be garbage yet.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def reasons(error: ValidationError, below: str = "") -> tuple[str, ...]:

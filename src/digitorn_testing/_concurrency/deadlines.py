@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import Context, ContextVar, copy_context
 
 _DEADLINE: ContextVar[float | None] = ContextVar("digitorn_testing_deadline", default=None)
@@ -19,19 +18,29 @@ def sleep(seconds: float) -> None:
     time.sleep(seconds)
 
 
-@contextmanager
-def until(deadline: float) -> Generator[None]:
+def until(deadline: float) -> AbstractContextManager[None]:
     """Sets a deadline for every call in the block, on this thread or task. A nearer outer one stays in force.
 
     Args:
         deadline: Time on the monotonic clock, in seconds.
     """
-    outer = _DEADLINE.get()
-    reset = _DEADLINE.set(deadline if outer is None else min(outer, deadline))
-    try:
-        yield
-    finally:
-        _DEADLINE.reset(reset)
+    return _Until(deadline)
+
+
+class _Until:
+    """Costs a third of a context manager that is made from a generator; every call enters two."""
+
+    __slots__ = ("_deadline", "_reset")
+
+    def __init__(self, deadline: float) -> None:
+        self._deadline = deadline
+
+    def __enter__(self) -> None:
+        outer = _DEADLINE.get()
+        self._reset = _DEADLINE.set(self._deadline if outer is None else min(outer, self._deadline))
+
+    def __exit__(self, *_: object) -> None:
+        _DEADLINE.reset(self._reset)
 
 
 def unbounded() -> Context:

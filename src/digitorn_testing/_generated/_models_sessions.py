@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field
 
 from ._models import ActiveOp, ContextSnapshot, QueueEntry, SessionSummary, StateEnvelope
-from ._runtime import Model
+from ._runtime import Model, OrObject
 
 
 class AbortResult(Model):
@@ -318,7 +318,7 @@ class SessionEventPage(Model):
     """Number of events on this page."""
     total: int
     """Number of events in all (whether before or after filtering is unverified)."""
-    events: list[SessionEvent | dict[str, Any]]
+    events: list[OrObject[SessionEvent]]
     """The events of this page. A row that does not have the form of the others is an open object."""
     note: str
     """Remark for people."""
@@ -659,7 +659,7 @@ class CreatedSession(Model):
     """Number of messages."""
     greeting: str
     """Text that opens the session."""
-    context: CreatedSessionContext | dict[str, Any]
+    context: OrObject[CreatedSessionContext]
     """How full the model's context is, or an empty object."""
     preview_url: str | None = None
     """Address of the session's preview."""

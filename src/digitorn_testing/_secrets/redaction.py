@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 from urllib.parse import quote
 
@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from pydantic_core import from_json
 
 from digitorn_testing._concurrency.forks import in_forks
-from digitorn_testing._generated._runtime import names_secret
+from digitorn_testing._generated._runtime import SECRET_WORDS, names_secret
 
 HIDDEN: Final = "***"
 """What replaces a secret."""
@@ -18,14 +18,30 @@ HIDDEN: Final = "***"
 _SHORTEST = 8
 _MOST = 256
 
+_WORDS: Final = tuple(word.encode() for word in SECRET_WORDS)
+# Searching a text for all kinds of keys at once is faster.
+_ENDINGS: Final = frozenset(b"key" if word.endswith(b"key") else word for word in _WORDS)
+# The only character outside of ASCII that becomes a letter of these words in lower case.
+_KELVIN: Final = "\u212a".encode()
+_PLAIN: Final = rb"(?:-?\d[\d.e+-]*+|null|true|false)"
+_SECRET_AFTER: Final = re.compile(
+    # The rest of a name and what it names, unless that is a number or an object of numbers. A line break at
+    # the end of a name does not count, as in the pattern of secret names.
+    rb's?(?:\\n)?"\s*+:\s*+(?!' + _PLAIN + rb'|\{(?:\s*+"[^"\\]*+"\s*+:\s*+' + _PLAIN + rb"\s*+,?+)*+\s*+\})"
+)
+
 
 class Redactor:
     """Learns secrets from fields whose names say so, and hides them wherever they appear from then on.
 
     It may be used from several threads.
+
+    Args:
+        before_forgetting: Called before it forgets secrets because there are too many.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, before_forgetting: Callable[[], object] | None = None) -> None:
+        self._before_forgetting = before_forgetting
         self._lock = threading.Lock()
         self._known: dict[str, None] = {}
         self._pattern: re.Pattern[str] | None = None
@@ -40,6 +56,8 @@ class Redactor:
         new = [one for one in secrets if one and len(one) >= _SHORTEST and one not in self._known]
         if not new:
             return
+        if self._before_forgetting is not None and len(self._known) + len(new) > _MOST:
+            self._before_forgetting()
         with self._lock:
             self._known.update(dict.fromkeys(new))
             while len(self._known) > _MOST:
@@ -100,6 +118,27 @@ class Redactor:
                 for name, one in value.items()
             }
         return value
+
+
+def may_hold_secret(content: bytes) -> bool:
+    """Whether a JSON text may hold a secret under a name that says so; False is certain.
+
+    Args:
+        content: The text; it need not be JSON.
+    """
+    if not content:
+        return False
+    text = content.lower()
+    if b"\\u" in text or (not text.isascii() and _KELVIN in text):
+        return True
+    for ending in _ENDINGS:
+        start = text.find(ending)
+        while start >= 0:
+            start += len(ending)
+            if text.endswith(_WORDS, 0, start) and _SECRET_AFTER.match(text, start):
+                return True
+            start = text.find(ending, start)
+    return False
 
 
 def _secrets(value: JsonValue, *, secret: bool) -> Iterator[str]:

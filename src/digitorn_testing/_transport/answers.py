@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final, TypeVar, cast
@@ -47,7 +47,8 @@ _LONGEST_SHOWN = 120
 
 def read_answer(
     call: Call[T],
-    exchange: Exchange,
+    status: int,
+    exchange: Callable[[], Exchange],
     *,
     daemon_url: str,
     headers: Mapping[str, str],
@@ -58,7 +59,8 @@ def read_answer(
 
     Args:
         call: The call that was sent.
-        exchange: The call and its answer, for errors.
+        status: HTTP status of the answer.
+        exchange: Returns the call and its answer, for errors.
         daemon_url: The daemon, for errors.
         headers: Header fields with lower-case names.
         content: The body.
@@ -68,9 +70,8 @@ def read_answer(
         ApiError: The daemon refused the call, by its status or in the envelope.
         ContractViolation: The body breaks the contract.
     """
-    status = exchange.status or 0
     if not 200 <= status < 300:
-        raise _refusal(exchange, status, headers, content, daemon_url, credentials)
+        raise _refusal(exchange(), status, headers, content, daemon_url, credentials)
     try:
         return call.operation.read(content)
     except Refused as refused:
@@ -78,9 +79,9 @@ def read_answer(
         said = refused.reason or _words(refused.data)
         reason = credentials.redact(said)[:_LONGEST_REASON]
         # What it is made from knows the answer, and there may be a token in it; so below.
-        raise_detached(ApiError(exchange, reason, credentials.redact_data(refused.data)))
+        raise_detached(ApiError(exchange(), reason, credentials.redact_data(refused.data)))
     except Undecodable as error:
-        what = f"the answer to {exchange}"
+        what = f"the answer to {exchange()}"
         if not _is_json(content):
             what += f" ({_shown(content, credentials)!r}; is {daemon_url} a Digitorn daemon?)"
         unfit = [credentials.redact(one)[:_LONGEST_REASON] for one in error.reasons]

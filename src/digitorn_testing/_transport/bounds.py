@@ -130,16 +130,3 @@ def _levels(outside: bytes) -> int:
     """How deeply arrays and objects are nested, in a JSON text without strings."""
     steps = memoryview(outside.translate(_STEPS, _NO_BRACKETS)).cast("b")
     return max(accumulate(steps), default=0)
-
-
-def check_values(document: bytes | str, most: int) -> None:
-    """Refuses a JSON text with too many values, before it is parsed.
-
-    Args:
-        document: The text; it need not be JSON.
-        most: Maximum number of values.
-
-    Raises:
-        OutOfBounds: There are more.
-    """
-    check_text(document, most, deepest=None)

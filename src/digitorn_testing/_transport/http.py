@@ -8,8 +8,7 @@ import math
 import socket
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Any, Final, cast
 
 import httpcore
@@ -41,15 +40,20 @@ _MAPPED: Final[tuple[tuple[type[Exception], type[httpx.RequestError]], ...]] = (
 )
 
 
-@contextmanager
-def _as_httpx() -> Generator[None]:
-    try:
-        yield
-    except Exception as error:
-        kind = next((ours for theirs, ours in _MAPPED if isinstance(error, theirs)), None)
-        if kind is None:
-            raise
-        raise kind(str(error)) from error
+class _AsHttpx:
+    """Raises what httpcore raises as the exceptions of httpx."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is not None:
+            kind = next((ours for theirs, ours in _MAPPED if isinstance(error, theirs)), None)
+            if kind is not None:
+                raise kind(str(error)) from error
+
+
+_AS_HTTPX: Final = _AsHttpx()
 
 
 def _within(timeout: float | None, late: type[Exception]) -> float | None:
@@ -146,14 +150,14 @@ class _AsyncBody(httpx.AsyncByteStream):
         self._inner = inner
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _as_httpx():
+        with _AS_HTTPX:
             async for part in self._inner:
                 yield part
 
     async def aclose(self) -> None:
         close: Any = getattr(self._inner, "aclose", None)
         if close is not None:
-            with _as_httpx():
+            with _AS_HTTPX:
                 await close()
 
 
@@ -193,7 +197,7 @@ class AsyncHttp(httpx.AsyncBaseTransport):
         if self._closing is None:
             self._closing = _close_with_the_loop(self._pool, self._network)
             await anext(self._closing)
-        with _as_httpx():
+        with _AS_HTTPX:
             answer = await self._pool.handle_async_request(_request(request))
         assert isinstance(answer.stream, AsyncIterable)
         return httpx.Response(
@@ -265,13 +269,13 @@ class _Body(httpx.SyncByteStream):
         self._inner = inner
 
     def __iter__(self) -> Iterator[bytes]:
-        with _as_httpx():
+        with _AS_HTTPX:
             yield from self._inner
 
     def close(self) -> None:
         close: Any = getattr(self._inner, "close", None)
         if close is not None:
-            with _as_httpx():
+            with _AS_HTTPX:
                 close()
 
 
@@ -293,7 +297,7 @@ class Http(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Sends a request; the caller reads the body of the answer."""
-        with _as_httpx():
+        with _AS_HTTPX:
             answer = self._pool.handle_request(_request(request))
         assert isinstance(answer.stream, Iterable)
         return httpx.Response(

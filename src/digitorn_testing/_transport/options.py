@@ -106,6 +106,7 @@ class ConnectionOptions:
         return _tls_context(None if file is None else os.fspath(file))
 
 
+@lru_cache(maxsize=64)  # every call with a token asks; the URLs of a run's daemons are few
 def _is_loopback(url: str) -> bool:
     """Whether a URL's host is this machine, by its name or address alone, without a DNS lookup."""
     host = (urlsplit(url).hostname or "").rstrip(".")

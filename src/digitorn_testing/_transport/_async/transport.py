@@ -28,7 +28,7 @@ from digitorn_testing._secrets.logs import hide_in_logs
 from digitorn_testing._secrets.raising import raise_detached
 from digitorn_testing._transport.affinity import LoopAffinity
 from digitorn_testing._transport.answers import read_answer
-from digitorn_testing._transport.bounds import BoundedBody, NotUnpacked, OutOfBounds, check_values
+from digitorn_testing._transport.bounds import BoundedBody, NotUnpacked, OutOfBounds, check_text
 from digitorn_testing._transport.daemon_url import resolve_daemon_url
 from digitorn_testing._transport.endpoints import endpoint_of
 from digitorn_testing._transport.http import AsyncHttp
@@ -212,7 +212,7 @@ class AsyncTransport:
             finally:
                 await response.aclose()
             content = body.whole()
-            check_values(content, self.connection.max_json_values)
+            check_text(content, self.connection.max_json_values, deepest=None)
         except OutOfBounds as error:
             under_way.failed(str(error))
             raise_detached(TooLarge(what, [str(error)]))
@@ -227,12 +227,13 @@ class AsyncTransport:
             # Somebody who debugs a hanging test wants to see the call that was cut off.
             under_way.failed(type(error).__name__)
             raise
-        exchange = under_way.answered(response.status_code, content)
+        under_way.answered(response.status_code, content)
         if (auth := self._led_to(call, response)) is not None:
             return await auth._exchange(call, token, attempts)
         return read_answer(
             call,
-            exchange,
+            response.status_code,
+            lambda: under_way.exchange,
             daemon_url=self.daemon_url,
             headers=response.headers,
             content=content,
@@ -250,13 +251,14 @@ class AsyncTransport:
 
     def _led_to(self, call: Call[T], response: httpx.Response) -> "AsyncTransport | None":
         """The transport to the auth service that the daemon redirects a call to; None for other answers."""
-        location = response.headers.get("location", "")
         if (
-            self._is_auth_service
-            or response.status_code not in _MOVED
+            response.status_code not in _MOVED
+            or self._is_auth_service
             or not call.operation.path.startswith(_AUTH_PATHS)
-            or not self.connection.may_lead_to(location)
         ):
+            return None
+        location = response.headers.get("location", "")
+        if not self.connection.may_lead_to(location):
             return None
         base, found, query = location.partition(call.path)
         try:
