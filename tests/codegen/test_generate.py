@@ -120,6 +120,26 @@ print(events.EVENTS.payload_class('toy:moved', {}).__name__)
     assert run_in_package(toy, code) == "ToyMoved"
 
 
+LIVE = '"x-event-live": ["type", "op_id", "op_state", "payload"],'
+
+
+def test_a_live_envelope_is_told_by_a_plain_look(toy: Settings, edit: Edit) -> None:
+    edit("events/envelope.json", '"x-event-lifted"', f'{LIVE} "x-event-lifted"')
+    generate(toy)
+    (toy.out.parent / "__init__.py").touch()
+    code = """
+from toypkg.client.events import LIVE, live_members
+fits = {"type": "a", "op_id": None, "op_state": "done", "payload": {}}
+print(LIVE, live_members(fits), live_members({**fits, "op_state": None}) is not None)
+for change in ({"type": None}, {"op_state": "gone"}, {"op_state": []}, {"payload": []}, {"new": 1}):
+    assert live_members({**fits, **change}) is None, change
+for name in fits:
+    assert live_members({key: value for key, value in fits.items() if key != name}) is None, name
+"""
+    names = ("type", "op_id", "op_state", "payload")
+    assert run_in_package(toy, code) == f"{names} {('a', None, 'done', dict[str, object]())} True"
+
+
 def test_stubs_encode_paths_and_send_only_what_is_given(toy: Settings) -> None:
     generate(toy)
     (toy.out.parent / "__init__.py").touch()
@@ -275,6 +295,22 @@ BROKEN = {
         "envelope.json",
         "/x-event-lifted/op_id",
         "no 'nothing'",
+    ),
+    "live without such a member": (
+        "events/envelope.json",
+        '"x-event-lifted"',
+        '"x-event-live": ["type", "nothing"], "x-event-lifted"',
+        "envelope.json",
+        "/x-event-live/1",
+        "no 'nothing'",
+    ),
+    "live with a member that takes more than a look": (
+        "events/envelope.json",
+        '"type": "object",\n  "properties": {',
+        '"type": "object", "x-event-live": ["op_ids"], "properties": {"op_ids": {"type": "array"},',
+        "envelope.json",
+        "/x-event-live/0",
+        "neither a text, an integer, a flag nor an object",
     ),
     "command without an ack": (
         "commands/join.json",

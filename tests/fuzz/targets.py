@@ -306,7 +306,7 @@ def _commands() -> tuple[Command[Any, Any], ...]:
 
 
 def _is_what_was_fed(event: LiveEvent[EventPayload], frame: object) -> bool:
-    return event.raw is frame or (not isinstance(frame, dict) and event.raw["payload"] is frame)
+    return event.raw == frame or (not isinstance(frame, dict) and event.raw["payload"] is frame)
 
 
 def _unique(keys: Iterator[Any]) -> bool:
