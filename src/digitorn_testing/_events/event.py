@@ -109,16 +109,12 @@ class _Fields(Mapping[str, Any]):
         self.replayed = False
         self.is_numbered = seq > 0 and session_id is not None and kind != "system"
 
-    if not TYPE_CHECKING:
+    def _live_envelope(self) -> dict[str, Any]:
+        """The envelope of a live event, which has no other members.
 
-        def __getattr__(self, name: str) -> object:
-            # Only of a live event, which says all that its envelope did. To keep that as well would take half
-            # as much again.
-            if name != "raw":
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            raw = {name: getattr(self, name) for name in LIVE} | {"payload": self._inside}
-            object.__setattr__(self, "raw", raw)
-            return raw
+        To keep it as well would take half as much memory again.
+        """
+        return {name: getattr(self, name) for name in LIVE if name != "payload"} | {"payload": self._inside}
 
     def __getitem__(self, key: str) -> Any:
         return self.raw[key]
@@ -201,6 +197,22 @@ class LiveEvent(_Fields, Generic[P_co]):
             return None
         # Timestamps in the log may lack the time zone, but are also UTC.
         return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+_RAW: Final = cast("Any", _Fields.raw)
+
+
+def _raw_of(event: LiveEvent[EventPayload]) -> Mapping[str, Any]:
+    try:
+        raw: Mapping[str, Any] = _RAW.__get__(event)
+    except AttributeError:
+        raw = event._live_envelope()  # pyright: ignore[reportPrivateUsage] - of this module
+        _RAW.__set__(event, raw)
+    return raw
+
+
+if not TYPE_CHECKING:
+    LiveEvent.raw = property(_raw_of, _RAW.__set__)
 
 
 AnyEvent: TypeAlias = LiveEvent[EventPayload]

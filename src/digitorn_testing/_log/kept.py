@@ -23,7 +23,6 @@ class Kept:
     Attributes:
         events: Every event, in order.
         by_correlation: The events that name a turn, by its correlation id, as they arrived.
-        by_op: The events that name an operation, by its id, as they arrived.
         nameless: The events of the session that name no turn, as they arrived.
         last_seq: The highest number.
     """
@@ -34,7 +33,6 @@ class Kept:
         "_meaning",
         "_places",
         "by_correlation",
-        "by_op",
         "events",
         "last_seq",
         "nameless",
@@ -43,36 +41,32 @@ class Kept:
     def __init__(self, meaning: Meaning) -> None:
         self.events: list[AnyEvent] = []
         self.by_correlation: dict[str, list[AnyEvent]] = defaultdict(list)
-        self.by_op: dict[str, list[AnyEvent]] = defaultdict(list)
         self.nameless: list[AnyEvent] = []
         self.last_seq = 0
         self._meaning = meaning
+        self._places: dict[int, int] = {}
+        """The numbers after which events without a number came, by the identity of the event."""
         self._by_type: dict[str, list[AnyEvent]] = defaultdict(list)
-        self._places: list[int] = []
-        """The place of each event: its number, or that of the event that it came after."""
         self._heartbeats: list[AnyEvent] = []
 
     def add(self, event: AnyEvent) -> None:
         """Adds an event."""
-        place = event.seq if event.is_numbered else self.last_seq
-        if place >= self.last_seq:
+        if not event.is_numbered:
+            self._places[id(event)] = self.last_seq
             self.events.append(event)
-            self._places.append(place)
-            self.last_seq = place
+            if self._meaning.is_heartbeat(event):
+                self._heartbeats.append(event)
+        elif event.seq >= self.last_seq:
+            self.events.append(event)
+            self.last_seq = event.seq
         else:
             # Usually late by only a few places, so little has to move.
-            at = bisect_right(self._places, place)
-            self.events.insert(at, event)
-            self._places.insert(at, place)
+            self.events.insert(bisect_right(self.events, event.seq, key=self._place), event)
         self._by_type[event.type].append(event)
         if event.correlation_id is not None:
             self.by_correlation[event.correlation_id].append(event)
         elif self._meaning.is_logged(event):
             self.nameless.append(event)
-        if event.op_id is not None:
-            self.by_op[event.op_id].append(event)
-        if not event.is_numbered and self._meaning.is_heartbeat(event):
-            self._heartbeats.append(event)
 
     def of(self, selector: Selector) -> list[AnyEvent]:
         """The events that a selector matches, in order."""
@@ -83,7 +77,7 @@ class Kept:
 
     def before(self, seq: int) -> list[AnyEvent]:
         """The events before a number, in order."""
-        return self.events[: bisect_left(self._places, seq)]
+        return self.events[: bisect_left(self.events, seq, key=self._place)]
 
     def drop_oldest(self) -> tuple[AnyEvent, int | None]:
         """Drops the oldest event, or an old heartbeat, of which the last one is enough.
@@ -92,14 +86,18 @@ class Kept:
             The event, and its place if it was the oldest.
         """
         at = self._oldest_heartbeat() or 0
-        event, place = self.events.pop(at), self._places.pop(at)
+        event = self.events.pop(at)
+        place = self._place(event)
+        self._places.pop(id(event), None)
         take_out(self._by_type, event.type, event)
         take_out(self.by_correlation, event.correlation_id, event)
-        take_out(self.by_op, event.op_id, event)
         if event.correlation_id is None:
             _remove(self.nameless, event)
         _remove(self._heartbeats, event)
         return event, place if at == 0 else None
+
+    def _place(self, event: AnyEvent) -> int:
+        return event.seq if event.is_numbered else self._places[id(event)]
 
     def _oldest_heartbeat(self) -> int | None:
         """Position of the oldest of several heartbeats."""

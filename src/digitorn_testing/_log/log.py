@@ -192,14 +192,14 @@ class EventLog:
                 return None
             self._kept.add(event)
             sinks = self._sinks.of_type(event.type)
-            deliveries: list[_Delivery] = []
-            if self._held is None or not self._holds(event):
-                deliveries.append(self._delivery(event))
-            if self.max_events is not None:
-                deliveries += self._drop_oldest(self.max_events)
+            delivery = None if self._held is not None and self._holds(event) else self._delivery(event)
+            dropped = () if self.max_events is None else self._drop_oldest(self.max_events)
         for sink in sinks:
             sink(event)
-        self._deliver(deliveries)
+        if delivery is not None:
+            self._deliver(delivery)
+        for one in dropped:
+            self._deliver(one)
         if self.strict:
             _refuse(event)
         return event
@@ -322,7 +322,7 @@ class EventLog:
     def operation(self, op_id: str) -> list[AnyEvent]:
         """The events of one operation so far, in order."""
         with self._lock:
-            return in_order(self._kept.by_op.get(op_id, ()))
+            return in_order(event for event in self._kept.events if event.op_id == op_id)
 
     def operations(self) -> Operations:
         """The operations so far (turns, tool calls, approvals and so on), in order of their start."""
@@ -511,7 +511,8 @@ class EventLog:
         with self._lock:
             deliveries = [self._delivery(event) for event in self._released(None)]
             self._held = None
-        self._deliver(deliveries)
+        for delivery in deliveries:
+            self._deliver(delivery)
 
     def _released(self, upto: int | None) -> list[AnyEvent]:
         """The events that were held back up to a number, or all of them, by number."""
@@ -538,13 +539,14 @@ class EventLog:
             self._turn_of[id(event)] = turn
         return event, turn, self._turn_sinks.of(turn)
 
-    def _deliver(self, deliveries: "list[_Delivery]") -> None:
-        for event, turn, sinks in deliveries:
-            for sink in sinks:
-                sink(event)
-            wires = self._in_order_wires
-            if self._in_order is not None and (wires is None or event.type in wires):
-                self._in_order(event, turn)
+    def _deliver(self, delivery: "_Delivery") -> None:
+        event, turn, sinks = delivery
+        for sink in sinks:
+            sink(event)
+        if self._in_order is not None and (
+            self._in_order_wires is None or event.type in self._in_order_wires
+        ):
+            self._in_order(event, turn)
 
     def _turn_at(self, seq: int) -> str | None:
         """The turn that was running at an earlier number."""
