@@ -130,13 +130,16 @@ class HostileSocket:
         """Pushes an event."""
         self.send(f'42/events,["event",{json.dumps(envelope)}]')
 
-    def let_in(self, answer: str = '{"ok":true,"room":"session:s","latest_seq":0}') -> None:
+    def let_in(
+        self, answer: str = '{"ok":true,"room":"session:s","latest_seq":0}', opening: str = OPEN
+    ) -> None:
         """Lets the client in as a daemon does, and answers its wish to join a session.
 
         Args:
             answer: The acknowledgement as JSON.
+            opening: The first message.
         """
-        self.send(OPEN)
+        self.send(opening)
         assert str(self._connection.recv()).startswith("40/events,")
         self.send('40/events,{"sid":"y"}')
         asked = self._connection.recv()

@@ -362,6 +362,29 @@ def test_an_event_is_read_in_whatever_form_it_comes() -> None:
             )
 
 
+def test_events_are_signs_of_life_on_a_connection_without_pings() -> None:
+    """The client waits two seconds for a ping. Events come for longer than that."""
+
+    def speak(socket: HostileSocket) -> None:
+        socket.let_in(opening='0{"sid":"x","upgrades":[],"pingInterval":1000,"pingTimeout":1000}')
+        for number in range(1, 41):
+            delta = {"delta": str(number)}
+            socket.event({"type": "token", "seq": number, "session_id": "s", "payload": delta})
+            if socket.ending.wait(0.1):
+                return
+        socket.event({"type": "result", "seq": 41, "session_id": "s", "payload": {"content": "all"}})
+        socket.hold()
+
+    with hostile_socket(speak) as url:
+        stream = LiveEventStream(
+            daemon_url=url, token="t" * 9, app_id="a", session_id="s", connection_options=LIMITS
+        )
+        with stream:
+            stream.wait_for("result", timeout=20)
+            assert len(stream.events_of(Token)) == 40
+            assert not stream.connection.was_lost
+
+
 def test_wrong_types_in_an_event_are_kept_as_they_came() -> None:
     envelopes: list[object] = [
         None,
