@@ -226,6 +226,7 @@ async def test_the_same_client_message_id_twice_runs_two_turns() -> None:
     async with talking(model) as talk:
         sent = [await talk.send("x", client_message_id="m-1", queue_mode="wait") for _ in range(2)]
         assert sent[0]["correlation_id"] != sent[1]["correlation_id"]
+        await talk.recorder.wait_for("result", 2)
         told = [one["payload"]["client_message_id"] for one in talk.recorder.of("user_message")]
         assert told == ["m-1", "m-1"]
     assert model.request_count == 2
