@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from digitorn_testing._concurrency.backoff import Pauses
+from digitorn_testing._concurrency.finalizers import weakly
 from digitorn_testing._errors import ApiError, ContractViolation, DaemonUnreachable, TooLarge
 from digitorn_testing._events.event import AnyEvent
 
@@ -42,6 +43,9 @@ class Backfill:
         self._read = read
         self._joins = 0
         self._catching_up: asyncio.Task[None] | None = None
+        self._is_complete = asyncio.Event()
+        self._is_complete.set()
+        core.log.subscribe(weakly(self._told), core.log.meaning.turn_starts)
 
     # --- what happened
 
@@ -55,15 +59,16 @@ class Backfill:
         self._joins += 1
         self.coverage.joining()
         self._log.hold()
+        self._is_complete.clear()
 
     def not_joined(self) -> None:
         """Notes that the session was not joined after all."""
-        self._log.release()
+        self._release()
 
     def begin_here(self) -> None:
         """Wants nothing of what was before this join."""
         self.coverage.begin_here()
-        self._log.release()
+        self._release()
 
     def rejoined(self, *, restarted: bool) -> None:
         """Notes a rejoin, and reads what was missed in between.
@@ -107,12 +112,20 @@ class Backfill:
             _logger.info("session %s: the log could not be read yet: %s", self._log.session_id, error)
             self._catch_up()
         else:
-            self._log.release()
+            self._release()
 
     async def caught_up(self) -> None:
         """Waits until what was missed before the last join is here, or is known not to come."""
-        while (task := self._catching_up) is not None and not task.done():
-            await asyncio.wait({task})
+        await self._is_complete.wait()
+
+    def _release(self) -> None:
+        self._log.release()
+        self._is_complete.set()
+
+    def _told(self, event: AnyEvent | None) -> None:
+        if event is None:
+            # The log is closed, and nothing more will complete it.
+            self._release()
 
     def _catch_up(self) -> None:
         if self._catching_up is None or self._catching_up.done():
@@ -124,7 +137,7 @@ class Backfill:
             # It may rejoin while this reads.
             join = self._joins
             await self.fill_at_last()
-        self._log.release()
+        self._release()
 
     # --- reading
 

@@ -215,3 +215,28 @@ async def test_a_stream_that_ended_reads_nothing() -> None:
         await daemon.backfill.fill()
     await daemon.backfill.fill_at_last()
     assert daemon.reads == []
+
+
+async def test_nothing_has_caught_up_between_the_join_and_its_read() -> None:
+    daemon = Daemon()
+    daemon.push(1)
+    daemon.backfill.joining()
+    daemon.push(2)
+    waiting = asyncio.create_task(daemon.backfill.caught_up())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    daemon.backfill.rejoined(restarted=False)
+    async with asyncio.timeout(SECONDS):
+        await waiting
+    assert daemon.in_order == [1, 2]
+
+
+async def test_what_was_held_back_is_given_before_the_log_is_closed() -> None:
+    daemon = Daemon()
+    daemon.backfill.joining()
+    daemon.push(1)
+    waiting = asyncio.create_task(daemon.backfill.caught_up())
+    daemon.core.log.close(StreamClosed("it was given up"))
+    async with asyncio.timeout(SECONDS):
+        await waiting
+    assert daemon.in_order == [1]
