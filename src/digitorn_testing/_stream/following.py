@@ -110,6 +110,11 @@ class Following:
         self._turns.restarts[correlation_id] = self._core.link.now.restarts
         meaning = self._log.meaning
         subscription = self._log.subscribe(inbox.put, meaning.turn_ends)
+        if turn := self._log.turn(correlation_id):
+            for event in subscription.existing:
+                # What ends a turn without its name may come before anybody follows the turn.
+                if event.seq > turn[0].seq and meaning.may_end_turn(event):
+                    inbox.put(event)
         watching = self._watch(weakref.ref(self), correlation_id, inbox, subscription, meaning)
         watch = self._tasks.spawn(watching)
         self._turns.watches[correlation_id] = watch

@@ -128,6 +128,23 @@ async def test_an_end_without_a_name_has_the_daemon_asked_at_once() -> None:
     assert session.core.endings.get(TURN) == "cancelled"
 
 
+async def test_an_end_without_a_name_that_came_before_has_the_daemon_asked_at_once() -> None:
+    session = Session()
+    session.quiet = 0.0
+    earlier = frame("queue_cleared", {"session_id": SESSION, "cancelled": 1}, seq=1, correlation_id=None)
+    session.feed(earlier, user_message("hi", seq=2))
+    watch = session.following.follow(TURN)
+    await asyncio.sleep(0)
+    assert session.asked == []
+    watch.cancel()
+    session = Session()
+    session.quiet = 0.0
+    session.feed(user_message("hi", seq=2), {**earlier, "seq": 3})
+    session.answers = [(True, "cancelled")]
+    await session.follow()
+    assert session.core.endings.get(TURN) == "cancelled"
+
+
 async def test_the_end_of_another_turn_asks_nobody() -> None:
     session = Session()
     session.feed(user_message("hi", seq=1))
