@@ -824,7 +824,7 @@ def test_the_port_holds_no_status_that_a_daemon_would_find_in_its_address(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Many ports hold one of these.
-    monkeypatch.setattr("digitorn_testing.fakes._provider.server._RETRIED", ("1", "2"))
+    monkeypatch.setattr("digitorn_testing.fakes._provider.server._STATUSES", ("1", "2"))
     for _ in range(8):
         with FakeModelServer() as server:
             assert not {"1", "2"} & set(str(server.port))

@@ -40,9 +40,9 @@ _MODELS: Final = "/v1/models"
 _ANSWER_SECONDS: Final = 10.0
 """How long the server's thread may take to do something at once."""
 
-_RETRIED: Final = ("429", "500", "502", "503", "504", "529")
+_STATUSES: Final = ("401", "402", "403", "429", "500", "502", "503", "504", "529")
 """Statuses that the released daemon looks for in the text of any failure. The server's address stands in that
-text: with one of them in its port, every failure would be retried for minutes."""
+text: with one of them in its port, every failure would be taken for that one, or retried for minutes."""
 
 _ANY_KEY: Final = "fake-key"
 _CREATED: Final = 1_700_000_000
@@ -198,7 +198,7 @@ class FakeModelServer:
 
         try:
             thread = ServerThread(serve, self._host, self._cut_off, port=self._port)
-            while self._port == 0 and any(status in str(thread.port) for status in _RETRIED):
+            while self._port == 0 and any(status in str(thread.port) for status in _STATUSES):
                 thread.stop()
                 thread = ServerThread(serve, self._host, self._cut_off)
         except OSError as error:
