@@ -28,7 +28,7 @@ def until(deadline: float) -> AbstractContextManager[None]:
 
 
 class _Until:
-    """Costs a third of a context manager that is made from a generator; every call enters two."""
+    """A class, which costs a third of a context manager made from a generator: every call enters two."""
 
     __slots__ = ("_deadline", "_reset")
 

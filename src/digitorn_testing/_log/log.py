@@ -192,7 +192,7 @@ class EventLog:
                 return None
             self._kept.add(event)
             sinks = self._sinks.of_type(event.type)
-            delivery = None if self._held is not None and self._holds(event) else self._delivery(event)
+            delivery = None if self._holds(event) else self._delivery(event)
             dropped = () if self.max_events is None else self._drop_oldest(self.max_events)
         for sink in sinks:
             sink(event)
