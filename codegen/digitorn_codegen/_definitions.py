@@ -206,8 +206,23 @@ class Definitions:
         self.origins[key] = (document.path, pointer)
         return key
 
-    def type_of(self, document: Document, pointer: str, schema: JsonValue, hint: str) -> str:
-        """The type expression of a schema; creates a class if the schema needs one."""
+    def type_of(
+        self,
+        document: Document,
+        pointer: str,
+        schema: JsonValue,
+        hint: str,
+        direction: ir.Direction = "response",
+    ) -> str:
+        """The type expression of a schema; creates a class if the schema needs one.
+
+        Args:
+            document: Where it stands.
+            pointer: Where it stands in the document.
+            schema: The schema.
+            hint: What to call a class for it.
+            direction: Whether it is sent or received.
+        """
 
         def name(found: JsonObject, wanted: str) -> str:
             return "_" + self.hoist(document, found, wanted, pointer)

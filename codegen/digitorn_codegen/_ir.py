@@ -11,6 +11,8 @@ Module = Literal["models", "payloads", "messages"]
 Location = Literal["path", "query", "header", "cookie"]
 Media = Literal["json", "multipart", "form", "binary", "text"]
 Reading = Literal["json", "text", "bytes", "none"]
+Direction = Literal["request", "response"]
+"""On which side of a call a schema stands: members may be required on one side only."""
 Style = Literal["comma", "space", "pipe", "deep", "json", "pairs", "label", "labels", "matrix", "matrices"]
 """How a value that is no scalar is written; the runtime tells what each means."""
 
