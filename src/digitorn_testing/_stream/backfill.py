@@ -124,8 +124,8 @@ class Backfill:
 
     def _told(self, event: AnyEvent | None) -> None:
         if event is None:
-            # The log is closed, and nothing more will complete it.
-            self._release()
+            # The log is closed, which released what it held back, and nothing more will complete it.
+            self._is_complete.set()
 
     def _catch_up(self) -> None:
         if self._catching_up is None or self._catching_up.done():

@@ -97,7 +97,9 @@ def test_a_timeout_says_what_came_and_how_the_connection_is() -> None:
     core.log.feed(token("first", seq=3))
     core.link.joined()
     core.link.lost("cut")
-    said = str(tokens(core).late())
+    with pytest.raises(EventTimeout) as caught:
+        tokens(core).at_last()
+    said = str(caught.value)
     assert "no Token that satisfies `where` (1 came, seq 3) within 5 s" in said
     assert "the connection: reconnecting" in said
     assert "s-1" not in said
@@ -140,7 +142,8 @@ def test_a_turn_that_cannot_be_read_raises_why() -> None:
 
 
 def test_a_late_event_of_a_turn_names_the_turn() -> None:
-    assert f"no Token in turn {TURN} within 5 s" in str(in_turn(stream_core()).late())
+    with pytest.raises(EventTimeout, match=f"no Token in turn {TURN} within 5 s"):
+        in_turn(stream_core()).at_last()
 
 
 # --- the connection
