@@ -22,8 +22,8 @@ from digitorn_testing import (
     assertions,
 )
 from digitorn_testing._events.daemon import MEANING
-from digitorn_testing._stream.protocol import READ_MARGIN
 from digitorn_testing._generated import builders
+from digitorn_testing._stream.protocol import READ_MARGIN
 from digitorn_testing.events import (
     ApprovalRequest,
     Heartbeat,
