@@ -93,7 +93,7 @@ class EventLog:
 
     Missing numbers are normal, and nobody waits for one. An event is given to every reader as it arrives.
     Only between `hold` and `release` are events held back from those who read in order, such as a turn's
-    readers.
+    readers and a stream's `wait_for`.
 
     Args:
         session_id: Keep only events of this session and events without a session; others go to `foreign`.
