@@ -48,9 +48,9 @@ async def test_a_stream_that_is_opened_while_text_is_written(
     turn = await client.start_turn(session, "go")
     await turn.wait_for(Token, timeout=10)
     # The released daemon saves the text so far in the background.
-    await async_eventually(lambda: client.get_history(session), lambda saved: bool(saved.streaming_partials))
-    async with await client.open_event_stream(session) as stream:
-        assert stream.events_of(StreamCatchup)
+    async with await async_eventually(
+        lambda: client.open_event_stream(session), lambda opened: bool(opened.events_of(StreamCatchup))
+    ) as stream:
         result = await stream.wait_for_turn(turn.correlation_id, timeout=10)
         assert (result.text, result.content) == ("This is a, b, and c.",) * 2
         assert numbers(result.events) == numbers(turn.events)

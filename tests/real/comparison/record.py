@@ -309,7 +309,7 @@ class Run:
                 len([one for one in said if one["role"] == "user"]) == messages
                 and said[-1]["role"] == "assistant"
                 and bool(said[-1]["tool_calls"]) == calls
-                and not history["streaming_partials"]
+                and history.get("streaming_partials") == {}
             )
 
         await self._until(is_saved)
@@ -318,7 +318,8 @@ class Run:
         """Waits until the first part of the text that is being written is saved, so that a join brings it."""
 
         async def is_saved() -> bool:
-            return bool((await self._read("/history"))["streaming_partials"])
+            # A daemon that is busy answers without that member.
+            return bool((await self._read("/history")).get("streaming_partials"))
 
         await self._until(is_saved)
 
