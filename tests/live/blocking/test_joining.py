@@ -48,10 +48,15 @@ def test_a_stream_that_is_opened_while_text_is_written(
     model.will_stream_text(["This is a, ", "b, ", "and c."], delay=2)
     turn = client.start_turn(session, "go")
     turn.wait_for(Token, timeout=10)
+
+    def brings_text() -> bool:
+        with client.open_event_stream(session) as stream:
+            return bool(stream.events_of(StreamCatchup))
+
     # The released daemon saves the text so far in the background.
-    with eventually(
-        lambda: client.open_event_stream(session), lambda opened: bool(opened.events_of(StreamCatchup))
-    ) as stream:
+    assert eventually(brings_text, bool)
+    with client.open_event_stream(session) as stream:
+        assert stream.events_of(StreamCatchup)
         result = stream.wait_for_turn(turn.correlation_id, timeout=10)
         assert (result.text, result.content) == ("This is a, b, and c.",) * 2
         assert numbers(result.events) == numbers(turn.events)
