@@ -5,12 +5,17 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ._errors import ContractError, OutputError, SettingsError
 from ._generate import check, generate
-from ._settings import Settings, build, from_pyproject, merge
+from ._settings import Settings, from_pyproject, read_project
+
+if TYPE_CHECKING:
+    from ._sides import Side
 
 _SETTINGS = ("openapi", "events", "commands", "package", "out")
+_WHICH = "which contract, if the project has several: its package, or the last part of that"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,11 +34,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _settings(arguments: argparse.Namespace) -> Settings:
+def _settings(arguments: argparse.Namespace) -> tuple[Settings, ...]:
     given = {
         name: getattr(arguments, name) for name in _SETTINGS if getattr(arguments, name, None) is not None
     }
-    return build(merge(given, from_pyproject(Path.cwd())))
+    return read_project(given, from_pyproject(Path.cwd()), arguments.contract)
+
+
+def _contract(arguments: argparse.Namespace) -> Settings:
+    """The settings of the one contract that a command is about."""
+    contracts = _settings(arguments)
+    if len(contracts) > 1:
+        listed = ", ".join(one.package for one in contracts)
+        raise SettingsError(f"there are several contracts; say with --contract which one: {listed}")
+    return contracts[0]
+
+
+def _side(settings: Settings) -> "Side":
+    from ._sides import read_parts
+
+    return read_parts(settings.openapi, settings.events, settings.commands)
+
+
+def _compared(path: Path, contract: str | None) -> "Side":
+    """What `diff` compares: a contract, or with `--contract` that of the project in a folder."""
+    from ._sides import read_side
+
+    if contract is None:
+        return read_side(path)
+    if not (path / "pyproject.toml").is_file():
+        raise SettingsError(f"--contract needs folders that hold a pyproject.toml, which {path} does not")
+    (settings,) = read_project({}, from_pyproject(path), contract)
+    return _side(settings)
 
 
 def _generate(arguments: argparse.Namespace) -> int:
@@ -60,10 +92,9 @@ def _check(arguments: argparse.Namespace) -> int:
 def _diff(arguments: argparse.Namespace) -> int:
     from ._diff import as_json, compare
     from ._pull import fetched
-    from ._sides import read_side
 
     with fetched(arguments.old) as old, fetched(arguments.new) as new:
-        changes = compare(read_side(old), read_side(new))
+        changes = compare(_compared(old, arguments.contract), _compared(new, arguments.contract))
     breaking = sum(change.breaking for change in changes)
     if arguments.json:
         print(as_json(changes))
@@ -79,7 +110,7 @@ def _pull(arguments: argparse.Namespace) -> int:
     from ._sides import read_side
 
     with fetched(arguments.source) as server:
-        lines = disagreements(read_side(_settings(arguments).openapi), read_side(server))
+        lines = disagreements(_side(_contract(arguments)), read_side(server))
     for line in lines:
         print(line)
     print(f"{len(lines)} disagreements with {arguments.source}; nothing was written")
@@ -88,10 +119,9 @@ def _pull(arguments: argparse.Namespace) -> int:
 
 def _learn(arguments: argparse.Namespace) -> int:
     from ._learn import learn, write_drafts
-    from ._sides import read_side
 
-    settings = _settings(arguments)
-    learned = learn(read_side(settings.openapi.parent), arguments.recordings)
+    settings = _contract(arguments)
+    learned = learn(_side(settings), arguments.recordings)
     folder: Path | None = arguments.drafts or settings.events
     if folder is None:
         raise SettingsError("--drafts is missing; pass the folder that drafts go to")
@@ -130,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(run=run)
+        added.add_argument("--contract", metavar="NAME", help=_WHICH)
         return added
 
     for name, run, text in (

@@ -62,6 +62,9 @@ def _entries(settings: Settings, names: Sequence[str]) -> Iterator[tuple[str, by
         found = sorted(path.name for path in folder.iterdir()) if folder is not None else []
         yield kind, "\n".join(found).encode()
     yield from _files("out", settings.out.glob("*.py"))
+    if (runtime := settings.runtime) is not None:
+        yield "runtime", runtime.package.encode()
+        yield from _files("runtime", runtime.out.glob("*.py") if runtime.out is not None else ())
     for number, alias in enumerate(settings.aliases):
         for name, module in sorted(alias.modules.items()):
             names_there = _aliases.exported(alias, module, _text)
