@@ -155,9 +155,7 @@ def test_strict_mypy_checks_both_in_one_run(generated: Path, strict_mypy: Strict
     (source / "use.py").write_text(USE)
     (complaint,) = strict_mypy.complaints("-p", "several", "-m", "use", folder=source)
     assert complaint.file == "use.py"
-    assert 'expression has type "several.shops._models_toys.Toy"' in complaint.text.replace(
-        "_unused", "_toys"
-    )
+    assert re.search(r'expression has type "several\.shops\.\w+\.Toy"', complaint.text)
 
 
 def test_both_are_checked(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
