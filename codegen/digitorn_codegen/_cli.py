@@ -43,11 +43,11 @@ def _settings(arguments: argparse.Namespace) -> tuple[Settings, ...]:
 
 def _contract(arguments: argparse.Namespace) -> Settings:
     """The settings of the one contract that a command is about."""
-    contracts = _settings(arguments)
-    if len(contracts) > 1:
-        listed = ", ".join(one.package for one in contracts)
+    settings, *others = _settings(arguments)
+    if others:
+        listed = ", ".join(one.package for one in (settings, *others))
         raise SettingsError(f"there are several contracts; say with --contract which one: {listed}")
-    return contracts[0]
+    return settings
 
 
 def _side(settings: Settings) -> "Side":
@@ -118,17 +118,27 @@ def _pull(arguments: argparse.Namespace) -> int:
 
 
 def _learn(arguments: argparse.Namespace) -> int:
-    from ._learn import learn, write_drafts
+    from ._learn import NO_CONTRACT, learn, write_drafts
 
-    settings = _contract(arguments)
-    learned = learn(_side(settings), arguments.recordings)
-    folder: Path | None = arguments.drafts or settings.events
-    if folder is None:
+    drafts: Path | None = arguments.drafts
+    is_new = drafts is not None and not from_pyproject(Path.cwd())
+    settings = None if is_new else _contract(arguments)
+    contract = NO_CONTRACT if settings is None else _side(settings)
+    learned = learn(contract, arguments.recordings, enums=arguments.enums)
+    if settings is not None and drafts is None:
+        events, openapi = settings.events, settings.openapi.parent / "openapi.draft.json"
+    else:
+        assert drafts is not None
+        events, openapi = drafts, drafts / "openapi" / "openapi.draft.json"
+    if events is None and learned.drafts:
         raise SettingsError("--drafts is missing; pass the folder that drafts go to")
     for line in learned.lines():
         print(line)
-    for path in write_drafts(learned, folder):
+    written = write_drafts(learned, events, openapi)
+    for path in written:
         print(f"drafted {_shown(path)}")
+    if learned.openapi is not None and openapi not in written:
+        _warn(f"{_shown(openapi)} exists and was left as it is; move it away to get a new draft")
     for line in learned.skipped:
         _warn(line)
     read = ", ".join(f"{count} {what}" for what, count in learned.counts.items()) or "nothing"
@@ -186,10 +196,13 @@ def _parser() -> argparse.ArgumentParser:
     added = command(
         "learn",
         _learn,
-        "compare recorded traffic with the contract; draft schemas of events that it lacks",
+        "compare recorded traffic with the contract; draft the events and operations that it lacks",
     )
     added.add_argument(
         "--drafts", type=Path, help="folder that drafts go to; the contract's own when left out"
+    )
+    added.add_argument(
+        "--enums", action="store_true", help="draft texts of which few were seen as the list of these"
     )
     added.add_argument(
         "recordings",

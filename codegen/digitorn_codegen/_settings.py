@@ -229,8 +229,8 @@ def _tables(table: Mapping[str, object]) -> list[Mapping[str, object]]:
     """The table of each contract; a table that lists none is the only one."""
     if "contracts" not in table:
         return [{key: value for key, value in table.items() if key != "runtime"}]
-    listed = table["contracts"]
-    if not isinstance(listed, list) or not listed or not all(isinstance(one, dict) for one in listed):
+    listed = _list(table["contracts"])
+    if not listed or not all(isinstance(one, dict) for one in listed):
         raise SettingsError(f"[[tool.{TABLE}.contracts]] is an array of tables, one for each contract")
     if others := sorted(set(table) - {"contracts", *_COMMON}):
         raise SettingsError(
