@@ -117,19 +117,16 @@ class OpenApiDraft:
     document: "JsonObject | None"
 
 
-def openapi(contract: Side, calls: Sequence[SeenExchange], named: set[str], *, enums: bool) -> OpenApiDraft:
+def openapi(contract: Side, calls: Sequence[SeenExchange], *, enums: bool) -> OpenApiDraft:
     """The draft of operations that a contract lacks.
 
     Args:
         contract: The contract.
         calls: The calls of no operation of the contract.
-        named: The values of members that identify things.
         enums: Whether to infer enums.
     """
     known = operations_of(contract)
-    found = templates(
-        [call for call in calls if call.status not in NOWHERE], (path for _, path in known), named
-    )
+    found = templates([call for call in calls if call.status not in NOWHERE], (path for _, path in known))
     for call in calls:
         if call.status in NOWHERE:
             _refused(found, call)

@@ -13,7 +13,6 @@ from ._draft import EventDraft, envelope_schema, event_schemas, openapi
 from ._fit import Fit, Fitting, Misfit
 from ._frames import JSON, TEXT, UNKNOWN, SeenCommand, SeenEvent, SeenExchange, frames_of
 from ._hiding import Hiding
-from ._paths import identifying
 from ._shapes import Shape
 from ._sides import (
     Place,
@@ -99,7 +98,7 @@ def learn(contract: Side, recordings: Iterable[Path], *, enums: bool = False) ->
     for wire in [wire for wire in sorted(lesson.drafts) if wire.endswith("*")]:
         del lesson.drafts[wire]
         skipped.append(f"{wire}: no draft: in a schema the * would stand for every name with that beginning")
-    operations = openapi(contract, lesson.calls, lesson.named, enums=enums)
+    operations = openapi(contract, lesson.calls, enums=enums)
     needs_envelope = contract.envelope is None and bool(lesson.drafts)
     return Learned(
         event_schemas(contract, lesson.drafts, enums=enums),
@@ -212,7 +211,6 @@ class _Lesson:
     drafts: dict[str, EventDraft] = field(default_factory=dict[str, EventDraft])
     envelopes: Shape = field(default_factory=Shape)
     calls: list[SeenExchange] = field(default_factory=list[SeenExchange])
-    named: set[str] = field(default_factory=set[str])
     unknown: set[str] = field(default_factory=set[str])
     counts: Counter[str] = field(default_factory=Counter[str])
     values: dict[tuple[str, str], set[str]] = field(default_factory=dict[tuple[str, str], set[str]])
@@ -229,7 +227,6 @@ class _Lesson:
         # The rows of a log are described by the answers that hold them.
         if envelope is not None and event.envelope is not None and event.live:
             self._fit(_ENVELOPE, root_of(envelope), event.envelope)
-        self.named.update(identifying(event.payload))
         title = self._title(event)
         if title is None:
             draft = self.drafts.setdefault(event.wire, EventDraft())
@@ -254,7 +251,6 @@ class _Lesson:
 
     def exchange(self, exchange: SeenExchange) -> None:
         self.counts["calls"] += 1
-        self.named.update(identifying([exchange.body.value, exchange.answer.value]))
         operation = next((one for one in self._operations if one.pattern.fullmatch(_called(exchange))), None)
         if operation is None:
             self.calls.append(exchange)

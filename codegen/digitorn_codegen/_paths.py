@@ -1,8 +1,9 @@
 """Finds the operations behind calls: which segments of their paths are parameters."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 from urllib.parse import unquote
 
 from ._documents import JsonValue
@@ -18,9 +19,9 @@ _OWN_WORDS = frozenset(
     {"all", "count", "current", "default", "latest", "me", "new", "search", "self", "stats"}
 )
 _NUMBERED = re.compile(r".+_\d+")
-_PARAMETER = "/"
-"""In place of a segment, the parameter of a node; no segment has a slash."""
+_PREFIX = re.compile(r"api|v\d+")
 _DEEPEST = 3
+_TELLING = 3
 
 
 @dataclass
@@ -45,31 +46,29 @@ class _Node:
     Attributes:
         children: What follows, by segment.
         calls: The calls whose paths end here, by method.
-        values: What a parameter was; None for a segment that is no parameter.
     """
 
     children: "dict[str, _Node]" = field(default_factory=dict[str, "_Node"])
     calls: dict[str, list[SeenExchange]] = field(default_factory=dict[str, list[SeenExchange]])
-    values: set[str] | None = None
 
     def absorb(self, other: "_Node") -> None:
+        """Takes over the calls of another segment, and of what follows it."""
         for method, calls in other.calls.items():
             self.calls.setdefault(method, []).extend(calls)
         for segment, child in other.children.items():
             self.children.setdefault(segment, _Node()).absorb(child)
 
 
-def templates(calls: Iterable[SeenExchange], known: Iterable[str], named: set[str]) -> list[Template]:
+def templates(calls: Iterable[SeenExchange], known: Iterable[str]) -> list[Template]:
     """The paths of calls, with parameters in place of segments that vary.
 
-    A segment is a parameter if it looks like an identifier, if it is the value of an identifying member
-    somewhere in the traffic, or if the answers are alike that two segments in its place lead to.
+    A segment is a parameter if it looks like an identifier, if an answer of it or of the collection above it
+    identifies something by it, or if the answers are alike that two segments in its place lead to.
 
     Args:
         calls: The calls.
         known: Paths of a contract. A segment that stands in them is no parameter; parameters that stand in
             them keep their names.
-        named: The values of identifying members.
     """
     root = _Node()
     for call in calls:
@@ -78,74 +77,86 @@ def templates(calls: Iterable[SeenExchange], known: Iterable[str], named: set[st
             node = node.children.setdefault(segment, _Node())
         node.calls.setdefault(call.method, []).append(call)
     paths = [path.split("/")[1:] for path in known]
-    found = _Naming(named).found(root, paths, [], {})
-    return sorted(found, key=lambda one: one.path)
+    things: _Things = {}
+    # Behind the same word stand the same things: what the first round finds, the second one knows.
+    for _ in _found(root, paths, [], {}, things):
+        pass
+    return sorted(_found(root, paths, [], {}, things), key=lambda one: one.path)
 
 
-def identifying(value: JsonValue, name: str = "") -> Iterator[str]:
-    """The texts and numbers of a value that stand under a name such as `id` or `book_id`."""
-    if isinstance(value, dict):
-        for member, one in value.items():
-            yield from identifying(one, member)
-    elif isinstance(value, list):
-        for one in value:
-            yield from identifying(one, name)
-    elif isinstance(value, str | int) and not isinstance(value, bool) and _IDENTIFYING.search(name):
-        yield str(value)
+_Paths: TypeAlias = Sequence[Sequence[str]]
+_Things: TypeAlias = dict[str, set[str]]
 
 
-@dataclass
-class _Naming:
-    named: set[str]
+def _found(
+    node: _Node, known: _Paths, path: list[str], values: dict[str, set[str]], things: _Things
+) -> Iterator[Template]:
+    if node.calls:
+        yield Template("/" + "/".join(path), dict(values), node.calls)
+    literals = {one[0] for one in known if one and "{" not in one[0]}
+    parameters = [one[0] for one in known if one and re.fullmatch(r"\{[^{}]+\}", one[0])]
+    free = {segment: child for segment, child in node.children.items() if segment and segment not in literals}
+    varying = {segment for segment in free if is_id(unquote(segment)) or _NUMBERED.fullmatch(segment)}
+    # The first words of an interface, and those behind a parameter, are not often names of things.
+    if not all(_PREFIX.fullmatch(one) for one in path) and "{" not in path[-1]:
+        varying |= things.get(path[-1], set()) & free.keys()
+        varying.update(_identified(node, free, path[-1], is_known=bool(parameters)))
+        varying.update(set(_alike(free, varying)))
+    for segment, child in node.children.items():
+        if segment not in varying:
+            rest = [one[1:] for one in known if one and one[0] == segment]
+            yield from _found(child, rest, [*path, segment], values, things)
+    if varying:
+        merged = _Node()
+        for segment in sorted(varying):
+            merged.absorb(free[segment])
+        name = parameters[0] if parameters else f"{{{_parameter(path, values)}}}"
+        rest = [one[1:] for one in known if one and one[0] == name]
+        texts = {unquote(segment) for segment in varying}
+        if path:
+            things.setdefault(path[-1], set()).update(varying)
+        yield from _found(merged, rest, [*path, name], {**values, name[1:-1]: texts}, things)
 
-    def found(
-        self, node: _Node, known: Sequence[Sequence[str]], path: list[str], values: dict[str, set[str]]
-    ) -> Iterator[Template]:
-        if node.calls:
-            yield Template("/" + "/".join(path), dict(values), node.calls)
-        literals = {one[0] for one in known if one and "{" not in one[0]}
-        parameters = [one[0] for one in known if one and re.fullmatch(r"\{[^{}]+\}", one[0])]
-        split = self._split(node, literals, is_first=not path, is_known=bool(parameters))
-        for segment, child in split.items():
-            if child.values is None:
-                rest = [one[1:] for one in known if one and one[0] == segment]
-                yield from self.found(child, rest, [*path, segment], values)
-            else:
-                name = parameters[0] if parameters else f"{{{_parameter(path, values)}}}"
-                rest = [one[1:] for one in known if one and one[0] == name]
-                yield from self.found(child, rest, [*path, name], {**values, name[1:-1]: child.values})
 
-    def _split(self, node: _Node, literals: set[str], *, is_first: bool, is_known: bool) -> dict[str, _Node]:
-        """What follows a node, its parameter as one."""
-        free = {segment: child for segment, child in node.children.items() if segment not in literals}
-        varying = {
-            segment
-            for segment, child in free.items()
-            if segment and self._is_parameter(unquote(segment), child, is_first=is_first, is_known=is_known)
-        }
-        others = [] if is_first else sorted(free.keys() - varying - _OWN_WORDS)
-        signs = {segment: set(_signs(child)) for segment, child in free.items()}
-        for segment in others:
-            alike = varying | set(others) - {segment}
-            if any(signs[segment] & signs[other] for other in alike):
-                varying.add(segment)
-        split = {segment: child for segment, child in node.children.items() if segment not in varying}
-        if varying:
-            split[_PARAMETER] = merged = _Node(values={unquote(segment) for segment in varying})
-            for segment in sorted(varying):
-                merged.absorb(node.children[segment])
-        return split
-
-    def _is_parameter(self, text: str, child: _Node, *, is_first: bool, is_known: bool) -> bool:
-        if is_id(text) or "{" in text or _NUMBERED.fullmatch(text):
-            return True
-        if is_first or text in _OWN_WORDS:
-            return False
+def _identified(node: _Node, free: Mapping[str, _Node], collection: str, *, is_known: bool) -> Iterator[str]:
+    """The segments behind a collection that identify something, as answers or methods show."""
+    bodies = [body.value for calls in node.calls.values() for one in calls for body in (one.body, one.answer)]
+    named = {text for body in bodies for text in _identifying(body)}
+    for segment, child in free.items():
+        text = unquote(segment)
         # What is posted to is often an action and not a thing.
         others = [call for method, calls in child.calls.items() if method != "POST" for call in calls]
-        if is_known and (others or child.children):
-            return True
-        return text in self.named or any(_names(call.answer.value, text) for call in others)
+        is_changed = bool(child.calls.keys() & {"PUT", "PATCH", "DELETE"})
+        if text not in _OWN_WORDS and (
+            (is_known and (others or child.children))
+            or (is_changed and singular(collection) != collection)
+            or text in named
+            or any(_names(call.answer.value, text) for call in others)
+        ):
+            yield segment
+
+
+def _identifying(value: JsonValue, name: str = "") -> Iterator[str]:
+    """The texts of a value that stand under a name such as `id` or `book_id`."""
+    if isinstance(value, dict):
+        for member, one in value.items():
+            yield from _identifying(one, member)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _identifying(one, name)
+    elif isinstance(value, str) and _IDENTIFYING.search(name):
+        yield value
+
+
+def _alike(free: Mapping[str, _Node], varying: set[str]) -> Iterator[str]:
+    """The segments that lead to the same answers as others in their place."""
+    signs = {segment: dict(_signs(child)) for segment, child in free.items()}
+    for segment in free.keys() - varying - _OWN_WORDS:
+        for other in (varying | (free.keys() - _OWN_WORDS)) - {segment}:
+            both = signs[segment].keys() & signs[other].keys()
+            if both and all(signs[segment][key] == signs[other][key] for key in both):
+                yield segment
+                break
 
 
 def _names(answer: JsonValue, text: str, depth: int = 0) -> bool:
@@ -157,21 +168,26 @@ def _names(answer: JsonValue, text: str, depth: int = 0) -> bool:
     )
 
 
-def _signs(node: _Node, path: tuple[str, ...] = ()) -> Iterator[tuple[object, ...]]:
-    """What makes two segments alike: the members of the answers below them."""
+def _signs(node: _Node, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[object, ...], frozenset[str]]]:
+    """The members of the answers below a node, by path and method, where they tell something."""
     for method, calls in node.calls.items():
         shape = Shape()
         for call in calls:
             if call.status < 300 and call.answer.media_type == JSON:
                 shape.add(call.answer.value)
         members = frozenset(_members(shape))
-        # Few members are alike by chance, and an empty list does not tell what it is a list of.
-        if len(members) > 1 and not any(
-            one.items is not None and not one.items.types for one in shape.walk()
-        ):
-            yield (path, method, members)
+        # Few members are alike by chance, and what is empty does not tell what it is else.
+        if len(members) >= _TELLING and all(_tells(one) for one in shape.walk()):
+            yield ((path, method), members)
     for segment, child in node.children.items():
         yield from _signs(child, (*path, "{}" if is_id(segment) else segment))
+
+
+def _tells(shape: Shape) -> bool:
+    """Whether something of the kind was seen, and not only null or an empty list or object."""
+    if shape.types == {"object"}:
+        return bool(shape.members) or shape.others is not None
+    return bool(shape.types - {"null"})
 
 
 def _members(shape: Shape, path: str = "") -> Iterator[str]:

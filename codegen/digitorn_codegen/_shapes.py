@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeAlias
 
 from ._documents import JsonObject, JsonValue
@@ -27,9 +28,14 @@ _MOST_TEXTS = 10
 _WORD = re.compile(r"[A-Za-z][\w.:-]{0,39}")
 
 
+@lru_cache(maxsize=4096)
 def is_id(name: str) -> bool:
     """Whether a name looks like an identifier of some thing, and not like the name of a member."""
     return HIDDEN in name or not name or _ID.fullmatch(name.lower()) is not None
+
+
+def _is_key_of_a_map(name: str) -> bool:
+    return is_id(name) or "." in name or " " in name
 
 
 @dataclass
@@ -80,7 +86,7 @@ class Shape:
                     self.items.add(one)
             case dict():
                 self.types.add("object")
-                names = {name for name in value if not is_id(name)}
+                names = {name for name in value if not _is_key_of_a_map(name)}
                 for name, one in value.items():
                     if name in names:
                         self.members.setdefault(name, Shape()).add(one)
