@@ -121,15 +121,13 @@ def _learn(arguments: argparse.Namespace) -> int:
     from ._learn import NO_CONTRACT, learn, write_drafts
 
     drafts: Path | None = arguments.drafts
-    is_new = drafts is not None and not from_pyproject(Path.cwd())
-    settings = None if is_new else _contract(arguments)
-    contract = NO_CONTRACT if settings is None else _side(settings)
+    events, contract = drafts, NO_CONTRACT
+    if drafts is None or from_pyproject(Path.cwd()):
+        settings = _contract(arguments)
+        events, contract = drafts or settings.events, _side(settings)
+    folder = contract.openapi.path.parent if drafts is None else drafts / "openapi"
+    openapi = folder / "openapi.draft.json"
     learned = learn(contract, arguments.recordings, enums=arguments.enums)
-    if settings is not None and drafts is None:
-        events, openapi = settings.events, settings.openapi.parent / "openapi.draft.json"
-    else:
-        assert drafts is not None
-        events, openapi = drafts, drafts / "openapi" / "openapi.draft.json"
     if events is None and learned.drafts:
         raise SettingsError("--drafts is missing; pass the folder that drafts go to")
     for line in learned.lines():
@@ -142,7 +140,8 @@ def _learn(arguments: argparse.Namespace) -> int:
     for line in learned.skipped:
         _warn(line)
     read = ", ".join(f"{count} {what}" for what, count in learned.counts.items()) or "nothing"
-    print(f"{read} read, {len(learned.drafts)} types of events that the contract lacks")
+    lacks = f"{len(learned.drafts)} types of events and {learned.operations} operations"
+    print(f"{read} read, {lacks} that the contract lacks")
     return 0
 
 

@@ -20,6 +20,22 @@ NOWHERE = (404, 405)
 
 _METHODS = frozenset({"GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE"})
 _VERBS = {"GET": "get", "POST": "create", "PUT": "replace", "PATCH": "update", "DELETE": "delete"}
+# Names that modules of payloads need themselves.
+_OF_GENERATED_CODE = (
+    *(
+        "Annotated",
+        "Any",
+        "ConfigDict",
+        "Field",
+        "Final",
+        "Literal",
+        "TypeAlias",
+        "TypeAliasType",
+        "TypedDict",
+    ),
+    *("EventEnvelope", "EventPayload", "EventRegistry", "EventSpec", "EventType"),
+    *("Model", "OrObject", "RootModel"),
+)
 # Members of an answer that hold its result, beside those that say how it went.
 _RESULTS = ("data", "result", "item", "items", "results")
 _NO_TAG = re.compile(r"api|v\d+|\{.*\}|")
@@ -56,13 +72,13 @@ def event_schemas(
         drafts: What was seen.
         enums: Whether to infer enums.
     """
-    scope = Scope.reserving({"EventEnvelope", "EventPayload", *_taken(contract)})
+    scope = Scope.reserving({*_OF_GENERATED_CODE, *_taken(contract)})
     found: dict[str, Mapping[str, object]] = {}
     for wire, draft in sorted(drafts.items()):
         times = f"{draft.count} recorded event{'s' * (draft.count != 1)}"
         found[wire] = {
             "$schema": DIALECT,
-            "title": scope.allot(pascal(wire), wire),
+            "title": scope.allot(pascal(wire) if words(wire) else "Event", wire),
             "description": f"Draft, inferred from {times}; not reviewed.",
             "x-event-type": wire,
             **({} if draft.enveloped else {"x-event-enveloped": False}),

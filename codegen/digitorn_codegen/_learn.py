@@ -57,11 +57,17 @@ class Learned:
 
     drafts: Mapping[str, Mapping[str, object]]
     envelope: Mapping[str, object] | None
-    openapi: Mapping[str, object] | None
+    openapi: "JsonObject | None"
     differences: Mapping[str, Mapping[str, list[str]]]
     unknown: list[str]
     counts: Mapping[str, int]
     skipped: list[str]
+
+    @property
+    def operations(self) -> int:
+        """How many operations the contract lacks."""
+        items = object_of(self.openapi, "paths").values()
+        return sum(len(item) for item in items if isinstance(item, dict))
 
     def lines(self) -> list[str]:
         """The differences, one line for each place and kind."""
@@ -138,8 +144,11 @@ def write_drafts(learned: Learned, folder: Path | None, openapi: Path | None = N
 
 
 def _write(path: Path, schema: Mapping[str, object]) -> Path:
-    # Half a surrogate pair is valid JSON, but not valid text.
-    text = json.dumps(schema, indent=2, ensure_ascii=False).encode("utf-8", errors="replace")
+    try:
+        text = json.dumps(schema, indent=2, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        # Half a surrogate pair is valid JSON, but not valid text.
+        text = json.dumps(schema, indent=2).encode()
     path.write_bytes(text + b"\n")
     return path
 

@@ -10,6 +10,7 @@ from ._documents import JsonValue
 from ._frames import JSON, SeenExchange
 from ._names import words
 from ._shapes import Shape, is_id
+from .runtime._runtime import names_secret
 
 # An answer that tells which thing a path names says so in one of these.
 _NAMING = frozenset({"id", "name", "code", "slug", "key", "uuid", "username"})
@@ -19,6 +20,7 @@ _OWN_WORDS = frozenset(
     {"all", "count", "current", "default", "latest", "me", "new", "search", "self", "stats"}
 )
 _NUMBERED = re.compile(r".+_\d+")
+_PLAIN = re.compile(r"[a-z_-]{1,20}")
 _PREFIX = re.compile(r"api|v\d+")
 _DEEPEST = 3
 _TELLING = 3
@@ -97,6 +99,8 @@ def _found(
     parameters = [one[0] for one in known if one and re.fullmatch(r"\{[^{}]+\}", one[0])]
     free = {segment: child for segment, child in node.children.items() if segment and segment not in literals}
     varying = {segment for segment in free if is_id(unquote(segment)) or _NUMBERED.fullmatch(segment)}
+    if path and names_secret(path[-1]):
+        varying |= {segment for segment in free if not _PLAIN.fullmatch(segment)}
     # The first words of an interface, and those behind a parameter, are not often names of things.
     if not all(_PREFIX.fullmatch(one) for one in path) and "{" not in path[-1]:
         varying |= things.get(path[-1], set()) & free.keys()

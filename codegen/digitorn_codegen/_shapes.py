@@ -183,7 +183,8 @@ class Shape:
 def _nullable(found: list[JsonObject]) -> JsonObject:
     """The alternatives, and null."""
     if not found:
-        return {"type": "null"}
+        # Null alone says nothing about what else there may be.
+        return {}
     only = found[0]
     if len(found) > 1 or "type" not in only:
         return {"anyOf": [*found, {"type": "null"}]}

@@ -237,7 +237,7 @@ def test_operations_are_recognised(tmp_path: Path) -> None:
         called("PUT", "/items/1", 200),
         {"what": "ack", "command": "leave", "request": {}, "ack": {}},
     )
-    assert found.unknown == ["GET /items/a/b", "PUT /items/1", "command leave"]
+    assert found.unknown == ["GET /items/{id}/b", "PUT /items/{id}", "command leave"]
     assert found.differences == {}
 
 
@@ -279,5 +279,6 @@ def test_the_command_says_what_differs(
     assert capsys.readouterr().out.splitlines() == [
         "GET /made-up: not in the contract",
         "GET /healthz 200: null, not nullable: status",
-        "2 calls read, 0 types of events that the contract lacks",
+        f"drafted {tmp_path / 'drafts' / 'openapi' / 'openapi.draft.json'}",
+        "2 calls read, 0 types of events and 1 operations that the contract lacks",
     ]
