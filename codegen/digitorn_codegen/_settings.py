@@ -278,7 +278,7 @@ def _build(values: Mapping[str, object], runtime: Runtime | None) -> Settings:
     known = {"openapi", "package", "out", "events", "commands", "twins", "twin-names", "aliases"}
     if unknown := sorted(set(values) - known):
         raise SettingsError(
-            f"unknown setting {unknown[0]!r} in [tool.{TABLE}]; known are {', '.join(sorted(known))}"
+            f"unknown setting {unknown[0]!r} in [tool.{TABLE}]; known are {', '.join(sorted({*known, 'contracts', 'runtime'}))}"
         )
     if not _is_dotted(values["package"]):
         raise SettingsError(f"{values['package']!r} is no name of a package")

@@ -194,6 +194,16 @@ def test_a_runtime_in_a_folder_of_its_own(tmp_path: Path) -> None:
     assert check(settings) == ""
 
 
+def test_one_contract_may_have_its_runtime_elsewhere(tmp_path: Path) -> None:
+    alone = TABLES.split("\n\n")[0].replace("[[tool.digitorn-codegen.contracts]]", "[tool.digitorn-codegen]")
+    runtime = '\n[tool.digitorn-codegen.runtime]\npackage = "several.base"\nout = "src/several/base"\n'
+    settings = read_project({}, from_pyproject(write(tmp_path, tables=alone + runtime)))
+    generate(settings)
+    assert "class Model(" in (tmp_path / "src" / "several" / "base" / "_runtime.py").read_text()
+    assert "class Model(" not in (tmp_path / "src" / "several" / "toys" / "_runtime.py").read_text()
+    assert check(settings) == ""
+
+
 def test_twins_and_aliases_of_the_project_and_of_a_contract(tmp_path: Path) -> None:
     more = """
 [tool.digitorn-codegen.twin-names]
