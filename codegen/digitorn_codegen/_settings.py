@@ -277,9 +277,8 @@ def _build(values: Mapping[str, object], runtime: Runtime | None) -> Settings:
             raise SettingsError(f"--{needed} is missing; pass it, or set {needed!r} in [tool.{TABLE}]")
     known = {"openapi", "package", "out", "events", "commands", "twins", "twin-names", "aliases"}
     if unknown := sorted(set(values) - known):
-        raise SettingsError(
-            f"unknown setting {unknown[0]!r} in [tool.{TABLE}]; known are {', '.join(sorted({*known, 'contracts', 'runtime'}))}"
-        )
+        listed = ", ".join(sorted({*known, "contracts", "runtime"}))
+        raise SettingsError(f"unknown setting {unknown[0]!r} in [tool.{TABLE}]; known are {listed}")
     if not _is_dotted(values["package"]):
         raise SettingsError(f"{values['package']!r} is no name of a package")
     return Settings(
