@@ -131,9 +131,10 @@ def _frames(line: JsonObject) -> list[Frame] | None:
         return _recorded(line)
     match line.get("what"):
         case "event":
-            return _event(line.get("event"))
+            return _event(line.get("event"), is_one=True)
         case "push":
             name, data = text_of(line, "name"), line.get("data")
+            data = {} if data is None else data
             return [SeenEvent(name, data, None)] if name and isinstance(data, dict) else None
         case "ack":
             wire, ack = text_of(line, "command"), line.get("ack")
@@ -150,7 +151,7 @@ def _recorded(line: JsonObject) -> list[Frame] | None:
     """A line of a client's recording; its headers hold no traffic."""
     match line["record"]:
         case "event":
-            return _event(line.get("frame"))
+            return _event(line.get("frame"), is_one=True)
         case "exchange":
             exchange = line.get("exchange")
             return _recorded_exchange(exchange) if isinstance(exchange, dict) else None
@@ -158,15 +159,16 @@ def _recorded(line: JsonObject) -> list[Frame] | None:
             return []
 
 
-def _event(envelope: JsonValue, *, live: bool = True) -> list[Frame] | None:
-    if not _is_envelope(envelope):
+def _event(envelope: JsonValue, *, live: bool = True, is_one: bool = False) -> list[Frame] | None:
+    """An event; one that was recorded as such may have no payload."""
+    if not isinstance(envelope, dict) or not text_of(envelope, "type"):
         return None
-    found = cast("JsonObject", envelope)
-    return [SeenEvent(str(found["type"]), cast("JsonObject", found["payload"]), found, live)]
-
-
-def _is_envelope(value: JsonValue) -> bool:
-    return isinstance(value, dict) and bool(text_of(value, "type")) and isinstance(value.get("payload"), dict)
+    payload = envelope.get("payload")
+    if payload is None and is_one:
+        payload = {}
+    if not isinstance(payload, dict):
+        return None
+    return [SeenEvent(text_of(envelope, "type"), payload, envelope, live)]
 
 
 def _recorded_exchange(exchange: JsonObject) -> list[Frame] | None:

@@ -14,6 +14,7 @@ HIDDEN = "***"
 
 # Shorter ones are hidden where they stand, but may be part of any word elsewhere.
 _SHORTEST = 8
+_SCHEME = re.compile(r"\A(?:basic|bearer|token)\s+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,9 @@ class Hiding:
     @classmethod
     def of(cls, frames: Iterable[Frame]) -> "Hiding":
         """What hides the secrets of frames."""
-        known = {text for one in frames for text in _secrets_of(one) if len(text) >= _SHORTEST}
+        found = {_SCHEME.sub("", text) for one in frames for text in _secrets_of(one)}
+        # A word such as "password" may be the value of one member and the name of another.
+        known = {text for text in found if len(text) >= _SHORTEST and not names_secret(text)}
         forms = sorted({form for text in known for form in (text, quote(text, safe=""))})
         # Longest first, because one secret may begin with another.
         longest = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))

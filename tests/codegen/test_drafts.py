@@ -438,6 +438,16 @@ def test_secrets_are_in_no_draft_and_in_no_line(tmp_path: Path, where: str) -> N
         assert "***" not in text.replace("/***", "") or where == "an event type"
 
 
+def test_tokens_are_known_without_their_scheme_and_words_stay(tmp_path: Path) -> None:
+    found = seen(
+        tmp_path,
+        called("GET", "/me", 200, {"authorization": f"Bearer {SECRET}", "secret": "password"}),
+        called("POST", f"/reset/{SECRET}", 200, {"password": 1, "by": 1}),
+    )
+    assert SECRET not in json.dumps(found.openapi)
+    assert '"password"' in json.dumps(found.openapi)
+
+
 # --- the daemon's own traffic
 
 
