@@ -88,25 +88,19 @@ def event_schemas(
     return found
 
 
-def envelope_schema(envelopes: Shape, *, enums: bool) -> Mapping[str, object]:
+def envelope_schema(envelopes: Shape) -> Mapping[str, object]:
     """The draft of the envelope, for a contract that has none.
 
     Args:
-        envelopes: What the envelopes have in common, without their payloads.
-        enums: Whether to infer enums.
+        envelopes: What the envelopes have in common, with payloads that are empty.
     """
-    schema = envelopes.schema(enums=enums)
-    members = {**object_of(schema, "properties"), "type": {"type": "string"}, "payload": {"type": "object"}}
-    required = cast("list[str]", schema.get("required") or [])
     return {
         "$schema": DIALECT,
         "title": "EventEnvelope",
         "description": "Draft, inferred from recorded events; not reviewed.",
         "x-event-envelope": True,
         "x-draft": True,
-        "type": "object",
-        "properties": dict(sorted(members.items())),
-        "required": sorted({*required, "type", "payload"}),
+        **envelopes.schema(),
     }
 
 

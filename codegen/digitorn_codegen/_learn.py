@@ -105,10 +105,10 @@ def learn(contract: Side, recordings: Iterable[Path], *, enums: bool = False) ->
         del lesson.drafts[wire]
         skipped.append(f"{wire}: no draft: in a schema the * would stand for every name with that beginning")
     operations = openapi(contract, lesson.calls, enums=enums)
-    needs_envelope = contract.envelope is None and bool(lesson.drafts)
+    needs_envelope = contract.envelope is None and any(one.enveloped for one in lesson.drafts.values())
     return Learned(
         event_schemas(contract, lesson.drafts, enums=enums),
-        envelope_schema(lesson.envelopes, enums=enums) if needs_envelope else None,
+        envelope_schema(lesson.envelopes) if needs_envelope else None,
         operations.document,
         {title: _differences(lesson, title) for title in _in_order(lesson) if _differences(lesson, title)},
         sorted({*operations.titles, *lesson.unknown}),
@@ -241,7 +241,8 @@ class _Lesson:
             draft = self.drafts.setdefault(event.wire, EventDraft())
             draft.add(event.payload, enveloped=event.envelope is not None)
             if event.live and event.envelope is not None:
-                self.envelopes.add({k: v for k, v in event.envelope.items() if k not in ("type", "payload")})
+                hollow: JsonObject = {"payload": {}} if event.envelope.get("payload") is not None else {}
+                self.envelopes.add({**event.envelope, **hollow})
             return
         schema = self.contract.events[title]
         # Copies carry members of the envelope in the payload.

@@ -95,12 +95,14 @@ def test_pushes_have_no_envelope(tmp_path: Path) -> None:
 
 
 def test_the_envelope_is_drafted_where_there_is_none(tmp_path: Path) -> None:
-    found = seen(tmp_path, event("rang", at=1), {**event("rang", at=2), "room": None})
+    bare = {"what": "event", "event": {"type": "ticked", "seq": 3, "room": 1, "payload": None}}
+    found = seen(tmp_path, event("rang", at=1), {**event("rang", at=2), "room": None}, bare)
     write_drafts(found, tmp_path / "events")
     envelope = json.loads((tmp_path / "events" / "envelope.json").read_text())
     assert (envelope["x-event-envelope"], envelope["required"]) == (True, ["payload", "seq", "type"])
-    assert envelope["properties"]["payload"] == {"type": "object"}
-    assert envelope["properties"]["room"] == {}
+    assert envelope["properties"]["payload"] == {"type": ["object", "null"]}
+    assert envelope["properties"]["room"] == {"type": ["integer", "null"]}
+    assert seen(tmp_path, {"what": "push", "name": "rang", "data": {}}).envelope is None
 
 
 # --- recordings
