@@ -10,7 +10,7 @@ from ._documents import JsonObject, JsonValue, text_of
 from ._frames import FORM, JSON, MULTIPART, SeenBody, SeenExchange, is_file
 from ._names import Scope, pascal, words
 from ._paths import Template, singular, templates
-from ._shapes import Shape
+from ._infer import Shape
 from ._sides import Side, object_of, operations_of
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

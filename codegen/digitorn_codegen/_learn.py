@@ -13,7 +13,7 @@ from ._draft import EventDraft, envelope_schema, event_schemas, openapi
 from ._fit import Fit, Fitting, Misfit
 from ._frames import JSON, TEXT, UNKNOWN, SeenCommand, SeenEvent, SeenExchange, frames_of
 from ._hiding import Hiding
-from ._shapes import Shape
+from ._infer import Shape
 from ._sides import (
     Place,
     Response,
