@@ -8,9 +8,9 @@ from typing import TypeAlias, cast
 
 from ._documents import JsonObject, JsonValue, text_of
 from ._frames import FORM, JSON, MULTIPART, SeenBody, SeenExchange, is_file
+from ._infer import Shape
 from ._names import Scope, pascal, words
 from ._paths import Template, singular, templates
-from ._infer import Shape
 from ._sides import Side, object_of, operations_of
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

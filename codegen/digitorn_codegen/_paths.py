@@ -8,8 +8,8 @@ from urllib.parse import unquote
 
 from ._documents import JsonValue
 from ._frames import JSON, SeenExchange
-from ._names import words
 from ._infer import Shape, is_id
+from ._names import words
 from .runtime._runtime import names_secret
 
 # An answer that tells which thing a path names says so in one of these.

@@ -12,8 +12,8 @@ import pytest
 
 from digitorn_codegen import Settings, generate
 from digitorn_codegen._cli import main
-from digitorn_codegen._learn import NO_CONTRACT, Learned, learn, write_drafts
 from digitorn_codegen._infer import Shape, is_id
+from digitorn_codegen._learn import NO_CONTRACT, Learned, learn, write_drafts
 from digitorn_codegen._sides import operations_of, read_parts, read_side
 from digitorn_testing import SessionHandle
 from digitorn_testing.fakes import FakeDaemon, FakeModel
