@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import _aliases, _stamp, _twin
-from ._errors import SettingsError
+from ._errors import SettingsError, StrictError
 from ._format import format_sources, verify
 from ._settings import Settings, Twin
 
@@ -37,16 +37,26 @@ def render(settings: Settings, report: Report = lambda _: None) -> Rendered:
 
     Raises:
         ContractError: The contract is broken.
+        StrictError: There were warnings, and the settings are strict.
     """
     # Both import large libraries, which a check that trusts the stamp does without.
     from . import _contract, _emit_models, _emit_stubs, _split
 
+    noticed: dict[str, None] = {}
+
+    def notice(text: str) -> None:
+        if text not in noticed:
+            noticed[text] = None
+            report(text)
+
     contract = _contract.load(settings)
     for warning in contract.warnings:
-        report(str(warning))
+        notice(str(warning))
     title = _emit_stubs.prose(f"{contract.title} {contract.version}")
     header = f"{_stamp.MARK} from {title} ({contract.digest}); do not edit.\n"
-    classes = _emit_models.emit(contract, settings.package, lambda warning: report(str(warning)))
+    classes = _emit_models.emit(contract, settings.package, lambda warning: notice(str(warning)))
+    if settings.strict and noticed:
+        raise StrictError(f"{len(noticed)} warnings, which are errors here; nothing was written")
     stubs = _emit_stubs.emit(contract)
     sources = {settings.out / f"{name}.py": source for name, source in _emit_stubs.runtime().items()}
     for name, source in {**_split.split(classes, contract), **stubs}.items():
@@ -94,6 +104,7 @@ def generate(settings: Settings, report: Report = lambda _: None) -> list[Path]:
 
     Raises:
         ContractError: The contract is broken; nothing was written.
+        StrictError: There were warnings, and the settings are strict; nothing was written.
         SettingsError: The output folder holds something that was not generated.
     """
     rendered = render(settings, report)
@@ -115,17 +126,22 @@ def generate(settings: Settings, report: Report = lambda _: None) -> list[Path]:
     return changed + stale
 
 
-def check(settings: Settings) -> str:
+def check(settings: Settings, report: Report = lambda _: None) -> str:
     """A diff from the committed code to what the contract produces now; empty when it is current.
 
     Nothing is generated when the committed stamp fits the inputs and the outputs.
 
+    Args:
+        settings: What to read, and what to produce.
+        report: Called with each part of the contract that the output cannot express, if it is generated.
+
     Raises:
         ContractError: The contract is broken.
+        StrictError: There were warnings, and the settings are strict.
     """
     if _stamp.is_current(settings):
         return ""
-    files = render(settings).files
+    files = render(settings, report).files
     parts: list[str] = []
     wanted: Mapping[Path, str | None] = {**files, **dict.fromkeys(_stale(settings, files))}
     for path, text in wanted.items():

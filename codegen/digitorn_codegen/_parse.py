@@ -238,7 +238,8 @@ class _Composer:
         if self._count > _MOST:
             raise self._malformed(event, f"its aliases stand for more than {_MOST} values")
         if len(self._open) + height > _DEEPEST:
-            raise self._malformed(event, f"it is nested deeper than {_DEEPEST} levels")
+            # The pointer would be no help.
+            raise Malformed("", f"{_place(event.start_mark)}: it is nested deeper than {_DEEPEST} levels")
 
     def _scalar(self, event: yaml.ScalarEvent) -> None:
         self._count += 1

@@ -58,6 +58,7 @@ class Settings:
         commands: Folder of command schemas, if there are commands.
         twins: The sync twins to generate beside it.
         aliases: The alias packages to generate beside it.
+        strict: Whether warnings are errors.
 
     Raises:
         SettingsError: An output folder is that of another output, or a source.
@@ -70,6 +71,7 @@ class Settings:
     commands: Path | None = None
     twins: tuple[Twin, ...] = ()
     aliases: tuple[Alias, ...] = ()
+    strict: bool = False
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -148,13 +150,15 @@ def build(values: Mapping[str, object]) -> Settings:
     for needed in ("openapi", "package", "out"):
         if values.get(needed) is None:
             raise SettingsError(f"--{needed} is missing; pass it, or set {needed!r} in [tool.{TABLE}]")
-    known = {"openapi", "package", "out", "events", "commands", "twins", "twin-names", "aliases"}
+    known = {"openapi", "package", "out", "events", "commands", "twins", "twin-names", "aliases", "strict"}
     if unknown := sorted(set(values) - known):
         raise SettingsError(
             f"unknown setting {unknown[0]!r} in [tool.{TABLE}]; known are {', '.join(sorted(known))}"
         )
     if not _is_dotted(values["package"]):
         raise SettingsError(f"{values['package']!r} is no name of a package")
+    if not isinstance(strict := values.get("strict", False), bool):
+        raise SettingsError(f"[tool.{TABLE}] strict is true or false, not {strict!r}")
     return Settings(
         openapi=Path(str(values["openapi"])),
         package=str(values["package"]),
@@ -163,6 +167,7 @@ def build(values: Mapping[str, object]) -> Settings:
         commands=Path(str(values["commands"])) if values.get("commands") else None,
         twins=_twins(values.get("twins", []), _names(values.get("twin-names", {}), f"{TABLE}.twin-names")),
         aliases=_aliases(values.get("aliases", [])),
+        strict=strict,
     )
 
 
