@@ -107,6 +107,8 @@ class Document:
 
 
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_HALF = re.compile("[\ud800-\udfff]")
 # What gives schemas names, also where a text escapes the dollar sign.
 _NAMING = re.compile(r"\$(?:id|self|anchor|dynamicAnchor|dynamicRef)\b|\\u0024|\\x24")
 
@@ -144,11 +146,38 @@ def read(path: Path) -> Document:
         raise ContractError(path, error.pointer, reason) from error
     if not isinstance(root, dict):
         raise ContractError(path, "", "holds no object")
+    if _SURROGATE.search(text):
+        _mend_prose(root)
+        for pointer in _halves(root):
+            text = "holds half of a surrogate pair, which the classes could not check"
+            raise ContractError(path, pointer, text)
     if not _NAMING.search(text):
         return Document(path, root)
     # OpenAPI 3.0 has none of these keywords.
     is_old = text_of(root, "openapi").startswith("3.0")
     return Document(path, root, not is_old, () if is_old else tuple(_settled(root)))
+
+
+def _mend_prose(root: JsonObject) -> None:
+    """Replaces halves of surrogate pairs in text for people, since Python has no docstrings with them."""
+    for _, value in walk(root):
+        for key in ("description", "summary", "title"):
+            if key in value:
+                value[key] = encodable(value[key])
+
+
+def _halves(value: JsonValue, pointer: str = "", table: bool = False) -> Iterator[str]:
+    """The places of halves of surrogate pairs; examples and extensions are passed over."""
+    if isinstance(value, str) and _HALF.search(value):
+        yield pointer
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _halves(item, f"{pointer}/{index}")
+    elif isinstance(value, dict):
+        for key, member in value.items():
+            if table or not (key in ("example", "examples") or key.startswith("x-")):
+                at = f"{pointer}/{escape(key)}"
+                yield from [at] if _HALF.search(key) else _halves(member, at, not table and key in _TABLES)
 
 
 def _settled(root: JsonObject) -> Iterator[str]:

@@ -27,8 +27,7 @@ def format_sources(sources: Mapping[Path, str]) -> dict[Path, str]:
         written = {Path(folder, str(number), path.name): path for number, path in enumerate(sources)}
         for file, path in written.items():
             file.parent.mkdir()
-            # Half of a surrogate pair, which JSON allows, is an escape in Python.
-            file.write_bytes(sources[path].encode("utf-8", "backslashreplace"))
+            file.write_text(sources[path], encoding="utf-8", newline="\n")
         for arguments in (["check", "--select", "I,F401,UP,RUF022", "--fix-only"], ["format"]):
             command = [str(ruff.find_ruff_bin()), *arguments, *_RULES, folder]
             ran = subprocess.run(command, capture_output=True, text=True, check=False)
