@@ -173,22 +173,22 @@ def _innermost(error: ValidationError) -> tuple[ValidationError, list[str | int]
     path = list(error.instance_path)
     while isinstance(error.kind, ValidationErrorKind.OneOfNotValid | ValidationErrorKind.AnyOf):
         is_reference = isinstance(error.instance, dict) and "$ref" in error.instance
-        meant = [branch for branch in error.kind.context if branch and _may_be(branch, is_reference)]
-        if len(meant) != 1:
+        meant = [one for one in error.kind.context if _is_for_references(one) == is_reference]
+        if len(meant) > 1:
+            # The branches for parameters differ in a constant.
+            meant = [one for one in meant if not any(isinstance(e.kind, _CHOICES) for e in one)]
+        if len(meant) != 1 or not meant[0]:
             break
         error = min(meant[0], key=lambda e: (len(e.instance_path), str(e.instance_path)))
         path = list(error.instance_path)
     return error, path
 
 
-def _may_be(branch: Iterable[ValidationError], is_reference: bool) -> bool:
-    """Whether a value may have been meant for a branch that it does not fit."""
-    for error in branch:
-        if isinstance(error.kind, ValidationErrorKind.Enum | ValidationErrorKind.Constant):
-            return False
-        if isinstance(error.kind, ValidationErrorKind.Required) and error.kind.property == "$ref":
-            return is_reference
-    return True
+_CHOICES = (ValidationErrorKind.Enum, ValidationErrorKind.Constant)
+
+
+def _is_for_references(branch: Iterable[ValidationError]) -> bool:
+    return any(isinstance(e.kind, ValidationErrorKind.Required) and e.kind.property == "$ref" for e in branch)
 
 
 def references(documents: Documents, api: Document, schema_files: Iterable[Document], warn: Warn) -> None:
@@ -373,15 +373,21 @@ def _validator(dialect: _Dialect, kind: str) -> Validator:
     if dialect == "3.0":
         schema = {"$ref": f"#/definitions/{_KINDS[kind]}", **structure} if kind else structure
         return Draft4Validator(schema, validate_formats=False)
-    published, vocabulary = _published(f"dialect-{dialect}"), _published(f"vocabulary-{dialect}")
+    published = _published(f"dialect-{dialect}")
+    if kind == "schema":
+        return Draft202012Validator({"$ref": published["$id"]}, registry=_registry(dialect))
     # Wherever the structure has a schema, it refers to the outermost anchor `meta`, which is this one.
     own: JsonObject = {
         "$id": f"urn:digitorn-codegen:openapi-{dialect}",
         "$ref": f"{structure['$id']}#/$defs/{kind}" if kind else structure["$id"],
         "$defs": {"schema": {"$dynamicAnchor": "meta", "$ref": published["$id"]}},
     }
-    registry = Registry([(text_of(one, "$id"), one) for one in (structure, published, vocabulary)])
-    return Draft202012Validator(own, registry=registry)
+    return Draft202012Validator(own, registry=_registry(dialect))
+
+
+def _registry(dialect: _Dialect) -> Registry:
+    named = (_published(f"{name}-{dialect}") for name in ("openapi", "dialect", "vocabulary"))
+    return Registry([(text_of(one, "$id"), one) for one in named])
 
 
 def _published(name: str) -> JsonObject:

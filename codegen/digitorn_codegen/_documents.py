@@ -305,10 +305,10 @@ class Documents:
             return None
         # Some documents hold a file's name raw.
         raw = document.path.parent / where
-        if found.scheme == "file":
+        if found.scheme == "file" and not found.netloc:
             path = Path(unquote(found.path))
             return raw if not path.is_file() and is_relative and not around and raw.is_file() else path
-        if not is_relative:
+        if not is_relative or found.scheme == "file":
             return None
         # A document that names its own URI lies among its neighbours as that URI does.
         if (found.scheme, found.netloc) == (root.scheme, root.netloc):
