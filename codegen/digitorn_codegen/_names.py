@@ -28,7 +28,8 @@ def _split(name: str) -> list[str]:
         return [word for word in re.split(r"[^A-Za-z0-9]+", spaced) if word]
     found = [""]
     for place, char in enumerate(name):
-        if char == "_" or not _continues(char):
+        is_mark = unicodedata.category(char).startswith("M")
+        if char == "_" or not _continues(char) or (is_mark and not found[-1]):
             found.append("")
             continue
         before, after = name[place - 1 : place], name[place + 1 : place + 2]
