@@ -9,7 +9,7 @@ from pydantic_core import SchemaError, SchemaValidator, core_schema
 
 from . import _ir as ir
 from ._definitions import REF, Definitions
-from ._documents import JsonObject, JsonValue, escape, text_of, walk
+from ._documents import JsonObject, JsonValue, encodable, escape, text_of, walk
 from ._errors import ContractError
 
 
@@ -120,8 +120,9 @@ class _Defaults:
         ]
         if not found:
             return
-        schemas = {key: definition.schema for key, definition in self.definitions.found.items()}
-        registry = Registry([("urn:contract", {"components": {"schemas": schemas}})])
+        schemas: JsonObject = {key: definition.schema for key, definition in self.definitions.found.items()}
+        contract: JsonObject = {"components": {"schemas": schemas}}
+        registry = Registry([("urn:contract", encodable(contract))])
         for key, pointer, schema in found:
             here = f"urn:contract{REF}{escape(key)}{pointer}"
             if text := self._fault(schema, here, registry):
@@ -140,7 +141,7 @@ class _Defaults:
         )
         try:
             validator = Draft202012Validator({"$ref": f"urn:contract#{fragment}"}, registry=registry)
-            error = next(validator.iter_errors(default), None)
+            error = next(validator.iter_errors(encodable(default)), None)
         except (ReferencingError, ValueError):
             return "it cannot be checked"
         return f"it does not fit: {error.message[:120]}" if error is not None else ""

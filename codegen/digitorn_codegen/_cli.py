@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._errors import ContractError, OutputError, SettingsError
+from ._errors import ContractError, OutputError, SettingsError, StrictError
 from ._generate import check, generate
 from ._settings import Settings, from_pyproject, read_project
 
 if TYPE_CHECKING:
     from ._sides import Side
 
-_SETTINGS = ("openapi", "events", "commands", "package", "out")
+_SETTINGS = ("openapi", "events", "commands", "package", "out", "strict")
 _WHICH = "which contract, if the project has several: its package, or the last part of that"
 
 
@@ -23,12 +23,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 when all is well; 1 when `check` found stale code, `diff` a breaking change or `pull` a
-        disagreement; 2 when a contract or the settings are wrong.
+        disagreement, or when there were warnings and `--strict`; 2 when a contract or the settings are wrong.
     """
     arguments = _parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         return run(arguments)
+    except StrictError as error:
+        _complain(str(error))
+        return 1
     except (ContractError, SettingsError, OutputError) as error:
         print(f"digitorn-codegen: {error}", file=sys.stderr)
         return 2
@@ -80,7 +83,10 @@ def _generate(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     started = time.perf_counter()
-    diff = check(_settings(arguments))
+    settings = _settings(arguments)
+    # Without --strict, `generate` has said them.
+    is_strict = any(one.strict for one in settings)
+    diff = check(settings, _warn) if is_strict else check(settings)
     if diff:
         print(diff, end="")
         _complain("the generated code is stale; run `digitorn-codegen generate`")
@@ -182,6 +188,9 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--commands", type=Path, help="folder of socket command schemas")
         added.add_argument("--package", help="dotted name of the generated package")
         added.add_argument("--out", type=Path, help="folder of the generated package")
+        added.add_argument(
+            "--strict", action="store_true", default=None, help="make warnings errors: exit 1, write nothing"
+        )
     added = command(
         "diff", _diff, "list what changed between two contracts; exit 1 when a change is breaking"
     )

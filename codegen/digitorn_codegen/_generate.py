@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import _aliases, _stamp, _twin
-from ._errors import SettingsError
+from ._errors import SettingsError, StrictError
 from ._format import format_sources, verify
 from ._settings import Settings, Twin
 
@@ -45,16 +45,26 @@ def render(
 
     Raises:
         ContractError: The contract is broken.
+        StrictError: There were warnings, and the settings are strict.
     """
     # Both import large libraries, which a check that trusts the stamp does without.
     from . import _contract, _emit_models, _emit_stubs, _split
 
+    noticed: dict[str, None] = {}
+
+    def notice(text: str) -> None:
+        if text not in noticed:
+            noticed[text] = None
+            report(text)
+
     contract = _contract.load(settings)
     for warning in contract.warnings:
-        report(str(warning))
+        notice(str(warning))
     title = _emit_stubs.prose(f"{contract.title} {contract.version}")
     header = f"{_stamp.MARK} from {title} ({contract.digest}); do not edit.\n"
-    classes = _emit_models.emit(contract, settings.package, lambda warning: report(str(warning)))
+    classes = _emit_models.emit(contract, settings.package, lambda warning: notice(str(warning)))
+    if settings.strict and noticed:
+        raise StrictError(f"{len(noticed)} warnings, which are errors here; nothing was written")
     stubs = _emit_stubs.emit(contract)
     shared = settings.runtime
     runtime = _emit_stubs.runtime(shared.package if shared is not None else None)
@@ -109,6 +119,7 @@ def generate(settings: Settings | Sequence[Settings], report: Report = lambda _:
 
     Raises:
         ContractError: A contract is broken; nothing was written.
+        StrictError: There were warnings, and the settings are strict; nothing was written.
         SettingsError: An output folder holds something that was not generated.
     """
     contracts = _several(settings)
@@ -137,26 +148,28 @@ def generate(settings: Settings | Sequence[Settings], report: Report = lambda _:
     return changed + stale
 
 
-def check(settings: Settings | Sequence[Settings]) -> str:
+def check(settings: Settings | Sequence[Settings], report: Report = lambda _: None) -> str:
     """A diff from the committed code to what the contracts produce now; empty when it is current.
 
     Nothing is generated for a contract whose committed stamp fits its inputs and outputs.
 
     Args:
         settings: What was generated; several if there are several contracts.
+        report: Called with each part of a contract that the output cannot express, if it is generated.
 
     Raises:
         ContractError: A contract is broken.
+        StrictError: There were warnings, and the settings are strict.
     """
-    return "".join(_check(one) for one in _several(settings) if not _stamp.is_current(one))
+    return "".join(_check(one, report) for one in _several(settings) if not _stamp.is_current(one))
 
 
 def _several(settings: Settings | Sequence[Settings]) -> Sequence[Settings]:
     return (settings,) if isinstance(settings, Settings) else settings
 
 
-def _check(settings: Settings) -> str:
-    files = render(settings).files
+def _check(settings: Settings, report: Report) -> str:
+    files = render(settings, report).files
     parts: list[str] = []
     wanted: Mapping[Path, str | None] = {**files, **dict.fromkeys(_stale(settings, files))}
     for path, text in wanted.items():

@@ -73,6 +73,7 @@ class Settings:
         twins: The sync twins to generate beside it.
         aliases: The alias packages to generate beside it.
         runtime: The runtime that it shares with other contracts; None for one of its own.
+        strict: Whether warnings are errors.
 
     Raises:
         SettingsError: An output folder is that of another output, or a source.
@@ -86,6 +87,7 @@ class Settings:
     twins: tuple[Twin, ...] = ()
     aliases: tuple[Alias, ...] = ()
     runtime: Runtime | None = None
+    strict: bool = False
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -199,7 +201,9 @@ def read_project(
     if contract is not None and len(places) != 1:
         listed = ", ".join(str(one.get("package")) for one in tables) or "none"
         raise SettingsError(f"--contract {contract} names {len(places)} contracts; there are: {listed}")
-    if given:
+    for_all = {key: given[key] for key in _FOR_ALL if key in given}
+    tables = [{**one, **for_all} for one in tables]
+    if given.keys() - for_all.keys():
         wanted = given.get("package")
         fitting = [place for place in places if wanted in (None, tables[place].get("package"))]
         if not fitting:
@@ -221,8 +225,9 @@ def read_project(
     return tuple(contracts[place] for place in places)
 
 
+_FOR_ALL = ("strict",)
 # What a table with several contracts says about all of them.
-_COMMON = ("runtime", "twins", "twin-names", "aliases")
+_COMMON = ("runtime", "twins", "twin-names", "aliases", *_FOR_ALL)
 
 
 def _tables(table: Mapping[str, object]) -> list[Mapping[str, object]]:
@@ -239,6 +244,7 @@ def _tables(table: Mapping[str, object]) -> list[Mapping[str, object]]:
     tables = [dict(one) for one in cast("list[Mapping[str, object]]", listed)]
     names = _names(table.get("twin-names", {}), f"{TABLE}.twin-names")
     for one in tables:
+        one.update({key: table[key] for key in _FOR_ALL if key in table and key not in one})
         one["twin-names"] = {**names, **_names(one.get("twin-names", {}), f"{TABLE}.contracts.twin-names")}
     # The last one is rendered when the output of all is known, which aliases may refer to.
     for key in ("twins", "aliases"):
@@ -275,12 +281,14 @@ def _build(values: Mapping[str, object], runtime: Runtime | None) -> Settings:
     for needed in ("openapi", "package", "out"):
         if values.get(needed) is None:
             raise SettingsError(f"--{needed} is missing; pass it, or set {needed!r} in [tool.{TABLE}]")
-    known = {"openapi", "package", "out", "events", "commands", "twins", "twin-names", "aliases"}
+    known = {"openapi", "package", "out", "events", "commands", "twins", "twin-names", "aliases", "strict"}
     if unknown := sorted(set(values) - known):
         listed = ", ".join(sorted({*known, "contracts", "runtime"}))
         raise SettingsError(f"unknown setting {unknown[0]!r} in [tool.{TABLE}]; known are {listed}")
     if not _is_dotted(values["package"]):
         raise SettingsError(f"{values['package']!r} is no name of a package")
+    if not isinstance(strict := values.get("strict", False), bool):
+        raise SettingsError(f"[tool.{TABLE}] strict is true or false, not {strict!r}")
     return Settings(
         openapi=Path(str(values["openapi"])),
         package=str(values["package"]),
@@ -290,6 +298,7 @@ def _build(values: Mapping[str, object], runtime: Runtime | None) -> Settings:
         twins=_twins(values.get("twins", []), _names(values.get("twin-names", {}), f"{TABLE}.twin-names")),
         aliases=_aliases(values.get("aliases", [])),
         runtime=runtime,
+        strict=strict,
     )
 
 

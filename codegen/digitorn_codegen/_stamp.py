@@ -51,6 +51,9 @@ def _entries(settings: Settings, names: Sequence[str]) -> Iterator[tuple[str, by
     # Names are relative: the same tree has the same stamp wherever it is checked out.
     root = settings.openapi.resolve().parent
     yield "package", settings.package.encode()
+    # Only a strict run knows that there are no warnings.
+    if settings.strict:
+        yield "strict", b""
     for tool in _TOOLS:
         yield tool, metadata.version(tool).encode()
     yield from _files("generator", _own())
