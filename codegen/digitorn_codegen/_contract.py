@@ -34,13 +34,12 @@ def _load(settings: Settings) -> ir.Contract:
     api = documents.get(settings.openapi)
     event_documents = _folder(documents, settings.events)
     command_documents = _folder(documents, settings.commands)
+    definitions = _definitions(documents, api, event_documents, command_documents)
+    _check.openapi(api, definitions.warn)
     _check.schemas((*event_documents, *command_documents))
-    _check.references(documents, (api, *event_documents, *command_documents))
-    operations = OperationReader(_definitions(documents, api, event_documents, command_documents), api)
-    operations.check_ids()
-    _check.openapi(api)
+    _check.references(documents, api, (*event_documents, *command_documents), definitions.warn)
+    operations = OperationReader(definitions, api)
 
-    definitions = operations.definitions
     for pointer in _check.components(api):
         definitions.define(api, pointer)
     events = read_events(definitions, event_documents)

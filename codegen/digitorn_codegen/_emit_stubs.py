@@ -14,6 +14,7 @@ from ._names import constant, identifier, keys_of
 from ._text import prose
 
 _WIDTH = 110
+_RUNTIME = ("_checks", "_lazy", "_runtime")
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,17 @@ def emit(contract: ir.Contract) -> dict[str, str]:
     return modules
 
 
-def runtime() -> dict[str, str]:
-    """The source of each module that generated code runs on, by name."""
+def runtime(shared: str | None = None) -> dict[str, str]:
+    """The source of each module that generated code runs on, by name.
+
+    Args:
+        shared: The package whose modules these are to repeat; None for copies.
+    """
     folder = resources.files("digitorn_codegen") / "runtime"
-    return {
-        name: (folder / f"{name}.py").read_text(encoding="utf-8") for name in ("_checks", "_lazy", "_runtime")
-    }
+    if shared is None:
+        return {name: (folder / f"{name}.py").read_text(encoding="utf-8") for name in _RUNTIME}
+    doc = f'"""What several generated packages run on: that of `{shared}`."""'
+    return {name: f"{doc}\n\nfrom {shared}.{name} import *\n" for name in _RUNTIME}
 
 
 def _environment() -> jinja2.Environment:

@@ -90,21 +90,6 @@ class OperationReader:
             if operations
         )
 
-    def check_ids(self) -> None:
-        """Refuses a document in which two operations have one id.
-
-        Raises:
-            ContractError: They do.
-        """
-        seen: dict[str, str] = {}
-        for raw in self._raws():
-            found = text_of(raw.value, "operationId")
-            if found in seen:
-                text = f"operationId {found!r} is already that of {seen[found]}"
-                raise ContractError(raw.document.path, f"{raw.pointer}/operationId", text)
-            if found:
-                seen[found] = f"{raw.method.upper()} {raw.path}"
-
     def _described(self) -> dict[str, str]:
         tags = self.api.root.get("tags")
         described: dict[str, str] = {}
@@ -112,8 +97,9 @@ class OperationReader:
             if isinstance(tag, dict):
                 name = text_of(tag, "name")
                 if name in described:
-                    raise ContractError(self.api.path, f"/tags/{index}", f"the tag {name!r} stands twice")
-                described[name] = text_of(tag, "description")
+                    text = f"the tag {name!r} stands twice; the first description is used"
+                    self.definitions.warn("tag-repeated", self.api.path, f"/tags/{index}", text)
+                described.setdefault(name, text_of(tag, "description"))
         return described
 
     # --- finding them
@@ -193,6 +179,9 @@ class OperationReader:
                     at = f"{where}/{index}"
                     target = self.definitions.documents.follow(document, at, item)
                     key = text_of(target.value_object, "name"), text_of(target.value_object, "in")
+                    if reason := _ignored(*key):
+                        self.definitions.warn("parameter-ignored", document.path, at, reason)
+                        continue
                     if not key[0] or key[1] not in _ALLOWED:
                         raise ContractError(document.path, at, "is no parameter")
                     if key in seen:
@@ -468,7 +457,7 @@ class OperationReader:
         declared = component.get("x-envelope")
         if declared is None:
             return None, target
-        _check.extensions(component_at.document, component_at.pointer, component)
+        _check.envelope(component_at.document, component_at.pointer, component)
         members = cast("JsonObject", declared)
         envelope = ir.Envelope(
             text_of(members, "data"), text_of(members, "success") or None, text_of(members, "error") or None
@@ -499,6 +488,13 @@ class _Members:
         self.members.update(other.members)
         self.required |= other.required
         self.extra |= other.extra
+
+
+def _ignored(name: str, location: str) -> str:
+    """Why a parameter is not one of the stub's; empty if it is."""
+    if location == "header" and name.lower() in ("accept", "authorization", "content-type"):
+        return f"OpenAPI ignores the header parameter {name!r}; media types and security say what is sent"
+    return "the whole query as one parameter is not supported" if location == "querystring" else ""
 
 
 def _tag(operation: JsonObject) -> str:
