@@ -62,6 +62,7 @@ def _load(settings: Settings) -> ir.Contract:
         payload_bases=events.bases,
         origins=definitions.origins,
         files=documents.paths(),
+        servers=operations.servers(),
         warnings=tuple(definitions.warnings),
     )
 

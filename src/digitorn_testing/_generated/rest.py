@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from . import models as _models
 from . import operations as _operations
-from ._runtime import NOT_GIVEN, FileContent, NotGiven, Transport
+from ._encoding import FileContent
+from ._runtime import NOT_GIVEN, NotGiven, Transport
 
 __all__ = [
     "Admin",
@@ -541,7 +542,7 @@ class Apps:
         app_id: str,
         *,
         session_id: str,
-    ) -> _models.NotificationsIdle:
+    ) -> _models.NotificationsIdle | str:
         """Let the agent handle waiting notifications, as a stream.
 
         Events of the stream are `tool_call` with {id, name, params, success, error}, `result` with

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from . import models as _models
 from . import operations as _operations
-from ._runtime import NOT_GIVEN, AsyncTransport, FileContent, NotGiven
+from ._encoding import FileContent
+from ._runtime import NOT_GIVEN, AsyncTransport, NotGiven
 
 __all__ = [
     "AsyncAdmin",
@@ -541,7 +542,7 @@ class AsyncApps:
         app_id: str,
         *,
         session_id: str,
-    ) -> _models.NotificationsIdle:
+    ) -> _models.NotificationsIdle | str:
         """Let the agent handle waiting notifications, as a stream.
 
         Events of the stream are `tool_call` with {id, name, params, success, error}, `result` with
