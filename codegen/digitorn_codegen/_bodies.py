@@ -176,7 +176,7 @@ class BodyReader:
         """The members that become arguments; None if the body is passed whole."""
         if len(chosen.schemas) > 1:
             return None
-        (schema,) = chosen.schemas
+        schema = chosen.schemas[0]
         merges = chosen.media in _FORMS
         found = self._flatten(schema, (), merges=merges)
         if found is None or not found.found:
@@ -263,7 +263,7 @@ class BodyReader:
                 text = "the members of all branches are arguments; whether they fit one is not checked"
                 self._warn("merged-branches", at.document, f"{at.pointer}/{key}", text)
             if key not in _CONDITIONAL:
-                merged.required |= set.intersection(*(one.required for one in flat))
+                merged.required |= set[str].intersection(*(one.required for one in flat))
                 has_null = len(real) < len(listed) or any(one.is_nullable for one in flat)
                 merged.is_nullable = merged.is_nullable or has_null
         return merged

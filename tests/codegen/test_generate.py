@@ -350,9 +350,11 @@ def test_a_contract_without_events_makes_a_rest_client_alone(without_events: Set
     assert {path.name for path in without_events.out.iterdir()} == {
         ".digest",
         "__init__.py",
+        "_encoding.py",
         "_lazy.py",
         "_models_toys.py",
         "_runtime.py",
+        "_streams.py",
         "_unused_models.py",
         "models.py",
         "operations.py",

@@ -7,7 +7,7 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias, TypeGuard
+from typing import Final, Literal, TypeAlias, TypeGuard
 from urllib.parse import quote
 
 Style: TypeAlias = Literal[
@@ -25,7 +25,8 @@ null is left out, and so is a list or an object without any.
 FileContent: TypeAlias = bytes | tuple[str, bytes]
 """A file to upload: its bytes, or a file name and its bytes."""
 
-_Several: TypeAlias = list[Any] | dict[str, Any]
+Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+_Several: TypeAlias = "list[Json] | dict[str, Json]"
 
 _JOINTS: Final = {"comma": ",", "space": " ", "pipe": "|"}
 _RESERVED: Final = ":/?[]@!$'()*,;="
@@ -33,17 +34,17 @@ _RESERVED: Final = ":/?[]@!$'()*,;="
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-def written(value: object) -> str:
+def written(value: Json) -> str:
     """A value as JSON."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def scalar(value: object) -> str:
+def scalar(value: Json) -> str:
     """A value as text; what is no scalar as JSON."""
     return value if isinstance(value, str) else written(value)
 
 
-def is_several(value: object) -> TypeGuard[_Several]:
+def is_several(value: Json) -> TypeGuard[_Several]:
     """Whether a JSON value is no scalar."""
     return isinstance(value, list | dict)
 
@@ -61,7 +62,7 @@ def _flat(value: _Several, style: Style | None) -> list[str]:
 # --- paths
 
 
-def segment(name: str, value: object, style: Style | None, *, spans: bool) -> str:
+def segment(name: str, value: Json, style: Style | None, *, spans: bool) -> str:
     """A path parameter, percent-encoded; empty if there is nothing to write.
 
     Args:
@@ -85,7 +86,7 @@ def _quoted(text: str) -> str:
     return text.replace(".", "%2E") if text in {".", ".."} else quote(text, safe="")
 
 
-def _prefixed(name: str, value: object, style: Style) -> str:
+def _prefixed(name: str, value: Json, style: Style) -> str:
     """A path parameter of the label or the matrix style."""
     is_object = isinstance(value, dict)
     texts = _flat(value, style) if is_several(value) else [scalar(value)]
@@ -136,7 +137,7 @@ def joined(pairs: Iterable[Pair]) -> str:
     return "&".join(pair.encoded for pair in pairs)
 
 
-def pairs(name: str, value: object, style: Style | None, *, reserved: bool = False) -> Iterator[Pair]:
+def pairs(name: str, value: Json, style: Style | None, *, reserved: bool = False) -> Iterator[Pair]:
     """The pairs that a query parameter, or a member of a form, is sent as.
 
     Args:
@@ -170,7 +171,7 @@ def pairs(name: str, value: object, style: Style | None, *, reserved: bool = Fal
             yield from pairs(key, member, None, reserved=reserved)
 
 
-def _deep(name: str, value: object) -> Iterator[tuple[str, str]]:
+def _deep(name: str, value: Json) -> Iterator[tuple[str, str]]:
     if not is_several(value):
         if value is not None:
             yield name, scalar(value)
@@ -182,7 +183,7 @@ def _deep(name: str, value: object) -> Iterator[tuple[str, str]]:
 # --- headers and cookies
 
 
-def header(name: str, value: object, style: Style | None) -> str | None:
+def header(name: str, value: Json, style: Style | None) -> str | None:
     """A header's value; None if there is nothing to send.
 
     Raises:
@@ -208,16 +209,15 @@ def header(name: str, value: object, style: Style | None) -> str | None:
     return text
 
 
-def cookies(name: str, value: object, style: Style | None) -> Iterator[tuple[str, str]]:
+def cookies(name: str, value: Json, style: Style | None) -> Iterator[tuple[str, str]]:
     """The cookies that a parameter is sent as, their values percent-encoded."""
     if value is None:
         return
     if style == "json":
         yield name, quote(written(value), safe="")
     elif isinstance(value, dict) and style is None:
-        members: dict[str, Any] = value
         yield from (
-            (key, quote(scalar(member), safe="")) for key, member in members.items() if member is not None
+            (key, quote(scalar(member), safe="")) for key, member in value.items() if member is not None
         )
     elif is_several(value):
         if texts := _flat(value, style):
@@ -246,7 +246,7 @@ class Part:
     content_type: str | None = None
 
 
-def value_parts(name: str, value: object, style: Style | None, content_type: str | None) -> Iterator[Part]:
+def value_parts(name: str, value: Json, style: Style | None, content_type: str | None) -> Iterator[Part]:
     """The parts that a member is sent as that is no file: one an item of a list.
 
     Args:

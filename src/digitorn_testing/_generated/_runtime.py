@@ -30,6 +30,7 @@ from typing_extensions import TypedDict
 
 from ._encoding import (
     FileContent,
+    Json,
     Pair,
     Part,
     Style,
@@ -336,9 +337,7 @@ class RestOperation(Generic[T]):
             body, files, content = _with_files(cast("Mapping[str, object]", content))
         singles, lists = _files(files or {})
         members = None if body is None else _given(body)
-        whole: object = content
-        if not isinstance(content, NotGiven | bytes):
-            whole = _json(content)
+        whole: Any = content if isinstance(content, NotGiven | bytes) else _json(content)
         found = tuple(self._pairs(query or {}))
         form = tuple(self._form(members if members is not None else whole)) if writing == "form" else ()
         has_members = bool(members or singles or lists) or self.body_required
@@ -352,7 +351,8 @@ class RestOperation(Generic[T]):
             body=members,
             files=singles,
             file_lists=lists,
-            form=form,
+            form=tuple(pair.plain for pair in form),
+            form_string=joined(form),
             content=None if isinstance(whole, NotGiven) else whole,
             has_body=self.body is not None
             and ((members is not None and has_members) or not isinstance(whole, NotGiven)),
@@ -400,11 +400,11 @@ class RestOperation(Generic[T]):
             if not isinstance(value, NotGiven):
                 yield from cookies(name, _json(value), self.styles.get(("cookie", name)))
 
-    def _form(self, members: object) -> Iterator[Pair]:
+    def _form(self, members: Json) -> Iterator[Pair]:
         """The members of a form as pairs."""
         if not isinstance(members, dict):
             return
-        for name, value in cast("dict[str, object]", members).items():
+        for name, value in members.items():
             key = "body", name
             style = self.styles.get(key)
             # Without a style of its own, what is no scalar and no list of such is written as JSON.
@@ -575,7 +575,8 @@ class Call(Generic[T]):
         body: Members of the request body as JSON values; None when there is no body, or it is passed whole.
         files: Files to upload, by member.
         file_lists: Members that hold several files.
-        form: The members of a form.
+        form: The members of a form in order, each pair written out.
+        form_string: The form as it is sent, percent-encoded.
         content: A body that is passed whole: a JSON value, or the bytes or text to send.
         has_body: Whether a body is sent; one that is passed whole may be None, which is JSON's null.
         writing: How the body is written, if the operation has one.
@@ -593,7 +594,8 @@ class Call(Generic[T]):
     file_lists: Mapping[str, tuple[FileContent, ...]] = field(
         default_factory=dict[str, tuple[FileContent, ...]], repr=False
     )
-    form: tuple[Pair, ...] = field(default=(), repr=False)
+    form: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    form_string: str = field(default="", repr=False)
     content: Any = field(default=None, repr=False)
     has_body: bool = False
     writing: Writing | None = None
@@ -628,9 +630,9 @@ class Call(Generic[T]):
         if self.writing == "multipart":
             return multipart(parts, self.media_type) if (parts := self.parts()) else None
         if self.writing == "form":
-            content = joined(self.form).encode()
+            content = self.form_string.encode()
         elif self.writing == "json":
-            content = written(self.body if self.body is not None else self.content).encode()
+            content = written(self.content if self.body is None else dict(self.body)).encode()
         elif isinstance(self.content, str):
             content = self.content.encode()
         else:
@@ -721,11 +723,9 @@ def _json(value: object) -> Any:
     return to_jsonable_python(value)
 
 
-def _has_several(value: object) -> bool:
+def _has_several(value: Json) -> bool:
     """Whether a JSON value is a list in which not everything is a scalar."""
-    return isinstance(value, list) and any(
-        isinstance(one, list | dict) for one in cast("list[object]", value)
-    )
+    return isinstance(value, list) and any(isinstance(one, list | dict) for one in value)
 
 
 def _items(items: Items[T], content: bytes) -> Iterator[T]:
@@ -735,18 +735,14 @@ def _items(items: Items[T], content: bytes) -> Iterator[T]:
 
 def _with_files(members: Mapping[str, object]) -> tuple[dict[str, object], _Files, NotGiven]:
     """The values and the files of a multipart body that is passed whole."""
-    files = {
-        name: value
-        for name, value in members.items()
-        if isinstance(value, bytes | tuple)
-        or (isinstance(value, list) and _are_files(cast("list[object]", value)))
-    }
-    values = {name: value for name, value in members.items() if name not in files}
-    return values, cast("_Files", files), NOT_GIVEN
+    files: dict[str, Any] = {name: value for name, value in members.items() if _holds_files(value)}
+    return {name: value for name, value in members.items() if name not in files}, files, NOT_GIVEN
 
 
-def _are_files(values: list[object]) -> bool:
-    return bool(values) and all(isinstance(one, bytes | tuple) for one in values)
+def _holds_files(value: object) -> bool:
+    """Whether a value is a file or a list of files."""
+    several = cast("list[object]", value) if isinstance(value, list) else []
+    return isinstance(value, bytes | tuple) or (bool(several) and all(map(_holds_files, several)))
 
 
 def _files(values: _Files) -> tuple[dict[str, FileContent], dict[str, tuple[FileContent, ...]]]:
