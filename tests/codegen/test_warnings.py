@@ -29,7 +29,8 @@ CASES = {
     ),
     "callback-ignored": (
         "      operationId: play\n",
-        "      operationId: play\n      callbacks: {done: {'{$url}': {post: {responses: {'204': {description: -}}}}}}\n",
+        "      operationId: play\n"
+        "      callbacks: {done: {'{$url}': {post: {responses: {'204': {description: -}}}}}}\n",
         "what the server calls back is not generated",
     ),
     "schema-unused": (

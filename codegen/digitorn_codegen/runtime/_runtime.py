@@ -608,6 +608,11 @@ class Call(Generic[T]):
         # Some contracts have the beginning of the query in the path.
         return f"{self.path}{'&' if '?' in self.path else '?'}{self.query_string}"
 
+    @property
+    def cookie_header(self) -> str:
+        """The cookies as the header `Cookie` has them; empty if there are none."""
+        return "; ".join(f"{name}={text}" for name, text in self.cookies.items())
+
     def url(self, server: str) -> str:
         """The whole address.
 

@@ -325,6 +325,8 @@ class AsyncTransport:
 
     def _request(self, call: Call[T], under_way: Sending) -> httpx.Request:
         headers = dict(call.headers)
+        if cookies := call.cookie_header:
+            headers["Cookie"] = cookies
         content = None
         if (encoded := call.encoded()) is not None:
             content, headers["Content-Type"] = encoded
@@ -337,7 +339,6 @@ class AsyncTransport:
             call.operation.method,
             self.daemon_url + call.target,
             headers=headers,
-            cookies=dict(call.cookies) or None,
             content=content,
             timeout=httpx.Timeout(limit, connect=min(limit, _CONNECT_SECONDS)),
         )

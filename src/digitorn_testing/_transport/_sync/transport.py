@@ -326,6 +326,8 @@ class Transport:
 
     def _request(self, call: Call[T], under_way: Sending) -> httpx.Request:
         headers = dict(call.headers)
+        if cookies := call.cookie_header:
+            headers["Cookie"] = cookies
         content = None
         if (encoded := call.encoded()) is not None:
             content, headers["Content-Type"] = encoded
@@ -338,7 +340,6 @@ class Transport:
             call.operation.method,
             self.daemon_url + call.target,
             headers=headers,
-            cookies=dict(call.cookies) or None,
             content=content,
             timeout=httpx.Timeout(limit, connect=min(limit, _CONNECT_SECONDS)),
         )
