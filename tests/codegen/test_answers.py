@@ -43,7 +43,7 @@ PATHS: dict[str, object] = {
     "/csv": answering("csv", {"200": content(application__json=ref("Piece"), text__csv=TEXT)}),
     "/xml": answering("xml", {"200": content(application__xml=ref("Piece"))}),
     "/pictures": answering(
-        "pictures", {"200": content(**dict.fromkeys(("image__png", "image__jpeg"), {"format": "binary"}))}
+        "pictures", {"200": content(image__png={"format": "binary"}, image__jpeg={"format": "binary"})}
     ),
     "/statuses": answering(
         "statuses",
