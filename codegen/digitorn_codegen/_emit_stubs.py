@@ -1,6 +1,5 @@
 """Emits everything but the classes, from Jinja templates."""
 
-import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +12,11 @@ from . import _ir as ir
 from ._emit_builders import Builder, builders
 from ._media import base
 from ._names import constant, identifier, keys_of
+from ._text import prose
 from ._types import union
 
 _WIDTH = 110
-_RUNTIME = ("_encoding", "_lazy", "_runtime", "_streams")
+_RUNTIME = ("_checks", "_encoding", "_lazy", "_runtime", "_streams")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def emit(contract: ir.Contract) -> dict[str, str]:
             if answer.envelope
         )
     )
-    imported = sorted({definition.module for definition in contract.definitions})
+    imported = sorted({key.partition(".")[0] for key in contract.shapes.made})
     modules = {
         "__init__": environment.get_template("init.py.jinja").render(contract=contract),
         "operations": environment.get_template("operations.py.jinja").render(
@@ -135,14 +135,6 @@ def _bare(key: str) -> str:
 
 def _docstring(text: str, indent: int) -> str:
     return _wrap(prose(text), indent).strip()
-
-
-def prose(text: str) -> str:
-    """Free text of a contract as one paragraph that can stand in any docstring or comment."""
-    # Controls, line breaks of all kinds included, would end a comment or are refused by Python.
-    visible = "".join(char if char.isprintable() else " " for char in text)
-    escaped = re.sub(r"\s+", " ", visible).strip().replace("\\", "\\\\").replace('"""', "'''")
-    return f'{escaped[:-1]}\\"' if escaped.endswith('"') else escaped
 
 
 def _wrap(text: str, indent: int, hanging: int = 0) -> str:

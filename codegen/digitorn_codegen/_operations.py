@@ -60,8 +60,8 @@ class OperationReader:
         # `Transport`, prefixed or not, and `Api` are in the modules of stubs before any tag.
         classes = Scope.reserving(
             (
-                *("Any", "Api", "AsyncStream", "FileContent", "Literal", "Mapping", "NotGiven", "Stream"),
-                *("Transport", "overload"),
+                *("Any", "Api", "AsyncStream", "FileContent", "Int", "Literal", "Mapping"),
+                *("NotGiven", "Stream", "Transport", "overload"),
             )
         )
         attributes = Scope()

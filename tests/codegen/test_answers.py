@@ -254,7 +254,7 @@ def test_forms_that_no_content_type_tells_apart(make: Make) -> None:
         "x-envelope": {"data": "data"},
         "properties": {"data": {"type": "integer"}},
     }
-    responses = {"200": ok(ref("Envelope")), "201": ok(TEXT)}
+    responses: dict[str, object] = {"200": ok(ref("Envelope")), "201": ok(TEXT)}
     client = make(document({"/a": answering("a", responses)}, {"Envelope": envelope}))
     assert client.warned() == {"mixed-results"}
     assert client.module("operations").A.read(json.dumps({"data": 1}).encode()) == 1

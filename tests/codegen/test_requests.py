@@ -1,6 +1,5 @@
 """Requests: which arguments a stub has, and what goes over the wire."""
 
-import email
 import json
 from inspect import signature
 from typing import Any, get_type_hints
@@ -9,7 +8,7 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
-from codegen.conftest import Client, Make, Recorder, document, ok, ref
+from codegen.conftest import Client, Make, Recorder, document, ok, parts_in, ref
 from support.servers import hearing
 
 TEXT: dict[str, object] = {"type": "string"}
@@ -212,22 +211,6 @@ def sent_by(recorder: Recorder) -> tuple[str, str]:
 def parts_of(recorder: Recorder) -> list[tuple[str, object, object, str]]:
     """Name, content, file name and content type of each part of the last body."""
     return parts_in(*recorder.calls[-1].encoded())
-
-
-def parts_in(content: bytes, media_type: str) -> list[tuple[str, object, object, str]]:
-    """The same of any body."""
-    message = email.message_from_bytes(f"Content-Type: {media_type}\r\n\r\n".encode() + content)
-    parts = message.get_payload()
-    assert isinstance(parts, list)
-    return [
-        (
-            str(part.get_param("name", header="Content-Disposition")),
-            part.get_payload(decode=True),
-            part.get_filename(),
-            part.get_content_type(),
-        )
-        for part in parts
-    ]
 
 
 def test_the_stubs_are_strictly_typed(client: Client) -> None:

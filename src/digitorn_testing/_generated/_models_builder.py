@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ._checks import Int
 from ._runtime import Model
 
 
@@ -60,9 +61,9 @@ class DraftPage(Model):
 
     drafts: list[Draft]
     """The drafts."""
-    returned: int
+    returned: Int
     """Number of drafts in this page."""
-    total_for_user: int
+    total_for_user: Int
     """Number of drafts that the caller has."""
-    max_per_user: int
+    max_per_user: Int
     """Largest number of drafts that one user may have; 50."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ._checks import Maybe
 from ._runtime import Model
 
 
@@ -17,5 +18,5 @@ class HubInstallation(Model):
     """Who publishes it."""
     scope: str | None = None
     """Who got it, user or system."""
-    result: dict[str, Any] | None = None
+    result: Maybe[dict[str, Any]] = None
     """What installing it did (form unverified)."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ._checks import Maybe
 from ._runtime import Model
 
 
 class LspCancelled(Model):
     """Outcome of the cancellation of a request (unverified)."""
 
-    cancelled: bool | None = None
+    cancelled: Maybe[bool] = None
     """Whether it was cancelled (unverified)."""
     already_done: bool | None = None
     """Whether it had ended before (unverified)."""

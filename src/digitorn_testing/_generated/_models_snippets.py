@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from ._checks import Int
 from ._runtime import Model
 
 
@@ -39,7 +40,7 @@ class SnippetList(Model):
 
     snippets: list[Snippet]
     """The snippets."""
-    count: int
+    count: Int
     """Number of snippets."""
 
 
