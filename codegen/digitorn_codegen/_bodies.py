@@ -174,9 +174,9 @@ class BodyReader:
 
     def _members(self, chosen: _Chosen) -> _Members | None:
         """The members that become arguments; None if the body is passed whole."""
-        if len(chosen.schemas) > 1:
+        schema, *others = chosen.schemas
+        if others:
             return None
-        schema = chosen.schemas[0]
         merges = chosen.media in _FORMS
         found = self._flatten(schema, (), merges=merges)
         if found is None or not found.found:

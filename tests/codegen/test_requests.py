@@ -1,6 +1,7 @@
 """Requests: which arguments a stub has, and what goes over the wire."""
 
 import json
+from collections.abc import Mapping
 from inspect import signature
 from typing import Any, get_type_hints
 from urllib.parse import parse_qs
@@ -26,10 +27,11 @@ def operation(id_: str, **more: object) -> dict[str, object]:
     return {"operationId": id_, "tags": ["t"], "responses": EMPTY, **more}
 
 
-def sending(id_: str, content: object, *, required: bool = True, **more: object) -> dict[str, object]:
+def sending(
+    id_: str, content: Mapping[str, object], *, required: bool = True, **more: object
+) -> dict[str, object]:
     """An operation with a body: of JSON, if no media types are named."""
-    is_media = isinstance(content, dict) and any("/" in str(name) for name in content)
-    media = content if is_media else {"application/json": {"schema": content}}
+    media = content if any("/" in name for name in content) else {"application/json": {"schema": content}}
     return operation(id_, requestBody={"required": required, "content": media}, **more)
 
 
