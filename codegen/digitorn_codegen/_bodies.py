@@ -161,11 +161,12 @@ class BodyReader:
         return all(one == encodings[0] for one in encodings) and (not has_files or kinds == {"multipart"})
 
     def _check_use(self, place: Target, name: str, entry: JsonObject, written: ir.Media) -> None:
-        schema = entry.get("schema")
+        key = "itemSchema" if "itemSchema" in entry else "schema"
+        schema = entry.get(key)
         if written not in ("binary", "text") or not isinstance(schema, dict) or not schema:
             return
         at = f"{place.pointer}/content/{escape(name)}"
-        followed = self.definitions.documents.follow(place.document, f"{at}/schema", schema).value_object
+        followed = self.definitions.documents.follow(place.document, f"{at}/{key}", schema).value_object
         if not is_binary(followed) and "string" not in types_of(followed):
             kind = "bytes" if written == "binary" else "text"
             self._warn("schema-unused", place.document, at, f"{name} is passed as {kind}, without its schema")

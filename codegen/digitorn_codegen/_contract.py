@@ -53,6 +53,7 @@ def _load(settings: Settings) -> ir.Contract:
     tags = operations.tags()
     _circles.check(definitions)
     compiler.make_all()
+    compiler.check()
     info = api.root.get("info")
     return ir.Contract(
         source=api.path,

@@ -12,7 +12,7 @@ DOCSTRINGS = {
     "payloads": "Event payloads: one class an event type.",
     "messages": "Socket commands: their requests and acknowledgements.",
 }
-_CHECKS = ("Int", "Maybe", "OrObject", "UNIQUE", "matching", "one_of", "places", "tagged")
+_CHECKS = ("EXACT", "Int", "Maybe", "OrObject", "UNIQUE", "matching", "one_of", "places", "tagged")
 
 
 def emit(contract: ir.Contract) -> dict[str, str]:

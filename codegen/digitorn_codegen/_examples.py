@@ -4,8 +4,7 @@ import math
 import re
 from ast import literal_eval
 from collections.abc import Iterable, Iterator, Mapping
-from re import _constants as sre  # pyright: ignore
-from re import _parser as sre_parser  # type: ignore[attr-defined]  # pyright: ignore
+from importlib import import_module
 from typing import Any, cast
 
 from ._documents import JsonObject, JsonValue
@@ -28,6 +27,10 @@ from ._shapes import (
 )
 
 _MOST_REPEATS = 64
+
+# The parser that `re` itself uses; its public name is deprecated, and type checkers do not know this one.
+sre: Any = import_module("re._constants")
+sre_parser: Any = import_module("re._parser")
 
 
 class Examples:
@@ -111,7 +114,7 @@ class Examples:
                 start = first if isinstance(first, int | float) else 0
                 return list[JsonValue](start - i * step if down else start + i * step for i in range(count))
             case Scalar("bool"):
-                return [False, True][:count]
+                return list[JsonValue]([False, True][:count])
             case Anything():
                 return [*range(count)]
             case _:
@@ -233,7 +236,7 @@ def _pieces(parts: Iterable[Any], extra: int) -> Iterator[str]:
 
 
 def _one_of(parts: list[Any]) -> str:
-    letters = [*"aA0_-. ", *map(chr, range(33, 127))]
+    letters: list[str] = [*"aA0_-. ", *map(chr, range(33, 127))]
     inside = [
         char
         for char in letters

@@ -327,7 +327,10 @@ class Source:
             case Scalar():
                 return self._scalar(shape)
             case Choice(values):
-                return f"{self._use('Literal')}[{', '.join(map(repr, values))}]"
+                base = f"{self._use('Literal')}[{', '.join(map(repr, values))}]"
+                # To Python true is 1, and a literal type takes either.
+                is_plain = all(isinstance(value, str) for value in values)
+                return base if is_plain or not self.checked else self._annotated(base, [self._mark("EXACT")])
             case Equal(type, values):
                 base = self.of(type)
                 return self._annotated(base, [f"{self._mark('one_of')}({', '.join(map(source_of, values))})"])

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
@@ -246,6 +247,34 @@ def test_the_result_of_a_stream_is_the_type_of_its_items(client: Client, operati
     assert operations.SSE.result is client.module("models").Piece
     hints = get_type_hints(client.module("rest").T.sse)
     assert "Stream[" in str(hints["return"])
+
+
+def test_server_sent_events_that_are_described_whole(tmp_path: Path, make: Make) -> None:
+    event = {
+        "type": "object",
+        "required": ["event"],
+        "properties": {"event": TEXT, "data": TEXT, "id": TEXT, "retry": {"type": "integer"}},
+    }
+    file = tmp_path / "answers.json"
+    items = {"Events": {SSE: {"itemSchema": event}}, "Data": {SSE: {"itemSchema": PIECE}}}
+    file.write_text(json.dumps({k: {"description": "-", "content": v} for k, v in items.items()}))
+    made = make(
+        document(
+            {
+                "/events": answering("events", {"200": {"$ref": f"{file}#/Events"}}),
+                "/data": answering("data", {"200": {"$ref": f"{file}#/Data"}}),
+            }
+        )
+    ).module("operations")
+    sent = b"event: a\nid: 7\nretry: 10\ndata: x\ndata: y\n\nevent: b\nid\ndata\n\ndata: no event\n\n"
+    stream = made.EVENTS.read(sent)
+    assert [wire(next(stream)), wire(next(stream))] == [
+        {"event": "a", "id": "7", "retry": 10, "data": "x\ny"},
+        {"event": "b", "id": "", "data": ""},
+    ]
+    with pytest.raises(Exception, match="event: Field required"):
+        next(stream)
+    assert [one.delta for one in made.DATA.read(EVENTS)] == ["x", "y"]
 
 
 def test_forms_that_no_content_type_tells_apart(make: Make) -> None:

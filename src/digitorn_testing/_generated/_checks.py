@@ -4,7 +4,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, TypeAlias, TypeVar, cast
+from typing import Annotated, Any, Final, TypeAlias, TypeVar, cast, get_args
 
 from pydantic import AfterValidator, BaseModel, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -32,6 +32,27 @@ def _whole(value: float) -> int:
 
 Int: TypeAlias = Annotated[int, _Whole()]
 """An integer."""
+
+
+class _Exact:
+    """Tells true from 1 among the values of a literal type, and takes 1.0 for 1, as JSON Schema does."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        values = get_args(source)
+
+        def exact(value: object) -> object:
+            if isinstance(value, float) and value.is_integer():
+                value = int(value)
+            if isinstance(value, bool | int) and not any(value is one or _same(value, one) for one in values):
+                listed = ", ".join(map(repr, values))
+                raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": listed})
+            return value
+
+        return core_schema.no_info_before_validator_function(exact, handler(source))
+
+
+EXACT: Final = _Exact()
+"""Marks a literal type of numbers or flags."""
 
 
 class _NotNull:

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from ._checks import Int, Maybe
+from ._checks import EXACT, Int, Maybe
 from ._runtime import Model
 
 
@@ -631,7 +631,7 @@ class SessionSummary(Model):
     """Icon of the app."""
     app_color: str | None = None
     """Colour of the app."""
-    tokens: TokenTriple | Literal[0]
+    tokens: TokenTriple | Annotated[Literal[0], EXACT]
     """Tokens used, or the number 0 where they are not counted: in lists and in the history."""
     cost_usd: float
     """Cost so far, US dollars."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ._checks import Int, Maybe
+from ._checks import EXACT, Int, Maybe
 from ._runtime import Model
 
 
@@ -534,14 +534,14 @@ class CredentialsManifest(Model):
 class FilledCredential(Credential):
     """A credential that is stored."""
 
-    filled: Literal[True]
+    filled: Annotated[Literal[True], EXACT]
     """Always true."""
 
 
 class MissingCredential(Model):
     """A credential that is not stored."""
 
-    filled: Literal[False]
+    filled: Annotated[Literal[False], EXACT]
     """Always false."""
     provider_name: str
     """Provider that was asked for."""

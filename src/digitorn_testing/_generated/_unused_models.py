@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ._checks import Int, Maybe
+from ._checks import EXACT, Int, Maybe
 from ._models import FileInput, ImageInput
 from ._runtime import Model
 
@@ -718,7 +718,7 @@ class SetSecretsRequest(Model):
 class SoftFailure(Model):
     """An envelope that reports a failure under HTTP 200."""
 
-    success: Literal[False]
+    success: Annotated[Literal[False], EXACT]
     """Always false."""
     data: Any = None
     """What the daemon tells besides the error, if anything."""

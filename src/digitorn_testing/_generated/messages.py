@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from ._checks import Int, Maybe
+from ._checks import EXACT, Int, Maybe
 from ._runtime import Model
 
 
 class AbortTurnAck(Model):
     """What was cut off."""
 
-    ok: Literal[True]
+    ok: Annotated[Literal[True], EXACT]
     """Always true."""
     was_active: bool
     """Whether a turn ran."""
@@ -38,7 +38,7 @@ class AbortTurnRequest(Model):
 class CommandError(Model):
     """The acknowledgement of a command that failed. A request whose `since` cannot be read as an integer gets no acknowledgement at all."""
 
-    ok: Literal[False]
+    ok: Annotated[Literal[False], EXACT]
     """Always false."""
     error: str
     """What went wrong: 'session not found or access denied' also for a session of another user, a text that begins with 'Session queue full' when the queue is full, otherwise mostly what the request lacks."""
@@ -56,7 +56,7 @@ class ConnectAuth(Model):
 class JoinAppAck(Model):
     """The app was entered."""
 
-    ok: Literal[True]
+    ok: Annotated[Literal[True], EXACT]
     """Always true."""
     room: str
     """Name of the room, 'app:' and the app's id."""
@@ -76,7 +76,7 @@ class JoinAppRequest(Model):
 class JoinSessionAck(Model):
     """The session was entered."""
 
-    ok: Literal[True]
+    ok: Annotated[Literal[True], EXACT]
     """Always true."""
     room: str
     """Name of the room, 'session:' and the session's id."""
@@ -96,7 +96,7 @@ class JoinSessionRequest(Model):
 class LatestSeqAck(Model):
     """The number."""
 
-    ok: Literal[True]
+    ok: Annotated[Literal[True], EXACT]
     """Always true."""
     latest_seq: Int
     """Latest sequence number."""
@@ -112,7 +112,7 @@ class LatestSeqRequest(Model):
 class LeaveAppAck(Model):
     """The app was left."""
 
-    ok: Literal[True]
+    ok: Annotated[Literal[True], EXACT]
     """Always true."""
 
 
@@ -126,7 +126,7 @@ class LeaveAppRequest(Model):
 class LeaveSessionAck(Model):
     """The session was left."""
 
-    ok: Literal[True]
+    ok: Annotated[Literal[True], EXACT]
     """Always true."""
 
 
@@ -140,7 +140,7 @@ class LeaveSessionRequest(Model):
 class PingAck(Model):
     """The daemon answers."""
 
-    pong: Literal[True]
+    pong: Annotated[Literal[True], EXACT]
     """Always true."""
 
 
@@ -151,7 +151,7 @@ class PingRequest(Model):
 class ReplayAck(Model):
     """The events were sent."""
 
-    ok: Literal[True]
+    ok: Annotated[Literal[True], EXACT]
     """Always true."""
     replayed: Int
     """Number of events that were sent."""
@@ -173,7 +173,7 @@ class ReplayRequest(Model):
 class ResolveApprovalAck(Model):
     """The decision was taken."""
 
-    ok: Literal[True]
+    ok: Annotated[Literal[True], EXACT]
     """Always true."""
     request_id: str
     """Id of the approval."""
@@ -199,9 +199,9 @@ class ResolveApprovalCommandRequest(Model):
 class SendMessageAck(Model):
     """The message was accepted."""
 
-    ok: Literal[True]
+    ok: Annotated[Literal[True], EXACT]
     """Always true."""
-    accepted: Literal[True]
+    accepted: Annotated[Literal[True], EXACT]
     """Always true."""
     correlation_id: Maybe[str] = None
     """Id of the message's turn; only with the queue on."""

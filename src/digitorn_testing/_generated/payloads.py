@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field
 
 from . import models
-from ._checks import Int, Maybe
+from ._checks import EXACT, Int, Maybe
 from ._runtime import EventPayload, Model
 
 
@@ -90,7 +90,7 @@ class AgentEvent(EventPayload):
     """Id of the agent that started it; on events of the agent's life."""
     event: Any = None
     """What it is doing; with progress, unverified."""
-    field_synthetic: Annotated[Maybe[Literal[True]], Field(alias="_synthetic")] = None
+    field_synthetic: Annotated[Maybe[Annotated[Literal[True], EXACT]], Field(alias="_synthetic")] = None
     """Set on a result that a watchdog gave in place of an agent that went silent."""
     result: Maybe[dict[str, Any]] = None
     """What the tool returned; only when derived from a tool call."""
@@ -128,7 +128,7 @@ class ApprovalPayload(EventPayload):
 class ApprovalProgress(ApprovalPayload):
     """An approval is still open: every 15 seconds until it is resolved. The description begins with the seconds that are left; despite `approved` being false, nothing is decided."""
 
-    approved: Literal[False]
+    approved: Annotated[Literal[False], EXACT]
     """Always false; not a decision."""
     reason: Literal["pending_heartbeat"]
     """Always 'pending_heartbeat'."""
@@ -346,7 +346,7 @@ class CredentialFieldSpec(Model):
 class CredentialPayload(EventPayload):
     """What a turn lacks to go on, and what a client needs to ask the user for it."""
 
-    retry: Literal[False]
+    retry: Annotated[Literal[False], EXACT]
     """Always false: sending the message again does not help."""
     detail: Annotated[str, Field(max_length=500)]
     """Text of the underlying error, at most 500 characters."""
@@ -731,7 +731,7 @@ class MessageDone(EventPayload):
     """Id of the turn, the same as in the envelope."""
     session_id: str
     """Id of the session."""
-    slash_synthetic: Maybe[Literal[True]] = None
+    slash_synthetic: Maybe[Annotated[Literal[True], EXACT]] = None
     """Set when the turn was a slash command."""
 
 
@@ -1136,7 +1136,7 @@ class Token(EventPayload):
     """Id of the session; only on the answer of a slash command."""
     correlation_id: Maybe[str] = None
     """Id of the turn; only on the answer of a slash command."""
-    slash_synthetic: Maybe[Literal[True]] = None
+    slash_synthetic: Maybe[Annotated[Literal[True], EXACT]] = None
     """Set on the answer of a slash command, which comes as one token."""
 
 

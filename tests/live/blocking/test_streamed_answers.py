@@ -94,7 +94,7 @@ def test_a_stream_that_is_closed_early() -> None:
         (says(HEAD + event(a="x")), ContractViolation, "a: Input should be a valid integer"),
         (says(HEAD + b"8\r\ndata: x\n\r\n2\r\n\n\n\r\n"), ContractViolation, "not JSON"),
         (says(HEAD + event(a=1)), DaemonUnreachable, "GET /watch"),
-        (lambda caller: caller.send(HEAD + b"ffff\r\ndata: " + b"x" * 60_000), TooLarge, "10000 bytes"),
+        (says(HEAD + b"ffff\r\ndata: " + b"x" * 60_000), TooLarge, "10000 bytes"),
     ],
 )
 def test_a_stream_that_fails(answer: Callable[[Caller], None], error: type[Exception], said: str) -> None:
