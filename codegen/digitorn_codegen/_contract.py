@@ -71,6 +71,7 @@ def _load(settings: Settings) -> ir.Contract:
         shapes=compiler.shapes,
         origins=definitions.origins,
         files=documents.paths(),
+        servers=operations.servers(),
         warnings=tuple(definitions.warnings),
     )
 
