@@ -6,7 +6,14 @@ from collections.abc import Iterable, Iterator
 from importlib import resources
 from typing import cast
 
-from jsonschema_rs import Draft4Validator, Draft202012Validator, Registry, ValidationError, Validator
+from jsonschema_rs import (
+    Draft4Validator,
+    Draft7Validator,
+    Draft202012Validator,
+    Registry,
+    ValidationError,
+    Validator,
+)
 
 from ._documents import Document, Documents, JsonObject, JsonValue, escape, pointer_of, text_of, walk
 from ._errors import ContractError
@@ -126,6 +133,26 @@ def openapi(api: Document) -> None:
     else:
         raise ContractError(api.path, "/openapi", f"is {version!r}; OpenAPI 3.0 and 3.1 are supported")
     _validate(api, validator, api.root, "", "is not valid OpenAPI")
+
+
+def asyncapi(document: Document) -> None:
+    """Refuses a document that is not valid AsyncAPI 2.x or 3.0.
+
+    Raises:
+        ContractError: The first fault.
+    """
+    version = text_of(document.root, "asyncapi")
+    if re.match(r"2\.[0-6]\.\d", version):
+        name, latest = "asyncapi-2.6", "2.6.0"
+    elif re.match(r"3\.[01]\.\d", version):
+        name, latest = "asyncapi-3.0", "3.0.0"
+    else:
+        raise ContractError(
+            document.path, "/asyncapi", f"is {version!r}; AsyncAPI 2.0 to 2.6 and 3.0 are supported"
+        )
+    validator = Draft7Validator(_published(name), validate_formats=False)
+    # Later versions of the format accept what earlier ones do.
+    _validate(document, validator, {**document.root, "asyncapi": latest}, "", "is not valid AsyncAPI")
 
 
 def _openapi_3_1() -> Validator:

@@ -10,7 +10,7 @@ from ._errors import ContractError, OutputError, SettingsError
 from ._generate import check, generate
 from ._settings import Settings, build, from_pyproject, merge
 
-_SETTINGS = ("openapi", "events", "commands", "package", "out")
+_SETTINGS = ("openapi", "events", "commands", "asyncapi", "asyncapi_describes", "package", "out")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _settings(arguments: argparse.Namespace) -> Settings:
     given = {
-        name: getattr(arguments, name) for name in _SETTINGS if getattr(arguments, name, None) is not None
+        name.replace("_", "-"): getattr(arguments, name)
+        for name in _SETTINGS
+        if getattr(arguments, name, None) is not None
     }
     return build(merge(given, from_pyproject(Path.cwd())))
 
@@ -54,6 +56,20 @@ def _check(arguments: argparse.Namespace) -> int:
         _complain("the generated code is stale; run `digitorn-codegen generate`")
         return 1
     print(f"the generated code is current, {time.perf_counter() - started:.1f} s")
+    return 0
+
+
+def _export_asyncapi(arguments: argparse.Namespace) -> int:
+    from ._asyncapi_export import export
+
+    settings = _settings(arguments)
+    target: Path | None = arguments.output
+    text = export(settings, target.parent if target is not None else settings.openapi.parent)
+    if target is None:
+        sys.stdout.write(text)
+    else:
+        target.write_text(text, encoding="utf-8", newline="\n")
+        print(f"wrote {_shown(target)}")
     return 0
 
 
@@ -140,8 +156,26 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--openapi", type=Path, help="OpenAPI document, YAML or JSON")
         added.add_argument("--events", type=Path, help="folder of event payload schemas")
         added.add_argument("--commands", type=Path, help="folder of socket command schemas")
+        added.add_argument(
+            "--asyncapi", type=Path, help="AsyncAPI document that declares events and commands"
+        )
+        added.add_argument(
+            "--asyncapi-describes",
+            choices=("server", "client"),
+            help="whose document that is; what a server sends are events, what a client sends are commands",
+        )
         added.add_argument("--package", help="dotted name of the generated package")
         added.add_argument("--out", type=Path, help="folder of the generated package")
+    added = command(
+        "export-asyncapi",
+        _export_asyncapi,
+        "write the events and commands of the contract as an AsyncAPI 3.0 document",
+    )
+    added.add_argument(
+        "--output",
+        type=Path,
+        help="file to write; standard output when left out, as for a file beside the OpenAPI document",
+    )
     added = command(
         "diff", _diff, "list what changed between two contracts; exit 1 when a change is breaking"
     )

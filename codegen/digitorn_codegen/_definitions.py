@@ -49,6 +49,7 @@ class Definitions:
         found: The definitions by key.
         origins: Where each stands.
         warnings: Parts of the contract that the output cannot express.
+        placed: Module and name of the classes of single schemas, where these do not follow from the place.
     """
 
     documents: Documents
@@ -57,6 +58,9 @@ class Definitions:
     found: dict[str, ir.Definition] = field(default_factory=dict[str, ir.Definition])
     origins: dict[str, tuple[Path, str]] = field(default_factory=dict[str, tuple[Path, str]])
     warnings: list[ir.ContractWarning] = field(default_factory=list[ir.ContractWarning])
+    placed: dict[tuple[Path, str], tuple[ir.Module, str]] = field(
+        default_factory=dict[tuple[Path, str], tuple[ir.Module, str]]
+    )
     _keys: dict[tuple[Path, str], str] = field(default_factory=dict[tuple[Path, str], str])
     _scopes: dict[ir.Module, Scope] = field(
         default_factory=lambda: {
@@ -89,9 +93,12 @@ class Definitions:
         origin = (document.path, pointer)
         if origin in self._keys:
             return self._keys[origin]
-        module = self._module(document)
         schema = document.at(pointer)
-        name = self._class_name(document, pointer, module, _class_name(document, pointer, schema))
+        module, wanted = self.placed.get(origin) or (
+            self._module(document),
+            _class_name(document, pointer, schema),
+        )
+        name = self._class_name(document, pointer, module, wanted)
         key = f"{module}.{name}"
         # Noted before the schema is read: it may refer to itself.
         self.origins[key], self._keys[origin] = origin, key
