@@ -29,6 +29,7 @@ _NEW = frozenset(
 _SAID = frozenset(
     {
         *("x-event-type", "x-event-enveloped", "x-constants", "x-command", "x-namespace"),
+        "x-command-error",
         *(PAYLOAD, CLASS_NAME),
     }
 )
@@ -163,7 +164,7 @@ class _Exporter:
         operation = self._operation("receive", command.namespace, [key], command.summary)
         operation.update(_extensions(command.place.value))
         if command.ack is not None:
-            replies = [self._reply(command.namespace, command.ack, is_error=False)]
+            replies: list[JsonValue] = [self._reply(command.namespace, command.ack, is_error=False)]
             if (error := self.sources.commands.error) is not None:
                 replies.append(self._reply(command.namespace, error, is_error=True))
             channel = operation["channel"]
@@ -179,18 +180,15 @@ class _Exporter:
 
     def _operation(self, action: str, namespace: str, messages: list[str], text: str) -> JsonObject:
         channel = f"#/channels/{_channel_key(namespace)}"
-        return {
-            "action": action,
-            "channel": {"$ref": channel},
-            **({"description": text} if text else {}),
-            "messages": [{"$ref": f"{channel}/messages/{name}"} for name in messages],
-        }
+        references: list[JsonValue] = [{"$ref": f"{channel}/messages/{name}"} for name in messages]
+        described: JsonObject = {"description": text} if text else {}
+        return {"action": action, "channel": {"$ref": channel}, **described, "messages": references}
 
     def _channel(self, namespace: str) -> _Channel:
         return self.channels.setdefault(_channel_key(namespace), _Channel(namespace))
 
     def _message(self, namespace: str, key: str, wire: str, message: JsonObject) -> str:
-        """The name of a message, which goes by that of its class, and is added to the document and a channel."""
+        """Adds a message to the document and to a channel; it goes by the name of its class."""
         wanted = self.names[key]
         name = wanted
         if self.messages.get(wanted, message) != message:
@@ -242,20 +240,23 @@ class _Exporter:
             self.schemas[self.names[key]] = self._component(document, pointer, name, self.names[key])
         return {"$ref": f"#/components/schemas/{self.names[key]}{'/schema' if self.is_new else ''}"}
 
-    def _component(self, document: Document, pointer: str, name: str, key: str) -> JsonValue:
+    def _component(self, document: Document, pointer: str, name: str, component: str) -> JsonValue:
         value = document.at(pointer)
         if not isinstance(value, dict):
             return value
         found = self._copy(document, pointer, value)
         assert isinstance(found, dict)
-        # Keys of our own that belong to the event or the command go with its message.
-        kept = (
-            found
-            if found.get("x-event-envelope") is True
-            else {k: v for k, v in found.items() if not k.startswith("x-")}
+        # A file that declares an event has keys of our own that go with the message.
+        is_declaration = any(
+            place.document is document and place.pointer == pointer
+            for place in (one.place for one in self.events)
         )
-        schema = {k: v for k, v in kept.items() if k not in _LEFT_OUT | _SAID}
-        if pascal(key) != name:
+        schema = {
+            key: member
+            for key, member in found.items()
+            if key not in _LEFT_OUT | _SAID and not (is_declaration and key.startswith("x-"))
+        }
+        if pascal(component) != name:
             schema[CLASS_NAME] = name
         return self._schema(schema)
 
