@@ -345,6 +345,12 @@ class CommandSources:
     error: str | None = None
     connect: str | None = None
 
+    @property
+    def classes(self) -> frozenset[str]:
+        """The keys of what has to be a class."""
+        keys = [key for one in self.commands for key in (one.request, one.ack)]
+        return frozenset(key for key in (*keys, self.error, self.connect) if key is not None)
+
     def add(self, other: "CommandSources") -> None:
         """Adds what another source declares; what this one has already stays."""
         self.commands += other.commands
@@ -408,8 +414,8 @@ def commands_of(definitions: Definitions, sources: CommandSources) -> Iterator[i
         ContractError: Two commands are the same.
     """
     named = sorted(sources.commands, key=lambda c: c.wire)
-    keys = [key for c in named for key in (c.request, c.ack)] + [sources.error, sources.connect]
-    scope = Scope.reserving(("Command", "Final", *(key.partition(".")[2] for key in keys if key is not None)))
+    taken = sorted(key.partition(".")[2] for key in sources.classes)
+    scope = Scope.reserving(("Command", "Final", *taken))
     seen: dict[str, Place] = {}
     for one in named:
         path = one.place.document.path
