@@ -11,6 +11,7 @@ from ._names import Scope, constant, identifier, keys_of
 
 _EVENT_NAMES = ("EVENTS", "EVENT_NAMESPACE", "EVENT_PUSH", "LIFTED", "LIVE", "LiveMembers", "live_members")
 _PLAIN = {"string": "str", "integer": "int", "boolean": "bool", "object": "dict"}
+_PARTS = frozenset({"properties", "allOf", "oneOf", "anyOf"})
 _DEEPEST = 50
 _SHARED = frozenset({"$schema", "$id", "$comment", "title", "description", "$defs"})
 
@@ -189,6 +190,8 @@ def as_class(schema: JsonObject) -> None:
     if "$ref" in schema:
         several = schema.get("allOf")
         schema["allOf"] = [{"$ref": schema.pop("$ref")}, *(several if isinstance(several, list) else [])]
+    if _PARTS.isdisjoint(schema):
+        schema["properties"] = {}
 
 
 def event_of(place: Place, wire: str, key: str, summary: str, enveloped: bool) -> ir.Event:
