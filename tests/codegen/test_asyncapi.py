@@ -164,7 +164,11 @@ def test_version_2_publishes_commands_and_subscribes_to_events(make: Make) -> No
             },
             "components": {
                 "messages": {
-                    "lent": {"payload": object_of(book=book), "traits": [{"name": "book-lent"}]},
+                    "lent": {
+                        "name": "lent",
+                        "payload": object_of(book=book),
+                        "traits": [{"name": "book-lent"}],
+                    },
                 },
                 "schemas": {"Book": object_of(title=TEXT)},
             },
@@ -174,6 +178,13 @@ def test_version_2_publishes_commands_and_subscribes_to_events(make: Make) -> No
     assert accepts(client.module("events").EVENTS, "book-lent", {"book": {"title": "Emma"}})
     command = client.module("commands").ORDER_BOOK
     assert (command.namespace, command.request.__name__) == ("books/{shelf}", "Book")
+
+
+def test_in_version_3_a_message_wins_over_its_traits(make: Make) -> None:
+    told = message(object_of(a=TEXT), name="own", traits=[{"name": "shared", "description": "Said to all."}])
+    client = make(api({"told": told}, receives={"told": []}))
+    assert 'Command("own"' in (client.settings.out / "commands.py").read_text(encoding="utf-8")
+    assert "Said to all." in (client.settings.out / "commands.py").read_text(encoding="utf-8")
 
 
 def test_an_event_without_a_payload_is_an_empty_object(make: Make) -> None:

@@ -189,10 +189,10 @@ def test_the_table_may_name_an_asyncapi_document(toy: Settings, monkeypatch: pyt
     monkeypatch.chdir(folder)
     assert main(["generate"]) == 0
     assert main(["check"]) == 0
-    (folder / "pyproject.toml").write_text(
-        (folder / "pyproject.toml").read_text(encoding="utf-8").replace("server", "daemon"), encoding="utf-8"
-    )
-    assert main(["generate"]) == 2
+    table = (folder / "pyproject.toml").read_text(encoding="utf-8")
+    for describes, status in (("client", 1), ("daemon", 2)):
+        (folder / "pyproject.toml").write_text(table.replace("server", describes), encoding="utf-8")
+        assert main(["check"]) == status
 
 
 def test_a_contract_without_events_is_refused(without_events: Settings) -> None:
