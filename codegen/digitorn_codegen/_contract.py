@@ -4,14 +4,16 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import _adapt, _asyncapi, _check
+from . import _asyncapi, _check, _circles
 from . import _ir as ir
+from ._compile import Compiler
 from ._definitions import Definitions
 from ._documents import Document, Documents, text_of
 from ._errors import ContractError
 from ._events import CommandSources, EventSources, assembled, command_files, commands_of, event_files
 from ._operations import OperationReader
 from ._settings import Settings
+from ._shapes import Shapes
 from ._webhooks import read_webhooks
 
 _SCHEMA_SUFFIXES = (".json", ".yaml", ".yml")
@@ -83,10 +85,17 @@ def gather(settings: Settings) -> Sources:
 def _load(settings: Settings) -> ir.Contract:
     sources = gather(settings)
     api, definitions, commands = sources.api, sources.definitions, sources.commands
-    tags = sources.operations.tags() if sources.operations is not None else ()
     events = assembled(definitions, sources.events)
     named = tuple(commands_of(definitions, commands))
-    _adapt.adapt(definitions)
+    _circles.check(definitions)
+    compiler = Compiler(definitions)
+    definitions.typed = compiler.typed
+    compiler.make_all(events.payloads | commands.classes)
+    # Last: what the contract names itself has its name by now, and made-up names give way.
+    tags = sources.operations.tags() if sources.operations is not None else ()
+    _circles.check(definitions)
+    compiler.make_all()
+    compiler.check()
     info = api.root.get("info")
     return ir.Contract(
         source=api.path,
@@ -101,16 +110,17 @@ def _load(settings: Settings) -> ir.Contract:
         command_error=commands.error,
         connect=commands.connect,
         constants=events.constants,
-        payload_bases=_payload_bases(definitions, events.payloads),
+        payload_bases=_payload_bases(compiler.shapes, events.payloads),
+        shapes=compiler.shapes,
         origins=definitions.origins,
         files=definitions.documents.paths(),
         warnings=tuple(definitions.warnings),
     )
 
 
-def _payload_bases(definitions: Definitions, payloads: frozenset[str]) -> frozenset[str]:
+def _payload_bases(shapes: Shapes, payloads: frozenset[str]) -> frozenset[str]:
     """The keys of the classes that are event payloads, or that such extend."""
-    bases = {base for key in payloads for base in definitions.inherited(key) if base.startswith("payloads.")}
+    bases = {base for key in payloads for base in shapes.ancestors(key) if base.startswith("payloads.")}
     return payloads | bases
 
 

@@ -171,13 +171,6 @@ def _check_defaults(envelope: Place, places: Iterable[Place]) -> None:
 
 def _event_file(definitions: Definitions, place: Place, wire: str) -> EventSource:
     root = place.value
-    if not any(key not in _SHARED and not key.startswith("x-") for key in root):
-        # No schema at all: the event has no payload.
-        root["type"] = "object"
-    if not is_object(definitions.documents, place.document, "", root):
-        raise ContractError(
-            place.document.path, "/type", "an event payload is an object: 'type' must be \"object\""
-        )
     as_class(root)
     key = definitions.define(place.document, "")
     enveloped = root.get("x-event-enveloped") is not False

@@ -91,8 +91,9 @@ async def test_a_join_while_text_is_written_catches_up_with_it() -> None:
             await late.join(talk.session_id)
             assert late.types()[-2:] == ["token", "stream:catchup"]
             assert late.frames[-2] == token
-            (partial,) = late.frames[-1]["payload"]["partials"].values()
+            ((slot, partial),) = late.frames[-1]["payload"]["partials"].items()
             assert partial == {"content": PIECES[0], "correlation_id": accepted["correlation_id"]}
+            assert (await talk.get("/history"))["streaming_partials"] == {slot: PIECES[0]}
 
 
 async def test_a_crash_leaves_an_interrupted_turn_and_a_catchup() -> None:

@@ -16,7 +16,7 @@ from digitorn_testing import (
 )
 from digitorn_testing._plugin import real
 from digitorn_testing.fakes import FakeModel, FakeModelServer
-from real.turns import TURN_SECONDS, send
+from real.turns import TURN_SECONDS, saved, send
 
 
 @pytest.fixture
@@ -70,6 +70,8 @@ def test_an_app_is_undeployed_and_comes_back(
     fake_model.when(contains="Hello").will_respond_with_text("Good day to you as well.")
     session = dev_client.new_session(deployed.app_id)
     send(dev_client, session, "Hello.")
+    # What is saved later would bring the session back.
+    saved(dev_client, session, lambda history: len(history.messages) == 2)
     assert dev_client.undeploy(deployed.app_id).undeployed
     assert not dev_client.api.apps.get_deploy_status(deployed.app_id).deployed
     with pytest.raises(NotFound):

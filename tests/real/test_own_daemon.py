@@ -11,7 +11,7 @@ from digitorn_testing import DevClient, SessionHandle, Unauthorized
 from digitorn_testing._plugin import real
 from digitorn_testing._real.daemon import RealDaemon
 from digitorn_testing.fakes import FakeModel, FakeModelServer
-from real.turns import send
+from real.turns import said_by_user, saved, send
 
 APP = "kept"
 
@@ -37,13 +37,15 @@ def test_a_session_survives_a_restart_and_a_crash(
         admin.deploy_app(real.app_of(APP, model_server), secrets={real.KEY_SECRET: model_server.api_key})
     with DevClient.with_token(token, daemon_url=url) as client:
         send(client, session, "One.")
+        # What was not saved is lost.
+        saved(client, session, lambda history: said_by_user(history) == ["One."])
         own_daemon.restart()
         send(client, session, "Two.")
+        saved(client, session, lambda history: said_by_user(history) == ["One.", "Two."])
         own_daemon.kill()
         own_daemon.restart()
         assert send(client, session, "Three.").content == "I remember that."
-        said = [one.content for one in client.get_history(session).messages if one.role == "user"]
-    assert said == ["One.", "Two.", "Three."]
+        saved(client, session, lambda history: said_by_user(history) == ["One.", "Two.", "Three."])
     assert own_daemon.url == url
 
 

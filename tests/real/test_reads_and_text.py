@@ -11,7 +11,9 @@ from digitorn_testing._events.event import InvalidPayload, UnknownPayload
 from digitorn_testing._plugin import real
 from digitorn_testing.events import Token, ToolCall, TurnTerminal
 from digitorn_testing.fakes import FakeModel
+from digitorn_testing.models import SessionEvent
 from real.turns import TURN_SECONDS, send
+from support.faces import eventually
 from support.tcp_proxy import TcpProxy
 
 # Routes that a stream reads: what of a session it was not sent.
@@ -159,9 +161,13 @@ def lose(proxy: TcpProxy, way: str) -> None:
 def test_rows_of_the_log_are_events_once(dev_client: DevClient, talk: SessionHandle) -> None:
     result = dev_client.send(talk, "use a tool", timeout=TURN_SECONDS)
     with dev_client.open_event_stream(talk) as stream:
-        rows = dev_client.api.sessions.list_session_events(talk.app_id, talk.session_id, limit=5000)
-        logged = [row for row in rows.events if not isinstance(row, dict)]
-        assert [row.type for row in logged].count("tool_call") == 2
+
+        def rows() -> list[SessionEvent]:
+            page = dev_client.api.sessions.list_session_events(talk.app_id, talk.session_id, limit=5000)
+            return [row for row in page.events if not isinstance(row, dict)]
+
+        # The second one is written when the turn is saved, shortly after its end.
+        logged = eventually(rows, lambda logged: [row.type for row in logged].count("tool_call") == 2)
         for row in logged:
             stream.log.feed(row.to_wire())
         events = stream.events()

@@ -22,6 +22,7 @@ from digitorn_testing._plugin import real
 from digitorn_testing._real.daemon import RealDaemon
 from digitorn_testing.fakes import FakeModel, FakeModelServer
 from digitorn_testing.models import SessionEvent
+from real.turns import said_by_user, saved
 from support.call_proxy import FAULTS, CallFault, CallProxy
 
 MESSAGES = 54
@@ -185,9 +186,9 @@ def test_calls_wait_for_a_daemon_that_warms_up(own_daemon: RealDaemon, admin: De
 
     restarting(own_daemon, calls)
     assert 503 in statuses
-    said = [one.content for one in admin.get_history(session).messages if one.role == "user"]
     # A daemon that is killed may lose what it had not written yet: the first message.
-    assert said.count("Two.") == 1
+    history = saved(admin, session, lambda history: "Two." in said_by_user(history))
+    assert said_by_user(history).count("Two.") == 1
 
 
 @pytest.mark.timeout(300)

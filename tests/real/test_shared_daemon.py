@@ -11,7 +11,7 @@ from digitorn_testing import (
     Unauthorized,
 )
 from digitorn_testing.fakes import FakeModel
-from real.turns import send
+from real.turns import saved, send
 
 
 def test_it_is_alive(dev_client: DevClient) -> None:
@@ -56,4 +56,5 @@ def test_sessions_are_listed(dev_client: DevClient, fake_model: FakeModel, sessi
     send(dev_client, session, "Hello.")
     (listed,) = dev_client.list_sessions(session.app_id).sessions
     assert listed.session_id == session.session_id
-    assert [one.content for one in dev_client.get_history(session).messages] == ["Hello.", "Hello to you."]
+    history = saved(dev_client, session, lambda history: len(history.messages) == 2)
+    assert [one.content for one in history.messages] == ["Hello.", "Hello to you."]

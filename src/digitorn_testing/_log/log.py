@@ -93,7 +93,7 @@ class EventLog:
 
     Missing numbers are normal, and nobody waits for one. An event is given to every reader as it arrives.
     Only between `hold` and `release` are events held back from those who read in order, such as a turn's
-    readers.
+    readers and a stream's `wait_for`.
 
     Args:
         session_id: Keep only events of this session and events without a session; others go to `foreign`.
@@ -147,7 +147,7 @@ class EventLog:
         self._dropped = 0
         # The turn that each event was assigned to; kept only if events can be dropped.
         self._turn_of: dict[int, str] = {}
-        self._sinks = _Sinks()
+        self._sinks, self._ordered_sinks = _Sinks(), _Sinks()
         self._closed: BaseException | None = None
         in_forks(self)
 
@@ -383,7 +383,9 @@ class EventLog:
 
     # --- waiting
 
-    def subscribe(self, sink: Sink, types: Iterable[type[EventPayload] | str] = ()) -> Subscription:
+    def subscribe(
+        self, sink: Sink, types: Iterable[type[EventPayload] | str] = (), *, in_order: bool = False
+    ) -> Subscription:
         """Delivers every later event of these types to a sink, without a gap after the existing ones.
 
         The sink is called on the thread that calls `feed`, and with None when the log is closed. It must be
@@ -393,16 +395,21 @@ class EventLog:
             sink: Takes the event.
             types: Payload classes or wire names; empty for every type. A sink may get events of other
                 classes with the same wire name.
+            in_order: Leave out events that are held back until they are released.
         """
         selector = Selector(types)
         keys = (_EVERY,) if selector.wires is None else tuple(selector.wires)
+        sinks = self._ordered_sinks if in_order else self._sinks
         with self._lock:
-            self._sinks.add(keys, sink)
+            sinks.add(keys, sink)
             existing = self._kept.of(selector)
+            if in_order and self._held:
+                held = set(map(id, self._held))
+                existing = [event for event in existing if id(event) not in held]
             closed = self._closed is not None
         if closed:
             sink(None)
-        return Subscription(existing, lambda: self._unsubscribe(self._sinks, keys, sink))
+        return Subscription(existing, lambda: self._unsubscribe(sinks, keys, sink))
 
     def _unsubscribe(self, sinks: _Sinks, keys: Iterable[str], sink: Sink) -> None:
         with self._lock:
@@ -418,7 +425,11 @@ class EventLog:
             if self._closed is not None:
                 return
             self._closed = reason
-            sinks = [*self._sinks.all(), *self._turn_sinks.all()]
+            # Nothing more will complete what is held back.
+            deliveries = self._release()
+            sinks = [*self._sinks.all(), *self._ordered_sinks.all(), *self._turn_sinks.all()]
+        for delivery in deliveries:
+            self._deliver(delivery)
         for sink in sinks:
             sink(None)
 
@@ -429,7 +440,8 @@ class EventLog:
             reason: What a waiter raises.
         """
         self.after_fork()
-        self._sinks, self._turn_sinks, self._in_order, self._taps = _Sinks(), _Sinks(), None, ()
+        self._sinks, self._ordered_sinks, self._turn_sinks = _Sinks(), _Sinks(), _Sinks()
+        self._in_order, self._taps = None, ()
         self.close(reason)
 
     @property
@@ -509,10 +521,19 @@ class EventLog:
     def release(self) -> None:
         """Gives what was held back to those who read in order, by number, and holds back nothing more."""
         with self._lock:
-            deliveries = [self._delivery(event) for event in self._released(None)]
-            self._held = None
+            deliveries = self._release()
         for delivery in deliveries:
             self._deliver(delivery)
+
+    def held_back(self) -> list[AnyEvent]:
+        """The events that are held back now, by number."""
+        with self._lock:
+            return in_order(self._held or ())
+
+    def _release(self) -> "list[_Delivery]":
+        deliveries = [self._delivery(event) for event in self._released(None)]
+        self._held = None
+        return deliveries
 
     def _released(self, upto: int | None) -> list[AnyEvent]:
         """The events that were held back up to a number, or all of them, by number."""
@@ -531,13 +552,14 @@ class EventLog:
         return True
 
     def _delivery(self, event: AnyEvent) -> "_Delivery":
+        sinks = self._ordered_sinks.of_type(event.type)
         turn = self._tracker.turn_of(event)
         if turn is None:
-            return event, None, ()
+            return event, None, sinks
         self._by_turn[turn].append(event)
         if self.max_events is not None:
             self._turn_of[id(event)] = turn
-        return event, turn, self._turn_sinks.of(turn)
+        return event, turn, (*self._turn_sinks.of(turn), *sinks)
 
     def _deliver(self, delivery: "_Delivery") -> None:
         event, turn, sinks = delivery

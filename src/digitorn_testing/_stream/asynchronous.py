@@ -330,6 +330,9 @@ class AsyncLiveEventStream(StreamBase):
     async def wait_for(self, type: Any, *, where: Any = None, timeout: float | None = None) -> Any:
         """Returns the first event of a type, whether it has arrived already or arrives later.
 
+        What happened before the event is here as well when this returns. While the stream reads what was
+        missed before a join, an event that arrives is returned when the read is over, or at the deadline.
+
         Args:
             type: Payload class or wire name.
             where: A predicate that the event must satisfy.

@@ -42,6 +42,7 @@ class Backfill:
         self._tasks = tasks
         self._read = read
         self._joins = 0
+        self._is_reading = False
         self._catching_up: asyncio.Task[None] | None = None
         self._is_complete = asyncio.Event()
         self._is_complete.set()
@@ -57,13 +58,16 @@ class Backfill:
     def joining(self) -> None:
         """Notes that the session is about to be joined."""
         self._joins += 1
+        self._is_reading = not self._is_complete.is_set()
         self.coverage.joining()
         self._log.hold()
         self._is_complete.clear()
 
     def not_joined(self) -> None:
         """Notes that the session was not joined after all."""
-        self._release()
+        if not self._is_reading:
+            # Else the read that belongs to an earlier join releases.
+            self._release()
 
     def begin_here(self) -> None:
         """Wants nothing of what was before this join."""
@@ -124,8 +128,8 @@ class Backfill:
 
     def _told(self, event: AnyEvent | None) -> None:
         if event is None:
-            # The log is closed, and nothing more will complete it.
-            self._release()
+            # The log is closed, which released what it held back, and nothing more will complete it.
+            self._is_complete.set()
 
     def _catch_up(self) -> None:
         if self._catching_up is None or self._catching_up.done():

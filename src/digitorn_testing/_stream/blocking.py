@@ -279,6 +279,9 @@ class LiveEventStream(StreamBase):
     def wait_for(self, type: Any, *, where: Any = None, timeout: float | None = None) -> Any:
         """Returns the first event of a type, whether it has arrived already or arrives later.
 
+        What happened before the event is here as well when this returns. While the stream reads what was
+        missed before a join, an event that arrives is returned when the read is over, or at the deadline.
+
         Args:
             type: Payload class or wire name.
             where: A predicate that the event must satisfy.
@@ -366,8 +369,9 @@ class LiveEventStream(StreamBase):
     ) -> Generator[AnyEvent]:
         """Yields the events of one turn in order, from the first to the last, as they arrive.
 
-        When a number is missing, later events are held back for a moment, until the missing one arrives or
-        turns out not to be in the daemon's log. If it arrives later than that, it is yielded out of order.
+        The daemon sends them in order. Those that it sends while the stream reads what a lost connection
+        missed are held back until the read is over. An event that the daemon dropped, and that is read from
+        its log later, is yielded then.
 
         Args:
             turn: The result of posting its message, or its correlation id.

@@ -62,12 +62,19 @@ class Waiter(ABC, Generic[Item, Found]):
         """
 
     @abstractmethod
-    def late(self) -> EventTimeout:
-        """The error for when the deadline has passed."""
+    def at_last(self) -> Found:
+        """What there is to return when the deadline has passed.
+
+        Raises:
+            EventTimeout: Nothing.
+        """
 
 
 class EventWaiter(Waiter[AnyEvent | None, AnyEvent]):
     """Waits for the first event of a type, of those that arrived and those to come.
+
+    It reads in order: an event that the log holds back is found once the earlier ones are here as well, or at
+    the deadline.
 
     Args:
         core: The stream.
@@ -96,7 +103,7 @@ class EventWaiter(Waiter[AnyEvent | None, AnyEvent]):
 
     @contextmanager
     def listening(self, put: Callable[[AnyEvent | None], None]) -> Generator[AnyEvent | None]:
-        subscription = self._core.log.subscribe(put, (self._type,))
+        subscription = self._core.log.subscribe(put, (self._type,), in_order=True)
         try:
             found = next((event for event in subscription.existing if self._fits(event)), None)
             if found is None:
@@ -110,7 +117,16 @@ class EventWaiter(Waiter[AnyEvent | None, AnyEvent]):
             raise self._core.closed_error()
         return item if self._fits(item) else None
 
-    def late(self) -> EventTimeout:
+    def at_last(self) -> AnyEvent:
+        found = next((event for event in self._held_back() if self._fits(event)), None)
+        if found is None:
+            raise self._timeout() from None
+        return found
+
+    def _held_back(self) -> list[AnyEvent]:
+        return self._core.log.held_back()
+
+    def _timeout(self) -> EventTimeout:
         return self._core.no_event(self._selector, self.seconds)
 
     def _fits(self, event: AnyEvent) -> bool:
@@ -159,7 +175,11 @@ class TurnEventWaiter(EventWaiter):
             raise EventTimeout(said, log.turn(self._turn))
         raise self._core.turn_failure(self._turn)
 
-    def late(self) -> EventTimeout:
+    def _held_back(self) -> list[AnyEvent]:
+        of_turn = set(map(id, self._core.log.turn(self._turn)))
+        return [event for event in super()._held_back() if id(event) in of_turn]
+
+    def _timeout(self) -> EventTimeout:
         return self._core.no_event(self._selector, self.seconds, of_turn=self._turn)
 
 
@@ -203,8 +223,8 @@ class ConnectionWaiter(Waiter[object, StreamConnection]):
             raise self._core.closed_error()
         return None
 
-    def late(self) -> EventTimeout:
-        return self._core.timed_out("the connection is not as wanted", self.seconds)
+    def at_last(self) -> StreamConnection:
+        raise self._core.timed_out("the connection is not as wanted", self.seconds) from None
 
 
 def _nothing() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from digitorn_testing import ApiError, AsyncDevClient, EventTimeout, NotFound, SessionHandle, models
 from digitorn_testing.fakes import FakeDaemon, FakeModel
+from support.faces import async_eventually
 
 APP = "app: {app_id: made, name: Made}\nsystem_prompt: Be brief.\n"
 
@@ -42,7 +43,10 @@ async def test_deploying_from_text_and_from_a_file_and_undeploying(other: Path) 
 async def test_a_sessions_parts(client: AsyncDevClient, model: FakeModel, session: SessionHandle) -> None:
     model.will_respond_with_text("An answer about whales.")
     await (await client.send_live(session, "whales?", total_timeout=10)).stop()
-    history = await client.get_history(session)
+    # The released daemon saves a turn shortly after its end.
+    history = await async_eventually(
+        lambda: client.get_history(session), lambda saved: len(saved.messages) > 1
+    )
     assert [message.role for message in history.messages] == ["user", "assistant"]
     assert [hit.session_id for hit in (await client.search(session.app_id, "whales")).sessions] == [
         session.session_id

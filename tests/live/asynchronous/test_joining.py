@@ -17,7 +17,7 @@ from digitorn_testing.events import (
     UserMessage,
 )
 from digitorn_testing.fakes import FakeDaemon, FakeModel
-from support.faces import lose
+from support.faces import async_eventually, lose
 from support.sessions import add_session
 
 
@@ -44,9 +44,16 @@ async def test_an_open_stream_has_what_was_before(
 async def test_a_stream_that_is_opened_while_text_is_written(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_stream_text(["This is a, ", "b, ", "and c."], delay=0.5)
+    model.will_stream_text(["This is a, ", "b, ", "and c."], delay=2)
     turn = await client.start_turn(session, "go")
     await turn.wait_for(Token, timeout=10)
+
+    async def brings_text() -> bool:
+        async with await client.open_event_stream(session) as stream:
+            return bool(stream.events_of(StreamCatchup))
+
+    # The released daemon saves the text so far in the background.
+    assert await async_eventually(brings_text, bool)
     async with await client.open_event_stream(session) as stream:
         assert stream.events_of(StreamCatchup)
         result = await stream.wait_for_turn(turn.correlation_id, timeout=10)

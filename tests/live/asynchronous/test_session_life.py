@@ -53,13 +53,23 @@ async def test_a_session_is_taken_up_again_by_this_client_and_by_a_new_one(
     for text in ("one", "two", "three"):
         model.will_respond_with_text(text)
     session = await client.new_session(place.app_id, workspace="/srv")
+
+    async def saved(messages: int) -> None:
+        """The released daemon saves a turn shortly after its end, and may lose turns that follow too soon."""
+        await async_eventually(
+            lambda: client.get_history(session), lambda history: len(history.messages) == messages
+        )
+
     await client.send(session, "1", timeout=10)
+    await saved(2)
     again = await client.open_session(place.app_id, session.session_id)
     assert again == session
     await client.send(again, "2", timeout=10)
+    await saved(4)
     async with place.async_client() as other:
         taken = await other.open_session(place.app_id, session.session_id)
         assert (await other.send(taken, "3", timeout=10)).content == "three"
+        await saved(6)
         history = await other.get_history(taken)
     expected = [("user", "1"), ("assistant", "one"), ("user", "2"), ("assistant", "two"), ("user", "3")]
     assert [(one.role, one.content) for one in history.messages] == [*expected, ("assistant", "three")]

@@ -4,6 +4,7 @@
 from pathlib import Path
 
 import pytest
+from support.faces import eventually
 
 from digitorn_testing import ApiError, DevClient, EventTimeout, NotFound, SessionHandle, models
 from digitorn_testing.fakes import FakeDaemon, FakeModel
@@ -43,7 +44,8 @@ def test_deploying_from_text_and_from_a_file_and_undeploying(other: Path) -> Non
 def test_a_sessions_parts(client: DevClient, model: FakeModel, session: SessionHandle) -> None:
     model.will_respond_with_text("An answer about whales.")
     client.send_live(session, "whales?", total_timeout=10).stop()
-    history = client.get_history(session)
+    # The released daemon saves a turn shortly after its end.
+    history = eventually(lambda: client.get_history(session), lambda saved: len(saved.messages) > 1)
     assert [message.role for message in history.messages] == ["user", "assistant"]
     assert [hit.session_id for hit in client.search(session.app_id, "whales").sessions] == [
         session.session_id

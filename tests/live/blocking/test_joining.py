@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from support.faces import lose
+from support.faces import eventually, lose
 from support.sessions import add_session
 
 from digitorn_testing import DevClient, EventPayload, LiveEvent, SessionHandle, assertions
@@ -45,9 +45,16 @@ def test_an_open_stream_has_what_was_before(
 def test_a_stream_that_is_opened_while_text_is_written(
     client: DevClient, model: FakeModel, session: SessionHandle
 ) -> None:
-    model.will_stream_text(["This is a, ", "b, ", "and c."], delay=0.5)
+    model.will_stream_text(["This is a, ", "b, ", "and c."], delay=2)
     turn = client.start_turn(session, "go")
     turn.wait_for(Token, timeout=10)
+
+    def brings_text() -> bool:
+        with client.open_event_stream(session) as stream:
+            return bool(stream.events_of(StreamCatchup))
+
+    # The released daemon saves the text so far in the background.
+    assert eventually(brings_text, bool)
     with client.open_event_stream(session) as stream:
         assert stream.events_of(StreamCatchup)
         result = stream.wait_for_turn(turn.correlation_id, timeout=10)

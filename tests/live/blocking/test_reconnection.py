@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from support.faces import Background, inner, sent_log
+from support.faces import Background, Signal, inner, sent_log
 from support.sessions import add_session, log_without_delay
 from support.tcp_proxy import TcpProxy
 
@@ -26,8 +26,18 @@ from digitorn_testing import (
     assertions,
 )
 from digitorn_testing._events.daemon import MEANING
+from digitorn_testing._generated import builders
 from digitorn_testing._stream.protocol import READ_MARGIN
-from digitorn_testing.events import Heartbeat, MessageDone, Result, Token, ToolCall
+from digitorn_testing.events import (
+    ApprovalRequest,
+    Heartbeat,
+    HookNotification,
+    MemoryUpdate,
+    MessageDone,
+    Result,
+    Token,
+    ToolCall,
+)
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 
 SWIFT = ReconnectPolicy(first_pause=0.01, longest_pause=0.05)
@@ -299,6 +309,51 @@ def test_a_piece_that_was_dropped_is_read_when_the_turn_has_ended(
         assert (result.text, result.deltas_complete) == ("This is a, b, and c.", True)
         assert lost.hits == 1
         assert stream.connection.reconnects == 0
+
+
+def test_a_wait_returns_when_what_came_before_the_event_is_here_too(
+    daemon: FakeDaemon, client: DevClient, known: SessionHandle
+) -> None:
+    """What is sent while the log is read would otherwise be found before what the connection missed."""
+    with client.open_event_stream(known) as stream, Background() as background:
+        arrived = Signal()
+
+        @stream.on(MemoryUpdate)
+        def _(_: LiveEvent[MemoryUpdate]) -> None:
+            arrived.set()
+
+        daemon.faults.events(HookNotification, times=1).lose()
+        missed = daemon.publish(known, builders.hook_notification())
+        with daemon.faults.calls(path="*/state", session=known).hang():
+            daemon.drop_connections()
+            stream.wait_for_connection(has_reconnected, timeout=10)
+            sent = daemon.publish(known, builders.memory_update())
+            # A callback gets it at once.
+            assert arrived.wait(10)
+            waiting = background.start(stream.wait_for, MemoryUpdate, timeout=20)
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.1)
+            # At its deadline a wait returns what there is.
+            assert stream.wait_for(MemoryUpdate, timeout=0.1).seq == sent.seq
+            assert stream.poll_for(MemoryUpdate) is not None
+            assert stream.events_of(HookNotification) == []
+        assert waiting.result(timeout=10).seq == sent.seq
+        assert [event.seq for event in stream.events_of(HookNotification)] == [missed.seq]
+
+
+def test_an_approval_is_seen_though_the_log_cannot_be_read(
+    daemon: FakeDaemon, client: DevClient, model: FakeModel, known: SessionHandle
+) -> None:
+    model.will_call_tool("Bash", requires_approval=True).will_respond_with_text("It has run.")
+    with stream_of(daemon, known) as stream:
+        with daemon.faults.calls(path="*/state", session=known).cut_off():
+            daemon.drop_connections()
+            stream.wait_for_connection(has_reconnected, timeout=10)
+            turn = stream.turn(client.post_message_raw(known, "go"), timeout=20)
+            asked = stream.wait_for(ApprovalRequest, timeout=1)
+            assert turn.wait_for(ApprovalRequest, timeout=0.1).seq == asked.seq
+            client.resolve_approval(known.app_id, asked.payload.request_id)
+        assert turn.result(timeout=10).content == "It has run."
 
 
 def test_what_is_sent_just_before_a_join_is_not_missed(model: FakeModel) -> None:

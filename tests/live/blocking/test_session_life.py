@@ -54,13 +54,21 @@ def test_a_session_is_taken_up_again_by_this_client_and_by_a_new_one(
     for text in ("one", "two", "three"):
         model.will_respond_with_text(text)
     session = client.new_session(place.app_id, workspace="/srv")
+
+    def saved(messages: int) -> None:
+        """The released daemon saves a turn shortly after its end, and may lose turns that follow too soon."""
+        eventually(lambda: client.get_history(session), lambda history: len(history.messages) == messages)
+
     client.send(session, "1", timeout=10)
+    saved(2)
     again = client.open_session(place.app_id, session.session_id)
     assert again == session
     client.send(again, "2", timeout=10)
+    saved(4)
     with place.client() as other:
         taken = other.open_session(place.app_id, session.session_id)
         assert other.send(taken, "3", timeout=10).content == "three"
+        saved(6)
         history = other.get_history(taken)
     expected = [("user", "1"), ("assistant", "one"), ("user", "2"), ("assistant", "two"), ("user", "3")]
     assert [(one.role, one.content) for one in history.messages] == [*expected, ("assistant", "three")]

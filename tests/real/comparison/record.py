@@ -5,7 +5,7 @@ A recording is a list of lines like those in `tests/data`: HTTP answers, Socket.
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, NotRequired, Self, TypeAlias, TypedDict, cast
 
@@ -288,33 +288,52 @@ class Run:
             app: Name of the app.
         """
         self.app_id = self._apps[app]
-        await self.over(await self.send("Hello."))
+        first = await self.send("Hello.")
+        await self._until(lambda: self._has_ended(first))
+        await self.saved(1)
         self.tape.lines.clear()
         return await self.joined()
 
-    async def over(self, correlation_id: str) -> None:
-        """Waits until a turn that no socket sees has ended and is saved.
+    async def saved(self, messages: int, *, calls: bool = False) -> None:
+        """Waits until the session is saved up to an answer. The released daemon saves in the background.
 
         Args:
-            correlation_id: The turn.
+            messages: How many messages of the user the session has.
+            calls: Whether the answer is a call of a tool that runs or asks, and not the last one of its turn.
         """
-        session = f"/api/apps/{self.app_id}/sessions/{self.session_id}"
 
-        async def read(path: str) -> JSON:
-            return (await self._http.get(session + path)).json()["data"]
-
-        async def ended() -> bool:
-            turns = [one for one in (await read("/events"))["events"] if one["type"] == "turn_terminal"]
-            return correlation_id in [one["correlation_id"] for one in turns]
-
-        async def saved() -> bool:
+        async def is_saved() -> bool:
+            history = await self._read("/history")
+            said = history["messages"]
             return (
-                bool((await read("/export"))["turns"]) and not (await read("/history"))["streaming_partials"]
+                len([one for one in said if one["role"] == "user"]) == messages
+                and said[-1]["role"] == "assistant"
+                and bool(said[-1]["tool_calls"]) == calls
+                and history.get("streaming_partials") == {}
             )
 
+        await self._until(is_saved)
+
+    async def partly_saved(self) -> None:
+        """Waits until the first part of the text that is being written is saved, so that a join brings it."""
+
+        async def is_saved() -> bool:
+            # A daemon that is busy answers without that member.
+            return bool((await self._read("/history")).get("streaming_partials"))
+
+        await self._until(is_saved)
+
+    async def _has_ended(self, correlation_id: str) -> bool:
+        rows = (await self._read("/events"))["events"]
+        return correlation_id in [one["correlation_id"] for one in rows if one["type"] == "turn_terminal"]
+
+    async def _read(self, path: str) -> JSON:
+        session = f"/api/apps/{self.app_id}/sessions/{self.session_id}"
+        return (await self._http.get(session + path)).json()["data"]
+
+    async def _until(self, is_it: Callable[[], Awaitable[bool]]) -> None:
         async with asyncio.timeout(_DEADLINE):
-            # The released daemon saves a turn shortly after its end.
-            while not (await ended() and await saved()):  # noqa: ASYNC110 - nothing announces it
+            while not await is_it():  # noqa: ASYNC110 - nothing announces it
                 await asyncio.sleep(_POLL_SECONDS)
 
 

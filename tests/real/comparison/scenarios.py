@@ -100,6 +100,7 @@ def write_script(model: FakeModel) -> None:
     model.when(contains="Ask me.").will_ask_user("Which colour?", choices=["red", "blue"])
     model.when(contains="Think.").will_respond_with_text("I have thought about it.", thinking=_THOUGHT)
     model.when(contains="Speak slowly.").will_stream_text(_PIECES, delay=0.8)
+    model.when(contains="Speak very slowly.").will_stream_text(_PIECES, delay=3)
     model.when(contains="Be refused.").will_fail("auth_error", f"401 unauthorized: {_LONG}")
     model.when(contains="Be too long.").will_fail(
         "context_overflow", f"the context length is exceeded: {_LONG}"
@@ -227,6 +228,8 @@ async def aborted_tool(run: Run) -> None:
     turn = await run.send("Take long.")
     await main.event("tool_start")
     await main.event("turn:heartbeat")
+    # A message that is saved after the abort would make the session go on.
+    await run.saved(2, calls=True)
     await run.session_call("POST", "/abort")
     await main.ended(turn)
     await run.session_call("GET")
@@ -253,15 +256,19 @@ async def overflowing_turn(run: Run) -> None:
 async def joins(run: Run) -> None:
     """Sockets that join in the middle of a turn, while a tool asks, and after the end."""
     main = await run.begin("approve")
-    speaking = await run.send("Speak slowly.")
+    speaking = await run.send("Speak very slowly.")
     await main.event("token", turn=speaking)
+    await run.partly_saved()
     await run.joined("while it speaks")
     await main.ended(speaking)
+    await run.saved(2)
     asking = await run.send("Ask first.")
     asked = await main.event("approval_request")
+    await run.saved(3, calls=True)
     await run.joined("while it asks")
     await run.resolve(asked["payload"]["request_id"], "Go on.", approved=True)
     await main.ended(asking)
+    await run.saved(3)
     await run.joined("at the end")
     await run.tape.quiet()
 
@@ -279,6 +286,7 @@ async def reads(run: Run) -> None:
     """What a session says of itself after a turn with a tool."""
     main = await run.begin("alone")
     await main.ended(await run.send("Say it."))
+    await run.saved(2)
     await run.call("GET", "/sessions")
     await run.session_call("GET")
     for part in ("/history", "/events", "/state", "/snapshot", "/queue", "/memory", "/tasks", "/export"):

@@ -119,6 +119,22 @@ async def test_it_is_given_when_there_was_no_join() -> None:
     assert daemon.in_order == [3]
 
 
+async def test_what_is_held_back_for_a_read_stays_so_when_the_next_join_fails() -> None:
+    daemon = Daemon()
+    daemon.rows = [1, 2]
+    daemon.backfill.joining()
+    daemon.push(3)
+    daemon.backfill.rejoined(restarted=False)
+    for _ in range(2):
+        daemon.backfill.joining()
+        daemon.backfill.not_joined()
+    assert daemon.in_order == []
+    await daemon.rest()
+    assert daemon.in_order == [1, 2, 3]
+    daemon.push(4)
+    assert daemon.in_order[-1] == 4
+
+
 async def test_after_a_rejoin_the_log_is_read_once() -> None:
     daemon = Daemon()
     daemon.backfill.joining()

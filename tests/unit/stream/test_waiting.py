@@ -10,7 +10,7 @@ from digitorn_testing._events.event import AnyEvent
 from digitorn_testing._stream._sync.reading import wait
 from digitorn_testing._stream.core import StreamCore
 from digitorn_testing._stream.waiting import ConnectionWaiter, EventWaiter, TurnEventWaiter, Waiter
-from digitorn_testing.events import Token
+from digitorn_testing.events import Token, ToolStart
 from support.frames import TURN, message, text_turn, token
 from support.stream_parts import Clock, stream_core
 
@@ -97,7 +97,9 @@ def test_a_timeout_says_what_came_and_how_the_connection_is() -> None:
     core.log.feed(token("first", seq=3))
     core.link.joined()
     core.link.lost("cut")
-    said = str(tokens(core).late())
+    with pytest.raises(EventTimeout) as caught:
+        tokens(core).at_last()
+    said = str(caught.value)
     assert "no Token that satisfies `where` (1 came, seq 3) within 5 s" in said
     assert "the connection: reconnecting" in said
     assert "s-1" not in said
@@ -106,6 +108,71 @@ def test_a_timeout_says_what_came_and_how_the_connection_is() -> None:
 def test_a_type_that_the_contract_does_not_name_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="tokn"):
         EventWaiter(stream_core(), "tokn", None, 5, check=nothing)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - on purpose
+
+
+# --- events that are held back
+
+
+def held(*numbers: int) -> StreamCore:
+    """A stream whose log holds back texts with these numbers."""
+    core = stream_core()
+    core.log.hold()
+    for seq in numbers:
+        core.log.feed(token("second", seq=seq))
+    return core
+
+
+def test_an_event_that_is_held_back_is_found_with_what_came_before_it() -> None:
+    core = held(5)
+
+    def read() -> None:
+        core.log.feed(token("first", seq=2))
+        core.log.release()
+
+    assert wait_by_hand(tokens(core), nothing) is None
+    found = wait_by_hand(tokens(core), read)
+    assert found is not None and found.seq == 5
+    assert [event.seq for event in core.log.events()] == [2, 5]
+
+
+def test_the_first_event_is_the_one_with_the_lowest_number() -> None:
+    core = held(5)
+
+    def read() -> None:
+        core.log.feed(token("second", seq=2))
+        core.log.release()
+
+    found = wait_by_hand(tokens(core), read)
+    assert found is not None and found.seq == 2
+
+
+def test_an_event_from_before_the_hold_is_found_at_once() -> None:
+    core = stream_core()
+    core.log.feed(token("second", seq=1))
+    core.log.hold()
+    core.log.feed(token("second", seq=5))
+    found = wait_by_hand(tokens(core), nothing)
+    assert found is not None and found.seq == 1
+
+
+def test_an_event_that_is_held_back_is_found_at_the_deadline() -> None:
+    assert wait(EventWaiter(held(7, 5), Token, is_second, 0, check=nothing)).seq == 5
+    with pytest.raises(EventTimeout, match="no ToolStart within 0 s"):
+        wait(EventWaiter(held(5), ToolStart, None, 0, check=nothing))
+
+
+def test_an_event_that_is_held_back_is_found_when_the_stream_ends() -> None:
+    core = held(5)
+    found = wait_by_hand(tokens(core), lambda: core.log.close(StreamClosed("stopped")))
+    assert found is not None and found.seq == 5
+    found = wait_by_hand(tokens(core), nothing)
+    assert found is not None and found.seq == 5
+
+
+def test_an_event_of_a_turn_that_is_held_back_is_found_at_the_deadline() -> None:
+    core = held(6)
+    core.log.feed({**token("second", seq=5), "correlation_id": "fp-other"})
+    assert wait(TurnEventWaiter(core, TURN, Token, None, 0)).seq == 6
 
 
 # --- events of a turn
@@ -140,7 +207,8 @@ def test_a_turn_that_cannot_be_read_raises_why() -> None:
 
 
 def test_a_late_event_of_a_turn_names_the_turn() -> None:
-    assert f"no Token in turn {TURN} within 5 s" in str(in_turn(stream_core()).late())
+    with pytest.raises(EventTimeout, match=f"no Token in turn {TURN} within 5 s"):
+        in_turn(stream_core()).at_last()
 
 
 # --- the connection

@@ -331,6 +331,8 @@ class AsyncCalls:
     async def search(self, app_id: str, text: str, *, limit: int = 20) -> models.SessionSearchPage:
         """Searches the sessions of an app.
 
+        The daemon saves the messages of a turn shortly after its end. Until then they are not found.
+
         Args:
             app_id: The app.
             text: The text to search for.
@@ -342,6 +344,9 @@ class AsyncCalls:
         self, session: SessionHandle, *, include_system: bool = False
     ) -> models.SessionHistory:
         """A session's messages and events.
+
+        The daemon saves the messages of a turn shortly after its end, and nothing announces it. Until then
+        `messages` lacks them; `events` does not lag behind, and neither does the result of `send`.
 
         Args:
             session: The session.
@@ -366,6 +371,8 @@ class AsyncCalls:
 
     async def get_session(self, session: SessionHandle) -> models.SessionDetail:
         """A session's title, counts, tokens and state.
+
+        The daemon saves the messages of a turn shortly after its end. Until then they are not counted.
 
         Args:
             session: The session.
@@ -444,7 +451,7 @@ class AsyncCalls:
     async def export(self, session: SessionHandle, *, format: str = "markdown") -> models.SessionExport:
         """Exports a session as a document.
 
-        The daemon saves a turn shortly after its end. Until then the document has one turn less.
+        The daemon saves the messages of a turn shortly after its end. Until then the document lacks them.
 
         Args:
             session: The session.

@@ -330,6 +330,8 @@ class Calls:
     def search(self, app_id: str, text: str, *, limit: int = 20) -> models.SessionSearchPage:
         """Searches the sessions of an app.
 
+        The daemon saves the messages of a turn shortly after its end. Until then they are not found.
+
         Args:
             app_id: The app.
             text: The text to search for.
@@ -339,6 +341,9 @@ class Calls:
 
     def get_history(self, session: SessionHandle, *, include_system: bool = False) -> models.SessionHistory:
         """A session's messages and events.
+
+        The daemon saves the messages of a turn shortly after its end, and nothing announces it. Until then
+        `messages` lacks them; `events` does not lag behind, and neither does the result of `send`.
 
         Args:
             session: The session.
@@ -363,6 +368,8 @@ class Calls:
 
     def get_session(self, session: SessionHandle) -> models.SessionDetail:
         """A session's title, counts, tokens and state.
+
+        The daemon saves the messages of a turn shortly after its end. Until then they are not counted.
 
         Args:
             session: The session.
@@ -439,7 +446,7 @@ class Calls:
     def export(self, session: SessionHandle, *, format: str = "markdown") -> models.SessionExport:
         """Exports a session as a document.
 
-        The daemon saves a turn shortly after its end. Until then the document has one turn less.
+        The daemon saves the messages of a turn shortly after its end. Until then the document lacks them.
 
         Args:
             session: The session.

@@ -126,14 +126,13 @@ class Connections:
             await self._hydration(sid, session, approvals_snapshot(session, pending))
         for event in session.log.in_flight():
             await self._bus.send(event, to=sid)
-        if session.partial is not None:
-            turn = session.turn
-            partial = CatchupPartial(
-                content=session.partial, correlation_id=None if turn is None else turn.correlation_id
-            )
-            # The place that the message will have, after the system's.
-            slot = str(1 + len(session.conversation.entries))
-            await self._hydration(sid, session, StreamCatchup(partials={slot: partial}))
+        if session.partials:
+            turn = None if session.turn is None else session.turn.correlation_id
+            partials = {
+                slot: CatchupPartial(content=text, correlation_id=turn)
+                for slot, text in session.partials.items()
+            }
+            await self._hydration(sid, session, StreamCatchup(partials=partials))
         return ack
 
     async def _hydration(self, sid: str, session: Session, payload: EventPayload) -> None:

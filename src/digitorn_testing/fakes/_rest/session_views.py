@@ -304,7 +304,7 @@ def session_history(
         current_seq=session.log.last_seq,
         oldest_seq=(logged[0].seq or 1) if logged else 1,
         truncated=False,
-        streaming_partials={},
+        streaming_partials=session.partials,
         instance_id=instance_id,
     )
 

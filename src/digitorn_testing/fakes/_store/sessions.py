@@ -325,6 +325,11 @@ class Session:
         return self.begun[0] if self.begun else None
 
     @property
+    def partials(self) -> dict[str, str]:
+        """The text that is being streamed, by the place that its message will have, after the system's."""
+        return {} if self.partial is None else {str(1 + len(self.conversation.entries)): self.partial}
+
+    @property
     def title(self) -> str:
         """The beginning of its first message."""
         first = next((one.content for one in self.conversation.messages if one.role == "user"), "")
