@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias, cast
 
 from jsonschema_rs import (
     Draft4Validator,
+    Draft7Validator,
     Draft202012Validator,
     Registry,
     ValidationError,
@@ -191,7 +192,9 @@ def _is_for_references(branch: Iterable[ValidationError]) -> bool:
     return any(isinstance(e.kind, ValidationErrorKind.Required) and e.kind.property == "$ref" for e in branch)
 
 
-def references(documents: Documents, api: Document, schema_files: Iterable[Document], warn: Warn) -> None:
+def references(
+    documents: Documents, api: Document | None, schema_files: Sequence[Document], warn: Warn
+) -> None:
     """Refuses references that lead nowhere or round in a circle, and what is invalid where they lead.
 
     What stands in the files of the contract is checked as a whole elsewhere; of other files all is checked
@@ -199,15 +202,18 @@ def references(documents: Documents, api: Document, schema_files: Iterable[Docum
 
     Args:
         documents: The files.
-        api: The OpenAPI document.
+        api: The OpenAPI document, if there is one.
         schema_files: The schemas of events and commands.
         warn: Takes what may mean something else than is read.
 
     Raises:
         ContractError: The first fault.
     """
-    found = _References(documents, {api.path, *(document.path for document in schema_files)}, warn)
-    found.walk(Target(api, "", api.root), "document", _version(api) or "3.1")
+    found = _References(
+        documents, {document.path for document in (*([api] if api else ()), *schema_files)}, warn
+    )
+    if api is not None:
+        found.walk(Target(api, "", api.root), "document", _version(api) or "3.1")
     for document in schema_files:
         found.walk(Target(document, "", document.root), "schema", "JSON Schema")
     found.follow()
@@ -326,6 +332,26 @@ def _check_dialect(document: Document, pointer: str, named: str, warn: Warn) -> 
         warn("unknown-dialect", document.path, pointer, text)
 
 
+def asyncapi(document: Document) -> None:
+    """Refuses a document that is not valid AsyncAPI 2.x or 3.0.
+
+    Raises:
+        ContractError: The first fault.
+    """
+    version = text_of(document.root, "asyncapi")
+    if re.match(r"2\.[0-6]\.\d", version):
+        name, latest = "asyncapi-2.6", "2.6.0"
+    elif re.match(r"3\.[01]\.\d", version):
+        name, latest = "asyncapi-3.0", "3.0.0"
+    else:
+        raise ContractError(
+            document.path, "/asyncapi", f"is {version!r}; AsyncAPI 2.0 to 2.6 and 3.0 are supported"
+        )
+    validator = Draft7Validator(_published(name), validate_formats=False)
+    # Later versions of the format accept what earlier ones do.
+    _validate(document, validator, {**document.root, "asyncapi": latest}, "", "is not valid AsyncAPI")
+
+
 def openapi(api: Document, warn: Warn) -> None:
     """Refuses a document that is not valid OpenAPI 3.0, 3.1 or 3.2.
 
@@ -336,6 +362,7 @@ def openapi(api: Document, warn: Warn) -> None:
     Raises:
         ContractError: The first fault.
     """
+    (Draft7Validator,)
     dialect = _version(api)
     if dialect is None:
         text = f"is {text_of(api.root, 'openapi')!r}; OpenAPI 3.0, 3.1 and 3.2 are supported"

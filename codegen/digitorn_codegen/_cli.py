@@ -14,7 +14,7 @@ from ._settings import Settings, from_pyproject, read_project
 if TYPE_CHECKING:
     from ._sides import Side
 
-_SETTINGS = ("openapi", "events", "commands", "package", "out", "strict")
+_SETTINGS = ("openapi", "events", "commands", "asyncapi", "asyncapi_describes", "package", "out", "strict")
 _WHICH = "which contract, if the project has several: its package, or the last part of that"
 
 
@@ -39,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _settings(arguments: argparse.Namespace) -> tuple[Settings, ...]:
     given = {
-        name: getattr(arguments, name) for name in _SETTINGS if getattr(arguments, name, None) is not None
+        name.replace("_", "-"): getattr(arguments, name)
+        for name in _SETTINGS
+        if getattr(arguments, name, None) is not None
     }
     return read_project(given, from_pyproject(Path.cwd()), arguments.contract)
 
@@ -92,6 +94,20 @@ def _check(arguments: argparse.Namespace) -> int:
         _complain("the generated code is stale; run `digitorn-codegen generate`")
         return 1
     print(f"the generated code is current, {time.perf_counter() - started:.1f} s")
+    return 0
+
+
+def _export_asyncapi(arguments: argparse.Namespace) -> int:
+    from ._asyncapi_export import export
+
+    settings = _contract(arguments)
+    target: Path | None = arguments.output
+    text = export(settings, target.parent if target is not None else settings.openapi.parent)
+    if target is None:
+        sys.stdout.write(text)
+    else:
+        target.write_text(text, encoding="utf-8", newline="\n")
+        print(f"wrote {_shown(target)}")
     return 0
 
 
@@ -186,11 +202,29 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--openapi", type=Path, help="OpenAPI document, YAML or JSON")
         added.add_argument("--events", type=Path, help="folder of event payload schemas")
         added.add_argument("--commands", type=Path, help="folder of socket command schemas")
+        added.add_argument(
+            "--asyncapi", type=Path, help="AsyncAPI document that declares events and commands"
+        )
+        added.add_argument(
+            "--asyncapi-describes",
+            choices=("server", "client"),
+            help="whose document that is; what a server sends are events, what a client sends are commands",
+        )
         added.add_argument("--package", help="dotted name of the generated package")
         added.add_argument("--out", type=Path, help="folder of the generated package")
         added.add_argument(
             "--strict", action="store_true", default=None, help="make warnings errors: exit 1, write nothing"
         )
+    added = command(
+        "export-asyncapi",
+        _export_asyncapi,
+        "write the events and commands of the contract as an AsyncAPI 3.0 document",
+    )
+    added.add_argument(
+        "--output",
+        type=Path,
+        help="file to write; standard output when left out, as for a file beside the OpenAPI document",
+    )
     added = command(
         "diff", _diff, "list what changed between two contracts; exit 1 when a change is breaking"
     )

@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 from ._errors import SettingsError
 
@@ -65,11 +65,13 @@ class Settings:
     """What is generated from one contract.
 
     Attributes:
-        openapi: The OpenAPI document, YAML or JSON.
+        openapi: The OpenAPI document, YAML or JSON; the AsyncAPI document if there is no other.
         package: Dotted name of the generated package.
         out: Folder of that package; it is replaced as a whole.
         events: Folder of event payload schemas, if there are events.
         commands: Folder of command schemas, if there are commands.
+        asyncapi: An AsyncAPI document that declares events and commands.
+        asyncapi_describes: Whose document that is: of the server, or of a client like the generated one.
         twins: The sync twins to generate beside it.
         aliases: The alias packages to generate beside it.
         runtime: The runtime that it shares with other contracts; None for one of its own.
@@ -84,6 +86,8 @@ class Settings:
     out: Path
     events: Path | None = None
     commands: Path | None = None
+    asyncapi: Path | None = None
+    asyncapi_describes: Literal["server", "client"] = "server"
     twins: tuple[Twin, ...] = ()
     aliases: tuple[Alias, ...] = ()
     runtime: Runtime | None = None
@@ -161,7 +165,7 @@ def from_pyproject(start: Path, table: str = TABLE) -> Mapping[str, object]:
 
 
 def _absolute(found: Mapping[str, object], folder: Path) -> dict[str, object]:
-    paths = {"openapi", "events", "commands", "out", "source"}
+    paths = {"openapi", "asyncapi", "events", "commands", "out", "source"}
     absolute: dict[str, object] = {}
     for key, value in found.items():
         if key in paths:
@@ -279,9 +283,10 @@ def _build(values: Mapping[str, object], runtime: Runtime | None) -> Settings:
         SettingsError: A needed value is missing, an unknown one is there, or one is of the wrong type.
     """
     for needed in ("openapi", "package", "out"):
-        if values.get(needed) is None:
+        if values.get(needed) is None and not (needed == "openapi" and values.get("asyncapi")):
             raise SettingsError(f"--{needed} is missing; pass it, or set {needed!r} in [tool.{TABLE}]")
     known = {"openapi", "package", "out", "events", "commands", "twins", "twin-names", "aliases", "strict"}
+    known |= {"asyncapi", "asyncapi-describes"}
     if unknown := sorted(set(values) - known):
         listed = ", ".join(sorted({*known, "contracts", "runtime"}))
         raise SettingsError(f"unknown setting {unknown[0]!r} in [tool.{TABLE}]; known are {listed}")
@@ -289,12 +294,17 @@ def _build(values: Mapping[str, object], runtime: Runtime | None) -> Settings:
         raise SettingsError(f"{values['package']!r} is no name of a package")
     if not isinstance(strict := values.get("strict", False), bool):
         raise SettingsError(f"[tool.{TABLE}] strict is true or false, not {strict!r}")
+    describes = values.get("asyncapi-describes", "server")
+    if describes not in ("server", "client"):
+        raise SettingsError(f'\'asyncapi-describes\' is "server" or "client", not {describes!r}')
     return Settings(
-        openapi=Path(str(values["openapi"])),
+        openapi=Path(str(values.get("openapi") or values["asyncapi"])),
         package=str(values["package"]),
         out=Path(str(values["out"])),
         events=Path(str(values["events"])) if values.get("events") else None,
         commands=Path(str(values["commands"])) if values.get("commands") else None,
+        asyncapi=Path(str(values["asyncapi"])) if values.get("asyncapi") else None,
+        asyncapi_describes="client" if describes == "client" else "server",
         twins=_twins(values.get("twins", []), _names(values.get("twin-names", {}), f"{TABLE}.twin-names")),
         aliases=_aliases(values.get("aliases", [])),
         runtime=runtime,

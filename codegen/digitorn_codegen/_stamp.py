@@ -58,6 +58,8 @@ def _entries(settings: Settings, names: Sequence[str]) -> Iterator[tuple[str, by
         yield tool, metadata.version(tool).encode()
     yield from _files("generator", _own())
     yield "openapi", settings.openapi.name.encode()
+    if settings.asyncapi is not None:
+        yield "asyncapi", f"{_relative(settings.asyncapi, root)} {settings.asyncapi_describes}".encode()
     for name in names:
         yield f"contract {name}", (root / name).read_bytes()
     for kind, folder in (("events", settings.events), ("commands", settings.commands)):
