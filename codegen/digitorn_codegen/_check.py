@@ -3,7 +3,7 @@
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -193,7 +193,7 @@ def _is_for_references(branch: Iterable[ValidationError]) -> bool:
 
 
 def references(
-    documents: Documents, api: Document | None, schema_files: Sequence[Document], warn: Warn
+    documents: Documents, api: Document | None, schema_files: Collection[Document], warn: Warn
 ) -> None:
     """Refuses references that lead nowhere or round in a circle, and what is invalid where they lead.
 
