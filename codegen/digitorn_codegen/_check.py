@@ -362,7 +362,6 @@ def openapi(api: Document, warn: Warn) -> None:
     Raises:
         ContractError: The first fault.
     """
-    (Draft7Validator,)
     dialect = _version(api)
     if dialect is None:
         text = f"is {text_of(api.root, 'openapi')!r}; OpenAPI 3.0, 3.1 and 3.2 are supported"
