@@ -1,7 +1,7 @@
 """Checks the sample of public documents: `python -m documents`.
 
-Exit status 0 if every document is as it should be, 1 if not, and 0 with a message if the packages that hold the
-documents were not downloaded.
+The exit status is 0 if every document is as it should be, and 1 if not. Without the packages that hold the
+documents there is a message, and the status is 0.
 """
 
 import argparse
@@ -89,10 +89,17 @@ class Run:
         command = [sys.executable, "-m", "documents.one", name, str(target), *effort]
         try:
             done = subprocess.run(
-                command, capture_output=True, text=True, timeout=_LONGEST, check=False, cwd=Path(__file__).parents[1]
+                command,
+                capture_output=True,
+                text=True,
+                timeout=_LONGEST,
+                check=False,
+                cwd=Path(__file__).parents[1],
             )
         except subprocess.TimeoutExpired:
-            return Outcome(name, package, faults=[asdict(Fault("timeout", "", "", f"longer than {_LONGEST} s"))])
+            return Outcome(
+                name, package, faults=[asdict(Fault("timeout", "", "", f"longer than {_LONGEST} s"))]
+            )
         if not target.is_file():
             last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
             return Outcome(name, package, faults=[asdict(Fault("crash", "", last, done.stderr[-2000:]))])
@@ -104,7 +111,9 @@ class Run:
         options = ["--strict", "--config-file=", f"--cache-dir={CACHE / f'mypy-{lane}'}"]
         packages = [option for one in outcomes for option in ("-p", one.package)]
         command = [sys.executable, "-m", "mypy", *options, *packages]
-        done = subprocess.run(command, cwd=CLIENTS, capture_output=True, text=True, timeout=_LONGEST, check=False)
+        done = subprocess.run(
+            command, cwd=CLIENTS, capture_output=True, text=True, timeout=_LONGEST, check=False
+        )
         found = re.findall(r"^([^/:]+)[/.](.+?): error: (.+)$", done.stdout, re.MULTILINE)
         if done.returncode not in (0, 1) or bool(found) != bool(done.returncode):
             found = [(outcomes[0].package, "", (done.stdout + done.stderr)[-500:])]
@@ -116,7 +125,7 @@ class Run:
 def main() -> int:
     """Runs, prints a line for each document and a summary, and writes the report for machines."""
     options = argparse.ArgumentParser(prog="documents", description=__doc__)
-    options.add_argument("names", nargs="*", help="parts of the names of documents; all of the sample if left out")
+    options.add_argument("names", nargs="*", help="parts of the names of documents; all if left out")
     options.add_argument("--quick", action="store_true", help="only the documents of the quick subset")
     options.add_argument("--no-mypy", action="store_true", help="leave strict mypy out")
     options.add_argument("--lanes", type=int, default=2, help="how many documents at once")
@@ -172,14 +181,19 @@ def _report(run: Run, listed: Sample, target: Path) -> int:
     seconds = time.perf_counter() - run.began
     refused = sum(one.refusal is not None for one in outcomes)
     print(", ".join(f"{count:,} {name}" for name, count in sorted(totals.items())))
-    print("accepted under a warning: " + (", ".join(f"{n} {name}" for name, n in excused.most_common()) or "none"))
+    print(
+        "accepted under a warning: "
+        + (", ".join(f"{n} {name}" for name, n in excused.most_common()) or "none")
+    )
     print("faults: " + (", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) or "none"))
     print(
         f"{len(outcomes)} documents, {wrong} of them wrong, {refused} refused, "
         f"{kinds.total()} faults, {seconds:.0f} s"
     )
     report = {
-        "documents": [{**asdict(one), "verdict": one.verdict(listed.refusals.get(one.document))} for one in outcomes],
+        "documents": [
+            {**asdict(one), "verdict": one.verdict(listed.refusals.get(one.document))} for one in outcomes
+        ],
         "faults": kinds,
         "counts": totals,
         "excused": excused,

@@ -2,6 +2,7 @@
 
 import copy
 import random
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -136,7 +137,7 @@ class Maker:
             return _matching(pattern, self.chance)
         if (text := _TEXTS.get(as_text(schema.get("format")))) is not None:
             return text
-        text = given[0] if given and self.chance.random() < 0.3 else self.chance.choice(["a", "some text", "ä/€"])
+        text = self.chance.choice(given or ["a", "some text", "ä/€"])
         least, most = schema.get("minLength"), schema.get("maxLength")
         if isinstance(least, int) and len(text) < least:
             text += "x" * (least - len(text))
@@ -222,17 +223,16 @@ class Maker:
         return other
 
 
+_TRIED = ("a", "A", "1", "abc", "ABC", "123", "a-b", "a_b", "x1", "aaaaaaaa", "0.1", "12:30", "2024-02-29")
+
+
 def _matching(pattern: str, chance: random.Random) -> str:
     """A text for a regular expression, for the plain ones among them."""
-    # hypothesis has a better way, whose values differ from one version to the next.
-    candidates = ["a", "A", "1", "abc", "ABC", "123", "a-b", "a_b", "x1", "aaaaaaaa", "0.1", "12:30", "2024-02-29"]
-    import re
-
     try:
         compiled = re.compile(pattern)
     except re.error as error:
         raise NoExampleError from error
-    fitting = [text for text in candidates if compiled.search(text)]
+    fitting = [text for text in _TRIED if compiled.search(text)]
     if not fitting:
         for size in (2, 3, 5, 10, 16, 24, 32, 36, 40):
             fitting += [one * size for one in ("a", "A", "1") if compiled.search(one * size)]
@@ -302,5 +302,5 @@ def _other(value: Json, chance: random.Random) -> Json:
     elif isinstance(value, list):
         others += [[*value, *copy.deepcopy(value)], [*value, None], {"0": value}]
     elif isinstance(value, dict):
-        others += [{**value, "unheard of": 1}, [value], {}, {key: None for key in value}]
+        others += [{**value, "unheard of": 1}, [value], {}, dict[str, Json](dict.fromkeys(value))]
     return chance.choice(others)

@@ -19,25 +19,26 @@ from documents.shapes import read
 CLIENTS = CACHE / "clients"
 
 
-def check_named(name: str, effort: Effort) -> Findings:
+def check_named(name: str, effort: Effort, clients: Path = CLIENTS) -> Findings:
     """Checks one document of the sample.
 
     Args:
         name: Its name in the sample, or that of GitHub's webhook schemas.
         effort: How much is tried.
+        clients: The folder that the client goes to.
     """
     listed = sample()
-    CLIENTS.mkdir(parents=True, exist_ok=True)
-    if str(CLIENTS) not in sys.path:
-        sys.path.insert(0, str(CLIENTS))
+    clients.mkdir(parents=True, exist_ok=True)
+    if str(clients) not in sys.path:
+        sys.path.insert(0, str(clients))
     if name == webhooks.SLUG:
         source, root = webhooks.contract(listed)
-        settings = Settings(openapi=source, package=name, out=CLIENTS / name)
+        settings = Settings(openapi=source, package=name, out=clients / name)
         return check(source, root, settings, effort, webhooks.payloads(listed, root))
     document = next(one for one in listed.documents if one.name == name)
     source = document.package.extract(document.path)
     root = read(document.package.extract(document.twin))
-    settings = Settings(openapi=source, package=document.slug, out=CLIENTS / document.slug)
+    settings = Settings(openapi=source, package=document.slug, out=clients / document.slug)
     return check(source, root, settings, effort)
 
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeAlias, cast
 
-from jsonschema import Draft4Validator, Draft202012Validator, FormatChecker
+from jsonschema import Draft4Validator, Draft202012Validator, FormatChecker, validators
 from jsonschema.exceptions import UnknownType, ValidationError
 from jsonschema.protocols import Validator
-from jsonschema.validators import extend
-from referencing import Registry, Resource
+from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT4, DRAFT202012
 
@@ -41,9 +40,9 @@ class Judgement:
 class Oracle:
     """The schemas of one document.
 
-    A value is judged twice, strictly and leniently: formats are checked or not, `nullable` counts only beside a
-    `type` or everywhere, what is required on one side of a call is required or not. Where the two disagree, the
-    verdict is that it is unclear.
+    A value is judged strictly and leniently, and where the two disagree, the verdict is that it is unclear:
+    formats are checked or not, `nullable` counts beside a `type` alone or everywhere, members of the other
+    side of a call are required or not, `properties` imply a type or not.
     """
 
     root: JsonObject
@@ -68,10 +67,10 @@ class Oracle:
             return Judgement("unclear")
 
     def members(self, pointer: str) -> tuple[set[str], set[str]] | None:
-        """The members that the schema at a pointer declares, and those required on either side.
+        """The members that the schema at a pointer declares, and those required on both sides of a call.
 
         Returns:
-            None, if it is not an object that is the sum of its parts: the members of branches are not counted.
+            None, if it is not an object that is the sum of its parts.
         """
         names: set[str] = set()
         required: set[str] = set()
@@ -86,7 +85,9 @@ class Oracle:
                 waiting.append((target[1:], at(self.root, target[1:])))
                 if self.is_3_0:
                     continue
-            if not found.keys().isdisjoint(("oneOf", "anyOf", "if", "not", "patternProperties", "enum", "const")):
+            if not found.keys().isdisjoint(
+                ("oneOf", "anyOf", "if", "not", "patternProperties", "enum", "const")
+            ):
                 return None
             if found.get("type", "object") != "object" or found.get("nullable"):
                 return None
@@ -96,7 +97,7 @@ class Oracle:
                 if self._one_sided(member):
                     one_sided.add(name)
             required |= {as_text(name) for name in as_list(found.get("required"))}
-        return (names, (required - one_sided) & names) if names else None
+        return (names, required - one_sided) if names else None
 
     def _one_sided(self, member: Json) -> bool:
         return any(found.get("readOnly") or found.get("writeOnly") for found in self._parts(member))
@@ -139,19 +140,22 @@ class Oracle:
     @cached_property
     def _registry(self) -> "Registry[Any]":
         specification = DRAFT4 if self.is_3_0 else DRAFT202012
-        resource = Resource[Any](contents=self.root, specification=specification)
-        return Registry[Any]().with_resource(_URI, resource)
+        resource = specification.create_resource(self.root)
+        return cast("Registry[Any]", cast("Any", Registry)().with_resource(_URI, resource))
 
     def _class(self, side: Side, *, is_strict: bool) -> Callable[..., Validator]:
         base = Draft4Validator if self.is_3_0 else Draft202012Validator
         keywords: dict[str, Keyword] = {"required": self._required(base, side, is_strict=is_strict)}
+        if is_strict:
+            for name, kind in (("properties", dict), ("required", dict), ("items", list)):
+                keywords[name] = _implying(kind, keywords.get(name) or base.VALIDATORS[name])
         if self.is_3_0:
             for name in ("type", "enum", "allOf", "anyOf", "oneOf", "not"):
-                counts_alone = name == "type" if is_strict else True
-                if counts_alone:
+                if name == "type" or not is_strict:
                     keywords[name] = _or_null(base.VALIDATORS[name])
         checker = base.TYPE_CHECKER.redefine("integer", _is_integer)
-        return cast("Callable[..., Validator]", extend(base, keywords, type_checker=checker))
+        made: object = cast("Any", validators).extend(base, keywords, type_checker=checker)
+        return cast("Callable[..., Validator]", made)
 
     def _required(self, base: Any, side: Side, *, is_strict: bool) -> Keyword:
         """Whether a member must be there may depend on the side of the call."""
@@ -179,6 +183,17 @@ def _or_null(original: Keyword) -> Keyword:
     def keyword(validator: Any, value: Any, instance: Any, schema: JsonObject) -> Any:
         if instance is None and schema.get("nullable") is True:
             return None
+        return original(validator, value, instance, schema)
+
+    return keyword
+
+
+def _implying(kind: type, original: Keyword) -> Keyword:
+    """A keyword that tells the type of a schema which names none, as most authors mean it."""
+
+    def keyword(validator: Any, value: Any, instance: Any, schema: JsonObject) -> Any:
+        if "type" not in schema and not isinstance(instance, kind):
+            return [ValidationError(f"is no {kind.__name__}")]
         return original(validator, value, instance, schema)
 
     return keyword
