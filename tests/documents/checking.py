@@ -349,7 +349,7 @@ def _reader(kind: Any) -> Callable[[Json], object]:
         return cast("Callable[[Json], object]", kind.from_wire)
     # What is no class is read as it is in classes, which are strict.
     holder = create_model("Holder", __config__=ConfigDict(strict=True), value=(kind, ...))
-    return lambda value: holder.model_validate({"value": value}).value
+    return lambda value: cast("Any", holder.model_validate({"value": value})).value
 
 
 def _result_reader(operation: Any) -> Callable[[Json], object]:

@@ -55,8 +55,8 @@ class Maker:
 
     def values(self, pointer: str, count: int) -> Iterator[Json]:
         """Values for the schema at a pointer: with the fewest members, with all, then with some of them."""
-        extents: list[Extent] = ["least", "most"]
-        for extent in extents + ["some"] * (count - 2):
+        for number in range(count):
+            extent: Extent = "least" if number == 0 else "most" if number == 1 else "some"
             self._left = _BUDGET
             try:
                 yield self._value(at(self.root, pointer), extent, 0)
@@ -292,15 +292,17 @@ def _other(value: Json, chance: random.Random) -> Json:
     """A value of another kind, or another of the same kind."""
     others: list[Json] = [None, True, 3, 3.0, 2.5, -1, "3", "other text", "", [], {}]
     if isinstance(value, bool):
-        others += [not value, int(value)]
+        more: tuple[Json, ...] = (not value, int(value))
     elif isinstance(value, int):
-        others += [value + 1, -value, value * 10**6, float(value), str(value)]
+        more = (value + 1, -value, value * 10**6, float(value), str(value))
     elif isinstance(value, float):
-        others += [-value, value * 1e6, str(value)]
+        more = (-value, value * 1e6, str(value))
     elif isinstance(value, str):
-        others += [value + "x", value[:-1], value.upper(), value * 50, [value]]
+        more = (value + "x", value[:-1], value.upper(), value * 50, [value])
     elif isinstance(value, list):
-        others += [[*value, *copy.deepcopy(value)], [*value, None], {"0": value}]
+        more = ([*value, *copy.deepcopy(value)], [*value, None], {"0": value})
     elif isinstance(value, dict):
-        others += [{**value, "unheard of": 1}, [value], {}, dict[str, Json](dict.fromkeys(value))]
-    return chance.choice(others)
+        more = ({**value, "unheard of": 1}, [value], {}, dict[str, Json](dict.fromkeys(value)))
+    else:
+        more = ()
+    return chance.choice([*others, *more])

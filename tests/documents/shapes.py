@@ -69,10 +69,10 @@ def same(one: object, other: object) -> bool:
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict) and isinstance(other, dict):
-        left, right = as_object(one), as_object(other)
+        left, right = cast("JsonObject", one), cast("JsonObject", other)
         return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
     if isinstance(one, list) and isinstance(other, list):
-        items, others = as_list(one), as_list(other)
+        items, others = cast("list[Json]", one), cast("list[Json]", other)
         return len(items) == len(others) and all(map(same, items, others))
     return one == other
 
