@@ -3,14 +3,16 @@
 import hashlib
 from pathlib import Path
 
-from . import _adapt, _check
+from . import _check, _circles
 from . import _ir as ir
+from ._compile import Compiler
 from ._definitions import Definitions
 from ._documents import Document, Documents, text_of
 from ._errors import ContractError
 from ._events import read_commands, read_events
 from ._operations import OperationReader
 from ._settings import Settings
+from ._shapes import Shapes
 
 _SCHEMA_SUFFIXES = (".json", ".yaml", ".yml")
 
@@ -41,10 +43,16 @@ def _load(settings: Settings) -> ir.Contract:
     definitions = operations.definitions
     for pointer in _check.components(api):
         definitions.define(api, pointer)
-    tags = operations.tags()
     events = read_events(definitions, event_documents)
     commands = read_commands(definitions, command_documents)
-    _adapt.adapt(definitions)
+    _circles.check(definitions)
+    compiler = Compiler(definitions)
+    definitions.typed = compiler.typed
+    compiler.make_all(events.payloads)
+    # Last: what the contract names itself has its name by now, and made-up names give way.
+    tags = operations.tags()
+    _circles.check(definitions)
+    compiler.make_all()
     info = api.root.get("info")
     return ir.Contract(
         source=api.path,
@@ -59,11 +67,18 @@ def _load(settings: Settings) -> ir.Contract:
         command_error=commands.error,
         connect=commands.connect,
         constants=events.constants,
-        payload_bases=events.bases,
+        payload_bases=_payload_bases(compiler.shapes, events.payloads),
+        shapes=compiler.shapes,
         origins=definitions.origins,
         files=documents.paths(),
         warnings=tuple(definitions.warnings),
     )
+
+
+def _payload_bases(shapes: Shapes, payloads: frozenset[str]) -> frozenset[str]:
+    """The keys of the classes that are event payloads, or that such extend."""
+    bases = {base for key in payloads for base in shapes.ancestors(key) if base.startswith("payloads.")}
+    return payloads | bases
 
 
 def _definitions(

@@ -1,9 +1,11 @@
 """Gathers the schemas of a contract under the names of the classes they become."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from . import _ir as ir
 from ._documents import (
@@ -15,27 +17,29 @@ from ._documents import (
     escape,
     text_of,
     unescape,
+    walk,
 )
 from ._errors import ContractError
 from ._names import Scope, pascal
-from ._types import expression, modern
+from ._types import modern
 
 REF = "#/components/schemas/"
 
 # Names that the modules of classes import, and those that the modules which import the classes need.
 _MODELS = (
-    "Annotated",
-    "Any",
-    "ConfigDict",
-    "Field",
-    "Literal",
-    "Model",
-    "RootModel",
-    "TypeAlias",
-    "TypeAliasType",
+    *("Annotated", "Any", "ClassVar", "ConfigDict", "Field", "Literal", "Model", "TypeAlias"),
+    *("TypeAliasType", "models"),
 )
 _EVENTS = ("EventPayload", "EventRegistry", "EventSpec", "EventType", "Final")
 _COMMANDS = ("Command", "Final")
+
+
+Typed: TypeAlias = Callable[[JsonValue, tuple[Path, str], str, ir.Direction], str]
+"""Writes the type of a schema whose references are rewritten: where it stands, a hint, and the direction."""
+
+
+def _untyped(_schema: JsonValue, _place: tuple[Path, str], _hint: str, _direction: ir.Direction) -> str:
+    raise NotImplementedError("no compiler reads these definitions")
 
 
 @dataclass
@@ -49,6 +53,8 @@ class Definitions:
         found: The definitions by key.
         origins: Where each stands.
         warnings: Parts of the contract that the output cannot express.
+        directions: On which side of a call each is.
+        typed: Writes the type of a schema for stubs.
     """
 
     documents: Documents
@@ -57,7 +63,13 @@ class Definitions:
     found: dict[str, ir.Definition] = field(default_factory=dict[str, ir.Definition])
     origins: dict[str, tuple[Path, str]] = field(default_factory=dict[str, tuple[Path, str]])
     warnings: list[ir.ContractWarning] = field(default_factory=list[ir.ContractWarning])
-    _keys: dict[tuple[Path, str], str] = field(default_factory=dict[tuple[Path, str], str])
+    directions: dict[str, ir.Direction] = field(default_factory=dict[str, ir.Direction])
+    typed: Typed = field(default=_untyped)
+    _direction: ir.Direction = "response"
+    _sided: dict[tuple[Path, str], bool] = field(default_factory=dict[tuple[Path, str], bool])
+    _keys: dict[tuple[Path, str, ir.Direction], str] = field(
+        default_factory=dict[tuple[Path, str, ir.Direction], str]
+    )
     _scopes: dict[ir.Module, Scope] = field(
         default_factory=lambda: {
             "models": Scope.reserving(_MODELS),
@@ -80,45 +92,91 @@ class Definitions:
             self.warn("name-collision", file, pointer, text)
         return name
 
-    def define(self, document: Document, pointer: str) -> str:
+    def define(self, document: Document, pointer: str, direction: ir.Direction = "response") -> str:
         """Turns the schema at a pointer into a definition, and returns its key, `module.Name`.
 
-        Raises:
-            ContractError: Its name is taken and must not change.
+        Args:
+            document: Where it stands.
+            pointer: Where it stands in the document.
+            direction: Whether it is sent or received; matters where a member is only read or only written.
         """
-        origin = (document.path, pointer)
+        if direction == "request" and not self._is_sided(document, pointer):
+            direction = "response"
+        origin = (document.path, pointer, direction)
         if origin in self._keys:
             return self._keys[origin]
-        module = self._module(document)
+        module = self.module_of(document.path)
         schema = document.at(pointer)
-        name = self._class_name(document, pointer, module, _class_name(document, pointer, schema))
+        wanted = _class_name(document, pointer, schema)
+        if direction == "request":
+            name = self.made_up(module, f"{wanted}Request", document.path, pointer)
+        else:
+            holder = f"{document.path.name}#{pointer}"
+            name = self.allot(self._scopes[module], wanted, document.path, pointer, holder)
         key = f"{module}.{name}"
         # Noted before the schema is read: it may refer to itself.
-        self.origins[key], self._keys[origin] = origin, key
-        rewritten = self.rewrite(document, pointer, schema)
+        self.origins[key], self._keys[origin] = (document.path, pointer), key
+        self.directions[key] = direction
+        with self._facing(direction):
+            rewritten = self.rewrite(document, pointer, schema)
         if rewritten is False:
             self.warn("impossible-schema", document.path, pointer, f"{name} accepts nothing; it is typed Any")
         self.found[key] = ir.Definition(module, name, rewritten if isinstance(rewritten, dict) else {})
         return key
 
-    def _class_name(self, document: Document, pointer: str, module: ir.Module, wanted: str) -> str:
-        scope = self._scopes[module]
-        holder = scope.holders.get(wanted)
-        if holder is not None and module != "models":
-            raise ContractError(
-                document.path, pointer, f"the class name {wanted!r} is already that of {holder}"
-            )
-        return self.allot(scope, wanted, document.path, pointer, f"{document.path.name}#{pointer}")
+    @contextmanager
+    def _facing(self, direction: ir.Direction) -> Generator[None]:
+        before, self._direction = self._direction, direction
+        try:
+            yield
+        finally:
+            self._direction = before
 
-    def _module(self, document: Document) -> ir.Module:
-        return self.modules.get(document.path, "models")
+    def _is_sided(self, document: Document, pointer: str) -> bool:
+        """Whether a member of a schema, or of one that it refers to, is only read or only written."""
+        seen: set[tuple[Path, str]] = set()
+        waiting = [(document, pointer)]
+        while waiting:
+            at, where = waiting.pop()
+            if (at.path, where) in seen:
+                continue
+            seen.add((at.path, where))
+            if self._sided.get((at.path, where)):
+                return True
+            for below_it, schema in walk(at.at(where), where):
+                if schema.get("readOnly") is True or schema.get("writeOnly") is True:
+                    self._sided[document.path, pointer] = True
+                    return True
+                if isinstance(ref := schema.get("$ref"), str):
+                    target = self.documents.resolve(at, below_it, ref)
+                    waiting.append((target.document, target.pointer))
+        return False
+
+    def module_of(self, path: Path) -> ir.Module:
+        """The module that the schemas of a file go to."""
+        return self.modules.get(path, "models")
+
+    def made_up(self, module: ir.Module, wanted: str, file: Path, pointer: str) -> str:
+        """A free name for a class that the contract does not name; a number is no loss there."""
+        return self._scopes[module].allot(wanted, f"{file.name}#{pointer}")
+
+    def taken(self) -> Mapping[ir.Module, int]:
+        """How many names each module has given out."""
+        return {module: len(scope.holders) for module, scope in self._scopes.items()}
+
+    def give_back(self, taken: Mapping[ir.Module, int]) -> None:
+        """Takes back the names that were given out since."""
+        for module, count in taken.items():
+            holders = self._scopes[module].holders
+            for name in list(holders)[count:]:
+                del holders[name]
 
     def _is_3_0(self, document: Document) -> bool:
         own = text_of(document.root, "openapi")
         if own:
             return own.startswith("3.0")
         # A file that is a part of an OpenAPI document has its dialect; schemas of events have their own.
-        return self.api_is_3_0 and self._module(document) == "models"
+        return self.api_is_3_0 and self.module_of(document.path) == "models"
 
     def rewrite(self, document: Document, pointer: str, value: JsonValue, table: bool = False) -> JsonValue:
         """A copy of a schema in which every reference names a definition.
@@ -144,7 +202,8 @@ class Definitions:
         kept = {} if self._is_3_0(document) else value
         beside = {key: member for key, member in kept.items() if key not in ("$ref", "summary")}
         rest = self._object(document, pointer, beside, table=False)
-        return {"$ref": REF + self.define(target.document, target.pointer), **rest}
+        key = self.define(target.document, target.pointer, self._direction)
+        return {"$ref": REF + key, **rest}
 
     def _object(self, document: Document, pointer: str, value: JsonObject, table: bool) -> JsonObject:
         found = dict(value)
@@ -173,7 +232,7 @@ class Definitions:
                 # A mapping is only a hint. If part of it is wrong, the whole mapping is ignored.
                 self.warn("mapping-dropped", document.path, where, error.reason)
                 return None
-            keys[tag] = REF + self.define(found.document, found.pointer)
+            keys[tag] = REF + self.define(found.document, found.pointer, self._direction)
         return {**value, "mapping": keys}
 
     def _mapped(self, document: Document, target: str) -> str:
@@ -183,28 +242,6 @@ class Definitions:
         if isinstance(schemas, dict) and target in schemas:
             return f"{REF}{escape(target)}"
         return target
-
-    def hoist(self, document: Document, schema: JsonObject, hint: str, pointer: str) -> str:
-        """The key of a class for a schema that only a class can express.
-
-        Args:
-            document: Where it stands.
-            schema: The schema, rewritten.
-            hint: What to call the class.
-            pointer: Where it stands in the document.
-        """
-        module = self._module(document)
-        scope = self._scopes[module]
-        wanted = pascal(hint)
-        same = self.found.get(f"{module}.{wanted}")
-        if same is not None and same.schema == schema:
-            return same.key
-        # A number is no loss here: the name is made up.
-        name = scope.allot(wanted, f"{document.path.name}#{pointer}")
-        key = f"{module}.{name}"
-        self.found[key] = ir.Definition(module, name, schema)
-        self.origins[key] = (document.path, pointer)
-        return key
 
     def type_of(
         self,
@@ -223,24 +260,9 @@ class Definitions:
             hint: What to call a class for it.
             direction: Whether it is sent or received.
         """
-
-        def name(found: JsonObject, wanted: str) -> str:
-            return "_" + self.hoist(document, found, wanted, pointer)
-
-        return expression(self.rewrite(document, pointer, schema), name, hint)
-
-    def inherited(self, key: str) -> Iterable[str]:
-        """The keys of the definitions that one extends, near ones first, each once."""
-        visited: dict[str, None] = {}
-        waiting = [key]
-        while waiting:
-            parts = self.found[waiting.pop(0)].schema.get("allOf")
-            for part in parts if isinstance(parts, list) else []:
-                parent = text_of(part, "$ref").removeprefix(REF) if isinstance(part, dict) else ""
-                if parent in self.found and parent not in visited:
-                    visited[parent] = None
-                    waiting.append(parent)
-        return visited
+        with self._facing(direction):
+            rewritten = self.rewrite(document, pointer, schema)
+        return self.typed(rewritten, (document.path, pointer), pascal(hint), direction)
 
 
 def _class_name(document: Document, pointer: str, schema: JsonValue) -> str:

@@ -1,198 +1,232 @@
-"""Emits the pydantic classes; datamodel-code-generator does the work."""
+"""Emits the pydantic classes and the aliases of types."""
 
-import ast
-import re
-import warnings
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import cast
-
-from datamodel_code_generator import InputFileType, LiteralType, generate
-from datamodel_code_generator.enums import DataModelType
-from datamodel_code_generator.format import PythonVersion
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from . import _ir as ir
-from ._documents import JsonObject, JsonValue, below, walk
-from ._errors import ContractError
-from ._names import snake
+from ._shapes import Alias, Class, Items, Member, Scalar, Source, Table, names
+from ._text import prose
 
 DOCSTRINGS = {
     "models": "Shapes of the REST interface.",
     "payloads": "Event payloads: one class an event type.",
     "messages": "Socket commands: their requests and acknowledgements.",
 }
-
-# The base class sets this for all; the generator repeats it in each.
-_REPEATED_ITEM = re.compile(r"        use_attribute_docstrings=True,\n")
-_EMPTY_CONFIG = re.compile(r"    model_config = ConfigDict\(\s*\)\n")
-_CLASS_OR_OBJECT = re.compile(r"(?<!\| )(?<![\w.])([\w.]+) \| dict\[str, Any\](?! \|)")
-_EMPTY_CLASS = re.compile(r"^(class [^\n]+:\n)(?=\n*(?:\S|\Z))", re.MULTILINE)
+_CHECKS = ("Int", "Maybe", "OrObject", "UNIQUE", "matching", "one_of", "places", "tagged")
 
 
-Report = Callable[[ir.ContractWarning], None]
-
-
-def emit(contract: ir.Contract, package: str, report: Report) -> dict[str, str]:
+def emit(contract: ir.Contract) -> dict[str, str]:
     """The source of each module of classes, by module name.
 
     Args:
         contract: What to emit.
-        package: Dotted name of the generated package.
-        report: Called with each part that the classes cannot express.
-
-    Raises:
-        ContractError: No class can be made of a definition.
     """
-    schemas: JsonObject = {}
-    for definition in contract.definitions:
-        schema = cast("JsonObject", _plain(definition.schema))
-        base = "EventPayload" if definition.key in contract.payload_bases else None
-        if base is not None:
-            schema["customBasePath"] = f"{package}._runtime.{base}"
-        schema.pop("title", None)
-        schemas[definition.key] = schema
-    if not schemas:
-        return {}
-    document: JsonObject = {
-        "openapi": "3.1.0",
-        "info": {"title": "Contract", "version": "1"},
-        "paths": {},
-        "components": {"schemas": schemas},
-    }
-    found = _generated(contract, document, package, report)
-    bound = {module: _bound(source) for module, source in found.items()}
-    _check_names(contract, bound)
-    if "payloads" in found:
-        found["payloads"] = _based(found["payloads"], contract)
-    found = {module: _in_order(source, contract) for module, source in found.items()}
-    return {module: source + _exports(bound[module]) for module, source in found.items()}
+    modules: dict[str, dict[str, Class | Alias]] = {}
+    for key in sorted(contract.shapes.made):
+        modules.setdefault(key.partition(".")[0], {})[key] = contract.shapes.made[key]
+    return {module: _Module(contract, module, shapes).source() for module, shapes in modules.items()}
 
 
-def _exports(bound: Iterable[str]) -> str:
-    """The end of a module: the names that `import *` brings, which are those of the contract alone."""
-    names = "".join(f'    "{name}",\n' for name in sorted(bound) if not name.startswith("_"))
-    return f"\n\n__all__ = [\n{names}]\n"
+@dataclass
+class _Module:
+    """Writes one module.
 
+    Attributes:
+        contract: The contract.
+        name: The module.
+        shapes: What it defines, by key.
+    """
 
-def _generated(contract: ir.Contract, document: JsonObject, package: str, report: Report) -> dict[str, str]:
-    with warnings.catch_warnings(record=True) as noticed:
-        warnings.simplefilter("always")
-        try:
-            found = generate(
-                document,
-                input_file_type=InputFileType.OpenAPI,
-                output_model_type=DataModelType.PydanticV2BaseModel,
-                target_python_version=PythonVersion.PY_311,
-                base_class=f"{package}._runtime.Model",
-                enum_field_as_literal=LiteralType.All,
-                use_annotated=True,
-                use_standard_collections=True,
-                use_union_operator=True,
-                use_schema_description=True,
-                use_field_description=True,
-                use_attribute_docstrings=True,
-                use_double_quotes=True,
-                use_type_alias=True,
-                use_one_literal_as_default=False,
-                use_single_line_docstring=True,
-                strict_nullable=True,
-                snake_case_field=True,
-                aliases=_aliases(contract),
-                disable_timestamp=True,
-                field_constraints=True,
-                formatters=[],
+    contract: ir.Contract
+    name: str
+    shapes: Mapping[str, Class | Alias]
+
+    def source(self) -> str:
+        """Its source, without a docstring."""
+        self._taken = frozenset(key.partition(".")[2] for key in self.shapes) | {
+            member.attribute
+            for one in self.shapes.values()
+            if isinstance(one, Class)
+            for member in one.members
+        }
+        self._used: set[str] = set()
+        self._runtime: set[str] = set()
+        texts = [self._class(one) for one in self._classes()]
+        texts += [self._alias(one, is_late) for one, is_late in self._aliases()]
+        return "\n\n".join([self._imports(), *texts, self._exports()])
+
+    # --- order
+
+    def _classes(self) -> Iterator[Class]:
+        """The classes, each after those that it extends and, where there is no circle, after those it names.
+
+        pydantic then knows the types of members when it makes the class, and heirs in other modules as well.
+        """
+        done: set[str] = set()
+        begun: set[str] = set()
+
+        def visit(key: str) -> Iterator[Class]:
+            found = self.shapes.get(key)
+            if key in done or found is None or begun & {*self.contract.shapes.ancestors(key)}:
+                return
+            done.add(key)
+            if isinstance(found, Alias):
+                for one in names(found.shape):
+                    yield from visit(one)
+                return
+            for base in found.bases:
+                yield from visit(base)
+            begun.add(key)
+            for member in found.members:
+                for one in names(member.shape):
+                    yield from visit(one)
+            begun.remove(key)
+            yield found
+
+        for key in self.shapes:
+            yield from visit(key)
+
+    def _aliases(self) -> Iterator[tuple[Alias, bool]]:
+        """The aliases, each after those that it names; and whether it names one that comes later."""
+        done: set[str] = set()
+        above: list[str] = []
+
+        def visit(key: str) -> Iterator[tuple[Alias, bool]]:
+            found = self.shapes.get(key)
+            if key in done or key in above or not isinstance(found, Alias):
+                return
+            above.append(key)
+            for one in names(found.shape):
+                yield from visit(one)
+            above.pop()
+            late = any(
+                isinstance(self.shapes.get(one), Alias) and one not in done for one in names(found.shape)
             )
-        except Exception as error:
-            said = str(error).splitlines()[0][:200] if str(error) else ""
-            text = f"no classes can be made of it: {type(error).__name__}: {said}"
-            raise ContractError(contract.source, "/components/schemas", text) from error
-    for warning in noticed:
-        if warning.category is UserWarning:
-            report(ir.ContractWarning("classes", contract.source, "", str(warning.message)))
-    modules = {Path(*path).stem: text for path, text in found.items()} if isinstance(found, dict) else {}
-    return {name: _clean(text, package) for name, text in modules.items() if name != "__init__"}
+            done.add(key)
+            yield found, late
+
+        for key in self.shapes:
+            yield from visit(key)
+
+    # --- text
+
+    def _writer(self) -> Source:
+        return Source(self._reference, requires=self._requires, taken=self._taken, used=self._used)
+
+    def _mark(self, name: str) -> str:
+        self._used.add(name)
+        return f"{name}_" if name in self._taken else name
+
+    def _reference(self, key: str) -> str:
+        return self.contract.shapes.reference(key, self._bare)
+
+    def _bare(self, key: str) -> str:
+        module, _, name = key.partition(".")
+        if module == self.name:
+            return name
+        self._used.add(module)
+        return key
+
+    def _requires(self, key: str) -> bool:
+        return any(one.required for one in self.contract.shapes.members_of(key))
+
+    def _class(self, made: Class) -> str:
+        bases = [self._bare(base) for base in made.bases]
+        if made.key in self.contract.payload_bases:
+            if not any(base in self.contract.payload_bases for base in made.bases):
+                bases.append("EventPayload")
+        elif not bases:
+            bases = ["Model"]
+        self._runtime |= {base for base in bases if base in ("Model", "EventPayload")}
+        name = made.key.partition(".")[2]
+        lines = [f"class {name}({', '.join(bases)}):"]
+        if made.description:
+            lines += [f'    """{prose(made.description)}"""', ""]
+        config = self._config(made)
+        if made.options:
+            self._used.add("ClassVar")
+            forms = ", ".join(repr(option.partition(".")[2]) for option in made.options)
+            config += [f"    __forms__: ClassVar[tuple[str, ...]] = ({forms},)", ""]
+        body = [*config, *(line for member in made.members for line in self._member(member))]
+        if not body and not made.description:
+            body = ["    pass"]
+        return "\n".join([*lines, *body]) + "\n"
+
+    def _config(self, made: Class) -> list[str]:
+        inherited = [
+            one for base in made.bases if isinstance(one := self.contract.shapes.made.get(base), Class)
+        ]
+        if made.others is None:
+            if any(base.others is None for base in inherited[:1]):
+                return []
+            self._used.add("ConfigDict")
+            return ['    model_config = ConfigDict(extra="forbid")', ""]
+        if (
+            isinstance(inherited_closed := next(iter(inherited), None), Class)
+            and inherited_closed.others is None
+        ):
+            self._used.add("ConfigDict")
+            return ['    model_config = ConfigDict(extra="allow")', ""]
+        expression = self._writer().of(made.others)
+        if expression == "Any":
+            return []
+        self._used.add("Field")
+        return [f"    __pydantic_extra__: dict[str, {expression}] = Field(init=False)", ""]
+
+    def _member(self, member: Member) -> list[str]:
+        shape, alias = member.shape, None
+        if member.name != member.attribute:
+            alias = repr(member.name)
+        is_maybe = (
+            not member.required and member.default is None and not self.contract.shapes.takes_null(shape)
+        )
+        if alias is not None and not is_maybe and isinstance(shape, Scalar | Items | Table):
+            shape, alias = replace(shape, limits=(("alias", alias), *shape.limits)), None
+        text = self._writer().of(shape)
+        if is_maybe:
+            text = f"{self._mark('Maybe')}[{text}]"
+        if alias is not None:
+            self._used |= {"Annotated", "Field"}
+            text = f"Annotated[{text}, Field(alias={alias})]"
+        default = "" if member.required else f" = {member.default or 'None'}"
+        lines = [f"    {member.attribute}: {text}{default}"]
+        if member.description:
+            lines.append(f'    """{prose(member.description)}"""')
+        return lines
+
+    def _alias(self, made: Alias, is_late: bool) -> str:
+        name = made.key.partition(".")[2]
+        text = self._writer().of(made.shape)
+        if is_late:
+            self._used.add("TypeAliasType")
+            line = f"{name} = TypeAliasType({name!r}, {text!r})"
+        else:
+            self._used.add("TypeAlias")
+            line = f"{name}: TypeAlias = {text}"
+        described = f'\n"""{prose(made.description)}"""' if made.description else ""
+        return f"{line}{described}\n"
+
+    def _imports(self) -> str:
+        typing = sorted(self._used & {"Annotated", "Any", "ClassVar", "Literal", "TypeAlias"})
+        pydantic = sorted(self._used & {"ConfigDict", "Field"})
+        checks = [
+            name if (own := self._mark(name)) == name else f"{name} as {own}"
+            for name in _CHECKS
+            if name in self._used
+        ]
+        lines = ["from __future__ import annotations", ""]
+        lines += [f"from typing import {', '.join(typing)}", ""] if typing else []
+        lines += [f"from pydantic import {', '.join(pydantic)}"] if pydantic else []
+        lines += ["from typing_extensions import TypeAliasType"] if "TypeAliasType" in self._used else []
+        lines += ["", *(f"from . import {module}" for module in sorted(self._used & _MODULES - {self.name}))]
+        lines += [f"from ._checks import {', '.join(checks)}"] if checks else []
+        lines += [f"from ._runtime import {', '.join(sorted(self._runtime))}"] if self._runtime else []
+        return "\n".join(lines) + "\n"
+
+    def _exports(self) -> str:
+        """The end of a module: the names that `import *` brings, which are those of the contract alone."""
+        listed = "".join(f'    "{key.partition(".")[2]}",\n' for key in sorted(self.shapes))
+        return f"__all__ = [\n{listed}]\n"
 
 
-def _aliases(contract: ir.Contract) -> dict[str, str]:
-    """Other attributes for members that would replace the methods of every class."""
-    members = {
-        name
-        for definition in contract.definitions
-        for _, schema in walk(definition.schema)
-        if isinstance(properties := schema.get("properties"), dict)
-        for name in properties
-    }
-    return {name: f"{snake(name)}_" for name in sorted(members) if snake(name) in ("from_wire", "to_wire")}
-
-
-def _check_names(contract: ir.Contract, bound: Mapping[str, set[str]]) -> None:
-    """Refuses classes that came out under another name than the one the stubs call them by."""
-    for definition in contract.definitions:
-        if definition.name not in bound.get(definition.module, set()):
-            file, pointer = contract.origins[definition.key]
-            raise ContractError(file, pointer, f"no class named {definition.name} can be made of it")
-
-
-def _bound(source: str) -> set[str]:
-    """The names that a module binds."""
-    names: set[str] = set()
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.ClassDef):
-            names.add(node.name)
-        elif isinstance(node, ast.Assign):
-            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            names.add(node.target.id)
-    return names
-
-
-# On the wire dates, addresses and identifiers are text, and stay text; examples are for builders.
-_LEFT_OUT = ("format", "contentMediaType", "contentEncoding", "examples")
-
-
-def _plain(value: JsonValue, table: bool = False) -> JsonValue:
-    """A schema without what a class does not show."""
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    if not isinstance(value, dict):
-        return value
-    found = {key: member for key, member in value.items() if table or key not in _LEFT_OUT}
-    for key, member, is_table in below(found, table):
-        found[key] = _plain(member, is_table)
-    return found
-
-
-def _based(source: str, contract: ir.Contract) -> str:
-    """The payload classes, also those that extend a REST shape, as event payloads."""
-    models = {definition.name for definition in contract.definitions if definition.module == "models"}
-    events = {event.name for event in contract.events}
-
-    def head(found: re.Match[str]) -> str:
-        name, base = found.groups()
-        is_heir = name in events and base.removeprefix("models.") in models
-        return f"class {name}({base}, EventPayload):" if is_heir else found[0]
-
-    source = re.sub(r"^class (\w+)\(([\w.]+)\):", head, source, flags=re.MULTILINE)
-    return source.replace("from ._runtime import", "from ._runtime import EventPayload,", 1)
-
-
-def _in_order(source: str, contract: ir.Contract) -> str:
-    """The classes, with the unions of a class and an open object that may be tried in that order."""
-    # An empty object would fit a class that requires nothing.
-    requiring = {definition.name for definition in contract.definitions if definition.schema.get("required")}
-
-    def in_order(union: re.Match[str]) -> str:
-        return f"OrObject[{union[1]}]" if union[1].rpartition(".")[2] in requiring else union[0]
-
-    ordered = _CLASS_OR_OBJECT.sub(in_order, source)
-    if ordered == source:
-        return source
-    return ordered.replace("from ._runtime import", "from ._runtime import OrObject,", 1)
-
-
-def _clean(source: str, package: str) -> str:
-    source = re.sub(r"\A(?:#[^\n]*\n|\n)+", "", source)
-    source = _REPEATED_ITEM.sub("", source)
-    source = _EMPTY_CONFIG.sub("", source)
-    source = _EMPTY_CLASS.sub(r"\1    pass\n", source)
-    return source.replace(f"from {package}._runtime import", "from ._runtime import")
+_MODULES = {"models", "payloads", "messages"}

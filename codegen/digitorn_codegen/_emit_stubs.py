@@ -1,6 +1,5 @@
 """Emits everything but the classes, from Jinja templates."""
 
-import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import jinja2
 from . import _ir as ir
 from ._emit_builders import Builder, builders
 from ._names import constant, identifier, keys_of
+from ._text import prose
 
 _WIDTH = 110
 
@@ -30,7 +30,7 @@ def emit(contract: ir.Contract) -> dict[str, str]:
     envelopes = list(
         dict.fromkeys(o.result.envelope for t in contract.tags for o in t.operations if o.result.envelope)
     )
-    imported = sorted({definition.module for definition in contract.definitions})
+    imported = sorted({key.partition(".")[0] for key in contract.shapes.made})
     modules = {
         "__init__": environment.get_template("init.py.jinja").render(contract=contract),
         "operations": environment.get_template("operations.py.jinja").render(
@@ -62,7 +62,9 @@ def emit(contract: ir.Contract) -> dict[str, str]:
 def runtime() -> dict[str, str]:
     """The source of each module that generated code runs on, by name."""
     folder = resources.files("digitorn_codegen") / "runtime"
-    return {name: (folder / f"{name}.py").read_text(encoding="utf-8") for name in ("_lazy", "_runtime")}
+    return {
+        name: (folder / f"{name}.py").read_text(encoding="utf-8") for name in ("_checks", "_lazy", "_runtime")
+    }
 
 
 def _environment() -> jinja2.Environment:
@@ -100,14 +102,6 @@ def _bare(key: str) -> str:
 
 def _docstring(text: str, indent: int) -> str:
     return _wrap(prose(text), indent).strip()
-
-
-def prose(text: str) -> str:
-    """Free text of a contract as one paragraph that can stand in any docstring or comment."""
-    # Controls, line breaks of all kinds included, would end a comment or are refused by Python.
-    visible = "".join(char if char.isprintable() else " " for char in text)
-    escaped = re.sub(r"\s+", " ", visible).strip().replace("\\", "\\\\").replace('"""', "'''")
-    return f'{escaped[:-1]}\\"' if escaped.endswith('"') else escaped
 
 
 def _wrap(text: str, indent: int, hanging: int = 0) -> str:

@@ -21,13 +21,13 @@ class Events:
     Attributes:
         events: The events, in the order in which they are emitted.
         envelope: What they travel in.
-        bases: Keys of the definitions that are event payloads or bases of such.
+        payloads: Keys of the definitions that are event payloads.
         constants: Wire values that code needs by name.
     """
 
     events: tuple[ir.Event, ...] = ()
     envelope: ir.EventEnvelope | None = None
-    bases: frozenset[str] = frozenset()
+    payloads: frozenset[str] = frozenset()
     constants: dict[str, ir.Constant] = field(default_factory=dict[str, ir.Constant])
 
 
@@ -39,7 +39,7 @@ def read_events(definitions: Definitions, documents: Sequence[Document]) -> Even
     """
     events: list[ir.Event] = []
     envelopes: list[tuple[Document, ir.EventEnvelope]] = []
-    bases: set[str] = set()
+    payloads: set[str] = set()
     seen: dict[tuple[str, str | None], Document] = {}
     for document in documents:
         if document.root.get("x-event-envelope") is True:
@@ -53,7 +53,7 @@ def read_events(definitions: Definitions, documents: Sequence[Document]) -> Even
             text = f"event {wire!r} is already that of {other.path.name}"
             raise ContractError(document.path, "/x-event-type", text)
         seen[wire, event.variant_key] = document
-        bases |= {key, *(k for k in definitions.inherited(key) if k.startswith("payloads."))}
+        payloads.add(key)
         events.append(event)
     for document, _ in envelopes[1:]:
         text = f"{envelopes[0][0].path.name} is the envelope already"
@@ -67,7 +67,7 @@ def read_events(definitions: Definitions, documents: Sequence[Document]) -> Even
     return Events(
         tuple(sorted(events, key=lambda e: (e.wire, e.variant_key is None, e.variant_key or ""))),
         envelope,
-        frozenset(bases),
+        frozenset(payloads),
         _constants(documents, {event.name for event in events} | ({envelope.name} if envelope else set())),
     )
 
@@ -92,10 +92,6 @@ def _check_defaults(envelope: Document, documents: Iterable[Document]) -> None:
 
 def _event(definitions: Definitions, document: Document, wire: str) -> tuple[ir.Event, str]:
     root = document.root
-    if root.get("type") != "object":
-        raise ContractError(
-            document.path, "/type", "an event payload is an object: 'type' must be \"object\""
-        )
     variant = root.get("x-event-variant")
     key = definitions.define(document, "")
     event = ir.Event(

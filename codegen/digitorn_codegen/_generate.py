@@ -11,6 +11,7 @@ from . import _aliases, _stamp, _twin
 from ._errors import SettingsError
 from ._format import format_sources, verify
 from ._settings import Settings, Twin
+from ._text import prose
 
 Report = Callable[[str], None]
 
@@ -44,9 +45,9 @@ def render(settings: Settings, report: Report = lambda _: None) -> Rendered:
     contract = _contract.load(settings)
     for warning in contract.warnings:
         report(str(warning))
-    title = _emit_stubs.prose(f"{contract.title} {contract.version}")
+    title = prose(f"{contract.title} {contract.version}")
     header = f"{_stamp.MARK} from {title} ({contract.digest}); do not edit.\n"
-    classes = _emit_models.emit(contract, settings.package, lambda warning: report(str(warning)))
+    classes = _emit_models.emit(contract)
     stubs = _emit_stubs.emit(contract)
     sources = {settings.out / f"{name}.py": source for name, source in _emit_stubs.runtime().items()}
     for name, source in {**_split.split(classes, contract), **stubs}.items():

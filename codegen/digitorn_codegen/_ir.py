@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ._documents import JsonObject
+from ._shapes import Shapes
 
 Module = Literal["models", "payloads", "messages"]
 Location = Literal["path", "query", "header", "cookie"]
@@ -239,6 +240,7 @@ class Contract:
 
     Attributes:
         source: The OpenAPI document.
+        shapes: The classes and aliases that the definitions become.
         origins: Where each definition stands, by its key.
         files: Every file that the contract was read from.
     """
@@ -256,6 +258,7 @@ class Contract:
     connect: str | None
     constants: Mapping[str, Constant]
     payload_bases: frozenset[str]
+    shapes: Shapes
     origins: Mapping[str, tuple[Path, str]]
     files: tuple[Path, ...]
     warnings: tuple[ContractWarning, ...]

@@ -76,7 +76,7 @@ class OperationReader:
             grouped.setdefault(_tag(raw.value), []).append(self._operation(raw))
         # `Transport`, prefixed or not, and `Api` are in the modules of stubs before any tag.
         classes = Scope.reserving(
-            ("Any", "Api", "FileContent", "Literal", "Mapping", "NotGiven", "Transport")
+            ("Any", "Api", "FileContent", "Int", "Literal", "Mapping", "NotGiven", "Transport")
         )
         attributes = Scope()
         return tuple(

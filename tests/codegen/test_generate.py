@@ -59,7 +59,7 @@ def test_check_tells_a_hand_edit(toy: Settings) -> None:
 def test_check_tells_a_contract_that_was_edited_alone(toy: Settings, edit: Edit) -> None:
     generate(toy)
     edit("openapi.yaml", "size: {type: number}", "size: {type: integer}")
-    assert "+    size: int | None = None" in check(toy)
+    assert "+    size: Maybe[Int] = None" in check(toy)
 
 
 def test_check_tells_a_missing_and_a_left_over_file(toy: Settings) -> None:
@@ -350,6 +350,7 @@ def test_a_contract_without_events_makes_a_rest_client_alone(without_events: Set
     assert {path.name for path in without_events.out.iterdir()} == {
         ".digest",
         "__init__.py",
+        "_checks.py",
         "_lazy.py",
         "_models_toys.py",
         "_runtime.py",

@@ -10,7 +10,7 @@ import pytest
 from codegen.conftest import Client, Make, document, ok, ref
 from digitorn_codegen import ContractError, Settings, generate
 from digitorn_codegen import _contract as contract
-from digitorn_codegen._emit_stubs import prose
+from digitorn_codegen._text import prose
 
 Edit = Callable[[str, str, str], None]
 

@@ -70,10 +70,10 @@ def test_shapes_refer_to_those_of_other_modules(client: Client) -> None:
 
 def test_modules_import_only_shared_shapes_and_the_unused_ones_anything(client: Client) -> None:
     out = client.settings.out
-    assert imported(out / "_models.py") == {"_runtime"}
-    assert imported(out / "_models_cats.py") == {"_runtime", "_models"}
-    assert imported(out / "_models_dogs.py") == {"_runtime", "_models"}
-    assert imported(out / "_unused_models.py") == {"_runtime", "_models_cats"}
+    assert imported(out / "_models.py") == {"_checks", "_runtime"}
+    assert imported(out / "_models_cats.py") == {"_checks", "_runtime", "_models"}
+    assert imported(out / "_models_dogs.py") == {"_checks", "_runtime", "_models"}
+    assert imported(out / "_unused_models.py") == {"_checks", "_runtime", "_models_cats"}
 
 
 def imported(file: Path) -> set[str]:

@@ -3,13 +3,14 @@
 import gc
 import json
 import re
+import sys
 import threading
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import or_
 from typing import (
-    Annotated,
     Any,
     ClassVar,
     Final,
@@ -24,7 +25,7 @@ from typing import (
 )
 from urllib.parse import quote, urlencode
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, StrictBool, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_jsonable_python
 from typing_extensions import TypedDict
 
@@ -98,12 +99,24 @@ class Model(BaseModel):
         frozen=True,
         strict=True,
         extra="allow",
-        validate_by_name=True,
+        # What comes from the wire goes by wire names alone: `class_` is not `class` there.
+        validate_by_name=False,
         validate_by_alias=True,
         serialize_by_alias=True,
         defer_build=True,
         protected_namespaces=(),
     )
+
+    __forms__: ClassVar[tuple[str, ...]] = ()
+    """The names of the classes that a value is read as, in the module of this one; each extends this one."""
+
+    def __init__(self, /, **members: object) -> None:
+        if not self.__pydantic_complete__:
+            type(self).model_rebuild()
+        self.__pydantic_validator__.validate_python(members, self_instance=self, by_alias=True, by_name=True)
+
+    # With its own `__init__`, pydantic would call it for each value that it reads.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # pyright: ignore
 
     # Validators are built on first use, which keeps imports fast. Two threads must not build at once:
     # pydantic shares half-built state between them, and has a lock of its own only since 2.14.
@@ -117,6 +130,14 @@ class Model(BaseModel):
         _types_namespace: Mapping[str, Any] | None = None,
     ) -> bool | None:
         """Builds the validator, as pydantic does, but one class at a time."""
+        if _types_namespace is None:
+            # The types of inherited members are named in the modules of the bases.
+            elsewhere = {base.__module__ for base in cls.__mro__ if issubclass(base, Model)} - {
+                cls.__module__
+            }
+            _types_namespace = {
+                k: v for name in elsewhere for k, v in vars(sys.modules[name]).items()
+            } or None
         with _BUILDING:
             return super().model_rebuild(
                 force=force,
@@ -139,6 +160,10 @@ class Model(BaseModel):
         """What makes instances from decoded JSON; `from_wire` without its set-up."""
         if not cls.__pydantic_complete__:
             cls.model_rebuild()
+        if "__forms__" in vars(cls):
+            module = sys.modules[cls.__module__]
+            forms = tuple(getattr(module, name) for name in cls.__forms__)
+            return cast("Callable[[object], Self]", TypeAdapter(reduce(or_, forms)).validate_python)
         return cast("Callable[[object], Self]", cls.__pydantic_validator__.validate_python)
 
     def to_wire(self) -> dict[str, Any]:
@@ -162,13 +187,6 @@ def _is_secret_name(name: str) -> bool:
 
 _SHORT = 64
 _short_names_secret = lru_cache(maxsize=4096)(_is_secret_name)
-
-
-OrObject: TypeAlias = Annotated[T | dict[str, Any], Field(union_mode="left_to_right")]
-"""A class with required members, or an open object where that does not fit.
-
-pydantic would always try both, which takes twice as long and finds the same: the class wins if it fits.
-"""
 
 
 class EventPayload(Model):

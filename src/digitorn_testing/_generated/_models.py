@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import ConfigDict
-
+from ._checks import Int, Maybe
 from ._runtime import Model
 
 
@@ -35,36 +34,36 @@ class Activation(Model):
     """How long it took, milliseconds."""
     response: str
     """What the app answered."""
-    tool_calls_count: int
+    tool_calls_count: Int
     """Number of tool calls."""
-    turns_used: int
+    turns_used: Int
     """Number of turns."""
     error: str | None = None
     """Why it failed."""
-    prompt_tokens: int
+    prompt_tokens: Int
     """Number of tokens sent to the model."""
-    completion_tokens: int
+    completion_tokens: Int
     """Number of tokens that the model wrote."""
 
 
 class ActivationStats(Model):
     """Totals over the activations of an app."""
 
-    total: int
+    total: Int
     """Number of activations."""
-    completed: int
+    completed: Int
     """Number of activations that completed."""
-    failed: int
+    failed: Int
     """Number of activations that failed."""
     total_duration_ms: float
     """Sum of their durations in milliseconds."""
     avg_duration_ms: float
     """Mean duration in milliseconds."""
-    total_prompt_tokens: int
+    total_prompt_tokens: Int
     """Number of tokens sent to the model."""
-    total_completion_tokens: int
+    total_completion_tokens: Int
     """Number of tokens that the model wrote."""
-    total_tool_calls: int
+    total_tool_calls: Int
     """Number of tool calls."""
     last_activation_at: str | None = None
     """When the last one began, a date and time with a space between them."""
@@ -83,9 +82,9 @@ class ActiveOp(Model):
     """State of the operation; the last four are terminal."""
     op_parent_id: str | None = None
     """Id of the enclosing operation."""
-    first_seq: int
+    first_seq: Int
     """Sequence number of its first event."""
-    last_seq: int
+    last_seq: Int
     """Sequence number of its last event."""
     started_at: str | None = None
     """When it began, ISO 8601 UTC."""
@@ -112,10 +111,73 @@ class AppFlow(Model):
     """Id of the flow."""
     entry: str | None = None
     """Node where the flow begins."""
-    node_count: int
+    node_count: Int
     """Number of nodes."""
-    max_iterations: int
+    max_iterations: Int
     """Largest number of steps of one run."""
+
+
+class AppWorkspace(Model):
+    """The workspace panel of an app."""
+
+    render_mode: str
+    """How the workspace is drawn."""
+    entry_file: str | None = None
+    """File to show first."""
+    title: str | None = None
+    """Title of the panel."""
+    position: str
+    """Where the panel stands."""
+    width_pct: Int
+    """Width of the panel, percent."""
+    auto_open_on_first_tool: bool
+    """Whether the first tool call opens the panel."""
+
+
+class PayloadPromptRule(Model):
+    """Rules for the prompt of a payload."""
+
+    required: bool | None = None
+    """Whether a prompt is needed."""
+    min_length: Int | None = None
+    """Smallest number of characters."""
+
+
+class PayloadMetadataField(Model):
+    """A metadata field of a payload."""
+
+    name: str
+    """Key of the field."""
+    required: bool | None = None
+    """Whether the field is needed."""
+
+
+class PayloadFileSlot(Model):
+    """A place for files in a payload."""
+
+    name: str | None = None
+    """Key of the slot."""
+    label: str | None = None
+    """Label to show."""
+    required: bool | None = None
+    """Whether a file is needed."""
+    mime: list[str] | None = None
+    """Media types taken."""
+    max_count: Int | None = None
+    """Largest number of files."""
+
+
+class PayloadSchema(Model):
+    """What a background session must be given; open."""
+
+    required: bool | None = None
+    """Whether a payload is needed at all."""
+    prompt: PayloadPromptRule | None = None
+    """Rules for the prompt."""
+    metadata: list[PayloadMetadataField] | None = None
+    """Metadata fields."""
+    files: list[PayloadFileSlot] | None = None
+    """Files that can be attached."""
 
 
 class AppMcpServer(Model):
@@ -125,7 +187,7 @@ class AppMcpServer(Model):
     """Id of the server."""
     status: str
     """State of the connection."""
-    tools_count: int
+    tools_count: Int
     """Number of tools that the server offers."""
     needs_auth: bool
     """Whether the user has to sign in first."""
@@ -142,21 +204,158 @@ class AppSkill(Model):
     """What the skill is for."""
 
 
-class AppWorkspace(Model):
-    """The workspace panel of an app."""
+class AppSummary(Model):
+    """An app. Only a deployed one has every field; one that is installed but not deployed has its id, name, version, description, the two states and the fields of its install; a disabled one those of DisabledApp and the two states."""
 
-    render_mode: str
-    """How the workspace is drawn."""
-    entry_file: str | None = None
-    """File to show first."""
-    title: str | None = None
-    """Title of the panel."""
-    position: str
-    """Where the panel stands."""
-    width_pct: int
-    """Width of the panel, percent."""
-    auto_open_on_first_tool: bool
-    """Whether the first tool call opens the panel."""
+    app_id: str
+    """Id of the app."""
+    name: Maybe[str] = None
+    """Name of the app."""
+    short_name: Maybe[str] = None
+    """Short name; deployed apps only."""
+    version: Maybe[str] = None
+    """Version of the app."""
+    description: Maybe[str] = None
+    """What the app does."""
+    mode: Maybe[str] = None
+    """How the app runs; known values are one_shot, conversation and background."""
+    modes: Maybe[list[str]] = None
+    """Modes that a user can choose from; deployed apps only."""
+    default_mode: str | None = None
+    """Mode that is used when none is chosen."""
+    agents: Maybe[list[str]] = None
+    """Ids of the app's agents; deployed apps only."""
+    modules: Maybe[list[str]] = None
+    """Ids of the app's modules; deployed apps only."""
+    total_tools: Maybe[Int] = None
+    """Number of tools; deployed apps only."""
+    total_categories: Maybe[Int] = None
+    """Number of tool categories; deployed apps only."""
+    deployed_at: Maybe[float] = None
+    """When the app was deployed, seconds since the Unix epoch."""
+    greeting: str | None = None
+    """Text that opens a session."""
+    workspace_mode: Maybe[str] = None
+    """Whether a session needs a directory; known values are auto, required, fixed and none."""
+    icon: Maybe[str] = None
+    """Icon of the app."""
+    color: Maybe[str] = None
+    """Colour of the app."""
+    category: Maybe[str] = None
+    """Category of the app."""
+    author: Maybe[str] = None
+    """Author of the app."""
+    tags: Maybe[list[str]] = None
+    """Tags of the app."""
+    quick_prompts: Maybe[list[dict[str, Any]]] = None
+    """Prompts to offer to the user."""
+    attachments: Maybe[list[str]] = None
+    """Kinds of attachment taken; known values are image, document, audio and video."""
+    attachments_mode: Maybe[str] = None
+    """How attachments are handled."""
+    builtin: Maybe[bool] = None
+    """Whether the app comes with the daemon."""
+    features: Maybe[dict[str, Any]] = None
+    """Features of the user interface, open."""
+    theme: Maybe[dict[str, Any]] = None
+    """Theme of the user interface, open."""
+    slash_commands: Maybe[list[Any]] = None
+    """Slash commands of the app."""
+    warnings: Maybe[list[Any]] = None
+    """Warnings of the compiler."""
+    flow: AppFlow | None = None
+    """Flow graph of the app, if it has one."""
+    workspace: AppWorkspace | None = None
+    """Workspace panel of the app, if it has one."""
+    chat_layout: Maybe[str] = None
+    """Layout of the chat."""
+    chat_density: Maybe[str] = None
+    """Density of the chat."""
+    chat_thinking: Any = None
+    """How the chat shows thinking, an open block (form unverified)."""
+    chat_tool_calls: Any = None
+    """How the chat shows tool calls, an open block (form unverified)."""
+    chat_composer: Any = None
+    """How the chat's input looks, an open block (form unverified)."""
+    chat_visual: Any = None
+    """Looks of the chat, an open block (form unverified)."""
+    chat_slots: Any = None
+    """Slots of the chat, an open block (form unverified)."""
+    tool_renderers: Any = None
+    """How results of tools are drawn, an open block (form unverified)."""
+    message_actions: Any = None
+    """Actions on a message, an open block (form unverified)."""
+    activity: Any = None
+    """How activity is shown, an open block (form unverified)."""
+    inline_widgets: Any = None
+    """Widgets inside the chat, an open block (form unverified)."""
+    trigger_types: Maybe[list[str]] = None
+    """Types of the app's triggers."""
+    session_mode: Maybe[str] = None
+    """How many sessions a user may have; known values are mono and multi."""
+    max_sessions_per_user: Maybe[Int] = None
+    """Largest number of sessions of one user."""
+    payload_schema: PayloadSchema | None = None
+    """What a background session of the app must be given."""
+    mcp_servers: list[AppMcpServer] | None = None
+    """MCP servers that the app uses."""
+    deploy_error: str | None = None
+    """Why the last deployment failed; apps that are not deployed only."""
+    runtime_status: Maybe[Literal["running", "disabled", "broken", "not_deployed"]] = None
+    """Whether the app can be used now."""
+    install_status: Maybe[str] = None
+    """State of the install."""
+    is_builtin: Maybe[bool] = None
+    """Whether the install comes with the daemon; installed apps only."""
+    is_default: Maybe[bool] = None
+    """Whether the install is the default one; with get_app only when the app is deployed."""
+    installed_at: str | None = None
+    """When the app was installed, ISO 8601."""
+    scope: Maybe[str] = None
+    """Whom the app is installed for; known values are system and user."""
+    owner_user_id: str | None = None
+    """Owner of a per-user install."""
+    source_type: Maybe[str] = None
+    """Kind of source that the app was installed from."""
+    source_uri: Maybe[str] = None
+    """Where the app was installed from."""
+    installed_by: Maybe[str] = None
+    """Who installed the app."""
+    install_dir: Maybe[str] = None
+    """Directory of the install on the daemon's machine."""
+    hash: Maybe[str] = None
+    """Hash of the installed files."""
+    skills: Maybe[list[AppSkill]] = None
+    """Skills that the app brings."""
+    allow_user_skills: Maybe[bool] = None
+    """Whether users may write skills for the app."""
+    last_used_at: str | None = None
+    """When the caller last used it, ISO 8601; lists only."""
+
+
+class PendingApproval(Model):
+    """A tool call that waits for a decision."""
+
+    request_id: str
+    """Id of the request, a UUID."""
+    agent_id: str
+    """Id of the agent that wants the call."""
+    user_id: str
+    """Id of the user who decides."""
+    app_id: str
+    """Id of the app."""
+    session_id: str
+    """Id of the session."""
+    tool_name: str
+    """Name of the tool."""
+    tool_params: dict[str, Any]
+    """Arguments of the call, open."""
+    risk_level: str
+    """Risk of the call; known values are low, medium and high."""
+    description: str
+    """What the call would do, for people."""
+    created_at: float
+    """When the request was made, seconds since the Unix epoch."""
 
 
 class CompactionState(Model):
@@ -164,32 +363,32 @@ class CompactionState(Model):
 
     had_compaction: bool
     """Whether they ever were."""
-    last_at_seq: int | None = None
+    last_at_seq: Int | None = None
     """Sequence number of the last compaction."""
-    kept_from_seq: int | None = None
+    kept_from_seq: Int | None = None
     """Sequence number from which on messages were kept."""
 
 
 class ContextSnapshot(Model):
     """How full the model's context is; all sizes are in tokens."""
 
-    max_tokens: int
+    max_tokens: Int
     """Size of the model's context."""
-    output_reserved: int
+    output_reserved: Int
     """Part kept free for the answer."""
-    effective_max: int
+    effective_max: Int
     """Size that the input may use."""
-    system_prompt_tokens: int
+    system_prompt_tokens: Int
     """Estimated size of the system prompt."""
-    tools_schema_tokens: int
+    tools_schema_tokens: Int
     """Estimated size of the tool definitions."""
-    message_history_tokens: int
+    message_history_tokens: Int
     """Estimated size of the messages."""
-    total_estimated_tokens: int
+    total_estimated_tokens: Int
     """Estimated size of the whole input."""
-    available_tokens: int
+    available_tokens: Int
     """Space that is left."""
-    compactions: int
+    compactions: Int
     """Number of times that the messages were compacted."""
     system_prompt_pct: float
     """Share of the system prompt, percent (0 to 100)."""
@@ -199,6 +398,17 @@ class ContextSnapshot(Model):
     """Share of the messages, percent (0 to 100)."""
     pressure: float
     """Used share of the input's size; 0 is empty, 1 full, more than 1 too much."""
+
+
+class ImageInput(Model):
+    """An image to send along with a message."""
+
+    data: str
+    """The image, base64."""
+    mime: str = "image/png"
+    """Media type of the image."""
+    name: str = "image"
+    """Name of the image."""
 
 
 class FileInput(Model):
@@ -212,18 +422,96 @@ class FileInput(Model):
     """Name of the file."""
 
 
-class ImageInput(Model):
-    """An image to send along with a message."""
+class TurnState(Model):
+    """A turn that runs."""
 
-    model_config = ConfigDict(
-        extra="allow",
-    )
-    data: str
-    """The image, base64."""
-    mime: str = "image/png"
-    """Media type of the image."""
-    name: str = "image"
-    """Name of the image."""
+    active: Maybe[bool] = None
+    """Whether the turn runs; absent in events."""
+    correlation_id: str
+    """Id of the turn."""
+    started_at: float
+    """When it began, seconds since the Unix epoch."""
+    last_activity_at: float
+    """When it last did anything, seconds since the Unix epoch."""
+    phase: str
+    """What it does; known values are requesting, generating, thinking, tool_use, waiting and paused."""
+    tool_calls_count: Int
+    """Number of tool calls so far."""
+    tokens_out: Int
+    """Tokens that the model wrote so far."""
+    tokens_in: Int
+    """Tokens sent to the model so far."""
+    interrupted: bool
+    """Whether it was cut off."""
+    duration_ms: Int
+    """Time since it began, milliseconds."""
+    idle_ms: Int
+    """Time since it last did anything, milliseconds."""
+
+
+class QueueEntry(Model):
+    """A message in the queue of a session."""
+
+    id: str
+    """Id of the entry; not the correlation id."""
+    app_id: str
+    """Id of the app."""
+    session_id: str
+    """Id of the session."""
+    position: Int
+    """Ticket number, counted up from 1 for the life of the session; not a place in line."""
+    message: str
+    """Text of the message."""
+    status: Literal["queued", "running", "completed", "failed", "cancelled"]
+    """State of the entry."""
+    correlation_id: str
+    """Id of the message's turn."""
+    enqueued_at: float
+    """When it was queued, seconds since the Unix epoch."""
+    started_at: float | None = None
+    """When its turn began, seconds since the Unix epoch."""
+    finished_at: float | None = None
+    """When its turn ended, seconds since the Unix epoch."""
+    error_code: str
+    """Why it failed, such as queue_ttl_expired or turn_cancelled; otherwise empty."""
+    template_system_prompt: Maybe[str] = None
+    """System prompt of the message's template."""
+
+
+class QueueState(Model):
+    """The queue of a session."""
+
+    entries: list[QueueEntry]
+    """Queued and running entries."""
+    depth: Int
+    """Number of messages in the queue."""
+    is_active: bool
+    """Whether a turn runs."""
+    running_correlation_id: str | None = None
+    """Id of the turn that runs."""
+
+
+class StateEnvelope(Model):
+    """State of a session at one moment."""
+
+    schema_version: Int
+    """Version of this shape; 1 in this contract."""
+    app_id: str
+    """Id of the app."""
+    session_id: str
+    """Id of the session."""
+    user_id: str
+    """Id of the owner."""
+    seq: Int
+    """Sequence number of the last event that the state covers."""
+    turn: TurnState | None = None
+    """The turn that runs, if any."""
+    queue: QueueState
+    """The queue."""
+    compaction: CompactionState
+    """State of compaction."""
+    server_time: str
+    """The daemon's clock, ISO 8601."""
 
 
 class InboxItem(Model):
@@ -261,122 +549,6 @@ class InboxItem(Model):
     """Colour of the app; set when `app_id` is."""
 
 
-class PayloadFileSlot(Model):
-    """A place for files in a payload."""
-
-    name: str | None = None
-    """Key of the slot."""
-    label: str | None = None
-    """Label to show."""
-    required: bool | None = None
-    """Whether a file is needed."""
-    mime: list[str] | None = None
-    """Media types taken."""
-    max_count: int | None = None
-    """Largest number of files."""
-
-
-class PayloadMetadataField(Model):
-    """A metadata field of a payload."""
-
-    name: str
-    """Key of the field."""
-    required: bool | None = None
-    """Whether the field is needed."""
-
-
-class PayloadPromptRule(Model):
-    """Rules for the prompt of a payload."""
-
-    required: bool | None = None
-    """Whether a prompt is needed."""
-    min_length: int | None = None
-    """Smallest number of characters."""
-
-
-class PayloadSchema(Model):
-    """What a background session must be given; open."""
-
-    model_config = ConfigDict(
-        extra="allow",
-    )
-    required: bool | None = None
-    """Whether a payload is needed at all."""
-    prompt: PayloadPromptRule | None = None
-    """Rules for the prompt."""
-    metadata: list[PayloadMetadataField] | None = None
-    """Metadata fields."""
-    files: list[PayloadFileSlot] | None = None
-    """Files that can be attached."""
-
-
-class PendingApproval(Model):
-    """A tool call that waits for a decision."""
-
-    request_id: str
-    """Id of the request, a UUID."""
-    agent_id: str
-    """Id of the agent that wants the call."""
-    user_id: str
-    """Id of the user who decides."""
-    app_id: str
-    """Id of the app."""
-    session_id: str
-    """Id of the session."""
-    tool_name: str
-    """Name of the tool."""
-    tool_params: dict[str, Any]
-    """Arguments of the call, open."""
-    risk_level: str
-    """Risk of the call; known values are low, medium and high."""
-    description: str
-    """What the call would do, for people."""
-    created_at: float
-    """When the request was made, seconds since the Unix epoch."""
-
-
-class QueueEntry(Model):
-    """A message in the queue of a session."""
-
-    id: str
-    """Id of the entry; not the correlation id."""
-    app_id: str
-    """Id of the app."""
-    session_id: str
-    """Id of the session."""
-    position: int
-    """Ticket number, counted up from 1 for the life of the session; not a place in line."""
-    message: str
-    """Text of the message."""
-    status: Literal["queued", "running", "completed", "failed", "cancelled"]
-    """State of the entry."""
-    correlation_id: str
-    """Id of the message's turn."""
-    enqueued_at: float
-    """When it was queued, seconds since the Unix epoch."""
-    started_at: float | None = None
-    """When its turn began, seconds since the Unix epoch."""
-    finished_at: float | None = None
-    """When its turn ended, seconds since the Unix epoch."""
-    error_code: str
-    """Why it failed, such as queue_ttl_expired or turn_cancelled; otherwise empty."""
-    template_system_prompt: str | None = None
-    """System prompt of the message's template."""
-
-
-class QueueState(Model):
-    """The queue of a session."""
-
-    entries: list[QueueEntry]
-    """Queued and running entries."""
-    depth: int
-    """Number of messages in the queue."""
-    is_active: bool
-    """Whether a turn runs."""
-    running_correlation_id: str | None = None
-    """Id of the turn that runs."""
-
-
 class SessionPreview(Model):
     """The preview of a session; without a preview module only an empty `state` and `resources`."""
 
@@ -384,9 +556,9 @@ class SessionPreview(Model):
     """The values of the state by name, open."""
     resources: dict[str, dict[str, dict[str, Any]]]
     """The resources by channel and id; those of the channel `files` are as FileWithContent."""
-    seq: int | None = None
+    seq: Int | None = None
     """Number of the latest change; in preview_snapshot only."""
-    session_id: str | None = None
+    session_id: Maybe[str] = None
     """Id of the session; with a preview module."""
     user_id: str | None = None
     """Id of the owner; with a preview module."""
@@ -401,11 +573,11 @@ class SessionPreview(Model):
 class TokenTriple(Model):
     """Numbers of tokens."""
 
-    prompt: int
+    prompt: Int
     """Tokens sent to the model."""
-    completion: int
+    completion: Int
     """Tokens that the model wrote."""
-    total: int
+    total: Int
     """Sum of both."""
 
 
@@ -422,164 +594,8 @@ class TurnFailure(Model):
     """Whether sending the message again may help."""
     detail: str
     """Text of the underlying error."""
-    session_id: str | None = None
+    session_id: Maybe[str] = None
     """Id of the session."""
-
-
-class TurnState(Model):
-    """A turn that runs."""
-
-    active: bool | None = None
-    """Whether the turn runs; absent in events."""
-    correlation_id: str
-    """Id of the turn."""
-    started_at: float
-    """When it began, seconds since the Unix epoch."""
-    last_activity_at: float
-    """When it last did anything, seconds since the Unix epoch."""
-    phase: str
-    """What it does; known values are requesting, generating, thinking, tool_use, waiting and paused."""
-    tool_calls_count: int
-    """Number of tool calls so far."""
-    tokens_out: int
-    """Tokens that the model wrote so far."""
-    tokens_in: int
-    """Tokens sent to the model so far."""
-    interrupted: bool
-    """Whether it was cut off."""
-    duration_ms: int
-    """Time since it began, milliseconds."""
-    idle_ms: int
-    """Time since it last did anything, milliseconds."""
-
-
-class AppSummary(Model):
-    """An app. Only a deployed one has every field; one that is installed but not deployed has its id, name, version, description, the two states and the fields of its install; a disabled one those of DisabledApp and the two states."""
-
-    app_id: str
-    """Id of the app."""
-    name: str | None = None
-    """Name of the app."""
-    short_name: str | None = None
-    """Short name; deployed apps only."""
-    version: str | None = None
-    """Version of the app."""
-    description: str | None = None
-    """What the app does."""
-    mode: str | None = None
-    """How the app runs; known values are one_shot, conversation and background."""
-    modes: list[str] | None = None
-    """Modes that a user can choose from; deployed apps only."""
-    default_mode: str | None = None
-    """Mode that is used when none is chosen."""
-    agents: list[str] | None = None
-    """Ids of the app's agents; deployed apps only."""
-    modules: list[str] | None = None
-    """Ids of the app's modules; deployed apps only."""
-    total_tools: int | None = None
-    """Number of tools; deployed apps only."""
-    total_categories: int | None = None
-    """Number of tool categories; deployed apps only."""
-    deployed_at: float | None = None
-    """When the app was deployed, seconds since the Unix epoch."""
-    greeting: str | None = None
-    """Text that opens a session."""
-    workspace_mode: str | None = None
-    """Whether a session needs a directory; known values are auto, required, fixed and none."""
-    icon: str | None = None
-    """Icon of the app."""
-    color: str | None = None
-    """Colour of the app."""
-    category: str | None = None
-    """Category of the app."""
-    author: str | None = None
-    """Author of the app."""
-    tags: list[str] | None = None
-    """Tags of the app."""
-    quick_prompts: list[dict[str, Any]] | None = None
-    """Prompts to offer to the user."""
-    attachments: list[str] | None = None
-    """Kinds of attachment taken; known values are image, document, audio and video."""
-    attachments_mode: str | None = None
-    """How attachments are handled."""
-    builtin: bool | None = None
-    """Whether the app comes with the daemon."""
-    features: dict[str, Any] | None = None
-    """Features of the user interface, open."""
-    theme: dict[str, Any] | None = None
-    """Theme of the user interface, open."""
-    slash_commands: list[Any] | None = None
-    """Slash commands of the app."""
-    warnings: list[Any] | None = None
-    """Warnings of the compiler."""
-    flow: AppFlow | None = None
-    """Flow graph of the app, if it has one."""
-    workspace: AppWorkspace | None = None
-    """Workspace panel of the app, if it has one."""
-    chat_layout: str | None = None
-    """Layout of the chat."""
-    chat_density: str | None = None
-    """Density of the chat."""
-    chat_thinking: Any | None = None
-    """How the chat shows thinking, an open block (form unverified)."""
-    chat_tool_calls: Any | None = None
-    """How the chat shows tool calls, an open block (form unverified)."""
-    chat_composer: Any | None = None
-    """How the chat's input looks, an open block (form unverified)."""
-    chat_visual: Any | None = None
-    """Looks of the chat, an open block (form unverified)."""
-    chat_slots: Any | None = None
-    """Slots of the chat, an open block (form unverified)."""
-    tool_renderers: Any | None = None
-    """How results of tools are drawn, an open block (form unverified)."""
-    message_actions: Any | None = None
-    """Actions on a message, an open block (form unverified)."""
-    activity: Any | None = None
-    """How activity is shown, an open block (form unverified)."""
-    inline_widgets: Any | None = None
-    """Widgets inside the chat, an open block (form unverified)."""
-    trigger_types: list[str] | None = None
-    """Types of the app's triggers."""
-    session_mode: str | None = None
-    """How many sessions a user may have; known values are mono and multi."""
-    max_sessions_per_user: int | None = None
-    """Largest number of sessions of one user."""
-    payload_schema: PayloadSchema | None = None
-    """What a background session of the app must be given."""
-    mcp_servers: list[AppMcpServer] | None = None
-    """MCP servers that the app uses."""
-    deploy_error: str | None = None
-    """Why the last deployment failed; apps that are not deployed only."""
-    runtime_status: Literal["running", "disabled", "broken", "not_deployed"] | None = None
-    """Whether the app can be used now."""
-    install_status: str | None = None
-    """State of the install."""
-    is_builtin: bool | None = None
-    """Whether the install comes with the daemon; installed apps only."""
-    is_default: bool | None = None
-    """Whether the install is the default one; with get_app only when the app is deployed."""
-    installed_at: str | None = None
-    """When the app was installed, ISO 8601."""
-    scope: str | None = None
-    """Whom the app is installed for; known values are system and user."""
-    owner_user_id: str | None = None
-    """Owner of a per-user install."""
-    source_type: str | None = None
-    """Kind of source that the app was installed from."""
-    source_uri: str | None = None
-    """Where the app was installed from."""
-    installed_by: str | None = None
-    """Who installed the app."""
-    install_dir: str | None = None
-    """Directory of the install on the daemon's machine."""
-    hash: str | None = None
-    """Hash of the installed files."""
-    skills: list[AppSkill] | None = None
-    """Skills that the app brings."""
-    allow_user_skills: bool | None = None
-    """Whether users may write skills for the app."""
-    last_used_at: str | None = None
-    """When the caller last used it, ISO 8601; lists only."""
 
 
 class SessionSummary(Model):
@@ -593,9 +609,9 @@ class SessionSummary(Model):
     """Id of the owner."""
     title: str
     """Title of the session."""
-    message_count: int
+    message_count: Int
     """Number of messages; may be 0 in lists although there are some."""
-    turn_count: int
+    turn_count: Int
     """Number of turns."""
     created_at: float
     """When it was created, seconds since the Unix epoch; ISO 8601 in CreatedSession."""
@@ -621,39 +637,16 @@ class SessionSummary(Model):
     """Cost so far, US dollars."""
     last_error: TurnFailure | None = None
     """Why the last turn failed, null after one that went well; always null in lists."""
-    workdir: str | None = None
+    workdir: Maybe[str] = None
     """Directory that the session works in; `workspace` is the older name."""
-
-
-class StateEnvelope(Model):
-    """State of a session at one moment."""
-
-    schema_version: int
-    """Version of this shape; 1 in this contract."""
-    app_id: str
-    """Id of the app."""
-    session_id: str
-    """Id of the session."""
-    user_id: str
-    """Id of the owner."""
-    seq: int
-    """Sequence number of the last event that the state covers."""
-    turn: TurnState | None = None
-    """The turn that runs, if any."""
-    queue: QueueState
-    """The queue."""
-    compaction: CompactionState
-    """State of compaction."""
-    server_time: str
-    """The daemon's clock, ISO 8601."""
 
 
 class SessionListItem(SessionSummary):
     """A session as lists have it."""
 
-    is_active: bool | None = None
+    is_active: Maybe[bool] = None
     """Whether a turn runs."""
-    workdir_exists: bool | None = None
+    workdir_exists: Maybe[bool] = None
     """Whether the work directory is there; lists of an app only."""
 
 
@@ -662,9 +655,9 @@ class SessionPage(Model):
 
     sessions: list[SessionListItem]
     """The sessions of this page."""
-    total: int
+    total: Int
     """Number of sessions on all pages."""
-    limit: int
+    limit: Int
     """Largest number of sessions on a page."""
-    offset: int
+    offset: Int
     """Number of sessions skipped."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from ._checks import Int, Maybe
 from ._runtime import Model
 
 
@@ -17,13 +18,13 @@ class ActiveDaemonSession(Model):
     """Id of the app."""
     session_id: str
     """Id of the session."""
-    active: bool | None = None
+    active: Maybe[bool] = None
     """Whether a turn runs."""
     agent_id: str | None = None
     """Id of the agent."""
     workspace: str | None = None
     """Directory that the session works in."""
-    messages_count: int | None = None
+    messages_count: Int | None = None
     """Number of messages."""
     run_id: str | None = None
     """Id of the run."""
@@ -38,30 +39,30 @@ class ActiveDaemonSessions(Model):
     """Whether the daemon can tell."""
     sessions: list[ActiveDaemonSession]
     """The sessions."""
-    count: int | None = None
+    count: Int | None = None
     """Number of sessions."""
 
 
 class AdminCounts(Model):
     """The daemon in numbers."""
 
-    users: int | None = None
+    users: Maybe[Int] = None
     """Number of users."""
-    apps: int | None = None
+    apps: Maybe[Int] = None
     """Number of apps."""
-    packages: int | None = None
+    packages: Maybe[Int] = None
     """Number of packages."""
-    system_packages: int | None = None
+    system_packages: Maybe[Int] = None
     """Number of packages for everybody."""
-    credentials: int | None = None
+    credentials: Maybe[Int] = None
     """Number of credentials."""
-    system_credentials: int | None = None
+    system_credentials: Maybe[Int] = None
     """Number of credentials for everybody."""
-    mcp_servers: int | None = None
+    mcp_servers: Maybe[Int] = None
     """Number of MCP servers."""
-    active_sessions: int | None = None
+    active_sessions: Maybe[Int] = None
     """Number of sessions in which a turn runs."""
-    monthly_cost_usd: float | None = None
+    monthly_cost_usd: Maybe[float] = None
     """Cost of the month so far, US dollars."""
 
 
@@ -75,7 +76,7 @@ class AdminStats(Model):
 class AuditEntry(Model):
     """Something that was done on the daemon (form unverified)."""
 
-    id: Any | None = None
+    id: Any = None
     """Id of the entry."""
     ts: str | None = None
     """When it was done, ISO 8601."""
@@ -83,7 +84,7 @@ class AuditEntry(Model):
     """What was done."""
     actor_user_id: str | None = None
     """Who did it."""
-    actor_roles: Any | None = None
+    actor_roles: Any = None
     """Roles of whoever did it."""
     target_user_id: str | None = None
     """User whom it was done to."""
@@ -95,9 +96,9 @@ class AuditEntry(Model):
     """Address that the request came from."""
     user_agent: str | None = None
     """Program that sent it."""
-    before: Any | None = None
+    before: Any = None
     """State before."""
-    after: Any | None = None
+    after: Any = None
     """State after."""
     success: bool | None = None
     """Whether it went well."""
@@ -110,11 +111,11 @@ class AuditLog(Model):
 
     entries: list[AuditEntry]
     """The entries."""
-    total: int
+    total: Int
     """Number of all entries."""
-    limit: int
+    limit: Int
     """Largest number of entries that was asked for."""
-    offset: int
+    offset: Int
     """Number of entries that were skipped."""
     has_more: bool
     """Whether more follow."""
@@ -129,9 +130,9 @@ class ConfigField(Model):
     """Section that it is in."""
     py_type: str | None = None
     """Type of its value, as Python writes it."""
-    default: Any | None = None
+    default: Any = None
     """Value that it has by default."""
-    current: Any | None = None
+    current: Any = None
     """Value that it has."""
     description: str | None = None
     """What the setting does."""
@@ -141,9 +142,9 @@ class ConfigField(Model):
     """Largest value."""
     choices: list[Any] | None = None
     """Values to choose from."""
-    hot_reloadable: bool | None = None
+    hot_reloadable: Maybe[bool] = None
     """Whether a change takes effect without a restart."""
-    sensitive: bool | None = None
+    sensitive: Maybe[bool] = None
     """Whether the value is secret."""
 
 
@@ -154,11 +155,11 @@ class DaemonConfigChange(Model):
     """Always true."""
     key: str
     """Key of the setting."""
-    current: Any | None = None
+    current: Any = None
     """Value that it has now."""
-    hot_reloadable: bool | None = None
+    hot_reloadable: Maybe[bool] = None
     """Whether the change takes effect without a restart."""
-    restart_required: bool | None = None
+    restart_required: Maybe[bool] = None
     """Whether the daemon has to be restarted for it."""
 
 
@@ -178,164 +179,30 @@ class DaemonConfigReset(Model):
     """Always true."""
     key: str
     """Key of the setting."""
-    reverted_to: Any | None = None
+    reverted_to: Any = None
     """Value that it has now."""
-    noop: bool | None = None
+    noop: Maybe[bool] = None
     """Whether it had its default already."""
-
-
-class DaemonSessionKill(Model):
-    """Outcome of killing a session's turn; no envelope."""
-
-    ok: bool
-    """Always true, for unknown sessions too."""
-    app_id: str
-    """Id of the app."""
-    session_id: str
-    """Id of the session."""
-    task_cancelled: bool | None = None
-    """Whether a running turn was cancelled."""
-    cooperative_signaled: bool | None = None
-    """Whether a turn was told to stop."""
-
-
-class DaemonSettings(Model):
-    """The settings of the daemon; no envelope."""
-
-    enabled: bool
-    """Whether they can be changed while it runs."""
-    schema_: Annotated[list[ConfigField], Field(alias="schema")]
-    """The settings."""
-
-
-class DaemonWorker(Model):
-    """A worker process of the daemon."""
-
-    worker_id: str
-    """Id of the worker."""
-    pid: int | None = None
-    """Id of its process."""
-    returncode: int | None = None
-    """What it ended with."""
-    running: bool | None = None
-    """Whether it runs."""
-    port: int | None = None
-    """Port that it listens on."""
-    modules: list[str] | None = None
-    """Modules that it serves."""
-    restart_count: int | None = None
-    """How often it was started again."""
-    cpu_percent: float | None = None
-    """Use of the processor, per cent."""
-    rss_mb: float | None = None
-    """Memory in use, MB."""
-
-
-class DaemonWorkerRestart(Model):
-    """Outcome of restarting a worker; no envelope."""
-
-    ok: bool
-    """Always true."""
-    worker_id: str
-    """Id of the worker."""
-    pid: int | None = None
-    """Id of the new process."""
-    noop: str | None = None
-    """Why nothing was done."""
-    monitor_will_respawn: bool | None = None
-    """Whether the worker is started later."""
-
-
-class DaemonWorkers(Model):
-    """The worker processes of the daemon; no envelope."""
-
-    enabled: bool
-    """Whether the daemon has workers."""
-    workers: list[DaemonWorker]
-    """The workers."""
-    count: int | None = None
-    """Number of workers."""
-
-
-class Role(Model):
-    """A role."""
-
-    id: str
-    """Id of the role."""
-    name: str
-    """Name of the role."""
-    description: str | None = None
-    """What the role is for."""
-    is_builtin: bool | None = None
-    """Whether the daemon brings it."""
-    permissions: list[str] | None = None
-    """What the role permits; `*` stands for everything."""
-
-
-class Roles(Model):
-    """The roles."""
-
-    roles: list[Role]
-    """The roles."""
-
-
-class SessionStoreLoadTest(Model):
-    """Speed of the session store."""
-
-    write_seconds: float | None = None
-    """How long handing over took, seconds."""
-    flush_seconds: float | None = None
-    """How long it took until all was durable, seconds."""
-    events_per_sec_in: float | None = None
-    """Events a second while handing over."""
-    events_per_sec_total: float | None = None
-    """Events a second until all was durable."""
-    durable_sample: int | None = None
-    """Number of events that a sample found."""
-    expected_sample: int | None = None
-    """Number of events that the sample should have found."""
-    bad_sessions: list[str] | None = None
-    """Sessions that lack events."""
-    flusher_dropped_delta: int | None = None
-    """Number of events that could not be written."""
-    append_event_p50_ms: float | None = None
-    """Median time to take an event, milliseconds."""
-    append_event_p95_ms: float | None = None
-    """Time to take an event in 95 of 100 cases, milliseconds."""
-    append_event_p99_ms: float | None = None
-    """Time to take an event in 99 of 100 cases, milliseconds."""
-    append_event_samples: int | None = None
-    """Number of events that were timed."""
-    shard_total_written: int | None = None
-    """Number of events that all writers wrote."""
-    shard_total_dropped: int | None = None
-    """Number of events that all writers dropped."""
-    shard_empty_count: int | None = None
-    """Number of writers without work."""
-    shard_max_queue: int | None = None
-    """Longest queue of a writer."""
-    shard_count: int | None = None
-    """Number of writers."""
-
-
-class TelemetryDatabase(Model):
-    """State of the pool of database connections."""
-
-    size: int | None = None
-    """Number of connections."""
-    checked_out: int | None = None
-    """Number of connections in use."""
-    overflow: int | None = None
-    """Number of connections over the size; may be negative."""
 
 
 class TelemetryQueues(Model):
     """Number of things that wait."""
 
-    run_tracker: int | None = None
+    run_tracker: Maybe[Int] = None
     """Runs that are tracked."""
-    approvals: int | None = None
+    approvals: Maybe[Int] = None
     """Approvals that are pending."""
+
+
+class TelemetryDatabase(Model):
+    """State of the pool of database connections."""
+
+    size: Maybe[Int] = None
+    """Number of connections."""
+    checked_out: Maybe[Int] = None
+    """Number of connections in use."""
+    overflow: Maybe[Int] = None
+    """Number of connections over the size; may be negative."""
 
 
 class Telemetry(Model):
@@ -349,19 +216,19 @@ class Telemetry(Model):
     """Memory in use, MB."""
     vms_mb: float | None = None
     """Virtual memory, MB."""
-    num_threads: int | None = None
+    num_threads: Int | None = None
     """Number of threads."""
-    num_fds: int | None = None
+    num_fds: Int | None = None
     """Number of open files."""
     loop_lag_ms: float | None = None
     """Lag of the event loop, milliseconds."""
     queue_depths: TelemetryQueues | None = None
     """Number of things that wait."""
-    workers: list[dict[str, Any]] | None = None
+    workers: Maybe[list[dict[str, Any]]] = None
     """The workers (form unverified)."""
-    active_sessions: int | None = None
+    active_sessions: Int | None = None
     """Number of sessions in which a turn runs."""
-    running_agents: int | None = None
+    running_agents: Int | None = None
     """Number of agents that run."""
     db_pool: TelemetryDatabase | None = None
     """State of the pool of database connections."""
@@ -369,11 +236,11 @@ class Telemetry(Model):
     """Use of the processor with all child processes, per cent."""
     family_rss_mb: float | None = None
     """Memory in use with all child processes, MB."""
-    family_count: int | None = None
+    family_count: Int | None = None
     """Number of processes."""
     collect_ms: float | None = None
     """How long measuring took, milliseconds."""
-    errors: list[str] | None = None
+    errors: Maybe[list[str]] = None
     """What could not be measured."""
 
 
@@ -393,8 +260,32 @@ class DaemonDiagnosticsHistory(Model):
     """Whether the daemon measures itself."""
     snapshots: list[Telemetry]
     """The measurements."""
-    count: int | None = None
+    count: Int | None = None
     """Number of measurements."""
+
+
+class DaemonSessionKill(Model):
+    """Outcome of killing a session's turn; no envelope."""
+
+    ok: bool
+    """Always true, for unknown sessions too."""
+    app_id: str
+    """Id of the app."""
+    session_id: str
+    """Id of the session."""
+    task_cancelled: Maybe[bool] = None
+    """Whether a running turn was cancelled."""
+    cooperative_signaled: Maybe[bool] = None
+    """Whether a turn was told to stop."""
+
+
+class DaemonSettings(Model):
+    """The settings of the daemon; no envelope."""
+
+    enabled: bool
+    """Whether they can be changed while it runs."""
+    schema_: Annotated[list[ConfigField], Field(alias="schema")]
+    """The settings."""
 
 
 class DaemonSummary(Model):
@@ -404,11 +295,121 @@ class DaemonSummary(Model):
     """Whether the daemon measures itself."""
     config_registry_enabled: bool
     """Whether its settings can be changed while it runs."""
-    schema_fields: int | None = None
+    schema_fields: Maybe[Int] = None
     """Number of settings."""
-    overrides_active: int | None = None
+    overrides_active: Maybe[Int] = None
     """Number of settings that were changed."""
     last_snapshot: Telemetry | None = None
     """The last measurement."""
-    workers_running: int | None = None
+    workers_running: Maybe[Int] = None
     """Number of workers that run."""
+
+
+class DaemonWorker(Model):
+    """A worker process of the daemon."""
+
+    worker_id: str
+    """Id of the worker."""
+    pid: Int | None = None
+    """Id of its process."""
+    returncode: Int | None = None
+    """What it ended with."""
+    running: Maybe[bool] = None
+    """Whether it runs."""
+    port: Int | None = None
+    """Port that it listens on."""
+    modules: Maybe[list[str]] = None
+    """Modules that it serves."""
+    restart_count: Int | None = None
+    """How often it was started again."""
+    cpu_percent: float | None = None
+    """Use of the processor, per cent."""
+    rss_mb: float | None = None
+    """Memory in use, MB."""
+
+
+class DaemonWorkerRestart(Model):
+    """Outcome of restarting a worker; no envelope."""
+
+    ok: bool
+    """Always true."""
+    worker_id: str
+    """Id of the worker."""
+    pid: Int | None = None
+    """Id of the new process."""
+    noop: str | None = None
+    """Why nothing was done."""
+    monitor_will_respawn: bool | None = None
+    """Whether the worker is started later."""
+
+
+class DaemonWorkers(Model):
+    """The worker processes of the daemon; no envelope."""
+
+    enabled: bool
+    """Whether the daemon has workers."""
+    workers: list[DaemonWorker]
+    """The workers."""
+    count: Int | None = None
+    """Number of workers."""
+
+
+class Role(Model):
+    """A role."""
+
+    id: str
+    """Id of the role."""
+    name: str
+    """Name of the role."""
+    description: str | None = None
+    """What the role is for."""
+    is_builtin: Maybe[bool] = None
+    """Whether the daemon brings it."""
+    permissions: Maybe[list[str]] = None
+    """What the role permits; `*` stands for everything."""
+
+
+class Roles(Model):
+    """The roles."""
+
+    roles: list[Role]
+    """The roles."""
+
+
+class SessionStoreLoadTest(Model):
+    """Speed of the session store."""
+
+    write_seconds: Maybe[float] = None
+    """How long handing over took, seconds."""
+    flush_seconds: Maybe[float] = None
+    """How long it took until all was durable, seconds."""
+    events_per_sec_in: Maybe[float] = None
+    """Events a second while handing over."""
+    events_per_sec_total: Maybe[float] = None
+    """Events a second until all was durable."""
+    durable_sample: Maybe[Int] = None
+    """Number of events that a sample found."""
+    expected_sample: Maybe[Int] = None
+    """Number of events that the sample should have found."""
+    bad_sessions: Maybe[list[str]] = None
+    """Sessions that lack events."""
+    flusher_dropped_delta: Maybe[Int] = None
+    """Number of events that could not be written."""
+    append_event_p50_ms: Maybe[float] = None
+    """Median time to take an event, milliseconds."""
+    append_event_p95_ms: Maybe[float] = None
+    """Time to take an event in 95 of 100 cases, milliseconds."""
+    append_event_p99_ms: Maybe[float] = None
+    """Time to take an event in 99 of 100 cases, milliseconds."""
+    append_event_samples: Maybe[Int] = None
+    """Number of events that were timed."""
+    shard_total_written: Maybe[Int] = None
+    """Number of events that all writers wrote."""
+    shard_total_dropped: Maybe[Int] = None
+    """Number of events that all writers dropped."""
+    shard_empty_count: Maybe[Int] = None
+    """Number of writers without work."""
+    shard_max_queue: Maybe[Int] = None
+    """Longest queue of a writer."""
+    shard_count: Maybe[Int] = None
+    """Number of writers."""

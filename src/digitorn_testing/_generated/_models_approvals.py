@@ -7,6 +7,13 @@ from ._models import PendingApproval
 from ._runtime import Model
 
 
+class ApprovalList(Model):
+    """The open approval requests of an app."""
+
+    pending: list[PendingApproval]
+    """The requests."""
+
+
 class ApprovalResolution(Model):
     """Outcome of a decision."""
 
@@ -16,10 +23,3 @@ class ApprovalResolution(Model):
     """Whether the call may be made."""
     payload_received: bool
     """Whether a text for the agent came with the decision."""
-
-
-class ApprovalList(Model):
-    """The open approval requests of an app."""
-
-    pending: list[PendingApproval]
-    """The requests."""

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
+from pydantic import Field
+
+from ._checks import Int, Maybe
 from ._models import Activation, ActivationStats, AppSummary
 from ._runtime import Model
 
@@ -12,11 +15,11 @@ from ._runtime import Model
 class ActivityTrend(Model):
     """The activations of the last 24 hours."""
 
-    total: int
+    total: Int
     """Number of activations."""
-    completed: int
+    completed: Int
     """Number of activations that completed."""
-    failed: int
+    failed: Int
     """Number of activations that failed."""
     success_rate: float
     """Share of completed activations, percent (unit unverified)."""
@@ -31,22 +34,64 @@ class AppDeletion(Model):
     """Whether the app was removed."""
     message: str
     """Text to show."""
-    undeployed: bool | None = None
+    undeployed: Maybe[bool] = None
     """Whether the app was stopped; only with `undeploy_only`."""
-    scope: str | None = None
+    scope: Maybe[str] = None
     """Which install was removed; absent with `undeploy_only`."""
     owner_user_id: str | None = None
     """Owner of a per-user install; absent with `undeploy_only`."""
-    deployed: bool | None = None
+    deployed: Maybe[bool] = None
     """Whether the app is still deployed; absent with `undeploy_only`."""
-    disk_removed: bool | None = None
+    disk_removed: Maybe[bool] = None
     """Whether the install directory was removed; absent with `undeploy_only`."""
-    secrets_deleted: int | None = None
+    secrets_deleted: Maybe[Int] = None
     """Number of secrets removed; absent with `undeploy_only`."""
-    db_removed: bool | None = None
+    db_removed: Maybe[bool] = None
     """Whether the install row was removed; absent with `undeploy_only`."""
     history_preserved: bool | None = None
     """Whether sessions and events were kept; absent with `undeploy_only`."""
+
+
+class DriftReport(Model):
+    """Whether the installed files of an app changed; holds only `error` when that is unknown."""
+
+    drifted: Maybe[bool] = None
+    """Whether the files differ from what was installed."""
+    current_hash: Maybe[str] = None
+    """Hash of the files now."""
+    stored_hash: Maybe[str] = None
+    """Hash of the files at install time."""
+    install_dir: Maybe[str] = None
+    """Directory of the install on the daemon's machine."""
+    missing: bool | None = None
+    """Whether the directory is gone."""
+    error: str | None = None
+    """Why the comparison failed."""
+
+
+class AppDetail(AppSummary):
+    """An app with its drift report."""
+
+    drift: DriftReport | None = None
+    """Whether the installed files still are what was deployed."""
+
+
+class DiagnosticCheck(Model):
+    """One check of an app."""
+
+    name: str
+    """Name of the check."""
+    ok: bool
+    """Whether it passed."""
+    detail: str
+    """What was found, for people."""
+
+
+class AppDiagnostics(Model):
+    """The checks of an app."""
+
+    checks: list[DiagnosticCheck]
+    """The checks."""
 
 
 class AppDisabled(Model):
@@ -90,7 +135,7 @@ class AppErrorList(Model):
 
     errors: list[Activation]
     """The activations."""
-    count: int
+    count: Int
     """Number of activations listed."""
 
 
@@ -103,7 +148,7 @@ class AppFileEntry(Model):
     """Path of the entry, relative to the app's directory (base unverified)."""
     type: str
     """Kind of entry; known values are directory and file."""
-    size: int | None = None
+    size: Int | None = None
     """Size of a file in bytes."""
     url: str | None = None
     """Address of a file's content."""
@@ -116,7 +161,7 @@ class AppFileList(Model):
     """Id of the app."""
     subdir: str
     """The directory, relative to the app's own."""
-    count: int
+    count: Int
     """Number of entries."""
     entries: list[AppFileEntry]
     """The entries."""
@@ -133,7 +178,7 @@ class AppHidden(Model):
     """Owner of a per-user install."""
     hidden: bool
     """Whether the app is hidden now."""
-    message: str | None = None
+    message: Maybe[str] = None
     """Text to show."""
 
 
@@ -142,9 +187,9 @@ class AppHook(Model):
 
     id: str
     """Id of the hook."""
-    scope: str | None = None
+    scope: Maybe[str] = None
     """What it belongs to: app, or `agent:` and the id of an agent."""
-    on: str | None = None
+    on: Maybe[str] = None
     """Event that triggers it."""
     condition_type: str | None = None
     """Kind of condition that must hold."""
@@ -152,13 +197,13 @@ class AppHook(Model):
     """What it does."""
     cooldown: float | None = None
     """Shortest time between two runs, seconds."""
-    max_fires: int | None = None
+    max_fires: Int | None = None
     """How often it may run at most."""
-    priority: int | None = None
+    priority: Int | None = None
     """Place among the hooks of the same event."""
-    enabled: bool | None = None
+    enabled: Maybe[bool] = None
     """Whether it is switched on."""
-    tags: list[str] | None = None
+    tags: Maybe[list[str]] = None
     """Tags of the hook."""
 
 
@@ -167,7 +212,7 @@ class AppHooks(Model):
 
     app_id: str
     """Id of the app."""
-    count: int
+    count: Int
     """Number of hooks."""
     hooks: list[AppHook]
     """The hooks."""
@@ -201,9 +246,9 @@ class AppLiveState(Model):
 
     state: Literal["running", "idle"]
     """Whether anything runs."""
-    running_count: int
+    running_count: Int
     """Number of activations that run."""
-    status_counts: dict[str, int]
+    status_counts: dict[str, Int]
     """Number of activations by status."""
 
 
@@ -212,7 +257,7 @@ class AppPreviewConfig(Model):
 
     enabled: bool | None = None
     """Whether the app has a preview."""
-    port: int | None = None
+    port: Int | None = None
     """Port of the preview server."""
 
 
@@ -225,7 +270,7 @@ class AppReloaded(Model):
     """Whether the app was deployed again."""
     bundle_hash: str | None = None
     """Hash of the bundle that is deployed now."""
-    secrets_applied: int
+    secrets_applied: Int
     """Number of secrets that were resolved."""
     source: Literal["bundle", "legacy_yaml_content"]
     """Where the app was read from."""
@@ -238,12 +283,107 @@ class AppRunResult(Model):
 
     content: str
     """What the app answered."""
-    tool_calls_count: int
+    tool_calls_count: Int
     """Number of tool calls."""
-    turns_used: int
+    turns_used: Int
     """Number of turns."""
     truncated: bool
     """Whether the run was cut off."""
+
+
+class HourlyActivity(Model):
+    """The activations of one hour."""
+
+    hour_utc: str
+    """The hour, in UTC (format unverified)."""
+    total: Int
+    """Number of activations."""
+    completed: Int
+    """Number of activations that completed."""
+    failed: Int
+    """Number of activations that failed."""
+
+
+class TriggersSummary(Model):
+    """The triggers of an app, in numbers."""
+
+    count: Int
+    """Number of triggers."""
+    types: list[str]
+    """Their types."""
+
+
+class ChannelsSummary(Model):
+    """The channels of an app, in numbers."""
+
+    count: Int
+    """Number of channels."""
+    names: list[str]
+    """Their names."""
+
+
+class AppStatus(Model):
+    """The activity of an app."""
+
+    app_id: str
+    """Id of the app."""
+    mode: str
+    """How the app runs; known values are one_shot, conversation and background."""
+    is_background: bool
+    """Whether the app runs in the background."""
+    live: AppLiveState
+    """What runs now."""
+    stats: ActivationStats
+    """Totals over all activations."""
+    hourly: list[HourlyActivity]
+    """The last 24 hours, one entry per hour."""
+    trend_24h: ActivityTrend
+    """Totals of the last 24 hours."""
+    triggers_summary: TriggersSummary
+    """The app's triggers, in numbers."""
+    channels_summary: ChannelsSummary
+    """The app's channels, in numbers."""
+
+
+class AppWorkspaceConfig(Model):
+    """Settings of a workspace; all types are unverified."""
+
+    render_mode: str | None = None
+    """How the workspace is drawn (type unverified)."""
+    entry_file: str | None = None
+    """File to show first (type unverified)."""
+    title: str | None = None
+    """Title of the panel (type unverified)."""
+    sync_to_disk: bool | None = None
+    """Whether files are written to disk too (type unverified)."""
+    lint: Any = None
+    """Settings of the checks of written files (form unverified)."""
+    auto_approve: bool | None = None
+    """Whether changes to files need no approval (type unverified)."""
+
+
+class AppWorkspaceView(Model):
+    """How a workspace is shown."""
+
+    render_mode: str | None = None
+    """How the workspace is drawn."""
+    entry_file: str | None = None
+    """File to show first."""
+    title: str | None = None
+    """Title of the panel."""
+
+
+class AppUiConfig(Model):
+    """How an app's workspace and preview are set up."""
+
+    app_id: str
+    """Id of the app."""
+    workspace_config: AppWorkspaceConfig
+    """Settings of the workspace."""
+    preview_config: AppPreviewConfig
+    """Settings of the preview."""
+    workspace: AppWorkspaceView
+    """How the workspace is shown."""
 
 
 class AppUninstallation(Model):
@@ -296,7 +436,7 @@ class AppValidation(Model):
     """Ids of the modules that the app uses."""
     agents: list[str]
     """Ids of the agents that the app defines."""
-    setup_steps: int
+    setup_steps: Int
     """Number of setup steps."""
     constrained_modules: list[str]
     """Ids of the modules whose use is constrained."""
@@ -304,36 +444,8 @@ class AppValidation(Model):
     """Default policy for tool calls."""
     max_risk_level: str | None = None
     """Highest risk level that a tool may have."""
-    skills: int
+    skills: Int
     """Number of skills."""
-
-
-class AppWorkspaceConfig(Model):
-    """Settings of a workspace; all types are unverified."""
-
-    render_mode: str | None = None
-    """How the workspace is drawn (type unverified)."""
-    entry_file: str | None = None
-    """File to show first (type unverified)."""
-    title: str | None = None
-    """Title of the panel (type unverified)."""
-    sync_to_disk: bool | None = None
-    """Whether files are written to disk too (type unverified)."""
-    lint: Any | None = None
-    """Settings of the checks of written files (form unverified)."""
-    auto_approve: bool | None = None
-    """Whether changes to files need no approval (type unverified)."""
-
-
-class AppWorkspaceView(Model):
-    """How a workspace is shown."""
-
-    render_mode: str | None = None
-    """How the workspace is drawn."""
-    entry_file: str | None = None
-    """File to show first."""
-    title: str | None = None
-    """Title of the panel."""
 
 
 class ChannelHealth(Model):
@@ -347,9 +459,9 @@ class ChannelHealth(Model):
     """Last error of the channel."""
     last_success_at: str | None = None
     """When a delivery last succeeded, ISO 8601."""
-    deliveries_total: int
+    deliveries_total: Int
     """Number of deliveries."""
-    deliveries_failed: int
+    deliveries_failed: Int
     """Number of deliveries that failed."""
     details: dict[str, Any]
     """What the channel tells besides, open."""
@@ -360,21 +472,12 @@ class ChannelsHealth(Model):
 
     app_id: str
     """Id of the app."""
-    channel_count: int
+    channel_count: Int
     """Number of channels."""
     channels: dict[str, ChannelHealth]
     """The channels, by name."""
     note: str | None = None
     """Remark for people."""
-
-
-class ChannelsSummary(Model):
-    """The channels of an app, in numbers."""
-
-    count: int
-    """Number of channels."""
-    names: list[str]
-    """Their names."""
 
 
 class DeployAccepted(Model):
@@ -410,23 +513,12 @@ class DeployStatus(Model):
 class DeployedAppsSync(Model):
     """Outcome of comparing the running apps with the database."""
 
-    checked: int
+    checked: Int
     """Number of apps that were compared."""
-    db_rows: int
+    db_rows: Int
     """Number of apps in the database."""
-    dropped: int
+    dropped: Int
     """Number of running apps that the database no longer had and that were stopped."""
-
-
-class DiagnosticCheck(Model):
-    """One check of an app."""
-
-    name: str
-    """Name of the check."""
-    ok: bool
-    """Whether it passed."""
-    detail: str
-    """What was found, for people."""
 
 
 class DisabledApp(Model):
@@ -448,25 +540,8 @@ class DisabledApp(Model):
     """When it was switched off, ISO 8601."""
     disabled_reason: str | None = None
     """Why, in the words of whoever switched it off."""
-    has_bundle: bool | None = None
+    has_bundle: Maybe[bool] = None
     """Whether its files are stored, so that it can be switched on again."""
-
-
-class DriftReport(Model):
-    """Whether the installed files of an app changed; holds only `error` when that is unknown."""
-
-    drifted: bool | None = None
-    """Whether the files differ from what was installed."""
-    current_hash: str | None = None
-    """Hash of the files now."""
-    stored_hash: str | None = None
-    """Hash of the files at install time."""
-    install_dir: str | None = None
-    """Directory of the install on the daemon's machine."""
-    missing: bool | None = None
-    """Whether the directory is gone."""
-    error: str | None = None
-    """Why the comparison failed."""
 
 
 class FileDeployAccepted(DeployAccepted):
@@ -474,23 +549,10 @@ class FileDeployAccepted(DeployAccepted):
 
     version: str
     """Version of the app."""
-    scope: str | None = None
+    scope: Maybe[str] = None
     """Who gets it, system or user."""
     owner_user_id: str | None = None
     """Owner of the deployment."""
-
-
-class HourlyActivity(Model):
-    """The activations of one hour."""
-
-    hour_utc: str
-    """The hour, in UTC (format unverified)."""
-    total: int
-    """Number of activations."""
-    completed: int
-    """Number of activations that completed."""
-    failed: int
-    """Number of activations that failed."""
 
 
 class MessageTemplate(Model):
@@ -498,9 +560,9 @@ class MessageTemplate(Model):
 
     id: str
     """Id of the template."""
-    name: str | None = None
+    name: Maybe[str] = None
     """Name of the template."""
-    description: str | None = None
+    description: Maybe[str] = None
     """What the template is for."""
     preview_url: str | None = None
     """Address of a picture of it."""
@@ -513,7 +575,7 @@ class MessageTemplates(Model):
     """Id of the app."""
     templates: list[MessageTemplate]
     """The templates."""
-    count: int
+    count: Int
     """Number of templates."""
 
 
@@ -527,7 +589,7 @@ class NotificationsActive(Model):
 class NotificationsIdle(Model):
     """Tells that no notification waits."""
 
-    notifications: int
+    notifications: Int
     """Number of notifications handled; 0."""
 
 
@@ -544,6 +606,17 @@ class PipelineStepResult(Model):
     """How long the step took, seconds (unit unverified)."""
     error: str | None = None
     """Why the step failed."""
+
+
+class PipelineResult(Model):
+    """Outcome of a pipeline."""
+
+    final_output: str
+    """What the last step put out."""
+    steps: list[PipelineStepResult]
+    """The steps, in order."""
+    total_duration: float
+    """How long all steps took, seconds (unit unverified)."""
 
 
 class ToolIndexEntry(Model):
@@ -565,76 +638,6 @@ class ToolIndexEntry(Model):
     """Schema of the arguments, open."""
 
 
-class TriggersSummary(Model):
-    """The triggers of an app, in numbers."""
-
-    count: int
-    """Number of triggers."""
-    types: list[str]
-    """Their types."""
-
-
-class UploadDeployAccepted(DeployAccepted):
-    """A deployment from an upload that has begun."""
-
-    asset_count: int
-    """Number of further files that came with the upload."""
-
-
-class AppDiagnostics(Model):
-    """The checks of an app."""
-
-    checks: list[DiagnosticCheck]
-    """The checks."""
-
-
-class AppStatus(Model):
-    """The activity of an app."""
-
-    app_id: str
-    """Id of the app."""
-    mode: str
-    """How the app runs; known values are one_shot, conversation and background."""
-    is_background: bool
-    """Whether the app runs in the background."""
-    live: AppLiveState
-    """What runs now."""
-    stats: ActivationStats
-    """Totals over all activations."""
-    hourly: list[HourlyActivity]
-    """The last 24 hours, one entry per hour."""
-    trend_24h: ActivityTrend
-    """Totals of the last 24 hours."""
-    triggers_summary: TriggersSummary
-    """The app's triggers, in numbers."""
-    channels_summary: ChannelsSummary
-    """The app's channels, in numbers."""
-
-
-class AppUiConfig(Model):
-    """How an app's workspace and preview are set up."""
-
-    app_id: str
-    """Id of the app."""
-    workspace_config: AppWorkspaceConfig
-    """Settings of the workspace."""
-    preview_config: AppPreviewConfig
-    """Settings of the preview."""
-    workspace: AppWorkspaceView
-    """How the workspace is shown."""
-
-
-class PipelineResult(Model):
-    """Outcome of a pipeline."""
-
-    final_output: str
-    """What the last step put out."""
-    steps: list[PipelineStepResult]
-    """The steps, in order."""
-    total_duration: float
-    """How long all steps took, seconds (unit unverified)."""
-
-
 class ToolIndexCategory(Model):
     """A category of tools, with the tools."""
 
@@ -642,27 +645,30 @@ class ToolIndexCategory(Model):
     """Name of the category."""
     description: str
     """What its tools are for."""
-    tool_count: int
+    tool_count: Int
     """Number of its tools."""
     tools: list[ToolIndexEntry]
     """Its tools."""
 
 
-class AppDetail(AppSummary):
-    """An app with its drift report."""
-
-    drift: DriftReport | None = None
-    """Whether the installed files still are what was deployed."""
-
-
 class ToolIndex(Model):
     """All tools of an app."""
 
-    total_tools: int
+    total_tools: Int
     """Number of tools."""
-    total_categories: int | None = None
+    total_categories: Int | None = None
     """Number of categories."""
     tool_injection_mode: str | None = None
     """How the model gets to know the tools; known values are direct and discovery."""
     categories: list[ToolIndexCategory]
     """The categories."""
+
+
+class UploadDeployAccepted(DeployAccepted):
+    """A deployment from an upload that has begun."""
+
+    asset_count: Int
+    """Number of further files that came with the upload."""
+
+
+ListAppErrorsLimit: TypeAlias = Annotated[Int, Field(le=50)]

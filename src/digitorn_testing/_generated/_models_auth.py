@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
+from pydantic import Field
+
+from ._checks import Int, Maybe
 from ._runtime import Model
 
 
@@ -24,7 +27,7 @@ class TokenResponse(Model):
     """Token for refresh_token; absent from the answer to a refresh."""
     token_type: str = "bearer"
     """Scheme of the Authorization header."""
-    expires_in: int = 0
+    expires_in: Int = 0
     """Life of the access token in seconds."""
     user_id: str | None = None
     """Id of the user."""
@@ -63,13 +66,19 @@ class UserResponse(Model):
     """When the user was last seen, ISO 8601."""
     phone: str | None = None
     """Phone number."""
-    id: str | None = None
+    id: Maybe[str] = None
     """Id of the account at the auth service."""
     external_id: str | None = None
     """Id of the user at an outside provider."""
     provider: str | None = None
     """Provider that the account comes from, such as local."""
-    is_active: bool | None = None
+    is_active: Maybe[bool] = None
     """Whether the account is active."""
     attributes: dict[str, Any] | None = None
     """Further facts, open."""
+
+
+RegisterPassword: TypeAlias = Annotated[str, Field(min_length=12, max_length=128)]
+
+
+RegisterUsername: TypeAlias = Annotated[str, Field(min_length=3, max_length=64)]

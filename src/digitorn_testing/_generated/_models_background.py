@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
+from pydantic import Field
+
+from ._checks import Int, Maybe
 from ._models import Activation
 from ._runtime import Model
 
@@ -12,7 +15,7 @@ from ._runtime import Model
 class ActivationArtifact(Model):
     """A file that an activation made or changed."""
 
-    sequence: int
+    sequence: Int
     """Place of its event within the activation."""
     timestamp: str
     """When it happened, ISO 8601."""
@@ -20,7 +23,7 @@ class ActivationArtifact(Model):
     """Path of the file."""
     action: str | None = None
     """What the activation did to the file."""
-    size_bytes: int | None = None
+    size_bytes: Int | None = None
     """Size in bytes."""
 
 
@@ -29,7 +32,7 @@ class ActivationArtifactList(Model):
 
     activation_id: str
     """Id of the activation."""
-    count: int
+    count: Int
     """Number of artifacts."""
     artifacts: list[ActivationArtifact]
     """The artifacts."""
@@ -40,7 +43,7 @@ class ActivationEvent(Model):
 
     id: str
     """Id of the event."""
-    sequence: int
+    sequence: Int
     """Place of the event within the activation."""
     timestamp: str | None = None
     """When it happened, ISO 8601."""
@@ -55,7 +58,7 @@ class ActivationEventList(Model):
 
     activation_id: str
     """Id of the activation."""
-    event_count: int
+    event_count: Int
     """Number of events."""
     events: list[ActivationEvent]
     """The events."""
@@ -66,11 +69,11 @@ class ActivationPage(Model):
 
     activations: list[Activation]
     """The activations of this page."""
-    total: int
+    total: Int
     """Number of activations on all pages."""
-    limit: int
+    limit: Int
     """Largest number of activations on a page."""
-    offset: int
+    offset: Int
     """Number of activations skipped."""
 
 
@@ -104,7 +107,7 @@ class BackgroundSession(Model):
     """When it was created, a date and time with a space between them."""
     last_active_at: str | None = None
     """When it was last active, a date and time with a space between them."""
-    activation_count: int
+    activation_count: Int
     """Number of activations so far."""
 
 
@@ -122,7 +125,7 @@ class BackgroundSessionPage(Model):
 
     sessions: list[BackgroundSession]
     """The sessions of this page."""
-    count: int
+    count: Int
     """Number of sessions."""
 
 
@@ -161,7 +164,7 @@ class BackgroundTask(Model):
     """When it ended, ISO 8601."""
     error: str | None = None
     """Why it failed."""
-    result: Any | None = None
+    result: Any = None
     """What the tool returned, in any form; absent or null until then."""
     hint: str | None = None
     """Advice for the caller."""
@@ -185,13 +188,13 @@ class BackgroundTaskList(Model):
 
     tasks: list[BackgroundTask]
     """The tasks."""
-    total: int | None = None
+    total: Int | None = None
     """Number of tasks."""
-    running: int | None = None
+    running: Int | None = None
     """Number of tasks that run."""
-    completed: int | None = None
+    completed: Int | None = None
     """Number of tasks that completed."""
-    failed: int | None = None
+    failed: Int | None = None
     """Number of tasks that failed."""
 
 
@@ -204,8 +207,19 @@ class PayloadFile(Model):
     """Path of the file on the daemon's machine."""
     mime_type: str
     """Media type of the file."""
-    size_bytes: int
+    size_bytes: Int
     """Size in bytes."""
+
+
+class SessionPayload(Model):
+    """What a background session was given."""
+
+    prompt: Maybe[str] = None
+    """The prompt; may be absent when none was ever set."""
+    metadata: Maybe[dict[str, Any]] = None
+    """Metadata by field, open; may be absent when none was ever set."""
+    files: list[PayloadFile]
+    """The files."""
 
 
 class PayloadValidation(Model):
@@ -219,6 +233,13 @@ class PayloadValidation(Model):
     """What is wrong with it."""
 
 
+class CheckedSessionPayload(SessionPayload):
+    """What a background session was given, and whether it is what the app asks for."""
+
+    validation: PayloadValidation
+    """What is wrong with the payload."""
+
+
 class ScheduledJob(Model):
     """A scheduled job of an app."""
 
@@ -230,21 +251,10 @@ class ScheduledJob(Model):
     """The schedule."""
     status: str
     """State of the job."""
-    next_run: Any | None = None
+    next_run: Any = None
     """When it runs next (form unverified)."""
-    runs: int
+    runs: Int
     """Number of runs so far."""
-
-
-class SessionPayload(Model):
-    """What a background session was given."""
-
-    prompt: str | None = None
-    """The prompt; may be absent when none was ever set."""
-    metadata: dict[str, Any] | None = None
-    """Metadata by field, open; may be absent when none was ever set."""
-    files: list[PayloadFile]
-    """The files."""
 
 
 class TriggerChannel(Model):
@@ -260,9 +270,9 @@ class TriggerChannel(Model):
     """Whether messages go out by it."""
     status: str
     """State of the channel."""
-    events_received: int
+    events_received: Int
     """Number of events that came in."""
-    last_event_at: Any | None = None
+    last_event_at: Any = None
     """When the last one came in (form unverified)."""
 
 
@@ -279,7 +289,7 @@ class TriggerFired(Model):
     """Message of the trigger, cut after 200 characters."""
     dispatch: str
     """Who takes the message; known values are sessions and global_fallback."""
-    target_session_count: int
+    target_session_count: Int
     """Number of background sessions that take it."""
     target_session_ids: list[str]
     """Ids of the first ten of them."""
@@ -306,23 +316,6 @@ class TriggerInfo(Model):
     """Paths that it watches."""
 
 
-class TriggerTestResult(Model):
-    """The turn that a trigger caused."""
-
-    trigger_id: str
-    """Id of the trigger."""
-    message: str
-    """Message that the agent received."""
-    response: str
-    """Answer of the agent."""
-    tool_calls_count: int
-    """Number of tool calls."""
-    turns_used: int
-    """Number of turns."""
-    error: str | None = None
-    """Why the turn failed."""
-
-
 class TriggerWatcher(Model):
     """A watcher, in numbers."""
 
@@ -330,94 +323,8 @@ class TriggerWatcher(Model):
     """Id of the watcher."""
     status: str
     """State of the watcher."""
-    events: int
+    events: Int
     """Number of events that it raised."""
-
-
-class Watcher(Model):
-    """A tool that is called at intervals."""
-
-    watcher_id: str
-    """Id of the watcher."""
-    tool_name: str
-    """Name of the tool."""
-    label: str
-    """Label to show."""
-    status: str
-    """State of the watcher; known values are running, paused and stopped."""
-    interval: float
-    """Time between two checks, in seconds."""
-    notify_when: str
-    """When it tells; known values as in CreateWatcherRequest."""
-    max_checks: int
-    """Number of checks after which it stops."""
-    check_count: int
-    """Number of checks so far."""
-    notify_count: int
-    """Number of times that it told."""
-    last_check_at: str | None = None
-    """When it last checked, ISO 8601."""
-    last_error: str | None = None
-    """Why the last failed check failed."""
-    created_at: str
-    """When it was created, ISO 8601."""
-
-
-class WatcherChange(Watcher):
-    """A watcher that was created or changed."""
-
-    hint: str
-    """Advice for the caller."""
-
-
-class WatcherCheck(Model):
-    """One check by a watcher."""
-
-    check_number: int
-    """Number of the check."""
-    timestamp: str
-    """When it was made, ISO 8601."""
-    notified: bool
-    """Whether the watcher told."""
-    error: str | None = None
-    """Why the check failed."""
-    result_preview: str | None = None
-    """Beginning of the result."""
-
-
-class WatcherDetail(Watcher):
-    """A watcher with its last checks."""
-
-    params: dict[str, Any]
-    """Arguments of each call, open."""
-    notify_config: dict[str, Any]
-    """Settings of `notify_when`, open."""
-    last_result: Any | None = None
-    """What the tool last returned, in any form."""
-    recent_history: list[WatcherCheck]
-    """The last checks, five at most."""
-
-
-class WatcherList(Model):
-    """The watchers of an app."""
-
-    watchers: list[Watcher]
-    """The watchers."""
-    total: int | None = None
-    """Number of watchers."""
-    running: int | None = None
-    """Number of watchers that run."""
-    paused: int | None = None
-    """Number of watchers that are paused."""
-    hint: str | None = None
-    """Advice for the caller."""
-
-
-class CheckedSessionPayload(SessionPayload):
-    """What a background session was given, and whether it is what the app asks for."""
-
-    validation: PayloadValidation
-    """What is wrong with the payload."""
 
 
 class TriggerOverview(Model):
@@ -437,3 +344,105 @@ class TriggerOverview(Model):
     """The scheduled jobs."""
     watchers: list[TriggerWatcher]
     """The watchers, in numbers."""
+
+
+class TriggerTestResult(Model):
+    """The turn that a trigger caused."""
+
+    trigger_id: str
+    """Id of the trigger."""
+    message: str
+    """Message that the agent received."""
+    response: str
+    """Answer of the agent."""
+    tool_calls_count: Int
+    """Number of tool calls."""
+    turns_used: Int
+    """Number of turns."""
+    error: str | None = None
+    """Why the turn failed."""
+
+
+class Watcher(Model):
+    """A tool that is called at intervals."""
+
+    watcher_id: str
+    """Id of the watcher."""
+    tool_name: str
+    """Name of the tool."""
+    label: str
+    """Label to show."""
+    status: str
+    """State of the watcher; known values are running, paused and stopped."""
+    interval: float
+    """Time between two checks, in seconds."""
+    notify_when: str
+    """When it tells; known values as in CreateWatcherRequest."""
+    max_checks: Int
+    """Number of checks after which it stops."""
+    check_count: Int
+    """Number of checks so far."""
+    notify_count: Int
+    """Number of times that it told."""
+    last_check_at: str | None = None
+    """When it last checked, ISO 8601."""
+    last_error: str | None = None
+    """Why the last failed check failed."""
+    created_at: str
+    """When it was created, ISO 8601."""
+
+
+class WatcherChange(Watcher):
+    """A watcher that was created or changed."""
+
+    hint: str
+    """Advice for the caller."""
+
+
+class WatcherCheck(Model):
+    """One check by a watcher."""
+
+    check_number: Int
+    """Number of the check."""
+    timestamp: str
+    """When it was made, ISO 8601."""
+    notified: bool
+    """Whether the watcher told."""
+    error: str | None = None
+    """Why the check failed."""
+    result_preview: str | None = None
+    """Beginning of the result."""
+
+
+class WatcherDetail(Watcher):
+    """A watcher with its last checks."""
+
+    params: dict[str, Any]
+    """Arguments of each call, open."""
+    notify_config: dict[str, Any]
+    """Settings of `notify_when`, open."""
+    last_result: Any = None
+    """What the tool last returned, in any form."""
+    recent_history: list[WatcherCheck]
+    """The last checks, five at most."""
+
+
+class WatcherList(Model):
+    """The watchers of an app."""
+
+    watchers: list[Watcher]
+    """The watchers."""
+    total: Int | None = None
+    """Number of watchers."""
+    running: Int | None = None
+    """Number of watchers that run."""
+    paused: Int | None = None
+    """Number of watchers that are paused."""
+    hint: str | None = None
+    """Advice for the caller."""
+
+
+ListActivationsLimit: TypeAlias = Annotated[Int, Field(le=100)]
+
+
+ListBackgroundSessionsLimit: TypeAlias = Annotated[Int, Field(le=200)]

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
+from pydantic import Field
+
+from ._checks import Int
 from ._runtime import Model
 
 
@@ -60,9 +63,18 @@ class DraftPage(Model):
 
     drafts: list[Draft]
     """The drafts."""
-    returned: int
+    returned: Int
     """Number of drafts in this page."""
-    total_for_user: int
+    total_for_user: Int
     """Number of drafts that the caller has."""
-    max_per_user: int
+    max_per_user: Int
     """Largest number of drafts that one user may have; 50."""
+
+
+CreateDraftName: TypeAlias = Annotated[str, Field(max_length=255)]
+
+
+ListDraftsLimit: TypeAlias = Annotated[Int, Field(le=50)]
+
+
+PatchDraftName: TypeAlias = Annotated[str, Field(max_length=255)] | None

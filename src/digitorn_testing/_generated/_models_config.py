@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pydantic import ConfigDict
+from typing import Any, TypeAlias
 
 from ._runtime import Model
 
@@ -19,14 +17,6 @@ class ConfigPatchResult(Model):
     """Names of those that take effect after a restart."""
     errors: list[str]
     """What could not be changed, and why."""
-
-
-class DaemonConfig(Model):
-    """The daemon's settings by section; no envelope. Open."""
-
-    model_config = ConfigDict(
-        extra="allow",
-    )
 
 
 class DirectoryEntry(Model):
@@ -49,3 +39,7 @@ class DirectoryListing(Model):
     """The directories below it."""
     error: str | None = None
     """Why it could not be listed."""
+
+
+DaemonConfig: TypeAlias = dict[str, Any]
+"""The daemon's settings by section; no envelope. Open."""

@@ -3,349 +3,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict
+from pydantic import Field
 
+from ._checks import Int, Maybe
 from ._runtime import Model
 
 
-class CopilotDeviceFlow(Model):
-    """A Copilot sign-in that the user has to confirm in a browser."""
+class CredentialsDeclaration(Model):
+    """What an app declares on credentials."""
 
-    state: str
-    """Id of the sign-in."""
-    user_code: str
-    """Code that the user enters."""
-    verification_uri: str
-    """Address where the user enters it."""
-    expires_in: int | None = None
-    """How long the code is valid, seconds."""
-    interval: int | None = None
-    """How long to wait between two questions for the status, seconds."""
-    status: str | None = None
-    """State of the sign-in."""
-
-
-class CopilotDeviceStatus(Model):
-    """State of a Copilot sign-in."""
-
-    status: str
-    """State of the sign-in."""
-    credential_id: str | None = None
-    """Id of the credential, once there is one."""
-    error: str | None = None
-    """Why it failed."""
-    user_code: str | None = None
-    """Code that the user enters."""
-    verification_uri: str | None = None
-    """Address where the user enters it."""
-    expires_in: int | None = None
-    """How long the code is valid, seconds."""
-    interval: int | None = None
-    """How long to wait between two questions for the status, seconds."""
-
-
-class CopilotModel(Model):
-    """A model that a Copilot credential can use."""
-
-    id: str
-    """Id of the model."""
-    name: str | None = None
-    """Name of the model."""
-    vendor: str | None = None
-    """Who makes it."""
-    version: str | None = None
-    """Version of the model."""
-    preview: bool | None = None
-    """Whether it is a preview."""
-    context_window: int | None = None
-    """Size of the context, tokens."""
-    max_output_tokens: int | None = None
-    """Longest answer, tokens."""
-    supports_tool_calls: bool | None = None
-    """Whether it can call tools."""
-    supports_vision: bool | None = None
-    """Whether it can see images."""
-
-
-class CopilotModels(Model):
-    """The models that a Copilot credential can use."""
-
-    credential_id: str | None = None
-    """Id of the credential."""
-    models: list[CopilotModel]
-    """The models."""
-    count: int
-    """Number of models."""
-
-
-class CredentialAuditCheck(Model):
-    """Whether the log of what was done with credentials is intact."""
-
-    intact: bool | None = None
-    """Whether it is."""
-    broken_at: Any | None = None
-    """Where it is broken."""
-    audit_unavailable: bool | None = None
-    """True when no log is kept."""
-
-
-class CredentialAuditEvent(Model):
-    """Something that was done with a credential (form unverified)."""
-
-    ts: Any | None = None
-    """When it was done."""
-    who: str | None = None
-    """Who did it."""
-    action: str | None = None
-    """What was done."""
-    outcome: str | None = None
-    """How it went."""
-    target: str | None = None
-    """What it was done to."""
-    reason: str | None = None
-    """Why."""
-    app_id: str | None = None
-    """Id of the app."""
-    extra: dict[str, Any] | None = None
-    """Further facts."""
-
-
-class CredentialAuditLog(Model):
-    """What was done with credentials."""
-
-    events: list[CredentialAuditEvent]
-    """The events."""
-    count: int
-    """Number of events."""
-    audit_unavailable: bool | None = None
-    """True when no log is kept."""
-
-
-class CredentialComponentHealth(Model):
-    """State of a part of the credential store."""
-
-    ok: bool
-    """Whether the part works."""
-    backend: str | None = None
-    """Where the master key is kept; master key only."""
-    reason: str | None = None
-    """Why the part does not work."""
-    configured: list[str] | None = None
-    """Providers that are set up for OAuth; registry only."""
-    all: list[str] | None = None
-    """Providers that the registry knows; registry only."""
-
-
-class CredentialDeletion(Model):
-    """What the deletion of a credential did."""
-
-    deleted: bool
-    """Whether the credential was deleted."""
-
-
-class CredentialDisplayMetadata(Model):
-    """What of a credential can be shown; open, with keys that begin with oauth_ for a sign-in."""
-
-    model_config = ConfigDict(
-        extra="allow",
-    )
-    masked_fields: dict[str, str] | None = None
-    """Values by key, masked."""
-    label: str | None = None
-    """Label to show."""
-
-
-class CredentialField(Model):
-    """A value that a credential for a provider has."""
-
-    name: str
-    """Key of the value."""
-    label: str | None = None
-    """Name of the value, for people."""
-    type: str | None = None
-    """How it is entered, such as password."""
-    required: bool | None = None
-    """Whether it must be there."""
-    masked: bool | None = None
-    """Whether it is shown masked."""
-    help: str | None = None
-    """Hint for the user."""
-    placeholder: str | None = None
-    """Example to show in an empty field."""
-    default: Any | None = None
-    """Value by default."""
-    choices: list[Any] | None = None
-    """Values to choose from; empty for any."""
-    validation_regex: str | None = None
-    """Pattern that the value must match; empty for any."""
-    min_length: int | None = None
-    """Least number of characters."""
-    max_length: int | None = None
-    """Largest number of characters."""
-    prefix_check: str | None = None
-    """How the value must begin; empty for anyhow."""
-    mime_types: list[str] | None = None
-    """Media types that a file may have."""
-    inject_path_default: str | None = None
-    """Where the value goes in the app's settings."""
-
-
-class CredentialGrant(Model):
-    """Leave for an app to use a credential."""
-
-    id: str
-    """Id of the grant."""
-    credential_id: str
-    """Id of the credential."""
-    user_id: str
-    """Id of the user who granted it."""
-    app_id: str
-    """Id of the app."""
-    scopes_granted: list[str]
-    """Rights that were granted."""
-    granted_at: str | None = None
-    """When it was granted, ISO 8601."""
-    revoked_at: str | None = None
-    """When it was revoked, ISO 8601."""
-    active: bool
-    """Whether the app may use the credential now."""
-    provider_name: str | None = None
-    """Provider that the credential is for; lists only."""
-    provider_type: str | None = None
-    """Kind of credential; lists only."""
-    credential_label: str | None = None
-    """Label of the credential; lists only."""
-
-
-class CredentialGrantList(Model):
-    """Grants of credentials."""
-
-    grants: list[CredentialGrant]
-    """The grants."""
-    count: int
-    """Number of grants."""
-
-
-class CredentialGrantRevocation(Model):
-    """What the revocation of a grant did."""
-
-    revoked: bool
-    """Whether the grant was revoked."""
-    hard: bool
-    """Whether the grant was deleted instead of marked revoked."""
-
-
-class CredentialMcpStarted(Model):
-    """What the start of an MCP server did."""
-
-    started: bool
-    """Whether the server was started."""
-    provider: str
-    """Name of the provider."""
-
-
-class CredentialMcpStatus(Model):
-    """The state of the MCP server of a credential."""
-
-    provider: str
-    """Name of the provider."""
-    running: bool
-    """Whether the server runs."""
-    status: str
-    """State of the server (values unverified)."""
-    tools_count: int
-    """Number of tools that the server offers."""
-    last_error: str | None = None
-    """What failed last."""
-    transport_type: str | None = None
-    """How the daemon talks to the server."""
-    created_at: Any | None = None
-    """When the server was started (form unverified); may be absent or null."""
-
-
-class CredentialMcpStopped(Model):
-    """What the stop of an MCP server did."""
-
-    stopped: bool
-    """Whether the server was stopped."""
-    provider: str
-    """Name of the provider."""
-
-
-class CredentialNeed(Model):
-    """A credential that a block of an app needs."""
-
-    block: str
-    """Block of the app that needs it."""
-    slot_id: str
-    """Id of the slot."""
-    label: str | None = None
-    """Name of the slot, for people."""
-    handler_types: list[str] | None = None
-    """Types of credential that the block takes."""
-    providers_accepted: list[str] | None = None
-    """Providers that it takes."""
-    scopes_preferred: list[str] | None = None
-    """Scopes in the order of preference."""
-    scopes_allowed: list[str] | None = None
-    """Scopes that may be used, null for all."""
-    required: bool | None = None
-    """Whether the app cannot do without it."""
-    help: str | None = None
-    """Hint for the user."""
-    ref: str | None = None
-    """Reference that the app names."""
-    ref_scope: str | None = None
-    """Scope of that reference."""
-    ref_provider: str | None = None
-    """Provider of that reference."""
-    resolved: bool | None = None
-    """Whether a credential was found."""
-    resolved_credential_id: str | None = None
-    """Id of that credential."""
-    resolved_status: str | None = None
-    """State of that credential."""
-    resolution_error: str | None = None
-    """Why none was found."""
-    available: list[dict[str, Any]] | None = None
-    """Credentials of the user that could serve (form unverified)."""
-
-
-class CredentialOauthRefresh(Model):
-    """What the renewal of an access token did."""
-
-    refreshed: bool
-    """Whether the token was renewed."""
-    expires_at: str | None = None
-    """When the new token expires, ISO 8601."""
-    status: str | None = None
-    """State of the credential (values unverified)."""
-
-
-class CredentialOauthStart(Model):
-    """A sign-in to a provider that has begun."""
-
-    auth_url: str
-    """Page of the provider where the user signs in."""
-    state: str
-    """Token of this sign-in; ask for its status with it."""
-    provider: str
-    """Name of the provider."""
-    scopes: list[str]
-    """Rights that are asked for."""
-
-
-class CredentialOauthStatus(Model):
-    """How far the sign-in to a provider is."""
-
-    status: str
-    """State of the sign-in; known values are pending, connected, error and expired."""
-    credential_id: str | None = None
-    """Id of the credential; once connected."""
-    error: str | None = None
-    """Why the sign-in failed."""
+    required: bool
+    """Whether the app needs credentials to run."""
+    providers: list[dict[str, Any]]
+    """Providers as the app declares them, open."""
 
 
 class CredentialSlot(Model):
@@ -369,82 +41,14 @@ class CredentialSlot(Model):
     """Values by key, masked."""
     last_updated: str | None = None
     """When it was last changed, ISO 8601."""
-    oauth_status: str | None = None
+    oauth_status: Maybe[str] = None
     """State of the sign-in; known values are connected and disconnected."""
-    oauth_account: str | None = None
+    oauth_account: Maybe[str] = None
     """Account that is signed in."""
-    oauth_scopes: list[str] | None = None
+    oauth_scopes: Maybe[list[str]] = None
     """Rights that the provider granted."""
     oauth_expires_at: str | None = None
     """When the access token expires, ISO 8601."""
-
-
-class CredentialTest(Model):
-    """Outcome of asking a provider whether it accepts a credential."""
-
-    ok: bool
-    """Whether it does."""
-    detail: str
-    """What the provider said."""
-    latency_ms: int | None = None
-    """How long the provider took, milliseconds."""
-
-
-class CredentialVerification(Model):
-    """How a provider is asked whether it accepts a credential."""
-
-    endpoint: str
-    """Address to ask."""
-    method: str
-    """HTTP method."""
-    auth_template: str | None = None
-    """Header with the credential, with the keys of its values in braces."""
-    success_codes: list[int] | None = None
-    """Statuses that mean yes."""
-    body_template: str | None = None
-    """Body to send."""
-
-
-class CredentialsDeclaration(Model):
-    """What an app declares on credentials."""
-
-    required: bool
-    """Whether the app needs credentials to run."""
-    providers: list[dict[str, Any]]
-    """Providers as the app declares them, open."""
-
-
-class CredentialsHealth(Model):
-    """State of the credential store."""
-
-    healthy: bool
-    """Whether every part works."""
-    components: dict[str, CredentialComponentHealth]
-    """The parts by name: master_key, cipher, audit, oauth_registry and oauth_refresh_loop."""
-
-
-class CredentialsManifest(Model):
-    """The credentials that an app needs."""
-
-    app_id: str
-    """Id of the app; was seen to be empty."""
-    user_id: str
-    """Id of the caller."""
-    entries: list[CredentialNeed]
-    """What is needed."""
-    all_required_resolved: bool
-    """Whether every required credential was found."""
-    missing_required: list[str]
-    """Slots of the required credentials that were not found."""
-
-
-class MissingCredential(Model):
-    """A credential that is not stored."""
-
-    filled: Literal[False]
-    """Always false."""
-    provider_name: str
-    """Provider that was asked for."""
 
 
 class AppCredentialsSchema(Model):
@@ -460,6 +64,85 @@ class AppCredentialsSchema(Model):
     """Names of the needed ones that are not there."""
     providers: list[CredentialSlot]
     """The credentials, one entry per provider."""
+
+
+class CopilotDeviceFlow(Model):
+    """A Copilot sign-in that the user has to confirm in a browser."""
+
+    state: str
+    """Id of the sign-in."""
+    user_code: str
+    """Code that the user enters."""
+    verification_uri: str
+    """Address where the user enters it."""
+    expires_in: Maybe[Int] = None
+    """How long the code is valid, seconds."""
+    interval: Maybe[Int] = None
+    """How long to wait between two questions for the status, seconds."""
+    status: Maybe[str] = None
+    """State of the sign-in."""
+
+
+class CopilotDeviceStatus(Model):
+    """State of a Copilot sign-in."""
+
+    status: str
+    """State of the sign-in."""
+    credential_id: str | None = None
+    """Id of the credential, once there is one."""
+    error: str | None = None
+    """Why it failed."""
+    user_code: Maybe[str] = None
+    """Code that the user enters."""
+    verification_uri: Maybe[str] = None
+    """Address where the user enters it."""
+    expires_in: Maybe[Int] = None
+    """How long the code is valid, seconds."""
+    interval: Maybe[Int] = None
+    """How long to wait between two questions for the status, seconds."""
+
+
+class CopilotModel(Model):
+    """A model that a Copilot credential can use."""
+
+    id: str
+    """Id of the model."""
+    name: Maybe[str] = None
+    """Name of the model."""
+    vendor: Maybe[str] = None
+    """Who makes it."""
+    version: Maybe[str] = None
+    """Version of the model."""
+    preview: Maybe[bool] = None
+    """Whether it is a preview."""
+    context_window: Int | None = None
+    """Size of the context, tokens."""
+    max_output_tokens: Int | None = None
+    """Longest answer, tokens."""
+    supports_tool_calls: Maybe[bool] = None
+    """Whether it can call tools."""
+    supports_vision: Maybe[bool] = None
+    """Whether it can see images."""
+
+
+class CopilotModels(Model):
+    """The models that a Copilot credential can use."""
+
+    credential_id: str | None = None
+    """Id of the credential."""
+    models_: Annotated[list[CopilotModel], Field(alias="models")]
+    """The models."""
+    count: Int
+    """Number of models."""
+
+
+class CredentialDisplayMetadata(Model):
+    """What of a credential can be shown; open, with keys that begin with oauth_ for a sign-in."""
+
+    masked_fields: Maybe[dict[str, str]] = None
+    """Values by key, masked."""
+    label: Maybe[str] = None
+    """Label to show."""
 
 
 class Credential(Model):
@@ -499,13 +182,284 @@ class Credential(Model):
     """When it was last changed, ISO 8601."""
 
 
+class CredentialAuditCheck(Model):
+    """Whether the log of what was done with credentials is intact."""
+
+    intact: bool | None = None
+    """Whether it is."""
+    broken_at: Any = None
+    """Where it is broken."""
+    audit_unavailable: bool | None = None
+    """True when no log is kept."""
+
+
+class CredentialAuditEvent(Model):
+    """Something that was done with a credential (form unverified)."""
+
+    ts: Any = None
+    """When it was done."""
+    who: str | None = None
+    """Who did it."""
+    action: str | None = None
+    """What was done."""
+    outcome: str | None = None
+    """How it went."""
+    target: str | None = None
+    """What it was done to."""
+    reason: str | None = None
+    """Why."""
+    app_id: str | None = None
+    """Id of the app."""
+    extra: dict[str, Any] | None = None
+    """Further facts."""
+
+
+class CredentialAuditLog(Model):
+    """What was done with credentials."""
+
+    events: list[CredentialAuditEvent]
+    """The events."""
+    count: Int
+    """Number of events."""
+    audit_unavailable: bool | None = None
+    """True when no log is kept."""
+
+
+class CredentialComponentHealth(Model):
+    """State of a part of the credential store."""
+
+    ok: bool
+    """Whether the part works."""
+    backend: str | None = None
+    """Where the master key is kept; master key only."""
+    reason: str | None = None
+    """Why the part does not work."""
+    configured: Maybe[list[str]] = None
+    """Providers that are set up for OAuth; registry only."""
+    all: Maybe[list[str]] = None
+    """Providers that the registry knows; registry only."""
+
+
+class CredentialDeletion(Model):
+    """What the deletion of a credential did."""
+
+    deleted: bool
+    """Whether the credential was deleted."""
+
+
+class CredentialField(Model):
+    """A value that a credential for a provider has."""
+
+    name: str
+    """Key of the value."""
+    label: Maybe[str] = None
+    """Name of the value, for people."""
+    type: Maybe[str] = None
+    """How it is entered, such as password."""
+    required: Maybe[bool] = None
+    """Whether it must be there."""
+    masked: Maybe[bool] = None
+    """Whether it is shown masked."""
+    help: Maybe[str] = None
+    """Hint for the user."""
+    placeholder: Maybe[str] = None
+    """Example to show in an empty field."""
+    default: Any = None
+    """Value by default."""
+    choices: Maybe[list[Any]] = None
+    """Values to choose from; empty for any."""
+    validation_regex: Maybe[str] = None
+    """Pattern that the value must match; empty for any."""
+    min_length: Int | None = None
+    """Least number of characters."""
+    max_length: Int | None = None
+    """Largest number of characters."""
+    prefix_check: Maybe[str] = None
+    """How the value must begin; empty for anyhow."""
+    mime_types: Maybe[list[str]] = None
+    """Media types that a file may have."""
+    inject_path_default: Maybe[str] = None
+    """Where the value goes in the app's settings."""
+
+
+class CredentialGrant(Model):
+    """Leave for an app to use a credential."""
+
+    id: str
+    """Id of the grant."""
+    credential_id: str
+    """Id of the credential."""
+    user_id: str
+    """Id of the user who granted it."""
+    app_id: str
+    """Id of the app."""
+    scopes_granted: list[str]
+    """Rights that were granted."""
+    granted_at: str | None = None
+    """When it was granted, ISO 8601."""
+    revoked_at: str | None = None
+    """When it was revoked, ISO 8601."""
+    active: bool
+    """Whether the app may use the credential now."""
+    provider_name: Maybe[str] = None
+    """Provider that the credential is for; lists only."""
+    provider_type: Maybe[str] = None
+    """Kind of credential; lists only."""
+    credential_label: Maybe[str] = None
+    """Label of the credential; lists only."""
+
+
+class CredentialGrantList(Model):
+    """Grants of credentials."""
+
+    grants: list[CredentialGrant]
+    """The grants."""
+    count: Int
+    """Number of grants."""
+
+
+class CredentialGrantRevocation(Model):
+    """What the revocation of a grant did."""
+
+    revoked: bool
+    """Whether the grant was revoked."""
+    hard: bool
+    """Whether the grant was deleted instead of marked revoked."""
+
+
 class CredentialList(Model):
     """Stored credentials."""
 
     credentials: list[Credential]
     """The credentials."""
-    count: int
+    count: Int
     """Number of credentials."""
+
+
+class CredentialMcpStarted(Model):
+    """What the start of an MCP server did."""
+
+    started: bool
+    """Whether the server was started."""
+    provider: str
+    """Name of the provider."""
+
+
+class CredentialMcpStatus(Model):
+    """The state of the MCP server of a credential."""
+
+    provider: str
+    """Name of the provider."""
+    running: bool
+    """Whether the server runs."""
+    status: str
+    """State of the server (values unverified)."""
+    tools_count: Int
+    """Number of tools that the server offers."""
+    last_error: str | None = None
+    """What failed last."""
+    transport_type: str | None = None
+    """How the daemon talks to the server."""
+    created_at: Any = None
+    """When the server was started (form unverified); may be absent or null."""
+
+
+class CredentialMcpStopped(Model):
+    """What the stop of an MCP server did."""
+
+    stopped: bool
+    """Whether the server was stopped."""
+    provider: str
+    """Name of the provider."""
+
+
+class CredentialNeed(Model):
+    """A credential that a block of an app needs."""
+
+    block: str
+    """Block of the app that needs it."""
+    slot_id: str
+    """Id of the slot."""
+    label: Maybe[str] = None
+    """Name of the slot, for people."""
+    handler_types: Maybe[list[str]] = None
+    """Types of credential that the block takes."""
+    providers_accepted: Maybe[list[str]] = None
+    """Providers that it takes."""
+    scopes_preferred: Maybe[list[str]] = None
+    """Scopes in the order of preference."""
+    scopes_allowed: list[str] | None = None
+    """Scopes that may be used, null for all."""
+    required: Maybe[bool] = None
+    """Whether the app cannot do without it."""
+    help: Maybe[str] = None
+    """Hint for the user."""
+    ref: str | None = None
+    """Reference that the app names."""
+    ref_scope: str | None = None
+    """Scope of that reference."""
+    ref_provider: str | None = None
+    """Provider of that reference."""
+    resolved: Maybe[bool] = None
+    """Whether a credential was found."""
+    resolved_credential_id: str | None = None
+    """Id of that credential."""
+    resolved_status: str | None = None
+    """State of that credential."""
+    resolution_error: str | None = None
+    """Why none was found."""
+    available: Maybe[list[dict[str, Any]]] = None
+    """Credentials of the user that could serve (form unverified)."""
+
+
+class CredentialOauthRefresh(Model):
+    """What the renewal of an access token did."""
+
+    refreshed: bool
+    """Whether the token was renewed."""
+    expires_at: str | None = None
+    """When the new token expires, ISO 8601."""
+    status: str | None = None
+    """State of the credential (values unverified)."""
+
+
+class CredentialOauthStart(Model):
+    """A sign-in to a provider that has begun."""
+
+    auth_url: str
+    """Page of the provider where the user signs in."""
+    state: str
+    """Token of this sign-in; ask for its status with it."""
+    provider: str
+    """Name of the provider."""
+    scopes: list[str]
+    """Rights that are asked for."""
+
+
+class CredentialOauthStatus(Model):
+    """How far the sign-in to a provider is."""
+
+    status: str
+    """State of the sign-in; known values are pending, connected, error and expired."""
+    credential_id: str | None = None
+    """Id of the credential; once connected."""
+    error: str | None = None
+    """Why the sign-in failed."""
+
+
+class CredentialVerification(Model):
+    """How a provider is asked whether it accepts a credential."""
+
+    endpoint: str
+    """Address to ask."""
+    method: str
+    """HTTP method."""
+    auth_template: Maybe[str] = None
+    """Header with the credential, with the keys of its values in braces."""
+    success_codes: Maybe[list[Int]] = None
+    """Statuses that mean yes."""
+    body_template: str | None = None
+    """Body to send."""
 
 
 class CredentialProvider(Model):
@@ -529,7 +483,7 @@ class CredentialProvider(Model):
     """How the provider is asked whether it accepts a credential."""
     oauth: dict[str, Any] | None = None
     """How to sign in, open; null for other kinds."""
-    description: str | None = None
+    description: Maybe[str] = None
     """What the provider is."""
 
 
@@ -538,8 +492,43 @@ class CredentialProviderList(Model):
 
     providers: list[CredentialProvider]
     """The providers."""
-    count: int
+    count: Int
     """Number of providers."""
+
+
+class CredentialTest(Model):
+    """Outcome of asking a provider whether it accepts a credential."""
+
+    ok: bool
+    """Whether it does."""
+    detail: str
+    """What the provider said."""
+    latency_ms: Int | None = None
+    """How long the provider took, milliseconds."""
+
+
+class CredentialsHealth(Model):
+    """State of the credential store."""
+
+    healthy: bool
+    """Whether every part works."""
+    components: dict[str, CredentialComponentHealth]
+    """The parts by name: master_key, cipher, audit, oauth_registry and oauth_refresh_loop."""
+
+
+class CredentialsManifest(Model):
+    """The credentials that an app needs."""
+
+    app_id: str
+    """Id of the app; was seen to be empty."""
+    user_id: str
+    """Id of the caller."""
+    entries: list[CredentialNeed]
+    """What is needed."""
+    all_required_resolved: bool
+    """Whether every required credential was found."""
+    missing_required: list[str]
+    """Slots of the required credentials that were not found."""
 
 
 class FilledCredential(Credential):
@@ -547,3 +536,12 @@ class FilledCredential(Credential):
 
     filled: Literal[True]
     """Always true."""
+
+
+class MissingCredential(Model):
+    """A credential that is not stored."""
+
+    filled: Literal[False]
+    """Always false."""
+    provider_name: str
+    """Provider that was asked for."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from ._checks import Int
 from ._runtime import Model
 
 
@@ -77,7 +78,7 @@ class AppTemplate(Model):
     """Color of the app."""
     category: str
     """Category of the app."""
-    size_bytes: int
+    size_bytes: Int
     """Size of the YAML file, bytes."""
     tags: list[str]
     """Tags of the app."""
@@ -92,7 +93,7 @@ class AppTemplateDetail(Model):
     """Name of the YAML file."""
     yaml: str
     """Text of the YAML file."""
-    size_bytes: int
+    size_bytes: Int
     """Size of the YAML file, bytes."""
     metadata: dict[str, str]
     """Metadata of the template by key."""
@@ -103,19 +104,8 @@ class AppTemplateList(Model):
 
     templates: list[AppTemplate]
     """The templates."""
-    count: int
+    count: Int
     """Number of templates."""
-
-
-class CompileGraphEdge(Model):
-    """How two parts of an app relate."""
-
-    from_: Annotated[str, Field(alias="from")]
-    """Id of the node where the edge begins."""
-    to: str
-    """Id of the node where the edge ends."""
-    label: str
-    """What the first does with the second; known values are fires, uses and spawns."""
 
 
 class CompileGraphNode(Model):
@@ -131,6 +121,28 @@ class CompileGraphNode(Model):
     """Label to show."""
 
 
+class CompileGraphEdge(Model):
+    """How two parts of an app relate."""
+
+    from_: Annotated[str, Field(alias="from")]
+    """Id of the node where the edge begins."""
+    to: str
+    """Id of the node where the edge ends."""
+    label: str
+    """What the first does with the second; known values are fires, uses and spawns."""
+
+
+class CompileGraph(Model):
+    """An app as a graph."""
+
+    nodes: list[CompileGraphNode]
+    """The nodes."""
+    edges: list[CompileGraphEdge]
+    """The edges."""
+    error: str | None = None
+    """Why the graph could not be drawn."""
+
+
 class CompileSummary(Model):
     """What the text of an app declares."""
 
@@ -140,7 +152,7 @@ class CompileSummary(Model):
     """Name of the app."""
     mode: str
     """How the app runs; known values are one_shot, conversation and background."""
-    agents: int
+    agents: Int
     """Number of agents."""
     modules: list[str]
     """Ids of the modules used."""
@@ -152,6 +164,21 @@ class CompileSummary(Model):
     """Whether background sessions take a payload."""
     payload_schema_required: bool | None = None
     """Whether they need one."""
+
+
+class CompileResult(Model):
+    """What the text of an app declares, or what is wrong with it."""
+
+    valid: bool
+    """Whether the text compiles."""
+    errors: list[str]
+    """What is wrong."""
+    warnings: list[str]
+    """What is doubtful."""
+    summary: CompileSummary | None = None
+    """What the text declares; only when it compiles (unverified)."""
+    graph: CompileGraph | None = None
+    """The text as a graph."""
 
 
 class ConfiguredTrigger(Model):
@@ -180,7 +207,7 @@ class ConfiguredTriggerList(Model):
 
     triggers: list[ConfiguredTrigger]
     """The triggers."""
-    count: int
+    count: Int
     """Number of triggers."""
 
 
@@ -197,8 +224,24 @@ class ModuleSummary(Model):
     """What the module does."""
     category: str
     """Category of the module."""
-    action_count: int
+    action_count: Int
     """Number of actions."""
+
+
+class DiscoveryModuleList(Model):
+    """The modules that apps can use."""
+
+    modules: list[ModuleSummary]
+    """The modules."""
+    count: Int
+    """Number of modules."""
+
+
+class ModuleDetail(ModuleSummary):
+    """A module with its actions."""
+
+    actions: list[ActionSpec]
+    """The actions."""
 
 
 class PackageManifestSummary(Model):
@@ -216,12 +259,27 @@ class PackageManifestSummary(Model):
     """Credentials that the package needs (form unverified)."""
 
 
+class PackageManifest(Model):
+    """A package manifest."""
+
+    valid: bool
+    """Whether the text compiles; true here."""
+    warnings: list[str]
+    """What is doubtful."""
+    manifest: dict[str, Any]
+    """The manifest, open."""
+    toml: str
+    """The manifest as TOML."""
+    summary: PackageManifestSummary
+    """The manifest in brief."""
+
+
 class PromptPreview(Model):
     """A rendered prompt."""
 
     compiled_text: str
     """The rendered text."""
-    token_estimate: int
+    token_estimate: Int
     """About how many tokens the text has."""
     referenced_assets: list[str]
     """Assets that the prompt refers to."""
@@ -255,64 +313,7 @@ class TriggerTypeList(Model):
 
     triggers: list[TriggerType]
     """The kinds."""
-    count: int
+    count: Int
     """Number of kinds."""
     categories: list[str]
     """Categories of the kinds."""
-
-
-class CompileGraph(Model):
-    """An app as a graph."""
-
-    nodes: list[CompileGraphNode]
-    """The nodes."""
-    edges: list[CompileGraphEdge]
-    """The edges."""
-    error: str | None = None
-    """Why the graph could not be drawn."""
-
-
-class CompileResult(Model):
-    """What the text of an app declares, or what is wrong with it."""
-
-    valid: bool
-    """Whether the text compiles."""
-    errors: list[str]
-    """What is wrong."""
-    warnings: list[str]
-    """What is doubtful."""
-    summary: CompileSummary | None = None
-    """What the text declares; only when it compiles (unverified)."""
-    graph: CompileGraph | None = None
-    """The text as a graph."""
-
-
-class DiscoveryModuleList(Model):
-    """The modules that apps can use."""
-
-    modules: list[ModuleSummary]
-    """The modules."""
-    count: int
-    """Number of modules."""
-
-
-class ModuleDetail(ModuleSummary):
-    """A module with its actions."""
-
-    actions: list[ActionSpec]
-    """The actions."""
-
-
-class PackageManifest(Model):
-    """A package manifest."""
-
-    valid: bool
-    """Whether the text compiles; true here."""
-    warnings: list[str]
-    """What is doubtful."""
-    manifest: dict[str, Any]
-    """The manifest, open."""
-    toml: str
-    """The manifest as TOML."""
-    summary: PackageManifestSummary
-    """The manifest in brief."""

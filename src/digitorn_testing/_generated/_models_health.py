@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from ._checks import Int, Maybe
 from ._models import ContextSnapshot, TokenTriple
 from ._runtime import Model
 
@@ -12,43 +13,127 @@ class AppMetrics(Model):
 
     app_id: str
     """Id of the app."""
-    sessions_active: int | None = None
+    sessions_active: Maybe[Int] = None
     """Number of sessions that are in use."""
-    tokens_total: int | None = None
+    tokens_total: Maybe[Int] = None
     """Tokens used."""
-    tokens_prompt: int | None = None
+    tokens_prompt: Maybe[Int] = None
     """Tokens sent to the model."""
-    tokens_completion: int | None = None
+    tokens_completion: Maybe[Int] = None
     """Tokens that the model wrote."""
-    tool_calls_total: int | None = None
+    tool_calls_total: Maybe[Int] = None
     """Number of tool calls."""
-    tool_calls_failed: int | None = None
+    tool_calls_failed: Maybe[Int] = None
     """Number of tool calls that failed."""
-    errors_total: int | None = None
+    errors_total: Maybe[Int] = None
     """Number of errors."""
-    llm_latency_avg_ms: float | None = None
+    llm_latency_avg_ms: Maybe[float] = None
     """How long a model call took on average, milliseconds."""
-    llm_latency_p95_ms: float | None = None
+    llm_latency_p95_ms: Maybe[float] = None
     """How long 95 of 100 model calls took at most, milliseconds."""
 
 
 class EventLoopWatchdog(Model):
     """Stalls of the daemon's event loop."""
 
-    stalls_total: int | None = None
+    stalls_total: Maybe[Int] = None
     """Number of stalls."""
-    last_stall_gap_ms: float | None = None
+    last_stall_gap_ms: Maybe[float] = None
     """Length of the last stall, milliseconds."""
-    threshold_s: float | None = None
+    threshold_s: Maybe[float] = None
     """Length from which on a delay counts as a stall, seconds."""
     log_path: str | None = None
     """File that the stalls are logged to."""
 
 
+class SystemLoad(Model):
+    """What the daemon's process uses."""
+
+    cpu_percent: Maybe[float] = None
+    """Use of the processor, per cent."""
+    memory_mb: Maybe[float] = None
+    """Memory in use, MB."""
+    threads: Maybe[Int] = None
+    """Number of threads."""
+
+
+class TurnPool(Model):
+    """The threads that run turns."""
+
+    max_workers: Int
+    """Number of turns that can run at once."""
+    active_turns: Int
+    """Number of turns that run."""
+
+
+class IoPool(Model):
+    """The threads that wait for files and networks."""
+
+    max_workers: Int
+    """Number of threads."""
+
+
+class WorkerPools(Model):
+    """The thread pools of the daemon."""
+
+    turn_pool: TurnPool
+    """The threads that run turns."""
+    io_pool: IoPool
+    """The threads that wait for files and networks."""
+    shutting_down: bool
+    """Whether the daemon stops."""
+
+
+class Health(Model):
+    """Health of the daemon; no envelope."""
+
+    status: str
+    """State; known values are ok and degraded."""
+    version: str
+    """Version of the daemon."""
+    socketio: Maybe[bool] = None
+    """Whether the socket is served."""
+    warming_up: Maybe[bool] = None
+    """Whether apps are still being loaded."""
+    system: Maybe[SystemLoad] = None
+    """What the process uses."""
+    event_loop_lag_ms: Maybe[float] = None
+    """Lag of the event loop, milliseconds."""
+    event_loop_watchdog: Maybe[EventLoopWatchdog] = None
+    """Stalls of the event loop."""
+    workers: Maybe[WorkerPools] = None
+    """The thread pools."""
+
+
+class HealthStatus(Model):
+    """The answer of a probe; no envelope."""
+
+    status: str
+    """State of the daemon; known values are alive, ready and draining."""
+    boot_phase: Maybe[str] = None
+    """How far the daemon has started; ready at the end. Liveness only."""
+    warming_up: Maybe[bool] = None
+    """Whether apps are still being loaded; liveness only."""
+    uptime_s: Maybe[float] = None
+    """How long the daemon has run, seconds; liveness only."""
+    loop_lag_ms: Maybe[float] = None
+    """Lag of the event loop, milliseconds; liveness only."""
+    loop_stalls_total: Maybe[Int] = None
+    """Number of stalls of the event loop; liveness only."""
+    database: Maybe[bool] = None
+    """Whether the database answers; readiness only."""
+    deployed_apps: Maybe[Int] = None
+    """Number of apps that run; readiness only."""
+    active_requests: Maybe[Int] = None
+    """Number of requests under way; readiness only."""
+    workers: Maybe[WorkerPools] = None
+    """The thread pools; readiness only."""
+
+
 class Histogram(Model):
     """Values that were measured."""
 
-    count: int
+    count: Int
     """Number of values."""
     avg: float | None = None
     """Average."""
@@ -58,13 +143,6 @@ class Histogram(Model):
     """Value that 95 of 100 do not exceed."""
     p99: float | None = None
     """Value that 99 of 100 do not exceed."""
-
-
-class IoPool(Model):
-    """The threads that wait for files and networks."""
-
-    max_workers: int
-    """Number of threads."""
 
 
 class MetricsSnapshot(Model):
@@ -83,11 +161,11 @@ class MetricsSnapshot(Model):
 class SessionErrorCounts(Model):
     """The errors of a session."""
 
-    total: int | None = None
+    total: Maybe[Int] = None
     """Number of errors."""
     last: str | None = None
     """The last error."""
-    retries: int | None = None
+    retries: Maybe[Int] = None
     """Number of retries."""
 
 
@@ -128,7 +206,7 @@ class SessionLifecycle(Model):
 class SessionLlmUse(Model):
     """The model calls of a session."""
 
-    calls: int | None = None
+    calls: Int | None = None
     """Number of calls."""
     avg_latency_ms: float | None = None
     """How long a call took on average, milliseconds."""
@@ -143,182 +221,130 @@ class SessionMemoryUse(Model):
 
     goal: str | None = None
     """The goal."""
-    facts: int | None = None
+    facts: Maybe[Int] = None
     """Number of facts."""
-    todos: int | None = None
+    todos: Maybe[Int] = None
     """Number of tasks."""
-    todos_done: int | None = None
+    todos_done: Maybe[Int] = None
     """Number of tasks that are done."""
-
-
-class SessionStoreMetrics(Model):
-    """The metrics of the session store; no envelope."""
-
-    mode: str | None = None
-    """Mode of the store."""
-    routed: int | None = None
-    """Number of events that were taken."""
-    dropped_no_session: int | None = None
-    """Number of events without a session, which were dropped."""
-    dropped_unopened: int | None = None
-    """Number of events of sessions that were not open, which were dropped."""
-    sessions_in_memory: int | None = None
-    """Number of sessions in memory."""
-    current_bytes: int | None = None
-    """Memory in use, bytes."""
-    max_bytes: int | None = None
-    """Memory that may be used, bytes."""
-    max_sessions: int | None = None
-    """Largest number of sessions in memory."""
-    per_session_locks: int | None = None
-    """Number of locks of sessions."""
-    flusher_written: int | None = None
-    """Number of events that were written."""
-    flusher_dropped: int | None = None
-    """Number of events that could not be written."""
-    flusher_batches: int | None = None
-    """Number of batches."""
-    flusher_num_shards: int | None = None
-    """Number of writers."""
-    flusher_durability_mode: str | None = None
-    """When a write counts as done."""
-    append_event_p50_ms: float | None = None
-    """Median time to take an event, milliseconds."""
-    append_event_p95_ms: float | None = None
-    """Time to take an event in 95 of 100 cases, milliseconds."""
-    append_event_p99_ms: float | None = None
-    """Time to take an event in 99 of 100 cases, milliseconds."""
-    append_event_samples: int | None = None
-    """Number of events that were timed."""
 
 
 class SessionTurns(Model):
     """The turns of a session."""
 
-    current: int | None = None
+    current: Int | None = None
     """Number of the current turn."""
-    max: int | None = None
+    max: Int | None = None
     """Largest number of turns."""
-
-
-class SystemLoad(Model):
-    """What the daemon's process uses."""
-
-    cpu_percent: float | None = None
-    """Use of the processor, per cent."""
-    memory_mb: float | None = None
-    """Memory in use, MB."""
-    threads: int | None = None
-    """Number of threads."""
 
 
 class ToolUse(Model):
     """The calls of one tool."""
 
-    name: str | None = None
+    name: Maybe[str] = None
     """Name of the tool."""
-    calls: int | None = None
+    calls: Maybe[Int] = None
     """Number of calls."""
-    successes: int | None = None
+    successes: Maybe[Int] = None
     """Number of calls that went well."""
-    failures: int | None = None
+    failures: Maybe[Int] = None
     """Number of calls that failed."""
-    avg_duration_ms: float | None = None
+    avg_duration_ms: Maybe[float] = None
     """How long a call took on average, milliseconds."""
-    last_duration_ms: float | None = None
+    last_duration_ms: Maybe[float] = None
     """How long the last call took, milliseconds."""
     last_error: str | None = None
     """Why the last failure was one."""
 
 
-class TurnPool(Model):
-    """The threads that run turns."""
+class SessionToolUse(Model):
+    """The tool calls of a session."""
 
-    max_workers: int
-    """Number of turns that can run at once."""
-    active_turns: int
-    """Number of turns that run."""
+    total: Maybe[Int] = None
+    """Number of calls."""
+    success: Maybe[Int] = None
+    """Number of calls that went well."""
+    failed: Maybe[Int] = None
+    """Number of calls that failed."""
+    by_tool: Maybe[dict[str, ToolUse]] = None
+    """The calls by tool."""
+
+
+class SessionMetrics(Model):
+    """The metrics of a session; no envelope. Those of an unknown session hold nothing but `error`, under HTTP 200."""
+
+    identity: Maybe[SessionIdentity] = None
+    """The session that they are about."""
+    lifecycle: Maybe[SessionLifecycle] = None
+    """The life of the session."""
+    turns: Maybe[SessionTurns] = None
+    """The turns."""
+    tokens: Maybe[TokenTriple] = None
+    """Tokens used."""
+    llm: Maybe[SessionLlmUse] = None
+    """The model calls."""
+    tools: Maybe[SessionToolUse] = None
+    """The tool calls."""
+    context: Maybe[ContextSnapshot] = None
+    """How full the model's context is."""
+    memory: Maybe[SessionMemoryUse] = None
+    """The memory in numbers."""
+    errors: Maybe[SessionErrorCounts] = None
+    """The errors."""
+    error: Maybe[str] = None
+    """Why there are no metrics."""
+
+
+class SessionStoreMetrics(Model):
+    """The metrics of the session store; no envelope."""
+
+    mode: Maybe[str] = None
+    """Mode of the store."""
+    routed: Maybe[Int] = None
+    """Number of events that were taken."""
+    dropped_no_session: Maybe[Int] = None
+    """Number of events without a session, which were dropped."""
+    dropped_unopened: Maybe[Int] = None
+    """Number of events of sessions that were not open, which were dropped."""
+    sessions_in_memory: Maybe[Int] = None
+    """Number of sessions in memory."""
+    current_bytes: Maybe[Int] = None
+    """Memory in use, bytes."""
+    max_bytes: Maybe[Int] = None
+    """Memory that may be used, bytes."""
+    max_sessions: Maybe[Int] = None
+    """Largest number of sessions in memory."""
+    per_session_locks: Maybe[Int] = None
+    """Number of locks of sessions."""
+    flusher_written: Maybe[Int] = None
+    """Number of events that were written."""
+    flusher_dropped: Maybe[Int] = None
+    """Number of events that could not be written."""
+    flusher_batches: Maybe[Int] = None
+    """Number of batches."""
+    flusher_num_shards: Maybe[Int] = None
+    """Number of writers."""
+    flusher_durability_mode: Maybe[str] = None
+    """When a write counts as done."""
+    append_event_p50_ms: Maybe[float] = None
+    """Median time to take an event, milliseconds."""
+    append_event_p95_ms: Maybe[float] = None
+    """Time to take an event in 95 of 100 cases, milliseconds."""
+    append_event_p99_ms: Maybe[float] = None
+    """Time to take an event in 99 of 100 cases, milliseconds."""
+    append_event_samples: Maybe[Int] = None
+    """Number of events that were timed."""
 
 
 class WebPreviewLimits(Model):
     """Limits on previews."""
 
-    max_per_session: int | None = None
+    max_per_session: Maybe[Int] = None
     """Largest number of previews of a session."""
-    max_per_user: int | None = None
+    max_per_user: Maybe[Int] = None
     """Largest number of previews of a user."""
-    idle_reap_after_seconds: int | None = None
+    idle_reap_after_seconds: Maybe[Int] = None
     """After how long without use a preview is stopped, seconds."""
-
-
-class WorkerPools(Model):
-    """The thread pools of the daemon."""
-
-    turn_pool: TurnPool
-    """The threads that run turns."""
-    io_pool: IoPool
-    """The threads that wait for files and networks."""
-    shutting_down: bool
-    """Whether the daemon stops."""
-
-
-class Health(Model):
-    """Health of the daemon; no envelope."""
-
-    status: str
-    """State; known values are ok and degraded."""
-    version: str
-    """Version of the daemon."""
-    socketio: bool | None = None
-    """Whether the socket is served."""
-    warming_up: bool | None = None
-    """Whether apps are still being loaded."""
-    system: SystemLoad | None = None
-    """What the process uses."""
-    event_loop_lag_ms: float | None = None
-    """Lag of the event loop, milliseconds."""
-    event_loop_watchdog: EventLoopWatchdog | None = None
-    """Stalls of the event loop."""
-    workers: WorkerPools | None = None
-    """The thread pools."""
-
-
-class HealthStatus(Model):
-    """The answer of a probe; no envelope."""
-
-    status: str
-    """State of the daemon; known values are alive, ready and draining."""
-    boot_phase: str | None = None
-    """How far the daemon has started; ready at the end. Liveness only."""
-    warming_up: bool | None = None
-    """Whether apps are still being loaded; liveness only."""
-    uptime_s: float | None = None
-    """How long the daemon has run, seconds; liveness only."""
-    loop_lag_ms: float | None = None
-    """Lag of the event loop, milliseconds; liveness only."""
-    loop_stalls_total: int | None = None
-    """Number of stalls of the event loop; liveness only."""
-    database: bool | None = None
-    """Whether the database answers; readiness only."""
-    deployed_apps: int | None = None
-    """Number of apps that run; readiness only."""
-    active_requests: int | None = None
-    """Number of requests under way; readiness only."""
-    workers: WorkerPools | None = None
-    """The thread pools; readiness only."""
-
-
-class SessionToolUse(Model):
-    """The tool calls of a session."""
-
-    total: int | None = None
-    """Number of calls."""
-    success: int | None = None
-    """Number of calls that went well."""
-    failed: int | None = None
-    """Number of calls that failed."""
-    by_tool: dict[str, ToolUse] | None = None
-    """The calls by tool."""
 
 
 class WebPreviewHealth(Model):
@@ -326,48 +352,23 @@ class WebPreviewHealth(Model):
 
     status: str
     """State of the module."""
-    module_id: str | None = None
+    module_id: Maybe[str] = None
     """Id of the module."""
-    version: str | None = None
+    version: Maybe[str] = None
     """Version of the module."""
-    count: int | None = None
+    count: Maybe[Int] = None
     """Number of previews."""
-    by_type: dict[str, int] | None = None
+    by_type: Maybe[dict[str, Int]] = None
     """Number of previews by kind."""
-    by_user: dict[str, int] | None = None
+    by_user: Maybe[dict[str, Int]] = None
     """Number of previews by user."""
-    by_user_count: int | None = None
+    by_user_count: Maybe[Int] = None
     """Number of users with previews."""
-    session_count: int | None = None
+    session_count: Maybe[Int] = None
     """Number of sessions with previews."""
-    oldest_age_seconds: float | None = None
+    oldest_age_seconds: Maybe[float] = None
     """Age of the oldest preview, seconds."""
-    oldest_idle_seconds: float | None = None
+    oldest_idle_seconds: Maybe[float] = None
     """How long the least used preview was not used, seconds."""
-    limits: WebPreviewLimits | None = None
+    limits: Maybe[WebPreviewLimits] = None
     """The limits."""
-
-
-class SessionMetrics(Model):
-    """The metrics of a session; no envelope. Those of an unknown session hold nothing but `error`, under HTTP 200."""
-
-    identity: SessionIdentity | None = None
-    """The session that they are about."""
-    lifecycle: SessionLifecycle | None = None
-    """The life of the session."""
-    turns: SessionTurns | None = None
-    """The turns."""
-    tokens: TokenTriple | None = None
-    """Tokens used."""
-    llm: SessionLlmUse | None = None
-    """The model calls."""
-    tools: SessionToolUse | None = None
-    """The tool calls."""
-    context: ContextSnapshot | None = None
-    """How full the model's context is."""
-    memory: SessionMemoryUse | None = None
-    """The memory in numbers."""
-    errors: SessionErrorCounts | None = None
-    """The errors."""
-    error: str | None = None
-    """Why there are no metrics."""

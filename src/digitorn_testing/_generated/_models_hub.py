@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
+from pydantic import Field
+
+from ._checks import Maybe
 from ._runtime import Model
 
 
@@ -17,5 +20,11 @@ class HubInstallation(Model):
     """Who publishes it."""
     scope: str | None = None
     """Who got it, user or system."""
-    result: dict[str, Any] | None = None
+    result: Maybe[dict[str, Any]] = None
     """What installing it did (form unverified)."""
+
+
+InstallFromHubPackageId: TypeAlias = Annotated[str, Field(min_length=1, max_length=80)]
+
+
+InstallFromHubPublisher: TypeAlias = Annotated[str, Field(min_length=1, max_length=80)]

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
+from pydantic import Field
+
+from ._checks import Maybe
 from ._runtime import Model
 
 
 class LspCancelled(Model):
     """Outcome of the cancellation of a request (unverified)."""
 
-    cancelled: bool | None = None
+    cancelled: Maybe[bool] = None
     """Whether it was cancelled (unverified)."""
     already_done: bool | None = None
     """Whether it had ended before (unverified)."""
@@ -26,3 +29,6 @@ class LspResult(Model):
     """Method that was called."""
     result: Any
     """What the server returned, in any form."""
+
+
+LspRequestTimeoutSeconds: TypeAlias = Annotated[float, Field(ge=0.1, le=60)]

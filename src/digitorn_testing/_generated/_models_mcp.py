@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
-from pydantic import ConfigDict
-
+from ._checks import Int, Maybe
 from ._runtime import Model
 
 
@@ -21,7 +20,7 @@ class AvailableMcpServer(Model):
     """What the server does."""
     transport: str | None = None
     """How it is talked to."""
-    tools_count: int | None = None
+    tools_count: Int | None = None
     """Number of its tools."""
     source: str | None = None
     """Where the server comes from."""
@@ -32,7 +31,7 @@ class AvailableMcpServers(Model):
 
     available: list[AvailableMcpServer]
     """The servers."""
-    count: int
+    count: Int
     """Number of servers."""
 
 
@@ -63,6 +62,15 @@ class McpCatalogCard(Model):
     """Keys of the configuration that are needed."""
     has_oauth: bool
     """Whether the user has to sign in."""
+
+
+class McpCatalog(Model):
+    """The MCP servers that can be installed; no envelope."""
+
+    entries: list[McpCatalogCard]
+    """The servers."""
+    count: Int
+    """Number of servers."""
 
 
 class McpCatalogEntry(McpCatalogCard):
@@ -105,6 +113,26 @@ class McpConfigUpdated(Model):
     """Id of the server."""
 
 
+class McpPoolServer(Model):
+    """A connection to an MCP server; open (further keys unverified)."""
+
+    server_id: str
+    """Id of the server."""
+    app_refs: list[str]
+    """Ids of the apps that use the connection."""
+    ref_count: Int
+    """Number of uses."""
+
+
+class McpPool(Model):
+    """The connections to MCP servers; no envelope."""
+
+    servers: list[McpPoolServer]
+    """The connections."""
+    message: str | None = None
+    """Why there are none."""
+
+
 class McpPoolHealth(Model):
     """What probes of the connections to MCP servers found."""
 
@@ -114,20 +142,6 @@ class McpPoolHealth(Model):
     """Whether there are connections at all yet."""
 
 
-class McpPoolServer(Model):
-    """A connection to an MCP server; open (further keys unverified)."""
-
-    model_config = ConfigDict(
-        extra="allow",
-    )
-    server_id: str
-    """Id of the server."""
-    app_refs: list[str]
-    """Ids of the apps that use the connection."""
-    ref_count: int
-    """Number of uses."""
-
-
 class McpRegistryPage(Model):
     """A page of the registry of MCP servers; no envelope."""
 
@@ -135,14 +149,14 @@ class McpRegistryPage(Model):
     """The servers (form unverified)."""
     next_cursor: str | None = None
     """Where the next page begins, null after the last."""
-    count: int
+    count: Int
     """Number of servers on the page."""
 
 
 class McpRegistryRefresh(Model):
     """Outcome of refreshing the registry; no envelope."""
 
-    cleared: int
+    cleared: Int
     """Number of cached answers that were dropped."""
     ok: bool
     """Whether it went well."""
@@ -157,9 +171,9 @@ class McpRequiredCredential(Model):
     """Environment variable that the server reads it from."""
     description: str | None = None
     """What the value is."""
-    required: bool | None = None
+    required: Maybe[bool] = None
     """Whether the server cannot do without it."""
-    is_arg: bool | None = None
+    is_arg: Maybe[bool] = None
     """Whether it is given as an argument of the command."""
 
 
@@ -180,9 +194,9 @@ class McpRequirements(Model):
     """What runs it."""
     package: str | None = None
     """Package that holds it."""
-    credentials: list[McpRequiredCredential] | None = None
+    credentials: Maybe[list[McpRequiredCredential]] = None
     """Values that it needs."""
-    oauth: bool | None = None
+    oauth: Maybe[bool] = None
     """Whether the user signs in."""
     oauth_provider: str | None = None
     """Provider of the sign-in."""
@@ -194,7 +208,7 @@ class McpRequirements(Model):
     """Icon of the server; catalog servers."""
     category: str | None = None
     """Category of the server; catalog servers."""
-    oauth_scopes: list[str] | None = None
+    oauth_scopes: Maybe[list[str]] = None
     """Scopes of the sign-in; catalog servers."""
     oauth_env_token_var: str | None = None
     """Environment variable for the token; catalog servers."""
@@ -202,9 +216,9 @@ class McpRequirements(Model):
     """How the token is handed over; catalog servers."""
     smithery_slug: str | None = None
     """Name at Smithery; catalog servers."""
-    default_env: dict[str, str] | None = None
+    default_env: Maybe[dict[str, str]] = None
     """Environment variables that are set anyway; catalog servers."""
-    key_descriptions: dict[str, str] | None = None
+    key_descriptions: Maybe[dict[str, str]] = None
     """What the values are, by name; catalog servers."""
 
 
@@ -234,7 +248,7 @@ class McpSearchResults(Model):
     """Text that was searched for."""
     results: list[McpSearchHit]
     """The servers."""
-    count: int
+    count: Int
     """Number of servers."""
 
 
@@ -253,7 +267,7 @@ class McpServer(Model):
     """How the daemon talks to it; known values are stdio, sse and streamable_http."""
     status: str
     """State; known values are installed, tested, ready and error."""
-    tools_count: int
+    tools_count: Int
     """Number of tools that the server offers."""
     health_ok: bool
     """Whether the last probe went well."""
@@ -272,7 +286,7 @@ class McpServerConnected(Model):
     """Id of the server."""
     status: str
     """State of the connection (values unverified)."""
-    tools_count: int
+    tools_count: Int
     """Number of tools that the server offers."""
 
 
@@ -293,7 +307,7 @@ class McpServerDetail(McpServer):
     """When it was last probed, a date and time with a space between."""
     timeout: float
     """Longest wait for an answer, seconds (unit unverified)."""
-    rate_limit_rpm: int | None = None
+    rate_limit_rpm: Int | None = None
     """Largest number of calls per minute."""
     installed_at: str
     """When it was installed, a date and time with a space between."""
@@ -328,7 +342,7 @@ class McpServerList(Model):
 
     servers: list[McpServer]
     """The servers."""
-    count: int
+    count: Int
     """Number of servers."""
 
 
@@ -341,27 +355,5 @@ class McpServerRemoved(Model):
     """Id of the server."""
 
 
-class McpTestResult(Model):
-    """What the test of an MCP server found; no envelope. Open (keys unverified)."""
-
-    model_config = ConfigDict(
-        extra="allow",
-    )
-
-
-class McpCatalog(Model):
-    """The MCP servers that can be installed; no envelope."""
-
-    entries: list[McpCatalogCard]
-    """The servers."""
-    count: int
-    """Number of servers."""
-
-
-class McpPool(Model):
-    """The connections to MCP servers; no envelope."""
-
-    servers: list[McpPoolServer]
-    """The connections."""
-    message: str | None = None
-    """Why there are none."""
+McpTestResult: TypeAlias = dict[str, Any]
+"""What the test of an MCP server found; no envelope. Open (keys unverified)."""

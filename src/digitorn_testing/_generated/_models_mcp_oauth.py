@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from ._checks import Maybe
 from ._runtime import Model
 
 
@@ -67,7 +68,7 @@ class PendingMcpOauth(Model):
     """OAuth client id."""
     client_secret: str | None = None
     """OAuth client secret; sensitive, and sent in clear text."""
-    scopes: list[str] | None = None
+    scopes: Maybe[list[str]] = None
     """Scopes to ask for (unverified)."""
     redirect_uri: str | None = None
     """Address that the provider sends the browser back to."""

@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated, TypeAlias
+
+from pydantic import Field
+
+from ._checks import Int, Maybe
 from ._models import StateEnvelope
 from ._runtime import Model
 
@@ -20,15 +25,21 @@ class MessageAccepted(Model):
     """Caller's own id of the message; accepted messages."""
     state: StateEnvelope | None = None
     """State of the session after the message was taken; accepted messages."""
-    position: int | None = None
+    position: Maybe[Int] = None
     """Ticket number in the session's queue, not a place in line; queued messages."""
-    queue_depth: int | None = None
+    queue_depth: Int | None = None
     """Number of messages in the queue; queued messages."""
     merged: bool | None = None
     """Whether it was merged into a message that waits already; queued messages."""
     replaced: bool | None = None
     """Whether it took the place of a message that waited; queued messages."""
-    seq: int | None = None
+    seq: Int | None = None
     """Sequence number of its 'user_message'; accepted messages."""
-    command: str | None = None
+    command: Maybe[str] = None
     """The slash command; slash_handled only."""
+
+
+SendMessageMessage: TypeAlias = Annotated[str, Field(max_length=1048576)]
+
+
+SendMessageSystemAddendum: TypeAlias = Annotated[str, Field(max_length=16000)] | None

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ConfigDict
-
+from ._checks import Int, Maybe
 from ._runtime import Model
 
 
@@ -32,7 +31,7 @@ class LoadedModuleList(Model):
 
     modules: list[LoadedModule]
     """The modules."""
-    count: int
+    count: Int
     """Number of modules."""
 
 
@@ -41,7 +40,7 @@ class ModuleActionResult(Model):
 
     success: bool
     """Whether the action did what it was asked to; may be false under HTTP 200."""
-    data: Any | None = None
+    data: Any = None
     """What the action returned; may be absent or null."""
     error: str | None = None
     """Why the call failed, in the daemon's words."""
@@ -52,16 +51,13 @@ class ModuleActionResult(Model):
 class ModuleHealth(Model):
     """What a probe of a module found; open, and only a failed probe has these keys for certain."""
 
-    model_config = ConfigDict(
-        extra="allow",
-    )
-    status: str | None = None
+    status: Maybe[str] = None
     """State of the module; error after a failed probe."""
-    module_id: str | None = None
+    module_id: Maybe[str] = None
     """Id of the module."""
-    error: Any | None = None
+    error: Any = None
     """Why the probe failed; text after a failed probe, otherwise unverified."""
-    version: str | None = None
+    version: Maybe[str] = None
     """Version of the module."""
 
 
@@ -80,7 +76,7 @@ class ModuleManifestAction(Model):
     """How the action is run (values unverified)."""
     input_schema: dict[str, Any]
     """JSON Schema of the arguments."""
-    policy: Any | None = None
+    policy: Any = None
     """Policy of the app for the action (form unverified); may be absent or null."""
 
 

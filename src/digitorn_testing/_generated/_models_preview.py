@@ -3,37 +3,17 @@
 
 from __future__ import annotations
 
+from ._checks import Int, Maybe
 from ._runtime import Model
 
 
 class PreviewCapabilities(Model):
     """What the preview of an app can do."""
 
-    preview_attached: bool | None = None
+    preview_attached: Maybe[bool] = None
     """Whether a server is attached to the session."""
-    preview_static_dist: bool | None = None
+    preview_static_dist: Maybe[bool] = None
     """Whether the app has built web pages."""
-
-
-class WebPreview(Model):
-    """A server or a directory that is attached to a session as its preview; no envelope."""
-
-    attached: bool
-    """Whether one is attached."""
-    url: str | None = None
-    """Address of the preview."""
-    reason: str | None = None
-    """Why none is attached."""
-    type: str | None = None
-    """Kind of preview, such as proxy or static; only when attached."""
-    name: str | None = None
-    """Name of the preview; only when attached."""
-    session_id: str | None = None
-    """Id of the session; only when attached."""
-    port: int | None = None
-    """Port of the server; only when attached."""
-    host: str | None = None
-    """Host of the server; only when attached."""
 
 
 class PreviewBootstrap(Model):
@@ -51,3 +31,24 @@ class PreviewBootstrap(Model):
     """Path of the session's workspace."""
     capabilities: PreviewCapabilities
     """What the preview can do."""
+
+
+class WebPreview(Model):
+    """A server or a directory that is attached to a session as its preview; no envelope."""
+
+    attached: bool
+    """Whether one is attached."""
+    url: str | None = None
+    """Address of the preview."""
+    reason: str | None = None
+    """Why none is attached."""
+    type: Maybe[str] = None
+    """Kind of preview, such as proxy or static; only when attached."""
+    name: Maybe[str] = None
+    """Name of the preview; only when attached."""
+    session_id: Maybe[str] = None
+    """Id of the session; only when attached."""
+    port: Int | None = None
+    """Port of the server; only when attached."""
+    host: str | None = None
+    """Host of the server; only when attached."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from ._checks import Int
 from ._models import QueueEntry
 from ._runtime import Model
 
@@ -19,7 +20,7 @@ class CancelledQueueEntry(Model):
 class ClearedQueue(Model):
     """Outcome of clearing a queue."""
 
-    cancelled: int
+    cancelled: Int
     """Number of messages that were cancelled."""
 
 
@@ -30,5 +31,5 @@ class QueueView(Model):
     """Id of the session."""
     entries: list[QueueEntry]
     """The entries."""
-    total: int
+    total: Int
     """Number of entries."""

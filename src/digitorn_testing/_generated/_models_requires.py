@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ConfigDict
-
+from ._checks import Int, Maybe
 from ._runtime import Model
 
 
@@ -29,7 +28,7 @@ class InstallJob(Model):
     """How long it has run, seconds."""
     progress: dict[str, Any] | None = None
     """How far it is (form unverified)."""
-    results: list[dict[str, Any]] | None = None
+    results: Maybe[list[dict[str, Any]]] = None
     """What was installed (form unverified)."""
     error: str | None = None
     """Why it failed."""
@@ -53,38 +52,35 @@ class InstallJobs(Model):
 
     jobs: list[InstallJob]
     """The jobs."""
-    count: int
+    count: Int
     """Number of jobs."""
-    retention_seconds: int | None = None
+    retention_seconds: Maybe[Int] = None
     """How long a finished job is kept, seconds."""
 
 
 class RequirementInstall(Model):
     """A job that installs requirements; no envelope."""
 
-    model_config = ConfigDict(
-        extra="allow",
-    )
     accepted: bool
     """Always true."""
     job_id: str
     """Id of the job."""
     state: str
     """State of the job, as in InstallJob."""
-    target: str | None = None
+    target: Maybe[str] = None
     """What the job installs; only for a single requirement."""
-    poll: str | None = None
+    poll: Maybe[str] = None
     """Path to ask for the state of the job."""
 
 
 class RequirementSummary(Model):
     """Requirements in numbers."""
 
-    total: int
+    total: Int
     """Number of requirements."""
-    installed: int
+    installed: Int
     """Number of those that are there."""
-    missing: int
+    missing: Int
     """Number of those that are not."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from ._checks import Int
 from ._runtime import Model
 
 
@@ -38,9 +39,9 @@ class RequiredSecrets(Model):
     """Id of the app."""
     required: list[RequiredSecret]
     """The secrets."""
-    missing_count: int
+    missing_count: Int
     """Number of them that are not set."""
-    total_required: int
+    total_required: Int
     """Number of them."""
     unused_keys: list[str]
     """Keys that are stored but not needed."""
@@ -97,7 +98,7 @@ class SecretsStored(Model):
 
     app_id: str
     """Id of the app."""
-    set_count: int
+    set_count: Int
     """Number of secrets stored."""
     failed: dict[str, str]
     """Why a secret was not stored, by key."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from ._checks import Int
 from ._runtime import Model
 
 
@@ -26,7 +27,7 @@ class ModuleGrantList(Model):
     """Id of the app."""
     grants: list[ModuleGrant]
     """The grants."""
-    count: int
+    count: Int
     """Number of grants."""
 
 

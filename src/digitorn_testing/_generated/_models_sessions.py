@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
+from ._checks import Int, Maybe, OrObject
 from ._models import ActiveOp, ContextSnapshot, QueueEntry, SessionSummary, StateEnvelope
-from ._runtime import Model, OrObject
+from ._runtime import Model
 
 
 class AbortResult(Model):
@@ -26,9 +27,9 @@ class AbortResult(Model):
     """Whether background tasks were stopped."""
     agents_cleaned: bool
     """Whether sub-agents were stopped."""
-    approvals_cancelled: int
+    approvals_cancelled: Int
     """Number of approval requests cancelled."""
-    queue_purged: int
+    queue_purged: Int
     """Number of queued messages dropped."""
     queue_preserved: bool
     """Whether queued messages were kept."""
@@ -45,24 +46,24 @@ class ActiveOpsView(Model):
     """Id of the session."""
     active_ops: list[ActiveOp]
     """The operations."""
-    count: int
+    count: Int
     """Number of operations."""
     terminal_states: list[str]
     """States that end an operation."""
-    scanned_events: int
+    scanned_events: Int
     """Number of logged events that were looked at."""
 
 
 class AgentMetrics(Model):
     """What a sub-agent used."""
 
-    tokens_in: int | None = None
+    tokens_in: Maybe[Int] = None
     """Tokens sent to the model."""
-    tokens_out: int | None = None
+    tokens_out: Maybe[Int] = None
     """Tokens that the model wrote."""
-    tool_calls: int | None = None
+    tool_calls: Maybe[Int] = None
     """Number of tool calls."""
-    turns: int | None = None
+    turns: Maybe[Int] = None
     """Number of rounds that the agent took."""
 
 
@@ -78,7 +79,7 @@ class AppProjects(Model):
 
     projects: list[AppProject]
     """The directories."""
-    count: int
+    count: Int
     """Number of directories."""
 
 
@@ -87,25 +88,77 @@ class CompactionDurability(Model):
 
     compact_session_called: bool
     """Whether the log was compacted."""
-    cutoff_seq: int
+    cutoff_seq: Int
     """Last number that was compacted away."""
+
+
+class CompactedSession(Model):
+    """What compaction left, in messages and tokens."""
+
+    before: Int
+    """Number of messages before."""
+    after: Int
+    """Number of messages after."""
+    freed: Int
+    """Number of messages dropped."""
+    note: str | None = None
+    """Remark for people."""
+    tokens_before: Maybe[Int] = None
+    """Tokens before compaction; absent when there was too little to compact."""
+    tokens_after: Maybe[Int] = None
+    """Tokens after compaction; absent when there was too little to compact."""
+    reason: Maybe[str] = None
+    """Why it was done; manual, or manual_noop_reverted when nothing was gained."""
+    durable: Maybe[CompactionDurability] = None
+    """What was written to the log; absent when there was too little to compact."""
 
 
 class ContextParts(Model):
     """Estimated sizes of the parts of the input, tokens."""
 
-    system_prompt: int
+    system_prompt: Int
     """Size of the system prompt."""
-    tools_schema: int
+    tools_schema: Int
     """Size of the tool definitions."""
-    messages: int
+    messages: Int
     """Size of the messages."""
-    field_memory_injected: Annotated[int, Field(alias="_memory_injected")]
+    field_memory_injected: Annotated[Int, Field(alias="_memory_injected")]
     """Size of the memory, already counted in `system_prompt`."""
-    field_setup_summary: Annotated[int, Field(alias="_setup_summary")]
+    field_setup_summary: Annotated[Int, Field(alias="_setup_summary")]
     """Size of the summary of the setup, already counted in `system_prompt`."""
-    field_skills: Annotated[int, Field(alias="_skills")]
+    field_skills: Annotated[Int, Field(alias="_skills")]
     """Size of the skills, already counted in `system_prompt`."""
+
+
+class ContextBreakdown(Model):
+    """What fills the model's context; all sizes are in tokens."""
+
+    session_id: str
+    """Id of the session."""
+    context_window: Int
+    """Size of the model's context."""
+    output_reserved: Int
+    """Part kept free for the answer."""
+    effective_max: Int
+    """Size that the input may use."""
+    total_estimated: Int
+    """Estimated size of the whole input."""
+    pressure: float
+    """Used share of the input's size; 0 is empty, 1 full, more than 1 too much."""
+    budget_remaining: Int
+    """Space that is left."""
+    will_overflow: bool
+    """Whether the input does not fit."""
+    breakdown: ContextParts
+    """Estimated sizes of the parts."""
+    tool_count: Int
+    """Number of tool definitions."""
+    message_count: Int
+    """Number of messages."""
+    advice: list[str]
+    """What to do about it, for people."""
+    compactions: Maybe[Int] = None
+    """Number of compactions so far."""
 
 
 class CreatedSessionContext(ContextSnapshot):
@@ -113,6 +166,52 @@ class CreatedSessionContext(ContextSnapshot):
 
     model: str
     """Name of the model."""
+
+
+class FirstMessage(Model):
+    """What became of the message that a session was created with."""
+
+    correlation_id: str | None = None
+    """Id of the message's turn."""
+    status: str | None = None
+    """What became of it; the values are those of MessageAccepted."""
+    position: Int | None = None
+    """Ticket number in the session's queue."""
+    queue_depth: Int | None = None
+    """Number of messages in the queue."""
+    seq: Int | None = None
+    """Sequence number of its first event."""
+    state: StateEnvelope | None = None
+    """State of the session after the message was taken."""
+
+
+class CreatedSession(Model):
+    """A session that was just created."""
+
+    session_id: str
+    """Id of the session."""
+    app_id: str
+    """Id of the app."""
+    title: str
+    """Title of the session."""
+    created_at: str
+    """When it was created, ISO 8601; a number of seconds in SessionSummary."""
+    is_active: bool
+    """Whether a turn runs."""
+    message_count: Int
+    """Number of messages."""
+    greeting: str
+    """Text that opens the session."""
+    context: CreatedSessionContext | Annotated[dict[str, Any], Field(max_length=0)]
+    """How full the model's context is, or an empty object."""
+    preview_url: str | None = None
+    """Address of the session's preview."""
+    workspace: str
+    """Directory that the session works in."""
+    first_message: FirstMessage | None = None
+    """What became of the first message."""
+    workdir: Maybe[str] = None
+    """Directory that the session works in; `workspace` is the older name."""
 
 
 class ForkedSession(Model):
@@ -128,7 +227,7 @@ class ForkedSession(Model):
     """Id of the new session."""
     forked: bool
     """Whether the session was copied."""
-    message_count: int
+    message_count: Int
     """Number of messages of the new session."""
 
 
@@ -139,7 +238,7 @@ class HistoryEvent(Model):
     """Event type."""
     kind: str
     """Coarse class of the event; known values as in SessionEvent."""
-    seq: int
+    seq: Int
     """Sequence number within the session."""
     payload: dict[str, Any]
     """Payload of the event, open."""
@@ -159,7 +258,7 @@ class HistoryEvent(Model):
     """Type of the operation, or the empty string."""
     op_state: str
     """State of the operation, or the empty string."""
-    id: Any | None = None
+    id: Any = None
     """Id of the log row (type unverified)."""
     role: str | None = None
     """Role of the message that the row stands for."""
@@ -167,7 +266,7 @@ class HistoryEvent(Model):
     """Text of the message that the row stands for."""
     tool_call_id: str | None = None
     """Id of the tool call that the row belongs to."""
-    tool_calls: Any | None = None
+    tool_calls: Any = None
     """Tool calls of the message that the row stands for, in any form."""
 
 
@@ -189,6 +288,25 @@ class HistoryToolCall(Model):
     """Always "function"."""
     function: HistoryFunctionCall
     """What is called."""
+
+
+class HistoryMessage(Model):
+    """A message of a session; with `include_system` system ones too. Results of tools are not listed."""
+
+    role: str
+    """Who speaks: user, assistant or, with `include_system`, system."""
+    content: str | list[dict[str, Any]]
+    """The text; of a message with images the JSON text of a list of parts."""
+    tool_calls: list[HistoryToolCall] | None = None
+    """Tool calls of the message."""
+    seq: Int | None = None
+    """Sequence number."""
+    tool_call_id: str | None = None
+    """Always null."""
+    ts: str | None = None
+    """When it was stored, ISO 8601."""
+    attachments: Maybe[list[dict[str, Any]]] = None
+    """Attachments of the message (form unverified)."""
 
 
 class MemoryFact(Model):
@@ -224,7 +342,7 @@ class SessionAgent(Model):
     """What it does, for people."""
     duration_seconds: float | None = None
     """How long it has run, seconds."""
-    tool_calls_count: int | None = None
+    tool_calls_count: Int | None = None
     """Number of its tool calls."""
     preview: str | None = None
     """Beginning of its answer, 200 characters at most."""
@@ -252,9 +370,9 @@ class SessionAgents(Model):
 
     agents: list[SessionAgent]
     """The agents."""
-    total: int
+    total: Int
     """Number of agents."""
-    running: int
+    running: Int
     """Number of agents that run."""
 
 
@@ -267,13 +385,51 @@ class SessionDeleted(Model):
     """Whether it was deleted."""
 
 
+class SessionToolCounts(Model):
+    """Numbers of tool calls of a session."""
+
+    total_calls: Int
+    """Number of tool calls."""
+    success: Int
+    """Number of calls that succeeded."""
+    failed: Int
+    """Number of calls that failed."""
+
+
 class SessionErrors(Model):
     """Errors of a session."""
 
-    total: int
+    total: Int
     """Number of errors."""
     last: str | None = None
     """The last one."""
+
+
+class SessionDetail(SessionSummary):
+    """A session with its metrics, which are absent until there are some."""
+
+    is_active: bool
+    """Whether a turn runs."""
+    turn_number: Maybe[Int] = None
+    """Number of the current turn; once metrics exist."""
+    context: Maybe[ContextSnapshot] = None
+    """How full the model's context is; once metrics exist."""
+    tools: Maybe[SessionToolCounts] = None
+    """Numbers of tool calls; once metrics exist."""
+    errors: Maybe[SessionErrors] = None
+    """Errors so far; once metrics exist."""
+    model: Maybe[str] = None
+    """Name of the model; once metrics exist."""
+    agents_active: Maybe[Int] = None
+    """Number of sub-agents that run; sessions with sub-agents only."""
+    agents_breakdown: Maybe[list[Any]] = None
+    """One entry per sub-agent (form unverified); sessions with sub-agents only."""
+    llm_calls_total: Maybe[Int] = None
+    """Number of model calls; sessions with sub-agents only."""
+    turns_total: Maybe[Int] = None
+    """Number of turns; sessions with sub-agents only."""
+    active_mode_id: str | None = None
+    """Mode of the app that the session is in."""
 
 
 class SessionEvent(Model):
@@ -283,7 +439,7 @@ class SessionEvent(Model):
     """Event type."""
     kind: str
     """Family of the type; in the log message for rows that hold a message of the conversation, and event for rows that repeat what was sent. The true kind of those stands in the payload."""
-    seq: int
+    seq: Int
     """Sequence number within the session; increasing, with gaps."""
     payload: dict[str, Any]
     """Payload of the event, open; may repeat the ids of the operation."""
@@ -314,9 +470,9 @@ class SessionEventPage(Model):
 
     session_id: str
     """Id of the session."""
-    count: int
+    count: Int
     """Number of events on this page."""
-    total: int
+    total: Int
     """Number of events in all (whether before or after filtering is unverified)."""
     events: list[OrObject[SessionEvent]]
     """The events of this page. A row that does not have the form of the others is an open object."""
@@ -333,82 +489,10 @@ class SessionExport(Model):
     """Format of the text."""
     filename: str
     """Name for a file with the text."""
-    turns: int
+    turns: Int
     """Number of turns in it."""
-    messages: int
+    messages: Int
     """Number of messages in it."""
-
-
-class SessionSnapshotPage(Model):
-    """What the ring buffer holds of a session."""
-
-    instance_id: str
-    """Id of the daemon process; a change means that the daemon was restarted."""
-    current_seq: int
-    """Latest number of the session's counter."""
-    session_id: str
-    """Id of the session."""
-    since: int
-    """Number that was asked for."""
-    full: bool
-    """Whether the ring buffer cannot bridge the gap."""
-    events: list[SessionEvent]
-    """The events that it holds; they carry no `event_id` and no operation."""
-    event_count: int
-    """Number of these events."""
-
-
-class SessionToolCounts(Model):
-    """Numbers of tool calls of a session."""
-
-    total_calls: int
-    """Number of tool calls."""
-    success: int
-    """Number of calls that succeeded."""
-    failed: int
-    """Number of calls that failed."""
-
-
-class ShellTask(Model):
-    """A shell command that a session started in the background."""
-
-    task_id: str
-    """Id of the task."""
-    command: str
-    """Beginning of the command, 200 characters at most."""
-    status: str
-    """State of the task; known values are running and finished."""
-    exit_code: int | None = None
-    """Exit code of a finished task."""
-    pid: int | None = None
-    """Id of the process."""
-    uptime_seconds: float
-    """How long it has run, seconds."""
-    stdout_lines: int
-    """Number of lines written to standard output."""
-    stderr_lines: int
-    """Number of lines written to standard error."""
-    started_at: Any | None = None
-    """When it began (type unverified)."""
-    finished_at: Any | None = None
-    """When it ended (type unverified)."""
-
-
-class ShellTaskCancelled(Model):
-    """Outcome of stopping a shell task; open, and unverified beyond `success`."""
-
-    model_config = ConfigDict(
-        extra="allow",
-    )
-    success: bool
-    """Whether the task was stopped."""
-
-
-class ShellTaskList(Model):
-    """The shell tasks of a session."""
-
-    tasks: list[ShellTask]
-    """The tasks."""
 
 
 class TodoItem(Model):
@@ -426,94 +510,9 @@ class TodoItem(Model):
     """Id of the task that this one is a part of."""
 
 
-class UndoResult(Model):
-    """What an undo restored."""
-
-    path: str
-    """Path of the file."""
-    restored_bytes: int
-    """Size of the restored content, bytes."""
-    remaining: int
-    """Number of changes that can still be taken back."""
-
-
-class CompactedSession(Model):
-    """What compaction left, in messages and tokens."""
-
-    before: int
-    """Number of messages before."""
-    after: int
-    """Number of messages after."""
-    freed: int
-    """Number of messages dropped."""
-    note: str | None = None
-    """Remark for people."""
-    tokens_before: int | None = None
-    """Tokens before compaction; absent when there was too little to compact."""
-    tokens_after: int | None = None
-    """Tokens after compaction; absent when there was too little to compact."""
-    reason: str | None = None
-    """Why it was done; manual, or manual_noop_reverted when nothing was gained."""
-    durable: CompactionDurability | None = None
-    """What was written to the log; absent when there was too little to compact."""
-
-
-class ContextBreakdown(Model):
-    """What fills the model's context; all sizes are in tokens."""
-
-    session_id: str
-    """Id of the session."""
-    context_window: int
-    """Size of the model's context."""
-    output_reserved: int
-    """Part kept free for the answer."""
-    effective_max: int
-    """Size that the input may use."""
-    total_estimated: int
-    """Estimated size of the whole input."""
-    pressure: float
-    """Used share of the input's size; 0 is empty, 1 full, more than 1 too much."""
-    budget_remaining: int
-    """Space that is left."""
-    will_overflow: bool
-    """Whether the input does not fit."""
-    breakdown: ContextParts
-    """Estimated sizes of the parts."""
-    tool_count: int
-    """Number of tool definitions."""
-    message_count: int
-    """Number of messages."""
-    advice: list[str]
-    """What to do about it, for people."""
-    compactions: int | None = None
-    """Number of compactions so far."""
-
-
-class HistoryMessage(Model):
-    """A message of a session; with `include_system` system ones too. Results of tools are not listed."""
-
-    role: str
-    """Who speaks: user, assistant or, with `include_system`, system."""
-    content: str | list[dict[str, Any]]
-    """The text; of a message with images the JSON text of a list of parts."""
-    tool_calls: list[HistoryToolCall] | None = None
-    """Tool calls of the message."""
-    seq: int | None = None
-    """Sequence number."""
-    tool_call_id: str | None = None
-    """Always null."""
-    ts: str | None = None
-    """When it was stored, ISO 8601."""
-    attachments: list[dict[str, Any]] | None = None
-    """Attachments of the message (form unverified)."""
-
-
 class SessionMemory(Model):
     """The agent's memory of a session; open. The flat members are those of an app with a memory module."""
 
-    model_config = ConfigDict(
-        extra="allow",
-    )
     goal: str | None = None
     """What the agent works towards; may lag behind that of `working`."""
     todos: list[TodoItem] | None = None
@@ -530,50 +529,6 @@ class SessionMemory(Model):
     """Facts that matter most (form unverified)."""
 
 
-class FirstMessage(Model):
-    """What became of the message that a session was created with."""
-
-    correlation_id: str | None = None
-    """Id of the message's turn."""
-    status: str | None = None
-    """What became of it; the values are those of MessageAccepted."""
-    position: int | None = None
-    """Ticket number in the session's queue."""
-    queue_depth: int | None = None
-    """Number of messages in the queue."""
-    seq: int | None = None
-    """Sequence number of its first event."""
-    state: StateEnvelope | None = None
-    """State of the session after the message was taken."""
-
-
-class SessionDetail(SessionSummary):
-    """A session with its metrics, which are absent until there are some."""
-
-    is_active: bool
-    """Whether a turn runs."""
-    turn_number: int | None = None
-    """Number of the current turn; once metrics exist."""
-    context: ContextSnapshot | None = None
-    """How full the model's context is; once metrics exist."""
-    tools: SessionToolCounts | None = None
-    """Numbers of tool calls; once metrics exist."""
-    errors: SessionErrors | None = None
-    """Errors so far; once metrics exist."""
-    model: str | None = None
-    """Name of the model; once metrics exist."""
-    agents_active: int | None = None
-    """Number of sub-agents that run; sessions with sub-agents only."""
-    agents_breakdown: list[Any] | None = None
-    """One entry per sub-agent (form unverified); sessions with sub-agents only."""
-    llm_calls_total: int | None = None
-    """Number of model calls; sessions with sub-agents only."""
-    turns_total: int | None = None
-    """Number of turns; sessions with sub-agents only."""
-    active_mode_id: str | None = None
-    """Mode of the app that the session is in."""
-
-
 class SessionHistory(SessionSummary):
     """A session with its messages, events and queue; `message_count` counts the turns listed."""
 
@@ -581,15 +536,15 @@ class SessionHistory(SessionSummary):
     """The messages."""
     events: list[HistoryEvent]
     """The logged events."""
-    event_count: int
+    event_count: Int
     """Number of events in this answer."""
-    events_total: int
+    events_total: Int
     """Number of events of the session."""
-    events_next_seq: int
+    events_next_seq: Int
     """Value of `since_seq` for the events after these."""
     events_has_more: bool
     """Whether later events are left."""
-    events_prev_seq: int
+    events_prev_seq: Int
     """Value of `before_seq` for the events before these."""
     events_has_more_back: bool
     """Whether earlier events are left."""
@@ -599,9 +554,9 @@ class SessionHistory(SessionSummary):
     """Messages that wait for their turn."""
     memory_snapshot: SessionMemory | None = None
     """Memory of the agent."""
-    current_seq: int
+    current_seq: Int
     """Latest number of the session's counter."""
-    oldest_seq: int
+    oldest_seq: Int
     """First number that the log holds."""
     truncated: bool
     """Whether earlier events were dropped."""
@@ -614,7 +569,7 @@ class SessionHistory(SessionSummary):
 class SessionSearchHit(SessionSummary):
     """A session that matches a search."""
 
-    relevance: int
+    relevance: Int
     """How well it matches; more is better (scale unverified)."""
     snippets: list[str]
     """Up to three passages that match."""
@@ -625,14 +580,33 @@ class SessionSearchPage(Model):
 
     sessions: list[SessionSearchHit]
     """The matches of this page."""
-    total: int
+    total: Int
     """Number of matches on all pages."""
     query: str
     """Text that was looked for."""
-    limit: int | None = None
+    limit: Int | None = None
     """Largest number of matches on a page; absent for an empty query."""
-    offset: int | None = None
+    offset: Int | None = None
     """Number of matches skipped; absent for an empty query."""
+
+
+class SessionSnapshotPage(Model):
+    """What the ring buffer holds of a session."""
+
+    instance_id: str
+    """Id of the daemon process; a change means that the daemon was restarted."""
+    current_seq: Int
+    """Latest number of the session's counter."""
+    session_id: str
+    """Id of the session."""
+    since: Int
+    """Number that was asked for."""
+    full: bool
+    """Whether the ring buffer cannot bridge the gap."""
+    events: list[SessionEvent]
+    """The events that it holds; they carry no `event_id` and no operation."""
+    event_count: Int
+    """Number of these events."""
 
 
 class SessionState(StateEnvelope):
@@ -642,30 +616,63 @@ class SessionState(StateEnvelope):
     """The logged events since, at most 1000. Their `kind` is `event`; the id of the event and its operation stand in the payload alone."""
 
 
-class CreatedSession(Model):
-    """A session that was just created."""
+class ShellTask(Model):
+    """A shell command that a session started in the background."""
 
-    session_id: str
-    """Id of the session."""
-    app_id: str
-    """Id of the app."""
-    title: str
-    """Title of the session."""
-    created_at: str
-    """When it was created, ISO 8601; a number of seconds in SessionSummary."""
-    is_active: bool
-    """Whether a turn runs."""
-    message_count: int
-    """Number of messages."""
-    greeting: str
-    """Text that opens the session."""
-    context: OrObject[CreatedSessionContext]
-    """How full the model's context is, or an empty object."""
-    preview_url: str | None = None
-    """Address of the session's preview."""
-    workspace: str
-    """Directory that the session works in."""
-    first_message: FirstMessage | None = None
-    """What became of the first message."""
-    workdir: str | None = None
-    """Directory that the session works in; `workspace` is the older name."""
+    task_id: str
+    """Id of the task."""
+    command: str
+    """Beginning of the command, 200 characters at most."""
+    status: str
+    """State of the task; known values are running and finished."""
+    exit_code: Int | None = None
+    """Exit code of a finished task."""
+    pid: Int | None = None
+    """Id of the process."""
+    uptime_seconds: float
+    """How long it has run, seconds."""
+    stdout_lines: Int
+    """Number of lines written to standard output."""
+    stderr_lines: Int
+    """Number of lines written to standard error."""
+    started_at: Any = None
+    """When it began (type unverified)."""
+    finished_at: Any = None
+    """When it ended (type unverified)."""
+
+
+class ShellTaskCancelled(Model):
+    """Outcome of stopping a shell task; open, and unverified beyond `success`."""
+
+    success: bool
+    """Whether the task was stopped."""
+
+
+class ShellTaskList(Model):
+    """The shell tasks of a session."""
+
+    tasks: list[ShellTask]
+    """The tasks."""
+
+
+class UndoResult(Model):
+    """What an undo restored."""
+
+    path: str
+    """Path of the file."""
+    restored_bytes: Int
+    """Size of the restored content, bytes."""
+    remaining: Int
+    """Number of changes that can still be taken back."""
+
+
+CreateSessionMessage: TypeAlias = Annotated[str, Field(min_length=1, max_length=1048576)]
+
+
+CreateSessionSystemAddendum: TypeAlias = Annotated[str, Field(max_length=16000)] | None
+
+
+ListSessionEventsLimit: TypeAlias = Annotated[Int, Field(ge=1, le=5000)]
+
+
+ListSessionsLimit: TypeAlias = Annotated[Int, Field(ge=0, le=200)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ._checks import Int, Maybe
 from ._runtime import Model
 
 
@@ -28,7 +29,7 @@ class ToolCategory(Model):
     """Id of the category."""
     summary: str
     """What its tools are for."""
-    tool_count: int
+    tool_count: Int
     """Number of its tools."""
 
 
@@ -37,26 +38,26 @@ class ToolCategoryList(Model):
 
     categories: list[ToolCategory]
     """The categories."""
-    total_categories: int | None = None
+    total_categories: Int | None = None
     """Number of categories."""
-    total_tools: int | None = None
+    total_tools: Int | None = None
     """Number of tools."""
 
 
 class ToolCategoryPage(Model):
     """One page of the tools of a category; holds only `tools` when that is unknown."""
 
-    category: str | None = None
+    category: Maybe[str] = None
     """Id of the category; absent when it is unknown."""
-    summary: str | None = None
+    summary: Maybe[str] = None
     """What its tools are for; absent when it is unknown."""
     tools: list[CategoryTool]
     """The tools of this page."""
-    page: int | None = None
+    page: Maybe[Int] = None
     """Number of the page, from 1; absent when the category is unknown."""
-    total_pages: int | None = None
+    total_pages: Maybe[Int] = None
     """Number of pages; absent when the category is unknown."""
-    total_tools: int | None = None
+    total_tools: Maybe[Int] = None
     """Number of tools on all pages; absent when the category is unknown."""
 
 
@@ -107,11 +108,11 @@ class ToolSchema(Model):
 class ToolSearchResult(Model):
     """Tools that match a search; holds only `results` when the app has no index."""
 
-    tools: list[ToolHit] | None = None
+    tools: Maybe[list[ToolHit]] = None
     """The matches; absent without an index."""
-    count: int | None = None
+    count: Maybe[Int] = None
     """Number of matches; absent without an index."""
-    query: str | None = None
+    query: Maybe[str] = None
     """Text that was looked for; absent without an index."""
-    results: list[Any] | None = None
+    results: Maybe[list[Any]] = None
     """Always empty; only without an index."""

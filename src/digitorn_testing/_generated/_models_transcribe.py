@@ -3,30 +3,30 @@
 
 from __future__ import annotations
 
-from pydantic import ConfigDict
+from typing import Annotated, TypeAlias
 
+from pydantic import Field
+
+from ._checks import Int, Maybe
 from ._runtime import Model
 
 
 class TranscribeHealth(Model):
     """Whether transcription is available; no envelope. Without a token only the first two."""
 
-    model_config = ConfigDict(
-        extra="allow",
-    )
     enabled: bool
     """Whether transcription is switched on."""
     ready: bool
     """Whether recordings are taken now."""
-    provider: str | None = None
+    provider: Maybe[str] = None
     """What transcribes."""
-    model: str | None = None
+    model: Maybe[str] = None
     """Model that transcribes."""
-    preload: bool | None = None
+    preload: Maybe[bool] = None
     """Whether the model is loaded at the start."""
-    model_loaded: bool | None = None
+    model_loaded: Maybe[bool] = None
     """Whether it is loaded."""
-    max_concurrency: int | None = None
+    max_concurrency: Maybe[Int] = None
     """How many recordings are taken at once."""
     error: str | None = None
     """Why recordings are not taken."""
@@ -39,7 +39,19 @@ class Transcription(Model):
     """The text."""
     language: str | None = None
     """Language that was spoken."""
-    duration_ms: int | None = None
+    duration_ms: Int | None = None
     """Length of the recording, milliseconds."""
     confidence: float | None = None
     """How certain the text is; more is better (scale unverified)."""
+
+
+TranscribeAudioAppId: TypeAlias = Annotated[str, Field(max_length=64)] | None
+
+
+TranscribeAudioLanguage: TypeAlias = Annotated[str, Field(max_length=64)] | None
+
+
+TranscribeAudioSlashAppId: TypeAlias = Annotated[str, Field(max_length=64)] | None
+
+
+TranscribeAudioSlashLanguage: TypeAlias = Annotated[str, Field(max_length=64)] | None

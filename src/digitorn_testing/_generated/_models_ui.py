@@ -3,55 +3,51 @@
 
 from __future__ import annotations
 
-from pydantic import ConfigDict
-
+from ._checks import Int, Maybe
 from ._runtime import Model
 
 
 class ToolChannel(Model):
     """Where calls of a channel are shown."""
 
-    label: str | None = None
+    label: Maybe[str] = None
     """Name to show."""
     panel: str | None = None
     """Panel of the channel."""
-    icon: str | None = None
+    icon: Maybe[str] = None
     """Icon of the channel."""
 
 
 class ToolDisplayPattern(Model):
     """How calls of tools with a certain name are shown."""
 
-    match: str | None = None
+    match: Maybe[str] = None
     """Pattern that the name matches."""
-    channel: str | None = None
+    channel: Maybe[str] = None
     """Channel of the calls."""
-    hidden: bool | None = None
+    hidden: Maybe[bool] = None
     """Whether they stay out of the conversation."""
-    icon: str | None = None
+    icon: Maybe[str] = None
     """Icon of the calls."""
-    category: str | None = None
+    category: Maybe[str] = None
     """Sort of call."""
 
 
 class ToolDisplayFallbacks(Model):
     """How calls of tools that name nothing are shown."""
 
-    patterns: list[ToolDisplayPattern] | None = None
+    patterns: Maybe[list[ToolDisplayPattern]] = None
     """The patterns; the first that matches counts."""
 
 
 class ToolDisplayDefaults(Model):
     """How tool calls are shown by default; no envelope. Open."""
 
-    model_config = ConfigDict(
-        extra="allow",
-    )
-    icons: dict[str, str] | None = None
+    icons: Maybe[dict[str, str]] = None
     """Icon by name of a kind of tool."""
-    channels: dict[str, ToolChannel] | None = None
+    channels: Maybe[dict[str, ToolChannel]] = None
     """Where calls are shown, by channel."""
-    fallbacks: ToolDisplayFallbacks | None = None
+    fallbacks: Maybe[ToolDisplayFallbacks] = None
     """What is shown for tools that name nothing."""
-    version: int | None = None
+    version: Maybe[Int] = None
     """Version of this shape."""

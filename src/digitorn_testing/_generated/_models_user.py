@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
+from pydantic import Field
+
+from ._checks import Int, Maybe
 from ._models import InboxItem, PendingApproval
 from ._runtime import Model
 
@@ -21,7 +24,7 @@ class AvatarStored(Model):
 
     avatar_url: str
     """Address of the picture."""
-    bytes: int
+    bytes: Int
     """Size in bytes."""
 
 
@@ -45,7 +48,7 @@ class ByokList(Model):
 
     items: list[Byok]
     """The settings."""
-    count: int
+    count: Int
     """Number of settings."""
 
 
@@ -68,9 +71,9 @@ class Device(Model):
     """When it was last seen, ISO 8601."""
     registered_at: str | None = None
     """When it was registered, ISO 8601."""
-    prefs: dict[str, Any] | None = None
+    prefs: Maybe[dict[str, Any]] = None
     """What it is told, open."""
-    active: bool | None = None
+    active: Maybe[bool] = None
     """Whether it gets notifications."""
 
 
@@ -79,7 +82,7 @@ class DeviceList(Model):
 
     devices: list[Device]
     """The devices."""
-    count: int
+    count: Int
     """Number of devices."""
 
 
@@ -95,7 +98,7 @@ class DeviceRemoved(Model):
 class InboxAllRead(Model):
     """Inbox items that were marked as read."""
 
-    marked_read: int
+    marked_read: Int
     """Number of items marked."""
 
 
@@ -122,7 +125,7 @@ class InboxPage(Model):
 
     items: list[InboxItem]
     """The items of this page."""
-    count: int
+    count: Int
     """Number of items (whether of all pages is unverified)."""
     next_cursor: str | None = None
     """Value of `since` for the next page."""
@@ -156,9 +159,9 @@ class Profile(Model):
     """When the user was last seen, ISO 8601."""
     phone: str | None = None
     """Phone number; absent when the daemon has no record of the user."""
-    is_active: bool | None = None
+    is_active: Maybe[bool] = None
     """Whether the account is active; absent when the daemon has no record of the user."""
-    attributes: dict[str, Any] | None = None
+    attributes: Maybe[dict[str, Any]] = None
     """Further facts, open; absent when the daemon has no record of the user."""
     user_id: str | None = None
     """Id of the user."""
@@ -166,18 +169,18 @@ class Profile(Model):
     """Id of the user at an outside provider."""
     provider: str | None = None
     """Provider that the account comes from, such as local."""
-    roles: list[str] | None = None
+    roles: Maybe[list[str]] = None
     """Roles of the user."""
-    permissions: list[str] | None = None
+    permissions: Maybe[list[str]] = None
     """Permissions of the user; `*` stands for all of them."""
-    is_admin: bool | None = None
+    is_admin: Maybe[bool] = None
     """Whether the user is an administrator."""
 
 
 class ProfileUpdate(Model):
     """A profile after a change."""
 
-    id: str | None = None
+    id: Maybe[str] = None
     """Id of the user."""
     display_name: str | None = None
     """Name to show."""
@@ -191,9 +194,9 @@ class ProfileUpdate(Model):
     """When the user was last seen, ISO 8601."""
     phone: str | None = None
     """Phone number; absent when the daemon has no record of the user."""
-    is_active: bool | None = None
+    is_active: Maybe[bool] = None
     """Whether the account is active; absent when the daemon has no record of the user."""
-    attributes: dict[str, Any] | None = None
+    attributes: Maybe[dict[str, Any]] = None
     """Further facts, open; absent when the daemon has no record of the user."""
     updated_at: str | None = None
     """When it was changed, ISO 8601."""
@@ -205,11 +208,11 @@ class ProfileUpdate(Model):
     """Id of the user at an outside provider."""
     provider: str | None = None
     """Provider that the account comes from, such as local."""
-    roles: list[str] | None = None
+    roles: Maybe[list[str]] = None
     """Roles of the user."""
-    permissions: list[str] | None = None
+    permissions: Maybe[list[str]] = None
     """Permissions of the user; `*` stands for all of them."""
-    is_admin: bool | None = None
+    is_admin: Maybe[bool] = None
     """Whether the user is an administrator."""
     changed: list[str] | None = None
     """The same names again, as the auth service puts them."""
@@ -218,7 +221,7 @@ class ProfileUpdate(Model):
 class UnreadCount(Model):
     """How much of an inbox is unread."""
 
-    unread_count: int
+    unread_count: Int
     """Number of unread items."""
 
 
@@ -227,5 +230,11 @@ class UserApprovalList(Model):
 
     approvals: list[PendingApproval]
     """The requests."""
-    count: int
+    count: Int
     """Number of requests."""
+
+
+ListInboxLimit: TypeAlias = Annotated[Int, Field(le=500)]
+
+
+ListMySessionsLimit: TypeAlias = Annotated[Int, Field(ge=1, le=200)]

@@ -5,9 +5,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ConfigDict
-
+from ._checks import Int
 from ._runtime import Model
+
+
+class WidgetEffect(Model):
+    """What the user interface is to do; open."""
+
+    action: str
+    """Kind of effect."""
+
+
+class WidgetActionResult(Model):
+    """Outcome of an action."""
+
+    ok: bool
+    """Whether the action was carried out."""
+    effect: WidgetEffect
+    """What the user interface is to do."""
 
 
 class WidgetData(Model):
@@ -15,24 +30,14 @@ class WidgetData(Model):
 
     value: Any
     """The data, in any form."""
-    status: int | None = None
+    status: Int | None = None
     """HTTP status of where the data comes from."""
     stream_url: str | None = None
     """Address of the stream of the data."""
     reducer: str | None = None
     """How streamed data is joined; known values are replace, append and merge."""
-    limit: Any | None = None
+    limit: Any = None
     """How much streamed data is kept (form unverified)."""
-
-
-class WidgetEffect(Model):
-    """What the user interface is to do; open."""
-
-    model_config = ConfigDict(
-        extra="allow",
-    )
-    action: str
-    """Kind of effect."""
 
 
 class WidgetFile(Model):
@@ -42,7 +47,7 @@ class WidgetFile(Model):
     """Id of the file."""
     filename: str
     """Name of the file."""
-    size: int
+    size: Int
     """Size in bytes."""
     content_type: str | None = None
     """Media type of the file."""
@@ -66,7 +71,7 @@ class WidgetInteractionResult(Model):
 class WidgetSet(Model):
     """The widgets of an app."""
 
-    version: int
+    version: Int
     """Version of the widget format."""
     chat_side: dict[str, Any] | None = None
     """The widget beside the chat, open."""
@@ -83,22 +88,13 @@ class WidgetValidation(Model):
 
     ok: bool
     """Whether they are valid."""
-    version: int | None = None
+    version: Int | None = None
     """Version of the widget format."""
     has_chat_side: bool
     """Whether there is a widget beside the chat."""
-    workspace_tab_count: int
+    workspace_tab_count: Int
     """Number of tabs of the workspace."""
-    modal_count: int
+    modal_count: Int
     """Number of modal widgets."""
-    inline_count: int
+    inline_count: Int
     """Number of widgets inside the chat."""
-
-
-class WidgetActionResult(Model):
-    """Outcome of an action."""
-
-    ok: bool
-    """Whether the action was carried out."""
-    effect: WidgetEffect
-    """What the user interface is to do."""

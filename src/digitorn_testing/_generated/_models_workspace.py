@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import ConfigDict
-
+from ._checks import Int, Maybe
 from ._models import SessionPreview
 from ._runtime import Model
 
@@ -18,6 +17,88 @@ class ApprovedFile(Model):
     """Path of the file."""
     validation: Literal["approved"]
     """Always approved."""
+
+
+class HunkRef(Model):
+    """A hunk of a file."""
+
+    index: Int
+    """Index of the hunk."""
+    hash: str
+    """Hash of the hunk, 12 characters."""
+
+
+class ApprovedHunks(Model):
+    """Hunks that were approved."""
+
+    path: str
+    """Path of the file."""
+    approved_hunks: list[HunkRef]
+    """The hunks."""
+    remaining_hunks: list[HunkRef]
+    """Hunks that are still pending."""
+    validation: str
+    """Whether the file is approved now; known values are pending and approved."""
+
+
+class FileMeta(Model):
+    """What is known of a file; open."""
+
+    path: str | None = None
+    """Path of the file."""
+    size: Int
+    """Size in bytes."""
+    mtime: float | None = None
+    """When the file was last modified, seconds since the Unix epoch."""
+    source: str | None = None
+    """Where the content comes from; known values are disk and user."""
+    language: str | None = None
+    """Programming language."""
+    status: str | None = None
+    """State of the file."""
+    operation: str | None = None
+    """What was last done to the file."""
+    validation: str | None = None
+    """Whether the changes are approved; known values are pending and approved."""
+    mime: str | None = None
+    """Media type, of a file that was uploaded."""
+    file_id: str | None = None
+    """Id of the upload that the file came with."""
+    lines: Int | None = None
+    """Number of lines."""
+    insertions: Int | None = None
+    """Number of lines added (since when is unverified)."""
+    deletions: Int | None = None
+    """Number of lines removed (since when is unverified)."""
+    insertions_pending: Int | None = None
+    """Number of lines added and not approved yet."""
+    deletions_pending: Int | None = None
+    """Number of lines removed and not approved yet."""
+    total_insertions: Int | None = None
+    """Number of lines added by all changes."""
+    total_deletions: Int | None = None
+    """Number of lines removed by all changes."""
+    baseline_lines: Int | None = None
+    """Number of lines of the last approved content."""
+    updated_at: float | None = None
+    """When the file was last changed here, seconds since the Unix epoch."""
+    git_status: str | None = None
+    """State in git; known values are untracked, unstaged, staged, conflict and committed."""
+    diff: str | None = None
+    """The changes, as text (form unverified)."""
+    unified_diff: str | None = None
+    """The changes, as a unified diff."""
+    unified_diff_pending: str | None = None
+    """The changes that are not approved yet, as a unified diff."""
+
+
+class CodeSnapshot(Model):
+    """What is known of each file in a workspace."""
+
+    session_id: str
+    """Id of the session."""
+    files: dict[str, FileMeta]
+    """The files by path."""
 
 
 class FileDeletion(Model):
@@ -38,60 +119,6 @@ class FileHistory(Model):
     """The revisions, open objects (keys unverified)."""
 
 
-class FileMeta(Model):
-    """What is known of a file; open."""
-
-    model_config = ConfigDict(
-        extra="allow",
-    )
-    path: str | None = None
-    """Path of the file."""
-    size: int
-    """Size in bytes."""
-    mtime: float | None = None
-    """When the file was last modified, seconds since the Unix epoch."""
-    source: str | None = None
-    """Where the content comes from; known values are disk and user."""
-    language: str | None = None
-    """Programming language."""
-    status: str | None = None
-    """State of the file."""
-    operation: str | None = None
-    """What was last done to the file."""
-    validation: str | None = None
-    """Whether the changes are approved; known values are pending and approved."""
-    mime: str | None = None
-    """Media type, of a file that was uploaded."""
-    file_id: str | None = None
-    """Id of the upload that the file came with."""
-    lines: int | None = None
-    """Number of lines."""
-    insertions: int | None = None
-    """Number of lines added (since when is unverified)."""
-    deletions: int | None = None
-    """Number of lines removed (since when is unverified)."""
-    insertions_pending: int | None = None
-    """Number of lines added and not approved yet."""
-    deletions_pending: int | None = None
-    """Number of lines removed and not approved yet."""
-    total_insertions: int | None = None
-    """Number of lines added by all changes."""
-    total_deletions: int | None = None
-    """Number of lines removed by all changes."""
-    baseline_lines: int | None = None
-    """Number of lines of the last approved content."""
-    updated_at: float | None = None
-    """When the file was last changed here, seconds since the Unix epoch."""
-    git_status: str | None = None
-    """State in git; known values are untracked, unstaged, staged, conflict and committed."""
-    diff: str | None = None
-    """The changes, as text (form unverified)."""
-    unified_diff: str | None = None
-    """The changes, as a unified diff."""
-    unified_diff_pending: str | None = None
-    """The changes that are not approved yet, as a unified diff."""
-
-
 class FileWithContent(FileMeta):
     """What is known of a file, with its content."""
 
@@ -104,15 +131,15 @@ class FileWriteResult(Model):
 
     path: str
     """Path of the file."""
-    size: int
+    size: Int
     """Size in bytes."""
     validation: str
     """Whether the change is approved; known values are pending and approved."""
     lint: list[dict[str, Any]] | None = None
     """What the checks found, open objects."""
-    errors: int | None = None
+    errors: Int | None = None
     """Number of errors among them."""
-    warnings: int | None = None
+    warnings: Int | None = None
     """Number of warnings among them."""
 
 
@@ -130,19 +157,10 @@ class GitChange(Model):
 class GitStatusRefresh(Model):
     """Outcome of reading the git status."""
 
-    classified: int
+    classified: Int
     """Number of files that have a status now."""
     is_git_repo: bool
     """Whether the workspace is a git repository."""
-
-
-class HunkRef(Model):
-    """A hunk of a file."""
-
-    index: int
-    """Index of the hunk."""
-    hash: str
-    """Hash of the hunk, 12 characters."""
 
 
 class IngestedSource(Model):
@@ -150,16 +168,20 @@ class IngestedSource(Model):
 
     path: str
     """Path of the text within the workspace."""
-    lines: int | None = None
+    lines: Maybe[Int] = None
     """Number of lines."""
-    size: int | None = None
+    size: Maybe[Int] = None
     """Size in bytes."""
     mime: str | None = None
     """Content type of the document."""
     format: str | None = None
     """Format of the document."""
-    target_dir: str | None = None
+    target_dir: Maybe[str] = None
     """Directory that the text went into."""
+
+
+class PreviewWithoutFiles(SessionPreview):
+    """The preview of a session; its resources lack the channel `files`."""
 
 
 class RejectedFile(Model):
@@ -178,6 +200,64 @@ class RejectedHunks(Model):
     """Path of the file."""
     reverted_hunks: list[HunkRef]
     """The hunks."""
+
+
+class WorkspaceFileChange(Model):
+    """A file of a session that was changed."""
+
+    path: str
+    """Path within the workspace."""
+    status: str | None = None
+    """What happened to it, such as added or modified."""
+    validation: str | None = None
+    """Whether the change was approved; known values are pending and approved."""
+    size: Int | None = None
+    """Size in bytes."""
+    lines: Int | None = None
+    """Number of lines."""
+    language: str | None = None
+    """Language of the file."""
+    insertions: Int | None = None
+    """Lines that the last change added."""
+    deletions: Int | None = None
+    """Lines that the last change removed."""
+    insertions_pending: Int | None = None
+    """Lines added since the last approval."""
+    deletions_pending: Int | None = None
+    """Lines removed since the last approval."""
+    total_insertions: Int | None = None
+    """Lines added in the session."""
+    total_deletions: Int | None = None
+    """Lines removed in the session."""
+    baseline_lines: Int | None = None
+    """Lines of the approved version."""
+    updated_at: float | None = None
+    """When it was last changed, seconds since the Unix epoch."""
+    operation: str | None = None
+    """Operation that changed it."""
+    git_status: str | None = None
+    """State in git."""
+    unified_diff_pending: str | None = None
+    """The changes since the last approval; only with `include_diffs`."""
+
+
+class WorkspaceChanges(Model):
+    """The files of a session that were changed."""
+
+    session_id: str
+    """Id of the session."""
+    files: list[WorkspaceFileChange]
+    """The files."""
+    count: Int
+    """Number of files."""
+    total_insertions_pending: Maybe[Int] = None
+    """Lines added since the last approval."""
+    total_deletions_pending: Maybe[Int] = None
+    """Lines removed since the last approval."""
+    total_insertions: Maybe[Int] = None
+    """Lines added in the session."""
+    total_deletions: Maybe[Int] = None
+    """Lines removed in the session."""
 
 
 class WorkspaceCommit(Model):
@@ -200,7 +280,7 @@ class WorkspaceExport(Model):
 
     format: Literal["digitorn.workspace.snapshot"]
     """Always digitorn.workspace.snapshot."""
-    version: int
+    version: Int
     """Version of the format; 2 in this contract."""
     app_id: str
     """Id of the app."""
@@ -227,45 +307,6 @@ class WorkspaceFile(Model):
     """Changes that are not approved yet, as a unified diff."""
 
 
-class WorkspaceFileChange(Model):
-    """A file of a session that was changed."""
-
-    path: str
-    """Path within the workspace."""
-    status: str | None = None
-    """What happened to it, such as added or modified."""
-    validation: str | None = None
-    """Whether the change was approved; known values are pending and approved."""
-    size: int | None = None
-    """Size in bytes."""
-    lines: int | None = None
-    """Number of lines."""
-    language: str | None = None
-    """Language of the file."""
-    insertions: int | None = None
-    """Lines that the last change added."""
-    deletions: int | None = None
-    """Lines that the last change removed."""
-    insertions_pending: int | None = None
-    """Lines added since the last approval."""
-    deletions_pending: int | None = None
-    """Lines removed since the last approval."""
-    total_insertions: int | None = None
-    """Lines added in the session."""
-    total_deletions: int | None = None
-    """Lines removed in the session."""
-    baseline_lines: int | None = None
-    """Lines of the approved version."""
-    updated_at: float | None = None
-    """When it was last changed, seconds since the Unix epoch."""
-    operation: str | None = None
-    """Operation that changed it."""
-    git_status: str | None = None
-    """State in git."""
-    unified_diff_pending: str | None = None
-    """The changes since the last approval; only with `include_diffs`."""
-
-
 class WorkspaceForked(Model):
     """A copy of a workspace."""
 
@@ -275,7 +316,7 @@ class WorkspaceForked(Model):
     """Id of the session that got the copy."""
     forked: bool
     """Whether the workspace was copied."""
-    files: int
+    files: Int
     """Number of files copied."""
 
 
@@ -284,9 +325,9 @@ class WorkspaceGit(Model):
 
     branch: str | None = None
     """Branch that is checked out."""
-    ahead: int | None = None
+    ahead: Int | None = None
     """Number of commits that the remote lacks."""
-    behind: int | None = None
+    behind: Int | None = None
     """Number of commits that only the remote has."""
     changes: list[GitChange] | None = None
     """Files that differ from the last commit."""
@@ -301,9 +342,9 @@ class WorkspaceImported(Model):
     """Whether the workspace was loaded."""
     replaced: bool
     """Whether the earlier content was dropped."""
-    files: int
+    files: Int
     """Number of files loaded."""
-    state_keys: int
+    state_keys: Int
     """Number of values of the state loaded."""
 
 
@@ -337,48 +378,3 @@ class WorkspaceView(Model):
     """The preview."""
     git: WorkspaceGit | None = None
     """The git repository, if there is one."""
-
-
-class ApprovedHunks(Model):
-    """Hunks that were approved."""
-
-    path: str
-    """Path of the file."""
-    approved_hunks: list[HunkRef]
-    """The hunks."""
-    remaining_hunks: list[HunkRef]
-    """Hunks that are still pending."""
-    validation: str
-    """Whether the file is approved now; known values are pending and approved."""
-
-
-class CodeSnapshot(Model):
-    """What is known of each file in a workspace."""
-
-    session_id: str
-    """Id of the session."""
-    files: dict[str, FileMeta]
-    """The files by path."""
-
-
-class PreviewWithoutFiles(SessionPreview):
-    """The preview of a session; its resources lack the channel `files`."""
-
-
-class WorkspaceChanges(Model):
-    """The files of a session that were changed."""
-
-    session_id: str
-    """Id of the session."""
-    files: list[WorkspaceFileChange]
-    """The files."""
-    count: int
-    """Number of files."""
-    total_insertions_pending: int | None = None
-    """Lines added since the last approval."""
-    total_deletions_pending: int | None = None
-    """Lines removed since the last approval."""
-    total_insertions: int | None = None
-    """Lines added in the session."""
-    total_deletions: int | None = None
-    """Lines removed in the session."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
+from ._checks import Int, Maybe
 from ._models import FileInput, ImageInput
 from ._runtime import Model
 
@@ -20,9 +21,9 @@ class AppInstallRequest(Model):
     """Where the package is: a directory, `bundle://digitorn/` and an id, or the id of a built-in app."""
     source: str | None = None
     """The same in one word, instead of the two above."""
-    force: bool | None = None
+    force: Maybe[bool] = None
     """Whether to install although the app is there already; false by default."""
-    accept_permissions: bool | None = None
+    accept_permissions: Maybe[bool] = None
     """Whether the permissions that the package asks for are granted; false by default."""
     link_mode: str | None = None
     """How a local package is put in place, copy (the default) or symlink."""
@@ -35,7 +36,7 @@ class AppResponse(Model):
 
     success: bool
     """Whether the call did what it was asked to; may be false under HTTP 200."""
-    data: Any | None = None
+    data: Any = None
     """The result, in the shape that the operation names."""
     error: str | None = None
     """Why the call failed, in the daemon's words."""
@@ -44,7 +45,7 @@ class AppResponse(Model):
 class AppUninstallRequest(Model):
     """How to uninstall an app."""
 
-    force: bool | None = None
+    force: Maybe[bool] = None
     """Whether to remove a built-in app too; false by default."""
 
 
@@ -55,7 +56,7 @@ class AppUpgradeRequest(Model):
     """Kind of source, as in AppInstallRequest."""
     source_uri: str | None = None
     """Where the package is, as in AppInstallRequest."""
-    accept_permissions: bool | None = None
+    accept_permissions: Maybe[bool] = None
     """Whether the permissions that the package asks for are granted; false by default."""
 
 
@@ -93,7 +94,7 @@ class CreateBackgroundSessionRequest(Model):
     """Name of the session."""
     params: dict[str, Any] = {}
     """Parameters of the session, open."""
-    routing_keys: dict[str, str] | None = None
+    routing_keys: dict[str, str] = {}
     """Values by which triggers find the session, by key."""
     workspace: str = ""
     """Directory on the daemon's machine that the session works in."""
@@ -149,18 +150,43 @@ class CreateSecurityProfileRequest(Model):
     """Permissions that the app has."""
     max_risk_level: Literal["low", "medium", "high"] = "medium"
     """Highest risk that an action may have."""
-    risk_approval_rules: dict[str, str] | None = None
+    risk_approval_rules: dict[str, str] = {"low": "auto", "medium": "approve", "high": "block"}
     """Policy by risk level, as in `default_policy`."""
     approval_timeout: float = 300
     """How long a request for approval stays open, seconds."""
 
 
+class CreateSessionRequest(Model):
+    """A new session with its first message; the daemon has no sessions without one."""
+
+    message: Annotated[str, Field(min_length=1, max_length=1048576)]
+    """First message of the session."""
+    workdir: str | None = None
+    """Directory on the daemon's machine that the session works in, or the name of a project as in AppProject.slug."""
+    workspace_path: str | None = None
+    """Older name of `workdir`."""
+    images: list[ImageInput] | None = None
+    """Images of the first message; the first ten are used."""
+    files: list[FileInput] | None = None
+    """Files of the first message; the first ten are used."""
+    queue_mode: Literal["async", "wait", "replace_last"] | None = None
+    """How to queue the first message, as in SessionMessageRequest."""
+    client_message_id: str | None = None
+    """Caller's own id of the first message."""
+    mode: str | None = None
+    """Mode of the app to use."""
+    template_id: str | None = None
+    """Message template to use."""
+    system_addendum: Annotated[str, Field(max_length=16000)] | None = None
+    """Text to add to the system prompt for this message, 16000 characters at most."""
+
+
 class CreateSkillRequest(Model):
     """A skill to store; other fields are refused."""
 
-    name: Annotated[str, Field(max_length=64, min_length=1)]
+    name: Annotated[str, Field(min_length=1, max_length=64)]
     """Name of the skill; put into lower case, then letters, digits and hyphens."""
-    description: Annotated[str | None, Field(max_length=300)] = None
+    description: Maybe[Annotated[str, Field(max_length=300)]] = None
     """What the skill is for; empty by default."""
     instructions: Annotated[str, Field(min_length=1)]
     """What the agent is told."""
@@ -169,11 +195,11 @@ class CreateSkillRequest(Model):
 class CreateSnippetRequest(Model):
     """A snippet to keep; other fields are refused."""
 
-    title: Annotated[str, Field(max_length=200, min_length=1)]
+    title: Annotated[str, Field(min_length=1, max_length=200)]
     """Title of the snippet."""
     body: Annotated[str, Field(min_length=1)]
     """The text."""
-    emoji: Annotated[str | None, Field(max_length=16)] = None
+    emoji: Annotated[str, Field(max_length=16)] | None = None
     """Emoji to show with it."""
     tags: list[str] | None = None
     """Tags of the snippet."""
@@ -225,7 +251,7 @@ class DeployAppRequest(Model):
     """Path of the file on the daemon's machine; needed although it is not declared so."""
     force: bool = False
     """Whether to replace an app that is deployed already."""
-    secrets: dict[str, Any] | None = None
+    secrets: dict[str, str] | None = None
     """Secrets to store for the app, by key."""
     scope: str | None = None
     """Who gets it, system (the default) or user."""
@@ -258,15 +284,15 @@ class ErrorResponse(Model):
 
     error: str
     """What went wrong, in the daemon's words."""
-    success: bool | None = None
+    success: Maybe[bool] = None
     """Always false; absent from the auth service."""
-    status_code: int | None = None
+    status_code: Maybe[Int] = None
     """The HTTP status; only of a failure inside the daemon."""
-    request_id: str | None = None
+    request_id: Maybe[str] = None
     """Id of the request, as in the header `X-Request-ID`; only of a failure inside the daemon."""
-    max_bytes: int | None = None
+    max_bytes: Maybe[Int] = None
     """Largest body that is taken, bytes; only of one that is too large."""
-    got_bytes: int | None = None
+    got_bytes: Maybe[Int] = None
     """Size of the body, bytes; only of one that is too large."""
 
 
@@ -299,7 +325,7 @@ class FileHunksRequest(Model):
 
     path: str
     """Path of the file."""
-    hunks: list[int | str] = []
+    hunks: list[Int | str] = []
     """The hunks, each by its index or its hash of 12 characters."""
 
 
@@ -319,6 +345,34 @@ class ForkWorkspaceRequest(Model):
     """Title for that session."""
 
 
+class ValidationError(Model):
+    """One fault that validation found in a request."""
+
+    loc: list[str | Int]
+    """Where the fault is, as keys and list indexes from the outside in."""
+    msg: str
+    """What is wrong there."""
+    type: str
+    """Machine-readable kind of fault."""
+    input: Any = None
+    """Value that was sent."""
+    ctx: dict[str, Any] | None = None
+    """Further facts about the fault."""
+
+
+class HTTPValidationError(Model):
+    """The body of a 422 that validation of the request raised."""
+
+    details: list[ValidationError]
+    """The faults."""
+    success: Maybe[bool] = None
+    """Always false."""
+    error: Maybe[str] = None
+    """Always "Validation error"."""
+    status_code: Maybe[Int] = None
+    """Always 422."""
+
+
 class ImportWorkspaceRequest(Model):
     """A workspace to load."""
 
@@ -333,7 +387,7 @@ class IngestSourceRequest(Model):
 
     file: str
     """The document."""
-    target_dir: Literal["sources", "attachments"] | None = None
+    target_dir: Maybe[Literal["sources", "attachments"]] = None
     """Directory that the text goes into; sources by default."""
 
 
@@ -346,7 +400,7 @@ class InjectMcpTokenRequest(Model):
     """Scheme of the Authorization header."""
     refresh_token: str | None = None
     """Token that gets a new one."""
-    expires_in: int | None = None
+    expires_in: Int | None = None
     """Life of the token in seconds."""
     scope: str | None = None
     """Scopes that were granted."""
@@ -355,13 +409,13 @@ class InjectMcpTokenRequest(Model):
 class InstallFromHubRequest(Model):
     """A package of the hub."""
 
-    publisher: Annotated[str, Field(max_length=80, min_length=1)]
+    publisher: Annotated[str, Field(min_length=1, max_length=80)]
     """Who publishes it."""
-    package_id: Annotated[str, Field(max_length=80, min_length=1)]
+    package_id: Annotated[str, Field(min_length=1, max_length=80)]
     """Id of the package."""
     version: str | None = None
     """Version to install; the newest by default."""
-    accept_permissions: Any | None = None
+    accept_permissions: Any = None
     """True to grant all permissions, or a list of those that are granted."""
     scope: str | None = None
     """Who gets it, user (the default) or system."""
@@ -395,9 +449,9 @@ class LaunchBackgroundTaskRequest(Model):
 class LoadTestSessionStoreRequest(Model):
     """How much to write."""
 
-    sessions: int | None = None
+    sessions: Maybe[Int] = None
     """Number of sessions to write; 100 by default."""
-    events_per_session: int | None = None
+    events_per_session: Maybe[Int] = None
     """Number of events to write for each; 5 by default."""
 
 
@@ -437,7 +491,7 @@ class LspRequest(Model):
     """Method of the language server protocol, such as textDocument/hover."""
     params: dict[str, Any] | None = None
     """Parameters of the method, open."""
-    timeout_seconds: Annotated[float, Field(ge=0.1, le=60.0)] = 10
+    timeout_seconds: Annotated[float, Field(ge=0.1, le=60)] = 10
     """How long to wait for the answer, seconds."""
     request_id: str | None = None
     """Caller's own id of the request, to cancel it by."""
@@ -474,7 +528,7 @@ class PatchConfigRequest(Model):
 class PatchDraftRequest(Model):
     """What to change of a draft."""
 
-    name: Annotated[str | None, Field(max_length=255)] = None
+    name: Annotated[str, Field(max_length=255)] | None = None
     """New name, 255 characters at most."""
     status: str | None = None
     """New state; known values are in_progress, compiled, deployed and abandoned."""
@@ -502,11 +556,11 @@ class Problem(Model):
 
     detail: str | dict[str, Any] | list[Any]
     """What went wrong, as text or as an object, often with the keys `error` and `message`."""
-    success: bool | None = None
+    success: Maybe[bool] = None
     """Always false."""
     error: str | None = None
     """The detail again, when it is a text."""
-    status_code: int | None = None
+    status_code: Maybe[Int] = None
     """The HTTP status."""
 
 
@@ -550,9 +604,9 @@ class RegisterDeviceRequest(Model):
 class RegisterRequest(Model):
     """A user account to create."""
 
-    username: Annotated[str, Field(max_length=64, min_length=3)]
+    username: Annotated[str, Field(min_length=3, max_length=64)]
     """User name, 3 to 64 characters."""
-    password: Annotated[str, Field(max_length=128, min_length=12)]
+    password: Annotated[str, Field(min_length=12, max_length=128)]
     """Password in clear text, 12 to 128 characters."""
     email: str | None = None
     """Email address."""
@@ -563,9 +617,6 @@ class RegisterRequest(Model):
 class ResolveApprovalRequest(Model):
     """A decision, with a text for the agent under any one of six keys; the first that is not empty wins. Further keys are allowed."""
 
-    model_config = ConfigDict(
-        extra="allow",
-    )
     request_id: str
     """Id of the request."""
     approved: bool
@@ -596,9 +647,6 @@ class RunAppRequest(Model):
 class SessionMessageRequest(Model):
     """A message to the agent; further keys are allowed."""
 
-    model_config = ConfigDict(
-        extra="allow",
-    )
     message: Annotated[str, Field(max_length=1048576)]
     """Text of the message, 1048576 characters at most; may be empty."""
     workspace: str | None = None
@@ -613,7 +661,7 @@ class SessionMessageRequest(Model):
     """Mode of the app to use."""
     template_id: str | None = None
     """Message template to use."""
-    system_addendum: Annotated[str | None, Field(max_length=16000)] = None
+    system_addendum: Annotated[str, Field(max_length=16000)] | None = None
     """Text to add to the system prompt for this message, 16000 characters at most."""
     files: list[FileInput] | None = None
     """Files to attach; the first ten are used."""
@@ -645,11 +693,11 @@ class SetDaemonConfigRequest(Model):
 class SetNotificationPrefsRequest(Model):
     """Which notifications the user shall get."""
 
-    events: dict[str, list[str]] | None = None
+    events: Maybe[dict[str, list[str]]] = None
     """Lists of names by event, as in NotificationPrefs."""
-    quiet_hours: dict[str, Any] | None = None
+    quiet_hours: Maybe[dict[str, Any]] = None
     """When not to disturb, open."""
-    channels: dict[str, str] | None = None
+    channels: Maybe[dict[str, str]] = None
     """Settings by channel."""
 
 
@@ -672,7 +720,7 @@ class SoftFailure(Model):
 
     success: Literal[False]
     """Always false."""
-    data: Any | None = None
+    data: Any = None
     """What the daemon tells besides the error, if anything."""
     error: str | None = None
     """Why the call failed, in the daemon's words."""
@@ -692,21 +740,18 @@ class TranscribeAudioRequest(Model):
 
     audio: str
     """The recording, 25 MB at most."""
-    language: Annotated[str | None, Field(max_length=64)] = None
+    language: Annotated[str, Field(max_length=64)] | None = None
     """Language that is spoken, 64 characters at most."""
-    app_id: Annotated[str | None, Field(max_length=64)] = None
+    app_id: Annotated[str, Field(max_length=64)] | None = None
     """App that the recording is for, 64 characters at most."""
 
 
 class TriggerTestRequest(Model):
     """What the trigger is made to believe it received; further keys are allowed."""
 
-    model_config = ConfigDict(
-        extra="allow",
-    )
-    body: Any | None = None
+    body: Any = None
     """Body of the pretended event, in any form."""
-    path: Any | None = None
+    path: Any = None
     """Path of the pretended event (form unverified)."""
 
 
@@ -742,39 +787,39 @@ class UpdateProfileRequest(Model):
 class UpdateSecurityProfileRequest(Model):
     """What to change of a security profile."""
 
-    is_active: bool | None = None
+    is_active: Maybe[bool] = None
     """Whether the profile is in force."""
-    default_policy: Literal["auto", "approve", "block"] | None = None
+    default_policy: Maybe[Literal["auto", "approve", "block"]] = None
     """What becomes of a tool call that nothing else decides."""
-    granted_permissions: list[str] | None = None
+    granted_permissions: Maybe[list[str]] = None
     """Permissions that the app has."""
-    max_risk_level: Literal["low", "medium", "high"] | None = None
+    max_risk_level: Maybe[Literal["low", "medium", "high"]] = None
     """Highest risk that an action may have."""
-    risk_approval_rules: dict[str, str] | None = None
+    risk_approval_rules: Maybe[dict[str, str]] = None
     """Policy by risk level, as in `default_policy`."""
-    approval_timeout: float | None = None
+    approval_timeout: Maybe[float] = None
     """How long a request for approval stays open, seconds."""
 
 
 class UpdateSkillRequest(Model):
     """What to change about a skill; other fields are refused."""
 
-    name: Annotated[str | None, Field(max_length=64, min_length=1)] = None
+    name: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     """Name of the skill."""
-    description: Annotated[str | None, Field(max_length=300)] = None
+    description: Annotated[str, Field(max_length=300)] | None = None
     """What the skill is for."""
-    instructions: Annotated[str | None, Field(min_length=1)] = None
+    instructions: Annotated[str, Field(min_length=1)] | None = None
     """What the agent is told."""
 
 
 class UpdateSnippetRequest(Model):
     """What to change about a snippet; other fields are refused."""
 
-    title: Annotated[str | None, Field(max_length=200, min_length=1)] = None
+    title: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     """Title of the snippet."""
-    body: Annotated[str | None, Field(min_length=1)] = None
+    body: Annotated[str, Field(min_length=1)] | None = None
     """The text."""
-    emoji: Annotated[str | None, Field(max_length=16)] = None
+    emoji: Annotated[str, Field(max_length=16)] | None = None
     """Emoji to show with it."""
     tags: list[str] | None = None
     """Tags of the snippet."""
@@ -783,9 +828,9 @@ class UpdateSnippetRequest(Model):
 class UploadAvatarRequest(Model):
     """The form of a picture; `file` or `avatar` is needed."""
 
-    file: str | None = None
+    file: Maybe[str] = None
     """The picture, 5 MB at most."""
-    avatar: str | None = None
+    avatar: Maybe[str] = None
     """The picture, alias of `file`."""
 
 
@@ -801,7 +846,7 @@ class UploadWorkspaceFileRequest(Model):
 
     file: str
     """The file, at most 10 MiB."""
-    auto_approve: str | None = None
+    auto_approve: Maybe[str] = None
     """Whether the change needs no approval; true, 1 and yes mean so, and "false" is the default."""
 
 
@@ -814,7 +859,7 @@ class UpsertModuleGrantRequest(Model):
     """Whether agents see the module."""
     default_action_policy: str = "approve"
     """What becomes of a call of an action without a policy of its own; known values are auto, approve and block."""
-    action_overrides: dict[str, str] | None = None
+    action_overrides: dict[str, str] = {}
     """Policy by name of the action; known values are auto, approve and block."""
 
 
@@ -832,21 +877,6 @@ class ValidateAppRequest(Model):
 
     yaml_path: str
     """Path of the file on the daemon's machine."""
-
-
-class ValidationError(Model):
-    """One fault that validation found in a request."""
-
-    loc: list[str | int]
-    """Where the fault is, as keys and list indexes from the outside in."""
-    msg: str
-    """What is wrong there."""
-    type: str
-    """Machine-readable kind of fault."""
-    input: Any | None = None
-    """Value that was sent."""
-    ctx: dict[str, Any] | None = None
-    """Further facts about the fault."""
 
 
 class WaitBackgroundTaskRequest(Model):
@@ -924,41 +954,3 @@ class WriteFileRequest(Model):
     """Whether the change needs no approval."""
     source: str = "user"
     """Who writes; known values are user, import and script."""
-
-
-class CreateSessionRequest(Model):
-    """A new session with its first message; the daemon has no sessions without one."""
-
-    message: Annotated[str, Field(max_length=1048576, min_length=1)]
-    """First message of the session."""
-    workdir: str | None = None
-    """Directory on the daemon's machine that the session works in, or the name of a project as in AppProject.slug."""
-    workspace_path: str | None = None
-    """Older name of `workdir`."""
-    images: list[ImageInput] | None = None
-    """Images of the first message; the first ten are used."""
-    files: list[FileInput] | None = None
-    """Files of the first message; the first ten are used."""
-    queue_mode: Literal["async", "wait", "replace_last"] | None = None
-    """How to queue the first message, as in SessionMessageRequest."""
-    client_message_id: str | None = None
-    """Caller's own id of the first message."""
-    mode: str | None = None
-    """Mode of the app to use."""
-    template_id: str | None = None
-    """Message template to use."""
-    system_addendum: Annotated[str | None, Field(max_length=16000)] = None
-    """Text to add to the system prompt for this message, 16000 characters at most."""
-
-
-class HTTPValidationError(Model):
-    """The body of a 422 that validation of the request raised."""
-
-    details: list[ValidationError]
-    """The faults."""
-    success: bool | None = None
-    """Always false."""
-    error: str | None = None
-    """Always "Validation error"."""
-    status_code: int | None = None
-    """Always 422."""

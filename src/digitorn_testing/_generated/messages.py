@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from ._checks import Int, Maybe
 from ._runtime import Model
 
 
@@ -17,9 +18,9 @@ class AbortTurnAck(Model):
     """Whether a turn ran."""
     task_cancelled: bool
     """Whether a running turn was stopped."""
-    pending_approvals_cancelled: int
+    pending_approvals_cancelled: Int
     """Number of pending approvals that were refused."""
-    queue_purged: int
+    queue_purged: Int
     """Number of waiting messages that were removed."""
 
 
@@ -30,7 +31,7 @@ class AbortTurnRequest(Model):
     """Id of the app."""
     session_id: str
     """Id of the session."""
-    purge_queue: bool | None = None
+    purge_queue: Maybe[bool] = None
     """Whether to remove waiting messages too; false by default."""
 
 
@@ -46,9 +47,9 @@ class CommandError(Model):
 class ConnectAuth(Model):
     """What a client says about itself when it connects."""
 
-    token: str | None = None
+    token: Maybe[str] = None
     """Access token; may also be given in one of the other places."""
-    client_kind: str | None = None
+    client_kind: Maybe[str] = None
     """What kind of client it is, else taken from the header 'X-Digitorn-Client'."""
 
 
@@ -59,7 +60,7 @@ class JoinAppAck(Model):
     """Always true."""
     room: str
     """Name of the room, 'app:' and the app's id."""
-    latest_seq: int
+    latest_seq: Int
     """Latest sequence number of the user's own counter; that of sessions is separate."""
 
 
@@ -68,7 +69,7 @@ class JoinAppRequest(Model):
 
     app_id: str
     """Id of the app."""
-    since: int | None = None
+    since: Maybe[Int] = None
     """Last sequence number that the client has; only later ones are sent, and none at all without it."""
 
 
@@ -79,7 +80,7 @@ class JoinSessionAck(Model):
     """Always true."""
     room: str
     """Name of the room, 'session:' and the session's id."""
-    latest_seq: int
+    latest_seq: Int
     """Latest number of the session's counter before the snapshots."""
 
 
@@ -97,14 +98,14 @@ class LatestSeqAck(Model):
 
     ok: Literal[True]
     """Always true."""
-    latest_seq: int
+    latest_seq: Int
     """Latest sequence number."""
 
 
 class LatestSeqRequest(Model):
     """Whose number is asked for."""
 
-    session_id: str | None = None
+    session_id: Maybe[str] = None
     """Id of the session; without it the number is that of the user's own counter, normally 0."""
 
 
@@ -152,20 +153,20 @@ class ReplayAck(Model):
 
     ok: Literal[True]
     """Always true."""
-    replayed: int
+    replayed: Int
     """Number of events that were sent."""
-    latest_seq: int
+    latest_seq: Int
     """Latest sequence number."""
 
 
 class ReplayRequest(Model):
     """What to send."""
 
-    since: int | None = None
+    since: Maybe[Int] = None
     """Last sequence number that the client has; only later ones are sent. 0 or none means all."""
-    app_id: str | None = None
+    app_id: Maybe[str] = None
     """Only events of this app."""
-    session_id: str | None = None
+    session_id: Maybe[str] = None
     """Only events of this session."""
 
 
@@ -189,9 +190,9 @@ class ResolveApprovalCommandRequest(Model):
     """Id of the app."""
     request_id: str
     """Id of the approval."""
-    approved: bool | None = None
+    approved: Maybe[bool] = None
     """Whether the call may go on; false by default."""
-    message: str | None = None
+    message: Maybe[str] = None
     """What to tell the agent; the answer when the agent asked a question."""
 
 
@@ -202,11 +203,11 @@ class SendMessageAck(Model):
     """Always true."""
     accepted: Literal[True]
     """Always true."""
-    correlation_id: str | None = None
+    correlation_id: Maybe[str] = None
     """Id of the message's turn; only with the queue on."""
-    position: int | None = None
+    position: Maybe[Int] = None
     """Ticket number, counted up from 1 for the life of the session, not a place in line; only with the queue on."""
-    queue_depth: int | None = None
+    queue_depth: Maybe[Int] = None
     """One more than `position`, not the depth of the queue; only with the queue on."""
 
 
@@ -215,9 +216,9 @@ class SendMessageImage(Model):
 
     data: str
     """The image, base64."""
-    mime: str | None = None
+    mime: Maybe[str] = None
     """Media type, image/png by default."""
-    name: str | None = None
+    name: Maybe[str] = None
     """Name of the file, 'image' by default."""
 
 
@@ -230,11 +231,11 @@ class SendMessageRequest(Model):
     """Id of the session."""
     message: str
     """Text of the message; may be empty."""
-    workspace: str | None = None
+    workspace: Maybe[str] = None
     """Path of the workspace; kept only if the session exists already."""
-    images: list[SendMessageImage] | None = None
+    images: Maybe[list[SendMessageImage]] = None
     """Images; the first 10 are used, and those that cannot be decoded are dropped silently."""
-    system_addendum: str | None = None
+    system_addendum: Maybe[str] = None
     """Instruction to the model for this turn, cut at 16000 characters."""
 
 

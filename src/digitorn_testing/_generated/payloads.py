@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
-from typing_extensions import TypeAliasType
 
 from . import models
+from ._checks import Int, Maybe
 from ._runtime import EventPayload, Model
-from .models import InboxItem, QueueState
 
 
 class Abort(EventPayload):
@@ -18,13 +17,13 @@ class Abort(EventPayload):
 
     session_id: str
     """Id of the session."""
-    queue_purged: int
+    queue_purged: Int
     """Number of waiting messages that were removed."""
     queue_preserved: bool
     """Whether the waiting messages were kept; the next one starts about 0.2 seconds later."""
     task_cancelled: bool
     """Whether a running turn was stopped."""
-    approvals_cancelled: int
+    approvals_cancelled: Int
     """Number of pending approvals that were refused; all those of the app, also of other sessions and users."""
 
 
@@ -37,9 +36,9 @@ class ActiveOpsSnapshot(EventPayload):
     """Id of the session."""
     active_ops: list[models.ActiveOp]
     """The operations, oldest first."""
-    count: int
+    count: Int
     """Number of operations."""
-    scanned_events: int
+    scanned_events: Int
     """Number of logged events that were looked at."""
     terminal_states: list[str]
     """The states that count as ended; may be empty when the daemon could not look."""
@@ -63,39 +62,39 @@ class AgentEvent(EventPayload):
     """What is reported. From the agent's life: spawn_agent, agent_progress, agent_result or agent_cancel; derived from a tool call: agent or agent_wait_all."""
     op_id: str
     """Id of the operation, that of the agent or a random one."""
-    agent_id: str | None = None
+    agent_id: Maybe[str] = None
     """Id of the agent; always there on events of its life."""
-    name: str | None = None
+    name: Maybe[str] = None
     """Name of the tool; only when derived from a tool call."""
-    session_id: str | None = None
+    session_id: Maybe[str] = None
     """Id of the session; on events of the agent's life."""
-    task: str | None = None
+    task: Maybe[str] = None
     """Beginning of what it was asked to do, at most 200 characters."""
     specialist: str | None = None
     """Kind of agent, null if it is of no particular one."""
-    status: str | None = None
+    status: Maybe[str] = None
     """State of the agent. From its life: completed, failed, timeout or cancelled; from a tool call also spawned or running, and other values."""
-    duration_seconds: float | None = None
+    duration_seconds: Maybe[float] = None
     """Time since it began, seconds; on events of the agent's life."""
-    tool_calls_count: int | None = None
+    tool_calls_count: Maybe[Int] = None
     """Number of its tool calls; with a result."""
-    preview: str | None = None
+    preview: Maybe[str] = None
     """Beginning of its answer, at most 200 characters; with a result."""
-    result_summary: str | None = None
+    result_summary: Maybe[str] = None
     """Its answer in short, at most 120 characters; with a result."""
     error: str | None = None
     """Why it failed; with a result."""
-    reason: str | None = None
+    reason: Maybe[str] = None
     """Why it was cancelled; with a cancellation."""
     parent_agent: str | None = None
     """Id of the agent that started it; on events of the agent's life."""
-    event: Any | None = None
+    event: Any = None
     """What it is doing; with progress, unverified."""
-    field_synthetic: Annotated[Literal[True] | None, Field(alias="_synthetic")] = None
+    field_synthetic: Annotated[Maybe[Literal[True]], Field(alias="_synthetic")] = None
     """Set on a result that a watchdog gave in place of an agent that went silent."""
-    result: dict[str, Any] | None = None
+    result: Maybe[dict[str, Any]] = None
     """What the tool returned; only when derived from a tool call."""
-    completed_agents: list[AgentCompletion] | None = None
+    completed_agents: Maybe[list[AgentCompletion]] = None
     """The agents that were waited for; only when derived from a tool call."""
 
 
@@ -157,7 +156,7 @@ class ApprovalsSnapshot(EventPayload):
     """Id of the session."""
     pending: list[models.PendingApproval]
     """The approvals."""
-    count: Annotated[int, Field(ge=1)]
+    count: Annotated[Int, Field(ge=1)]
     """Number of approvals."""
 
 
@@ -166,33 +165,33 @@ class AssistantMessage(EventPayload):
 
     content_kind: str
     """What sort of text it is, such as text."""
-    agent_seq: int
+    agent_seq: Int
     """Number of the message in the agent's own count."""
 
 
 class AssistantMessagePartial(EventPayload):
     """A row of the durable log that holds the text written so far, about every 500 milliseconds; it is not sent live. Its sequence number comes from the session's counter, so it leaves a gap."""
 
-    agent_seq: int | None = None
+    agent_seq: Maybe[Int] = None
     """Number of the row within the agent's own count."""
-    streaming_status: Literal["streaming", "complete"] | None = None
+    streaming_status: Maybe[Literal["streaming", "complete"]] = None
     """Whether the text is still being written."""
-    content: str | None = None
+    content: Maybe[str] = None
     """The text so far."""
-    content_kind: str | None = None
+    content_kind: Maybe[str] = None
     """What sort of text it is, such as text."""
-    message_id: Any | None = None
+    message_id: Any = None
     """Id of the message, not always there."""
 
 
 class BehaviorDirective(EventPayload):
     """The behaviour classifier produced an instruction for the agent. Its operation is new each time and never ends."""
 
-    turn: int
+    turn: Int
     """Number of the agent's round."""
     directive: str
     """The instruction."""
-    length: int
+    length: Int
     """Length of the instruction, characters."""
 
 
@@ -229,13 +228,13 @@ class CompactDone(EventPayload):
 
     strategy: str
     """How it was shortened, such as truncate."""
-    tokens_before: int
+    tokens_before: Int
     """Size of the conversation before, tokens."""
-    tokens_after: int
+    tokens_after: Int
     """Size of the conversation after, tokens."""
-    tokens_reduced: int
+    tokens_reduced: Int
     """Difference of both, tokens."""
-    messages_after: int
+    messages_after: Int
     """Number of messages that are left."""
     pressure: float
     """Used share of the context afterwards; 1 is full."""
@@ -246,7 +245,7 @@ class CompactStarted(EventPayload):
 
     reason: Literal["context_overflow"]
     """Always 'context_overflow'."""
-    tokens_before: int
+    tokens_before: Int
     """Size of the conversation before, tokens."""
     strategy: Literal["truncate"]
     """Always 'truncate'."""
@@ -255,9 +254,9 @@ class CompactStarted(EventPayload):
 class CompactionRange(Model):
     """A range of sequence numbers, both ends included."""
 
-    from_seq: int
+    from_seq: Int
     """First sequence number."""
-    to_seq: int
+    to_seq: Int
     """Last sequence number; less than the first, or negative, when the range is empty."""
 
 
@@ -270,6 +269,35 @@ class CompactionToolExample(Model):
     """Arguments of the example, as JSON text."""
 
 
+class Compaction(EventPayload):
+    """The durable record of a shortened conversation: after an overflow beside 'compact_started' and 'compact_done', alone after a manual one. It holds everything needed to rebuild the conversation and can be large. Its operation is its own."""
+
+    reason: str
+    """Why it was shortened; known are context_overflow and manual, also with '_noop_reverted' at the end when nothing was gained."""
+    strategy: str
+    """How it was shortened."""
+    tokens_before: Int
+    """Size of the conversation before, tokens."""
+    tokens_after: Int
+    """Size of the conversation after, tokens."""
+    kept_range: CompactionRange
+    """Messages that were kept."""
+    compacted_range: CompactionRange
+    """Messages that the summary replaces."""
+    summary_text: str
+    """Summary of the messages that were dropped; may be empty."""
+    memory_snapshot: dict[str, Any]
+    """The agent's memory at that time, open; may be empty."""
+    tools_snapshot: dict[str, Any]
+    """The tools that the agent had, open; may be empty."""
+    setup_summary: list[Any]
+    """Resources that were set up beforehand."""
+    tool_examples: list[CompactionToolExample]
+    """Examples of tools that were used lately."""
+    tool_injection_mode: str
+    """How tools are offered to the model."""
+
+
 class Connected(EventPayload):
     """The handshake, right after the socket connected and to that socket only. The payload is empty; the envelope carries `capabilities`, `latest_seq`, `user_id` and `instance_id`, and no `seq`."""
 
@@ -277,41 +305,41 @@ class Connected(EventPayload):
 class CredentialCandidate(Model):
     """A credential that the user has already."""
 
-    id: str | None = None
+    id: Maybe[str] = None
     """Id of the credential."""
-    label: str | None = None
+    label: Maybe[str] = None
     """Name that the user gave it."""
-    provider_name: str | None = None
+    provider_name: Maybe[str] = None
     """Name of the provider."""
-    status: str | None = None
+    status: Maybe[str] = None
     """State of the credential; the values are unverified."""
-    masked_fields: Any | None = None
+    masked_fields: Any = None
     """Its fields with their values masked; a map by field name, unverified."""
 
 
 class CredentialField(Model):
     """One field of that form."""
 
-    name: str | None = None
+    name: Maybe[str] = None
     """Name of the field."""
-    label: str | None = None
+    label: Maybe[str] = None
     """Name of the field, for people."""
-    type: str | None = None
+    type: Maybe[str] = None
     """How it is entered, such as password."""
-    required: bool | None = None
+    required: Maybe[bool] = None
     """Whether it must be filled in."""
 
 
 class CredentialFieldSpec(Model):
     """Form for a new credential; empty when the provider is not known."""
 
-    name: str | None = None
+    name: Maybe[str] = None
     """Name of the provider."""
-    label: str | None = None
+    label: Maybe[str] = None
     """Name of the provider, for people."""
-    type: str | None = None
+    type: Maybe[str] = None
     """Type of the credential."""
-    fields: list[CredentialField] | None = None
+    fields: Maybe[list[CredentialField]] = None
     """Fields to fill in."""
 
 
@@ -330,12 +358,25 @@ class CredentialPayload(EventPayload):
     """Credentials of the user that could serve; may be empty."""
     field_spec: CredentialFieldSpec
     """Form for a new credential."""
-    app_id: str | None = None
+    app_id: Maybe[str] = None
     """Id of the app that asks; absent when the credential of a block could not be resolved."""
-    user_id: str | None = None
+    user_id: Maybe[str] = None
     """Id of the user who is asked; absent when the credential of a block could not be resolved."""
-    correlation_id: str | None = None
+    correlation_id: Maybe[str] = None
     """Id of the turn."""
+
+
+class CredentialAuthRequired(CredentialPayload):
+    """A turn cannot go on because none of the user's credentials is granted to the app. The turn pauses: nothing follows, and the queue stops."""
+
+    error: Literal["credential_auth_required"]
+    """Always 'credential_auth_required'."""
+    code: Literal["credential_auth_required"]
+    """Always 'credential_auth_required'."""
+    category: Literal["auth"]
+    """Always 'auth'."""
+    oauth_missing_scopes: list[str]
+    """Scopes that the user has not granted; may be empty."""
 
 
 class CredentialRequired(CredentialPayload):
@@ -347,23 +388,23 @@ class CredentialRequired(CredentialPayload):
     """Always credential_required."""
     category: Literal["credential", "auth"]
     """Family of the code."""
-    field: str | None = None
+    field: Maybe[str] = None
     """Name of the missing field; only when a credential is missing."""
-    agent_id: str | None = None
+    agent_id: Maybe[str] = None
     """Id of the agent that needs it; only when a credential is missing."""
-    provider_id: str | None = None
+    provider_id: Maybe[str] = None
     """Id of the provider; only when a credential is missing."""
-    picker_url: str | None = None
+    picker_url: Maybe[str] = None
     """Path of the route that lists the providers; only when a credential is missing."""
-    ref: str | None = None
+    ref: Maybe[str] = None
     """Name of the credential that a block refers to; only when it could not be resolved."""
-    scope: str | None = None
+    scope: Maybe[str] = None
     """Scope that it was looked for in; only when it could not be resolved."""
-    block: str | None = None
+    block: Maybe[str] = None
     """Path of the block in the app's definition; only when it could not be resolved."""
-    target_name: str | None = None
+    target_name: Maybe[str] = None
     """Name to store the credential under; only when it could not be resolved."""
-    target_scope: str | None = None
+    target_scope: Maybe[str] = None
     """Scope to store the credential in; only when it could not be resolved."""
 
 
@@ -376,37 +417,37 @@ class Error(EventPayload):
 
     error: str
     """What went wrong, for people."""
-    code: str | None = None
+    code: Maybe[str] = None
     """What went wrong, for programs. Known: credential_auth_required, credential_required, insufficient_balance, model_not_provided_by_digitorn, auth_error, rate_limited, context_overflow, network_error, provider_error, permission_denied, session_busy, agent_loop_killed, internal_error, turn_stale and internal. Absent when a turn could not be resumed."""
-    category: str | None = None
+    category: Maybe[str] = None
     """Family of the code. Known: auth, credential, billing, configuration, rate_limit, provider, network, security, internal. Absent from the watchdog's error and when a turn could not be resumed."""
-    retry: bool | None = None
+    retry: Maybe[bool] = None
     """Whether sending the message again may help; absent where `category` is."""
-    detail: str | None = None
+    detail: Maybe[str] = None
     """Text of the underlying error, at most 500 characters apart from a type in front of it; absent where `category` is."""
-    session_id: str | None = None
+    session_id: Maybe[str] = None
     """Id of the session; on errors from within a turn and on those of background activations."""
-    correlation_id: str | None = None
+    correlation_id: Maybe[str] = None
     """Id of the turn; on errors from the dispatch of a message and from the watchdog."""
     turn: models.TurnState | None = None
     """Last state of the turn that stalled, null if it was gone already; only on the watchdog's error."""
-    trigger_id: str | None = None
+    trigger_id: Maybe[str] = None
     """Id of the trigger; only on errors of background activations."""
-    activation_id: str | None = None
+    activation_id: Maybe[str] = None
     """Id of the activation; only on errors of background activations, not on all."""
-    subcode: str | None = None
+    subcode: Maybe[str] = None
     """Finer code, 'quota_exceeded' when the gateway's quota is used up."""
-    reason: Any | None = None
+    reason: Any = None
     """Why the gateway refused; quota only, type unverified."""
-    metric: Any | None = None
+    metric: Any = None
     """Quantity that ran out; quota only, type unverified."""
-    window: Any | None = None
+    window: Any = None
     """Period that the quota applies to; quota only, type unverified."""
-    limit: Any | None = None
+    limit: Any = None
     """Value of the quota; quota only, type unverified."""
-    actual: Any | None = None
+    actual: Any = None
     """Value that was reached; quota only, type unverified."""
-    retry_after: Any | None = None
+    retry_after: Any = None
     """When to try again; quota only, type unverified."""
     provider: str | None = None
     """Name of the provider; only on a model that is not offered."""
@@ -414,11 +455,49 @@ class Error(EventPayload):
     """Name of the model that is not offered."""
 
 
-EventKind = TypeAliasType(
-    "EventKind",
-    Literal["session", "approval", "error", "status", "background_activation", "system", "event", "message"],
-)
-"""Family of an event type."""
+class EventEnvelope(Model):
+    """What surrounds every event: the type, its place in the order, who it belongs to and the operation it reports on. Only the type and the payload are always there: copies from a log or a ring buffer, module events and control frames carry fewer fields than a live session event. An event is the same as another when both have the same `event_id`, or the same `session_id` and `seq`; one key alone does not recognise every copy. A gap in `seq` is normal, and sequence numbers are not in order of arrival."""
+
+    event_id: Maybe[str] = None
+    """Id of the event, 'ev-' and 12 hex digits, or 'ev-hydr-', the session's id and the number on the snapshots of a join; absent in ring-buffer copies, gap rows, module events and control frames. Empty on rows that are only in the log."""
+    type: str
+    """Wire name of the event; it selects the class of the payload. Types that this contract does not name may arrive."""
+    kind: Maybe[EventKind] = None
+    """Family of the type; unknown types get 'session', gap rows and rows that are only in the log say 'event', and rows that hold a message of the conversation 'message'."""
+    seq: Maybe[Int] = None
+    """Number of the event within its session, counted up from 1 with gaps. A value of 0 or less means that the event has no place in the order. Absent on control frames and on 'disconnected'."""
+    ts: str | None = None
+    """When it was sent, ISO 8601 in UTC with microseconds, ending in 'Z' or, on snapshots, module events, ring-buffer copies and control frames, in '+00:00'. May be null in copies from the durable log."""
+    app_id: str | None = None
+    """Id of the app; null on control frames, absent in rows of the log."""
+    session_id: str | None = None
+    """Id of the session; null on the handshake and on events that belong to no session."""
+    user_id: str | None = None
+    """Id of the owner; some events say 'local' or 'system' whoever the owner is. May be null in copies from the durable log."""
+    correlation_id: str | None = None
+    """Id of the turn; null on events that belong to no turn, such as approvals, snapshots, previews and background tasks, and on every event of a resumed turn. Empty where the log has none. Some events carry a made-up id instead, such as 'abort-' and the session's id."""
+    op_id: Maybe[str] = None
+    """Id of the operation that the event reports on; absent where `event_id` is, empty where that is."""
+    op_type: Maybe[OpType | Literal[""]] = None
+    """Type of that operation. Empty on rows that are only in the log."""
+    op_state: Maybe[OpState | Literal[""]] = None
+    """State of that operation after the event. Empty on rows that are only in the log."""
+    op_parent_id: str | None = None
+    """Id of the enclosing operation, null when there is none; absent in some copies."""
+    payload: dict[str, Any]
+    """What the event says; its shape depends on the type. Copies from a log carry the operation's fields in here as well."""
+    control: Maybe[bool] = None
+    """True on control frames, which carry no sequence number; absent otherwise."""
+    capabilities: Maybe[list[str]] = None
+    """What the daemon offers, on 'connected' and 'disconnected'; 'full_events' is the one known value."""
+    latest_seq: Maybe[Int] = None
+    """Latest number of the user's own counter, on 'connected' only. Events of sessions do not advance it, so it is normally 0."""
+    instance_id: Maybe[str] = None
+    """Id of the daemon process, on 'connected' and 'heartbeat'; a change means that the daemon was restarted."""
+    current_seq: Maybe[Int] = None
+    """Latest number of the session's counter, on 'heartbeat' only; a client that holds less is behind."""
+    field_dropped_pre_bootstrap: Annotated[Maybe[bool], Field(alias="_dropped_pre_bootstrap")] = None
+    """True on module events that were sent before the daemon could number them; their `seq` is -1."""
 
 
 class Heartbeat(EventPayload):
@@ -436,7 +515,7 @@ class Hook(EventPayload):
     """How far it is; an open set that includes failed, error and cancelled."""
     details: dict[str, Any]
     """What belongs to the phase, open."""
-    hook_op_id: str | None = None
+    hook_op_id: Maybe[str] = None
     """Id of the operation."""
 
 
@@ -454,7 +533,7 @@ class HookNotification(EventPayload):
 class InToken(EventPayload):
     """More tokens were sent to the model, about once for each call of it. The count is an increment."""
 
-    count: int
+    count: Int
     """Tokens since the last such event."""
 
 
@@ -465,7 +544,7 @@ class InboxArchived(EventPayload):
     """Id of the item."""
 
 
-class InboxCreated(InboxItem, EventPayload):
+class InboxCreated(models.InboxItem, EventPayload):
     """Something that the user should know of was put into the inbox: a turn failed, asks or ended while no joined socket of the user shows the session. It is a Socket.IO event of its own without an envelope, sent to the user's room."""
 
 
@@ -479,8 +558,25 @@ class InboxRead(EventPayload):
 class InboxReadAll(EventPayload):
     """The user read every item of the inbox. It is a Socket.IO event of its own without an envelope, sent to the user's room."""
 
-    count: int
+    count: Int
     """Number of items."""
+
+
+class ModuleEventPayload(EventPayload):
+    """What the events that modules publish have in common. The module's own data stands beside these fields."""
+
+    topic: str
+    """Topic that the module published under, dot-separated; its presence marks an event of a module."""
+    correlation_id: Maybe[str] = None
+    """Id that connects the events of one workflow."""
+    causation_id: Maybe[str] = None
+    """Id of the event that caused this one."""
+    source: Maybe[str] = None
+    """Component that published it."""
+
+
+class Info(ModuleEventPayload):
+    """A module of the app reports something. It goes to the most specific room only: the session, else the app."""
 
 
 class IntentPhrases(EventPayload):
@@ -492,19 +588,19 @@ class LoggedCompactDone(EventPayload):
 
     cutoff_seq: Any
     """Number up to which the conversation was summarized; type unverified."""
-    summary: Any | None = None
+    summary: Any = None
     """Text of the summary; type unverified."""
-    strategy: Any | None = None
+    strategy: Any = None
     """How it was shortened; type unverified."""
-    tokens_estimate: Any | None = None
+    tokens_estimate: Any = None
     """Size of the conversation afterwards, tokens; type unverified."""
-    model: Any | None = None
+    model: Any = None
     """Name of the model; type unverified."""
-    key_event_count: Any | None = None
+    key_event_count: Any = None
     """Number of events that were kept as important; type unverified."""
-    compaction_at_ts: Any | None = None
+    compaction_at_ts: Any = None
     """When it happened; type unverified."""
-    context_after: Any | None = None
+    context_after: Any = None
     """How full the context is afterwards; type unverified."""
 
 
@@ -513,7 +609,7 @@ class LoggedSystemMessage(EventPayload):
 
     content_kind: str
     """What sort of text it is, such as text."""
-    agent_seq: int
+    agent_seq: Int
     """Number of the message in the agent's own count."""
 
 
@@ -533,9 +629,9 @@ class LoggedUserMessage(EventPayload):
 
     content_kind: str
     """What sort of text it is, such as text."""
-    agent_seq: int
+    agent_seq: Int
     """Number of the message in the agent's own count."""
-    raw_content: list[dict[str, Any]] | None = None
+    raw_content: Maybe[list[dict[str, Any]]] = None
     """Parts of the message, open; only of a message with images."""
 
 
@@ -548,6 +644,19 @@ class MemoryGoalSet(EventPayload):
 
 class MemoryRow(EventPayload):
     """A row of the durable log: the agent changed its memory in another way. The payload is open. It is not sent live: 'memory_update' tells of the change. Its sequence number comes from the session's counter, so it leaves a gap."""
+
+
+class MemorySnapshotTodo(Model):
+    """A task of the agent."""
+
+    id: str
+    """Id of the task."""
+    content: str
+    """What is to be done."""
+    status: str
+    """State of the task; pending at first."""
+    priority: str
+    """Weight of the task; normal by default."""
 
 
 class MemorySnapshotFact(Model):
@@ -563,17 +672,19 @@ class MemorySnapshotFact(Model):
     """Weight of the fact."""
 
 
-class MemorySnapshotTodo(Model):
-    """A task of the agent."""
+class MemorySnapshot(EventPayload):
+    """The agent's memory when a session is joined; only for apps with a memory module. It goes to the joining socket only and is never logged, so its sequence number is a gap for everyone else."""
 
-    id: str
-    """Id of the task."""
-    content: str
-    """What is to be done."""
-    status: str
-    """State of the task; pending at first."""
-    priority: str
-    """Weight of the task; normal by default."""
+    app_id: str
+    """Id of the app."""
+    session_id: str
+    """Id of the session."""
+    goal: str
+    """What the agent works towards; may be empty."""
+    todos: list[MemorySnapshotTodo]
+    """Its tasks."""
+    facts: list[MemorySnapshotFact]
+    """The latest facts that it remembers, at most 30."""
 
 
 class MemoryTaskCreate(EventPayload):
@@ -594,9 +705,9 @@ class MemoryUpdate(EventPayload):
     """What changed. From the tool: set_goal, remember, task_create or task_update; relayed: add_todo, update_todo, set_goal, remember or forget."""
     result: dict[str, Any] | None
     """From the tool: what it returned, or null. Relayed: `todos`, `todo`, `goal` and `progress` for a todo, `goal` for a goal, `id` and `content` for a fact, `id` for a forgotten one."""
-    name: str | None = None
+    name: Maybe[str] = None
     """Name of the tool; only when derived from the tool call."""
-    op_parent_id: str | None = None
+    op_parent_id: Maybe[str] = None
     """Id of the tool call's operation; only when derived from the tool call."""
 
 
@@ -605,11 +716,11 @@ class MessageCancelled(EventPayload):
 
     session_id: str
     """Id of the session."""
-    correlation_id: str | None = None
+    correlation_id: Maybe[str] = None
     """Id of the turn that was cut off; absent when a message was taken out of the queue."""
-    reason: Literal["task_cancelled"] | None = None
+    reason: Maybe[Literal["task_cancelled"]] = None
     """Why the turn was cut off; not always there."""
-    entry_id: str | None = None
+    entry_id: Maybe[str] = None
     """Id of the queue entry; only when a message was taken out of the queue."""
 
 
@@ -620,7 +731,7 @@ class MessageDone(EventPayload):
     """Id of the turn, the same as in the envelope."""
     session_id: str
     """Id of the session."""
-    slash_synthetic: Literal[True] | None = None
+    slash_synthetic: Maybe[Literal[True]] = None
     """Set when the turn was a slash command."""
 
 
@@ -629,11 +740,11 @@ class MessageMerged(EventPayload):
 
     correlation_id: str
     """Id of the message's turn."""
-    position: int
+    position: Int
     """Ticket number, counted up from 1 for the life of the session; not a place in line."""
-    queue_depth: int | None = None
+    queue_depth: Maybe[Int] = None
     """Number of messages in the queue; absent when the turn starts at once."""
-    message_preview: Annotated[str | None, Field(max_length=200)] = None
+    message_preview: Maybe[Annotated[str, Field(max_length=200)]] = None
     """Beginning of the message, at most 200 characters; absent when the turn starts at once."""
     merged: bool
     """Whether the message was merged with one that waited."""
@@ -646,9 +757,9 @@ class MessageQueued(EventPayload):
 
     correlation_id: str
     """Id of the message's turn."""
-    position: int
+    position: Int
     """Ticket number, counted up from 1 for the life of the session; not a place in line."""
-    queue_depth: int
+    queue_depth: Int
     """Number of messages in the queue."""
     message_preview: Annotated[str, Field(max_length=200)]
     """Beginning of the message, at most 200 characters."""
@@ -663,11 +774,11 @@ class MessageReplaced(EventPayload):
 
     correlation_id: str
     """Id of the message's turn."""
-    position: int
+    position: Int
     """Ticket number, counted up from 1 for the life of the session; not a place in line."""
-    queue_depth: int | None = None
+    queue_depth: Maybe[Int] = None
     """Number of messages in the queue; absent when the turn starts at once."""
-    message_preview: Annotated[str | None, Field(max_length=200)] = None
+    message_preview: Maybe[Annotated[str, Field(max_length=200)]] = None
     """Beginning of the message, at most 200 characters; absent when the turn starts at once."""
     merged: bool
     """Whether the message was merged with one that waited."""
@@ -682,25 +793,16 @@ class MessageStarted(EventPayload):
     """Id of the turn, the same as in the envelope."""
     session_id: str
     """Id of the session."""
-    position: int | None = None
+    position: Maybe[Int] = None
     """Ticket number of the queue entry, 0 when the message was never queued; absent for a slash command."""
-    fast_path: bool | None = None
+    fast_path: Maybe[bool] = None
     """Whether the message bypassed the queue; absent for a slash command."""
-    source: Literal["fast", "drain", "resume"] | None = None
+    source: Maybe[Literal["fast", "drain", "resume"]] = None
     """What started the turn: fast when it bypassed the queue, drain when it came from it, resume when it came over the socket; absent for a slash command."""
 
 
-class ModuleEventPayload(EventPayload):
-    """What the events that modules publish have in common. The module's own data stands beside these fields."""
-
-    topic: str
-    """Topic that the module published under, dot-separated; its presence marks an event of a module."""
-    correlation_id: str | None = None
-    """Id that connects the events of one workflow."""
-    causation_id: str | None = None
-    """Id of the event that caused this one."""
-    source: str | None = None
-    """Component that published it."""
+class ModuleError(ModuleEventPayload):
+    """A module of the app reports a failure. It shares its type with the error of a turn; `topic` in the payload, and the lack of an operation id, tell it apart. It goes to the most specific room only: the session, else the app."""
 
 
 class ModuleResult(ModuleEventPayload):
@@ -710,39 +812,39 @@ class ModuleResult(ModuleEventPayload):
 class Notification(EventPayload):
     """Something in the background is reported while no turn runs: the end of a task, the finding of a watcher, or a sub-agent's event. It starts a turn on its own, which sends 'tool_call' events and ends with 'notification_result'. Its operation is running and never ends. No field is in all of them."""
 
-    type: str | None = None
+    type: Maybe[str] = None
     """What reports; 'watcher' for a watcher, absent for a task."""
     tool_name: str | None = None
     """Name of the tool that the task or the watcher runs."""
-    task_id: str | None = None
+    task_id: Maybe[str] = None
     """Id of the task; only for a task."""
-    status: str | None = None
+    status: Maybe[str] = None
     """State of the task; for a task and for a sub-agent."""
-    elapsed_seconds: float | None = None
+    elapsed_seconds: Maybe[float] = None
     """Time since the task began, seconds; only for a task."""
     hint: str | None = None
     """What to do with the result, for the agent; only for a task."""
-    watcher_id: str | None = None
+    watcher_id: Maybe[str] = None
     """Id of the watcher; only for a watcher."""
-    label: str | None = None
+    label: Maybe[str] = None
     """Name of the watcher; only for a watcher."""
-    check_number: int | None = None
+    check_number: Maybe[Int] = None
     """Number of the check; only for a watcher."""
-    notify_count: int | None = None
+    notify_count: Maybe[Int] = None
     """Number of notifications so far; only for a watcher."""
-    interval: float | None = None
+    interval: Maybe[float] = None
     """Time between checks, seconds; only for a watcher."""
-    strategy: str | None = None
+    strategy: Maybe[str] = None
     """What the watcher looks for; only for a watcher."""
-    summary_batch: Any | None = None
+    summary_batch: Any = None
     """Several findings in one; only for a watcher."""
-    result: Any | None = None
+    result: Any = None
     """What came out, of any type."""
     result_preview: str | None = None
     """Beginning of the result, when it is long."""
     error: str | None = None
     """What went wrong."""
-    session_id: str | None = None
+    session_id: Maybe[str] = None
     """Id of the session."""
 
 
@@ -753,29 +855,18 @@ class NotificationResult(EventPayload):
     """Text of the answer; may be empty."""
     session_id: str
     """Id of the session."""
-    notifications_count: int
+    notifications_count: Int
     """Number of notifications that the turn took up."""
-    tool_calls_count: int
+    tool_calls_count: Int
     """Number of tool calls in the turn."""
     error: str | None
     """Why the turn failed, null if it did not."""
 
 
-OpState = TypeAliasType(
-    "OpState",
-    Literal["pending", "running", "waiting_approval", "completed", "failed", "cancelled", "timeout"],
-)
-"""State of an operation; completed, failed, cancelled and timeout are terminal."""
-
-
-OpType = TypeAliasType("OpType", Literal["turn", "tool", "agent", "approval", "compact", "message", "system"])
-"""Type of an operation."""
-
-
 class OutToken(EventPayload):
     """The model wrote more tokens. The count is an increment; it comes from the provider, or from an estimate about every 250 milliseconds."""
 
-    count: int
+    count: Int
     """Tokens since the last such event."""
 
 
@@ -863,40 +954,91 @@ class QueueCleared(EventPayload):
 
     session_id: str
     """Id of the session."""
-    cancelled: int
+    cancelled: Int
     """Number of messages that were removed."""
 
 
 class QueueFull(EventPayload):
     """A message sent over HTTP was refused because the session's queue is full; the request fails with status 429 as well. The operation belongs to the session, with the correlation id null."""
 
-    depth: int
+    depth: Int
     """Number of messages in the queue."""
-    max: int
+    max: Int
     """Number of messages that the queue holds at most."""
     session_id: str
     """Id of the session."""
 
 
-class QueueSnapshot(QueueState, EventPayload):
+class QueueSnapshot(models.QueueState, EventPayload):
     """The queue of a session, always sent when it is joined; entries are sorted by position. It goes to the joining socket only and is never logged, so its sequence number is a gap for everyone else."""
 
 
 class ResultUsage(Model):
     """What a turn and its session used so far."""
 
-    input_tokens: int
+    input_tokens: Int
     """Tokens sent to the model in this turn."""
-    output_tokens: int
+    output_tokens: Int
     """Tokens that the model wrote in this turn."""
-    total_input_tokens: int | None = None
+    total_input_tokens: Maybe[Int] = None
     """Tokens sent to the model in the session so far."""
-    total_output_tokens: int | None = None
+    total_output_tokens: Maybe[Int] = None
     """Tokens that the model wrote in the session so far."""
-    total_tokens: int | None = None
+    total_tokens: Maybe[Int] = None
     """Sum of both for the session."""
-    cost_usd: float | None = None
+    cost_usd: Maybe[float] = None
     """Estimated cost of the session so far, US dollars."""
+
+
+class WorkspaceChange(Model):
+    """A file that differs from the last commit."""
+
+    status: Literal["M", "A", "D", "R", "U", "?"]
+    """What happened to it, in the letters of git's short status."""
+    path: str
+    """Path within the workspace."""
+    full_path: str
+    """Absolute path."""
+
+
+class WorkspaceStatus(Model):
+    """State of a git repository; empty when the workspace is none."""
+
+    branch: Maybe[str] = None
+    """Name of the current branch."""
+    ahead: Maybe[Int] = None
+    """Commits that the upstream branch lacks."""
+    behind: Maybe[Int] = None
+    """Commits of the upstream branch that are missing here."""
+    changes: Maybe[list[WorkspaceChange]] = None
+    """Files that differ from the last commit."""
+
+
+class Result(EventPayload):
+    """The answer of a turn, once for each turn that was not aborted. Its operation is always completed, even when the turn failed: read `error`. It is not the end of the turn; 'message_done' or 'message_cancelled', and 'turn_terminal', follow, and late tokens and counters may come after it. Slash commands have none. Events of modules use the same type; theirs carry `topic`."""
+
+    content: str
+    """Text of the answer; may be empty."""
+    session_id: str
+    """Id of the session."""
+    tool_calls_count: Int
+    """Number of tool calls in the turn."""
+    turns_used: Int
+    """Number of rounds that the agent took."""
+    truncated: bool
+    """Whether the turn was stopped at a limit before the agent was done."""
+    error: str | None
+    """Why the turn failed, null if it did not."""
+    usage: ResultUsage
+    """What the turn and the session used."""
+    turn_number: Int
+    """Number of the turn within the session."""
+    model: str
+    """Name of the model."""
+    context: models.ContextSnapshot
+    """How full the model's context is after the turn."""
+    workspace_status: WorkspaceStatus
+    """State of the workspace's git repository, when the session has a workspace."""
 
 
 class SessionSnapshot(EventPayload):
@@ -912,7 +1054,7 @@ class SessionSnapshot(EventPayload):
     """When it was created, seconds since the Unix epoch; null if not known."""
     last_active: float | None
     """When it was last active, seconds since the Unix epoch; null if not known."""
-    message_count: int
+    message_count: Int
     """Number of messages."""
     tokens: models.TokenTriple
     """Tokens that the session used; all 0."""
@@ -944,9 +1086,9 @@ class SystemMessage(EventPayload):
     """The instruction."""
     source: str
     """What put it there. Known: behavior_classifier, behavior_pending, delegation_check, turn_limit_near, nudge_empty_response, nudge_unfinished_work, hook_inject_message, hook_shell_stdout, hook_shell_blocked, hook_shell_error, hook_summary, cron_reminder, template_addendum, compaction_summary, mode_switch and other; more may come."""
-    turn: int | None = None
+    turn: Maybe[Int] = None
     """Number of the agent's round."""
-    metadata: dict[str, Any] | None = None
+    metadata: Maybe[dict[str, Any]] = None
     """What belongs to it, open."""
 
 
@@ -966,7 +1108,7 @@ class Thinking(EventPayload):
 
     text: str
     """The whole block."""
-    count: int | None = None
+    count: Maybe[Int] = None
     """Tokens of the block; absent when not known."""
 
 
@@ -975,7 +1117,7 @@ class ThinkingDelta(EventPayload):
 
     delta: str
     """The text to append."""
-    count: int | None = None
+    count: Maybe[Int] = None
     """Tokens of reasoning so far; absent when not known."""
 
 
@@ -988,27 +1130,14 @@ class Token(EventPayload):
 
     delta: str
     """The text to append."""
-    count: int | None = None
+    count: Maybe[Int] = None
     """Tokens of the answer so far, for a slash command its characters; absent when not known."""
-    session_id: str | None = None
+    session_id: Maybe[str] = None
     """Id of the session; only on the answer of a slash command."""
-    correlation_id: str | None = None
+    correlation_id: Maybe[str] = None
     """Id of the turn; only on the answer of a slash command."""
-    slash_synthetic: Literal[True] | None = None
+    slash_synthetic: Maybe[Literal[True]] = None
     """Set on the answer of a slash command, which comes as one token."""
-
-
-class ToolCallStreaming(EventPayload):
-    """The model is writing the arguments of a tool call: first when the name is known, then at least 250 milliseconds apart, and once at the end. Hidden tools have none. It belongs to the operation of the turn; that of the tool begins with 'tool_start'."""
-
-    call_id: str
-    """Id of the call."""
-    name: str
-    """Name of the tool; may be empty at first."""
-    count: int | None = None
-    """Tokens of the arguments so far; absent when not known."""
-    intent: str | None = None
-    """What the model wants with the call, in its own words; absent until known."""
 
 
 class ToolDisplay(Model):
@@ -1034,12 +1163,64 @@ class ToolDisplay(Model):
     """Names of the arguments to show, null for the usual ones."""
 
 
+class ToolCall(EventPayload):
+    """A tool call ended; the name notwithstanding, 'tool_start' announces it. It comes for refused and blocked calls too, with `success` false, and on its operation id. What a turn started by a background notification calls has no 'tool_start' and carries the first six fields only. A shell, memory or agent call is followed by 'terminal_output', 'memory_update' or 'agent_event'. Rows of the log that hold a call as the model wrote it have the same type; theirs carry `arguments`."""
+
+    id: str
+    """Id of the call; in a turn started by a background notification that of the operation."""
+    name: str
+    """Name of the tool: short (Bash), dotted (shell.bash), or execute_tool with the real name in `params`."""
+    params: dict[str, Any]
+    """Arguments of the call, open; may lack the `intent` that 'tool_start' had."""
+    success: bool
+    """Whether the call succeeded."""
+    error: str
+    """Why it failed; empty if it did not."""
+    call_id: Maybe[str] = None
+    """Id of the call; only in a turn started by a background notification."""
+    label: Maybe[str] = None
+    """What the tool does, for people; absent in a turn started by a background notification."""
+    detail: Maybe[str] = None
+    """What it did it to, for people; absent in a turn started by a background notification."""
+    display: Maybe[ToolDisplay] = None
+    """How to show the call; absent in a turn started by a background notification."""
+    result: dict[str, Any] | None = None
+    """What the tool returned, null if it was no object; absent in a turn started by a background notification."""
+    op_id: Maybe[str] = None
+    """Id of the operation; absent in a turn started by a background notification."""
+    correlation_id: str | None = None
+    """Id of the turn, null if it has none; absent in a turn started by a background notification."""
+    diff: Maybe[Annotated[str, Field(max_length=4000)]] = None
+    """Unified diff of an edited file, cut at 4000 characters."""
+    previous_content: Maybe[str] = None
+    """Content of an edited file before the call."""
+    new_content: Maybe[str] = None
+    """Content of an edited file after the call."""
+    image_data: Maybe[str] = None
+    """Image that the tool produced, base64."""
+    image_mime: Maybe[str] = None
+    """Media type of that image."""
+
+
+class ToolCallStreaming(EventPayload):
+    """The model is writing the arguments of a tool call: first when the name is known, then at least 250 milliseconds apart, and once at the end. Hidden tools have none. It belongs to the operation of the turn; that of the tool begins with 'tool_start'."""
+
+    call_id: str
+    """Id of the call."""
+    name: str
+    """Name of the tool; may be empty at first."""
+    count: Maybe[Int] = None
+    """Tokens of the arguments so far; absent when not known."""
+    intent: Maybe[str] = None
+    """What the model wants with the call, in its own words; absent until known."""
+
+
 class ToolMessage(EventPayload):
     """A row of the durable log that stands for the result of a tool in the conversation. It is not sent live, and its text is not in it: the history has that. Its sequence number comes from the session's counter, so it leaves a gap."""
 
     content_kind: str
     """What sort of text it is, such as text."""
-    agent_seq: int
+    agent_seq: Int
     """Number of the message in the agent's own count."""
 
 
@@ -1102,11 +1283,11 @@ class UserMessage(EventPayload):
     """Always 'user'."""
     content: str
     """Text of the message."""
-    images: list[None] | None = None
+    images: Maybe[list[None]] = None
     """One null for each image; absent for a slash command."""
     correlation_id: str
     """Id of the turn, the same as in the envelope."""
-    client_message_id: str | None = None
+    client_message_id: Maybe[str] = None
     """Id that the client gave when sending, empty if none; absent for messages sent over the socket."""
     pending: bool
     """Whether the message waits in the queue; always true for messages sent over the socket."""
@@ -1127,14 +1308,14 @@ class WebPreviewAttached(EventPayload):
     """How the page is served, such as proxy or static."""
     url: str
     """Address to show."""
-    port: int | None = None
+    port: Maybe[Int] = None
     """Port of the server behind it, if there is one."""
 
 
 class WidgetCleared(EventPayload):
     """All widgets of a session are gone. The count in `widget_seq` starts anew after it. The envelope's user is always 'local', and the operation is new each time and never ends."""
 
-    widget_seq: int
+    widget_seq: Int
     """Number of the change in the session's own count of widget changes."""
 
 
@@ -1143,7 +1324,7 @@ class WidgetClose(EventPayload):
 
     widget_id: str
     """Id of the widget."""
-    widget_seq: int
+    widget_seq: Int
     """Number of the change in the session's own count of widget changes."""
 
 
@@ -1156,7 +1337,7 @@ class WidgetError(EventPayload):
     """Binding that failed, null if none in particular."""
     message: str
     """What went wrong, for people."""
-    widget_seq: int
+    widget_seq: Int
     """Number of the change in the session's own count of widget changes."""
 
 
@@ -1179,7 +1360,7 @@ class WidgetRender(EventPayload):
     """Id of the turn that it belongs to, null if none."""
     mounted_at: float
     """When it was shown, seconds since the Unix epoch."""
-    widget_seq: int
+    widget_seq: Int
     """Number of the change in the session's own count of widget changes."""
 
 
@@ -1188,7 +1369,7 @@ class WidgetState(EventPayload):
 
     state: dict[str, Any]
     """The whole state after the change, by name."""
-    widget_seq: int
+    widget_seq: Int
     """Number of the change in the session's own count of widget changes."""
 
 
@@ -1199,208 +1380,24 @@ class WidgetUpdate(EventPayload):
     """Id of the widget."""
     patch: dict[str, Any]
     """The new values by path, its steps separated by dots."""
-    widget_seq: int
+    widget_seq: Int
     """Number of the change in the session's own count of widget changes."""
 
 
-class WorkspaceChange(Model):
-    """A file that differs from the last commit."""
-
-    status: Literal["M", "A", "D", "R", "U", "?"]
-    """What happened to it, in the letters of git's short status."""
-    path: str
-    """Path within the workspace."""
-    full_path: str
-    """Absolute path."""
+EventKind: TypeAlias = Literal[
+    "session", "approval", "error", "status", "background_activation", "system", "event", "message"
+]
+"""Family of an event type."""
 
 
-class WorkspaceStatus(Model):
-    """State of a git repository; empty when the workspace is none."""
-
-    branch: str | None = None
-    """Name of the current branch."""
-    ahead: int | None = None
-    """Commits that the upstream branch lacks."""
-    behind: int | None = None
-    """Commits of the upstream branch that are missing here."""
-    changes: list[WorkspaceChange] | None = None
-    """Files that differ from the last commit."""
+OpState: TypeAlias = Literal[
+    "pending", "running", "waiting_approval", "completed", "failed", "cancelled", "timeout"
+]
+"""State of an operation; completed, failed, cancelled and timeout are terminal."""
 
 
-class Compaction(EventPayload):
-    """The durable record of a shortened conversation: after an overflow beside 'compact_started' and 'compact_done', alone after a manual one. It holds everything needed to rebuild the conversation and can be large. Its operation is its own."""
-
-    reason: str
-    """Why it was shortened; known are context_overflow and manual, also with '_noop_reverted' at the end when nothing was gained."""
-    strategy: str
-    """How it was shortened."""
-    tokens_before: int
-    """Size of the conversation before, tokens."""
-    tokens_after: int
-    """Size of the conversation after, tokens."""
-    kept_range: CompactionRange
-    """Messages that were kept."""
-    compacted_range: CompactionRange
-    """Messages that the summary replaces."""
-    summary_text: str
-    """Summary of the messages that were dropped; may be empty."""
-    memory_snapshot: dict[str, Any]
-    """The agent's memory at that time, open; may be empty."""
-    tools_snapshot: dict[str, Any]
-    """The tools that the agent had, open; may be empty."""
-    setup_summary: list[Any]
-    """Resources that were set up beforehand."""
-    tool_examples: list[CompactionToolExample]
-    """Examples of tools that were used lately."""
-    tool_injection_mode: str
-    """How tools are offered to the model."""
-
-
-class CredentialAuthRequired(CredentialPayload):
-    """A turn cannot go on because none of the user's credentials is granted to the app. The turn pauses: nothing follows, and the queue stops."""
-
-    error: Literal["credential_auth_required"]
-    """Always 'credential_auth_required'."""
-    code: Literal["credential_auth_required"]
-    """Always 'credential_auth_required'."""
-    category: Literal["auth"]
-    """Always 'auth'."""
-    oauth_missing_scopes: list[str]
-    """Scopes that the user has not granted; may be empty."""
-
-
-class EventEnvelope(Model):
-    """What surrounds every event: the type, its place in the order, who it belongs to and the operation it reports on. Only the type and the payload are always there: copies from a log or a ring buffer, module events and control frames carry fewer fields than a live session event. An event is the same as another when both have the same `event_id`, or the same `session_id` and `seq`; one key alone does not recognise every copy. A gap in `seq` is normal, and sequence numbers are not in order of arrival."""
-
-    event_id: str | None = None
-    """Id of the event, 'ev-' and 12 hex digits, or 'ev-hydr-', the session's id and the number on the snapshots of a join; absent in ring-buffer copies, gap rows, module events and control frames. Empty on rows that are only in the log."""
-    type: str
-    """Wire name of the event; it selects the class of the payload. Types that this contract does not name may arrive."""
-    kind: EventKind | None = None
-    """Family of the type; unknown types get 'session', gap rows and rows that are only in the log say 'event', and rows that hold a message of the conversation 'message'."""
-    seq: int | None = None
-    """Number of the event within its session, counted up from 1 with gaps. A value of 0 or less means that the event has no place in the order. Absent on control frames and on 'disconnected'."""
-    ts: str | None = None
-    """When it was sent, ISO 8601 in UTC with microseconds, ending in 'Z' or, on snapshots, module events, ring-buffer copies and control frames, in '+00:00'. May be null in copies from the durable log."""
-    app_id: str | None = None
-    """Id of the app; null on control frames, absent in rows of the log."""
-    session_id: str | None = None
-    """Id of the session; null on the handshake and on events that belong to no session."""
-    user_id: str | None = None
-    """Id of the owner; some events say 'local' or 'system' whoever the owner is. May be null in copies from the durable log."""
-    correlation_id: str | None = None
-    """Id of the turn; null on events that belong to no turn, such as approvals, snapshots, previews and background tasks, and on every event of a resumed turn. Empty where the log has none. Some events carry a made-up id instead, such as 'abort-' and the session's id."""
-    op_id: str | None = None
-    """Id of the operation that the event reports on; absent where `event_id` is, empty where that is."""
-    op_type: OpType | Literal[""] | None = None
-    """Type of that operation. Empty on rows that are only in the log."""
-    op_state: OpState | Literal[""] | None = None
-    """State of that operation after the event. Empty on rows that are only in the log."""
-    op_parent_id: str | None = None
-    """Id of the enclosing operation, null when there is none; absent in some copies."""
-    payload: dict[str, Any]
-    """What the event says; its shape depends on the type. Copies from a log carry the operation's fields in here as well."""
-    control: bool | None = None
-    """True on control frames, which carry no sequence number; absent otherwise."""
-    capabilities: list[str] | None = None
-    """What the daemon offers, on 'connected' and 'disconnected'; 'full_events' is the one known value."""
-    latest_seq: int | None = None
-    """Latest number of the user's own counter, on 'connected' only. Events of sessions do not advance it, so it is normally 0."""
-    instance_id: str | None = None
-    """Id of the daemon process, on 'connected' and 'heartbeat'; a change means that the daemon was restarted."""
-    current_seq: int | None = None
-    """Latest number of the session's counter, on 'heartbeat' only; a client that holds less is behind."""
-    field_dropped_pre_bootstrap: Annotated[bool | None, Field(alias="_dropped_pre_bootstrap")] = None
-    """True on module events that were sent before the daemon could number them; their `seq` is -1."""
-
-
-class Info(ModuleEventPayload):
-    """A module of the app reports something. It goes to the most specific room only: the session, else the app."""
-
-
-class MemorySnapshot(EventPayload):
-    """The agent's memory when a session is joined; only for apps with a memory module. It goes to the joining socket only and is never logged, so its sequence number is a gap for everyone else."""
-
-    app_id: str
-    """Id of the app."""
-    session_id: str
-    """Id of the session."""
-    goal: str
-    """What the agent works towards; may be empty."""
-    todos: list[MemorySnapshotTodo]
-    """Its tasks."""
-    facts: list[MemorySnapshotFact]
-    """The latest facts that it remembers, at most 30."""
-
-
-class ModuleError(ModuleEventPayload):
-    """A module of the app reports a failure. It shares its type with the error of a turn; `topic` in the payload, and the lack of an operation id, tell it apart. It goes to the most specific room only: the session, else the app."""
-
-
-class Result(EventPayload):
-    """The answer of a turn, once for each turn that was not aborted. Its operation is always completed, even when the turn failed: read `error`. It is not the end of the turn; 'message_done' or 'message_cancelled', and 'turn_terminal', follow, and late tokens and counters may come after it. Slash commands have none. Events of modules use the same type; theirs carry `topic`."""
-
-    content: str
-    """Text of the answer; may be empty."""
-    session_id: str
-    """Id of the session."""
-    tool_calls_count: int
-    """Number of tool calls in the turn."""
-    turns_used: int
-    """Number of rounds that the agent took."""
-    truncated: bool
-    """Whether the turn was stopped at a limit before the agent was done."""
-    error: str | None
-    """Why the turn failed, null if it did not."""
-    usage: ResultUsage
-    """What the turn and the session used."""
-    turn_number: int
-    """Number of the turn within the session."""
-    model: str
-    """Name of the model."""
-    context: models.ContextSnapshot
-    """How full the model's context is after the turn."""
-    workspace_status: WorkspaceStatus
-    """State of the workspace's git repository, when the session has a workspace."""
-
-
-class ToolCall(EventPayload):
-    """A tool call ended; the name notwithstanding, 'tool_start' announces it. It comes for refused and blocked calls too, with `success` false, and on its operation id. What a turn started by a background notification calls has no 'tool_start' and carries the first six fields only. A shell, memory or agent call is followed by 'terminal_output', 'memory_update' or 'agent_event'. Rows of the log that hold a call as the model wrote it have the same type; theirs carry `arguments`."""
-
-    id: str
-    """Id of the call; in a turn started by a background notification that of the operation."""
-    name: str
-    """Name of the tool: short (Bash), dotted (shell.bash), or execute_tool with the real name in `params`."""
-    params: dict[str, Any]
-    """Arguments of the call, open; may lack the `intent` that 'tool_start' had."""
-    success: bool
-    """Whether the call succeeded."""
-    error: str
-    """Why it failed; empty if it did not."""
-    call_id: str | None = None
-    """Id of the call; only in a turn started by a background notification."""
-    label: str | None = None
-    """What the tool does, for people; absent in a turn started by a background notification."""
-    detail: str | None = None
-    """What it did it to, for people; absent in a turn started by a background notification."""
-    display: ToolDisplay | None = None
-    """How to show the call; absent in a turn started by a background notification."""
-    result: dict[str, Any] | None = None
-    """What the tool returned, null if it was no object; absent in a turn started by a background notification."""
-    op_id: str | None = None
-    """Id of the operation; absent in a turn started by a background notification."""
-    correlation_id: str | None = None
-    """Id of the turn, null if it has none; absent in a turn started by a background notification."""
-    diff: Annotated[str | None, Field(max_length=4000)] = None
-    """Unified diff of an edited file, cut at 4000 characters."""
-    previous_content: str | None = None
-    """Content of an edited file before the call."""
-    new_content: str | None = None
-    """Content of an edited file after the call."""
-    image_data: str | None = None
-    """Image that the tool produced, base64."""
-    image_mime: str | None = None
-    """Media type of that image."""
+OpType: TypeAlias = Literal["turn", "tool", "agent", "approval", "compact", "message", "system"]
+"""Type of an operation."""
 
 
 __all__ = [

@@ -24,7 +24,7 @@ class HasTurn(Protocol):
         ...
 
 
-_TYPES: Final[tuple[OpType, ...]] = get_args(OpType.__value__)
+_TYPES: Final[tuple[OpType, ...]] = get_args(OpType)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
