@@ -211,6 +211,22 @@ def test_a_payload_that_is_a_component_is_its_class(make: Make) -> None:
     assert type(shelf.first) is client.module("payloads").Book
 
 
+def test_a_payload_of_branches_is_a_class_of_events_and_of_commands(make: Make) -> None:
+    schemas = {"Lent": object_of(to=TEXT), "Returned": object_of(late={"type": "boolean"})}
+    branches = {"oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in schemas]}
+    client = make(
+        api({"loan": message(branches), "note": message(branches)}, ["loan"], {"note": []}, schemas=schemas)
+    )
+    note = client.module("commands").NOTE.request
+    assert (classes_of(client), note.__name__) == ({"loan": "Loan"}, "Note")
+    for payload in ({"to": "Emma"}, {"late": True}):
+        assert accepts(client.module("events").EVENTS, "loan", payload)
+        assert isinstance(note.from_wire(payload), note)
+    assert not accepts(client.module("events").EVENTS, "loan", {"lost": True})
+    with pytest.raises(ValidationError):
+        note.from_wire({"lost": True})
+
+
 def test_events_that_share_a_payload_have_classes_of_their_own(make: Make) -> None:
     light = {"$ref": "#/components/schemas/light"}
     client = make(
