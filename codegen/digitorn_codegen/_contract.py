@@ -58,15 +58,15 @@ def gather(settings: Settings) -> Sources:
     event_documents = _folder(documents, settings.events)
     command_documents = _folder(documents, settings.commands)
     asyncapi = documents.get(settings.asyncapi) if settings.asyncapi is not None else None
-    rest = [api] if api is not asyncapi else []
-    _check.schemas((*event_documents, *command_documents))
-    _check.references(documents, (*rest, *event_documents, *command_documents))
     definitions = _definitions(documents, api, event_documents, command_documents)
+    schema_files = (*event_documents, *command_documents)
     operations: OperationReader | None = None
-    if rest:
+    if api is not asyncapi:
+        _check.openapi(api, definitions.warn)
+    _check.schemas(schema_files)
+    _check.references(documents, api if api is not asyncapi else None, schema_files, definitions.warn)
+    if api is not asyncapi:
         operations = OperationReader(definitions, api)
-        operations.check_ids()
-        _check.openapi(api)
         for pointer in _check.components(api):
             definitions.define(api, pointer)
     events = event_files(definitions, event_documents)
@@ -77,7 +77,7 @@ def gather(settings: Settings) -> Sources:
         found = _asyncapi.read(definitions, asyncapi, settings.asyncapi_describes)
         events.add(found.events)
         commands.add(found.commands)
-    if rest:
+    if operations is not None:
         events.add(read_webhooks(definitions, api))
     return Sources(api, definitions, operations, events, commands)
 
@@ -114,6 +114,7 @@ def _load(settings: Settings) -> ir.Contract:
         shapes=compiler.shapes,
         origins=definitions.origins,
         files=definitions.documents.paths(),
+        servers=sources.operations.servers() if sources.operations is not None else (),
         warnings=tuple(definitions.warnings),
     )
 

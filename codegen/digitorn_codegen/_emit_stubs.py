@@ -10,36 +10,56 @@ import jinja2
 
 from . import _ir as ir
 from ._emit_builders import Builder, builders
+from ._media import base
 from ._names import constant, identifier, keys_of
 from ._text import prose
+from ._types import union
 
 _WIDTH = 110
+_RUNTIME = ("_checks", "_encoding", "_lazy", "_runtime", "_streams")
 
 
 @dataclass(frozen=True)
 class _Keyword:
+    """A keyword argument of a stub; the default of an optional one is NOT_GIVEN if not named otherwise."""
+
     argument: str
     type: str
     required: bool
     description: str
+    default: str = "NOT_GIVEN"
+
+    @property
+    def written(self) -> str:
+        """The argument with its type and its default."""
+        if self.required:
+            return f"{self.argument}: {self.type}"
+        left_out = " | NotGiven" if self.default == "NOT_GIVEN" else ""
+        return f"{self.argument}: {self.type}{left_out} = {self.default}"
 
 
 def emit(contract: ir.Contract) -> dict[str, str]:
     """The source of each module, by module name."""
     environment = _environment()
     envelopes = list(
-        dict.fromkeys(o.result.envelope for t in contract.tags for o in t.operations if o.result.envelope)
+        dict.fromkeys(
+            answer.envelope
+            for tag in contract.tags
+            for operation in tag.operations
+            for answer in operation.result.answers
+            if answer.envelope
+        )
     )
     imported = sorted({key.partition(".")[0] for key in contract.shapes.made})
     modules = {
         "__init__": environment.get_template("init.py.jinja").render(contract=contract),
         "operations": environment.get_template("operations.py.jinja").render(
-            contract=contract, envelopes=envelopes, modules=imported
+            contract=contract, envelopes=envelopes, modules=imported, needs=_needs(contract)
         ),
     }
     for module, prefix, is_async in (("rest", "", False), ("rest_async", "Async", True)):
         modules[module] = environment.get_template("rest.py.jinja").render(
-            contract=contract, prefix=prefix, is_async=is_async, modules=imported
+            contract=contract, prefix=prefix, is_async=is_async, modules=imported, needs=_needs(contract)
         )
     if contract.events or contract.envelope is not None:
         wires = dict.fromkeys(event.wire for event in contract.events if not event.wire.endswith("*"))
@@ -61,12 +81,26 @@ def emit(contract: ir.Contract) -> dict[str, str]:
     return modules
 
 
-def runtime() -> dict[str, str]:
-    """The source of each module that generated code runs on, by name."""
+def _needs(contract: ir.Contract) -> set[str]:
+    """What only some contracts need in the modules of stubs: `overload`, and streams."""
+    operations = [operation for tag in contract.tags for operation in tag.operations]
+    found = {"overload"} if any(_signatures(operation) for operation in operations) else set[str]()
+    if any(answer.is_stream for operation in operations for answer in operation.result.answers):
+        found.add("stream")
+    return found
+
+
+def runtime(shared: str | None = None) -> dict[str, str]:
+    """The source of each module that generated code runs on, by name.
+
+    Args:
+        shared: The package whose modules these are to repeat; None for copies.
+    """
     folder = resources.files("digitorn_codegen") / "runtime"
-    return {
-        name: (folder / f"{name}.py").read_text(encoding="utf-8") for name in ("_checks", "_lazy", "_runtime")
-    }
+    if shared is None:
+        return {name: (folder / f"{name}.py").read_text(encoding="utf-8") for name in _RUNTIME}
+    doc = f'"""What several generated packages run on: that of `{shared}`."""'
+    return {name: f"{doc}\n\nfrom {shared}.{name} import *\n" for name in _RUNTIME}
 
 
 def _environment() -> jinja2.Environment:
@@ -86,10 +120,16 @@ def _environment() -> jinja2.Environment:
         bare=_bare,
         positional=_positional,
         keywords=_keywords,
+        signatures=_signatures,
+        result_type=_result_type,
+        first_type=_first_type,
+        base=base,
         at=_at,
         docs=_docs,
         builder_docs=_builder_docs,
         styles=_styles,
+        reserved=_reserved,
+        part_types=_part_types,
         media_type=_media_type,
         keys_of=keys_of,
         identifier=identifier,
@@ -126,25 +166,73 @@ def _at(operation: ir.OperationSpec, location: str) -> list[ir.Parameter]:
 
 
 def _keywords(operation: ir.OperationSpec) -> list[_Keyword]:
-    found: list[_Keyword] = []
+    """The keyword arguments of an operation, the required ones first."""
     body = operation.body
-    if body is not None and body.whole is not None:
-        found.append(_Keyword("body", body.whole, body.required, "The request body."))
-    for field in body.fields if body else ():
-        found.append(_Keyword(field.argument, field.type, field.required, field.description))
-    for p in operation.parameters:
-        if p.location != "path":
-            found.append(_Keyword(p.argument, p.type, p.required, p.description))
-    if body is not None and body.extra:
-        found.append(
-            _Keyword(
-                "extra_body",
-                "Mapping[str, object] | None",
-                False,
-                "Further members of the body, by wire name.",
-            )
-        )
+    found = _body_keywords(body, required=body.required) if body is not None else []
+    found += [
+        _Keyword(p.argument, p.type, p.required, p.description)
+        for p in operation.parameters
+        if p.location != "path"
+    ]
+    found += _further_keywords(body) if body is not None else []
     return sorted(found, key=lambda k: not k.required)
+
+
+def _body_keywords(body: ir.Body, *, required: bool) -> list[_Keyword]:
+    """The arguments that a body is made of.
+
+    Args:
+        body: The body.
+        required: Whether those that the body requires must be given.
+    """
+    if body.whole is not None:
+        return [_Keyword("body", body.whole, required, "The request body.")]
+    return [_Keyword(f.argument, f.type, required and f.required, f.description) for f in body.fields]
+
+
+def _further_keywords(body: ir.Body) -> list[_Keyword]:
+    """The arguments that a body has besides its members."""
+    found: list[_Keyword] = []
+    if body.extra is not None:
+        text = "Further members of the body, by wire name."
+        found.append(_Keyword("extra_body", f"Mapping[str, {body.extra}] | None", False, text, "None"))
+    if body.choices:
+        names = ", ".join(map(repr, (body.media_type, *body.choices)))
+        text = "The content type to send the body as."
+        found.append(_Keyword(body.chooser, f"Literal[{names}]", False, text, repr(body.media_type)))
+    return found
+
+
+def _signatures(operation: ir.OperationSpec) -> list[list[_Keyword]]:
+    """The keyword arguments of each signature, where one is not enough: without the body, and with it."""
+    body = operation.body
+    if body is None or not body.may_be_left_out:
+        return []
+    everything = _keywords(operation)
+    given = {keyword.argument: keyword for keyword in _body_keywords(body, required=True)}
+    of_body = {*given, *(keyword.argument for keyword in _further_keywords(body))}
+    without = [k for k in everything if k.argument not in of_body]
+    return [without, sorted([given.get(k.argument, k) for k in everything], key=lambda k: not k.required)]
+
+
+def _first_type(result: ir.Result) -> str:
+    """The type of the result of an answer in the first form; of a stream, of its items."""
+    if not result.answers:
+        return "None"
+    first = result.answers[0]
+    return union([first.type] + ["None"] * (result.may_be_empty and not first.is_stream))
+
+
+def _result_type(result: ir.Result, is_async: bool | None) -> str:
+    """The type of the result.
+
+    Args:
+        result: The result.
+        is_async: Whether streams are iterated over asynchronously; None for either.
+    """
+    stream = "AnyStream" if is_async is None else "AsyncStream" if is_async else "Stream"
+    types = [f"{stream}[{a.type}]" if a.is_stream else a.type for a in result.answers]
+    return union(types + ["None"] * (result.may_be_empty or not types))
 
 
 def _styles(operation: ir.OperationSpec) -> dict[tuple[str, str], str]:
@@ -157,18 +245,29 @@ def _styles(operation: ir.OperationSpec) -> dict[tuple[str, str], str]:
     return found
 
 
+def _reserved(operation: ir.OperationSpec) -> tuple[tuple[str, str], ...]:
+    """The parameters and members that are sent with reserved characters as they are."""
+    found: list[tuple[str, str]] = [(p.location, p.name) for p in operation.parameters if p.reserved]
+    found += [("body", f.name) for f in (operation.body.fields if operation.body else ()) if f.reserved]
+    return tuple(found)
+
+
+def _part_types(body: ir.Body) -> dict[str, str]:
+    """The content types of the parts of a multipart body, as far as the contract names them."""
+    return {f.name: f.content_type for f in body.fields if f.content_type is not None}
+
+
 _USUAL = {
     "json": "application/json",
     "form": "application/x-www-form-urlencoded",
+    "multipart": "multipart/form-data",
     "binary": "application/octet-stream",
 }
 
 
 def _media_type(body: ir.Body) -> str | None:
     """The content type of a body, if it is not the one that the runtime sends anyway."""
-    if body.media == "multipart" or body.media_type == _USUAL.get(body.media):
-        return None
-    return body.media_type
+    return None if body.media_type == _USUAL.get(body.media) else body.media_type
 
 
 def _docs(operation: ir.OperationSpec) -> str:

@@ -1,7 +1,7 @@
 """The typed intermediate form of a contract: what the emitters read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -11,7 +11,8 @@ from ._shapes import Shapes
 Module = Literal["models", "payloads", "messages"]
 Location = Literal["path", "query", "header", "cookie"]
 Media = Literal["json", "multipart", "form", "binary", "text"]
-Reading = Literal["json", "text", "bytes", "none"]
+Reading = Literal["json", "text", "bytes", "none", "events", "event-data", "lines"]
+"""How an answer is read; the last three are streams: of server-sent events, of their data, of JSON lines."""
 Direction = Literal["request", "response"]
 """On which side of a call a schema stands: members may be required on one side only."""
 Style = Literal["comma", "space", "pipe", "deep", "json", "pairs", "label", "labels", "matrix", "matrices"]
@@ -39,6 +40,7 @@ class Parameter:
     Attributes:
         spans_segments: Whether it may hold slashes that separate path segments.
         style: How it is written, if otherwise than by default.
+        reserved: Whether characters that have a meaning in a URL are sent as they are.
     """
 
     name: str
@@ -49,11 +51,19 @@ class Parameter:
     description: str
     spans_segments: bool = False
     style: Style | None = None
+    reserved: bool = False
 
 
 @dataclass(frozen=True)
 class BodyField:
-    """One member of a request body, passed as a keyword argument."""
+    """One member of a request body, passed as a keyword argument.
+
+    Attributes:
+        is_file: Whether it is a file to upload, or several.
+        style: How it is written, if otherwise than by default.
+        reserved: Whether a form sends characters that have a meaning in a URL as they are.
+        content_type: The content type of its part of a multipart body, if the contract names one.
+    """
 
     name: str
     argument: str
@@ -62,6 +72,8 @@ class BodyField:
     description: str
     is_file: bool
     style: Style | None = None
+    reserved: bool = False
+    content_type: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,8 +83,10 @@ class Body:
     Attributes:
         media: How it is written.
         media_type: What it is called on the wire.
-        whole: Type of the body when it is no object and so travels as one argument, `body`.
-        extra: Whether members that the contract does not name may be sent too.
+        whole: Type of the body when it travels as one argument, `body`: it is no plain object.
+        extra: Type of the members that the contract does not name; None if it has no place for any.
+        choices: Other content types that the caller can choose, and how each is written.
+        chooser: The argument for that choice.
     """
 
     media: Media
@@ -80,7 +94,14 @@ class Body:
     fields: tuple[BodyField, ...]
     whole: str | None
     required: bool
-    extra: bool
+    extra: str | None
+    choices: Mapping[str, Media] = field(default_factory=dict[str, Media])
+    chooser: str = "content_type"
+
+    @property
+    def may_be_left_out(self) -> bool:
+        """Whether leaving it out needs a signature of its own: it has members that it requires."""
+        return not self.required and any(member.required for member in self.fields)
 
 
 @dataclass(frozen=True)
@@ -93,17 +114,38 @@ class Envelope:
 
 
 @dataclass(frozen=True)
-class Result:
-    """What an operation answers when it succeeds.
+class Answer:
+    """One form of a successful answer.
 
     Attributes:
-        may_be_empty: Whether an answer without a body is a success too.
+        type: Type of the result; of a stream, of its items.
+        media_types: The content types that are read so.
     """
 
     reading: Reading
     type: str
-    envelope: Envelope | None
+    envelope: Envelope | None = None
+    media_types: tuple[str, ...] = ()
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether its items arrive one by one."""
+        return self.reading in ("events", "event-data", "lines")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an operation answers when it succeeds.
+
+    Attributes:
+        answers: Its forms; the first one is assumed of an answer with an unknown content type.
+        may_be_empty: Whether an answer without a body is a success too.
+        accept: The content types to ask for, where the server has a choice.
+    """
+
+    answers: tuple[Answer, ...]
     may_be_empty: bool = False
+    accept: str | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +156,7 @@ class OperationSpec:
         id: Its name in Python; unique among all operations, also when written in capitals.
         credentials_optional: Whether it also answers a caller without credentials.
         statuses: The HTTP statuses that it declares, in ascending order; ranges are left out.
+        servers: The URLs that it is called at, if they are not those of the document.
     """
 
     id: str
@@ -128,6 +171,7 @@ class OperationSpec:
     authenticated: bool
     credentials_optional: bool
     statuses: tuple[int, ...]
+    servers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -243,6 +287,7 @@ class Contract:
         shapes: The classes and aliases that the definitions become.
         origins: Where each definition stands, by its key.
         files: Every file that the contract was read from.
+        servers: The URLs of the servers that the document names.
     """
 
     source: Path
@@ -261,4 +306,5 @@ class Contract:
     shapes: Shapes
     origins: Mapping[str, tuple[Path, str]]
     files: tuple[Path, ...]
+    servers: tuple[str, ...]
     warnings: tuple[ContractWarning, ...]

@@ -100,9 +100,10 @@ def _roots(classes: Mapping[str, str], contract: ir.Contract) -> Iterator[tuple[
     for tag in contract.tags:
         for operation in tag.operations:
             body = operation.body
-            types = [operation.result.type, *(one.type for one in operation.parameters)]
+            types = [one.type for one in operation.result.answers]
+            types += [one.type for one in operation.parameters]
             if body is not None:
-                types += [body.whole or "", *(one.type for one in body.fields)]
+                types += [body.whole or "", body.extra or "", *(one.type for one in body.fields)]
             for type_ in types:
                 yield from ((tag.attribute, name) for name in _USED.findall(type_))
     for module, source in classes.items():

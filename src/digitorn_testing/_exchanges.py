@@ -15,7 +15,8 @@ from pydantic import JsonValue
 
 from ._concurrency.forks import in_forks
 from ._generated import models, operations
-from ._generated._runtime import Call, Part, Refused, RestOperation, Undecodable
+from ._generated._encoding import Part
+from ._generated._runtime import Call, Refused, RestOperation, Undecodable
 from ._secrets.redaction import Redactor, as_json, may_hold_secret
 
 KEPT: Final = 50

@@ -1,5 +1,6 @@
 """A small contract of a make-believe daemon that each test may break, and clients of made-up documents."""
 
+import email
 import importlib
 import itertools
 import json
@@ -70,6 +71,21 @@ def ok(schema: object, media_type: str = "application/json") -> dict[str, object
 def ref(name: str) -> dict[str, object]:
     """A reference to a component."""
     return {"$ref": f"#/components/schemas/{name}"}
+
+
+def parts_in(content: bytes, media_type: str) -> list[tuple[str, object, object, str]]:
+    """Name, content, file name and content type of each part of a multipart body, as Python reads it."""
+    message = email.message_from_bytes(f"Content-Type: {media_type}\r\n\r\n".encode() + content)
+    parts = [part for part in message.walk() if part is not message]
+    return [
+        (
+            str(part.get_param("name", header="Content-Disposition")),
+            part.get_payload(decode=True),
+            part.get_filename(),
+            part.get_content_type(),
+        )
+        for part in parts
+    ]
 
 
 class Recorder:

@@ -13,24 +13,36 @@ RESPONSE = "          content:\n            application/json:\n              sch
 CASES = {
     "media-ignored": (
         RESPONSE,
-        RESPONSE.replace("content:\n", "content:\n            text/event-stream: {schema: {type: string}}\n"),
-        "application/json is used, text/event-stream is not",
+        RESPONSE.replace("content:\n", "content:\n            text/html: {schema: {type: string}}\n"),
+        "application/json is asked for, text/html is not read",
     ),
-    "reserved-encoded": (
-        "name: deep, in: query,",
-        "name: deep, in: query, allowReserved: true,",
-        "percent-encoded",
+    "parameter-ignored": (
+        "        - {name: deep, in: query,",
+        "        - {name: Accept, in: header, schema: {type: string}}\n        - {name: deep, in: query,",
+        "OpenAPI ignores the header parameter 'Accept'",
     ),
-    "servers-ignored": (
+    "server-variable": (
         "  /toys/{toy_id}:\n",
-        "  /toys/{toy_id}:\n    servers: [{url: 'https://elsewhere.test'}]\n",
-        "https://elsewhere.test is not used",
+        "  /toys/{toy_id}:\n"
+        "    servers: [{url: 'https://{zone}.test', variables: {zone: {default: eu, enum: [eu, us]}}}]\n",
+        "'zone' always has its default value, 'eu'",
     ),
-    "part-type-ignored": (
+    "callback-ignored": (
+        "      operationId: play\n",
+        "      operationId: play\n"
+        "      callbacks: {done: {'{$url}': {post: {responses: {'204': {description: -}}}}}}\n",
+        "what the server calls back is not generated",
+    ),
+    "schema-unused": (
         "          application/json:\n            schema: {$ref: '#/components/schemas/PlayRequest'}",
-        "          multipart/form-data:\n            encoding: {note: {contentType: text/csv}}\n"
+        "          application/xml:\n            schema: {$ref: '#/components/schemas/PlayRequest'}",
+        "application/xml is passed as bytes, without its schema",
+    ),
+    "part-headers-ignored": (
+        "          application/json:\n            schema: {$ref: '#/components/schemas/PlayRequest'}",
+        "          multipart/form-data:\n            encoding: {note: {headers: {X-A: {schema: {}}}}}\n"
         "            schema: {$ref: '#/components/schemas/PlayRequest'}",
-        "'note' is not sent",
+        "they are not sent",
     ),
 }
 

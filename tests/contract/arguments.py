@@ -7,7 +7,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from digitorn_testing._generated._runtime import FileContent
+from digitorn_testing._generated._encoding import FileContent
 
 _PLAIN: Mapping[object, object] = {bytes: b"example", bool: True, int: 1, float: 1.0, dict: {}, list: []}
 

@@ -1,13 +1,13 @@
 """What the generated classes and stubs run on."""
 
 import gc
-import json
 import re
 import sys
 import threading
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import lru_cache, reduce
 from operator import or_
 from typing import (
@@ -19,15 +19,32 @@ from typing import (
     Protocol,
     Self,
     TypeAlias,
-    TypeGuard,
     TypeVar,
     cast,
 )
-from urllib.parse import quote, urlencode
+from urllib.parse import urljoin
 
 from pydantic import BaseModel, ConfigDict, StrictBool, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_jsonable_python
 from typing_extensions import TypedDict
+
+from ._encoding import (
+    FileContent,
+    Json,
+    Pair,
+    Part,
+    Style,
+    cookies,
+    file_part,
+    header,
+    joined,
+    multipart,
+    pairs,
+    segment,
+    value_parts,
+    written,
+)
+from ._streams import AnyStream, Items, Streamed
 
 T = TypeVar("T")
 Request = TypeVar("Request", bound="Model")
@@ -55,22 +72,6 @@ class NotGiven:
 
 NOT_GIVEN: Final = NotGiven()
 
-FileContent: TypeAlias = bytes | tuple[str, bytes]
-"""A file to upload: its bytes, or a file name and its bytes."""
-
-Style: TypeAlias = Literal[
-    "comma", "space", "pipe", "deep", "json", "pairs", "label", "labels", "matrix", "matrices"
-]
-"""How a value that is no scalar is written, when not by default.
-
-In a query a list is one pair an item by default, and an object one pair a member. `comma`, `space` and
-`pipe` join them into one pair, `deep` writes `name[member]=value`. In a path, a header and a cookie they are
-joined by commas by default; `pairs` writes `member=value,member=value`, `label` and `labels` `.value.value`,
-`matrix` and `matrices` `;name=value` once or for each. `json` is JSON everywhere.
-"""
-
-_Several: TypeAlias = list[Any] | dict[str, Any]
-
 # By what they are called, in any spelling: `access_token`, `apiKey`, `Authorization`. A word behind it makes
 # another thing of it (`token_type`, `tokens_limit`).
 SECRET_WORDS: Final = (
@@ -88,8 +89,6 @@ _LARGE: Final = 64 * 1024
 _MOST_REASONS: Final = 100
 _TOO_MANY_REASONS: Final = 10_000
 _SHORTENED_TO: Final = 20
-
-_JOINTS: Final = {"comma": ",", "space": " ", "pipe": "|"}
 
 
 class Model(BaseModel):
@@ -240,6 +239,23 @@ class Undecodable(Exception):
         self.reasons = reasons
 
 
+Reading: TypeAlias = Literal["json", "text", "bytes", "none"] | Streamed
+"""How the body of an answer becomes the result; the items of a stream are read as they arrive."""
+
+Writing: TypeAlias = Literal["json", "multipart", "form", "binary", "text"]
+"""How a request body is written."""
+
+_USUAL: Final[Mapping[Writing, str]] = {
+    "json": "application/json",
+    "multipart": "multipart/form-data",
+    "form": "application/x-www-form-urlencoded",
+    "binary": "application/octet-stream",
+    "text": "text/plain; charset=utf-8",
+}
+
+_Files: TypeAlias = Mapping[str, FileContent | Sequence[FileContent | None] | NotGiven | None]
+
+
 @dataclass(slots=True, eq=False)
 class RestOperation(Generic[T]):
     """One operation of the API: how it is called and how its answer is read.
@@ -248,38 +264,59 @@ class RestOperation(Generic[T]):
         id: Its name.
         method: HTTP method.
         path: Path with its parameters in braces.
-        result_type: Says the type of the result, whose module is loaded only then.
+        result_type: Says the type of the result, whose module is loaded only then; of a stream, that of its
+            items.
         reading: How the body of an answer becomes the result.
         envelope: What wraps the result, if anything.
+        others: Other content types that an answer may have, and how each is read: the reading, the type of
+            the result, and the envelope.
+        accept: The content types to ask for, where the server has a choice.
         body: How the request body is written, if there is one.
         media_type: Content type of the request body, when not the usual one of that writing.
+        bodies: Other content types that a call can choose for its body, and how each is written.
+        body_required: Whether there must be a body; otherwise one without any member is not sent.
+        part_types: Content types of the parts of a multipart body, where the contract names them.
         styles: How parameters and form members are written when not by default, by place (`path`, `query`,
             `header`, `cookie`, `body`) and name.
+        reserved: Query parameters and form members in which reserved characters are sent as they are.
         may_be_empty: Whether an answer without a body is the result None.
         authenticated: Whether it takes credentials.
         credentials_optional: Whether it also answers a caller without credentials.
         statuses: The HTTP statuses that the contract declares for it, in ascending order.
+        servers: The URLs of its servers, if they are not those of the contract.
     """
 
     id: str
     method: str
     path: str
     result_type: Callable[[], object]
-    reading: Literal["json", "text", "bytes", "none"] = "json"
+    reading: Reading = "json"
     envelope: Envelope | None = None
-    body: Literal["json", "multipart", "form", "binary", "text"] | None = None
+    others: Mapping[str, tuple[Reading, Callable[[], object], Envelope | None]] = field(
+        default_factory=dict[str, tuple[Reading, Callable[[], object], Envelope | None]]
+    )
+    accept: str | None = None
+    body: Writing | None = None
     media_type: str | None = None
+    bodies: Mapping[str, Writing] = field(default_factory=dict[str, Writing])
+    body_required: bool = True
+    part_types: Mapping[str, str] = field(default_factory=dict[str, str])
     styles: Mapping[tuple[str, str], Style] = field(default_factory=dict[tuple[str, str], Style])
+    reserved: Collection[tuple[str, str]] = ()
     may_be_empty: bool = False
     authenticated: bool = True
     credentials_optional: bool = False
     statuses: tuple[int, ...] = ()
+    servers: tuple[str, ...] = ()
     _adapter: "TypeAdapter[T] | None" = field(default=None, init=False, repr=False)
     _reader: "TypeAdapter[Any] | None" = field(default=None, init=False, repr=False)
+    _readers: "dict[str, RestOperation[Any]]" = field(
+        default_factory=dict[str, "RestOperation[Any]"], init=False, repr=False
+    )
 
     @property
     def result(self) -> object:
-        """Type of the result."""
+        """Type of the result; of a stream, that of its items."""
         return self.result_type()
 
     def call(
@@ -291,8 +328,9 @@ class RestOperation(Generic[T]):
         headers: Mapping[str, object] | None = None,
         cookies: Mapping[str, object] | None = None,
         body: Mapping[str, object] | None = None,
-        files: Mapping[str, FileContent | Sequence[FileContent | None] | NotGiven | None] | None = None,
+        files: _Files | None = None,
         content: object = NOT_GIVEN,
+        content_type: str | None = None,
     ) -> "Call[T]":
         """The operation with its arguments; what is `NOT_GIVEN` is left out.
 
@@ -305,85 +343,132 @@ class RestOperation(Generic[T]):
             body: Members of the request body.
             files: Files to upload, by member.
             content: A body that is no object, or is passed whole.
+            content_type: Content type of the body; the first that the contract names if left out.
 
         Raises:
-            ValueError: A path parameter is empty, or a file is not passed as bytes.
+            ValueError: A path parameter is empty, a file is not passed as bytes, a header cannot be sent, or
+                the contract has no such content type.
         """
+        writing, media_type = self._writing(content_type)
+        if writing == "multipart" and isinstance(content, Mapping):
+            body, files, content = _with_files(cast("Mapping[str, object]", content))
         singles, lists = _files(files or {})
         members = None if body is None else _given(body)
-        whole: object = content
-        if not isinstance(content, NotGiven | bytes):
-            whole = _json(content)
+        whole: Any = content if isinstance(content, NotGiven | bytes) else _json(content)
+        found = tuple(self._pairs(query or {}))
+        form = tuple(self._form(members if members is not None else whole)) if writing == "form" else ()
+        has_members = bool(members or singles or lists) or self.body_required
         return Call(
             operation=self,
             path=self._path(path or {}, segments),
-            query=tuple(self._pairs("query", query)) if query else (),
-            headers=dict(self._joined("header", headers)) if headers else {},
-            cookies=dict(self._joined("cookie", cookies)) if cookies else {},
+            query=tuple(pair.plain for pair in found),
+            query_string=joined(found),
+            headers=self._headers(headers or {}),
+            cookies=dict(self._cookies(cookies or {})),
             body=members,
             files=singles,
             file_lists=lists,
-            form=tuple(self._form(members if members is not None else whole)),
+            form=tuple(pair.plain for pair in form),
+            form_string=joined(form),
             content=None if isinstance(whole, NotGiven) else whole,
-            has_body=self.body is not None and (members is not None or not isinstance(whole, NotGiven)),
+            has_body=self.body is not None
+            and ((members is not None and has_members) or not isinstance(whole, NotGiven)),
+            writing=writing,
+            media_type=media_type,
         )
+
+    def _writing(self, content_type: str | None) -> tuple[Writing | None, str]:
+        """How the body is written, and its content type."""
+        if self.body is None:
+            return None, ""
+        usual = self.media_type or _USUAL[self.body]
+        if content_type is None or content_type == usual:
+            return self.body, usual
+        if content_type not in self.bodies:
+            raise ValueError(f"{self.id}: a body is not sent as {content_type!r}")
+        return self.bodies[content_type], content_type
 
     def _path(self, values: Mapping[str, object], segments: Collection[str]) -> str:
         filled = self.path
         for name, value in values.items():
-            text = self._segment(name, _json(value), name in segments)
+            text = segment(name, _json(value), self.styles.get(("path", name)), spans=name in segments)
             if not text:
                 raise ValueError(f"{self.id}: path parameter {name!r} is empty")
             filled = filled.replace("{" + name + "}", text)
         return filled
 
-    def _segment(self, name: str, value: object, spans: bool) -> str:
-        style = self.styles.get(("path", name))
-        if style in ("label", "labels", "matrix", "matrices"):
-            return _prefixed(name, value, style)
-        if _is_several(value) and style != "json":
-            return ",".join(quote(text, safe="=" if style == "pairs" else "") for text in _flat(value, style))
-        text = _written(value) if style == "json" else _scalar(value)
-        return "/".join(_quoted(part) for part in (text.split("/") if spans else [text]))
-
-    def _pairs(self, place: str, values: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    def _pairs(self, values: Mapping[str, object]) -> Iterator[Pair]:
         for name, value in values.items():
-            if not isinstance(value, NotGiven) and value is not None:
-                yield from _query(name, _json(value), self.styles.get((place, name)))
+            if not isinstance(value, NotGiven):
+                key = "query", name
+                yield from pairs(name, _json(value), self.styles.get(key), reserved=key in self.reserved)
 
-    def _joined(self, place: str, values: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    def _headers(self, values: Mapping[str, object]) -> dict[str, str]:
+        found = {} if self.accept is None else {"Accept": self.accept}
         for name, value in values.items():
-            if isinstance(value, NotGiven) or value is None:
-                continue
-            plain, style = _json(value), self.styles.get((place, name))
-            if style != "json" and _is_several(plain):
-                yield name, ",".join(_flat(plain, style))
-            else:
-                yield name, _written(plain) if style == "json" else _scalar(plain)
+            if not isinstance(value, NotGiven):
+                text = header(name, _json(value), self.styles.get(("header", name)))
+                if text is not None:
+                    found[name] = text
+        return found
 
-    def _form(self, members: object) -> Iterator[tuple[str, str]]:
-        """The text members of a form, as pairs."""
-        if self.body not in ("form", "multipart") or not isinstance(members, dict):
+    def _cookies(self, values: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+        for name, value in values.items():
+            if not isinstance(value, NotGiven):
+                yield from cookies(name, _json(value), self.styles.get(("cookie", name)))
+
+    def _form(self, members: Json) -> Iterator[Pair]:
+        """The members of a form as pairs."""
+        if not isinstance(members, dict):
             return
-        for name, value in cast("dict[str, object]", members).items():
-            style = self.styles.get(("body", name))
+        for name, value in members.items():
+            key = "body", name
+            style = self.styles.get(key)
             # Without a style of its own, what is no scalar and no list of such is written as JSON.
-            if (
-                style is None
-                and _is_several(value)
-                and (isinstance(value, dict) or any(map(_is_several, value)))
-            ):
+            if style is None and (isinstance(value, dict) or _has_several(value)):
                 style = "json"
-            if value is not None:
-                yield from _query(name, value, style)
+            yield from pairs(name, value, style, reserved=key in self.reserved)
 
-    def read(self, content: bytes, *, encoding: str = "utf-8") -> T:
+    def answering(self, media_type: str | None) -> "RestOperation[Any]":
+        """How an answer of a content type is read: by this operation, or by one that only reads.
+
+        Args:
+            media_type: The content type of the answer; None if it is not known.
+        """
+        if not self.others or media_type is None:
+            return self
+        name = media_type.partition(";")[0].strip().lower()
+        key = next((one for one in self.others if one == name or fnmatchcase(name, one)), None)
+        if key is None:
+            return self
+        if key not in self._readers:
+            reading, result_type, envelope = self.others[key]
+            self._readers[key] = RestOperation(
+                self.id,
+                self.method,
+                self.path,
+                result_type,
+                reading=reading,
+                envelope=envelope,
+                may_be_empty=self.may_be_empty,
+            )
+        return self._readers[key]
+
+    def read(self, content: bytes, *, encoding: str = "utf-8", media_type: str | None = None) -> T:
         """The typed result in an answer's body.
+
+        Args:
+            content: The body.
+            encoding: The encoding of a text.
+            media_type: Its content type, which matters where the contract has several.
 
         Raises:
             Refused: The envelope says that the operation failed.
-            Undecodable: The body is not what the contract says.
+            Undecodable: The body is not what the contract says; of a stream, while its items are read.
         """
+        reader = self.answering(media_type)
+        if reader is not self:
+            return cast("T", reader.read(content, encoding=encoding))
         if self.may_be_empty and not content:
             return cast("T", None)
         if self.reading == "bytes":
@@ -392,12 +477,25 @@ class RestOperation(Generic[T]):
             return cast("T", content.decode(encoding, errors="replace"))
         if self.reading == "none":
             return cast("T", None)
+        if (items := self.items()) is not None:
+            return cast("T", AnyStream(_items(items, content)))
         try:
             return self._read_at_once(content)
         except ValidationError:
             pass
         # A refusal, or something that breaks the contract: find out what.
         return self.read_in_steps(content)
+
+    def items(self) -> "Items[Any] | None":
+        """Finds the items in an answer that is a stream; None if it is none."""
+        match self.reading:
+            case "events" | "event-data" | "lines" as streamed:
+                return Items(streamed, self._item)
+            case _:
+                return None
+
+    def _item(self, item: dict[str, Any] | bytes) -> object:
+        return self.read_in_steps(item) if isinstance(item, bytes) else self._validated(item)
 
     def _read_at_once(self, content: bytes) -> T:
         """The result, validated from its bytes without values of Python in between."""
@@ -437,6 +535,9 @@ class RestOperation(Generic[T]):
             raise Undecodable((f"not JSON: {error}",)) from error
         if self.envelope is not None:
             document = self._open(document, self.envelope)
+        return self._validated(document)
+
+    def _validated(self, document: object) -> T:
         try:
             return self.adapter.validate_python(document)
         except ValidationError as error:
@@ -484,20 +585,25 @@ class Call(Generic[T]):
     Attributes:
         operation: What is called.
         path: The path, percent-encoded.
-        query: Query parameters in order, each pair written out.
-        headers: Header parameters.
-        cookies: Cookie parameters.
+        query: Query parameters in order, each pair written out, to be read by people.
+        query_string: The query as it is sent, percent-encoded.
+        headers: Header parameters, and the content types to ask for.
+        cookies: Cookies, their values percent-encoded.
         body: Members of the request body as JSON values; None when there is no body, or it is passed whole.
         files: Files to upload, by member.
         file_lists: Members that hold several files.
-        form: The text members of a form or of a multipart body, each pair written out.
+        form: The members of a form in order, each pair written out.
+        form_string: The form as it is sent, percent-encoded.
         content: A body that is passed whole: a JSON value, or the bytes or text to send.
         has_body: Whether a body is sent; one that is passed whole may be None, which is JSON's null.
+        writing: How the body is written, if the operation has one.
+        media_type: Content type of the body.
     """
 
     operation: RestOperation[T]
     path: str
     query: tuple[tuple[str, str], ...] = ()
+    query_string: str = ""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     cookies: Mapping[str, str] = field(default_factory=dict[str, str])
     body: Mapping[str, Any] | None = field(default=None, repr=False)
@@ -506,54 +612,67 @@ class Call(Generic[T]):
         default_factory=dict[str, tuple[FileContent, ...]], repr=False
     )
     form: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    form_string: str = field(default="", repr=False)
     content: Any = field(default=None, repr=False)
     has_body: bool = False
+    writing: Writing | None = None
+    media_type: str = ""
+
+    @property
+    def target(self) -> str:
+        """Path and query as they are sent, percent-encoded."""
+        if not self.query_string:
+            return self.path
+        # Some contracts have the beginning of the query in the path.
+        return f"{self.path}{'&' if '?' in self.path else '?'}{self.query_string}"
+
+    @property
+    def cookie_header(self) -> str:
+        """The cookies as the header `Cookie` has them; empty if there are none."""
+        return "; ".join(f"{name}={text}" for name, text in self.cookies.items())
+
+    def url(self, server: str) -> str:
+        """The whole address.
+
+        Args:
+            server: The URL of the server; that of the operation, if it has one of its own, is used instead.
+        """
+        if self.operation.servers:
+            server = urljoin(server.rstrip("/") + "/", self.operation.servers[0])
+        return server.rstrip("/") + self.target
 
     def encoded(self) -> "tuple[bytes, str] | None":
-        """The body as it is sent, and its content type; None without a body, and for a multipart body.
+        """The body as it is sent, and its content type; None without a body.
 
         Raises:
             ValueError: A number is not valid in JSON.
         """
-        kind = self.operation.body
-        if not self.has_body or kind is None or kind == "multipart":
+        if not self.has_body or self.writing is None:
             return None
-        if kind == "form":
-            usual, content = "application/x-www-form-urlencoded", urlencode(self.form).encode()
-        elif kind == "json":
-            value = self.body if self.body is not None else self.content
-            usual, content = "application/json", _written(value).encode()
+        if self.writing == "multipart":
+            return multipart(parts, self.media_type) if (parts := self.parts()) else None
+        if self.writing == "form":
+            content = self.form_string.encode()
+        elif self.writing == "json":
+            content = written(self.content if self.body is None else dict(self.body)).encode()
         elif isinstance(self.content, str):
-            usual, content = "text/plain; charset=utf-8", self.content.encode()
+            content = self.content.encode()
         else:
-            usual, content = "application/octet-stream", bytes(self.content)
-        return content, self.operation.media_type or usual
+            content = bytes(self.content)
+        return content, self.media_type
 
-    def parts(self) -> "tuple[Part, ...]":
-        """The parts of a multipart body in order, text before files; empty for any other body."""
-        if self.operation.body != "multipart" or not self.has_body:
+    def parts(self) -> tuple[Part, ...]:
+        """The parts of a multipart body in order, values before files; empty for any other body."""
+        if self.writing != "multipart" or not self.has_body:
             return ()
-        found = [Part(name, text.encode(), None) for name, text in self.form]
+        operation, found = self.operation, list[Part]()
+        for name, value in (self.body or {}).items():
+            style = operation.styles.get(("body", name))
+            found += value_parts(name, value, style, operation.part_types.get(name))
         several = [(name, one) for name, files in self.file_lists.items() for one in files]
         for name, file in (*self.files.items(), *several):
-            filename, content = file if isinstance(file, tuple) else (name, file)
-            found.append(Part(name, content, filename))
+            found.append(file_part(name, file, operation.part_types.get(name)))
         return tuple(found)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One part of a multipart body.
-
-    Attributes:
-        name: The member.
-        content: What it holds.
-        filename: Name of the file; None for text.
-    """
-
-    name: str
-    content: bytes
-    filename: str | None
 
 
 class Transport(Protocol):
@@ -612,11 +731,6 @@ def _shortened(value: object) -> object:
     return value
 
 
-def _quoted(text: str) -> str:
-    """One path segment, percent-encoded; one of dots alone would be resolved away by clients and proxies."""
-    return text.replace(".", "%2E") if text in {".", ".."} else quote(text, safe="")
-
-
 def _given(values: Mapping[str, object]) -> dict[str, Any]:
     return {name: _json(value) for name, value in values.items() if not isinstance(value, NotGiven)}
 
@@ -631,9 +745,29 @@ def _json(value: object) -> Any:
     return to_jsonable_python(value)
 
 
-def _files(
-    values: Mapping[str, FileContent | Sequence[FileContent | None] | NotGiven | None],
-) -> tuple[dict[str, FileContent], dict[str, tuple[FileContent, ...]]]:
+def _has_several(value: Json) -> bool:
+    """Whether a JSON value is a list in which not everything is a scalar."""
+    return isinstance(value, list) and any(isinstance(one, list | dict) for one in value)
+
+
+def _items(items: Items[T], content: bytes) -> Iterator[T]:
+    yield from items.feed(content)
+    yield from items.end()
+
+
+def _with_files(members: Mapping[str, object]) -> tuple[dict[str, object], _Files, NotGiven]:
+    """The values and the files of a multipart body that is passed whole."""
+    files: dict[str, Any] = {name: value for name, value in members.items() if _holds_files(value)}
+    return {name: value for name, value in members.items() if name not in files}, files, NOT_GIVEN
+
+
+def _holds_files(value: object) -> bool:
+    """Whether a value is a file or a list of files."""
+    several = cast("list[object]", value) if isinstance(value, list) else []
+    return isinstance(value, bytes | tuple) or (bool(several) and all(map(_holds_files, several)))
+
+
+def _files(values: _Files) -> tuple[dict[str, FileContent], dict[str, tuple[FileContent, ...]]]:
     """The files that were given, one a member and several a member."""
     singles: dict[str, FileContent] = {}
     lists: dict[str, tuple[FileContent, ...]] = {}
@@ -647,70 +781,6 @@ def _files(
         else:
             raise ValueError(f"{name}: a file is bytes, or a name and bytes, not {type(value).__name__}")
     return singles, lists
-
-
-def _scalar(value: object) -> str:
-    """A value as text; what is no scalar as JSON."""
-    return value if isinstance(value, str) else _written(value)
-
-
-def _written(value: object) -> str:
-    """A value as JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-
-
-def _is_several(value: object) -> TypeGuard[_Several]:
-    """Whether a JSON value is no scalar."""
-    return isinstance(value, list | dict)
-
-
-def _flat(value: _Several, style: Style | None) -> list[str]:
-    """The items of a list, or the members of an object with their names."""
-    if isinstance(value, list):
-        return [_scalar(item) for item in value]
-    if style in ("pairs", "labels", "matrices"):
-        return [f"{name}={_scalar(member)}" for name, member in value.items()]
-    return [text for name, member in value.items() for text in (name, _scalar(member))]
-
-
-def _prefixed(name: str, value: object, style: Style) -> str:
-    """A path parameter of the label or the matrix style."""
-    is_object = isinstance(value, dict)
-    texts = _flat(value, style) if _is_several(value) else [_scalar(value)]
-    quoted = [quote(text, safe="=" if is_object else "") for text in texts]
-    if style in ("label", "labels"):
-        return "." + ("." if style == "labels" else ",").join(quoted)
-    if style == "matrix":
-        return f";{name}={','.join(quoted)}"
-    return "".join(f";{text}" if is_object else f";{name}={text}" for text in quoted)
-
-
-def _query(name: str, value: object, style: Style | None) -> Iterator[tuple[str, str]]:
-    """A query parameter, or a member of a form, as the pairs that it is sent as."""
-    if style == "json":
-        yield name, _written(value)
-    elif style == "deep":
-        yield from _deep(name, value)
-    elif not _is_several(value):
-        yield name, _scalar(value)
-    elif style is not None:
-        yield name, _JOINTS.get(style, ",").join(_flat(value, style))
-    elif isinstance(value, list):
-        for item in value:
-            yield name, _scalar(item)
-    else:
-        for key, member in value.items():
-            if member is not None:
-                yield from _query(key, member, None)
-
-
-def _deep(name: str, value: object) -> Iterator[tuple[str, str]]:
-    if not _is_several(value):
-        if value is not None:
-            yield name, _scalar(value)
-        return
-    for key, member in value.items() if isinstance(value, dict) else enumerate(value):
-        yield from _deep(f"{name}[{key}]", member)
 
 
 # --- events and commands

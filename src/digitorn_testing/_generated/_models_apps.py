@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
-
-from pydantic import Field
+from typing import Any, Literal
 
 from ._checks import Int, Maybe
 from ._models import Activation, ActivationStats, AppSummary
@@ -669,6 +667,3 @@ class UploadDeployAccepted(DeployAccepted):
 
     asset_count: Int
     """Number of further files that came with the upload."""
-
-
-ListAppErrorsLimit: TypeAlias = Annotated[Int, Field(le=50)]

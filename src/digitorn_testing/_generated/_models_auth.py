@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
-
-from pydantic import Field
+from typing import Any
 
 from ._checks import Int, Maybe
 from ._runtime import Model
@@ -76,9 +74,3 @@ class UserResponse(Model):
     """Whether the account is active."""
     attributes: dict[str, Any] | None = None
     """Further facts, open."""
-
-
-RegisterPassword: TypeAlias = Annotated[str, Field(min_length=12, max_length=128)]
-
-
-RegisterUsername: TypeAlias = Annotated[str, Field(min_length=3, max_length=64)]

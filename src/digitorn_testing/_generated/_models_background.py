@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
-
-from pydantic import Field
+from typing import Any, Literal
 
 from ._checks import Int, Maybe
 from ._models import Activation
@@ -440,9 +438,3 @@ class WatcherList(Model):
     """Number of watchers that are paused."""
     hint: str | None = None
     """Advice for the caller."""
-
-
-ListActivationsLimit: TypeAlias = Annotated[Int, Field(le=100)]
-
-
-ListBackgroundSessionsLimit: TypeAlias = Annotated[Int, Field(le=200)]

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
-
-from pydantic import Field
+from typing import Any
 
 from ._checks import Int
 from ._runtime import Model
@@ -69,12 +67,3 @@ class DraftPage(Model):
     """Number of drafts that the caller has."""
     max_per_user: Int
     """Largest number of drafts that one user may have; 50."""
-
-
-CreateDraftName: TypeAlias = Annotated[str, Field(max_length=255)]
-
-
-ListDraftsLimit: TypeAlias = Annotated[Int, Field(le=50)]
-
-
-PatchDraftName: TypeAlias = Annotated[str, Field(max_length=255)] | None

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
-
-from pydantic import Field
+from typing import Any
 
 from ._checks import Maybe
 from ._runtime import Model
@@ -22,9 +20,3 @@ class HubInstallation(Model):
     """Who got it, user or system."""
     result: Maybe[dict[str, Any]] = None
     """What installing it did (form unverified)."""
-
-
-InstallFromHubPackageId: TypeAlias = Annotated[str, Field(min_length=1, max_length=80)]
-
-
-InstallFromHubPublisher: TypeAlias = Annotated[str, Field(min_length=1, max_length=80)]

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
-
-from pydantic import Field
+from typing import Any
 
 from ._checks import Maybe
 from ._runtime import Model
@@ -29,6 +27,3 @@ class LspResult(Model):
     """Method that was called."""
     result: Any
     """What the server returned, in any form."""
-
-
-LspRequestTimeoutSeconds: TypeAlias = Annotated[float, Field(ge=0.1, le=60)]

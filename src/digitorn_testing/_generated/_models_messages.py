@@ -3,10 +3,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
-
-from pydantic import Field
-
 from ._checks import Int, Maybe
 from ._models import StateEnvelope
 from ._runtime import Model
@@ -37,9 +33,3 @@ class MessageAccepted(Model):
     """Sequence number of its 'user_message'; accepted messages."""
     command: Maybe[str] = None
     """The slash command; slash_handled only."""
-
-
-SendMessageMessage: TypeAlias = Annotated[str, Field(max_length=1048576)]
-
-
-SendMessageSystemAddendum: TypeAlias = Annotated[str, Field(max_length=16000)] | None

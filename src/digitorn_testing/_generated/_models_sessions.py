@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -664,15 +664,3 @@ class UndoResult(Model):
     """Size of the restored content, bytes."""
     remaining: Int
     """Number of changes that can still be taken back."""
-
-
-CreateSessionMessage: TypeAlias = Annotated[str, Field(min_length=1, max_length=1048576)]
-
-
-CreateSessionSystemAddendum: TypeAlias = Annotated[str, Field(max_length=16000)] | None
-
-
-ListSessionEventsLimit: TypeAlias = Annotated[Int, Field(ge=1, le=5000)]
-
-
-ListSessionsLimit: TypeAlias = Annotated[Int, Field(ge=0, le=200)]

@@ -3,10 +3,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
-
-from pydantic import Field
-
 from ._models import AppSkill
 from ._runtime import Model
 
@@ -53,21 +49,3 @@ class SkillResult(Model):
 
     skill: Skill
     """The skill."""
-
-
-CreateSkillDescription: TypeAlias = Annotated[str, Field(max_length=300)]
-
-
-CreateSkillInstructions: TypeAlias = Annotated[str, Field(min_length=1)]
-
-
-CreateSkillName: TypeAlias = Annotated[str, Field(min_length=1, max_length=64)]
-
-
-UpdateSkillDescription: TypeAlias = Annotated[str, Field(max_length=300)] | None
-
-
-UpdateSkillInstructions: TypeAlias = Annotated[str, Field(min_length=1)] | None
-
-
-UpdateSkillName: TypeAlias = Annotated[str, Field(min_length=1, max_length=64)] | None

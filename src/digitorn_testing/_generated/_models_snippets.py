@@ -3,10 +3,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
-
-from pydantic import Field
-
 from ._checks import Int
 from ._runtime import Model
 
@@ -53,21 +49,3 @@ class SnippetResult(Model):
 
     snippet: Snippet
     """The snippet."""
-
-
-CreateSnippetBody: TypeAlias = Annotated[str, Field(min_length=1)]
-
-
-CreateSnippetEmoji: TypeAlias = Annotated[str, Field(max_length=16)] | None
-
-
-CreateSnippetTitle: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
-
-
-UpdateSnippetBody: TypeAlias = Annotated[str, Field(min_length=1)] | None
-
-
-UpdateSnippetEmoji: TypeAlias = Annotated[str, Field(max_length=16)] | None
-
-
-UpdateSnippetTitle: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)] | None

@@ -3,10 +3,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
-
-from pydantic import Field
-
 from ._checks import Int, Maybe
 from ._runtime import Model
 
@@ -43,15 +39,3 @@ class Transcription(Model):
     """Length of the recording, milliseconds."""
     confidence: float | None = None
     """How certain the text is; more is better (scale unverified)."""
-
-
-TranscribeAudioAppId: TypeAlias = Annotated[str, Field(max_length=64)] | None
-
-
-TranscribeAudioLanguage: TypeAlias = Annotated[str, Field(max_length=64)] | None
-
-
-TranscribeAudioSlashAppId: TypeAlias = Annotated[str, Field(max_length=64)] | None
-
-
-TranscribeAudioSlashLanguage: TypeAlias = Annotated[str, Field(max_length=64)] | None

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
-
-from pydantic import Field
+from typing import Any
 
 from ._checks import Int, Maybe
 from ._models import InboxItem, PendingApproval
@@ -232,9 +230,3 @@ class UserApprovalList(Model):
     """The requests."""
     count: Int
     """Number of requests."""
-
-
-ListInboxLimit: TypeAlias = Annotated[Int, Field(le=500)]
-
-
-ListMySessionsLimit: TypeAlias = Annotated[Int, Field(ge=1, le=200)]

@@ -100,7 +100,6 @@ if TYPE_CHECKING:
         DriftReport,
         FileDeployAccepted,
         HourlyActivity,
-        ListAppErrorsLimit,
         MessageTemplate,
         MessageTemplates,
         NotificationsActive,
@@ -113,7 +112,7 @@ if TYPE_CHECKING:
         TriggersSummary,
         UploadDeployAccepted,
     )
-    from ._models_auth import LogoutResponse, RegisterPassword, RegisterUsername, TokenResponse, UserResponse
+    from ._models_auth import LogoutResponse, TokenResponse, UserResponse
     from ._models_background import (
         ActivationArtifact,
         ActivationArtifactList,
@@ -130,8 +129,6 @@ if TYPE_CHECKING:
         BackgroundTaskCancelled,
         BackgroundTaskList,
         CheckedSessionPayload,
-        ListActivationsLimit,
-        ListBackgroundSessionsLimit,
         PayloadFile,
         PayloadValidation,
         ScheduledJob,
@@ -148,15 +145,7 @@ if TYPE_CHECKING:
         WatcherDetail,
         WatcherList,
     )
-    from ._models_builder import (
-        CreateDraftName,
-        Draft,
-        DraftDeletion,
-        DraftDeployment,
-        DraftPage,
-        ListDraftsLimit,
-        PatchDraftName,
-    )
+    from ._models_builder import Draft, DraftDeletion, DraftDeployment, DraftPage
     from ._models_config import ConfigPatchResult, DaemonConfig, DirectoryEntry, DirectoryListing
     from ._models_credentials import (
         AppCredentialsSchema,
@@ -240,8 +229,8 @@ if TYPE_CHECKING:
         WebPreviewLimits,
         WorkerPools,
     )
-    from ._models_hub import HubInstallation, InstallFromHubPackageId, InstallFromHubPublisher
-    from ._models_lsp import LspCancelled, LspRequestTimeoutSeconds, LspResult
+    from ._models_hub import HubInstallation
+    from ._models_lsp import LspCancelled, LspResult
     from ._models_mcp import (
         AvailableMcpServer,
         AvailableMcpServers,
@@ -275,7 +264,7 @@ if TYPE_CHECKING:
         PendingMcpOauth,
         PendingMcpOauthList,
     )
-    from ._models_messages import MessageAccepted, SendMessageMessage, SendMessageSystemAddendum
+    from ._models_messages import MessageAccepted
     from ._models_modules import (
         LoadedModule,
         LoadedModuleList,
@@ -316,16 +305,12 @@ if TYPE_CHECKING:
         ContextParts,
         CreatedSession,
         CreatedSessionContext,
-        CreateSessionMessage,
-        CreateSessionSystemAddendum,
         FirstMessage,
         ForkedSession,
         HistoryEvent,
         HistoryFunctionCall,
         HistoryMessage,
         HistoryToolCall,
-        ListSessionEventsLimit,
-        ListSessionsLimit,
         MemoryFact,
         ResumeResult,
         SessionAgent,
@@ -350,30 +335,8 @@ if TYPE_CHECKING:
         TodoItem,
         UndoResult,
     )
-    from ._models_skills import (
-        CreateSkillDescription,
-        CreateSkillInstructions,
-        CreateSkillName,
-        Skill,
-        SkillDeletion,
-        SkillList,
-        SkillResult,
-        UpdateSkillDescription,
-        UpdateSkillInstructions,
-        UpdateSkillName,
-    )
-    from ._models_snippets import (
-        CreateSnippetBody,
-        CreateSnippetEmoji,
-        CreateSnippetTitle,
-        Snippet,
-        SnippetDeletion,
-        SnippetList,
-        SnippetResult,
-        UpdateSnippetBody,
-        UpdateSnippetEmoji,
-        UpdateSnippetTitle,
-    )
+    from ._models_skills import Skill, SkillDeletion, SkillList, SkillResult
+    from ._models_snippets import Snippet, SnippetDeletion, SnippetList, SnippetResult
     from ._models_tools import (
         CategoryTool,
         ToolCategory,
@@ -383,14 +346,7 @@ if TYPE_CHECKING:
         ToolSchema,
         ToolSearchResult,
     )
-    from ._models_transcribe import (
-        TranscribeAudioAppId,
-        TranscribeAudioLanguage,
-        TranscribeAudioSlashAppId,
-        TranscribeAudioSlashLanguage,
-        TranscribeHealth,
-        Transcription,
-    )
+    from ._models_transcribe import TranscribeHealth, Transcription
     from ._models_ui import ToolChannel, ToolDisplayDefaults, ToolDisplayFallbacks, ToolDisplayPattern
     from ._models_user import (
         AvatarDeletion,
@@ -404,8 +360,6 @@ if TYPE_CHECKING:
         InboxItemArchived,
         InboxItemRead,
         InboxPage,
-        ListInboxLimit,
-        ListMySessionsLimit,
         NotificationPrefs,
         Profile,
         ProfileUpdate,
@@ -644,20 +598,11 @@ __all__ = [
     "CreateBackgroundSessionRequest",
     "CreateCredentialGrantRequest",
     "CreateCredentialRequest",
-    "CreateDraftName",
     "CreateDraftRequest",
     "CreateSecurityProfileRequest",
-    "CreateSessionMessage",
     "CreateSessionRequest",
-    "CreateSessionSystemAddendum",
-    "CreateSkillDescription",
-    "CreateSkillInstructions",
-    "CreateSkillName",
     "CreateSkillRequest",
-    "CreateSnippetBody",
-    "CreateSnippetEmoji",
     "CreateSnippetRequest",
-    "CreateSnippetTitle",
     "CreateSystemCredentialRequest",
     "CreateWatcherRequest",
     "CreatedSession",
@@ -761,8 +706,6 @@ __all__ = [
     "IngestSourceRequest",
     "IngestedSource",
     "InjectMcpTokenRequest",
-    "InstallFromHubPackageId",
-    "InstallFromHubPublisher",
     "InstallFromHubRequest",
     "InstallJob",
     "InstallJobCancellation",
@@ -771,14 +714,6 @@ __all__ = [
     "InstallRequirementRequest",
     "IoPool",
     "LaunchBackgroundTaskRequest",
-    "ListActivationsLimit",
-    "ListAppErrorsLimit",
-    "ListBackgroundSessionsLimit",
-    "ListDraftsLimit",
-    "ListInboxLimit",
-    "ListMySessionsLimit",
-    "ListSessionEventsLimit",
-    "ListSessionsLimit",
     "LoadTestSessionStoreRequest",
     "LoadedModule",
     "LoadedModuleList",
@@ -788,7 +723,6 @@ __all__ = [
     "LspCancelRequest",
     "LspCancelled",
     "LspRequest",
-    "LspRequestTimeoutSeconds",
     "LspResult",
     "McpCatalog",
     "McpCatalogCard",
@@ -836,7 +770,6 @@ __all__ = [
     "PackageManifestRequest",
     "PackageManifestSummary",
     "PatchConfigRequest",
-    "PatchDraftName",
     "PatchDraftRequest",
     "PayloadFile",
     "PayloadFileSlot",
@@ -863,9 +796,7 @@ __all__ = [
     "QueueView",
     "RefreshTokenRequest",
     "RegisterDeviceRequest",
-    "RegisterPassword",
     "RegisterRequest",
-    "RegisterUsername",
     "RejectedFile",
     "RejectedHunks",
     "RequiredSecret",
@@ -886,8 +817,6 @@ __all__ = [
     "SecretsStored",
     "SecurityProfile",
     "SecurityProfileDetail",
-    "SendMessageMessage",
-    "SendMessageSystemAddendum",
     "SessionAgent",
     "SessionAgentCancellation",
     "SessionAgents",
@@ -961,11 +890,7 @@ __all__ = [
     "ToolSchema",
     "ToolSearchResult",
     "ToolUse",
-    "TranscribeAudioAppId",
-    "TranscribeAudioLanguage",
     "TranscribeAudioRequest",
-    "TranscribeAudioSlashAppId",
-    "TranscribeAudioSlashLanguage",
     "TranscribeHealth",
     "Transcription",
     "TriggerChannel",
@@ -987,14 +912,8 @@ __all__ = [
     "UpdateMcpConfigRequest",
     "UpdateProfileRequest",
     "UpdateSecurityProfileRequest",
-    "UpdateSkillDescription",
-    "UpdateSkillInstructions",
-    "UpdateSkillName",
     "UpdateSkillRequest",
-    "UpdateSnippetBody",
-    "UpdateSnippetEmoji",
     "UpdateSnippetRequest",
-    "UpdateSnippetTitle",
     "UploadAvatarRequest",
     "UploadDeployAccepted",
     "UploadPayloadFileRequest",
@@ -1083,10 +1002,6 @@ if not TYPE_CHECKING:
                 "ShellTaskCancelled",
                 "ShellTaskList",
                 "UndoResult",
-                "CreateSessionMessage",
-                "CreateSessionSystemAddendum",
-                "ListSessionEventsLimit",
-                "ListSessionsLimit",
             ),
             "._models_discovery": (
                 "ActionParam",
@@ -1171,8 +1086,6 @@ if not TYPE_CHECKING:
                 "WatcherCheck",
                 "WatcherDetail",
                 "WatcherList",
-                "ListActivationsLimit",
-                "ListBackgroundSessionsLimit",
             ),
             "._models_admin": (
                 "ActiveDaemonSession",
@@ -1248,7 +1161,6 @@ if not TYPE_CHECKING:
                 "ToolIndexCategory",
                 "ToolIndex",
                 "UploadDeployAccepted",
-                "ListAppErrorsLimit",
             ),
             "._models_credentials": (
                 "CredentialsDeclaration",
@@ -1462,8 +1374,6 @@ if not TYPE_CHECKING:
                 "ProfileUpdate",
                 "UnreadCount",
                 "UserApprovalList",
-                "ListInboxLimit",
-                "ListMySessionsLimit",
             ),
             "._models_queue": ("CancelledQueueEntry", "ClearedQueue", "QueueView"),
             "._models_tools": (
@@ -1476,16 +1386,8 @@ if not TYPE_CHECKING:
                 "ToolSearchResult",
             ),
             "._models_config": ("ConfigPatchResult", "DirectoryEntry", "DirectoryListing", "DaemonConfig"),
-            "._models_builder": (
-                "Draft",
-                "DraftDeletion",
-                "DraftDeployment",
-                "DraftPage",
-                "CreateDraftName",
-                "ListDraftsLimit",
-                "PatchDraftName",
-            ),
-            "._models_hub": ("HubInstallation", "InstallFromHubPackageId", "InstallFromHubPublisher"),
+            "._models_builder": ("Draft", "DraftDeletion", "DraftDeployment", "DraftPage"),
+            "._models_hub": ("HubInstallation",),
             "._models_requires": (
                 "InstallJob",
                 "InstallJobCancellation",
@@ -1502,14 +1404,8 @@ if not TYPE_CHECKING:
                 "ModuleManifestAction",
                 "ModuleManifest",
             ),
-            "._models_auth": (
-                "LogoutResponse",
-                "TokenResponse",
-                "UserResponse",
-                "RegisterPassword",
-                "RegisterUsername",
-            ),
-            "._models_lsp": ("LspCancelled", "LspResult", "LspRequestTimeoutSeconds"),
+            "._models_auth": ("LogoutResponse", "TokenResponse", "UserResponse"),
+            "._models_lsp": ("LspCancelled", "LspResult"),
             "._models_mcp_oauth": (
                 "McpOauthDone",
                 "McpOauthStart",
@@ -1518,7 +1414,7 @@ if not TYPE_CHECKING:
                 "PendingMcpOauth",
                 "PendingMcpOauthList",
             ),
-            "._models_messages": ("MessageAccepted", "SendMessageMessage", "SendMessageSystemAddendum"),
+            "._models_messages": ("MessageAccepted",),
             "._models_security": (
                 "ModuleGrant",
                 "ModuleGrantList",
@@ -1535,44 +1431,15 @@ if not TYPE_CHECKING:
                 "SecretStored",
                 "SecretsStored",
             ),
-            "._models_skills": (
-                "Skill",
-                "SkillDeletion",
-                "SkillList",
-                "SkillResult",
-                "CreateSkillDescription",
-                "CreateSkillInstructions",
-                "CreateSkillName",
-                "UpdateSkillDescription",
-                "UpdateSkillInstructions",
-                "UpdateSkillName",
-            ),
-            "._models_snippets": (
-                "Snippet",
-                "SnippetDeletion",
-                "SnippetList",
-                "SnippetResult",
-                "CreateSnippetBody",
-                "CreateSnippetEmoji",
-                "CreateSnippetTitle",
-                "UpdateSnippetBody",
-                "UpdateSnippetEmoji",
-                "UpdateSnippetTitle",
-            ),
+            "._models_skills": ("Skill", "SkillDeletion", "SkillList", "SkillResult"),
+            "._models_snippets": ("Snippet", "SnippetDeletion", "SnippetList", "SnippetResult"),
             "._models_ui": (
                 "ToolChannel",
                 "ToolDisplayPattern",
                 "ToolDisplayFallbacks",
                 "ToolDisplayDefaults",
             ),
-            "._models_transcribe": (
-                "TranscribeHealth",
-                "Transcription",
-                "TranscribeAudioAppId",
-                "TranscribeAudioLanguage",
-                "TranscribeAudioSlashAppId",
-                "TranscribeAudioSlashLanguage",
-            ),
+            "._models_transcribe": ("TranscribeHealth", "Transcription"),
             "._models_widgets": (
                 "WidgetEffect",
                 "WidgetActionResult",

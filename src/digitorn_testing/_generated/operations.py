@@ -11,6 +11,9 @@ from ._runtime import Envelope, RestOperation
 _ENVELOPE1 = Envelope("data", "success", "error")
 _ENVELOPE2 = Envelope("data", None, None)
 
+SERVERS: tuple[str, ...] = ("http://127.0.0.1:8000",)
+"""The URLs of the servers that the contract names."""
+
 GET_ADMIN_STATS: RestOperation[_models.AdminStats] = RestOperation(
     "get_admin_stats",
     "GET",
@@ -123,6 +126,7 @@ PROXY_GATEWAY_PATCH: RestOperation[bytes] = RestOperation(
     lambda: bytes,
     reading="bytes",
     body="binary",
+    body_required=False,
     statuses=(200, 401, 403, 422, 502),
 )
 PROXY_GATEWAY_POST: RestOperation[bytes] = RestOperation(
@@ -132,6 +136,7 @@ PROXY_GATEWAY_POST: RestOperation[bytes] = RestOperation(
     lambda: bytes,
     reading="bytes",
     body="binary",
+    body_required=False,
     statuses=(200, 401, 403, 422, 502),
 )
 PROXY_GATEWAY_PUT: RestOperation[bytes] = RestOperation(
@@ -141,6 +146,7 @@ PROXY_GATEWAY_PUT: RestOperation[bytes] = RestOperation(
     lambda: bytes,
     reading="bytes",
     body="binary",
+    body_required=False,
     statuses=(200, 401, 403, 422, 502),
 )
 RESET_DAEMON_CONFIG: RestOperation[_models.DaemonConfigReset] = RestOperation(
@@ -190,12 +196,16 @@ CHECK_APP_UPDATE: RestOperation[_models.AppUpdate] = RestOperation(
     envelope=_ENVELOPE1,
     statuses=(200, 401, 404, 422),
 )
-CHECK_NOTIFICATIONS: RestOperation[_models.NotificationsIdle] = RestOperation(
+CHECK_NOTIFICATIONS: RestOperation[_models.NotificationsIdle | str] = RestOperation(
     "check_notifications",
     "POST",
     "/api/apps/{app_id}/notifications",
     lambda: _models.NotificationsIdle,
     envelope=_ENVELOPE1,
+    others={
+        "text/event-stream": ("text", lambda: str, None),
+    },
+    accept="text/event-stream, application/json",
     body="json",
     statuses=(200, 400, 401, 404, 422, 503),
 )
@@ -232,6 +242,7 @@ DISABLE_APP: RestOperation[_models.AppDisabled] = RestOperation(
     lambda: _models.AppDisabled,
     envelope=_ENVELOPE1,
     body="json",
+    body_required=False,
     statuses=(200, 400, 401, 403, 404, 422, 500),
 )
 ENABLE_APP: RestOperation[_models.AppEnabled] = RestOperation(
@@ -460,6 +471,7 @@ UNINSTALL_APP: RestOperation[_models.AppUninstallation] = RestOperation(
     lambda: _models.AppUninstallation,
     envelope=_ENVELOPE1,
     body="json",
+    body_required=False,
     statuses=(200, 401, 403, 404, 422, 500),
 )
 UPGRADE_APP: RestOperation[_models.AppUpgrade] = RestOperation(
@@ -485,6 +497,7 @@ GET_ME: RestOperation[_models.UserResponse] = RestOperation(
     "GET",
     "/auth/me",
     lambda: _models.UserResponse,
+    servers=("https://auth.digitorn.ai",),
     statuses=(200, 308, 401),
 )
 LOGIN: RestOperation[_models.TokenResponse] = RestOperation(
@@ -493,6 +506,7 @@ LOGIN: RestOperation[_models.TokenResponse] = RestOperation(
     "/auth/login",
     lambda: _models.TokenResponse,
     body="json",
+    servers=("https://auth.digitorn.ai",),
     authenticated=False,
     statuses=(200, 308, 401, 422, 503),
 )
@@ -502,6 +516,8 @@ LOGOUT: RestOperation[_models.LogoutResponse] = RestOperation(
     "/auth/logout",
     lambda: _models.LogoutResponse,
     body="json",
+    body_required=False,
+    servers=("https://auth.digitorn.ai",),
     statuses=(200, 308, 400, 401, 422, 500),
 )
 REFRESH_TOKEN: RestOperation[_models.TokenResponse] = RestOperation(
@@ -510,6 +526,7 @@ REFRESH_TOKEN: RestOperation[_models.TokenResponse] = RestOperation(
     "/auth/refresh",
     lambda: _models.TokenResponse,
     body="json",
+    servers=("https://auth.digitorn.ai",),
     authenticated=False,
     statuses=(200, 308, 401, 422, 503),
 )
@@ -519,6 +536,7 @@ REGISTER: RestOperation[_models.TokenResponse] = RestOperation(
     "/auth/register",
     lambda: _models.TokenResponse,
     body="json",
+    servers=("https://auth.digitorn.ai",),
     authenticated=False,
     statuses=(200, 308, 400, 422, 503),
 )
@@ -773,6 +791,7 @@ TEST_TRIGGER: RestOperation[_models.TriggerTestResult] = RestOperation(
     lambda: _models.TriggerTestResult,
     envelope=_ENVELOPE1,
     body="json",
+    body_required=False,
     statuses=(200, 400, 401, 404, 422, 503),
 )
 UPLOAD_BACKGROUND_PAYLOAD_FILE: RestOperation[_models.SessionPayload] = RestOperation(
@@ -1506,6 +1525,7 @@ COMPLETE_MCP_OAUTH: RestOperation[_models.McpOauthDone] = RestOperation(
     "/api/apps/{app_id}/oauth/callback",
     lambda: _models.McpOauthDone,
     envelope=_ENVELOPE1,
+    accept="application/json",
     statuses=(200, 400, 401, 404, 422, 500),
 )
 INJECT_MCP_TOKEN: RestOperation[_models.McpTokenInjected] = RestOperation(

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from . import models as _models
 from . import operations as _operations
-from ._checks import Int
-from ._runtime import NOT_GIVEN, AsyncTransport, FileContent, NotGiven
+from ._encoding import FileContent
+from ._runtime import NOT_GIVEN, AsyncTransport, NotGiven
 
 __all__ = [
     "AsyncAdmin",
@@ -144,8 +144,8 @@ class AsyncAdmin:
         since_ts: str | NotGiven = NOT_GIVEN,
         until_ts: str | NotGiven = NOT_GIVEN,
         success_only: bool | NotGiven = NOT_GIVEN,
-        limit: Int | NotGiven = NOT_GIVEN,
-        offset: Int | NotGiven = NOT_GIVEN,
+        limit: int | NotGiven = NOT_GIVEN,
+        offset: int | NotGiven = NOT_GIVEN,
     ) -> _models.AuditLog:
         """List what was done on the daemon.
 
@@ -181,7 +181,7 @@ class AsyncAdmin:
     async def list_daemon_diagnostics(
         self,
         *,
-        seconds: Int | NotGiven = NOT_GIVEN,
+        seconds: int | NotGiven = NOT_GIVEN,
     ) -> _models.DaemonDiagnosticsHistory:
         """Get the measurements of the last seconds.
 
@@ -219,8 +219,8 @@ class AsyncAdmin:
     async def load_test_session_store(
         self,
         *,
-        sessions: Int | NotGiven = NOT_GIVEN,
-        events_per_session: Int | NotGiven = NOT_GIVEN,
+        sessions: int | NotGiven = NOT_GIVEN,
+        events_per_session: int | NotGiven = NOT_GIVEN,
     ) -> _models.SessionStoreLoadTest:
         """Measure how fast the session store writes.
 
@@ -542,7 +542,7 @@ class AsyncApps:
         app_id: str,
         *,
         session_id: str,
-    ) -> _models.NotificationsIdle:
+    ) -> _models.NotificationsIdle | str:
         """Let the agent handle waiting notifications, as a stream.
 
         Events of the stream are `tool_call` with {id, name, params, success, error}, `result` with
@@ -766,7 +766,7 @@ class AsyncApps:
         app_id: str,
         asset_path: str,
         *,
-        size: Int | NotGiven = NOT_GIVEN,
+        size: int | NotGiven = NOT_GIVEN,
     ) -> bytes:
         """Download a file of an app's assets.
 
@@ -1093,7 +1093,7 @@ class AsyncApps:
         self,
         app_id: str,
         *,
-        limit: _models.ListAppErrorsLimit | NotGiven = NOT_GIVEN,
+        limit: int | NotGiven = NOT_GIVEN,
     ) -> _models.AppErrorList:
         """List the latest failed activations of an app.
 
@@ -1520,8 +1520,8 @@ class AsyncAuth:
     async def register(
         self,
         *,
-        username: _models.RegisterUsername,
-        password: _models.RegisterPassword,
+        username: str,
+        password: str,
         email: str | None | NotGiven = NOT_GIVEN,
         name: str | None | NotGiven = NOT_GIVEN,
     ) -> _models.TokenResponse:
@@ -2049,8 +2049,8 @@ class AsyncBackground:
         self,
         app_id: str,
         *,
-        limit: _models.ListActivationsLimit | NotGiven = NOT_GIVEN,
-        offset: Int | NotGiven = NOT_GIVEN,
+        limit: int | NotGiven = NOT_GIVEN,
+        offset: int | NotGiven = NOT_GIVEN,
         trigger_id: str | None | NotGiven = NOT_GIVEN,
         status: str | None | NotGiven = NOT_GIVEN,
     ) -> _models.ActivationPage:
@@ -2084,8 +2084,8 @@ class AsyncBackground:
         self,
         app_id: str,
         *,
-        limit: _models.ListBackgroundSessionsLimit | NotGiven = NOT_GIVEN,
-        offset: Int | NotGiven = NOT_GIVEN,
+        limit: int | NotGiven = NOT_GIVEN,
+        offset: int | NotGiven = NOT_GIVEN,
     ) -> _models.BackgroundSessionPage:
         """List the caller's background sessions of an app.
 
@@ -2394,7 +2394,7 @@ class AsyncBuilder:
     async def create_draft(
         self,
         *,
-        name: _models.CreateDraftName | NotGiven = NOT_GIVEN,
+        name: str | NotGiven = NOT_GIVEN,
         initial_yaml: str | NotGiven = NOT_GIVEN,
         builder_state: dict[str, Any] | None | NotGiven = NOT_GIVEN,
     ) -> _models.Draft:
@@ -2482,8 +2482,8 @@ class AsyncBuilder:
         self,
         *,
         status: str | None | NotGiven = NOT_GIVEN,
-        limit: _models.ListDraftsLimit | NotGiven = NOT_GIVEN,
-        offset: Int | NotGiven = NOT_GIVEN,
+        limit: int | NotGiven = NOT_GIVEN,
+        offset: int | NotGiven = NOT_GIVEN,
     ) -> _models.DraftPage:
         """List the caller's drafts.
 
@@ -2509,7 +2509,7 @@ class AsyncBuilder:
         self,
         draft_id: str,
         *,
-        name: _models.PatchDraftName | NotGiven = NOT_GIVEN,
+        name: str | None | NotGiven = NOT_GIVEN,
         status: str | None | NotGiven = NOT_GIVEN,
         current_yaml: str | None | NotGiven = NOT_GIVEN,
         chat_history: list[dict[str, Any]] | None | NotGiven = NOT_GIVEN,
@@ -3034,7 +3034,7 @@ class AsyncCredentials:
         *,
         credential_id: str | NotGiven = NOT_GIVEN,
         user_id: str | NotGiven = NOT_GIVEN,
-        limit: Int | NotGiven = NOT_GIVEN,
+        limit: int | NotGiven = NOT_GIVEN,
     ) -> _models.CredentialAuditLog:
         """List what was done with credentials.
 
@@ -3807,8 +3807,8 @@ class AsyncHub:
     async def install_from_hub(
         self,
         *,
-        publisher: _models.InstallFromHubPublisher,
-        package_id: _models.InstallFromHubPackageId,
+        publisher: str,
+        package_id: str,
         version: str | None | NotGiven = NOT_GIVEN,
         accept_permissions: Any | NotGiven = NOT_GIVEN,
         scope: str | None | NotGiven = NOT_GIVEN,
@@ -3883,7 +3883,7 @@ class AsyncLsp:
         path: str,
         method: str,
         params: dict[str, Any] | None | NotGiven = NOT_GIVEN,
-        timeout_seconds: _models.LspRequestTimeoutSeconds | NotGiven = NOT_GIVEN,
+        timeout_seconds: float | NotGiven = NOT_GIVEN,
         request_id: str | None | NotGiven = NOT_GIVEN,
         supersede_previous: bool | NotGiven = NOT_GIVEN,
     ) -> _models.LspResult:
@@ -3934,7 +3934,7 @@ class AsyncMcp:
         *,
         q: str | NotGiven = NOT_GIVEN,
         cursor: str | None | NotGiven = NOT_GIVEN,
-        limit: Int | NotGiven = NOT_GIVEN,
+        limit: int | NotGiven = NOT_GIVEN,
     ) -> _models.McpRegistryPage:
         """Browse the registry of MCP servers.
 
@@ -4310,7 +4310,7 @@ class AsyncMcpOauth:
         access_token: str,
         token_type: str | NotGiven = NOT_GIVEN,
         refresh_token: str | None | NotGiven = NOT_GIVEN,
-        expires_in: Int | None | NotGiven = NOT_GIVEN,
+        expires_in: int | None | NotGiven = NOT_GIVEN,
         scope: str | None | NotGiven = NOT_GIVEN,
     ) -> _models.McpTokenInjected:
         """Give an MCP server a token.
@@ -4397,14 +4397,14 @@ class AsyncMessages:
         app_id: str,
         session_id: str,
         *,
-        message: _models.SendMessageMessage,
+        message: str,
         workspace: str | None | NotGiven = NOT_GIVEN,
         images: list[_models.ImageInput] | None | NotGiven = NOT_GIVEN,
         queue_mode: Literal["async", "wait", "replace_last"] | None | NotGiven = NOT_GIVEN,
         client_message_id: str | None | NotGiven = NOT_GIVEN,
         mode: str | None | NotGiven = NOT_GIVEN,
         template_id: str | None | NotGiven = NOT_GIVEN,
-        system_addendum: _models.SendMessageSystemAddendum | NotGiven = NOT_GIVEN,
+        system_addendum: str | None | NotGiven = NOT_GIVEN,
         files: list[_models.FileInput] | None | NotGiven = NOT_GIVEN,
         extra_body: Mapping[str, object] | None = None,
     ) -> _models.MessageAccepted:
@@ -5467,7 +5467,7 @@ class AsyncSessions:
         self,
         app_id: str,
         *,
-        message: _models.CreateSessionMessage,
+        message: str,
         workdir: str | None | NotGiven = NOT_GIVEN,
         workspace_path: str | None | NotGiven = NOT_GIVEN,
         images: list[_models.ImageInput] | None | NotGiven = NOT_GIVEN,
@@ -5476,7 +5476,7 @@ class AsyncSessions:
         client_message_id: str | None | NotGiven = NOT_GIVEN,
         mode: str | None | NotGiven = NOT_GIVEN,
         template_id: str | None | NotGiven = NOT_GIVEN,
-        system_addendum: _models.CreateSessionSystemAddendum | NotGiven = NOT_GIVEN,
+        system_addendum: str | None | NotGiven = NOT_GIVEN,
     ) -> _models.CreatedSession:
         """Create a session with its first message.
 
@@ -5659,9 +5659,9 @@ class AsyncSessions:
         session_id: str,
         *,
         include_system: bool | NotGiven = NOT_GIVEN,
-        since_seq: Int | NotGiven = NOT_GIVEN,
-        before_seq: Int | None | NotGiven = NOT_GIVEN,
-        events_limit: Int | NotGiven = NOT_GIVEN,
+        since_seq: int | NotGiven = NOT_GIVEN,
+        before_seq: int | None | NotGiven = NOT_GIVEN,
+        events_limit: int | NotGiven = NOT_GIVEN,
     ) -> _models.SessionHistory:
         """Get the messages, events and queue of a session.
 
@@ -5771,7 +5771,7 @@ class AsyncSessions:
         app_id: str,
         session_id: str,
         *,
-        since: Int | NotGiven = NOT_GIVEN,
+        since: int | NotGiven = NOT_GIVEN,
     ) -> _models.SessionSnapshotPage:
         """Get what the ring buffer holds of a session.
 
@@ -5803,7 +5803,7 @@ class AsyncSessions:
         app_id: str,
         session_id: str,
         *,
-        since_seq: Int | NotGiven = NOT_GIVEN,
+        since_seq: int | NotGiven = NOT_GIVEN,
     ) -> _models.SessionState:
         """Get the state of a session, and what it missed.
 
@@ -5905,9 +5905,9 @@ class AsyncSessions:
         app_id: str,
         session_id: str,
         *,
-        since_seq: Int | NotGiven = NOT_GIVEN,
+        since_seq: int | NotGiven = NOT_GIVEN,
         since_ts: str | None | NotGiven = NOT_GIVEN,
-        limit: _models.ListSessionEventsLimit | NotGiven = NOT_GIVEN,
+        limit: int | NotGiven = NOT_GIVEN,
     ) -> _models.SessionEventPage:
         """List the logged events of a session.
 
@@ -5966,8 +5966,8 @@ class AsyncSessions:
         self,
         app_id: str,
         *,
-        limit: _models.ListSessionsLimit | NotGiven = NOT_GIVEN,
-        offset: Int | NotGiven = NOT_GIVEN,
+        limit: int | NotGiven = NOT_GIVEN,
+        offset: int | NotGiven = NOT_GIVEN,
     ) -> _models.SessionPage:
         """List the caller's sessions of an app.
 
@@ -6021,8 +6021,8 @@ class AsyncSessions:
         app_id: str,
         *,
         q: str | NotGiven = NOT_GIVEN,
-        limit: Int | NotGiven = NOT_GIVEN,
-        offset: Int | NotGiven = NOT_GIVEN,
+        limit: int | NotGiven = NOT_GIVEN,
+        offset: int | NotGiven = NOT_GIVEN,
     ) -> _models.SessionSearchPage:
         """Search the caller's sessions of an app by text.
 
@@ -6083,9 +6083,9 @@ class AsyncSkills:
         self,
         app_id: str,
         *,
-        name: _models.CreateSkillName,
-        instructions: _models.CreateSkillInstructions,
-        description: _models.CreateSkillDescription | NotGiven = NOT_GIVEN,
+        name: str,
+        instructions: str,
+        description: str | NotGiven = NOT_GIVEN,
     ) -> _models.SkillResult:
         """Store a skill.
 
@@ -6158,9 +6158,9 @@ class AsyncSkills:
         app_id: str,
         skill_id: str,
         *,
-        name: _models.UpdateSkillName | NotGiven = NOT_GIVEN,
-        description: _models.UpdateSkillDescription | NotGiven = NOT_GIVEN,
-        instructions: _models.UpdateSkillInstructions | NotGiven = NOT_GIVEN,
+        name: str | None | NotGiven = NOT_GIVEN,
+        description: str | None | NotGiven = NOT_GIVEN,
+        instructions: str | None | NotGiven = NOT_GIVEN,
     ) -> _models.SkillResult:
         """Change a skill.
 
@@ -6198,9 +6198,9 @@ class AsyncSnippets:
         self,
         app_id: str,
         *,
-        title: _models.CreateSnippetTitle,
-        body: _models.CreateSnippetBody,
-        emoji: _models.CreateSnippetEmoji | NotGiven = NOT_GIVEN,
+        title: str,
+        body: str,
+        emoji: str | None | NotGiven = NOT_GIVEN,
         tags: list[str] | None | NotGiven = NOT_GIVEN,
     ) -> _models.SnippetResult:
         """Keep a snippet.
@@ -6274,9 +6274,9 @@ class AsyncSnippets:
         app_id: str,
         snippet_id: str,
         *,
-        title: _models.UpdateSnippetTitle | NotGiven = NOT_GIVEN,
-        body: _models.UpdateSnippetBody | NotGiven = NOT_GIVEN,
-        emoji: _models.UpdateSnippetEmoji | NotGiven = NOT_GIVEN,
+        title: str | None | NotGiven = NOT_GIVEN,
+        body: str | None | NotGiven = NOT_GIVEN,
+        emoji: str | None | NotGiven = NOT_GIVEN,
         tags: list[str] | None | NotGiven = NOT_GIVEN,
     ) -> _models.SnippetResult:
         """Change a snippet.
@@ -6318,7 +6318,7 @@ class AsyncTools:
         app_id: str,
         category: str,
         *,
-        page: Int | NotGiven = NOT_GIVEN,
+        page: int | NotGiven = NOT_GIVEN,
     ) -> _models.ToolCategoryPage:
         """List the tools of a category.
 
@@ -6424,7 +6424,7 @@ class AsyncTools:
         app_id: str,
         *,
         query: str | NotGiven = NOT_GIVEN,
-        max_results: Int | NotGiven = NOT_GIVEN,
+        max_results: int | NotGiven = NOT_GIVEN,
     ) -> _models.ToolSearchResult:
         """Search the tools of an app by text.
 
@@ -6471,8 +6471,8 @@ class AsyncTranscribe:
         self,
         *,
         audio: FileContent,
-        language: _models.TranscribeAudioLanguage | NotGiven = NOT_GIVEN,
-        app_id: _models.TranscribeAudioAppId | NotGiven = NOT_GIVEN,
+        language: str | None | NotGiven = NOT_GIVEN,
+        app_id: str | None | NotGiven = NOT_GIVEN,
     ) -> _models.Transcription:
         """Turn recorded speech into text.
 
@@ -6501,8 +6501,8 @@ class AsyncTranscribe:
         self,
         *,
         audio: FileContent,
-        language: _models.TranscribeAudioSlashLanguage | NotGiven = NOT_GIVEN,
-        app_id: _models.TranscribeAudioSlashAppId | NotGiven = NOT_GIVEN,
+        language: str | None | NotGiven = NOT_GIVEN,
+        app_id: str | None | NotGiven = NOT_GIVEN,
     ) -> _models.Transcription:
         """Turn recorded speech into text; path with a final slash.
 
@@ -6672,7 +6672,7 @@ class AsyncUser:
     async def list_inbox(
         self,
         *,
-        limit: _models.ListInboxLimit | NotGiven = NOT_GIVEN,
+        limit: int | NotGiven = NOT_GIVEN,
         since: str | NotGiven = NOT_GIVEN,
         include_archived: bool | NotGiven = NOT_GIVEN,
     ) -> _models.InboxPage:
@@ -6709,8 +6709,8 @@ class AsyncUser:
     async def list_my_sessions(
         self,
         *,
-        limit: _models.ListMySessionsLimit | NotGiven = NOT_GIVEN,
-        offset: Int | NotGiven = NOT_GIVEN,
+        limit: int | NotGiven = NOT_GIVEN,
+        offset: int | NotGiven = NOT_GIVEN,
     ) -> _models.SessionPage:
         """List the caller's sessions of all apps.
 
@@ -7216,7 +7216,7 @@ class AsyncWorkspace:
         session_id: str,
         *,
         path: str,
-        hunks: list[Int | str] | NotGiven = NOT_GIVEN,
+        hunks: list[int | str] | NotGiven = NOT_GIVEN,
     ) -> _models.ApprovedHunks:
         """Approve some pending hunks of a file.
 
@@ -7661,7 +7661,7 @@ class AsyncWorkspace:
         session_id: str,
         *,
         path: str,
-        hunks: list[Int | str] | NotGiven = NOT_GIVEN,
+        hunks: list[int | str] | NotGiven = NOT_GIVEN,
     ) -> _models.RejectedHunks:
         """Take back some pending hunks of a file.
 

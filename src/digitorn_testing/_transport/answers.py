@@ -73,7 +73,7 @@ def read_answer(
     if not 200 <= status < 300:
         raise _refusal(exchange(), status, headers, content, daemon_url, credentials)
     try:
-        return call.operation.read(content)
+        return call.operation.read(content, media_type=headers.get("content-type"))
     except Refused as refused:
         # A refusal without words may have them in its data.
         said = refused.reason or _words(refused.data)
@@ -84,8 +84,18 @@ def read_answer(
         what = f"the answer to {exchange()}"
         if not _is_json(content):
             what += f" ({_shown(content, credentials)!r}; is {daemon_url} a Digitorn daemon?)"
-        unfit = [credentials.redact(one)[:_LONGEST_REASON] for one in error.reasons]
-        raise_detached(ContractViolation(what, unfit))
+        raise_detached(violation(what, error, credentials))
+
+
+def violation(what: str, error: Undecodable, credentials: Credentials) -> ContractViolation:
+    """The error for an answer that breaks the contract.
+
+    Args:
+        what: Which answer.
+        error: What does not fit.
+        credentials: Tokens to keep out of the message.
+    """
+    return ContractViolation(what, [credentials.redact(one)[:_LONGEST_REASON] for one in error.reasons])
 
 
 def _refusal(

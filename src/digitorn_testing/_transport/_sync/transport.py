@@ -3,9 +3,9 @@
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from types import TracebackType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import httpx
 
@@ -21,14 +21,15 @@ from digitorn_testing._errors import (
     UnconfirmedMessage,
     UntrustedCertificate,
 )
-from digitorn_testing._exchanges import KEPT, Exchanges, Sending, sending
-from digitorn_testing._generated._runtime import Call
+from digitorn_testing._exchanges import KEPT, LARGEST_BODY, Exchanges, Sending, sending
+from digitorn_testing._generated._runtime import Call, Undecodable
+from digitorn_testing._generated._streams import AnyStream, Items
 from digitorn_testing._generated.operations import LOGIN, REFRESH_TOKEN
 from digitorn_testing._secrets.credentials import Credentials, Token
 from digitorn_testing._secrets.logs import hide_in_logs
 from digitorn_testing._secrets.raising import raise_detached
 from digitorn_testing._transport.affinity import ProcessAffinity
-from digitorn_testing._transport.answers import read_answer
+from digitorn_testing._transport.answers import read_answer, violation
 from digitorn_testing._transport.bounds import BoundedBody, NotUnpacked, OutOfBounds, check_text
 from digitorn_testing._transport.daemon_url import resolve_daemon_url
 from digitorn_testing._transport.endpoints import endpoint_of
@@ -62,8 +63,9 @@ _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeou
 class Transport:
     """Sends calls to one daemon, with the tokens of one user.
 
-    Calls of the auth service go there, as the options or a redirect of the daemon say. Other redirects are
-    not followed. An expired access token is renewed once if there is a refresh token.
+    Calls of the auth service go there, as the options or a redirect of the daemon say; all others go to the
+    daemon, whatever servers the contract names. Other redirects are not followed. An expired access token is
+    renewed once if there is a refresh token. The items of a stream are read as they arrive.
 
     Args:
         daemon_url: Base URL of the daemon.
@@ -204,6 +206,9 @@ class Transport:
             response = self._client().send(
                 request, auth=None if token is None else _Bearer(token), stream=True
             )
+            if (items := _items(call, response)) is not None:
+                stream = self._streamed(call, response, items, under_way)
+                return cast("T", AnyStream(stream, response.close))
             try:
                 body = BoundedBody(
                     self.connection.max_response_bytes, response.headers.get("content-encoding")
@@ -240,6 +245,45 @@ class Transport:
             content=content,
             credentials=self.credentials,
         )
+
+    def _streamed(
+        self, call: Call[Any], response: httpx.Response, items: Items[T], under_way: Sending
+    ) -> Iterator[T]:
+        """The items of an answer as they arrive; each wait may take the timeout of a call.
+
+        Raises:
+            ContractViolation: An item breaks the contract; `TooLarge` if it exceeds a limit.
+            DaemonUnreachable: The connection was lost.
+        """
+        what = f"the answer to {call.operation.method} {call.path}"
+        parts: list[bytes] = []
+        size, failure = 0, "closed before its end"
+        try:
+            for part in response.iter_raw():
+                size += len(part)
+                if size <= LARGEST_BODY:
+                    parts.append(part)
+                for item in items.feed(part):
+                    yield item
+                if items.pending > (most := self.connection.max_response_bytes):
+                    failure = f"an item of more than {most} bytes (max_response_bytes)"
+                    raise_detached(TooLarge(what, [failure]))
+            for item in items.end():
+                yield item
+            failure = ""
+        except Undecodable as error:
+            failure = "an item breaks the contract"
+            raise_detached(violation(what, error, self.credentials))
+        except (httpx.RequestError, httpx.StreamError) as error:
+            failure = _said(error)
+            raise_detached(self._unreachable(call, error, 1))
+        finally:
+            if failure:
+                under_way.failed(failure)
+            else:
+                content = b"".join(parts) if size <= LARGEST_BODY else b""
+                under_way.answered(response.status_code, content, size=size)
+            response.close()
 
     def _auth_service(self, call: Call[T]) -> "Transport | None":
         """The transport to the auth service; None if the daemon takes the call, or the service is unknown."""
@@ -282,23 +326,21 @@ class Transport:
 
     def _request(self, call: Call[T], under_way: Sending) -> httpx.Request:
         headers = dict(call.headers)
-        content, files = None, None
+        if cookies := call.cookie_header:
+            headers["Cookie"] = cookies
+        content = None
         if (encoded := call.encoded()) is not None:
             content, headers["Content-Type"] = encoded
-            under_way.sends(content)
-        elif parts := call.parts():
-            # A part without a file name is a text field.
-            files = [(part.name, (part.filename, part.content)) for part in parts]
-            under_way.sends_parts(parts)
+            if parts := call.parts():
+                under_way.sends_parts(parts)
+            else:
+                under_way.sends(content)
         limit = remaining(self.timeout)
         return self._client().build_request(
             call.operation.method,
-            self.daemon_url + call.path,
-            params=call.query or None,
+            self.daemon_url + call.target,
             headers=headers,
-            cookies=dict(call.cookies) or None,
             content=content,
-            files=files,
             timeout=httpx.Timeout(limit, connect=min(limit, _CONNECT_SECONDS)),
         )
 
@@ -370,6 +412,14 @@ class _Bearer(httpx.Auth):
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
         request.headers["Authorization"] = f"Bearer {self._token}"
         yield request
+
+
+def _items(call: Call[Any], response: httpx.Response) -> Items[Any] | None:
+    """Finds the items of an answer that is a stream; None for other answers."""
+    packed = response.headers.get("content-encoding", "identity").lower() != "identity"
+    if not response.is_success or packed:
+        return None
+    return call.operation.answering(response.headers.get("content-type")).items()
 
 
 def _said(error: Exception) -> str:

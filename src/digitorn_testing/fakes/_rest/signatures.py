@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from types import UnionType
 from typing import Any, Final, Literal, TypeAlias, TypeVar, Union, cast, get_args, get_origin
+from urllib.parse import unquote
 
 from pydantic import TypeAdapter
 
@@ -119,8 +120,10 @@ def _parameters(call: Call[Any], arguments: Mapping[str, inspect.Parameter]) -> 
     for name, text in _path_values(call).items():
         yield parameter(name, "path", text.replace("%2F", "/"), has_segments="/" in text)
     yield from (parameter(name, "query", mark) for name, mark in call.query)
-    yield from (parameter(name, "header", mark) for name, mark in call.headers.items())
-    yield from (parameter(name, "cookie", mark) for name, mark in call.cookies.items())
+    # The content types that the stub asks for are among the headers.
+    headers = {name: mark for name, mark in call.headers.items() if mark in arguments}
+    yield from (parameter(name, "header", mark) for name, mark in headers.items())
+    yield from (parameter(name, "cookie", unquote(mark)) for name, mark in call.cookies.items())
     yield from (parameter(name, "body", mark) for name, mark in (call.body or {}).items())
     yield from (parameter(name, "file", file[0]) for name, file in call.files.items())
     if call.content is not None:
