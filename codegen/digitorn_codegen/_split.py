@@ -20,10 +20,17 @@ _USED = re.compile(r"\b_models\.(\w+)")
 
 @dataclass(frozen=True)
 class _Shape:
-    """A class or a type of the module: its source, and which others that names."""
+    """A class or a type of the module.
+
+    Attributes:
+        source: Its source.
+        names: Which others that names.
+        inherited: Which others the members that it inherits name.
+    """
 
     source: str
     names: frozenset[str]
+    inherited: frozenset[str]
 
 
 def split(classes: Mapping[str, str], contract: ir.Contract) -> dict[str, str]:
@@ -64,8 +71,19 @@ def _shapes(source: str) -> tuple[str, dict[str, _Shape]]:
     ends = [start for _, start in starts[1:]] + [len(lines)]
     texts = {name: "".join(lines[start:end]) for (name, start), end in zip(starts, ends, strict=True)}
     del texts["__all__"]
+    bases = {
+        node.name: [base.id for base in node.bases if isinstance(base, ast.Name) and base.id in texts]
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+    }
+    named = {name: frozenset(_named(text) & texts.keys() - {name}) for name, text in texts.items()}
+
+    def inherited(name: str) -> frozenset[str]:
+        above = bases.get(name, ())
+        return frozenset[str]().union(*(named[base] | inherited(base) for base in above)) - {name}
+
     return "".join(lines[: starts[0][1]]), {
-        name: _Shape(text, frozenset(_named(text) & texts.keys() - {name})) for name, text in texts.items()
+        name: _Shape(text, named[name], inherited(name)) for name, text in texts.items()
     }
 
 
@@ -135,7 +153,10 @@ def _part(
     head: str, home: str, names: Iterable[str], shapes: Mapping[str, _Shape], homes: Mapping[str, str]
 ) -> str:
     needed = {other for name in names for other in shapes[name].names if homes[other] != home}
+    # pydantic looks for the types of inherited members where the heir stands.
+    inherited = {other for name in names for other in shapes[name].inherited if homes[other] != home} - needed
     imports = "".join(f"from .{homes[name]} import {name}\n" for name in sorted(needed))
+    imports += "".join(f"from .{homes[name]} import {name} as {name}\n" for name in sorted(inherited))
     return f'"""{_DOCS.get(home, _DOC_OF_A_TAG)}"""\n\n{head}\n{imports}\n\n' + "\n\n".join(
         shapes[name].source for name in names
     )

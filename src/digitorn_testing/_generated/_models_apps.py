@@ -7,6 +7,11 @@ from typing import Any, Literal
 
 from ._checks import Int, Maybe
 from ._models import Activation, ActivationStats, AppSummary
+from ._models import AppFlow as AppFlow
+from ._models import AppMcpServer as AppMcpServer
+from ._models import AppSkill as AppSkill
+from ._models import AppWorkspace as AppWorkspace
+from ._models import PayloadSchema as PayloadSchema
 from ._runtime import Model
 
 

@@ -9,6 +9,11 @@ from pydantic import Field
 
 from ._checks import Int, Maybe, OrObject
 from ._models import ActiveOp, ContextSnapshot, QueueEntry, SessionSummary, StateEnvelope
+from ._models import CompactionState as CompactionState
+from ._models import QueueState as QueueState
+from ._models import TokenTriple as TokenTriple
+from ._models import TurnFailure as TurnFailure
+from ._models import TurnState as TurnState
 from ._runtime import Model
 
 
