@@ -20,17 +20,10 @@ _USED = re.compile(r"\b_models\.(\w+)")
 
 @dataclass(frozen=True)
 class _Shape:
-    """A class or a type of the module.
-
-    Attributes:
-        source: Its source.
-        names: Which others that names.
-        inherited: Which others the members that it inherits name.
-    """
+    """A class or a type of the module: its source, and which others go where it goes."""
 
     source: str
     names: frozenset[str]
-    inherited: frozenset[str]
 
 
 def split(classes: Mapping[str, str], contract: ir.Contract) -> dict[str, str]:
@@ -76,14 +69,13 @@ def _shapes(source: str) -> tuple[str, dict[str, _Shape]]:
         for node in tree.body
         if isinstance(node, ast.ClassDef)
     }
-    named = {name: frozenset(_named(text) & texts.keys() - {name}) for name, text in texts.items()}
-
-    def inherited(name: str) -> frozenset[str]:
-        above = bases.get(name, ())
-        return frozenset[str]().union(*(named[base] | inherited(base) for base in above)) - {name}
-
+    named = {name: _named(text) & texts.keys() - {name} for name, text in texts.items()}
+    for heir, above in bases.items():
+        for base in above:
+            # pydantic looks for the types of inherited members where the heir stands: beside its base.
+            named[base].add(heir)
     return "".join(lines[: starts[0][1]]), {
-        name: _Shape(text, named[name], inherited(name)) for name, text in texts.items()
+        name: _Shape(text, frozenset(named[name])) for name, text in texts.items()
     }
 
 
@@ -153,10 +145,7 @@ def _part(
     head: str, home: str, names: Iterable[str], shapes: Mapping[str, _Shape], homes: Mapping[str, str]
 ) -> str:
     needed = {other for name in names for other in shapes[name].names if homes[other] != home}
-    # pydantic looks for the types of inherited members where the heir stands.
-    inherited = {other for name in names for other in shapes[name].inherited if homes[other] != home} - needed
     imports = "".join(f"from .{homes[name]} import {name}\n" for name in sorted(needed))
-    imports += "".join(f"from .{homes[name]} import {name} as {name}\n" for name in sorted(inherited))
     return f'"""{_DOCS.get(home, _DOC_OF_A_TAG)}"""\n\n{head}\n{imports}\n\n' + "\n\n".join(
         shapes[name].source for name in names
     )
