@@ -15,6 +15,7 @@ from ._fit import Fit, Fitting, Misfit
 from ._frames import SeenCommand, SeenEvent, SeenExchange, frames_of
 from ._names import pascal
 from ._sides import (
+    Operation,
     Place,
     Response,
     Side,
@@ -134,7 +135,7 @@ class _Operation:
     title: str
     pattern: re.Pattern[str]
     literal: int
-    value: JsonObject
+    value: Operation
 
 
 @dataclass
@@ -244,9 +245,9 @@ _NOWHERE = (404, 405)
 def _operations(contract: Side) -> Iterable[_Operation]:
     for (method, path), value in operations_of(contract).items():
         long = {
-            text_of(parameter, "name")
-            for _, parameter in parameters_of(contract, value).values()
-            if parameter.get("x-path-segments") is True
+            text_of(parameter.value, "name")
+            for parameter in parameters_of(contract, value).values()
+            if parameter.value.get("x-path-segments") is True
         }
         parts = re.split(r"\{([^}]*)\}", path)
         pattern = "".join(

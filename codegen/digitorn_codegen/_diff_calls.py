@@ -1,0 +1,549 @@
+"""Compares what two OpenAPI documents offer: operations, their parameters, bodies and answers, webhooks."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ._changes import Notes, Where
+from ._compare import Schemas
+from ._documents import JsonObject, JsonValue, escape, text_of, walk
+from ._names import attribute, method, snake
+from ._restrictions import canonical
+from ._sides import (
+    Body,
+    Operation,
+    Parameter,
+    Place,
+    Response,
+    Side,
+    body_of,
+    chosen,
+    is_json,
+    object_of,
+    operations_at,
+    operations_of,
+    parameters_of,
+    responses_of,
+)
+
+_Key: TypeAlias = tuple[str, str]
+_Credentials: TypeAlias = frozenset[tuple[tuple[str, ...], frozenset[str]]]
+_SCALARS = frozenset({"string", "integer", "number", "boolean", "null"})
+
+
+@dataclass
+class Calls:
+    """Compares the operations of two contracts.
+
+    Attributes:
+        old: The old contract.
+        new: The new contract.
+        notes: Where changes go.
+        schemas: Compares schemas.
+    """
+
+    old: Side
+    new: Side
+    notes: Notes
+    schemas: Schemas
+
+    def compare(self) -> None:
+        """Compares everything in the two documents.
+
+        Raises:
+            ContractError: A reference leads nowhere.
+        """
+        servers = _servers(self.old.openapi.root), _servers(self.new.openapi.root)
+        if servers[0] != servers[1]:
+            root = _root(self.old), _root(self.new)
+            self.notes.note("servers-changed", Where("the document"), _became(*servers), *root)
+        self._operations(operations_of(self.old), operations_of(self.new))
+        self._incoming(_webhooks(self.old), _webhooks(self.new))
+        self._unused()
+
+    # --- operations
+
+    def _operations(self, before: Mapping[_Key, Operation], after: Mapping[_Key, Operation]) -> None:
+        pairs = _paired(before, after)
+        for key in [key for key in before if key not in pairs]:
+            place = _place(before[key])
+            self.notes.note("operation-removed", Where(" ".join(key)), "was removed", place)
+        back = {new: old for old, new in pairs.items()}
+        for key, operation in after.items():
+            if key not in back:
+                place = _place(operation)
+                self.notes.note("operation-added", Where(" ".join(key)), "was added", None, place)
+            else:
+                self._operation(key, back[key], before[back[key]], operation)
+
+    def _operation(self, key: _Key, old_key: _Key, old: Operation, new: Operation) -> None:
+        where = Where(" ".join(key))
+        places = _place(old), _place(new)
+        ids = _id(old_key, old), _id(key, new)
+        if method(ids[0]) != method(ids[1]):
+            self.notes.note("operation-renamed", where, f"operationId {_became(*ids)}", *places)
+        tags = _tag(old.value), _tag(new.value)
+        if attribute(tags[0]) != attribute(tags[1]):
+            self.notes.note("operation-moved", where, f"tag {_became(*tags)}", *places)
+        if _is_new(old.value, new.value, "deprecated"):
+            self.notes.note("operation-deprecated", where, "was deprecated", *places)
+        servers = _own_servers(old), _own_servers(new)
+        if servers[0] != servers[1]:
+            self.notes.note("operation-servers-changed", where, _became(*servers), *places)
+        self._security(where, old, new)
+        renamed = dict(zip(_path_names(old_key[1]), _path_names(key[1]), strict=True))
+        self._parameters(where, old, new, renamed)
+        self._body(where, old, new)
+        self._answers(where, old, new, responses_of(self.old, old), responses_of(self.new, new))
+        self._incoming(_callbacks(self.old, where, old), _callbacks(self.new, where, new))
+
+    def _security(self, where: Where, old: Operation, new: Operation) -> None:
+        before, after = _security(self.old, old), _security(self.new, new)
+        places = _place(old, "security"), _place(new, "security")
+        if not all(any(_is_enough(one, needed) for needed in after) for one in before):
+            text = "needs other credentials" if frozenset() not in before else "needs credentials"
+            self.notes.note("security-tightened", where, text, *places)
+        elif before != after:
+            self.notes.note("security-loosened", where, "takes other credentials as well", *places)
+
+    def _parameters(self, where: Where, old: Operation, new: Operation, renamed: Mapping[str, str]) -> None:
+        before = _by_place(parameters_of(self.old, old), renamed)
+        after = _by_place(parameters_of(self.new, new), {})
+        for key, (name, parameter) in before.items():
+            if key not in after:
+                self.notes.note(
+                    "parameter-removed", where, f"{name} was removed", parameter.place, _place(new)
+                )
+        for key, (name, parameter) in after.items():
+            if key in before:
+                self._parameter(where, *before[key], name, parameter)
+            else:
+                rule = "parameter-added-required" if parameter.required else "parameter-added"
+                said = f"{name} was added, {'required' if parameter.required else 'optional'}"
+                self.notes.note(rule, where, said, _place(old), parameter.place)
+
+    def _parameter(self, where: Where, old_name: str, old: Parameter, name: str, new: Parameter) -> None:
+        places = old.place, new.place
+        wires = text_of(old.value, "name"), text_of(new.value, "name")
+        if snake(wires[0]) != snake(wires[1]):
+            self.notes.note("parameter-renamed", where, f"{old_name} became {wires[1]!r}", *places)
+        if old.required != new.required:
+            rule = "parameter-required" if new.required else "parameter-optional"
+            said = f"{name} became {'required' if new.required else 'optional'}"
+            self.notes.note(rule, where, said, *places)
+        if _is_new(old.value, new.value, "deprecated"):
+            self.notes.note("parameter-deprecated", where, f"{name} was deprecated", *places)
+        written = self._written(old, is_old=True), self._written(new, is_old=False)
+        if written[0] != written[1]:
+            self.notes.note("parameter-rewritten", where, f"{name}, {_became(*written)}", *places)
+        optional = not old.required and not new.required
+        self.schemas.compare(where.within(name), *places, "request", optional=optional)
+
+    def _written(self, parameter: Parameter, *, is_old: bool) -> str:
+        """How a parameter is written, as a text that differs where the wire does."""
+        if parameter.media_type:
+            return _base(parameter.media_type)
+        location = text_of(parameter.value, "in")
+        style = text_of(parameter.value, "style") or ("form" if location in ("query", "cookie") else "simple")
+        explode = parameter.value.get("explode")
+        explode = explode if isinstance(explode, bool) else style == "form"
+        if parameter.value.get("x-path-segments") is True:
+            style = f"{style} over several segments"
+        types = self.schemas.types(parameter.place, is_old=is_old)
+        if types <= _SCALARS:
+            return "plain" if style in ("form", "simple", "spaceDelimited", "pipeDelimited") else style
+        if explode and style in ("spaceDelimited", "pipeDelimited"):
+            style = "form"
+        return style if style == "deepObject" else f"{style}, {'exploded' if explode else 'not exploded'}"
+
+    def _body(self, where: Where, old: Operation, new: Operation) -> None:
+        before, after = body_of(self.old, old), body_of(self.new, new)
+        places = _place(old, "requestBody"), _place(new, "requestBody")
+        if before is None or after is None:
+            if before is not None:
+                self.notes.note("body-removed", where, "the request body was removed", *places)
+            if after is not None:
+                rule = "body-added-required" if after.required else "body-added"
+                said = f"a request body was added, {'required' if after.required else 'optional'}"
+                self.notes.note(rule, where, said, *places)
+            return
+        if before.required != after.required:
+            rule = "body-required" if after.required else "body-optional"
+            became = "required" if after.required else "optional"
+            self.notes.note(rule, where, f"the request body became {became}", *places)
+        self._contents(where.within("body"), before, after)
+
+    def _contents(self, where: Where, old: Body, new: Body) -> None:
+        """Compares the media types of a body and their schemas."""
+        before, after = _by_base(old.content), _by_base(new.content)
+        for name in [name for name in before if not _covered(name, after)]:
+            self.notes.note("body-media-removed", where, f"{name} was removed", before[name], new.place)
+        for name in [name for name in after if not _covered(name, before)]:
+            self.notes.note("body-media-added", where, f"{name} was added", old.place, after[name])
+        for at, one, other in _schemas_of(where, before, after):
+            self.schemas.compare(at, one, other, "request")
+
+    # --- answers
+
+    def _answers(
+        self,
+        where: Where,
+        old: Operation,
+        new: Operation,
+        before: Mapping[str, Response],
+        after: Mapping[str, Response],
+    ) -> None:
+        places = _place(old, "responses"), _place(new, "responses")
+        for name, of in (("success", _successes), ("redirect", _redirects), ("error", _errors)):
+            left, right = of(before), of(after)
+            lost, gained = (
+                [one for one in left if one not in right],
+                [one for one in right if one not in left],
+            )
+            if lost:
+                self.notes.note(f"{name}-removed", where, f"{name} {', '.join(lost)} was removed", *places)
+            if gained:
+                self.notes.note(f"{name}-added", where, f"{name} {', '.join(gained)} was added", *places)
+        self._results(where, _successes(before), _successes(after), places)
+        self._error_bodies(where, _errors(before), _errors(after))
+
+    def _results(
+        self,
+        where: Where,
+        before: Mapping[str, Response],
+        after: Mapping[str, Response],
+        places: tuple[Place, Place],
+    ) -> None:
+        old, new = _with_body(before), _with_body(after)
+        if old and not new:
+            self.notes.note("result-removed", where, "the result was removed", *places)
+        elif new and not old:
+            self.notes.note("result-added", where, "a result was added", *places)
+        elif old and new:
+            empty = len(old) < len(before), len(new) < len(after)
+            if empty[0] != empty[1]:
+                rule = "result-optional" if empty[1] else "result-required"
+                said = f"the result became {'optional' if empty[1] else 'required'}"
+                self.notes.note(rule, where, said, *places)
+            for one, other in _pairs(old, new):
+                self._response(where, "result", one, other)
+
+    def _error_bodies(
+        self, where: Where, before: Mapping[str, Response], after: Mapping[str, Response]
+    ) -> None:
+        for status, new in after.items():
+            ranges = (status, f"{status[0]}XX", "default")
+            old = next((before[one] for one in ranges if one in before), None)
+            if old is None:
+                continue
+            if old.body is not None and new.body is None:
+                said = f"the body of error {status} was removed"
+                self.notes.note("error-body-removed", where, said, old.place, new.place)
+            elif old.body is None and new.body is not None:
+                self.notes.note("error-body-added", where, f"error {status} got a body", old.place, new.place)
+            else:
+                self._response(where, f"error {status}", old, new)
+
+    def _response(self, where: Where, part: str, old: Response, new: Response) -> None:
+        shared = old.name == new.name != ""
+        keys = ((old.name, ""),), ((new.name, ""),)
+        if shared and not self.schemas.is_first("response", "answer", *keys):
+            return
+        at = where.within(new.name if shared else part)
+        for name in sorted(old.headers - new.headers):
+            said = f"header {name} was removed"
+            self.notes.note("response-header-removed", at, said, old.place, new.place)
+        for name in sorted(new.headers - old.headers):
+            self.notes.note("response-header-added", at, f"header {name} was added", old.place, new.place)
+        before, after = _by_base(old.content), _by_base(new.content)
+        for name in [name for name in before if not _covered(name, after)]:
+            self.notes.note("response-media-removed", at, f"{name} was removed", before[name], new.place)
+        for name in [name for name in after if not _covered(name, before)]:
+            self.notes.note("response-media-added", at, f"{name} was added", old.place, after[name])
+        for below, one, other in _schemas_of(at, before, after):
+            envelopes = (
+                self.schemas.said(one, "x-envelope", is_old=True),
+                self.schemas.said(other, "x-envelope", is_old=False),
+            )
+            if canonical(envelopes[0]) != canonical(envelopes[1]):
+                self.notes.note(
+                    "result-envelope-changed", below, _became(*map(canonical, envelopes)), one, other
+                )
+            self.schemas.compare(below, one, other, "response")
+
+    # --- webhooks and callbacks
+
+    def _incoming(self, before: Mapping[Where, Operation], after: Mapping[Where, Operation]) -> None:
+        """Compares calls that the server makes; their bodies are received."""
+        for where, old in before.items():
+            if where not in after:
+                self.notes.note("webhook-removed", where, "was removed", _place(old))
+        for where, new in after.items():
+            if where not in before:
+                self.notes.note("webhook-added", where, "was added", None, _place(new))
+                continue
+            old = before[where]
+            bodies = body_of(self.old, old), body_of(self.new, new)
+            if bodies[0] is None or bodies[1] is None:
+                for rule, body in zip(("message-removed", "message-added"), bodies, strict=True):
+                    if body is not None:
+                        said = f"its body was {rule.partition('-')[2]}"
+                        self.notes.note(rule, where, said, _place(old), _place(new))
+                continue
+            contents = _by_base(bodies[0].content), _by_base(bodies[1].content)
+            for at, one, other in _schemas_of(where, *contents):
+                self.schemas.compare(at, one, other, "response")
+
+    # --- components
+
+    def _unused(self) -> None:
+        """Notes components that nothing refers to and that are gone: their classes can be used all the same."""
+        before, after = _unused(self.old), _unused(self.new)
+        known = _components(self.old), _components(self.new)
+        new = {name: schema for name, schema in after.items() if name not in known[0]}
+        for name, old in before.items():
+            if name in known[1]:
+                continue
+            same = next((other for other, place in new.items() if place.schema == old.schema), None)
+            where = Where(f"component {name}")
+            if same is None:
+                self.notes.note("class-removed", where, "was removed", old)
+            else:
+                self.notes.note("class-renamed", where, f"class {name} became {same}", old, new[same])
+
+
+def _root(side: Side) -> Place:
+    return Place(side.openapi, side.openapi.root)
+
+
+def _place(operation: Operation, key: str = "") -> Place:
+    """Where an operation or a member of it stands."""
+    if key not in operation.value:
+        return Place(operation.document, operation.value, operation.pointer)
+    return Place(operation.document, operation.value[key], f"{operation.pointer}/{escape(key)}")
+
+
+def _became(before: object, after: object) -> str:
+    return f"{before!r} became {after!r}"
+
+
+def _is_new(old: JsonObject, new: JsonObject, flag: str) -> bool:
+    return old.get(flag) is not True and new.get(flag) is True
+
+
+# --- operations
+
+
+def _paired(before: Iterable[_Key], after: Iterable[_Key]) -> dict[_Key, _Key]:
+    """Which operation has become which: those of one path, whatever its parameters are called."""
+    old, new = list(before), list(after)
+    pairs = {key: key for key in old if key in new}
+    left = {_nameless(key): key for key in new if key not in pairs}
+    for key in old:
+        if key not in pairs and _nameless(key) in left:
+            pairs[key] = left.pop(_nameless(key))
+    return pairs
+
+
+def _nameless(key: _Key) -> _Key:
+    return key[0], re.sub(r"\{[^}]*\}", "{}", key[1])
+
+
+def _path_names(path: str) -> list[str]:
+    return re.findall(r"\{([^}]*)\}", path)
+
+
+def _id(key: _Key, operation: Operation) -> str:
+    return text_of(operation.value, "operationId") or f"{key[0].lower()} {key[1]}"
+
+
+def _tag(operation: JsonObject) -> str:
+    tags = operation.get("tags")
+    return str(tags[0]) if isinstance(tags, list) and tags else "default"
+
+
+def _servers(holder: JsonValue) -> str:
+    servers = holder.get("servers") if isinstance(holder, dict) else None
+    listed = servers if isinstance(servers, list) else []
+    return " ".join(sorted(text_of(one, "url").rstrip("/") for one in listed if isinstance(one, dict)))
+
+
+def _own_servers(operation: Operation) -> str:
+    holders = (operation.value, *(layer.schema for layer in reversed(operation.path)))
+    return next((found for holder in holders if (found := _servers(holder))), "")
+
+
+def _by_place(
+    parameters: Mapping[str, Parameter], renamed: Mapping[str, str]
+) -> dict[_Key, tuple[str, Parameter]]:
+    """Parameters by where they travel and what they are called on the wire; those of the path by a new name."""
+    found: dict[_Key, tuple[str, Parameter]] = {}
+    for title, parameter in parameters.items():
+        location, name = text_of(parameter.value, "in"), text_of(parameter.value, "name")
+        key = renamed.get(name, name) if location == "path" else name
+        found[location, key.lower() if location == "header" else key] = (title, parameter)
+    return found
+
+
+def _security(side: Side, operation: Operation) -> frozenset[_Credentials]:
+    """The sets of credentials that an operation takes, any of which is enough."""
+    found = operation.value.get("security", side.openapi.root.get("security"))
+    listed = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    schemes = object_of(side.openapi.root.get("components"), "securitySchemes")
+    return frozenset(
+        frozenset((_scheme(schemes, name), _scopes(scopes)) for name, scopes in one.items())
+        for one in listed or [{}]
+    )
+
+
+def _scheme(schemes: JsonObject, name: str) -> tuple[str, ...]:
+    """What a security scheme is on the wire; its name if it is not described."""
+    scheme = object_of(schemes, name)
+    kind = text_of(scheme, "type")
+    if kind == "http":
+        return kind, text_of(scheme, "scheme").lower()
+    if kind == "apiKey":
+        return kind, text_of(scheme, "in"), text_of(scheme, "name")
+    return kind or name, text_of(scheme, "openIdConnectUrl")
+
+
+def _scopes(scopes: JsonValue) -> frozenset[str]:
+    return frozenset(map(str, scopes)) if isinstance(scopes, list) else frozenset()
+
+
+def _is_enough(have: _Credentials, needed: _Credentials) -> bool:
+    return all(any(one == scheme and scopes <= more for one, more in have) for scheme, scopes in needed)
+
+
+def _webhooks(side: Side) -> dict[Where, Operation]:
+    found: dict[Where, Operation] = {}
+    for name, item in object_of(side.openapi.root, "webhooks").items():
+        if isinstance(item, dict):
+            for verb, operation in operations_at(side, side.openapi, f"/webhooks/{escape(name)}", item):
+                found[Where(f"webhook {verb} {name}")] = operation
+    return found
+
+
+def _callbacks(side: Side, where: Where, operation: Operation) -> dict[Where, Operation]:
+    found: dict[Where, Operation] = {}
+    for name, callback in object_of(operation.value, "callbacks").items():
+        pointer = f"{operation.pointer}/callbacks/{escape(name)}"
+        if not isinstance(callback, dict):
+            continue
+        target = side.documents.follow(operation.document, pointer, callback)
+        for address, item in target.value_object.items():
+            if isinstance(item, dict) and not address.startswith("x-"):
+                at = f"{target.pointer}/{escape(address)}"
+                for verb, called in operations_at(side, target.document, at, item):
+                    found[where.within(f"callback {name} {verb} {address}")] = called
+    return found
+
+
+# --- media types and statuses
+
+
+def _base(media_type: str) -> str:
+    return media_type.partition(";")[0].strip().lower()
+
+
+def _by_base(content: Mapping[str, Place]) -> dict[str, Place]:
+    """Schemas by media types without parameters, which only tell two of one type apart."""
+    found: dict[str, Place] = {}
+    for media_type, place in content.items():
+        base = _base(media_type)
+        found[media_type if base in found else base] = place
+    return found
+
+
+def _covered(media_type: str, others: Iterable[str]) -> bool:
+    """Whether a media type is one of others, or one of those that a range such as `text/*` stands for."""
+    ranges = {media_type, "*/*", f"{media_type.partition('/')[0]}/*"}
+    return any(other in ranges for other in others)
+
+
+def _schemas_of(
+    where: Where, before: Mapping[str, Place], after: Mapping[str, Place]
+) -> Iterator[tuple[Where, Place, Place]]:
+    """The schemas of two contents that belong together: those of one media type; bytes have none."""
+    shared = [name for name in before if name in after and _is_read(name)]
+    for name in shared:
+        yield where.below(f" ({name})") if len(shared) > 1 else where, before[name], after[name]
+    if not shared and before and after:
+        one, other = chosen(before), chosen(after)
+        if (is_json(one) or "*" in one) and (is_json(other) or "*" in other):
+            yield where, before[one], after[other]
+
+
+def _is_read(media_type: str) -> bool:
+    """Whether bodies of a media type are more than bytes."""
+    forms = ("multipart/", "text/", "application/x-www-form-urlencoded", "application/x-ndjson")
+    return is_json(media_type) or "*" in media_type or media_type.startswith(forms)
+
+
+def _successes(responses: Mapping[str, Response]) -> dict[str, Response]:
+    found = {status: one for status, one in responses.items() if status.startswith("2")}
+    if not found and not _redirects(responses) and "default" in responses:
+        return {"default": responses["default"]}
+    return found
+
+
+def _redirects(responses: Mapping[str, Response]) -> dict[str, Response]:
+    return {status: one for status, one in responses.items() if status.startswith("3")}
+
+
+def _errors(responses: Mapping[str, Response]) -> dict[str, Response]:
+    good = {*_successes(responses), *_redirects(responses)}
+    return {
+        status: one for status, one in responses.items() if status not in good and not status.startswith("1")
+    }
+
+
+def _with_body(responses: Mapping[str, Response]) -> dict[str, Response]:
+    return {status: response for status, response in responses.items() if response.body is not None}
+
+
+def _pairs(old: Mapping[str, Response], new: Mapping[str, Response]) -> Iterator[tuple[Response, Response]]:
+    """Which answers to compare: those of one status; a new status with one that it may replace."""
+    left = [response for status, response in old.items() if status not in new]
+    for status, response in new.items():
+        if status in old:
+            yield old[status], response
+            continue
+        listed = [*left, *old.values()]
+        same = [
+            one for one in listed if one.body and response.body and one.body.schema == response.body.schema
+        ]
+        ranged = [old[name] for name in (f"{status[0]}XX", "default") if name in old]
+        found = [*same, *ranged, *listed][0]
+        left = [one for one in left if one is not found]
+        yield found, response
+
+
+# --- components
+
+
+def _components(side: Side) -> JsonObject:
+    return object_of(side.openapi.root.get("components"), "schemas")
+
+
+def _unused(side: Side) -> dict[str, Place]:
+    """The components with members that nothing in the contract refers to."""
+    documents = {
+        document.path: document
+        for document in (side.openapi, *side.events.values(), *side.commands.values(), *side.shared)
+    }
+    used = {
+        text_of(value, "$ref").rpartition("/components/schemas/")[2].partition("/")[0]
+        for document in documents.values()
+        for _, value in walk(document.root)
+        if "$ref" in value
+    }
+    return {
+        name: Place(side.openapi, schema, f"/components/schemas/{escape(name)}")
+        for name, schema in _components(side).items()
+        if escape(name) not in used and isinstance(schema, dict) and schema.keys() & _CLASSES
+    }
+
+
+_CLASSES = frozenset({"properties", "allOf", "anyOf", "oneOf"})

@@ -1,0 +1,156 @@
+"""Which shape of a union has become which."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from ._restrictions import is_tighter
+from ._shapes import Forms, Key, Shape
+
+_NUMBERS = frozenset({"integer", "number"})
+# Objects that have less in common are different ones.
+_ALIKE = 0.3
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Shapes of one JSON type, old and new.
+
+    Attributes:
+        pairs: Those that became one another.
+        removed: Old ones that became none.
+        added: New ones that were none.
+    """
+
+    pairs: Sequence[tuple[Shape, Shape]]
+    removed: Sequence[Shape]
+    added: Sequence[Shape]
+
+
+def types_of(shape: Shape, kind: str) -> frozenset[str]:
+    """The types of a shape that belong to a kind of values; integers are numbers."""
+    return shape.types & (_NUMBERS if kind == "number" else {kind})
+
+
+def match(kind: str, old: Sequence[Shape], new: Sequence[Shape], forms: tuple[Forms, Forms]) -> Matched:
+    """Matches the shapes of one kind of values.
+
+    Args:
+        kind: A JSON type; `number` stands for integers as well.
+        old: The old shapes that take such values.
+        new: The new ones.
+        forms: Those of the old and the new contract.
+    """
+    if kind in ("string", "number", "boolean"):
+        return _plain(_simplified(kind, old), _simplified(kind, new), kind)
+    if len(old) == len(new) == 1:
+        return Matched([(old[0], new[0])], (), ())
+    return _structured(kind, old, new, forms)
+
+
+def _plain(old: list[Shape], new: list[Shape], kind: str) -> Matched:
+    """Texts and the like: equal ones first, then in the order in which they stand."""
+    pairs: list[tuple[Shape, Shape]] = []
+    for shape in list(old):
+        same = next((o for o in new if covers(o, shape, kind) and covers(shape, o, kind)), None)
+        if same is not None:
+            pairs.append((shape, same))
+            old.remove(shape)
+            new.remove(same)
+    count = min(len(old), len(new))
+    return Matched([*pairs, *zip(old, new, strict=False)], old[count:], new[count:])
+
+
+def _simplified(kind: str, shapes: Sequence[Shape]) -> list[Shape]:
+    """The shapes without those that others contain; lists of values as one list."""
+    listed = [shape for shape in shapes if shape.values is not None]
+    if len(listed) > 1:
+        key: Key = tuple(sorted({one for shape in listed for one in shape.key}))
+        values = frozenset[str]().union(*(shape.values or () for shape in listed))
+        types = frozenset[str]().union(*(shape.types for shape in listed))
+        merged = replace(listed[0], key=key, names=(), values=values, types=types)
+        shapes = [merged, *(shape for shape in shapes if shape.values is None)]
+    kept: list[Shape] = []
+    for shape in sorted(shapes, key=lambda one: not one.is_free):
+        if not any(covers(other, shape, kind) for other in kept):
+            kept = [other for other in kept if not covers(shape, other, kind)] + [shape]
+    return kept
+
+
+def covers(shape: Shape, other: Shape, kind: str) -> bool:
+    """Whether a shape surely takes all texts, numbers or flags that another takes."""
+    if not types_of(other, kind) <= types_of(shape, kind):
+        return False
+    if shape.values is not None:
+        return other.values is not None and other.values <= shape.values
+    return (
+        not any(is_tighter(name, limit, other.limits.get(name)) for name, limit in shape.limits.items())
+        and shape.patterns <= other.patterns
+        and shape.formats <= other.formats
+        and shape.checks.items() <= other.checks.items()
+    )
+
+
+def _structured(kind: str, old: Sequence[Shape], new: Sequence[Shape], forms: tuple[Forms, Forms]) -> Matched:
+    """Objects and lists: those of one name first, then those that are most alike."""
+    pairs: dict[int, int] = {}
+    by_name = {name: index for index, shape in enumerate(new) for name in shape.names[-1:]}
+    for index, shape in enumerate(old):
+        found = next((by_name[name] for name in shape.names[-1:] if name in by_name), None)
+        if found is not None and found not in pairs.values():
+            pairs[index] = found
+    taken = set(pairs.values())
+    scored = sorted(
+        (
+            (-_likeness(kind, one, other, forms), index, place)
+            for index, one in enumerate(old)
+            if index not in pairs
+            for place, other in enumerate(new)
+            if place not in taken
+        ),
+    )
+    for score, index, place in scored:
+        if -score >= _ALIKE and index not in pairs and place not in taken:
+            pairs[index] = place
+            taken.add(place)
+    return Matched(
+        [(old[index], new[place]) for index, place in sorted(pairs.items())],
+        [shape for index, shape in enumerate(old) if index not in pairs],
+        [shape for index, shape in enumerate(new) if index not in taken],
+    )
+
+
+def _likeness(kind: str, old: Shape, new: Shape, forms: tuple[Forms, Forms]) -> float:
+    """How much two shapes have in common, from 0 to 2."""
+    if set(old.names) & set(new.names):
+        return 2.0
+    if old.names and new.names and _both_exist(old, new, forms):
+        return 0.0
+    if kind == "array":
+        return _likeness_of_items(old, new, forms)
+    for tag in old.listed.keys() & new.listed.keys():
+        if not old.listed[tag] & new.listed[tag]:
+            return 0.0
+    together = old.members.keys() | new.members.keys()
+    shared = old.members.keys() & new.members.keys()
+    needed = len(old.required & new.required) / max(len(old.required | new.required), 1)
+    return len(shared) / len(together) + needed / 10 if together else 1.0
+
+
+def _both_exist(old: Shape, new: Shape, forms: tuple[Forms, Forms]) -> bool:
+    """Whether each of two components is in both contracts, so that neither became the other."""
+    return all(one.component(name) for one in forms for name in (old.names[-1], new.names[-1]))
+
+
+def _likeness_of_items(old: Shape, new: Shape, forms: tuple[Forms, Forms]) -> float:
+    before = [*old.prefix, old.items or ()]
+    after = [*new.prefix, new.items or ()]
+    alike = 0.0
+    for one, other in zip(before, after, strict=False):
+        left, right = forms[0].form(one), forms[1].form(other)
+        same_names = bool(_names(left.shapes) & _names(right.shapes))
+        alike += (left.types == right.types) * (0.5 + same_names)
+    return alike / max(len(before), len(after)) + 0.1 * (len(before) == len(after))
+
+
+def _names(shapes: Iterable[Shape]) -> set[str]:
+    return {name for shape in shapes for name in shape.names}
