@@ -107,8 +107,9 @@ class _Comparison:
         if pair.optional:
             self._default(pair)
         self._types(pair.where, before, after)
+        where = _within(pair.where, _names(before), _names(after))
         if _is_union(before) and _is_union(after):
-            self._renamed(pair.where, before.names, after.names, before.place, after.place)
+            self._renamed(where, before.names, after.names, before.place, after.place)
         for kind in _KINDS:
             old = [shape for shape in before.shapes if types_of(shape, kind)]
             new = [shape for shape in after.shapes if types_of(shape, kind)]
@@ -117,12 +118,12 @@ class _Comparison:
             matched = match(kind, old, new, (self.old, self.new))
             for shape in matched.removed:
                 text = f"{_label(shape, kind)} was removed"
-                self.note("variant-removed", pair.where, text, shape.place, after.place)
+                self.note("variant-removed", where, text, shape.place, after.place)
             for shape in matched.added:
                 text = f"{_label(shape, kind)} was added"
-                self.note("variant-added", pair.where, text, before.place, shape.place)
+                self.note("variant-added", where, text, before.place, shape.place)
             for one, other in matched.pairs:
-                yield from self._shapes(pair.where, one, other, kind)
+                yield from self._shapes(where, one, other, kind)
 
     # --- the whole
 

@@ -298,7 +298,7 @@ class Calls:
     # --- components
 
     def _unused(self) -> None:
-        """Notes components that nothing refers to and that are gone: their classes can be used all the same."""
+        """Notes components that nothing refers to and that are gone; their classes can be used."""
         before, after = _unused(self.old), _unused(self.new)
         known = _components(self.old), _components(self.new)
         new = {name: schema for name, schema in after.items() if name not in known[0]}
@@ -377,7 +377,7 @@ def _own_servers(operation: Operation) -> str:
 def _by_place(
     parameters: Mapping[str, Parameter], renamed: Mapping[str, str]
 ) -> dict[_Key, tuple[str, Parameter]]:
-    """Parameters by where they travel and what they are called on the wire; those of the path by a new name."""
+    """Parameters by where they travel and what they are called on the wire; in the path by a new name."""
     found: dict[_Key, tuple[str, Parameter]] = {}
     for title, parameter in parameters.items():
         location, name = text_of(parameter.value, "in"), text_of(parameter.value, "name")

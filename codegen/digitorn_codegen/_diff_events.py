@@ -129,13 +129,10 @@ class Events:
             else:
                 where = Where(f"command {wire}")
                 self.notes.note("command-added", where, "was added", None, root_of(document))
-        failures = self.old.command_error, self.new.command_error
-        self._message(
-            Where("the failure of a command"), *(one and root_of(one) for one in failures), "response"
-        )
-        self._message(
-            Where("the handshake of commands"), _handshake(self.old), _handshake(self.new), "request"
-        )
+        failures = _root(self.old.command_error), _root(self.new.command_error)
+        self._message(Where("the failure of a command"), *failures, "response")
+        handshakes = _handshake(self.old), _handshake(self.new)
+        self._message(Where("the handshake of commands"), *handshakes, "request")
 
     def _command(self, where: Where, old: Document, new: Document) -> None:
         spaces = text_of(old.root, "x-namespace") or "/", text_of(new.root, "x-namespace") or "/"
@@ -159,6 +156,10 @@ class Events:
         self.schemas.compare(where, old, new, direction)
 
 
+def _root(document: Document | None) -> Place | None:
+    return None if document is None else root_of(document)
+
+
 def _below(document: Document, key: str) -> Place:
     return Place(document, document.root.get(key), f"/{escape(key)}")
 
@@ -178,7 +179,7 @@ def _is_pushed(document: Document) -> bool:
 
 
 def _constants(side: Side) -> dict[str, tuple[set[str], Place]]:
-    """The values of each constant of the event schemas and where it stands; those of a table as `key: value`."""
+    """The values of each constant of the event schemas and its place; those of a table as `key: value`."""
     found: dict[str, tuple[set[str], Place]] = {}
     for document in (*side.events.values(), *side.shared):
         for name, values in object_of(document.root, "x-constants").items():

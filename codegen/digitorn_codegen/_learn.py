@@ -10,7 +10,7 @@ from typing import Any
 
 from genson import SchemaBuilder  # pyright: ignore[reportMissingTypeStubs] - the package has none
 
-from ._documents import JsonObject, JsonValue, text_of
+from ._documents import JsonValue, text_of
 from ._fit import Fit, Fitting, Misfit
 from ._frames import SeenCommand, SeenEvent, SeenExchange, frames_of
 from ._names import pascal

@@ -158,7 +158,7 @@ def checks_of(side: Side, place: Place, keywords: Iterable[str] = _CHECKS) -> di
     schema = place.schema if isinstance(place.schema, dict) else {}
     found: dict[str, str] = {}
     for keyword in keywords:
-        if keyword not in schema or schema[keyword] is False and keyword == "uniqueItems":
+        if keyword not in schema or (keyword == "uniqueItems" and not schema[keyword]):
             continue
         together = {one: schema[one] for one in (keyword, *_CHECKS.get(keyword, ())) if one in schema}
         found[keyword] = _Text(side).of(Place(place.document, together, place.pointer), (), 0)

@@ -34,6 +34,7 @@ _PAYLOAD = {"properties": "object", "patternProperties": "object", "additionalPr
 _STRUCTURE = {**_PAYLOAD, "required": "object", "items": "array", "prefixItems": "array"}
 # Unions that meet in one schema multiply; what is beyond is compared as text.
 _MOST_SHAPES = 1000
+_NULL = frozenset({"null"})
 
 ANYTHING = Place(Document(Path(), {}), True)
 """A schema that every value fits, where a contract has none."""
@@ -210,15 +211,18 @@ class Forms:
         ended: list[_State] = []
         while states:
             state = states.pop()
-            states += reversed(self._step(state, len(states) + len(ended)))
-            if not state.pending and state.types:
+            if forks := self._step(state, len(states) + len(ended)):
+                states += reversed(forks)
+            elif state.types:
                 ended.append(state)
         origin = places[0] if places else ANYTHING
         common = ended[0].common if ended else None
         names = tuple(ended[0].names[:common]) if ended else ()
+        # The branches of a union have names of their own.
+        is_union = sum(state.types != _NULL for state in ended) > 1
         unique: dict[Key, Shape] = {}
         for state in ended:
-            shape = self._shape(state, origin)
+            shape = self._shape(state, origin, tuple(state.names[state.common if is_union else 0 :]))
             if shape.types:
                 unique.setdefault(shape.key, shape)
         return Form(names, tuple(unique.values()), origin)
@@ -310,7 +314,7 @@ class Forms:
                 tags[index] = {member: Tag(values, known is not None)}
         return tags
 
-    def _shape(self, state: _State, origin: Place) -> Shape:
+    def _shape(self, state: _State, origin: Place, names: tuple[str, ...]) -> Shape:
         places = state.done
         schemas = [cast("JsonObject", place.schema) for place in places]
         types, values = state.types, _values(schemas)
@@ -338,11 +342,11 @@ class Forms:
         for place, schema in zip(places, schemas, strict=True):
             for name in required.intersection(map(str, _list(schema.get("required")))) - members.keys():
                 members[name] = [Place(place.document, {}, f"{place.pointer}/required/{escape(name)}")]
-        here = {name: tuple(found) for name, found in members.items()}
+        here = {name: _telling(found) for name, found in members.items()}
         listed = {name: found for name in here if (found := self._listed(here[name])) is not None}
         return Shape(
             key=key_of(places) or (_at(origin),),
-            names=tuple(state.names),
+            names=names,
             place=places[0] if places else origin,
             types=types,
             values=values,
@@ -374,6 +378,18 @@ def name_of(place: Place) -> str:
     return unescape(place.pointer.rpartition("/")[2]) or place.document.path.stem
 
 
+def _telling(places: list[Place]) -> Conjunction:
+    """The schemas that say something about values; the first if none does."""
+    telling = [place for place in places if not isinstance(place.schema, dict) or _said(place.schema)]
+    return tuple(telling or places[:1])
+
+
+def _said(schema: JsonObject) -> set[str]:
+    """The keywords of a schema that are more than annotations, or concern the direction."""
+    kept = {"readOnly", "writeOnly", "default"}
+    return {key for key in schema if key in kept or not (key in ANNOTATIONS or key.startswith("x-"))}
+
+
 def _at(place: Place) -> tuple[str, str]:
     return str(place.document.path), place.pointer
 
@@ -384,10 +400,10 @@ def _list(value: JsonValue) -> list[JsonValue]:
 
 def _parts(place: Place, keyword: str) -> list[Place]:
     """The schemas of an `allOf` or a union."""
-    schema = place.schema if isinstance(place.schema, dict) else {}
+    listed = place.schema.get(keyword) if isinstance(place.schema, dict) else None
     return [
         Place(place.document, part, f"{place.pointer}/{keyword}/{index}")
-        for index, part in enumerate(_list(schema.get(keyword)))
+        for index, part in enumerate(_list(listed))
     ]
 
 
