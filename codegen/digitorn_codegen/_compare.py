@@ -1,6 +1,7 @@
 """Compares schemas: whether every value that travelled by the old one travels by the new one, and back."""
 
 import json
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -69,9 +70,11 @@ class Schemas:
         Raises:
             ContractError: A reference leads nowhere.
         """
-        waiting = [_Pair(where, (old,), (new,), optional)]
+        comparison = _Comparison(self, direction, *self._forms[direction])
+        # Level by level, so that what is reached in several ways is named by the shortest one.
+        waiting = deque([_Pair(where, (old,), (new,), optional)])
         while waiting:
-            waiting += reversed([*_Comparison(self, direction, *self._forms[direction]).below(waiting.pop())])
+            waiting += comparison.below(waiting.popleft())
 
     def said(self, place: Place, keyword: str, *, is_old: bool) -> JsonValue:
         """The value of a keyword that a schema has itself or by its references and parts; None without it."""

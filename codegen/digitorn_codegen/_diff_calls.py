@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from ._changes import Notes, Where
 from ._compare import Schemas
-from ._documents import JsonObject, JsonValue, escape, text_of, walk
+from ._documents import JsonObject, JsonValue, escape, text_of
 from ._names import attribute, method, snake
 from ._restrictions import canonical
 from ._sides import (
@@ -205,8 +205,16 @@ class Calls:
                 self.notes.note(f"{name}-removed", where, f"{name} {', '.join(lost)} was removed", *places)
             if gained:
                 self.notes.note(f"{name}-added", where, f"{name} {', '.join(gained)} was added", *places)
+        for status in [status for status in before if status in after]:
+            self._headers(where.within(f"answer {status}"), before[status], after[status])
         self._results(where, _successes(before), _successes(after), places)
         self._error_bodies(where, _errors(before), _errors(after))
+
+    def _headers(self, where: Where, old: Response, new: Response) -> None:
+        for rule, names in (("removed", old.headers - new.headers), ("added", new.headers - old.headers)):
+            for name in sorted(names):
+                said = f"header {name} was {rule}"
+                self.notes.note(f"response-header-{rule}", where, said, old.place, new.place)
 
     def _results(
         self,
@@ -251,11 +259,6 @@ class Calls:
         if shared and not self.schemas.is_first("response", "answer", *keys):
             return
         at = where.within(new.name if shared else part)
-        for name in sorted(old.headers - new.headers):
-            said = f"header {name} was removed"
-            self.notes.note("response-header-removed", at, said, old.place, new.place)
-        for name in sorted(new.headers - old.headers):
-            self.notes.note("response-header-added", at, f"header {name} was added", old.place, new.place)
         before, after = _by_base(old.content), _by_base(new.content)
         for name in [name for name in before if not _covered(name, after)]:
             self.notes.note("response-media-removed", at, f"{name} was removed", before[name], new.place)
@@ -533,12 +536,15 @@ def _unused(side: Side) -> dict[str, Place]:
         document.path: document
         for document in (side.openapi, *side.events.values(), *side.commands.values(), *side.shared)
     }
-    used = {
-        text_of(value, "$ref").rpartition("/components/schemas/")[2].partition("/")[0]
-        for document in documents.values()
-        for _, value in walk(document.root)
-        if "$ref" in value
-    }
+    used: set[str] = set()
+    waiting: list[JsonValue] = [document.root for document in documents.values()]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            used.add(text_of(value, "$ref").rpartition("/components/schemas/")[2].partition("/")[0])
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
     return {
         name: Place(side.openapi, schema, f"/components/schemas/{escape(name)}")
         for name, schema in _components(side).items()

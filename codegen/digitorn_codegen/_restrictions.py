@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
@@ -122,8 +123,8 @@ def is_tighter(name: str, limit: Limit | None, other: Limit | None) -> bool:
 
 def patterns_of(schemas: Iterable[JsonObject]) -> frozenset[str]:
     """The regular expressions that texts must match; those that every text matches are left out."""
-    found = {schema.get("pattern") for schema in schemas}
-    return frozenset(one for one in found if isinstance(one, str) and one.strip("^$") not in ("", ".*"))
+    found = [pattern for schema in schemas if isinstance(pattern := schema.get("pattern"), str)]
+    return frozenset(one for one in found if one.strip("^$") not in ("", ".*"))
 
 
 def formats_of(schemas: Iterable[JsonObject]) -> frozenset[str]:
@@ -167,7 +168,8 @@ def checks_of(side: Side, place: Place, keywords: Iterable[str] = _CHECKS) -> di
 
 def factor(check: str) -> Number | None:
     """The number of a `multipleOf` as `checks_of` writes it."""
-    value = json.loads(check.partition(":")[2].rstrip("}") or "null") if ":" in check else None
+    found = re.fullmatch(r'\{"multipleOf":([0-9.eE+-]+)\}', check)
+    value = json.loads(found[1]) if found else 0
     return value if _is_number(value) and value > 0 else None
 
 

@@ -202,7 +202,7 @@ class Forms:
         if not isinstance(schema, dict):
             return None
         place = Place(self.side.openapi, schema, f"/components/schemas/{escape(name)}")
-        return self._end(place)
+        return self._end(place)[1]
 
     # --- from schemas to shapes
 
@@ -287,13 +287,18 @@ class Forms:
         target = self.side.documents.resolve(place.document, f"{place.pointer}/$ref", ref)
         return [Place(target.document, target.value, target.pointer)]
 
-    def _end(self, place: Place) -> Place:
-        """Where a chain of references ends."""
-        seen: set[tuple[str, str]] = set()
-        while (found := self._referred(place)) and _at(place) not in seen:
+    def _end(self, place: Place) -> tuple[str, Place]:
+        """Where references lead, those that are the only part of an `allOf` included, and the first name."""
+        name, seen = "", set[tuple[str, str]]()
+        while _at(place) not in seen and isinstance(place.schema, dict):
             seen.add(_at(place))
-            place = found[0]
-        return place
+            referred, parts = self._referred(place), _parts(place, "allOf")
+            if referred:
+                place = referred[0]
+                name = name or name_of(place)
+            elif len(parts) == 1 and _said(place) == {"allOf"}:
+                place = parts[0]
+        return name, place
 
     def _tags(self, place: Place, branches: list[Place]) -> dict[int, dict[str, Tag]]:
         """What the discriminator of a union says about each branch, by the member that tells them apart."""
@@ -304,13 +309,15 @@ class Forms:
         mapped: dict[tuple[str, str], set[str]] = {}
         for tag, target in object_of(discriminator, "mapping").items():
             named = self.component(target) if isinstance(target, str) and "/" not in target else None
-            found = named or self._end(Place(place.document, {"$ref": target}, place.pointer))
+            reference = Place(place.document, {"$ref": target}, place.pointer)
+            found = named or self._end(reference)[1]
             mapped.setdefault(_at(found), set()).add(canonical(tag))
         tags: dict[int, dict[str, Tag]] = {}
         for index, branch in enumerate(branches):
-            if referred := self._referred(branch):
-                known = mapped.get(_at(self._end(branch)))
-                values = frozenset(known or {canonical(name_of(referred[0]))})
+            name, end = self._end(branch)
+            if name:
+                known = mapped.get(_at(end))
+                values = frozenset(known or {canonical(name)})
                 tags[index] = {member: Tag(values, known is not None)}
         return tags
 
@@ -380,13 +387,14 @@ def name_of(place: Place) -> str:
 
 def _telling(places: list[Place]) -> Conjunction:
     """The schemas that say something about values; the first if none does."""
-    telling = [place for place in places if not isinstance(place.schema, dict) or _said(place.schema)]
+    telling = [place for place in places if not isinstance(place.schema, dict) or _said(place)]
     return tuple(telling or places[:1])
 
 
-def _said(schema: JsonObject) -> set[str]:
+def _said(place: Place) -> set[str]:
     """The keywords of a schema that are more than annotations, or concern the direction."""
     kept = {"readOnly", "writeOnly", "default"}
+    schema = place.schema if isinstance(place.schema, dict) else {}
     return {key for key in schema if key in kept or not (key in ANNOTATIONS or key.startswith("x-"))}
 
 
