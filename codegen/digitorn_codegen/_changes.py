@@ -33,6 +33,7 @@ RULES: Mapping[str, tuple[bool, str]] = {
     "body-optional": (False, "calls with it still hold"),
     "body-media-removed": (True, "an old client may write it in this form"),
     "body-media-added": (False, "the other forms are still accepted"),
+    "body-rewritten": (True, "an old client writes it in the old form"),
     "request-field-removed": (True, "code that passes it no longer type-checks"),
     "request-field-added": (False, "it may be left out"),
     "request-field-added-required": (True, "requests without it are refused"),
@@ -199,6 +200,11 @@ class Notes:
     def in_order(self) -> list[Change]:
         """All changes, those of one group together."""
         return [change for group in self.changes.values() for change in group]
+
+
+def became(before: object, after: object) -> str:
+    """That something became something else."""
+    return f"{before!r} became {after!r}"
 
 
 def _pointer(folder: Path, place: Place) -> str:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from ._changes import Notes, Where
 from ._documents import JsonValue
 from ._match import match, types_of
+from ._names import pascal
 from ._restrictions import belongs, canonical, factor, formats_for, is_tighter, whole
 from ._shapes import ANYTHING, Conjunction, Form, Forms, Key, Shape, key_of
 from ._sides import TYPES, Direction, Place, Side, json_type
 
+_FLAGS = frozenset({"true", "false"})
 _NULL = frozenset({"null"})
 _KINDS = ("object", "array", "string", "number", "boolean")
 
@@ -170,7 +172,7 @@ class _Comparison:
         self, where: Where, before: tuple[str, ...], after: tuple[str, ...], old: Place, new: Place
     ) -> None:
         """Notes that a class goes by another name, unless the old name still stands for it."""
-        if not before or not after or set(before) & set(after):
+        if not before or not after or {*map(pascal, before)} & {*map(pascal, after)}:
             return
         kept, now = self.new.component(before[0]), self.new.component(after[-1])
         if kept is not None and now is not None and key_of([kept]) == key_of([now]):
@@ -358,7 +360,7 @@ def _first(places: Conjunction) -> Place | None:
 def _of_kind(shape: Shape, kind: str) -> frozenset[str] | None:
     """The values of a JSON type that a shape lists; None if it lists none."""
     if shape.values is None:
-        return None
+        return _FLAGS if kind == "boolean" else None
     names = ("integer", "number") if kind == "number" else (kind,)
     return frozenset(one for one in shape.values if json_type(json.loads(one)) in names)
 

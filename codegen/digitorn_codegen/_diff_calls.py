@@ -1,25 +1,24 @@
 """Compares what two OpenAPI documents offer: operations, their parameters, bodies and answers, webhooks."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ._changes import Notes, Where
+from ._changes import Notes, Where, became
 from ._compare import Schemas
+from ._diff_answers import Answers
 from ._documents import JsonObject, JsonValue, escape, text_of
+from ._media import base, by_base, is_covered, schemas_of
 from ._names import attribute, method, snake
-from ._restrictions import canonical
+from ._security import is_enough, security_of
 from ._sides import (
     Body,
     Operation,
     Parameter,
     Place,
-    Response,
     Side,
     body_of,
-    chosen,
-    is_json,
     object_of,
     operations_at,
     operations_of,
@@ -57,7 +56,7 @@ class Calls:
         servers = _servers(self.old.openapi.root), _servers(self.new.openapi.root)
         if servers[0] != servers[1]:
             root = _root(self.old), _root(self.new)
-            self.notes.note("servers-changed", Where("the document"), _became(*servers), *root)
+            self.notes.note("servers-changed", Where("the document"), became(*servers), *root)
         self._operations(operations_of(self.old), operations_of(self.new))
         self._incoming(_webhooks(self.old), _webhooks(self.new))
         self._unused()
@@ -82,26 +81,28 @@ class Calls:
         places = _place(old), _place(new)
         ids = _id(old_key, old), _id(key, new)
         if method(ids[0]) != method(ids[1]):
-            self.notes.note("operation-renamed", where, f"operationId {_became(*ids)}", *places)
+            self.notes.note("operation-renamed", where, f"operationId {became(*ids)}", *places)
         tags = _tag(old.value), _tag(new.value)
         if attribute(tags[0]) != attribute(tags[1]):
-            self.notes.note("operation-moved", where, f"tag {_became(*tags)}", *places)
+            self.notes.note("operation-moved", where, f"tag {became(*tags)}", *places)
         if _is_new(old.value, new.value, "deprecated"):
             self.notes.note("operation-deprecated", where, "was deprecated", *places)
         servers = _own_servers(old), _own_servers(new)
         if servers[0] != servers[1]:
-            self.notes.note("operation-servers-changed", where, _became(*servers), *places)
+            self.notes.note("operation-servers-changed", where, became(*servers), *places)
         self._security(where, old, new)
         renamed = dict(zip(_path_names(old_key[1]), _path_names(key[1]), strict=True))
         self._parameters(where, old, new, renamed)
         self._body(where, old, new)
-        self._answers(where, old, new, responses_of(self.old, old), responses_of(self.new, new))
+        answers = Answers(self.notes, self.schemas)
+        places = _place(old, "responses"), _place(new, "responses")
+        answers.compare(where, places, responses_of(self.old, old), responses_of(self.new, new))
         self._incoming(_callbacks(self.old, where, old), _callbacks(self.new, where, new))
 
     def _security(self, where: Where, old: Operation, new: Operation) -> None:
-        before, after = _security(self.old, old), _security(self.new, new)
+        before, after = security_of(self.old, old), security_of(self.new, new)
         places = _place(old, "security"), _place(new, "security")
-        if not all(any(_is_enough(one, needed) for needed in after) for one in before):
+        if not all(any(is_enough(one, needed) for needed in after) for one in before):
             text = "needs other credentials" if frozenset() not in before else "needs credentials"
             self.notes.note("security-tightened", where, text, *places)
         elif before != after:
@@ -136,14 +137,14 @@ class Calls:
             self.notes.note("parameter-deprecated", where, f"{name} was deprecated", *places)
         written = self._written(old, is_old=True), self._written(new, is_old=False)
         if written[0] != written[1]:
-            self.notes.note("parameter-rewritten", where, f"{name}, {_became(*written)}", *places)
+            self.notes.note("parameter-rewritten", where, f"{name}, {became(*written)}", *places)
         optional = not old.required and not new.required
         self.schemas.compare(where.within(name), *places, "request", optional=optional)
 
     def _written(self, parameter: Parameter, *, is_old: bool) -> str:
         """How a parameter is written, as a text that differs where the wire does."""
         if parameter.media_type:
-            return _base(parameter.media_type)
+            return base(parameter.media_type)
         location = text_of(parameter.value, "in")
         style = text_of(parameter.value, "style") or ("form" if location in ("query", "cookie") else "simple")
         explode = parameter.value.get("explode")
@@ -176,104 +177,18 @@ class Calls:
 
     def _contents(self, where: Where, old: Body, new: Body) -> None:
         """Compares the media types of a body and their schemas."""
-        before, after = _by_base(old.content), _by_base(new.content)
-        for name in [name for name in before if not _covered(name, after)]:
+        before, after = by_base(old.content), by_base(new.content)
+        for name in [name for name in before if not is_covered(name, after)]:
             self.notes.note("body-media-removed", where, f"{name} was removed", before[name], new.place)
-        for name in [name for name in after if not _covered(name, before)]:
+        for name in [name for name in after if not is_covered(name, before)]:
             self.notes.note("body-media-added", where, f"{name} was added", old.place, after[name])
-        for at, one, other in _schemas_of(where, before, after):
+        for at, one, other in schemas_of(where, before, after):
+            encodings = _encoding(one), _encoding(other)
+            for member in sorted(encodings[0].keys() | encodings[1].keys()):
+                parts = tuple(_part(encoding.get(member)) for encoding in encodings)
+                if parts[0] != parts[1]:
+                    self.notes.note("body-rewritten", at.below(f".{member}"), became(*parts), one, other)
             self.schemas.compare(at, one, other, "request")
-
-    # --- answers
-
-    def _answers(
-        self,
-        where: Where,
-        old: Operation,
-        new: Operation,
-        before: Mapping[str, Response],
-        after: Mapping[str, Response],
-    ) -> None:
-        places = _place(old, "responses"), _place(new, "responses")
-        for name, of in (("success", _successes), ("redirect", _redirects), ("error", _errors)):
-            left, right = of(before), of(after)
-            lost, gained = (
-                [one for one in left if one not in right],
-                [one for one in right if one not in left],
-            )
-            if lost:
-                self.notes.note(f"{name}-removed", where, f"{name} {', '.join(lost)} was removed", *places)
-            if gained:
-                self.notes.note(f"{name}-added", where, f"{name} {', '.join(gained)} was added", *places)
-        for status in [status for status in before if status in after]:
-            self._headers(where.within(f"answer {status}"), before[status], after[status])
-        self._results(where, _successes(before), _successes(after), places)
-        self._error_bodies(where, _errors(before), _errors(after))
-
-    def _headers(self, where: Where, old: Response, new: Response) -> None:
-        for rule, names in (("removed", old.headers - new.headers), ("added", new.headers - old.headers)):
-            for name in sorted(names):
-                said = f"header {name} was {rule}"
-                self.notes.note(f"response-header-{rule}", where, said, old.place, new.place)
-
-    def _results(
-        self,
-        where: Where,
-        before: Mapping[str, Response],
-        after: Mapping[str, Response],
-        places: tuple[Place, Place],
-    ) -> None:
-        old, new = _with_body(before), _with_body(after)
-        if old and not new:
-            self.notes.note("result-removed", where, "the result was removed", *places)
-        elif new and not old:
-            self.notes.note("result-added", where, "a result was added", *places)
-        elif old and new:
-            empty = len(old) < len(before), len(new) < len(after)
-            if empty[0] != empty[1]:
-                rule = "result-optional" if empty[1] else "result-required"
-                said = f"the result became {'optional' if empty[1] else 'required'}"
-                self.notes.note(rule, where, said, *places)
-            for one, other in _pairs(old, new):
-                self._response(where, "result", one, other)
-
-    def _error_bodies(
-        self, where: Where, before: Mapping[str, Response], after: Mapping[str, Response]
-    ) -> None:
-        for status, new in after.items():
-            ranges = (status, f"{status[0]}XX", "default")
-            old = next((before[one] for one in ranges if one in before), None)
-            if old is None:
-                continue
-            if old.body is not None and new.body is None:
-                said = f"the body of error {status} was removed"
-                self.notes.note("error-body-removed", where, said, old.place, new.place)
-            elif old.body is None and new.body is not None:
-                self.notes.note("error-body-added", where, f"error {status} got a body", old.place, new.place)
-            else:
-                self._response(where, f"error {status}", old, new)
-
-    def _response(self, where: Where, part: str, old: Response, new: Response) -> None:
-        shared = old.name == new.name != ""
-        keys = ((old.name, ""),), ((new.name, ""),)
-        if shared and not self.schemas.is_first("response", "answer", *keys):
-            return
-        at = where.within(new.name if shared else part)
-        before, after = _by_base(old.content), _by_base(new.content)
-        for name in [name for name in before if not _covered(name, after)]:
-            self.notes.note("response-media-removed", at, f"{name} was removed", before[name], new.place)
-        for name in [name for name in after if not _covered(name, before)]:
-            self.notes.note("response-media-added", at, f"{name} was added", old.place, after[name])
-        for below, one, other in _schemas_of(at, before, after):
-            envelopes = (
-                self.schemas.said(one, "x-envelope", is_old=True),
-                self.schemas.said(other, "x-envelope", is_old=False),
-            )
-            if canonical(envelopes[0]) != canonical(envelopes[1]):
-                self.notes.note(
-                    "result-envelope-changed", below, _became(*map(canonical, envelopes)), one, other
-                )
-            self.schemas.compare(below, one, other, "response")
 
     # --- webhooks and callbacks
 
@@ -294,8 +209,8 @@ class Calls:
                         said = f"its body was {rule.partition('-')[2]}"
                         self.notes.note(rule, where, said, _place(old), _place(new))
                 continue
-            contents = _by_base(bodies[0].content), _by_base(bodies[1].content)
-            for at, one, other in _schemas_of(where, *contents):
+            contents = by_base(bodies[0].content), by_base(bodies[1].content)
+            for at, one, other in schemas_of(where, *contents):
                 self.schemas.compare(at, one, other, "response")
 
     # --- components
@@ -325,10 +240,6 @@ def _place(operation: Operation, key: str = "") -> Place:
     if key not in operation.value:
         return Place(operation.document, operation.value, operation.pointer)
     return Place(operation.document, operation.value[key], f"{operation.pointer}/{escape(key)}")
-
-
-def _became(before: object, after: object) -> str:
-    return f"{before!r} became {after!r}"
 
 
 def _is_new(old: JsonObject, new: JsonObject, flag: str) -> bool:
@@ -389,36 +300,6 @@ def _by_place(
     return found
 
 
-def _security(side: Side, operation: Operation) -> frozenset[_Credentials]:
-    """The sets of credentials that an operation takes, any of which is enough."""
-    found = operation.value.get("security", side.openapi.root.get("security"))
-    listed = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-    schemes = object_of(side.openapi.root.get("components"), "securitySchemes")
-    return frozenset(
-        frozenset((_scheme(schemes, name), _scopes(scopes)) for name, scopes in one.items())
-        for one in listed or [{}]
-    )
-
-
-def _scheme(schemes: JsonObject, name: str) -> tuple[str, ...]:
-    """What a security scheme is on the wire; its name if it is not described."""
-    scheme = object_of(schemes, name)
-    kind = text_of(scheme, "type")
-    if kind == "http":
-        return kind, text_of(scheme, "scheme").lower()
-    if kind == "apiKey":
-        return kind, text_of(scheme, "in"), text_of(scheme, "name")
-    return kind or name, text_of(scheme, "openIdConnectUrl")
-
-
-def _scopes(scopes: JsonValue) -> frozenset[str]:
-    return frozenset(map(str, scopes)) if isinstance(scopes, list) else frozenset()
-
-
-def _is_enough(have: _Credentials, needed: _Credentials) -> bool:
-    return all(any(one == scheme and scopes <= more for one, more in have) for scheme, scopes in needed)
-
-
 def _webhooks(side: Side) -> dict[Where, Operation]:
     found: dict[Where, Operation] = {}
     for name, item in object_of(side.openapi.root, "webhooks").items():
@@ -443,84 +324,25 @@ def _callbacks(side: Side, where: Where, operation: Operation) -> dict[Where, Op
     return found
 
 
-# --- media types and statuses
+# --- forms
 
 
-def _base(media_type: str) -> str:
-    return media_type.partition(";")[0].strip().lower()
+def _encoding(schema: Place) -> JsonObject:
+    """How the members of a form are written, by what stands beside its schema."""
+    entry = schema.document.at(schema.pointer.rpartition("/")[0])
+    is_form = "json" not in schema.pointer.rpartition("/content/")[2]
+    return object_of(entry, "encoding") if is_form else {}
 
 
-def _by_base(content: Mapping[str, Place]) -> dict[str, Place]:
-    """Schemas by media types without parameters, which only tell two of one type apart."""
-    found: dict[str, Place] = {}
-    for media_type, place in content.items():
-        base = _base(media_type)
-        found[media_type if base in found else base] = place
-    return found
-
-
-def _covered(media_type: str, others: Iterable[str]) -> bool:
-    """Whether a media type is one of others, or one of those that a range such as `text/*` stands for."""
-    ranges = {media_type, "*/*", f"{media_type.partition('/')[0]}/*"}
-    return any(other in ranges for other in others)
-
-
-def _schemas_of(
-    where: Where, before: Mapping[str, Place], after: Mapping[str, Place]
-) -> Iterator[tuple[Where, Place, Place]]:
-    """The schemas of two contents that belong together: those of one media type; bytes have none."""
-    shared = [name for name in before if name in after and _is_read(name)]
-    for name in shared:
-        yield where.below(f" ({name})") if len(shared) > 1 else where, before[name], after[name]
-    if not shared and before and after:
-        one, other = chosen(before), chosen(after)
-        if (is_json(one) or "*" in one) and (is_json(other) or "*" in other):
-            yield where, before[one], after[other]
-
-
-def _is_read(media_type: str) -> bool:
-    """Whether bodies of a media type are more than bytes."""
-    forms = ("multipart/", "text/", "application/x-www-form-urlencoded", "application/x-ndjson")
-    return is_json(media_type) or "*" in media_type or media_type.startswith(forms)
-
-
-def _successes(responses: Mapping[str, Response]) -> dict[str, Response]:
-    found = {status: one for status, one in responses.items() if status.startswith("2")}
-    if not found and not _redirects(responses) and "default" in responses:
-        return {"default": responses["default"]}
-    return found
-
-
-def _redirects(responses: Mapping[str, Response]) -> dict[str, Response]:
-    return {status: one for status, one in responses.items() if status.startswith("3")}
-
-
-def _errors(responses: Mapping[str, Response]) -> dict[str, Response]:
-    good = {*_successes(responses), *_redirects(responses)}
-    return {
-        status: one for status, one in responses.items() if status not in good and not status.startswith("1")
-    }
-
-
-def _with_body(responses: Mapping[str, Response]) -> dict[str, Response]:
-    return {status: response for status, response in responses.items() if response.body is not None}
-
-
-def _pairs(old: Mapping[str, Response], new: Mapping[str, Response]) -> Iterator[tuple[Response, Response]]:
-    """Which answers to compare: those of one status; a new status with one that it may replace."""
-    left = [response for status, response in old.items() if status not in new]
-    for status, response in new.items():
-        if status in old:
-            yield old[status], response
-            continue
-        listed = [*left, *old.values()]
-        same = [
-            one for one in listed if one.body and response.body and one.body.schema == response.body.schema
-        ]
-        ranged = [old[name] for name in (f"{status[0]}XX", "default") if name in old]
-        found = [*same, *ranged, *listed][0]
-        left = [one for one in left if one is not found]
-        yield found, response
+def _part(encoding: JsonValue) -> str:
+    """How a member of a form is written, as a text that differs where the wire does."""
+    found = encoding if isinstance(encoding, dict) else {}
+    style = text_of(found, "style") or "form"
+    explode = found.get("explode")
+    explode = explode if isinstance(explode, bool) else style == "form"
+    return f"{style}, {'exploded' if explode else 'not exploded'}, {text_of(found, 'contentType')}".rstrip(
+        ", "
+    )
 
 
 # --- components

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from ._restrictions import is_tighter
 from ._shapes import Forms, Key, Shape
+
+_Outline: TypeAlias = tuple[frozenset[str], frozenset[str], frozenset[tuple[str, frozenset[str]]]]
 
 _NUMBERS = frozenset({"integer", "number"})
 # Objects that have less in common are different ones.
@@ -93,12 +96,14 @@ def covers(shape: Shape, other: Shape, kind: str) -> bool:
 def _structured(kind: str, old: Sequence[Shape], new: Sequence[Shape], forms: tuple[Forms, Forms]) -> Matched:
     """Objects and lists: those of one name first, then those that are most alike."""
     pairs: dict[int, int] = {}
-    by_name = {name: index for index, shape in enumerate(new) for name in shape.names[-1:]}
-    for index, shape in enumerate(old):
-        found = next((by_name[name] for name in shape.names[-1:] if name in by_name), None)
-        if found is not None and found not in pairs.values():
-            pairs[index] = found
-    taken = set(pairs.values())
+    taken: set[int] = set()
+    for label in (_name, _outline):
+        labelled = {label(shape): index for index, shape in enumerate(new) if index not in taken}
+        for index, shape in enumerate(old):
+            found = labelled.get(label(shape)) if label(shape) and index not in pairs else None
+            if found is not None and found not in taken:
+                pairs[index] = found
+                taken.add(found)
     scored = sorted(
         (
             (-_likeness(kind, one, other, forms), index, place)
@@ -117,6 +122,17 @@ def _structured(kind: str, old: Sequence[Shape], new: Sequence[Shape], forms: tu
         [shape for index, shape in enumerate(old) if index not in pairs],
         [shape for index, shape in enumerate(new) if index not in taken],
     )
+
+
+def _name(shape: Shape) -> str:
+    return shape.names[-1] if shape.names else ""
+
+
+def _outline(shape: Shape) -> _Outline | None:
+    """What objects that are written out are recognised by; None for lists, and for components."""
+    if shape.names or not shape.members:
+        return None
+    return frozenset(shape.members), shape.required, frozenset(shape.listed.items())
 
 
 def _likeness(kind: str, old: Shape, new: Shape, forms: tuple[Forms, Forms]) -> float:

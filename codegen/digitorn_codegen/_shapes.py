@@ -33,7 +33,7 @@ _NAMELESS = frozenset({"nullable", "type", "discriminator"})
 _PAYLOAD = {"properties": "object", "patternProperties": "object", "additionalProperties": "object"}
 _STRUCTURE = {**_PAYLOAD, "required": "object", "items": "array", "prefixItems": "array"}
 # Unions that meet in one schema multiply; what is beyond is compared as text.
-_MOST_SHAPES = 1000
+_MOST_SHAPES, _MOST_PRODUCTS = 1000, 200
 _NULL = frozenset({"null"})
 
 ANYTHING = Place(Document(Path(), {}), True)
@@ -264,7 +264,9 @@ class Forms:
                 if len(branches) == 1:
                     for fork in forks:
                         fork.pending.append((branches[0], whole))
-                elif branches and len(forks) * len(branches) + count > _MOST_SHAPES:
+                elif branches and len(forks) * len(branches) + count > (
+                    _MOST_SHAPES if state.common is None else _MOST_PRODUCTS
+                ):
                     for fork in forks:
                         text = checks_of(self.side, place, (key,))[key]
                         fork.opaque[key] = fork.opaque.get(key, "") + text

@@ -185,14 +185,22 @@ def read_side(path: Path) -> Side:
     """
     documents = Documents()
     if not path.is_dir():
-        return Side(documents.get(path), {}, {}, (), documents)
+        return Side(_openapi(documents, path), {}, {}, (), documents)
     found = [path / f"openapi.{suffix}" for suffix in ("yaml", "yml", "json")]
     openapi = next((file for file in found if file.is_file()), None)
     if openapi is None:
         raise ContractError(path, "", "holds no openapi.yaml, openapi.yml or openapi.json")
     events, beside_events = _schemas(documents, path / "events", "x-event-type")
     commands, beside_commands = _schemas(documents, path / "commands", "x-command")
-    return Side(documents.get(openapi), events, commands, (*beside_events, *beside_commands), documents)
+    return Side(_openapi(documents, openapi), events, commands, (*beside_events, *beside_commands), documents)
+
+
+def _openapi(documents: Documents, path: Path) -> Document:
+    found = documents.get(path)
+    version = text_of(found.root, "openapi")
+    if not version.startswith(("3.0", "3.1")):
+        raise ContractError(found.path, "/openapi", f"is {version!r}; OpenAPI 3.0 and 3.1 are supported")
+    return found
 
 
 def _schemas(documents: Documents, folder: Path, key: str) -> tuple[dict[str, Document], list[Document]]:
