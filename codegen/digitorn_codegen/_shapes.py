@@ -257,29 +257,35 @@ class Forms:
             if said - {"$ref", "allOf", "anyOf", "oneOf", "nullable", "discriminator"}:
                 state.done.append(place)
                 state.types &= declared_types(schema, TYPES)
-            forks = [state]
-            for key in ("anyOf", "oneOf"):
-                branches = _parts(place, key)
-                whole = is_whole and said - _NAMELESS == {key}
-                if len(branches) == 1:
-                    for fork in forks:
-                        fork.pending.append((branches[0], whole))
-                elif branches and len(forks) * len(branches) + count > (
-                    _MOST_SHAPES if state.common is None else _MOST_PRODUCTS
-                ):
-                    for fork in forks:
-                        text = checks_of(self.side, place, (key,))[key]
-                        fork.opaque[key] = fork.opaque.get(key, "") + text
-                elif branches:
-                    tags = self._tags(place, branches)
-                    forks = [
-                        fork.fork((branch, whole), tags=tags.get(index))
-                        for fork in forks
-                        for index, branch in enumerate(branches)
-                    ]
+            forks = self._forks(state, place, is_whole, said, count)
             if len(forks) > 1:
                 return forks
         return []
+
+    def _forks(self, state: _State, place: Place, is_whole: bool, said: set[str], count: int) -> list[_State]:
+        """What a state becomes with the unions of a schema: one for each branch."""
+        forks: list[_State] = [state]
+        for key in ("anyOf", "oneOf"):
+            branches = _parts(place, key)
+            if not branches:
+                continue
+            whole = is_whole and said - _NAMELESS == {key}
+            most = _MOST_SHAPES if state.common is None else _MOST_PRODUCTS
+            if len(branches) == 1:
+                for fork in forks:
+                    fork.pending.append((branches[0], whole))
+            elif len(forks) * len(branches) + count > most:
+                for fork in forks:
+                    text = checks_of(self.side, place, (key,)).get(key, "")
+                    fork.opaque[key] = fork.opaque.get(key, "") + text
+            else:
+                tags = self._tags(place, branches)
+                forks = [
+                    fork.fork((branch, whole), tags=tags.get(index))
+                    for fork in forks
+                    for index, branch in enumerate(branches)
+                ]
+        return forks
 
     def _referred(self, place: Place) -> list[Place]:
         """What a schema refers to: one schema or none."""
@@ -378,8 +384,7 @@ class Forms:
         constants = [self.said((place,), "const") for place in places]
         listed: list[list[JsonValue]] = [[value] for value in constants if value is not None]
         listed += [values for place in places if (values := _list(self.said((place,), "enum")))]
-        found = [frozenset(map(canonical, values)) for values in listed]
-        return frozenset.intersection(*found) if found else None
+        return _intersection(listed)
 
 
 def name_of(place: Place) -> str:
@@ -420,8 +425,13 @@ def _parts(place: Place, keyword: str) -> list[Place]:
 def _values(schemas: Iterable[JsonObject]) -> frozenset[str] | None:
     """The values that all schemas list that list some, as JSON; None if none does."""
     listed = [listed_values(schema) for schema in schemas]
-    found = [frozenset(map(canonical, values)) for values in listed if values is not None]
-    return frozenset.intersection(*found) if found else None
+    return _intersection([values for values in listed if values is not None])
+
+
+def _intersection(listed: list[list[JsonValue]]) -> frozenset[str] | None:
+    """The values that all lists have, as JSON; None without a list."""
+    found = [frozenset(map(canonical, values)) for values in listed]
+    return found[0].intersection(*found[1:]) if found else None
 
 
 def _tagged(tag: Tag, listed: frozenset[str] | None) -> frozenset[str]:

@@ -5,28 +5,29 @@ import functools
 import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import pytest
 import yaml
 
 from digitorn_codegen._changes import Change
 from digitorn_codegen._diff import compare
-from digitorn_codegen._documents import Document, Documents
+from digitorn_codegen._documents import Document, Documents, JsonObject, JsonValue
 from digitorn_codegen._sides import Side
 
 PAIRS = Path(__file__).parent / "pairs"
+Root: TypeAlias = "dict[str, Any]"
 DONE = {"204": {"description": "Done."}}
 
 
 @functools.cache
-def pairs(name: str) -> list[dict[str, Any]]:
+def pairs(name: str) -> list[Root]:
     """The pairs of one file."""
-    found: list[dict[str, Any]] = yaml.safe_load((PAIRS / name).read_text(encoding="utf-8"))
+    found: list[Root] = yaml.safe_load((PAIRS / name).read_text(encoding="utf-8"))
     return found
 
 
-def name_of(pair: dict[str, Any]) -> str:
+def name_of(pair: Root) -> str:
     return str(pair["name"])
 
 
@@ -36,16 +37,20 @@ def side(root: Mapping[str, Any]) -> Side:
     return Side(document, {}, {}, (), Documents({document.path: document}))
 
 
-def merged(one: Any, other: Any) -> Any:
-    """Two values as one; of two objects all members."""
+def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> Root:
+    """Two objects as one, and so the objects in them."""
+    return cast("Root", _merged(dict(one), dict(other)))
+
+
+def _merged(one: JsonValue, other: JsonValue) -> JsonValue:
     if not isinstance(one, dict) or not isinstance(other, dict):
         return copy.deepcopy(other)
-    return {**one, **{key: merged(one.get(key), value) for key, value in other.items()}}
+    return {**one, **{key: _merged(one.get(key), value) for key, value in other.items()}}
 
 
-def document(part: Mapping[str, Any]) -> dict[str, Any]:
+def document(part: Mapping[str, Any]) -> Root:
     """The document that a pair describes in short."""
-    operation: dict[str, Any] = {"operationId": "x", "tags": ["t"], "responses": DONE}
+    operation: Root = {"operationId": "x", "tags": ["t"], "responses": DONE}
     if "request" in part:
         content = {"application/json": {"schema": part["request"]}}
         operation["requestBody"] = {"required": True, "content": content}
@@ -56,7 +61,7 @@ def document(part: Mapping[str, Any]) -> dict[str, Any]:
         operation["responses"] = {}
     if "parameters" in part:
         operation["parameters"] = part["parameters"]
-    item: dict[str, Any] = {"post": merged(operation, part.get("operation", {}))}
+    item: Root = {"post": merged(operation, part.get("operation", {}))}
     components = merged(part.get("components", {}), {"schemas": part.get("schemas", {})})
     if "behind" in part:
         components[part["behind"]] = {"Moved": item}
@@ -78,7 +83,7 @@ def shown(changes: list[Change]) -> list[str]:
 
 
 @pytest.mark.parametrize("pair", pairs("documents.yaml"), ids=name_of)
-def test_documents(pair: dict[str, Any]) -> None:
+def test_documents(pair: Root) -> None:
     both = pair.get("both", {})
     old, new = (side(document(merged(both, pair[which]))) for which in ("old", "new"))
     assert shown(compare(old, new)) == pair.get("there", [])
@@ -87,7 +92,7 @@ def test_documents(pair: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("way", ["request", "response"])
 @pytest.mark.parametrize("pair", pairs("values.yaml"), ids=name_of)
-def test_values(pair: dict[str, Any], way: str) -> None:
+def test_values(pair: Root, way: str) -> None:
     def contract(schema: object) -> Side:
         part = {way: {"type": "object", "properties": {"a": schema}}, "schemas": pair.get("schemas", {})}
         return side(document(part))
@@ -115,7 +120,7 @@ def test_the_data_has_no_pair_twice_and_enough_of_them() -> None:
 # --- documents that mean the same
 
 
-def documents() -> Iterator[dict[str, Any]]:
+def documents() -> Iterator[Root]:
     """Every document of the pairs."""
     for file in ("documents.yaml", "values.yaml"):
         for pair in pairs(file):
@@ -134,7 +139,7 @@ UNORDERED = frozenset(
 )
 
 
-def shuffled(value: Any, chance: random.Random, key: str = "") -> Any:
+def shuffled(value: JsonValue, chance: random.Random, key: str = "") -> JsonValue:
     """A value with its members, and lists whose order means nothing, in another order."""
     if isinstance(value, dict):
         members = [(name, shuffled(member, chance, name)) for name, member in value.items()]
@@ -148,7 +153,7 @@ def shuffled(value: Any, chance: random.Random, key: str = "") -> Any:
     return value
 
 
-def moved(value: Any, components: dict[str, Any], key: str = "") -> Any:
+def moved(value: JsonValue, components: JsonObject, key: str = "") -> JsonValue:
     """A value with the schemas of members, items and bodies moved into components."""
     if isinstance(value, list):
         return [moved(item, components) for item in value]
@@ -164,7 +169,7 @@ def moved(value: Any, components: dict[str, Any], key: str = "") -> Any:
     return found
 
 
-def wrapped(value: Any, key: str = "") -> Any:
+def wrapped(value: JsonValue, key: str = "") -> JsonValue:
     """A value with each reference to a schema as the only part of an `allOf`."""
     if isinstance(value, list):
         return [wrapped(item, key) for item in value]
@@ -177,21 +182,21 @@ def wrapped(value: Any, key: str = "") -> Any:
     return found
 
 
-def rewritten(root: dict[str, Any], how: str) -> dict[str, Any]:
+def rewritten(root: Root, how: str) -> Root:
     if how == "itself":
         return copy.deepcopy(root)
     if how == "shuffled":
-        return dict(shuffled(root, random.Random(1)))
+        return cast("Root", shuffled(root, random.Random(1)))
     if how == "wrapped":
-        return dict(wrapped(root))
-    components: dict[str, Any] = {}
-    found = dict(moved(root, components))
+        return cast("Root", wrapped(root))
+    components: JsonObject = {}
+    found = cast("Root", moved(root, components))
     found["components"]["schemas"].update(components)
     return found
 
 
 @functools.cache
-def roots() -> list[dict[str, Any]]:
+def roots() -> list[Root]:
     return list(documents())
 
 
@@ -207,8 +212,8 @@ def test_a_document_that_means_the_same(how: str) -> None:
 def test_a_tower_of_references_and_unions_is_compared_in_little_time() -> None:
     """Each component refers to the next one twice, so that there are 2**400 ways down."""
 
-    def tower(bottom: dict[str, Any]) -> Side:
-        schemas: dict[str, Any] = {"L400": bottom}
+    def tower(bottom: Root) -> Side:
+        schemas: Root = {"L400": bottom}
         for level in range(400):
             below = {"$ref": f"#/components/schemas/L{level + 1}"}
             schemas[f"L{level}"] = {
@@ -222,7 +227,7 @@ def test_a_tower_of_references_and_unions_is_compared_in_little_time() -> None:
 
 
 def test_a_schema_of_a_thousand_levels() -> None:
-    def deep(bottom: dict[str, Any]) -> Side:
+    def deep(bottom: Root) -> Side:
         schema = bottom
         for _ in range(1000):
             schema = {"type": "object", "properties": {"a": schema}}
