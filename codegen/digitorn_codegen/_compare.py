@@ -86,6 +86,12 @@ class Schemas:
         """The JSON types of the values that a request may hold in a place."""
         return self._forms["request"][not is_old].form((place,)).types
 
+    def renamed(self, where: Where, names: tuple[str, str], old: Place, new: Place) -> None:
+        """Notes that a class goes by another name, once for each class."""
+        keys = ((names[0], ""),), ((names[1], ""),)
+        if self.is_first("response", "name", *keys):
+            self.notes.note("class-renamed", where, f"class {names[0]} became {names[1]}", old, new)
+
     def is_first(self, direction: Direction, what: str, old: Key, new: Key) -> bool:
         """Whether two things are compared for the first time; from now on they are not."""
         key = (direction, what, old, new)
@@ -177,9 +183,7 @@ class _Comparison:
         kept, now = self.new.component(before[0]), self.new.component(after[-1])
         if kept is not None and now is not None and key_of([kept]) == key_of([now]):
             return
-        if self.schemas.is_first("response", "name", ((before[0], ""),), ((after[0], ""),)):
-            text = f"class {before[0]} became {after[0]}"
-            self.schemas.notes.note("class-renamed", where, text, old, new)
+        self.schemas.renamed(where, (before[0], after[0]), old, new)
 
     # --- one shape
 

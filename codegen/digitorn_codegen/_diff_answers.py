@@ -7,7 +7,7 @@ from ._changes import Notes, Where, became
 from ._compare import Schemas
 from ._media import by_base, is_covered, schemas_of
 from ._restrictions import canonical
-from ._sides import Place, Response
+from ._sides import Place, Response, is_json
 
 
 @dataclass
@@ -105,7 +105,9 @@ class Answers:
             return
         at = where.within(new.name if shared else part)
         before, after = by_base(old.content), by_base(new.content)
-        for name in [name for name in before if not is_covered(name, after)]:
+        # Whatever kind of JSON comes, it is read as JSON.
+        kept = {*after, *(name for name in before if is_json(name) and any(map(is_json, after)))}
+        for name in [name for name in before if not is_covered(name, kept)]:
             self.notes.note("response-media-removed", at, f"{name} was removed", before[name], new.place)
         for name in [name for name in after if not is_covered(name, before)]:
             self.notes.note("response-media-added", at, f"{name} was added", old.place, after[name])

@@ -10,7 +10,8 @@ from ._compare import Schemas
 from ._diff_answers import Answers
 from ._documents import JsonObject, JsonValue, escape, text_of
 from ._media import base, by_base, is_covered, schemas_of
-from ._names import attribute, method, snake
+from ._names import attribute, method, pascal, snake
+from ._restrictions import text_of_schema
 from ._security import is_enough, security_of
 from ._sides import (
     Body,
@@ -59,7 +60,7 @@ class Calls:
             self.notes.note("servers-changed", Where("the document"), became(*servers), *root)
         self._operations(operations_of(self.old), operations_of(self.new))
         self._incoming(_webhooks(self.old), _webhooks(self.new))
-        self._unused()
+        self._gone()
 
     # --- operations
 
@@ -215,20 +216,23 @@ class Calls:
 
     # --- components
 
-    def _unused(self) -> None:
-        """Notes components that nothing refers to and that are gone; their classes can be used."""
-        before, after = _unused(self.old), _unused(self.new)
-        known = _components(self.old), _components(self.new)
-        new = {name: schema for name, schema in after.items() if name not in known[0]}
-        for name, old in before.items():
-            if name in known[1]:
-                continue
-            same = next((other for other, place in new.items() if place.schema == old.schema), None)
+    def _gone(self) -> None:
+        """Notes components that are gone, with the name that they have now.
+
+        One that the contract used, and that has no new name, is told by the places that used it.
+        """
+        before, after = _classes(self.old), _classes(self.new)
+        used = _used(self.old)
+        gone = {name: place for name, place in before.items() if name not in _components(self.new)}
+        came = {name: place for name, place in after.items() if name not in _components(self.old)}
+        new = {text_of_schema(self.new, place): name for name, place in came.items()} if gone else {}
+        for name, place in gone.items():
             where = Where(f"component {name}")
-            if same is None:
-                self.notes.note("class-removed", where, "was removed", old)
-            else:
-                self.notes.note("class-renamed", where, f"class {name} became {same}", old, new[same])
+            same = new.get(text_of_schema(self.old, place))
+            if same is not None and pascal(same) != pascal(name):
+                self.schemas.renamed(where, (name, same), place, came[same])
+            elif same is None and escape(name) not in used:
+                self.notes.note("class-removed", where, "was removed", place)
 
 
 def _root(side: Side) -> Place:
@@ -352,26 +356,25 @@ def _components(side: Side) -> JsonObject:
     return object_of(side.openapi.root.get("components"), "schemas")
 
 
-def _unused(side: Side) -> dict[str, Place]:
-    """The components with members that nothing in the contract refers to."""
-    documents = {
-        document.path: document
-        for document in (side.openapi, *side.events.values(), *side.commands.values(), *side.shared)
-    }
-    used: set[str] = set()
-    waiting: list[JsonValue] = [document.root for document in documents.values()]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            used.add(text_of(value, "$ref").rpartition("/components/schemas/")[2].partition("/")[0])
-            waiting += value.values()
-        elif isinstance(value, list):
-            waiting += value
+def _classes(side: Side) -> dict[str, Place]:
+    """The components that are classes."""
     return {
         name: Place(side.openapi, schema, f"/components/schemas/{escape(name)}")
         for name, schema in _components(side).items()
-        if escape(name) not in used and isinstance(schema, dict) and schema.keys() & _CLASSES
+        if isinstance(schema, dict) and schema.keys() & {"properties", "allOf", "anyOf", "oneOf"}
     }
 
 
-_CLASSES = frozenset({"properties", "allOf", "anyOf", "oneOf"})
+def _used(side: Side) -> set[str]:
+    """The components that the contract refers to."""
+    documents = (side.openapi, *side.events.values(), *side.commands.values(), *side.shared)
+    waiting: list[JsonValue] = [document.root for document in documents]
+    found: set[str] = set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            found.add(text_of(value, "$ref").rpartition("/components/schemas/")[2].partition("/")[0])
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return found

@@ -173,6 +173,11 @@ def factor(check: str) -> Number | None:
     return value if _is_number(value) and value > 0 else None
 
 
+def text_of_schema(side: Side, place: Place) -> str:
+    """A schema as text that is the same for what means the same, as far as that is easy to see."""
+    return _Text(side).of(place, (), 0)
+
+
 class _Text:
     """Writes a schema as text: without annotations, references expanded, up to a depth and a length."""
 
