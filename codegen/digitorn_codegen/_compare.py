@@ -9,7 +9,7 @@ from ._changes import Notes, Where
 from ._documents import JsonValue
 from ._match import match, types_of
 from ._names import pascal
-from ._restrictions import belongs, canonical, factor, formats_for, is_tighter, whole
+from ._restrictions import belongs, bits_of, canonical, factor, is_tighter, of_texts, whole
 from ._shapes import ANYTHING, Conjunction, Form, Forms, Key, Shape, key_of
 from ._sides import TYPES, Direction, Place, Side, json_type
 
@@ -236,10 +236,16 @@ class _Comparison:
             self.note("value-added", where, f"value {value} was added", old, new)
 
     def _limits(self, where: Where, old: Shape, new: Shape, kind: str) -> None:
-        for name in sorted(old.limits.keys() | new.limits.keys()):
+        limits = dict(old.limits), dict(new.limits)
+        # Numbers of every size are read; only a server may refuse some.
+        if self.direction == "request":
+            for found, shape in zip(limits, (old, new), strict=True):
+                if bits := bits_of(shape.formats):
+                    found["maxBits"] = bits
+        for name in sorted(limits[0].keys() | limits[1].keys()):
             if not belongs(name, kind):
                 continue
-            before, after = old.limits.get(name), new.limits.get(name)
+            before, after = limits[0].get(name), limits[1].get(name)
             shown = f"{before or f'no {name}'} became {after or f'no {name}'}"
             if kind == "number" and "number" not in old.types | new.types:
                 before, after = before and whole(name, before), after and whole(name, after)
@@ -251,18 +257,16 @@ class _Comparison:
     def _checks(self, where: Where, old: Shape, new: Shape, kind: str) -> None:
         if kind == "string":
             self._sets(where, "pattern", old.patterns, new.patterns, old.place, new.place)
-        formats = formats_for(old.formats, kind), formats_for(new.formats, kind)
-        # Numbers of every size are read; only a server may refuse some.
-        if kind == "string" or self.direction == "request":
+            formats = of_texts(old.formats), of_texts(new.formats)
             self._sets(where, "format", *formats, old.place, new.place)
         for keyword in sorted(old.checks.keys() | new.checks.keys()):
             before, after = old.checks.get(keyword), new.checks.get(keyword)
             if before != after and belongs(keyword, kind):
-                rule = f"check-{_what_happened(before, after)}"
+                happened = _what_happened(before, after)
+                rule = f"check-{happened}"
                 if keyword == "multipleOf" and before and after:
                     rule = _stepped(factor(before), factor(after))
-                text = f"{keyword.partition(' ')[0]} {_what_happened(before, after)}"
-                self.note(rule, where, text.replace(" changed", " was changed"), old.place, new.place)
+                self.note(rule, where, f"{keyword} was {happened}", old.place, new.place)
 
     def _sets(
         self, where: Where, what: str, before: frozenset[str], after: frozenset[str], old: Place, new: Place

@@ -36,11 +36,13 @@ Limits: TypeAlias = Mapping[str, Limit]
 _COUNTS = {"Length": "string", "Items": "array", "Properties": "object"}
 _TYPE_OF: Mapping[str, str] = {
     **{f"{side}{name}": kind for name, kind in _COUNTS.items() for side in ("max", "min")},
-    **dict.fromkeys(("maximum", "minimum", "multipleOf"), "number"),
+    **dict.fromkeys(("maximum", "minimum", "maxBits", "multipleOf"), "number"),
     **dict.fromkeys(("uniqueItems", "contains"), "array"),
     **dict.fromkeys(("dependentRequired", "dependentSchemas", "dependencies", "propertyNames"), "object"),
 }
-_NUMERIC_FORMATS = frozenset({"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"})
+_BITS: Mapping[str, int] = {
+    f"{kind}{bits}": bits + (kind == "uint") for kind in ("int", "uint") for bits in (8, 16, 32, 64)
+}
 # How a text looks on a screen, and how a server stores a number, are no restrictions.
 _NO_FORMATS = frozenset({"password", "float", "double", "decimal", "textarea", "html", "markdown"})
 _CHECKS: Mapping[str, tuple[str, ...]] = {
@@ -61,7 +63,7 @@ _DEEPEST, _LONGEST = 50, 4000
 
 def belongs(keyword: str, kind: str) -> bool:
     """Whether a keyword says something about values of a JSON type."""
-    return _TYPE_OF.get(keyword.partition(" ")[0], kind) == kind
+    return _TYPE_OF.get(keyword, kind) == kind
 
 
 def canonical(value: JsonValue) -> str:
@@ -141,11 +143,15 @@ def formats_of(schemas: Iterable[JsonObject]) -> frozenset[str]:
     return frozenset(found)
 
 
-def formats_for(formats: frozenset[str], kind: str) -> frozenset[str]:
-    """Those formats that restrict values of a JSON type."""
-    if kind == "string":
-        return formats - _NUMERIC_FORMATS
-    return formats & _NUMERIC_FORMATS if kind == "number" else frozenset()
+def of_texts(formats: frozenset[str]) -> frozenset[str]:
+    """Those formats that restrict texts."""
+    return formats - _BITS.keys()
+
+
+def bits_of(formats: frozenset[str]) -> Limit | None:
+    """How large numbers may be by their format."""
+    bits = [Limit(_BITS[one], 0, "bits") for one in formats if one in _BITS]
+    return min(bits, default=None)
 
 
 def checks_of(side: Side, place: Place, keywords: Iterable[str] = _CHECKS) -> dict[str, str]:
