@@ -10,6 +10,7 @@ import pytest
 
 from codegen.test_diff_pairs import pairs
 from digitorn_codegen import ContractError
+from digitorn_codegen._cli import main
 from digitorn_codegen._diff import RULES, Change, as_json, compare
 from digitorn_codegen._sides import read_side
 
@@ -481,3 +482,26 @@ def test_text_and_json(tmp_path: Path) -> None:
 def test_a_folder_without_a_contract(tmp_path: Path) -> None:
     with pytest.raises(ContractError, match=r"holds no openapi\.yaml"):
         read_side(tmp_path)
+
+
+def test_exit_statuses_and_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, after = contract(), contract()
+    add_field(asked, required=True)(after)
+    add_event(after)
+    old, new = write(tmp_path / "old", before), write(tmp_path / "new", after)
+    assert main(["diff", str(old), str(old)]) == 0
+    assert capsys.readouterr().out == "0 changes, 0 of them breaking\n"
+    assert main(["diff", str(old), str(new)]) == 1
+    kinds = [line.partition(" ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert kinds == ["BREAKING", "compatible", "2"]
+    assert main(["diff", "--json", str(new), str(old)]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert {one["old"] for one in found} == {
+        "openapi.json#/components/schemas/Asked/properties/extra",
+        "events/extra.json#",
+    }
+    (new / "openapi.json").write_text(json.dumps({"swagger": "2.0"}))
+    assert main(["diff", str(old), str(new)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "openapi.json#/openapi: is ''; OpenAPI 3.0 and 3.1 are supported" in said.err
