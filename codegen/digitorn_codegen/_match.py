@@ -1,17 +1,21 @@
 """Which shape of a union has become which."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from ._restrictions import is_tighter
-from ._shapes import Forms, Key, Shape
+from ._shapes import Conjunction, Form, Forms, Key, Shape
 
 _Outline: TypeAlias = tuple[frozenset[str], frozenset[str], frozenset[tuple[str, frozenset[str]]]]
 
+_NULL = frozenset({"null"})
 _NUMBERS = frozenset({"integer", "number"})
 # Objects that have less in common are different ones.
 _ALIKE = 0.3
+# How far down members are looked at to tell objects apart.
+_DEEPEST = 3
 
 
 @dataclass(frozen=True)
@@ -98,12 +102,11 @@ def _structured(kind: str, old: Sequence[Shape], new: Sequence[Shape], forms: tu
     pairs: dict[int, int] = {}
     taken: set[int] = set()
     for label in (_name, _outline):
-        labelled = {label(shape): index for index, shape in enumerate(new) if index not in taken}
-        for index, shape in enumerate(old):
-            found = labelled.get(label(shape)) if label(shape) and index not in pairs else None
-            if found is not None and found not in taken:
-                pairs[index] = found
-                taken.add(found)
+        mine, theirs = (_alone(label, shapes) for shapes in (old, new))
+        for found in mine.keys() & theirs.keys():
+            if mine[found] not in pairs and theirs[found] not in taken:
+                pairs[mine[found]] = theirs[found]
+                taken.add(theirs[found])
     scored = sorted(
         (
             (-_likeness(kind, one, other, forms), index, place)
@@ -124,8 +127,8 @@ def _structured(kind: str, old: Sequence[Shape], new: Sequence[Shape], forms: tu
     )
 
 
-def _name(shape: Shape) -> str:
-    return shape.names[-1] if shape.names else ""
+def _name(shape: Shape) -> str | None:
+    return shape.names[-1] if shape.names else None
 
 
 def _outline(shape: Shape) -> _Outline | None:
@@ -135,21 +138,25 @@ def _outline(shape: Shape) -> _Outline | None:
     return frozenset(shape.members), shape.required, frozenset(shape.listed.items())
 
 
+def _alone(label: Callable[[Shape], Hashable], shapes: Sequence[Shape]) -> dict[Hashable, int]:
+    """Which shape has a label that no other one has."""
+    labels = [label(shape) for shape in shapes]
+    count = Counter(labels)
+    return {one: index for index, one in enumerate(labels) if one is not None and count[one] == 1}
+
+
 def _likeness(kind: str, old: Shape, new: Shape, forms: tuple[Forms, Forms]) -> float:
-    """How much two shapes have in common, from 0 to 2."""
+    """How much two shapes have in common, from 0 to 3."""
     if set(old.names) & set(new.names):
-        return 2.0
+        return 3.0
     if old.names and new.names and _both_exist(old, new, forms):
         return 0.0
-    if kind == "array":
-        return _likeness_of_items(old, new, forms)
-    for tag in old.listed.keys() & new.listed.keys():
-        if not old.listed[tag] & new.listed[tag]:
-            return 0.0
-    together = old.members.keys() | new.members.keys()
-    shared = old.members.keys() & new.members.keys()
+    if kind == "object":
+        for tag in old.listed.keys() & new.listed.keys():
+            if not old.listed[tag] & new.listed[tag]:
+                return 0.0
     needed = len(old.required & new.required) / max(len(old.required | new.required), 1)
-    return len(shared) / len(together) + needed / 10 if together else 1.0
+    return _alike(kind, old, new, forms, _DEEPEST) + needed / 10
 
 
 def _both_exist(old: Shape, new: Shape, forms: tuple[Forms, Forms]) -> bool:
@@ -157,15 +164,41 @@ def _both_exist(old: Shape, new: Shape, forms: tuple[Forms, Forms]) -> bool:
     return all(one.component(name) for one in forms for name in (old.names[-1], new.names[-1]))
 
 
-def _likeness_of_items(old: Shape, new: Shape, forms: tuple[Forms, Forms]) -> float:
-    before = [*old.prefix, old.items or ()]
-    after = [*new.prefix, new.items or ()]
-    alike = 0.0
-    for one, other in zip(before, after, strict=False):
-        left, right = forms[0].form(one), forms[1].form(other)
-        same_names = bool(_names(left.shapes) & _names(right.shapes))
-        alike += (left.types == right.types) * (0.5 + same_names)
-    return alike / max(len(before), len(after)) + 0.1 * (len(before) == len(after))
+def _alike(kind: str, old: Shape, new: Shape, forms: tuple[Forms, Forms], depth: int) -> float:
+    """How much of the members or items of two shapes is the same, from 0 to 1."""
+    if kind == "array":
+        before, after = ([*shape.prefix, shape.items or ()] for shape in (old, new))
+        pairs = list(zip(before, after, strict=False))
+        count = max(len(before), len(after))
+    else:
+        shared = [name for name in old.members if name in new.members]
+        pairs = [(old.members[name], new.members[name]) for name in shared]
+        count = len(old.members.keys() | new.members.keys())
+    if not count:
+        return 1.0
+    # To have a member of one name is half of having the same member.
+    each = [0.5 + _alike_below(one, other, forms, depth) / 2 for one, other in pairs]
+    return sum(each) / count
+
+
+def _alike_below(old: Conjunction, new: Conjunction, forms: tuple[Forms, Forms], depth: int) -> float:
+    before, after = forms[0].form(old), forms[1].form(new)
+    if before.types != after.types:
+        return 0.0
+    names = _names(before.shapes), _names(after.shapes)
+    if names[0] and names[1]:
+        return float(bool(names[0] & names[1]))
+    one, other = _only(before), _only(after)
+    if not depth or one is None or other is None:
+        return 1.0
+    kind = next((kind for kind in ("object", "array") if kind in one.types), "")
+    return _alike(kind, one, other, forms, depth - 1) if kind else 0.5 + (one.values == other.values) / 2
+
+
+def _only(form: Form) -> Shape | None:
+    """The shape of a schema that is no union, null left out of account."""
+    shapes = [shape for shape in form.shapes if shape.types != _NULL]
+    return shapes[0] if len(shapes) == 1 else None
 
 
 def _names(shapes: Iterable[Shape]) -> set[str]:
