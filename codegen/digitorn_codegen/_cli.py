@@ -112,19 +112,13 @@ def _export_asyncapi(arguments: argparse.Namespace) -> int:
 
 
 def _diff(arguments: argparse.Namespace) -> int:
-    from ._diff import as_json, compare
+    from ._diff import as_json, as_lines, compare
     from ._pull import fetched
 
     with fetched(arguments.old) as old, fetched(arguments.new) as new:
         changes = compare(_compared(old, arguments.contract), _compared(new, arguments.contract))
-    breaking = sum(change.breaking for change in changes)
-    if arguments.json:
-        print(as_json(changes))
-    else:
-        for change in sorted(changes, key=lambda one: not one.breaking):
-            print(change)
-        print(f"{len(changes)} changes, {breaking} of them breaking")
-    return 1 if breaking else 0
+    print(as_json(changes) if arguments.json else "\n".join(as_lines(changes)))
+    return 1 if any(change.breaking for change in changes) else 0
 
 
 def _pull(arguments: argparse.Namespace) -> int:

@@ -144,7 +144,7 @@ def openapi(contract: Side, calls: Sequence[SeenExchange], *, enums: bool) -> Op
     found = [one for one in found if one.calls.keys() & _METHODS]
     if not found:
         return OpenApiDraft(titles, None)
-    ids = Scope.reserving(text_of(operation, "operationId") for operation in known.values())
+    ids = Scope.reserving(text_of(operation.value, "operationId") for operation in known.values())
     operations = [
         _Operation(one, method, calls, ids.allot(_operation_id(method, one.path), one.path))
         for one in found

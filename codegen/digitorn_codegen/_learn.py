@@ -15,6 +15,7 @@ from ._frames import JSON, TEXT, UNKNOWN, SeenCommand, SeenEvent, SeenExchange, 
 from ._hiding import Hiding
 from ._infer import Shape
 from ._sides import (
+    Operation,
     Place,
     Response,
     Side,
@@ -208,7 +209,7 @@ class _Operation:
     title: str
     pattern: re.Pattern[str]
     literal: int
-    value: JsonObject
+    value: Operation
 
 
 @dataclass
@@ -318,9 +319,9 @@ class _Lesson:
 def _operations(contract: Side) -> Iterable[_Operation]:
     for (method, path), value in operations_of(contract).items():
         long = {
-            text_of(parameter, "name")
-            for _, parameter in parameters_of(contract, value).values()
-            if parameter.get("x-path-segments") is True
+            text_of(parameter.value, "name")
+            for parameter in parameters_of(contract, value).values()
+            if parameter.value.get("x-path-segments") is True
         }
         parts = re.split(r"\{([^}]*)\}", path)
         pattern = "".join(

@@ -6,9 +6,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ._documents import JsonObject
 from ._errors import SettingsError
-from ._sides import Side, body_members, operations_of, parameters_of
+from ._sides import Operation, Side, body_members, operations_of, parameters_of
 
 _SECONDS = 15.0
 
@@ -70,11 +69,11 @@ def disagreements(contract: Side, server: Side) -> list[str]:
     return lines
 
 
-def _parameters(side: Side, operation: JsonObject) -> dict[str, bool]:
+def _parameters(side: Side, operation: Operation) -> dict[str, bool]:
     """The parameters of an operation but those of its path, and whether each is required."""
     return {
-        name: parameter.get("required") is True
-        for name, (_, parameter) in parameters_of(side, operation).items()
+        name: parameter.value.get("required") is True
+        for name, parameter in parameters_of(side, operation).items()
         if not name.startswith("path ")
     }
 

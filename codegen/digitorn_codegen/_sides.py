@@ -1,20 +1,20 @@
 """One side of a comparison: a contract, and what its schemas declare once references are followed."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import Literal, NamedTuple, TypeAlias, cast
 
-from ._documents import Document, Documents, JsonObject, JsonValue, text_of
+from ._documents import Document, Documents, JsonObject, JsonValue, escape, text_of
 from ._errors import ContractError
 
 Direction: TypeAlias = Literal["request", "response"]
 
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
-_TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
+TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
 _DEEPEST = 64
-_ANNOTATIONS = frozenset(
+ANNOTATIONS = frozenset(
     {
         *("description", "title", "default", "example", "examples", "deprecated", "readOnly", "writeOnly"),
         *("summary", "$comment", "externalDocs"),
@@ -56,10 +56,64 @@ class Side:
 
 @dataclass(frozen=True)
 class Place:
-    """A schema and the document that it stands in."""
+    """A schema, the document that it stands in, and its JSON pointer there."""
 
     document: Document
     schema: JsonValue
+    pointer: str = ""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation as its document has it.
+
+    Attributes:
+        document: Where it stands, which is another file if its path is a reference to one.
+        pointer: Its JSON pointer there.
+        value: The operation.
+        path: The objects that its path is, the one that a reference leads to first.
+    """
+
+    document: Document
+    pointer: str
+    value: JsonObject
+    path: tuple[Place, ...] = ()
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of an operation.
+
+    Attributes:
+        value: The parameter.
+        place: Its schema, or that of its content.
+        media_type: The media type that it is written in; empty if it has a style.
+    """
+
+    value: JsonObject
+    place: Place
+    media_type: str
+
+    @property
+    def required(self) -> bool:
+        """Whether calls must have it."""
+        return text_of(self.value, "in") == "path" or self.value.get("required") is True
+
+
+class Body(NamedTuple):
+    """The body of a request.
+
+    Attributes:
+        media_type: The media type of those offered whose schema this is: JSON if there are several.
+        place: Its schema.
+        required: Whether requests must have a body.
+        content: The schema of each media type.
+    """
+
+    media_type: str
+    place: Place
+    required: bool
+    content: Mapping[str, Place]
 
 
 @dataclass(frozen=True)
@@ -68,15 +122,24 @@ class Response:
 
     Attributes:
         name: Name of the shared response that it refers to; empty if it stands in the operation.
-        media_types: Media types of the body; none without a body.
+        content: The schema of each media type; empty without a body.
         media_type: That of them whose schema this is: JSON if there are several; empty without a body.
         body: Schema of the body; None without a body.
+        headers: The names of its headers.
+        place: Where it stands.
     """
 
     name: str
-    media_types: tuple[str, ...]
+    content: Mapping[str, Place]
     media_type: str
     body: Place | None
+    headers: frozenset[str]
+    place: Place
+
+    @property
+    def media_types(self) -> tuple[str, ...]:
+        """Media types of the body; none without a body."""
+        return tuple(self.content)
 
 
 @dataclass(frozen=True)
@@ -129,6 +192,14 @@ def read_side(path: Path) -> Side:
     return read_parts(openapi, path / "events", path / "commands")
 
 
+def _openapi(documents: Documents, path: Path) -> Document:
+    found = documents.get(path)
+    version = text_of(found.root, "openapi")
+    if not version.startswith(("3.0", "3.1", "3.2")):
+        raise ContractError(found.path, "/openapi", f"is {version!r}; OpenAPI 3.0, 3.1 and 3.2 are supported")
+    return found
+
+
 def read_parts(openapi: Path, events: Path | None = None, commands: Path | None = None) -> Side:
     """Reads a contract whose parts are given.
 
@@ -143,7 +214,7 @@ def read_parts(openapi: Path, events: Path | None = None, commands: Path | None 
     documents = Documents()
     event, beside_events = _schemas(documents, events, "x-event-type")
     command, beside_commands = _schemas(documents, commands, "x-command")
-    return Side(documents.get(openapi), event, command, (*beside_events, *beside_commands), documents)
+    return Side(_openapi(documents, openapi), event, command, (*beside_events, *beside_commands), documents)
 
 
 def _schemas(
@@ -178,57 +249,82 @@ def command_part(document: Document, suffix: str) -> Place | None:
     """A command's definition whose name ends in a suffix, such as `Request`."""
     for name, schema in object_of(document.root, "$defs").items():
         if name.endswith(suffix):
-            return Place(document, schema)
+            return Place(document, schema, f"/$defs/{escape(name)}")
     return None
 
 
 # --- operations
 
 
-def operations_of(side: Side) -> dict[tuple[str, str], JsonObject]:
-    """The operations of a contract by method and path, each with the parameters of its path."""
-    found: dict[tuple[str, str], JsonObject] = {}
-    for path, item in _paths(side.openapi):
-        shared = cast("list[JsonValue]", item.get("parameters") or [])
-        for method in _METHODS:
-            operation = item.get(method)
+def operations_of(side: Side) -> dict[tuple[str, str], Operation]:
+    """The operations of a contract by method and path.
+
+    Raises:
+        ContractError: A path is a reference that leads nowhere.
+    """
+    found: dict[tuple[str, str], Operation] = {}
+    for path, item in object_of(side.openapi.root, "paths").items():
+        if isinstance(item, dict) and not path.startswith("x-"):
+            for method, operation in operations_at(side, side.openapi, f"/paths/{escape(path)}", item):
+                found[method, path] = operation
+    return found
+
+
+def operations_at(
+    side: Side, document: Document, pointer: str, item: JsonObject
+) -> Iterator[tuple[str, Operation]]:
+    """The operations of one path, which may be a reference; what stands beside the reference comes first."""
+    layers = [Place(document, {key: value for key, value in item.items() if key != "$ref"}, pointer)]
+    if "$ref" in item:
+        target = side.documents.follow(document, pointer, item)
+        layers.insert(0, Place(target.document, target.value, target.pointer))
+    for method in _METHODS:
+        for layer in reversed(layers):
+            operation = layer.schema.get(method) if isinstance(layer.schema, dict) else None
             if isinstance(operation, dict):
-                own = cast("list[JsonValue]", operation.get("parameters") or [])
-                found[method.upper(), path] = {**operation, "parameters": [*shared, *own]}
+                at = f"{layer.pointer}/{method}"
+                yield method.upper(), Operation(layer.document, at, operation, tuple(layers))
+                break
+
+
+def parameters_of(side: Side, operation: Operation) -> dict[str, Parameter]:
+    """The parameters of an operation by place and name, those of its path included."""
+    found: dict[str, Parameter] = {}
+    for holder in (*operation.path, Place(operation.document, operation.value, operation.pointer)):
+        listed = holder.schema.get("parameters") if isinstance(holder.schema, dict) else None
+        for index, value in enumerate(listed if isinstance(listed, list) else []):
+            place, parameter, _ = _whole(
+                side, Place(holder.document, value, f"{holder.pointer}/parameters/{index}")
+            )
+            name = f"{text_of(parameter, 'in')} parameter {text_of(parameter, 'name')!r}"
+            content = _content(place)
+            if content:
+                media_type, schema = next(iter(content.items()))
+            else:
+                media_type = ""
+                at = f"{place.pointer}/schema"
+                schema = Place(place.document, parameter.get("schema", {}), at)
+            found[name] = Parameter(parameter, schema, media_type)
     return found
 
 
-def _paths(document: Document) -> Iterator[tuple[str, JsonObject]]:
-    for path, item in object_of(document.root, "paths").items():
-        if isinstance(item, dict):
-            yield path, item
-
-
-def parameters_of(side: Side, operation: JsonObject) -> dict[str, tuple[Place, JsonObject]]:
-    """The parameters of an operation by place and name, each with its schema."""
-    found: dict[str, tuple[Place, JsonObject]] = {}
-    for value in cast("list[JsonValue]", operation.get("parameters") or []):
-        document, parameter, _ = _whole(side, value)
-        name = f"{text_of(parameter, 'in')} parameter {text_of(parameter, 'name')!r}"
-        found[name] = (Place(document, parameter.get("schema", {})), parameter)
-    return found
-
-
-def body_of(side: Side, operation: JsonObject) -> tuple[str, Place, bool] | None:
-    """Media type and schema of an operation's request body, and whether it is required."""
-    if "requestBody" not in operation:
+def body_of(side: Side, operation: Operation) -> Body | None:
+    """The body of an operation's requests."""
+    value = operation.value.get("requestBody")
+    if value is None:
         return None
-    document, body, _ = _whole(side, operation["requestBody"])
-    found = _content(document, body)
-    return (*found, body.get("required") is True) if found else None
+    place, body, _ = _whole(side, Place(operation.document, value, f"{operation.pointer}/requestBody"))
+    content = _content(place)
+    found = chosen(content)
+    return Body(found, content[found], body.get("required") is True, content) if found else None
 
 
-def body_members(side: Side, operation: JsonObject) -> dict[str, bool]:
+def body_members(side: Side, operation: Operation) -> dict[str, bool]:
     """The members of an operation's request body, and whether each is required."""
     body = body_of(side, operation)
     if body is None:
         return {}
-    found = flat(side, follow(side, body[1])[0])
+    found = flat(side, follow(side, body.place)[0])
     members = {name: name in found.required for name in found.fields}
     for branch in found.branches.values():
         below = flat(side, branch)
@@ -236,34 +332,46 @@ def body_members(side: Side, operation: JsonObject) -> dict[str, bool]:
     return members
 
 
-def responses_of(side: Side, operation: JsonObject) -> dict[str, Response]:
+def responses_of(side: Side, operation: Operation) -> dict[str, Response]:
     """What an operation answers by status, in ascending order."""
     found: dict[str, Response] = {}
-    for status, value in sorted(object_of(operation, "responses").items()):
-        document, response, name = _whole(side, value)
-        media_type, body = _content(document, response) or ("", None)
-        found[status] = Response(name, tuple(object_of(response, "content")), media_type, body)
+    for status, value in sorted(object_of(operation.value, "responses").items()):
+        if status.startswith("x-"):
+            continue
+        at = f"{operation.pointer}/responses/{escape(status)}"
+        place, response, name = _whole(side, Place(operation.document, value, at))
+        content = _content(place)
+        media_type = chosen(content)
+        headers = frozenset(header.lower() for header in object_of(response, "headers"))
+        found[status] = Response(name, content, media_type, content.get(media_type), headers, place)
     return found
 
 
-def _whole(side: Side, value: JsonValue) -> tuple[Document, JsonObject, str]:
-    """What a value of the OpenAPI document is once references are followed, and the name of the last."""
-    document, name = side.openapi, ""
-    for _ in range(_DEEPEST):
-        if not isinstance(value, dict) or not isinstance(value.get("$ref"), str):
-            break
-        target = side.documents.resolve(document, "", str(value["$ref"]))
-        document, value, name = target.document, target.value, target.pointer.rpartition("/")[2]
-    return document, value if isinstance(value, dict) else {}, name
+def _whole(side: Side, place: Place) -> tuple[Place, JsonObject, str]:
+    """What a value is once references are followed, and the name of the last."""
+    if not isinstance(place.schema, dict):
+        return place, {}, ""
+    target = side.documents.follow(place.document, place.pointer, place.schema)
+    name = target.pointer.rpartition("/")[2] if "$ref" in place.schema else ""
+    return Place(target.document, target.value, target.pointer), target.value_object, name
 
 
-def _content(document: Document, holder: JsonObject) -> tuple[str, Place] | None:
-    """Media type and schema of a body: those of JSON, or else the first."""
-    content = object_of(holder, "content")
-    media_type = next((one for one in content if is_json(one)), next(iter(content), None))
-    if media_type is None:
-        return None
-    return media_type, Place(document, object_of(content, media_type).get("schema"))
+def _content(holder: Place) -> dict[str, Place]:
+    """The schema of each media type of a body."""
+    return {
+        media_type: Place(
+            holder.document,
+            entry.get("schema") if isinstance(entry, dict) else None,
+            f"{holder.pointer}/content/{escape(media_type)}/schema",
+        )
+        for media_type, entry in object_of(holder.schema, "content").items()
+    }
+
+
+def chosen(media_types: Iterable[str]) -> str:
+    """The media type that is used of several: JSON, or else the first; empty if there is none."""
+    listed = list(media_types)
+    return next((one for one in listed if is_json(one)), listed[0] if listed else "")
 
 
 def is_json(media_type: str) -> bool:
@@ -296,7 +404,7 @@ def follow(side: Side, place: Place) -> tuple[Place, str, bool]:
 
 
 def _is_annotation(key: str) -> bool:
-    return key in _ANNOTATIONS or key.startswith("x-")
+    return key in ANNOTATIONS or key.startswith("x-")
 
 
 def _only_alternative(schema: JsonObject, said: set[str]) -> JsonValue:
@@ -362,7 +470,7 @@ def _declared_types(schema: JsonObject) -> frozenset[str]:
     kind, values = schema.get("type"), _listed(schema)
     found = {str(one) for one in (kind if isinstance(kind, list) else [kind])}
     if kind is None:
-        found = set(_TYPES) if values is None else {json_type(value) for value in values}
+        found = set(TYPES) if values is None else {json_type(value) for value in values}
     if schema.get("nullable") is True:
         found.add("null")
     if "number" in found:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from codegen.test_diff_pairs import pairs
 from digitorn_codegen import ContractError
+from digitorn_codegen._cli import main
 from digitorn_codegen._diff import RULES, Change, as_json, compare
 from digitorn_codegen._sides import read_side
 
@@ -172,6 +174,15 @@ def add_event(found: dict[str, Any]) -> None:
     found["events"]["extra"] = {**found["events"]["moved"], "x-event-type": "extra"}
 
 
+def add_variant(found: dict[str, Any]) -> None:
+    variant = {"title": "MovedFar", "x-event-variant": {"requires": "far"}}
+    found["events"]["far"] = {**found["events"]["moved"], **variant}
+
+
+def add_failure(found: dict[str, Any]) -> None:
+    found["commands"]["failure"] = {"x-command-error": True, **copy.deepcopy(OBJECT)}
+
+
 def add_command(found: dict[str, Any]) -> None:
     found["commands"]["extra"] = {**found["commands"]["join"], "x-command": "extra"}
 
@@ -201,12 +212,6 @@ PAIRS: dict[str, tuple[Edit, bool]] = {
     "parameter-optional": (lambda found: operation(found)["parameters"][0].update(required=True), True),
     "body-removed": (drop_body, False),
     "body-added": (drop_body, True),
-    "body-media-changed": (
-        lambda found: operation(found)["requestBody"].update(
-            content={"multipart/form-data": {"schema": {"$ref": "#/components/schemas/Asked"}}}
-        ),
-        False,
-    ),
     "request-field-added": (add_field(asked), False),
     "request-field-removed": (add_field(asked), True),
     "request-field-added-required": (add_field(asked, required=True), False),
@@ -230,12 +235,6 @@ PAIRS: dict[str, tuple[Edit, bool]] = {
     "error-removed": (answer("409"), True),
     "error-body-removed": (lambda found: answers(found)["422"].pop("content"), False),
     "error-body-added": (lambda found: answers(found)["422"].pop("content"), True),
-    "response-media-changed": (
-        lambda found: answers(found)["200"].update(
-            content={"text/plain": answers(found)["200"]["content"]["application/json"]}
-        ),
-        False,
-    ),
     "response-field-added": (add_field(answered), False),
     "response-field-removed": (add_field(answered), True),
     "response-field-required": (require(answered), False),
@@ -259,8 +258,17 @@ PAIRS: dict[str, tuple[Edit, bool]] = {
     "constant-added": (put_extension("x-constants", {"KINDS": KINDS}), True),
     "constant-value-removed": (put_extension("x-constants", {"KINDS": KINDS[:1], "CODES": CODES}), False),
     "constant-value-added": (put_extension("x-constants", {"KINDS": KINDS[:1], "CODES": CODES}), True),
+    "event-variant-added": (add_variant, False),
+    "event-variant-removed": (add_variant, True),
+    "envelope-copies-changed": (
+        lambda found: found["events"]["envelope"].update({"x-event-lifted": {"id": "id"}}),
+        False,
+    ),
     "command-added": (add_command, False),
     "command-removed": (add_command, True),
+    "command-moved": (lambda found: found["commands"]["join"].update({"x-namespace": "/other"}), False),
+    "message-added": (add_failure, False),
+    "message-removed": (add_failure, True),
 }
 
 
@@ -282,7 +290,18 @@ def test_a_required_body_where_there_was_none(tmp_path: Path) -> None:
 
 
 def test_every_rule_is_tested_and_documented() -> None:
-    assert set(PAIRS) | {"body-added-required", "result-optional", "result-required"} == set(RULES)
+    of_documents = {
+        line.rpartition(" ")[2]
+        for pair in pairs("documents.yaml")
+        for line in (*pair.get("there", ()), *pair.get("back", ()))
+    }
+    of_values = {
+        f"{way}-{rule}"
+        for pair in pairs("values.yaml")
+        for rule in (*pair.get("there", ()), *pair.get("back", ()))
+        for way in ("request", "response")
+    }
+    assert set(PAIRS) | of_documents | of_values == set(RULES)
     documented = (Path(__file__).parents[2] / "docs" / "contract-changes.md").read_text(encoding="utf-8")
     for rule, (breaking, why) in RULES.items():
         assert f"| `{rule}` | {'breaking' if breaking else 'compatible'} | {why} |" in documented
@@ -454,6 +473,8 @@ def test_text_and_json(tmp_path: Path) -> None:
             "where": "POST /ask, Asked.extra",
             "breaking": True,
             "reason": "was added, required; requests without it are refused",
+            "old": "openapi.json#/components/schemas/Asked",
+            "new": "openapi.json#/components/schemas/Asked/properties/extra",
         }
     ]
 
@@ -461,3 +482,26 @@ def test_text_and_json(tmp_path: Path) -> None:
 def test_a_folder_without_a_contract(tmp_path: Path) -> None:
     with pytest.raises(ContractError, match=r"holds no openapi\.yaml"):
         read_side(tmp_path)
+
+
+def test_exit_statuses_and_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, after = contract(), contract()
+    add_field(asked, required=True)(after)
+    add_event(after)
+    old, new = write(tmp_path / "old", before), write(tmp_path / "new", after)
+    assert main(["diff", str(old), str(old)]) == 0
+    assert capsys.readouterr().out == "0 changes, 0 of them breaking\n"
+    assert main(["diff", str(old), str(new)]) == 1
+    kinds = [line.partition(" ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert kinds == ["BREAKING", "compatible", "2"]
+    assert main(["diff", "--json", str(new), str(old)]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert {one["old"] for one in found} == {
+        "openapi.json#/components/schemas/Asked/properties/extra",
+        "events/extra.json#",
+    }
+    (new / "openapi.json").write_text(json.dumps({"swagger": "2.0"}))
+    assert main(["diff", str(old), str(new)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "openapi.json#/openapi: is ''; OpenAPI 3.0 and 3.1 are supported" in said.err
