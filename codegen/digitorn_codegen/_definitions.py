@@ -27,7 +27,7 @@ REF = "#/components/schemas/"
 
 # Names that the modules of classes import, and those that the modules which import the classes need.
 _MODELS = (
-    *("Annotated", "Any", "ClassVar", "ConfigDict", "Field", "Literal", "Model", "TypeAlias"),
+    *("Annotated", "Any", "ClassVar", "ConfigDict", "Field", "Literal", "Model", "Renamed", "TypeAlias"),
     *("TypeAliasType", "models"),
 )
 _EVENTS = ("EventPayload", "EventRegistry", "EventSpec", "EventType", "Final")

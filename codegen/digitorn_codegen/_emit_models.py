@@ -132,12 +132,14 @@ class _Module:
 
     def _class(self, made: Class) -> str:
         bases = [self._bare(base) for base in made.bases]
-        if made.key in self.contract.payload_bases:
-            if not any(base in self.contract.payload_bases for base in made.bases):
-                bases.append("EventPayload")
+        payloads = self.contract.payload_bases
+        if made.key in payloads and not any(base in payloads for base in made.bases):
+            bases.append("EventPayload")
+        if any(one.name != one.attribute for one in made.members):
+            bases.append("Renamed")
         elif not bases:
             bases = ["Model"]
-        self._runtime |= {base for base in bases if base in ("Model", "EventPayload")}
+        self._runtime |= {base for base in bases if base in ("EventPayload", "Model", "Renamed")}
         name = made.key.partition(".")[2]
         lines = [f"class {name}({', '.join(bases)}):"]
         if made.description:

@@ -330,7 +330,8 @@ class Comparison:
     def _results(self, path: str, method: str, operation: JsonObject) -> Iterator[str]:
         """The pointers of the schemas of JSON answers that are a success."""
         for status, response in as_object(operation.get("responses")).items():
-            if not status.startswith("2"):
+            if not status.startswith("2") or status in ("204", "205"):
+                # Those two have no body, whatever a document says.
                 continue
             pointer = f"/paths/{escape(path)}/{method}/responses/{status}"
             if target := as_text(as_object(response).get("$ref")):
@@ -401,7 +402,7 @@ def _said(error: Exception) -> str:
 def _warning(text: str, source: Path) -> tuple[str, str]:
     """The name of a warning, and its place in the document."""
     name, _, rest = text.partition(": ")
-    place = rest.partition("#")[2].split(": ", 1)[0] if str(source) in rest else ""
+    place = rest.partition("#")[2].split(": ", 1)[0] if str(source.resolve()) in rest else ""
     return name, place
 
 

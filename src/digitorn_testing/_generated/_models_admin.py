@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ._checks import Int, Maybe
-from ._runtime import Model
+from ._runtime import Model, Renamed
 
 
 class ActiveDaemonSession(Model):
@@ -279,7 +279,7 @@ class DaemonSessionKill(Model):
     """Whether a turn was told to stop."""
 
 
-class DaemonSettings(Model):
+class DaemonSettings(Renamed):
     """The settings of the daemon; no envelope."""
 
     enabled: bool

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ._checks import EXACT, Int, Maybe
-from ._runtime import Model
+from ._runtime import Model, Renamed
 
 
 class CredentialsDeclaration(Model):
@@ -125,7 +125,7 @@ class CopilotModel(Model):
     """Whether it can see images."""
 
 
-class CopilotModels(Model):
+class CopilotModels(Renamed):
     """The models that a Copilot credential can use."""
 
     credential_id: str | None = None

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ._checks import Int
-from ._runtime import Model
+from ._runtime import Model, Renamed
 
 
 class ActionParam(Model):
@@ -121,7 +121,7 @@ class CompileGraphNode(Model):
     """Label to show."""
 
 
-class CompileGraphEdge(Model):
+class CompileGraphEdge(Renamed):
     """How two parts of an app relate."""
 
     from_: Annotated[str, Field(alias="from")]

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ._checks import Int, Maybe, OrObject
 from ._models import ActiveOp, CreatedSessionContext, SessionEvent, SessionSearchHit, StateEnvelope
-from ._runtime import Model
+from ._runtime import Model, Renamed
 
 
 class AbortResult(Model):
@@ -113,7 +113,7 @@ class CompactedSession(Model):
     """What was written to the log; absent when there was too little to compact."""
 
 
-class ContextParts(Model):
+class ContextParts(Renamed):
     """Estimated sizes of the parts of the input, tokens."""
 
     system_prompt: Int

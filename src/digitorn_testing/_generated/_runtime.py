@@ -25,7 +25,7 @@ from typing import (
 )
 from urllib.parse import urljoin
 
-from pydantic import BaseModel, ConfigDict, StrictBool, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, StrictBool, TypeAdapter, ValidationError, model_validator
 from pydantic_core import from_json, to_jsonable_python
 from typing_extensions import TypedDict
 
@@ -165,6 +165,19 @@ class Model(BaseModel):
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
             yield name, "***" if isinstance(value, str) and names_secret(name or "") else value
+
+
+class Renamed(Model):
+    """Base of classes with a member whose name in Python is not that on the wire."""
+
+    @model_validator(mode="after")
+    def _forget_others(self) -> Self:
+        # A member that the contract lacks may have that very name, and pydantic then takes both for set.
+        for name in self.model_extra or ():
+            field = type(self).model_fields.get(name)
+            if field is not None and not field.is_required() and getattr(self, name) == field.default:
+                self.model_fields_set.discard(name)
+        return self
 
 
 def names_secret(name: str) -> bool:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from . import models
 from ._checks import EXACT, Int, Maybe
-from ._runtime import EventPayload, Model
+from ._runtime import EventPayload, Model, Renamed
 
 
 class Abort(EventPayload):
@@ -53,7 +53,7 @@ class AgentCompletion(Model):
     """State of the agent; may be empty."""
 
 
-class AgentEvent(EventPayload):
+class AgentEvent(EventPayload, Renamed):
     """Something about a sub-agent. Each call of the Agent tool yields one event derived from the call's result, right after its 'tool_call'; an agent that runs in the background is then 'running', and its end need not come as an event: ask for the session's agents. Separately its life may be reported on an operation that has the agent's id, with a null correlation id. Only `action` and `op_id` are in both; the other fields depend on it and are not always there."""
 
     action: Literal[
@@ -455,7 +455,7 @@ class Error(EventPayload):
     """Name of the model that is not offered."""
 
 
-class EventEnvelope(Model):
+class EventEnvelope(Renamed):
     """What surrounds every event: the type, its place in the order, who it belongs to and the operation it reports on. Only the type and the payload are always there: copies from a log or a ring buffer, module events and control frames carry fewer fields than a live session event. An event is the same as another when both have the same `event_id`, or the same `session_id` and `seq`; one key alone does not recognise every copy. A gap in `seq` is normal, and sequence numbers are not in order of arrival."""
 
     event_id: Maybe[str] = None
