@@ -161,7 +161,7 @@ class Compiler:
         expression = writer.of(found)
         if writer.used <= {"Any", "Int", "Literal"}:
             return expression
-        key = self.name(self.definitions.module_of(place[0]), hint, place)
+        key = self.name(self.definitions.module_of(*place), hint, place)
         self.shapes.made[key] = Alias(key, found)
         return f"_{key}"
 
@@ -234,7 +234,7 @@ class Compiler:
         return self._plain.of(part.rest, place, hint)
 
     def hoisted(self, part: Part, place: Place, hint: str) -> Shape:
-        module = self.definitions.module_of(place[0])
+        module = self.definitions.module_of(*place)
         key = self.name(module, pascal(hint), place)
         self._open.append(key)
         try:

@@ -1,18 +1,20 @@
 """Reads a contract into its intermediate form, or reports what is wrong with it and where."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
-from . import _check, _circles
+from . import _asyncapi, _check, _circles
 from . import _ir as ir
 from ._compile import Compiler
 from ._definitions import Definitions
 from ._documents import Document, Documents, text_of
 from ._errors import ContractError
-from ._events import read_commands, read_events
+from ._events import CommandSources, EventSources, assembled, command_files, commands_of, event_files
 from ._operations import OperationReader
 from ._settings import Settings
 from ._shapes import Shapes
+from ._webhooks import read_webhooks
 
 _SCHEMA_SUFFIXES = (".json", ".yaml", ".yml")
 
@@ -29,28 +31,68 @@ def load(settings: Settings) -> ir.Contract:
         raise ContractError(settings.openapi, "", "is nested too deeply") from error
 
 
-def _load(settings: Settings) -> ir.Contract:
+@dataclass(frozen=True)
+class Sources:
+    """What a contract consists of, before it is brought into the form that classes are made of.
+
+    Attributes:
+        api: The OpenAPI document, or the AsyncAPI document if there is no other.
+        operations: Reads the operations, if there is an OpenAPI document.
+    """
+
+    api: Document
+    definitions: Definitions
+    operations: OperationReader | None
+    events: EventSources
+    commands: CommandSources
+
+
+def gather(settings: Settings) -> Sources:
+    """Reads and checks every file of a contract.
+
+    Raises:
+        ContractError: It cannot be generated from.
+    """
     documents = Documents()
     api = documents.get(settings.openapi)
     event_documents = _folder(documents, settings.events)
     command_documents = _folder(documents, settings.commands)
-    _check.schemas((*event_documents, *command_documents))
-    _check.references(documents, (api, *event_documents, *command_documents))
-    operations = OperationReader(_definitions(documents, api, event_documents, command_documents), api)
-    operations.check_ids()
-    _check.openapi(api)
+    asyncapi = documents.get(settings.asyncapi) if settings.asyncapi is not None else None
+    definitions = _definitions(documents, api, event_documents, command_documents)
+    schema_files = (*event_documents, *command_documents)
+    operations: OperationReader | None = None
+    if api is not asyncapi:
+        _check.openapi(api, definitions.warn)
+    _check.schemas(schema_files)
+    _check.references(documents, api if api is not asyncapi else None, schema_files, definitions.warn)
+    if api is not asyncapi:
+        operations = OperationReader(definitions, api)
+        for pointer in _check.components(api):
+            definitions.define(api, pointer)
+    events = event_files(definitions, event_documents)
+    commands = command_files(definitions, command_documents)
+    if asyncapi is not None:
+        _check.asyncapi(asyncapi)
+        definitions.modules[asyncapi.path] = "payloads"
+        found = _asyncapi.read(definitions, asyncapi, settings.asyncapi_describes)
+        events.add(found.events)
+        commands.add(found.commands)
+    if operations is not None:
+        events.add(read_webhooks(definitions, api))
+    return Sources(api, definitions, operations, events, commands)
 
-    definitions = operations.definitions
-    for pointer in _check.components(api):
-        definitions.define(api, pointer)
-    events = read_events(definitions, event_documents)
-    commands = read_commands(definitions, command_documents)
+
+def _load(settings: Settings) -> ir.Contract:
+    sources = gather(settings)
+    api, definitions, commands = sources.api, sources.definitions, sources.commands
+    events = assembled(definitions, sources.events)
+    named = tuple(commands_of(definitions, commands))
     _circles.check(definitions)
     compiler = Compiler(definitions)
     definitions.typed = compiler.typed
-    compiler.make_all(events.payloads)
+    compiler.make_all(events.payloads | commands.classes)
     # Last: what the contract names itself has its name by now, and made-up names give way.
-    tags = operations.tags()
+    tags = sources.operations.tags() if sources.operations is not None else ()
     _circles.check(definitions)
     compiler.make_all()
     compiler.check()
@@ -59,20 +101,20 @@ def _load(settings: Settings) -> ir.Contract:
         source=api.path,
         title=text_of(info, "title") if isinstance(info, dict) else "",
         version=text_of(info, "version") if isinstance(info, dict) else "",
-        digest=_digest(documents, api.path.parent),
+        digest=_digest(definitions.documents, api.path.parent),
         definitions=tuple(definitions.found[key] for key in sorted(definitions.found)),
         tags=tags,
         events=events.events,
         envelope=events.envelope,
-        commands=commands.commands,
+        commands=named,
         command_error=commands.error,
         connect=commands.connect,
         constants=events.constants,
         payload_bases=_payload_bases(compiler.shapes, events.payloads),
         shapes=compiler.shapes,
         origins=definitions.origins,
-        files=documents.paths(),
-        servers=operations.servers(),
+        files=definitions.documents.paths(),
+        servers=sources.operations.servers() if sources.operations is not None else (),
         warnings=tuple(definitions.warnings),
     )
 

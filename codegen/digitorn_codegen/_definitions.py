@@ -55,6 +55,7 @@ class Definitions:
         warnings: Parts of the contract that the output cannot express.
         directions: On which side of a call each is.
         typed: Writes the type of a schema for stubs.
+        placed: Module and name of the classes of single schemas, where these do not follow from the place.
     """
 
     documents: Documents
@@ -65,6 +66,9 @@ class Definitions:
     warnings: list[ir.ContractWarning] = field(default_factory=list[ir.ContractWarning])
     directions: dict[str, ir.Direction] = field(default_factory=dict[str, ir.Direction])
     typed: Typed = field(default=_untyped)
+    placed: dict[tuple[Path, str], tuple[ir.Module, str]] = field(
+        default_factory=dict[tuple[Path, str], tuple[ir.Module, str]]
+    )
     _direction: ir.Direction = "response"
     _sided: dict[tuple[Path, str], bool] = field(default_factory=dict[tuple[Path, str], bool])
     _keys: dict[tuple[Path, str, ir.Direction], str] = field(
@@ -105,9 +109,10 @@ class Definitions:
         origin = (document.path, pointer, direction)
         if origin in self._keys:
             return self._keys[origin]
-        module = self.module_of(document.path)
+        module = self.module_of(document.path, pointer)
         schema = document.at(pointer)
-        wanted = _class_name(document, pointer, schema)
+        placed = self.placed.get((document.path, pointer))
+        wanted = placed[1] if placed is not None else _class_name(document, pointer, schema)
         if direction == "request":
             name = self.made_up(module, f"{wanted}Request", document.path, pointer)
         else:
@@ -152,8 +157,12 @@ class Definitions:
                     waiting.append((target.document, target.pointer))
         return False
 
-    def module_of(self, path: Path) -> ir.Module:
-        """The module that the schemas of a file go to."""
+    def module_of(self, path: Path, pointer: str = "") -> ir.Module:
+        """The module that a schema goes to: that of its place, or of one around it, or of its file."""
+        while self.placed and pointer:
+            if (path, pointer) in self.placed:
+                return self.placed[path, pointer][0]
+            pointer = pointer.rpartition("/")[0]
         return self.modules.get(path, "models")
 
     def made_up(self, module: ir.Module, wanted: str, file: Path, pointer: str) -> str:

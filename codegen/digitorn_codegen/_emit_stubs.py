@@ -61,7 +61,7 @@ def emit(contract: ir.Contract) -> dict[str, str]:
         modules[module] = environment.get_template("rest.py.jinja").render(
             contract=contract, prefix=prefix, is_async=is_async, modules=imported, needs=_needs(contract)
         )
-    if contract.envelope is not None:
+    if contract.events or contract.envelope is not None:
         wires = dict.fromkeys(event.wire for event in contract.events if not event.wire.endswith("*"))
         modules["events"] = environment.get_template("events.py.jinja").render(
             contract=contract, envelope=contract.envelope, wires=list(wires)
@@ -71,10 +71,12 @@ def emit(contract: ir.Contract) -> dict[str, str]:
         )
     if contract.commands:
         keys = [key for command in contract.commands for key in (command.request, command.ack)]
-        keys += [key for key in (contract.command_error, contract.connect) if key is not None]
-        names = list(dict.fromkeys(_bare(key) for key in keys))
+        keys += [contract.command_error, contract.connect]
+        homes: dict[str, dict[str, None]] = {}
+        for module, _, name in (key.partition(".") for key in keys if key is not None):
+            homes.setdefault(module, {})[name] = None
         modules["commands"] = environment.get_template("commands.py.jinja").render(
-            contract=contract, names=names
+            contract=contract, homes=homes
         )
     return modules
 
@@ -88,10 +90,17 @@ def _needs(contract: ir.Contract) -> set[str]:
     return found
 
 
-def runtime() -> dict[str, str]:
-    """The source of each module that generated code runs on, by name."""
+def runtime(shared: str | None = None) -> dict[str, str]:
+    """The source of each module that generated code runs on, by name.
+
+    Args:
+        shared: The package whose modules these are to repeat; None for copies.
+    """
     folder = resources.files("digitorn_codegen") / "runtime"
-    return {name: (folder / f"{name}.py").read_text(encoding="utf-8") for name in _RUNTIME}
+    if shared is None:
+        return {name: (folder / f"{name}.py").read_text(encoding="utf-8") for name in _RUNTIME}
+    doc = f'"""What several generated packages run on: that of `{shared}`."""'
+    return {name: f"{doc}\n\nfrom {shared}.{name} import *\n" for name in _RUNTIME}
 
 
 def _environment() -> jinja2.Environment:

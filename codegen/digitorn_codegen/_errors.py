@@ -23,5 +23,9 @@ class SettingsError(Exception):
     """The generator's input or output settings are missing or wrong."""
 
 
+class StrictError(Exception):
+    """There were warnings, and the settings make them errors."""
+
+
 class OutputError(Exception):
     """Code was generated that is not Python; the fault is the generator's, not the contract's."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
 from ._documents import JsonObject, JsonValue
+from ._hiding import HIDDEN
 from ._sides import Flat, Place, Side, flat, follow, json_type
 
 Kind: TypeAlias = Literal["undeclared", "missing", "null", "type", "value"]
@@ -85,7 +86,8 @@ class Fitting:
             return Fit([Misfit("null", path)])
         if kind not in schema.types:
             return Fit([Misfit("type", path, kind)])
-        if value is not None and schema.values is not None and json.dumps(value) not in schema.values:
+        is_listed = schema.values is None or json.dumps(value) in schema.values
+        if value not in (None, HIDDEN) and not is_listed:
             return Fit([Misfit("value", path, json.dumps(value))])
         found = Fit()
         if isinstance(value, list) and "items" in schema.schema:

@@ -3,17 +3,19 @@
 import difflib
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import _aliases, _stamp, _twin
-from ._errors import SettingsError
+from ._errors import SettingsError, StrictError
 from ._format import format_sources, verify
 from ._settings import Settings, Twin
 from ._text import prose
 
 Report = Callable[[str], None]
+
+_OF_NO_CONTRACT = f"{_stamp.MARK}; do not edit.\n"
 
 
 @dataclass(frozen=True)
@@ -29,40 +31,63 @@ class Rendered:
     inputs: tuple[Path, ...]
 
 
-def render(settings: Settings, report: Report = lambda _: None) -> Rendered:
+_NOTHING: Mapping[Path, str] = {}
+
+
+def render(
+    settings: Settings, report: Report = lambda _: None, before: Mapping[Path, str] = _NOTHING
+) -> Rendered:
     """Every file that the settings produce; nothing is written.
 
     Args:
         settings: What to read, and what to produce.
         report: Called with each part of the contract that the output cannot express.
+        before: What this run has produced for other contracts.
 
     Raises:
         ContractError: The contract is broken.
+        StrictError: There were warnings, and the settings are strict.
     """
     # Both import large libraries, which a check that trusts the stamp does without.
     from . import _contract, _emit_models, _emit_stubs, _split
 
+    noticed: dict[str, None] = {}
+
+    def notice(text: str) -> None:
+        if text not in noticed:
+            noticed[text] = None
+            report(text)
+
     contract = _contract.load(settings)
     for warning in contract.warnings:
-        report(str(warning))
+        notice(str(warning))
     title = prose(f"{contract.title} {contract.version}")
     header = f"{_stamp.MARK} from {title} ({contract.digest}); do not edit.\n"
     classes = _emit_models.emit(contract)
+    if settings.strict and noticed:
+        raise StrictError(f"{len(noticed)} warnings, which are errors here; nothing was written")
     stubs = _emit_stubs.emit(contract)
-    sources = {settings.out / f"{name}.py": source for name, source in _emit_stubs.runtime().items()}
+    shared = settings.runtime
+    runtime = _emit_stubs.runtime(shared.package if shared is not None else None)
+    sources = {settings.out / f"{name}.py": source for name, source in runtime.items()}
     for name, source in {**_split.split(classes, contract), **stubs}.items():
         doc = _emit_models.DOCSTRINGS.get(name)
         sources[settings.out / f"{name}.py"] = f'"""{doc}"""\n\n{source}' if doc else source
     headers = dict.fromkeys(sources, header)
+    if shared is not None and shared.out is not None:
+        modules = {"__init__": '"""What several generated packages run on."""\n', **_emit_stubs.runtime()}
+        for name, source in modules.items():
+            sources[shared.out / f"{name}.py"] = source
+            headers[shared.out / f"{name}.py"] = _OF_NO_CONTRACT
     for twin in settings.twins:
         twins = _render_twin(twin)
         sources.update(twins)
         headers.update(dict.fromkeys(twins, _twin_header(twin)))
     for alias in settings.aliases:
         # Use the output of this run, not that of an earlier one.
-        modules = _aliases.render(alias, lambda path: sources.get(path) or _read(path))
-        sources.update(modules)
-        headers.update(dict.fromkeys(modules, f"{_stamp.MARK}; do not edit.\n"))
+        published = _aliases.render(alias, lambda path: sources.get(path) or before.get(path) or _read(path))
+        sources.update(published)
+        headers.update(dict.fromkeys(published, _OF_NO_CONTRACT))
     files = {path: headers[path] + text for path, text in format_sources(sources).items()}
     for path, text in files.items():
         verify(path.name, text)
@@ -83,25 +108,32 @@ def _twin_header(twin: Twin) -> str:
     return f"{_stamp.MARK} from {source}; do not edit.\n"
 
 
-def generate(settings: Settings, report: Report = lambda _: None) -> list[Path]:
+def generate(settings: Settings | Sequence[Settings], report: Report = lambda _: None) -> list[Path]:
     """Writes the generated code, and removes generated files that are no longer produced.
 
     Args:
-        settings: What to read, and what to produce.
-        report: Called with each part of the contract that the output cannot express.
+        settings: What to read, and what to produce; several if there are several contracts.
+        report: Called with each part of a contract that the output cannot express.
 
     Returns:
         The files whose content changed or that were removed.
 
     Raises:
-        ContractError: The contract is broken; nothing was written.
-        SettingsError: The output folder holds something that was not generated.
+        ContractError: A contract is broken; nothing was written.
+        StrictError: There were warnings, and the settings are strict; nothing was written.
+        SettingsError: An output folder holds something that was not generated.
     """
-    rendered = render(settings, report)
-    files, stamp = rendered.files, settings.out / _stamp.NAME
-    for path in (*files, stamp):
+    contracts = _several(settings)
+    files: dict[Path, str] = {}
+    inputs: dict[Path, tuple[Path, ...]] = {}
+    for one in contracts:
+        rendered = render(one, report, files)
+        files.update(rendered.files)
+        inputs[one.out / _stamp.NAME] = rendered.inputs
+    for path in (*files, *inputs):
         _check_ours(path)
-    stale = _stale(settings, files)
+    # The folder of a shared runtime is that of several.
+    stale = list(dict.fromkeys(path for one in contracts for path in _stale(one, files)))
     changed = [path for path, text in files.items() if _read(path) != text]
     for path in changed:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,24 +141,36 @@ def generate(settings: Settings, report: Report = lambda _: None) -> list[Path]:
     for path in stale:
         path.unlink()
     # Written last, over the output: an interrupted run leaves a stamp that does not match.
-    text = _stamp.render(settings, rendered.inputs)
-    if _read(stamp) != text:
-        _replace(stamp, text)
-        changed.append(stamp)
+    for one, (stamp, read) in zip(contracts, inputs.items(), strict=True):
+        text = _stamp.render(one, read)
+        if _read(stamp) != text:
+            _replace(stamp, text)
+            changed.append(stamp)
     return changed + stale
 
 
-def check(settings: Settings) -> str:
-    """A diff from the committed code to what the contract produces now; empty when it is current.
+def check(settings: Settings | Sequence[Settings], report: Report = lambda _: None) -> str:
+    """A diff from the committed code to what the contracts produce now; empty when it is current.
 
-    Nothing is generated when the committed stamp fits the inputs and the outputs.
+    Nothing is generated for a contract whose committed stamp fits its inputs and outputs.
+
+    Args:
+        settings: What was generated; several if there are several contracts.
+        report: Called with each part of a contract that the output cannot express, if it is generated.
 
     Raises:
-        ContractError: The contract is broken.
+        ContractError: A contract is broken.
+        StrictError: There were warnings, and the settings are strict.
     """
-    if _stamp.is_current(settings):
-        return ""
-    files = render(settings).files
+    return "".join(_check(one, report) for one in _several(settings) if not _stamp.is_current(one))
+
+
+def _several(settings: Settings | Sequence[Settings]) -> Sequence[Settings]:
+    return (settings,) if isinstance(settings, Settings) else settings
+
+
+def _check(settings: Settings, report: Report) -> str:
+    files = render(settings, report).files
     parts: list[str] = []
     wanted: Mapping[Path, str | None] = {**files, **dict.fromkeys(_stale(settings, files))}
     for path, text in wanted.items():

@@ -248,14 +248,14 @@ class EventEnvelope:
 
 @dataclass(frozen=True)
 class Command:
-    """One message that a client sends over the socket, and its acknowledgement."""
+    """One message that a client sends over the socket, and its acknowledgement, if it has one."""
 
     wire: str
     namespace: str
     constant: str
     summary: str
     request: str
-    ack: str
+    ack: str | None
 
 
 @dataclass(frozen=True)
@@ -283,7 +283,7 @@ class Contract:
     """Everything the emitters need, in the order in which it is emitted.
 
     Attributes:
-        source: The OpenAPI document.
+        source: The OpenAPI document, or the AsyncAPI document if there is no other.
         shapes: The classes and aliases that the definitions become.
         origins: Where each definition stands, by its key.
         files: Every file that the contract was read from.

@@ -1,19 +1,19 @@
-"""Compares recorded traffic with a contract, and drafts schemas of events that the contract lacks."""
+"""Compares recorded traffic with a contract, and drafts what the contract lacks."""
 
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from genson import SchemaBuilder  # pyright: ignore[reportMissingTypeStubs] - the package has none
-
-from ._documents import JsonObject, JsonValue, text_of
+from ._documents import Document, Documents, JsonObject, JsonValue, text_of
+from ._draft import EventDraft, envelope_schema, event_schemas, openapi
 from ._fit import Fit, Fitting, Misfit
-from ._frames import SeenCommand, SeenEvent, SeenExchange, frames_of
-from ._names import pascal
+from ._frames import JSON, TEXT, UNKNOWN, SeenCommand, SeenEvent, SeenExchange, frames_of
+from ._hiding import Hiding
+from ._infer import Shape
 from ._sides import (
     Place,
     Response,
@@ -28,7 +28,6 @@ from ._sides import (
     root_of,
 )
 
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _KINDS = {
     "undeclared": "seen, not declared",
     "unseen": "declared, never seen",
@@ -47,18 +46,28 @@ class Learned:
 
     Attributes:
         drafts: Schemas for event types that the contract lacks, by wire name.
+        envelope: A schema for the envelope of events, if the contract has none and there were events.
+        openapi: An OpenAPI document of the operations that the contract lacks; None if it lacks none.
         differences: Where the contract and the recordings differ: for each event, body, answer and command
             the members that are seen and not declared, and so on, by a key of `_KINDS`.
         unknown: Operations and commands that the contract lacks, in order.
         counts: How many events, calls and commands were read.
-        skipped: Lines that hold nothing of the kind, as `file:line: why`.
+        skipped: What nothing was learned from, and why.
     """
 
     drafts: Mapping[str, Mapping[str, object]]
+    envelope: Mapping[str, object] | None
+    openapi: "JsonObject | None"
     differences: Mapping[str, Mapping[str, list[str]]]
     unknown: list[str]
     counts: Mapping[str, int]
     skipped: list[str]
+
+    @property
+    def operations(self) -> int:
+        """How many operations the contract lacks."""
+        items = object_of(self.openapi, "paths").values()
+        return sum(len(item) for item in items if isinstance(item, dict))
 
     def lines(self) -> list[str]:
         """The differences, one line for each place and kind."""
@@ -68,63 +77,128 @@ class Learned:
         return lines
 
 
-def learn(contract: Side, recordings: Iterable[Path]) -> Learned:
-    """Compares recordings with a contract.
+def learn(contract: Side, recordings: Iterable[Path], *, enums: bool = False) -> Learned:
+    """Compares recordings with a contract. Secrets in them are hidden first.
 
     Args:
         contract: The contract with its events and commands.
         recordings: Files of event envelopes, of frames, or recordings of a client, as JSON lines.
+        enums: Whether drafts list the values of texts of which few were seen.
 
     Raises:
         SettingsError: A recording cannot be read.
         ContractError: A schema of the contract cannot be followed.
     """
     skipped: list[str] = []
+    seen = [frame for recording in recordings for frame in frames_of(recording, skipped)]
+    hiding = Hiding.of(seen)
     lesson = _Lesson(contract)
-    for recording in recordings:
-        for frame in frames_of(recording, skipped):
-            match frame:
-                case SeenEvent():
-                    lesson.event(frame)
-                case SeenExchange():
-                    lesson.exchange(frame)
-                case SeenCommand():
-                    lesson.command(frame)
+    for frame in map(hiding.frame, seen):
+        match frame:
+            case SeenEvent():
+                lesson.event(frame)
+            case SeenExchange():
+                lesson.exchange(frame)
+            case SeenCommand():
+                lesson.command(frame)
+    for wire in [wire for wire in sorted(lesson.drafts) if wire.endswith("*")]:
+        del lesson.drafts[wire]
+        skipped.append(f"{wire}: no draft: in a schema the * would stand for every name with that beginning")
+    operations = openapi(contract, lesson.calls, enums=enums)
+    needs_envelope = contract.envelope is None and any(one.enveloped for one in lesson.drafts.values())
     return Learned(
-        {wire: _draft(wire, builder) for wire, builder in sorted(lesson.drafts.items())},
+        event_schemas(contract, lesson.drafts, enums=enums),
+        envelope_schema(lesson.envelopes) if needs_envelope else None,
+        operations.document,
         {title: _differences(lesson, title) for title in _in_order(lesson) if _differences(lesson, title)},
-        sorted(lesson.unknown),
+        sorted({*operations.titles, *lesson.unknown}),
         lesson.counts,
         skipped,
     )
 
 
-def write_drafts(learned: Learned, folder: Path) -> list[Path]:
-    """Writes the drafts as files of a folder; one that exists is left as it is.
+def write_drafts(learned: Learned, folder: Path | None, openapi: Path | None = None) -> list[Path]:
+    """Writes the drafts. What exists is left as it is: files, and event types that a file of the folder has.
 
     Args:
         learned: What recordings taught.
-        folder: Where event schemas live.
+        folder: Where event schemas live; None if there is no such folder.
+        openapi: The file that the draft of operations goes to; None to write none.
 
     Returns:
         The files that were written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
-    for wire, schema in learned.drafts.items():
-        path = folder / f"{''.join(c if c.isalnum() or c in '._-' else '.' for c in wire)}.json"
-        if not path.exists():
-            path.write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            written.append(path)
+    if folder is not None and learned.drafts:
+        folder.mkdir(parents=True, exist_ok=True)
+        taken, wires = _there(folder)
+        if learned.envelope is not None and not any(_marked(file) for file in folder.glob("*.json")):
+            written.append(_write(folder / f"{_stem('envelope', taken)}.json", learned.envelope))
+        for wire, schema in learned.drafts.items():
+            if wire not in wires:
+                written.append(_write(folder / f"{_stem(wire, taken)}.json", schema))
+    if openapi is not None and learned.openapi is not None and not openapi.exists():
+        openapi.parent.mkdir(parents=True, exist_ok=True)
+        written.append(_write(openapi, learned.openapi))
     return written
 
 
-@dataclass
-class _Draft:
-    """The payloads of an event type that the contract lacks."""
+def _write(path: Path, schema: Mapping[str, object]) -> Path:
+    try:
+        text = json.dumps(schema, indent=2, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        # Half a surrogate pair is valid JSON, but not valid text.
+        text = json.dumps(schema, indent=2).encode()
+    path.write_bytes(text + b"\n")
+    return path
 
-    builder: Any = field(default_factory=SchemaBuilder)
-    count: int = 0
+
+def _there(folder: Path) -> tuple[set[str], set[str]]:
+    """The names of a folder's files, as every file system tells them apart, and their event types."""
+    taken: set[str] = set()
+    wires: set[str] = set()
+    for file in folder.iterdir():
+        taken.add(_folded(file.stem))
+        if file.suffix == ".json":
+            wires.add(text_of(_loaded(file), "x-event-type"))
+    return taken, wires
+
+
+def _loaded(file: Path) -> JsonObject:
+    try:
+        found: JsonValue = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _marked(file: Path) -> bool:
+    return _loaded(file).get("x-event-envelope") is True
+
+
+# Names that no file may have on Windows.
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
+_LONGEST = 80
+
+
+def _stem(wire: str, taken: set[str]) -> str:
+    """A file name for an event type, without its suffix, that no other file of the folder has."""
+    safe = "".join(c if c.isalnum() or c in "._-" else "." for c in wire)[:_LONGEST].strip(".") or "event"
+    wanted = f"{safe}-event" if _RESERVED.fullmatch(safe.lower()) else safe
+    found, number = wanted, 1
+    while _folded(found) in taken:
+        number += 1
+        found = f"{wanted}-{number}"
+    taken.add(_folded(found))
+    return found
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+NO_CONTRACT = Side(Document(Path("no contract"), {}), {}, {}, (), Documents())
+"""What recordings are compared with where there is no contract yet."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +217,9 @@ class _Lesson:
 
     contract: Side
     fits: dict[str, Fit] = field(default_factory=dict[str, Fit])
-    drafts: dict[str, _Draft] = field(default_factory=dict[str, _Draft])
+    drafts: dict[str, EventDraft] = field(default_factory=dict[str, EventDraft])
+    envelopes: Shape = field(default_factory=Shape)
+    calls: list[SeenExchange] = field(default_factory=list[SeenExchange])
     unknown: set[str] = field(default_factory=set[str])
     counts: Counter[str] = field(default_factory=Counter[str])
     values: dict[tuple[str, str], set[str]] = field(default_factory=dict[tuple[str, str], set[str]])
@@ -162,9 +238,11 @@ class _Lesson:
             self._fit(_ENVELOPE, root_of(envelope), event.envelope)
         title = self._title(event)
         if title is None:
-            draft = self.drafts.setdefault(event.wire, _Draft())
-            draft.builder.add_object(event.payload)
-            draft.count += 1
+            draft = self.drafts.setdefault(event.wire, EventDraft())
+            draft.add(event.payload, enveloped=event.envelope is not None)
+            if event.live and event.envelope is not None:
+                hollow: JsonObject = {"payload": {}} if event.envelope.get("payload") is not None else {}
+                self.envelopes.add({**event.envelope, **hollow})
             return
         schema = self.contract.events[title]
         # Copies carry members of the envelope in the payload.
@@ -185,31 +263,31 @@ class _Lesson:
         self.counts["calls"] += 1
         operation = next((one for one in self._operations if one.pattern.fullmatch(_called(exchange))), None)
         if operation is None:
-            if exchange.status not in _NOWHERE:
-                self.unknown.add(_called(exchange))
+            self.calls.append(exchange)
             return
         self._sent(operation, exchange)
         response = _response(responses_of(self.contract, operation.value), exchange.status)
         title = f"{operation.title} {exchange.status}"
+        media_type, answer = exchange.answer.media_type, exchange.answer.value
         if response is None:
             self._undeclared(operation.title, f"status {exchange.status}")
-        elif exchange.media_type:
-            if not any(_covers(one, exchange.media_type) for one in response.media_types):
-                self._undeclared(title, exchange.media_type)
+        elif media_type not in ("", JSON):
+            if not any(_covers(one, media_type) for one in response.media_types):
+                self._undeclared(title, media_type)
         elif response.body is not None and is_json(response.media_type):
-            self._fit(title, response.body, exchange.answer)
-        elif exchange.answer is not None and not response.media_types:
+            self._fit(title, response.body, answer)
+        elif answer is not None and not response.media_types:
             self._undeclared(title, "a body")
 
     def _sent(self, operation: _Operation, exchange: SeenExchange) -> None:
         """Compares the body of a call that was accepted; others may be wrong on purpose."""
-        if exchange.body is None or exchange.status >= 400:
+        if not exchange.body.media_type or exchange.status >= 400:
             return
         body = body_of(self.contract, operation.value)
         if body is None:
             self._undeclared(operation.title, "a request body")
-        elif is_json(body[0]):
-            self._fit(f"{operation.title}, body", body[1], exchange.body)
+        elif is_json(body[0]) and exchange.body.media_type == JSON:
+            self._fit(f"{operation.title}, body", body[1], exchange.body.value)
 
     def command(self, command: SeenCommand) -> None:
         self.counts["commands"] += 1
@@ -235,10 +313,6 @@ class _Lesson:
 
     def _undeclared(self, title: str, what: str) -> None:
         self.fits.setdefault(title, Fit()).misfits.append(Misfit("undeclared", what))
-
-
-# Answers that say that the path leads nowhere.
-_NOWHERE = (404, 405)
 
 
 def _operations(contract: Side) -> Iterable[_Operation]:
@@ -268,7 +342,12 @@ def _response(responses: Mapping[str, Response], status: int) -> Response | None
 
 def _covers(declared: str, media_type: str) -> bool:
     """Whether a media type of the contract, perhaps a range such as `text/*`, covers one that was seen."""
+    if media_type == UNKNOWN:
+        return True
     kind = declared.partition(";")[0].strip()
+    if media_type == TEXT and not is_json(kind):
+        # Recordings do not tell which text it is.
+        return True
     return kind in (media_type, "*/*", f"{media_type.partition('/')[0]}/*")
 
 
@@ -300,17 +379,3 @@ def _never_so(lesson: _Lesson, title: str) -> Iterable[str]:
         seen = lesson.values.get((title, name), set())
         if seen and json.dumps(value) not in seen:
             yield f"{name} {json.dumps(value)} (is {' or '.join(sorted(seen))})"
-
-
-def _draft(wire: str, found: _Draft) -> dict[str, object]:
-    inferred: dict[str, object] = found.builder.to_schema()
-    inferred.pop("$schema", None)
-    times = f"{found.count} recorded event{'s' * (found.count != 1)}"
-    return {
-        "$schema": DIALECT,
-        "title": pascal(wire),
-        "description": f"Draft, inferred from {times}; not reviewed.",
-        "x-event-type": wire,
-        "x-draft": True,
-        **inferred,
-    }

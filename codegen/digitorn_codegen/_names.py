@@ -4,20 +4,58 @@ import builtins
 import itertools
 import keyword
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 
 def words(name: str) -> list[str]:
-    """The words of a wire name: `preview:state_changed`, `getHTTPStatus` and `X-Request-Id` alike."""
-    spaced = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1 \2", name))
-    return [word for word in re.split(r"[^A-Za-z0-9]+", spaced) if word]
+    """The words of a wire name: `preview:state_changed`, `getHTTPStatus` and `X-Request-Id` alike.
+
+    Letters of all alphabets are kept, as far as Python has them in identifiers. What has no letters and no
+    digits is called by the Unicode names of its characters.
+    """
+    # Python reads identifiers in this form.
+    name = unicodedata.normalize("NFKC", name)
+    if signed := re.fullmatch(r"([-+])([0-9]+)", name):
+        return ["minus" if signed[1] == "-" else "plus", signed[2]]
+    return _split(name) or _split(" ".join(map(_called, name[:8]))) or ["empty"]
+
+
+def _split(name: str) -> list[str]:
+    if name.isascii():
+        spaced = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1 \2", name))
+        return [word for word in re.split(r"[^A-Za-z0-9]+", spaced) if word]
+    found = [""]
+    for place, char in enumerate(name):
+        is_mark = unicodedata.category(char).startswith("M")
+        if char == "_" or not _continues(char) or (is_mark and not found[-1]):
+            found.append("")
+            continue
+        before, after = name[place - 1 : place], name[place + 1 : place + 2]
+        is_start = before.islower() or before.isdigit() or (before.isupper() and after.islower())
+        if char.isupper() and is_start:
+            found.append("")
+        found[-1] += char
+    return [word for word in found if any(map(str.isalnum, word))]
+
+
+def _continues(char: str) -> bool:
+    """Whether a character may stand in an identifier."""
+    return f"a{char}".isidentifier()
+
+
+def _called(char: str) -> str:
+    """A character in words; empty if it only changes how another one looks."""
+    if unicodedata.category(char) in ("Mn", "Cf", "Zs"):
+        return ""
+    return unicodedata.name(char, f"u{ord(char):04x}").lower()
 
 
 def pascal(name: str) -> str:
     """`tool_call` as `ToolCall`."""
-    joined = "".join(word[:1].upper() + word[1:] for word in words(name)) or "Model"
-    if joined[0].isdigit():
+    joined = _normal("".join(word[:1].upper() + word[1:] for word in words(name)))
+    if not joined.isidentifier():
         return f"Model{joined}"
     return f"{joined}Model" if keyword.iskeyword(joined) else joined
 
@@ -29,10 +67,14 @@ def snake(name: str) -> str:
 
 def identifier(name: str) -> str:
     """A wire name that keeps its case as an argument or attribute name."""
-    name = re.sub(r"\W", "_", name) or "_"
-    if name[0].isdigit():
+    name = "".join(char if _continues(char) else "_" for char in _normal(name)) or "_"
+    if not name.isidentifier():
         name = f"_{name}"
     return f"{name}_" if keyword.iskeyword(name) else name
+
+
+def _normal(name: str) -> str:
+    return unicodedata.normalize("NFKC", name)
 
 
 def free_argument(name: str, location: str, taken: set[str]) -> str:
@@ -56,7 +98,13 @@ def free_argument(name: str, location: str, taken: set[str]) -> str:
 
 def constant(name: str) -> str:
     """`get_session` as `GET_SESSION`."""
-    return identifier("_".join(word.upper() for word in words(name)))
+    return identifier("_".join("".join(map(_upper, word)) for word in words(name)))
+
+
+def _upper(char: str) -> str:
+    """A capital, if it is that of this letter alone: `ß` has none, so that `ß` and `ss` are told apart."""
+    capital = char.upper()
+    return capital if capital.lower() == char else char
 
 
 def keys_of(table: str) -> str:

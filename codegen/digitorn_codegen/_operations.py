@@ -76,21 +76,6 @@ class OperationReader:
             if operations
         )
 
-    def check_ids(self) -> None:
-        """Refuses a document in which two operations have one id.
-
-        Raises:
-            ContractError: They do.
-        """
-        seen: dict[str, str] = {}
-        for raw in self._raws():
-            found = text_of(raw.value, "operationId")
-            if found in seen:
-                text = f"operationId {found!r} is already that of {seen[found]}"
-                raise ContractError(raw.document.path, f"{raw.pointer}/operationId", text)
-            if found:
-                seen[found] = f"{raw.method.upper()} {raw.path}"
-
     def _described(self) -> dict[str, str]:
         tags = self.api.root.get("tags")
         described: dict[str, str] = {}
@@ -98,8 +83,9 @@ class OperationReader:
             if isinstance(tag, dict):
                 name = text_of(tag, "name")
                 if name in described:
-                    raise ContractError(self.api.path, f"/tags/{index}", f"the tag {name!r} stands twice")
-                described[name] = text_of(tag, "description")
+                    text = f"the tag {name!r} stands twice; the first description is used"
+                    self.definitions.warn("tag-repeated", self.api.path, f"/tags/{index}", text)
+                described.setdefault(name, text_of(tag, "description"))
         return described
 
     # --- finding them

@@ -169,6 +169,8 @@ class ParameterReader:
 
 def _ignored(name: str, location: str) -> str:
     """Why a parameter is not one of the stub's; empty if it is."""
+    if location in _ALLOWED and location != "path" and not name:
+        return f"the {location} parameter has no name"
     if location == "header" and name.lower() in ("accept", "authorization", "content-type"):
         return f"OpenAPI ignores the header parameter {name!r}; media types and security say what is sent"
     return "the whole query as one parameter is not supported" if location == "querystring" else ""

@@ -120,23 +120,39 @@ def read_side(path: Path) -> Side:
     Raises:
         ContractError: There is no contract, or it cannot be read.
     """
-    documents = Documents()
     if not path.is_dir():
-        return Side(documents.get(path), {}, {}, (), documents)
+        return read_parts(path)
     found = [path / f"openapi.{suffix}" for suffix in ("yaml", "yml", "json")]
     openapi = next((file for file in found if file.is_file()), None)
     if openapi is None:
         raise ContractError(path, "", "holds no openapi.yaml, openapi.yml or openapi.json")
-    events, beside_events = _schemas(documents, path / "events", "x-event-type")
-    commands, beside_commands = _schemas(documents, path / "commands", "x-command")
-    return Side(documents.get(openapi), events, commands, (*beside_events, *beside_commands), documents)
+    return read_parts(openapi, path / "events", path / "commands")
 
 
-def _schemas(documents: Documents, folder: Path, key: str) -> tuple[dict[str, Document], list[Document]]:
+def read_parts(openapi: Path, events: Path | None = None, commands: Path | None = None) -> Side:
+    """Reads a contract whose parts are given.
+
+    Args:
+        openapi: The OpenAPI document.
+        events: Folder of event schemas, if there is one.
+        commands: Folder of command schemas, if there is one.
+
+    Raises:
+        ContractError: A part cannot be read.
+    """
+    documents = Documents()
+    event, beside_events = _schemas(documents, events, "x-event-type")
+    command, beside_commands = _schemas(documents, commands, "x-command")
+    return Side(documents.get(openapi), event, command, (*beside_events, *beside_commands), documents)
+
+
+def _schemas(
+    documents: Documents, folder: Path | None, key: str
+) -> tuple[dict[str, Document], list[Document]]:
     """The schemas of a folder by wire name, and those that have none."""
     named: dict[str, Document] = {}
     others: list[Document] = []
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    files = sorted(folder.iterdir()) if folder is not None and folder.is_dir() else []
     for document in [documents.get(file) for file in files if file.suffix in (".json", ".yaml", ".yml")]:
         wire = text_of(document.root, key)
         variant = text_of(object_of(document.root, "x-event-variant"), "requires")

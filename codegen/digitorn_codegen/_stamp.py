@@ -51,10 +51,15 @@ def _entries(settings: Settings, names: Sequence[str]) -> Iterator[tuple[str, by
     # Names are relative: the same tree has the same stamp wherever it is checked out.
     root = settings.openapi.resolve().parent
     yield "package", settings.package.encode()
+    # Only a strict run knows that there are no warnings.
+    if settings.strict:
+        yield "strict", b""
     for tool in _TOOLS:
         yield tool, metadata.version(tool).encode()
     yield from _files("generator", _own())
     yield "openapi", settings.openapi.name.encode()
+    if settings.asyncapi is not None:
+        yield "asyncapi", f"{_relative(settings.asyncapi, root)} {settings.asyncapi_describes}".encode()
     for name in names:
         yield f"contract {name}", (root / name).read_bytes()
     for kind, folder in (("events", settings.events), ("commands", settings.commands)):
@@ -62,6 +67,9 @@ def _entries(settings: Settings, names: Sequence[str]) -> Iterator[tuple[str, by
         found = sorted(path.name for path in folder.iterdir()) if folder is not None else []
         yield kind, "\n".join(found).encode()
     yield from _files("out", settings.out.glob("*.py"))
+    if (runtime := settings.runtime) is not None:
+        yield "runtime", runtime.package.encode()
+        yield from _files("runtime", runtime.out.glob("*.py") if runtime.out is not None else ())
     for number, alias in enumerate(settings.aliases):
         for name, module in sorted(alias.modules.items()):
             names_there = _aliases.exported(alias, module, _text)

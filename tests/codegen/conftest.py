@@ -145,7 +145,9 @@ def make(tmp_path_factory: pytest.TempPathFactory, strict_mypy: StrictMypy) -> I
         source = folder / "openapi.json"
         source.write_text(json.dumps(found), encoding="utf-8")
         package = f"made_up_{next(_numbers)}"
-        settings = Settings(openapi=source, package=package, out=folder / "out" / package)
+        asyncapi = source if "asyncapi" in found else None
+        out = folder / "out" / package
+        settings = Settings(openapi=source, asyncapi=asyncapi, package=package, out=out)
         warnings: list[str] = []
         generate(settings, warnings.append)
         sys.path.insert(0, str(folder / "out"))

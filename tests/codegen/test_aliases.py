@@ -9,7 +9,7 @@ import pytest
 
 from digitorn_codegen import Settings, SettingsError, check, generate
 from digitorn_codegen._cli import main
-from digitorn_codegen._settings import Alias, build
+from digitorn_codegen._settings import Alias, read_project
 
 Publish = Callable[..., Settings]
 
@@ -203,7 +203,7 @@ def test_files_of_others_are_left_alone(publish: Publish) -> None:
 def test_settings_of_another_form_are_refused(aliases: object) -> None:
     table = {"openapi": "a.yaml", "package": "p", "out": "out", "aliases": aliases}
     with pytest.raises(SettingsError, match="aliases"):
-        build(table)
+        read_project({}, table)
 
 
 def test_the_command_says_what_is_wrong(

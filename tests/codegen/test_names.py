@@ -1,15 +1,20 @@
 """Names of a contract that mean one thing on the wire and would mean two in Python."""
 
 import json
+import keyword
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from codegen.conftest import Client, Make, document, ok, ref
 from digitorn_codegen import ContractError, Settings, generate
 from digitorn_codegen import _contract as contract
+from digitorn_codegen._names import constant, identifier, pascal, snake
 from digitorn_codegen._text import prose
 
 Edit = Callable[[str, str, str], None]
@@ -139,7 +144,7 @@ def test_no_argument_shadows_a_module_or_another_argument(client: Client) -> Non
 def test_numbered_names_are_warned_of(client: Client) -> None:
     assert client.warned() == {"name-collision"}
     told = "\n".join(client.warnings)
-    for text in (
+    for said in (
         "/paths/~1a/post: get_user is taken by GET /a; named get_user2",
         "/tags: Users is taken by tag 'Users'; named Users2",
         "/tags: Api is taken by the generated code itself; named Api2",
@@ -147,7 +152,7 @@ def test_numbered_names_are_warned_of(client: Client) -> None:
         "/components/schemas/Wire: Wire is taken by openapi.json#/components/schemas/wire; named Wire2",
         "/components/schemas/Literal: Literal is taken by the generated code itself; named Literal2",
     ):
-        assert text in told
+        assert said in told
 
 
 def test_the_client_with_all_these_names_is_strictly_typed(client: Client) -> None:
@@ -240,3 +245,89 @@ def test_two_commands_of_one_name_are_refused_and_of_one_constant_numbered(toy: 
         contract.load(toy)
     (toy.commands / "zz.json").write_text(json.dumps({**other, "x-command": "Join!"}))
     assert {command.constant for command in contract.load(toy).commands} == {"JOIN", "JOIN2"}
+
+
+SPELLINGS = {
+    "über-sicht": ("über_sicht", "ÜberSicht", "ÜBER_SICHT"),
+    "getÜbersicht": ("get_übersicht", "GetÜbersicht", "GET_ÜBERSICHT"),
+    "ПолучитьКнигу": ("получить_книгу", "ПолучитьКнигу", "ПОЛУЧИТЬ_КНИГУ"),
+    "HTTPСтатус": ("http_статус", "HTTPСтатус", "HTTP_СТАТУС"),
+    "馆藏": ("馆藏", "馆藏", "馆藏"),
+    "日-本": ("日_本", "日本", "日_本"),
+    "größe": ("größe", "Größe", "GRÖßE"),
+    "हिन्दी": ("हिन्दी", "हिन्दी", "हिन्दी"),
+    "e\u0301te\u0301": ("été", "Été", "ÉTÉ"),
+    "ｃｌａｓｓ": ("class_", "Class", "CLASS"),
+    "x²": ("x2", "X2", "X2"),
+    "٣x": ("_٣x", "Model٣x", "_٣X"),
+    "😀": ("grinning_face", "GrinningFace", "GRINNING_FACE"),
+    "❤\ufe0f": ("heavy_black_heart", "HeavyBlackHeart", "HEAVY_BLACK_HEART"),
+    "😀smile": ("smile", "Smile", "SMILE"),
+    "$": ("dollar_sign", "DollarSign", "DOLLAR_SIGN"),
+    "*/*": ("asterisk_solidus_asterisk", "AsteriskSolidusAsterisk", "ASTERISK_SOLIDUS_ASTERISK"),
+    "+1": ("plus_1", "Plus1", "PLUS_1"),
+    "-1": ("minus_1", "Minus1", "MINUS_1"),
+    "": ("empty", "Empty", "EMPTY"),
+    "2fa": ("_2fa", "Model2fa", "_2FA"),
+}
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_a_name_in_any_alphabet_keeps_its_letters(name: str) -> None:
+    found = snake(name), pascal(name), constant(name)
+    assert found == SPELLINGS[name]
+    assert all(one.isidentifier() and unicodedata.normalize("NFKC", one) == one for one in found)
+
+
+@given(st.text())
+def test_every_name_gives_identifiers_that_python_keeps_as_they_are(name: str) -> None:
+    for make in (snake, pascal, constant, identifier):
+        found = make(name)
+        assert found.isidentifier()
+        assert not keyword.iskeyword(found)
+        assert unicodedata.normalize("NFKC", found) == found
+
+
+@given(st.text(), st.text())
+def test_names_that_differ_still_differ_in_capitals(one: str, other: str) -> None:
+    """Constants are derived from methods, whose names are given once."""
+    assume(snake(one) != snake(other))
+    assert constant(snake(one)) != constant(snake(other))
+
+
+def test_a_client_in_other_alphabets(make: Make) -> None:
+    body = {"type": "object", "properties": {"名": {"type": "string"}, "größe": {"type": "integer"}}}
+    asked = {"name": "страница", "in": "query", "schema": {"type": "integer"}}
+    book = {"schema": ref("Book")}
+    client = make(
+        document(
+            {
+                "/книги/{книга}": {
+                    "parameters": [parameter("книга", "path")],
+                    "get": {
+                        "operationId": "получить",
+                        "tags": ["馆藏"],
+                        "parameters": [asked],
+                        "responses": {"200": {"description": "ok", "content": {"application/json": book}}},
+                    },
+                    "put": {
+                        "operationId": "getÜbersicht",
+                        "tags": ["借阅"],
+                        "requestBody": {"content": {"application/json": {"schema": body}}},
+                        "responses": {"204": {"description": "ok"}},
+                    },
+                }
+            },
+            {"Book": body},
+        )
+    )
+    assert client.warnings == ()
+    api, recorder = client.api()
+    api.馆藏.получить("й", страница=2)
+    api.借阅.get_übersicht("a b", 名="x", größe=1)
+    assert [(call.path, dict(call.query), call.body) for call in recorder.calls] == [
+        ("/книги/%D0%B9", {"страница": "2"}, None),
+        ("/книги/a%20b", {}, {"名": "x", "größe": 1}),
+    ]
+    model = client.module("models").Book
+    assert model.from_wire({"名": "x", "größe": 1}).to_wire() == {"名": "x", "größe": 1}

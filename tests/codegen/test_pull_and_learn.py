@@ -53,9 +53,13 @@ def test_drafts_overwrite_nothing_and_generate(recording: Path, toy: Settings) -
     assert written.name == "solar.flare.json"
     generate(toy)
     assert "class SolarFlare(EventPayload)" in (toy.out / "payloads.py").read_text()
-    written.write_text("mine")
+    mine = json.dumps({"x-event-type": "solar:flare", "type": "object"})
+    written.write_text(mine)
     assert write_drafts(learned, toy.events) == []
-    assert written.read_text() == "mine"
+    assert written.read_text() == mine
+    written.write_text("no schema")
+    assert [path.name for path in write_drafts(learned, toy.events)] == ["solar.flare-2.json"]
+    assert written.read_text() == "no schema"
 
 
 def test_the_learn_command(
@@ -66,7 +70,7 @@ def test_the_learn_command(
     out, err = capsys.readouterr()
     assert "token: seen, not declared: brand_new" in out
     assert "solar.flare.json" in out
-    assert "4 events read, 1 types of events that the contract lacks" in out
+    assert "4 events read, 1 types of events and 0 operations that the contract lacks" in out
     assert "events.jsonl:6: not JSON" in err
     assert main(["learn", str(tmp_path / "none.jsonl")]) == 2
 

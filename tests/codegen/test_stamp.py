@@ -10,7 +10,7 @@ import pytest
 
 from digitorn_codegen import Settings, SettingsError, _generate, _stamp, check, generate
 from digitorn_codegen._cli import main
-from digitorn_codegen._settings import Twin, build, from_pyproject, merge
+from digitorn_codegen._settings import Twin, from_pyproject, read_project
 
 FOLDERS = ("schema", "out", "_async", "_sync", "more", "more_sync")
 
@@ -140,9 +140,9 @@ out = "src"
 def test_options_override_single_keys_of_the_table_of_the_same_package(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(TABLE)
     table = from_pyproject(tmp_path)
-    assert build(merge({}, table)).openapi == tmp_path / "api.yaml"
+    assert [one.openapi for one in read_project({}, table)] == [tmp_path / "api.yaml"]
     for given in ({"out": Path("o")}, {"out": Path("o"), "package": "mine.client"}):
-        found = build(merge(given, table))
+        (found,) = read_project(given, table)
         assert (found.openapi, found.events, found.out) == (
             tmp_path / "api.yaml",
             tmp_path / "events",
@@ -155,7 +155,7 @@ def test_options_for_another_package_stand_alone(
 ) -> None:
     (tmp_path / "pyproject.toml").write_text(TABLE)
     given = {"openapi": Path("a"), "out": Path("o"), "package": "other"}
-    assert build(merge(given, from_pyproject(tmp_path))).events is None
+    assert [one.events for one in read_project(given, from_pyproject(tmp_path))] == [None]
     monkeypatch.chdir(tmp_path)
     assert main(["check", "--package=other"]) == 2
     assert "--openapi is missing" in capsys.readouterr().err
@@ -188,7 +188,7 @@ def test_options_for_another_package_stand_alone(
 def test_settings_that_are_wrong_are_refused(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "pyproject.toml").write_text(text)
     with pytest.raises(SettingsError, match=reason):
-        build(merge({}, from_pyproject(tmp_path)))
+        read_project({}, from_pyproject(tmp_path))
 
 
 NAMED = """
@@ -208,7 +208,8 @@ Common = "shared"
 
 def test_twins_have_the_common_names_and_their_own_which_win(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(TABLE + NAMED)
-    assert build(from_pyproject(tmp_path)).twins == (
+    (found,) = read_project({}, from_pyproject(tmp_path))
+    assert found.twins == (
         Twin(tmp_path / "a", tmp_path / "b", {"Common": "shared"}),
         Twin(tmp_path / "c", tmp_path / "d", {"Common": "other", "own": "mine"}),
     )

@@ -7,8 +7,8 @@ TURN = "fp-000000000001"
 
 
 def frame(type: str, payload: dict[str, Any] | None = None, *, seq: int, **envelope: Any) -> dict[str, Any]:
-    """A full live envelope (contract: events, section 4.1)."""
-    return {
+    """A full live envelope (contract: events, section 4.1); without an id if that is None."""
+    found = {
         "event_id": f"ev-{seq:012x}",
         "type": type,
         "kind": "session",
@@ -25,6 +25,9 @@ def frame(type: str, payload: dict[str, Any] | None = None, *, seq: int, **envel
         "payload": payload or {},
         **envelope,
     }
+    if found["event_id"] is None:
+        del found["event_id"]
+    return found
 
 
 def token(delta: str, *, seq: int, **envelope: Any) -> dict[str, Any]:

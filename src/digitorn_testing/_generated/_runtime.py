@@ -49,7 +49,7 @@ from ._streams import AnyStream, Items, Streamed
 
 T = TypeVar("T")
 Request = TypeVar("Request", bound="Model")
-Ack = TypeVar("Ack", bound="Model")
+Ack = TypeVar("Ack", bound="Model | None")
 
 _BUILDING = threading.RLock()
 
@@ -886,7 +886,14 @@ def built(
 
 @dataclass(frozen=True, slots=True)
 class Command(Generic[Request, Ack]):
-    """One message that a client sends over the socket, and its acknowledgement."""
+    """One message that a client sends over the socket, and its acknowledgement.
+
+    Attributes:
+        name: Its wire name.
+        namespace: Where it is sent: a Socket.IO namespace, or the address of a channel.
+        request: The class of its argument.
+        ack: The class of its acknowledgement; the type of None if it has none.
+    """
 
     name: str
     namespace: str

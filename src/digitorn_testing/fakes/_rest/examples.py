@@ -51,17 +51,16 @@ def _factory() -> "type[ModelFactory[Any]]":
         """Makes one example of a class: every member, every list with one item."""
 
         __is_base_factory__ = True
+        __by_name__ = True
         __allow_none_optionals__ = False
         __use_defaults__ = False
 
         @classmethod
-        def build(cls, *args: Any, **kwargs: Any) -> Any:
-            made = super().build(*args, **kwargs)
-            for name, field in type(made).model_fields.items():
-                if not field.is_required() and getattr(made, name) is None:
-                    # An error that is not there need not be allowed to be null.
-                    made.model_fields_set.discard(name)
-            return made
+        def process_kwargs(cls, **kwargs: Any) -> dict[str, Any]:
+            found = super().process_kwargs(**kwargs)
+            # An error that is not there need not be allowed to be null.
+            fields = cls.__model__.model_fields
+            return {n: v for n, v in found.items() if v is not None or fields[n].is_required()}
 
         @classmethod
         def get_field_value(cls, field_meta: FieldMeta, *args: Any, **kwargs: Any) -> Any:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast, get_args
 from urllib.parse import parse_qs
 
 import socketio  # pyright: ignore[reportMissingTypeStubs] - the package has none
@@ -327,10 +327,14 @@ async def _logged(greet: Callable[[str], Awaitable[None]], sid: str) -> None:
 
 def _with_numbers(request: type[Model], sent: dict[str, Any]) -> dict[str, Any]:
     """A request whose numbers may have come as text, as the daemon takes them."""
-    numbers = {name for name, field in request.model_fields.items() if field.annotation == int | None}
+    numbers = {name for name, field in request.model_fields.items() if _is_number(field.annotation)}
     return {
         name: int(value) if name in numbers and value is not None else value for name, value in sent.items()
     }
+
+
+def _is_number(annotation: object) -> bool:
+    return annotation is int or any(_is_number(one) for one in get_args(annotation))
 
 
 def _handshake(environ: Mapping[str, Any], auth: object) -> Handshake:
