@@ -30,6 +30,7 @@ from ._shapes import (
     Scalar,
     Shape,
     Table,
+    names,
 )
 
 
@@ -98,7 +99,7 @@ class Classes:
             if word in rest and (word != "if" or rest.keys() & {"then", "else"}):
                 self._core.warn("not-checked", place, f"{word!r} is not checked", word)
         for word in ("minProperties", "maxProperties", "propertyNames"):
-            if rest.get(word) not in (None, 0, True, {}):
+            if rest.get(word, True) is not True and rest[word] not in (0, {}):
                 self._core.warn("not-checked", place, f"{word!r} is not checked", word)
         if "type" not in rest and not bases and rest.keys() & OF_TYPE["object"]:
             text = "without 'type' other values fit too; it is read as object"
@@ -167,9 +168,17 @@ class Classes:
             shown = tuple(examples) if isinstance(examples, list) else ()
             yield Member(wire, attribute, shape, must, default, description, shown)
         listed = _properties_of(rest)
+        for wire, one in inherited.items():
+            if wire not in listed and wire not in required and self._is_foreign(made, one.shape):
+                # pydantic looks for the types of inherited members where the heir stands.
+                yield one
         for wire in dict.fromkeys(required):
             before = inherited.get(wire)
-            if wire in listed or (before is not None and before.required):
+            if wire in listed:
+                continue
+            if before is not None and before.required:
+                if self._is_foreign(made, before.shape):
+                    yield before
                 continue
             if before is not None:
                 yield replace(before, required=True, default=None)
@@ -178,6 +187,11 @@ class Classes:
                 self._core.warn("impossible-schema", place, f"requires {wire!r} and does not allow it")
             shape = made.others or Anything()
             yield Member(wire, attributes.allot(attribute_of(wire), wire), shape, True, None, "")
+
+    def _is_foreign(self, made: Class, shape: Shape) -> bool:
+        """Whether a shape names a class of another module than that of a class."""
+        module = made.key.partition(".")[0]
+        return any(key.partition(".")[0] != module for key in names(shape))
 
     def _described(self, schema: JsonValue) -> str:
         if not isinstance(schema, dict):

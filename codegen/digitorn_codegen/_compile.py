@@ -61,7 +61,7 @@ class Compiler:
             if pair := overlaps.first(options):
                 writer = Source(lambda key: key.partition(".")[2])
                 first, second = map(writer.of, pair)
-                self.warn("one-of-overlap", place, f"what fits {first} and {second} is accepted", "oneOf")
+                self.warn("one-of-overlap", place, f"what fits {first} and {second} is accepted")
 
     def is_open(self, key: str) -> bool:
         """Whether a class or an alias is being made."""
@@ -204,7 +204,8 @@ class Compiler:
             for one in found.options if isinstance(found, OneOf) else (found,):
                 shapes.append(one)
                 sources.append(frozenset((one.key,)) if isinstance(one, Named) else frozenset())
-        self._note(schema, key, place, wholes)
+        if key == "oneOf" and "discriminator" not in schema:
+            self.one_ofs.append(((place[0], f"{place[1]}/oneOf"), tuple(wholes)))
         return self._tags.told_apart(shapes, sources, schema, place)
 
     def _of_parts(self, parts: list[Part], schema: JsonObject, place: Place, hint: str) -> Shape:
@@ -215,12 +216,10 @@ class Compiler:
             found = self._of_part(part, place, name)
             shapes.append(found)
             sources.append(part.sources)
-        self._note(schema, "oneOf", place, shapes)
+        where = next((part.one_of for part in parts if part.one_of is not None), None)
+        if where is not None and "discriminator" not in schema:
+            self.one_ofs.append((where, tuple(shapes)))
         return self._tags.told_apart(shapes, sources, schema, place)
-
-    def _note(self, schema: JsonObject, key: str, place: Place, options: list[Shape]) -> None:
-        if key == "oneOf" and key in schema and "discriminator" not in schema:
-            self.one_ofs.append((place, tuple(options)))
 
     def _of_part(self, part: Part, place: Place, hint: str) -> Shape:
         if len(part.bases) == 1 and part.is_bare:

@@ -23,12 +23,14 @@ class Part:
         rest: A schema without references and branches.
         sources: The keys of all definitions that this came from.
         names: What the branches are called that this came from.
+        one_of: Where the last `oneOf` stands that this came from.
     """
 
     bases: tuple[str, ...] = ()
     rest: JsonObject = field(default_factory=dict[str, JsonValue])
     sources: frozenset[str] = frozenset()
     names: tuple[str, ...] = ()
+    one_of: Place | None = None
 
     @property
     def is_bare(self) -> bool:
@@ -124,7 +126,11 @@ class Parts:
             for index, branch in enumerate(branches):
                 at = place[0], f"{place[1]}/{key}/{index}"
                 names = (label_of(branch),) if isinstance(branch, dict) else ()
-                options += [replace(p, names=(*names, *p.names)) for p in self.of(branch, at, above)]
+                where = (place[0], f"{place[1]}/oneOf") if key == "oneOf" else None
+                options += [
+                    replace(part, names=(*names, *part.names), one_of=where or part.one_of)
+                    for part in self.of(branch, at, above)
+                ]
             found = self._product(options, found, place)
         return found
 
@@ -172,7 +178,8 @@ class Parts:
                 bases = tuple(dict.fromkeys((*one.bases, *other.bases)))
                 if rest is None or (bases and not self._may_be_object(rest)):
                     continue
-                found.append(Part(bases, rest, one.sources | other.sources, (*one.names, *other.names)))
+                sources, names = one.sources | other.sources, (*one.names, *other.names)
+                found.append(Part(bases, rest, sources, names, one.one_of or other.one_of))
         return found
 
     def _may_be_object(self, rest: JsonObject) -> bool:

@@ -20,7 +20,7 @@ _USED = re.compile(r"\b_models\.(\w+)")
 
 @dataclass(frozen=True)
 class _Shape:
-    """A class or a type of the module: its source, and which others that names."""
+    """A class or a type of the module: its source, and which others go where it goes."""
 
     source: str
     names: frozenset[str]
@@ -64,8 +64,18 @@ def _shapes(source: str) -> tuple[str, dict[str, _Shape]]:
     ends = [start for _, start in starts[1:]] + [len(lines)]
     texts = {name: "".join(lines[start:end]) for (name, start), end in zip(starts, ends, strict=True)}
     del texts["__all__"]
+    bases = {
+        node.name: [base.id for base in node.bases if isinstance(base, ast.Name) and base.id in texts]
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+    }
+    named = {name: _named(text) & texts.keys() - {name} for name, text in texts.items()}
+    for heir, above in bases.items():
+        for base in above:
+            # pydantic looks for the types of inherited members where the heir stands: beside its base.
+            named[base].add(heir)
     return "".join(lines[: starts[0][1]]), {
-        name: _Shape(text, frozenset(_named(text) & texts.keys() - {name})) for name, text in texts.items()
+        name: _Shape(text, frozenset(named[name])) for name, text in texts.items()
     }
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -208,6 +209,22 @@ def test_a_payload_that_is_a_component_is_its_class(make: Make) -> None:
     assert classes_of(client) == {"book": "Book", "shelf": "Shelf"}
     shelf = client.module("events").EVENTS.read("shelf", {"first": {"title": "Emma"}})
     assert type(shelf.first) is client.module("payloads").Book
+
+
+def test_a_payload_of_branches_is_a_class_of_events_and_of_commands(make: Make) -> None:
+    schemas = {"Lent": object_of(to=TEXT), "Returned": object_of(late={"type": "boolean"})}
+    branches = {"oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in schemas]}
+    client = make(
+        api({"loan": message(branches), "note": message(branches)}, ["loan"], {"note": []}, schemas=schemas)
+    )
+    note = client.module("commands").NOTE.request
+    assert (classes_of(client), note.__name__) == ({"loan": "Loan"}, "Note")
+    for payload in ({"to": "Emma"}, {"late": True}):
+        assert accepts(client.module("events").EVENTS, "loan", payload)
+        assert isinstance(note.from_wire(payload), note)
+    assert not accepts(client.module("events").EVENTS, "loan", {"lost": True})
+    with pytest.raises(ValidationError):
+        note.from_wire({"lost": True})
 
 
 def test_events_that_share_a_payload_have_classes_of_their_own(make: Make) -> None:
@@ -518,7 +535,7 @@ def test_an_event_that_both_declare_is_refused(toy: Settings) -> None:
 
 
 def test_public_documents(tmp_path: Path, strict_mypy: StrictMypy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     read: dict[tuple[str, str], bool] = {}
     packages: list[str] = []
     for source in sorted(PUBLIC.glob("*.yml")):
@@ -530,11 +547,17 @@ def test_public_documents(tmp_path: Path, strict_mypy: StrictMypy, monkeypatch: 
         packages.append(package)
         events = importlib.import_module(f"{package}.events").EVENTS
         root = yaml.safe_load(source.read_text(encoding="utf-8"))
+        named = {spec.wire: spec.payload for spec in events.specs}
+        builders = importlib.import_module(f"{package}.builders").BUILDERS
         for key, found in root.get("components", {}).get("messages", {}).items():
-            schema = {**found["payload"], "components": root["components"]}
+            if (wire := found.get("name", key)) not in named:
+                continue
+            payload = found["payload"].get("schema", found["payload"])
+            schema = Draft7Validator({**payload, "components": root["components"]})
+            schema.validate(builders[named[wire]]().to_wire())
             for example in found.get("examples", ()):
-                read[source.stem, key] = accepts(events, found.get("name", key), example["payload"])
-                assert read[source.stem, key] == Draft7Validator(schema).is_valid(example["payload"])
+                read[source.stem, key] = accepts(events, wire, example["payload"])
+                assert read[source.stem, key] == schema.is_valid(example["payload"])
     # In Kraken's examples a member is a text that its schema says is a list.
     assert read == {("kraken", "subscriptionStatus"): False, ("gemini", "marketData"): True}
     arguments = [argument for package in packages for argument in ("-p", package)]

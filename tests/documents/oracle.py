@@ -42,7 +42,7 @@ class Oracle:
 
     A value is judged strictly and leniently, and where the two disagree, the verdict is that it is unclear:
     formats are checked or not, `nullable` counts beside a `type` alone or everywhere, members of the other
-    side of a call are required or not, `properties` imply a type or not.
+    side of a call are required or not, keywords of one type imply it or not.
     """
 
     root: JsonObject
@@ -147,8 +147,9 @@ class Oracle:
         base = Draft4Validator if self.is_3_0 else Draft202012Validator
         keywords: dict[str, Keyword] = {"required": self._required(base, side, is_strict=is_strict)}
         if is_strict:
-            for name, kind in (("properties", dict), ("required", dict), ("items", list)):
-                keywords[name] = _implying(kind, keywords.get(name) or base.VALIDATORS[name])
+            for kind, names in _IMPLYING.items():
+                for name in names:
+                    keywords[name] = _implying(kind, keywords.get(name) or base.VALIDATORS[name])
         if self.is_3_0:
             for name in ("type", "enum", "allOf", "anyOf", "oneOf", "not"):
                 if name == "type" or not is_strict:
@@ -175,6 +176,14 @@ class Oracle:
         read = any(part.get("readOnly") for part in parts)
         write = any(part.get("writeOnly") for part in parts)
         return (read and side != "response") or (write and side != "request")
+
+
+_IMPLYING: Mapping[type, tuple[str, ...]] = {
+    dict: ("properties", "required", "additionalProperties", "minProperties", "maxProperties"),
+    list: ("items", "minItems", "maxItems", "uniqueItems"),
+    str: ("pattern", "minLength", "maxLength"),
+}
+"""Keywords that tell the type of a schema which names none."""
 
 
 def _or_null(original: Keyword) -> Keyword:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias, cast
+from urllib.parse import unquote
 
 Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
 JsonObject: TypeAlias = dict[str, Json]
@@ -44,7 +45,8 @@ def at(root: Json, pointer: str) -> Json:
     for step in pointer.split("/")[1:]:
         name = step.replace("~1", "/").replace("~0", "~")
         if isinstance(value, dict):
-            value = value[name]
+            # References are percent-encoded, as addresses are.
+            value = value[name if name in value else unquote(name)]
         elif isinstance(value, list) and name.isdecimal():
             value = value[int(name)]
         else:

@@ -130,14 +130,6 @@ class Model(BaseModel):
         _types_namespace: Mapping[str, Any] | None = None,
     ) -> bool | None:
         """Builds the validator, as pydantic does, but one class at a time."""
-        if _types_namespace is None:
-            # The types of inherited members are named in the modules of the bases.
-            elsewhere = {base.__module__ for base in cls.__mro__ if issubclass(base, Model)} - {
-                cls.__module__
-            }
-            _types_namespace = {
-                k: v for name in elsewhere for k, v in vars(sys.modules[name]).items()
-            } or None
         with _BUILDING:
             return super().model_rebuild(
                 force=force,

@@ -972,6 +972,9 @@ class QueueFull(EventPayload):
 class QueueSnapshot(models.QueueState, EventPayload):
     """The queue of a session, always sent when it is joined; entries are sorted by position. It goes to the joining socket only and is never logged, so its sequence number is a gap for everyone else."""
 
+    entries: list[models.QueueEntry]
+    """Queued and running entries."""
+
 
 class ResultUsage(Model):
     """What a turn and its session used so far."""
