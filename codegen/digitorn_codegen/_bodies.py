@@ -97,25 +97,26 @@ class BodyReader:
             return None
         required = place.value_object.get("required") is True
         wire = on_the_wire(chosen.media_type, chosen.media)
-        chooser = free_argument("content_type", "header", taken)
-        if chosen.others:
-            taken.add(chooser)
+        whole, extra, fields = None, None, list[ir.BodyField]()
         if chosen.media in ("binary", "text"):
-            kind = "bytes" if chosen.media == "binary" else "str"
-            return ir.Body(chosen.media, wire, (), kind, required, None, chosen.others, chooser)
-        members = self._members(chosen)
-        if members is None:
-            whole = [
-                self.definitions.type_of(at.document, at.pointer, at.value, f"{pascal(id_)}Body", "request")
-                for at in chosen.schemas
-            ]
-            return ir.Body(chosen.media, wire, (), union(whole), required, None, chosen.others, chooser)
-        extra = self._extra(members, id_)
-        # Only a body that is passed whole, or has more members, has these arguments.
-        taken -= {"body", "extra_body"} if extra is None else {"body"}
-        fields = [self._field(chosen, members, name, id_, taken) for name in members.found]
-        fields.sort(key=lambda member: not member.required)
-        return ir.Body(chosen.media, wire, tuple(fields), None, required, extra, chosen.others, chooser)
+            whole = "bytes" if chosen.media == "binary" else "str"
+        elif (members := self._members(chosen)) is None:
+            hint = f"{pascal(id_)}Body"
+            whole = union(
+                [
+                    self.definitions.type_of(at.document, at.pointer, at.value, hint, "request")
+                    for at in chosen.schemas
+                ]
+            )
+        else:
+            extra = self._extra(members, id_)
+            # Only a body that is passed whole, or has more members, has these arguments.
+            taken -= {"body", "extra_body"} if extra is None else {"body"}
+            fields = [self._field(chosen, members, name, id_, taken) for name in members.found]
+            fields.sort(key=lambda member: not member.required)
+        # A member of that name comes first.
+        chooser = free_argument("content_type", "header", taken)
+        return ir.Body(chosen.media, wire, tuple(fields), whole, required, extra, chosen.others, chooser)
 
     # --- media
 
@@ -231,15 +232,10 @@ class BodyReader:
             parts.append(found)
         for other in (*parts, branches):
             members.take(other)
-        members.is_nullable = (
-            (
-                members.is_nullable
-                or branches.is_nullable
-                or (bool(parts) and all(p.is_nullable for p in parts))
-            )
-            if kinds == [None]
-            else "null" in kinds or schema.get("nullable") is True
-        )
+        says_null = "null" in kinds or (schema.get("nullable") is True and self._is_3_0(at.document))
+        inherits_null = members.is_nullable or branches.is_nullable
+        inherits_null = inherits_null or (bool(parts) and all(one.is_nullable for one in parts))
+        members.is_nullable = says_null or (kinds == [None] and inherits_null)
         members.take(_own_members(at))
         return members
 

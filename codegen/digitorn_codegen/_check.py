@@ -121,7 +121,7 @@ _BELOW: Mapping[str, str] = {
 # What OpenAPI 3.2 adds and nothing here reads.
 _UNREAD: Mapping[str, tuple[str, ...]] = {
     "discriminator": ("defaultMapping",),
-    "media-type": ("itemEncoding", "itemSchema", "prefixEncoding", "$ref"),
+    "media-type": ("itemEncoding", "prefixEncoding", "$ref"),
     "path-item": ("additionalOperations", "query"),
 }
 

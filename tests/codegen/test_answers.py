@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
@@ -249,23 +248,20 @@ def test_the_result_of_a_stream_is_the_type_of_its_items(client: Client, operati
     assert "Stream[" in str(hints["return"])
 
 
-def test_server_sent_events_that_are_described_whole(tmp_path: Path, make: Make) -> None:
+def test_server_sent_events_that_are_described_whole(make: Make) -> None:
     event = {
         "type": "object",
         "required": ["event"],
         "properties": {"event": TEXT, "data": TEXT, "id": TEXT, "retry": {"type": "integer"}},
     }
-    file = tmp_path / "answers.json"
-    items = {"Events": {SSE: {"itemSchema": event}}, "Data": {SSE: {"itemSchema": PIECE}}}
-    file.write_text(json.dumps({k: {"description": "-", "content": v} for k, v in items.items()}))
-    made = make(
-        document(
-            {
-                "/events": answering("events", {"200": {"$ref": f"{file}#/Events"}}),
-                "/data": answering("data", {"200": {"$ref": f"{file}#/Data"}}),
-            }
-        )
-    ).module("operations")
+    items = {"events": {SSE: {"itemSchema": event}}, "data": {SSE: {"itemSchema": PIECE}}}
+    paths = {
+        f"/{name}": answering(name, {"200": {"description": "-", "content": media}})
+        for name, media in items.items()
+    }
+    client = make(document(paths, openapi="3.2.0"))
+    assert client.warned() == set()
+    made = client.module("operations")
     sent = b"event: a\nid: 7\nretry: 10\ndata: x\ndata: y\n\nevent: b\nid\ndata\n\ndata: no event\n\n"
     stream = made.EVENTS.read(sent)
     assert [wire(next(stream)), wire(next(stream))] == [

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
-from codegen.conftest import Client, Make, Recorder, document, ok, parts_in, ref
+from codegen.conftest import Client, Make, Recorder, document, parts_in, ref
 from support.servers import hearing
 
 TEXT: dict[str, object] = {"type": "string"}
@@ -122,6 +122,15 @@ PATHS: dict[str, object] = {
             },
         ),
         "patch": sending("images", {"image/png": {"schema": BINARY}, "image/jpeg": {"schema": BINARY}}),
+    },
+    "/named": {
+        "post": sending(
+            "named",
+            {
+                name: {"schema": obj(("content_type",), content_type=TEXT, body=TEXT)}
+                for name in ("application/json", "application/x-www-form-urlencoded")
+            },
+        )
     },
     "/mixed": {
         "post": sending(
@@ -335,6 +344,8 @@ def test_a_body_goes_in_the_medium_that_the_caller_chooses(api: tuple[Any, Recor
     assert parts_of(recorder) == [("text", b"a b", None, "text/plain")]
     with pytest.raises(ValueError, match="application/xml"):
         stubs.media(text="x", content_type_header="application/xml")
+    stubs.named(content_type="x", body="y", content_type_header="application/x-www-form-urlencoded")
+    assert sent_by(recorder) == ("content_type=x&body=y", "application/x-www-form-urlencoded")
     stubs.two_schemas(body={"coins": 1}, content_type="application/vnd.cash+json")
     assert sent_by(recorder) == ('{"coins":1}', "application/vnd.cash+json")
     stubs.images(body=b"x")
@@ -520,6 +531,17 @@ def test_what_stands_beside_a_reference_does_not_count_in_3_0(make: Make) -> Non
     assert client.warned() == {"reserved-encoded"}
 
 
-def test_an_answer_that_is_not_empty_stays_so(make: Make) -> None:
-    client = make(document({"/a": {"get": {**operation("a"), "responses": {"200": ok(NUMBER)}}}}))
-    assert client.module("operations").A.read(b"3") == 3
+@pytest.mark.parametrize("schema", [ref("Null"), {"allOf": [ref("Book")], "nullable": True}])
+def test_a_body_that_may_be_null_in_3_0(make: Make, schema: dict[str, object]) -> None:
+    book = obj(("id",), id=TEXT)
+    client = make(
+        document(
+            {"/a": {"put": sending("put_a", schema)}},
+            {"Book": book, "Null": {**book, "nullable": True}},
+            openapi="3.0.3",
+        )
+    )
+    api, recorder = client.api()
+    api.t.put_a(body=None)
+    assert sent_by(recorder) == ("null", "application/json")
+    assert client.warned() == set()

@@ -183,7 +183,8 @@ def test_a_runtime_in_a_folder_of_its_own(tmp_path: Path) -> None:
     settings = read_project({}, from_pyproject(write(tmp_path, table)))
     generate(settings)
     base = tmp_path / "src" / "several" / "base"
-    assert {path.name for path in base.iterdir()} == {"__init__.py", "_lazy.py", "_runtime.py"}
+    modules = ("__init__", "_checks", "_encoding", "_lazy", "_runtime", "_streams")
+    assert {path.name for path in base.iterdir()} == {f"{name}.py" for name in modules}
     for name in ("toys", "shops"):
         copy = base.with_name(name) / "_runtime.py"
         assert copy.read_text().endswith("from several.base._runtime import *\n")
