@@ -198,7 +198,7 @@ class Parts:
             return True
         kinds = types(part.rest)
         keys = constraints(part.rest).keys()
-        if kinds is not None and kinds - {"null"} != {"object"}:
+        if kinds is not None and kinds - frozenset(("null",)) != frozenset(("object",)):
             return False
         if values(part.rest) is not None:
             return False

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache, reduce
-from operator import or_
 from typing import (
     Any,
     ClassVar,
@@ -154,8 +153,9 @@ class Model(BaseModel):
             cls.model_rebuild()
         if "__forms__" in vars(cls):
             module = sys.modules[cls.__module__]
-            forms = tuple(getattr(module, name) for name in cls.__forms__)
-            return cast("Callable[[object], Self]", TypeAdapter(reduce(or_, forms)).validate_python)
+            forms: list[Any] = [getattr(module, name) for name in cls.__forms__]
+            whole: Any = reduce(lambda one, other: one | other, forms)
+            return cast("Callable[[object], Self]", TypeAdapter(whole).validate_python)
         return cast("Callable[[object], Self]", cls.__pydantic_validator__.validate_python)
 
     def to_wire(self) -> dict[str, Any]:
