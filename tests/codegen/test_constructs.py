@@ -186,6 +186,7 @@ def test_what_python_cannot_express_is_warned_of(client: Client) -> None:
         ("default-dropped", "Defaults/properties/none/default"),
         ("pattern-dropped", "Checked/properties/foreign/pattern"),
         ("mapping-dropped", "Lost/discriminator/mapping/x"),
+        ("one-of-overlap", "Lost/oneOf"),
         ("discriminator-dropped", "Told/discriminator"),
         ("override-flattened", "Sparse/allOf"),
         ("impossible-schema", "Sparse/properties/tags/items"),

@@ -54,5 +54,6 @@ def test_the_differences_that_the_page_shows(page: list[str], old: Side) -> None
     end = f"{learned.counts['events']} events, {learned.counts['commands']} commands, "
     assert shown[-1].startswith(end)
     drafts = [f"drafted schema/events/{wire}.json" for wire in learned.drafts]
+    drafts.append("drafted schema/openapi.draft.json")
     assert len(shown) > 8
     assert set(shown[:-1]) - {"…"} <= {*learned.lines(), *drafts}

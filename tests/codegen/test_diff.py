@@ -504,4 +504,4 @@ def test_exit_statuses_and_output(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["diff", str(old), str(new)]) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert "openapi.json#/openapi: is ''; OpenAPI 3.0 and 3.1 are supported" in said.err
+    assert "openapi.json#/openapi: is ''; OpenAPI 3.0, 3.1 and 3.2 are supported" in said.err

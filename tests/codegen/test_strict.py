@@ -28,7 +28,7 @@ def run(toy: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 @pytest.fixture
 def warned(edit: Edit) -> None:
     """The toy contract with something in it that has no effect, two times."""
-    edit("openapi.yaml", "name: deep, in: query,", "name: deep, in: query, allowReserved: true,")
+    edit("openapi.yaml", "name: deep, in: query,", "name: Accept, in: header,")
     edit("openapi.yaml", "tags: [{name: toys,", "tags: [{name: toys}, {name: toys,")
 
 

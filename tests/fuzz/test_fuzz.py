@@ -42,7 +42,7 @@ def test_what_nearly_keeps_to_the_contract(target: Target) -> None:
 def test_every_event_type_is_fuzzed() -> None:
     log = EventLog(session_id=SESSION, strict=True)
     for number, frame in enumerate(frames(), start=1):
-        log.feed({**frame, "seq": number, "event_id": None})
+        log.feed({**frame, "seq": number, "event_id": f"ev-{number:012x}"})
     assert len(log) + len(log.log_only) == len(frames()) > 100
 
 
