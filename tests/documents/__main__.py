@@ -137,6 +137,7 @@ def main() -> int:
     if listed.missing:
         print(f"skipped: not downloaded: {', '.join(listed.missing)}; `make fetch-documents` does that")
         return 0
+    listed.unpack()
     run = Run(
         queue.SimpleQueue(),
         Effort(asked.schemas, asked.values, asked.mutations),

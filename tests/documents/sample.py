@@ -2,7 +2,7 @@
 
 import tarfile
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -33,14 +33,30 @@ class Package:
 
     def extract(self, path: str) -> Path:
         """A file of the package, unpacked when it is asked for the first time."""
-        target = CACHE / "files" / self.short / path
-        if not target.is_file():
-            with tarfile.open(self.archive) as archive:
-                member = archive.extractfile(str(PurePosixPath("package") / path))
-                assert member is not None, f"{self.name} has no file {path}"
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(member.read())
-        return target
+        self.unpack([path])
+        return self._unpacked(path)
+
+    def unpack(self, paths: Iterable[str]) -> None:
+        """Unpacks files that are not there yet; reads the archive once for all of them."""
+        wanted = {
+            str(PurePosixPath("package") / path): path for path in paths if not self._unpacked(path).is_file()
+        }
+        if not wanted:
+            return
+        with tarfile.open(self.archive) as archive:
+            for member in archive:
+                path = wanted.pop(member.name, None)
+                content = archive.extractfile(member) if path is not None else None
+                if path is not None and content is not None:
+                    target = self._unpacked(path)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(content.read())
+                if not wanted:
+                    break
+        assert not wanted, f"{self.name} has no file {min(wanted.values())}"
+
+    def _unpacked(self, path: str) -> Path:
+        return CACHE / "files" / self.short / path
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,14 @@ class Sample:
     documents: tuple[Document, ...]
     refusals: Mapping[str, str]
     quick: tuple[str, ...]
+
+    def unpack(self) -> None:
+        """Unpacks every document, and its twin."""
+        for package in self.packages:
+            paths = {
+                path for one in self.documents if one.package == package for path in (one.path, one.twin)
+            }
+            package.unpack(sorted(paths))
 
     @property
     def missing(self) -> list[str]:
