@@ -64,12 +64,17 @@ def _shapes(source: str) -> tuple[str, dict[str, _Shape]]:
     ends = [start for _, start in starts[1:]] + [len(lines)]
     texts = {name: "".join(lines[start:end]) for (name, start), end in zip(starts, ends, strict=True)}
     del texts["__all__"]
+    named: dict[str, set[str]] = {name: set() for name in texts}
+    current = ""
+    for node in tree.body:
+        current = _defined(node) or current
+        if current in named:
+            named[current] |= _named(node) & texts.keys() - {current}
     bases = {
         node.name: [base.id for base in node.bases if isinstance(base, ast.Name) and base.id in texts]
         for node in tree.body
         if isinstance(node, ast.ClassDef)
     }
-    named = {name: _named(text) & texts.keys() - {name} for name, text in texts.items()}
     for heir, above in bases.items():
         for base in above:
             # pydantic looks for the types of inherited members where the heir stands: beside its base.
@@ -89,9 +94,9 @@ def _defined(node: ast.stmt) -> str | None:
             return None
 
 
-def _named(source: str) -> set[str]:
-    """The names in a source, also those in strings that may be forward references."""
-    nodes = list(ast.walk(ast.parse(source)))
+def _named(statement: ast.stmt) -> set[str]:
+    """The names in a statement, also those in strings that may be forward references."""
+    nodes = list(ast.walk(statement))
     docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
     names: set[str] = set()
     for node in nodes:
