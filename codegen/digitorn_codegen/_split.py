@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from . import _ir as ir
@@ -75,13 +75,28 @@ def _shapes(source: str) -> tuple[str, dict[str, _Shape]]:
         for node in tree.body
         if isinstance(node, ast.ClassDef)
     }
+    late = _late(named, bases)
     for heir, above in bases.items():
         for base in above:
-            # pydantic looks for the types of inherited members where the heir stands: beside its base.
-            named[base].add(heir)
+            if base in late:
+                # pydantic looks for types that were missing when it read the base where the heir stands.
+                named[base].add(heir)
     return "".join(lines[: starts[0][1]]), {
         name: _Shape(text, frozenset(named[name])) for name, text in texts.items()
     }
+
+
+def _late(named: Mapping[str, set[str]], bases: Mapping[str, Sequence[str]]) -> set[str]:
+    """The shapes that cannot be read before one that is defined after them, in the order of the module."""
+    seen: set[str] = set()
+    late: set[str] = set()
+    for name, others in named.items():
+        seen.add(name)
+        above = bases.get(name, ())
+        through = {other for other in others if other not in bases or other in above}
+        if not others <= seen or through & late:
+            late.add(name)
+    return late
 
 
 def _defined(node: ast.stmt) -> str | None:
