@@ -161,20 +161,17 @@ def test_an_heir_lies_where_it_is_used_unless_its_base_is_part_of_a_circle(make:
         "Tail": shape(length={"type": "number"}),
         "PlainHeir": extending("Plain", name={"type": "string"}),
         "Round": shape(next=ref("Other")),
-        "Other": shape(back=ref("Round"), further=ref("Other")),
+        "Other": shape(back=ref("Round")),
         "RoundHeir": extending("Round", name={"type": "string"}),
-        "OtherHeir": extending("Other", name={"type": "string"}),
     }
-    bases, heirs = ("Plain", "Round", "Other"), ("PlainHeir", "RoundHeir", "OtherHeir")
+    bases = {"anyOf": [ref("Plain"), ref("Round"), ref("Other")]}
     paths = {
-        "/first": operation("first", {"anyOf": list(map(ref, bases))}),
-        "/second": operation("second", {"anyOf": list(map(ref, bases))}),
-        "/third": operation("third", {"anyOf": list(map(ref, heirs))}),
+        "/first": operation("first", bases),
+        "/second": operation("second", bases),
+        "/third": operation("third", {"anyOf": [ref("PlainHeir"), ref("RoundHeir")]}),
     }
     models = make(document(paths, schemas)).module("models")
     assert models.PlainHeir.__module__.endswith("._models_third")
-    # The first of the circle cannot be read at once, and pydantic completes its heirs where they stand.
-    whole = {"name": "a", "next": {"back": {}, "further": {"back": {"next": {}}}}}
-    assert models.RoundHeir.from_wire(whole).next.further.back.next == models.Other()
-    assert models.OtherHeir.from_wire(whole["next"]).further.back.next == models.Other()
     assert models.PlainHeir.from_wire({"tail": {"length": 1.5}}).tail == models.Tail(length=1.5)
+    # When pydantic reads `Round`, `Other` is missing; it looks for it where the heir stands.
+    assert models.RoundHeir.from_wire({"next": {"back": {}}}).next.back == models.Round()
