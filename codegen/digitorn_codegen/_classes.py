@@ -120,7 +120,8 @@ class Classes:
         core = self._core
         for key in list(core.shapes.made)[mark.made :]:
             del core.shapes.made[key]
-        del core.definitions.warnings[mark.warnings :]
+        for warning in list(core.definitions.warnings)[mark.warnings :]:
+            del core.definitions.warnings[warning]
         del core.one_ofs[mark.one_ofs :]
         core.definitions.give_back(mark.taken)
 

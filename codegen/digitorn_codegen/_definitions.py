@@ -63,7 +63,7 @@ class Definitions:
     api_is_3_0: bool = False
     found: dict[str, ir.Definition] = field(default_factory=dict[str, ir.Definition])
     origins: dict[str, tuple[Path, str]] = field(default_factory=dict[str, tuple[Path, str]])
-    warnings: list[ir.ContractWarning] = field(default_factory=list[ir.ContractWarning])
+    warnings: dict[ir.ContractWarning, None] = field(default_factory=dict[ir.ContractWarning, None])
     directions: dict[str, ir.Direction] = field(default_factory=dict[str, ir.Direction])
     typed: Typed = field(default=_untyped)
     placed: dict[tuple[Path, str], tuple[ir.Module, str]] = field(
@@ -84,9 +84,7 @@ class Definitions:
 
     def warn(self, name: str, file: Path, pointer: str, text: str) -> None:
         """Notes something that the output cannot express."""
-        warning = ir.ContractWarning(name, file, pointer, text)
-        if warning not in self.warnings:
-            self.warnings.append(warning)
+        self.warnings[ir.ContractWarning(name, file, pointer, text)] = None
 
     def allot(self, scope: Scope, wanted: str, file: Path, pointer: str, holder: str) -> str:
         """A free name in a scope, with a warning when it is not the wanted one."""
@@ -146,7 +144,11 @@ class Definitions:
             if (at.path, where) in seen:
                 continue
             seen.add((at.path, where))
-            if self._sided.get((at.path, where)):
+            known = self._sided.get((at.path, where))
+            if known is False:
+                continue
+            if known:
+                self._sided[document.path, pointer] = True
                 return True
             for below_it, schema in walk(at.at(where), where):
                 if schema.get("readOnly") is True or schema.get("writeOnly") is True:
@@ -155,6 +157,8 @@ class Definitions:
                 if isinstance(ref := schema.get("$ref"), str):
                     target = self.documents.resolve(at, below_it, ref)
                     waiting.append((target.document, target.pointer))
+        # What these refer to was searched as well.
+        self._sided.update(dict.fromkeys(seen, False))
         return False
 
     def module_of(self, path: Path, pointer: str = "") -> ir.Module:

@@ -5,11 +5,13 @@ import itertools
 import keyword
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 
-def words(name: str) -> list[str]:
+@lru_cache(maxsize=10_000)
+def words(name: str) -> Sequence[str]:
     """The words of a wire name: `preview:state_changed`, `getHTTPStatus` and `X-Request-Id` alike.
 
     Letters of all alphabets are kept, as far as Python has them in identifiers. What has no letters and no

@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from . import _ir as ir
@@ -64,19 +64,39 @@ def _shapes(source: str) -> tuple[str, dict[str, _Shape]]:
     ends = [start for _, start in starts[1:]] + [len(lines)]
     texts = {name: "".join(lines[start:end]) for (name, start), end in zip(starts, ends, strict=True)}
     del texts["__all__"]
+    named: dict[str, set[str]] = {name: set() for name in texts}
+    current = ""
+    for node in tree.body:
+        current = _defined(node) or current
+        if current in named:
+            named[current] |= _named(node) & texts.keys() - {current}
     bases = {
         node.name: [base.id for base in node.bases if isinstance(base, ast.Name) and base.id in texts]
         for node in tree.body
         if isinstance(node, ast.ClassDef)
     }
-    named = {name: _named(text) & texts.keys() - {name} for name, text in texts.items()}
+    late = _late(named, bases)
     for heir, above in bases.items():
         for base in above:
-            # pydantic looks for the types of inherited members where the heir stands: beside its base.
-            named[base].add(heir)
+            if base in late:
+                # pydantic looks for types that were missing when it read the base where the heir stands.
+                named[base].add(heir)
     return "".join(lines[: starts[0][1]]), {
         name: _Shape(text, frozenset(named[name])) for name, text in texts.items()
     }
+
+
+def _late(named: Mapping[str, set[str]], bases: Mapping[str, Sequence[str]]) -> set[str]:
+    """The shapes that cannot be read before one that is defined after them, in the order of the module."""
+    seen: set[str] = set()
+    late: set[str] = set()
+    for name, others in named.items():
+        seen.add(name)
+        above = bases.get(name, ())
+        through = {other for other in others if other not in bases or other in above}
+        if not others <= seen or through & late:
+            late.add(name)
+    return late
 
 
 def _defined(node: ast.stmt) -> str | None:
@@ -89,9 +109,9 @@ def _defined(node: ast.stmt) -> str | None:
             return None
 
 
-def _named(source: str) -> set[str]:
-    """The names in a source, also those in strings that may be forward references."""
-    nodes = list(ast.walk(ast.parse(source)))
+def _named(statement: ast.stmt) -> set[str]:
+    """The names in a statement, also those in strings that may be forward references."""
+    nodes = list(ast.walk(statement))
     docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
     names: set[str] = set()
     for node in nodes:

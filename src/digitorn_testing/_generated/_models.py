@@ -333,30 +333,6 @@ class AppSummary(Model):
     """When the caller last used it, ISO 8601; lists only."""
 
 
-class DriftReport(Model):
-    """Whether the installed files of an app changed; holds only `error` when that is unknown."""
-
-    drifted: Maybe[bool] = None
-    """Whether the files differ from what was installed."""
-    current_hash: Maybe[str] = None
-    """Hash of the files now."""
-    stored_hash: Maybe[str] = None
-    """Hash of the files at install time."""
-    install_dir: Maybe[str] = None
-    """Directory of the install on the daemon's machine."""
-    missing: bool | None = None
-    """Whether the directory is gone."""
-    error: str | None = None
-    """Why the comparison failed."""
-
-
-class AppDetail(AppSummary):
-    """An app with its drift report."""
-
-    drift: DriftReport | None = None
-    """Whether the installed files still are what was deployed."""
-
-
 class PendingApproval(Model):
     """A tool call that waits for a decision."""
 
@@ -444,13 +420,6 @@ class FileInput(Model):
     """Media type of the file."""
     name: str = "attachment"
     """Name of the file."""
-
-
-class CreatedSessionContext(ContextSnapshot):
-    """How full the model's context is at the start, and which model that is."""
-
-    model: str
-    """Name of the model."""
 
 
 class TurnState(Model):
@@ -545,84 +514,6 @@ class StateEnvelope(Model):
     """The daemon's clock, ISO 8601."""
 
 
-class HistoryEvent(Model):
-    """A logged event as the history gives it; ids that are not set are empty strings here."""
-
-    type: str
-    """Event type."""
-    kind: str
-    """Coarse class of the event; known values as in SessionEvent."""
-    seq: Int
-    """Sequence number within the session."""
-    payload: dict[str, Any]
-    """Payload of the event, open."""
-    ts: str | None = None
-    """When it happened, ISO 8601 UTC."""
-    session_id: str | None = None
-    """Id of the session."""
-    user_id: str | None = None
-    """Id of the owner."""
-    correlation_id: str
-    """Id of the turn, or the empty string."""
-    event_id: str
-    """Id of the event, or the empty string."""
-    op_id: str
-    """Id of the operation, or the empty string."""
-    op_type: str
-    """Type of the operation, or the empty string."""
-    op_state: str
-    """State of the operation, or the empty string."""
-    id: Any = None
-    """Id of the log row (type unverified)."""
-    role: str | None = None
-    """Role of the message that the row stands for."""
-    content: str | None = None
-    """Text of the message that the row stands for."""
-    tool_call_id: str | None = None
-    """Id of the tool call that the row belongs to."""
-    tool_calls: Any = None
-    """Tool calls of the message that the row stands for, in any form."""
-
-
-class HistoryFunctionCall(Model):
-    """The function of a tool call."""
-
-    name: str
-    """Name of the tool."""
-    arguments: str
-    """The arguments, as JSON text."""
-
-
-class HistoryToolCall(Model):
-    """A tool call of a message, as models write it."""
-
-    id: str
-    """Id of the call."""
-    type: str
-    """Always "function"."""
-    function: HistoryFunctionCall
-    """What is called."""
-
-
-class HistoryMessage(Model):
-    """A message of a session; with `include_system` system ones too. Results of tools are not listed."""
-
-    role: str
-    """Who speaks: user, assistant or, with `include_system`, system."""
-    content: str | list[dict[str, Any]]
-    """The text; of a message with images the JSON text of a list of parts."""
-    tool_calls: list[HistoryToolCall] | None = None
-    """Tool calls of the message."""
-    seq: Int | None = None
-    """Sequence number."""
-    tool_call_id: str | None = None
-    """Always null."""
-    ts: str | None = None
-    """When it was stored, ISO 8601."""
-    attachments: Maybe[list[dict[str, Any]]] = None
-    """Attachments of the message (form unverified)."""
-
-
 class InboxItem(Model):
     """Something that the user should know of."""
 
@@ -658,13 +549,6 @@ class InboxItem(Model):
     """Colour of the app; set when `app_id` is."""
 
 
-class MemoryFact(Model):
-    """Something that the agent noted."""
-
-    content: str
-    """The note."""
-
-
 class SessionPreview(Model):
     """The preview of a session; without a preview module only an empty `state` and `resources`."""
 
@@ -684,10 +568,6 @@ class SessionPreview(Model):
     """Edges of a graph, open; with a preview module."""
     session: dict[str, Any] | None = None
     """The session in brief, open; outside the workspace only."""
-
-
-class PreviewWithoutFiles(SessionPreview):
-    """The preview of a session; its resources lack the channel `files`."""
 
 
 class TokenTriple(Model):
@@ -761,157 +641,6 @@ class SessionSummary(Model):
     """Directory that the session works in; `workspace` is the older name."""
 
 
-class SessionToolCounts(Model):
-    """Numbers of tool calls of a session."""
-
-    total_calls: Int
-    """Number of tool calls."""
-    success: Int
-    """Number of calls that succeeded."""
-    failed: Int
-    """Number of calls that failed."""
-
-
-class SessionErrors(Model):
-    """Errors of a session."""
-
-    total: Int
-    """Number of errors."""
-    last: str | None = None
-    """The last one."""
-
-
-class SessionDetail(SessionSummary):
-    """A session with its metrics, which are absent until there are some."""
-
-    is_active: bool
-    """Whether a turn runs."""
-    turn_number: Maybe[Int] = None
-    """Number of the current turn; once metrics exist."""
-    context: Maybe[ContextSnapshot] = None
-    """How full the model's context is; once metrics exist."""
-    tools: Maybe[SessionToolCounts] = None
-    """Numbers of tool calls; once metrics exist."""
-    errors: Maybe[SessionErrors] = None
-    """Errors so far; once metrics exist."""
-    model: Maybe[str] = None
-    """Name of the model; once metrics exist."""
-    agents_active: Maybe[Int] = None
-    """Number of sub-agents that run; sessions with sub-agents only."""
-    agents_breakdown: Maybe[list[Any]] = None
-    """One entry per sub-agent (form unverified); sessions with sub-agents only."""
-    llm_calls_total: Maybe[Int] = None
-    """Number of model calls; sessions with sub-agents only."""
-    turns_total: Maybe[Int] = None
-    """Number of turns; sessions with sub-agents only."""
-    active_mode_id: str | None = None
-    """Mode of the app that the session is in."""
-
-
-class SessionEvent(Model):
-    """A logged event of a session. Members that are not set may be empty texts."""
-
-    type: str
-    """Event type."""
-    kind: str
-    """Family of the type; in the log message for rows that hold a message of the conversation, and event for rows that repeat what was sent. The true kind of those stands in the payload."""
-    seq: Int
-    """Sequence number within the session; increasing, with gaps."""
-    payload: dict[str, Any]
-    """Payload of the event, open; may repeat the ids of the operation."""
-    ts: str | None = None
-    """When it happened, ISO 8601 UTC."""
-    app_id: str | None = None
-    """Id of the app."""
-    session_id: str | None = None
-    """Id of the session."""
-    user_id: str | None = None
-    """Id of the owner."""
-    correlation_id: str | None = None
-    """Id of the turn."""
-    event_id: str | None = None
-    """Id of the event; absent when unset."""
-    op_id: str | None = None
-    """Id of the operation; absent when unset."""
-    op_type: str | None = None
-    """Type of the operation; known values are turn, tool, agent, approval, compact, message and system."""
-    op_state: str | None = None
-    """State of the operation; known values are pending, running, waiting_approval, completed, failed, cancelled and timeout."""
-    op_parent_id: str | None = None
-    """Id of the enclosing operation; absent when unset."""
-
-
-class TodoItem(Model):
-    """A task on the agent's list."""
-
-    id: str
-    """Id of the task."""
-    content: str
-    """What is to be done."""
-    status: str
-    """State of the task; known values are pending, in_progress, done and blocked."""
-    notes: str
-    """Notes on the task."""
-    parent_id: str | None = None
-    """Id of the task that this one is a part of."""
-
-
-class SessionMemory(Model):
-    """The agent's memory of a session; open. The flat members are those of an app with a memory module."""
-
-    goal: str | None = None
-    """What the agent works towards; may lag behind that of `working`."""
-    todos: list[TodoItem] | None = None
-    """The agent's list of tasks."""
-    facts: list[MemoryFact] | None = None
-    """What the agent noted."""
-    working: dict[str, Any] | None = None
-    """What the agent works on, with its `goal` and `todos`."""
-    semantic: dict[str, Any] | None = None
-    """What the agent noted, with its `facts`."""
-    episodes: list[dict[str, Any]] | None = None
-    """What the agent remembers of earlier sessions (form unverified)."""
-    key_facts: list[dict[str, Any]] | None = None
-    """Facts that matter most (form unverified)."""
-
-
-class SessionHistory(SessionSummary):
-    """A session with its messages, events and queue; `message_count` counts the turns listed."""
-
-    messages: list[HistoryMessage]
-    """The messages."""
-    events: list[HistoryEvent]
-    """The logged events."""
-    event_count: Int
-    """Number of events in this answer."""
-    events_total: Int
-    """Number of events of the session."""
-    events_next_seq: Int
-    """Value of `since_seq` for the events after these."""
-    events_has_more: bool
-    """Whether later events are left."""
-    events_prev_seq: Int
-    """Value of `before_seq` for the events before these."""
-    events_has_more_back: bool
-    """Whether earlier events are left."""
-    turn_active: bool
-    """Whether a turn runs."""
-    pending_queue: list[QueueEntry]
-    """Messages that wait for their turn."""
-    memory_snapshot: SessionMemory | None = None
-    """Memory of the agent."""
-    current_seq: Int
-    """Latest number of the session's counter."""
-    oldest_seq: Int
-    """First number that the log holds."""
-    truncated: bool
-    """Whether earlier events were dropped."""
-    streaming_partials: dict[str, str]
-    """Text of answers that are being written, by slot."""
-    instance_id: str
-    """Id of the daemon process."""
-
-
 class SessionListItem(SessionSummary):
     """A session as lists have it."""
 
@@ -932,26 +661,3 @@ class SessionPage(Model):
     """Largest number of sessions on a page."""
     offset: Int
     """Number of sessions skipped."""
-
-
-class SessionSearchHit(SessionSummary):
-    """A session that matches a search."""
-
-    relevance: Int
-    """How well it matches; more is better (scale unverified)."""
-    snippets: list[str]
-    """Up to three passages that match."""
-
-
-class SessionState(StateEnvelope):
-    """State of a session at one moment, and what happened since a number."""
-
-    gap_events: list[SessionEvent]
-    """The logged events since, at most 1000. Their `kind` is `event`; the id of the event and its operation stand in the payload alone."""
-
-
-class WorkspacePreview(SessionPreview):
-    """The preview of a session inside its workspace."""
-
-    hydrated: bool
-    """Whether the preview was restored from storage (meaning unverified)."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from ._checks import Int, Maybe
-from ._models import Activation, ActivationStats
+from ._models import Activation, ActivationStats, AppSummary
 from ._runtime import Model
 
 
@@ -48,6 +48,30 @@ class AppDeletion(Model):
     """Whether the install row was removed; absent with `undeploy_only`."""
     history_preserved: bool | None = None
     """Whether sessions and events were kept; absent with `undeploy_only`."""
+
+
+class DriftReport(Model):
+    """Whether the installed files of an app changed; holds only `error` when that is unknown."""
+
+    drifted: Maybe[bool] = None
+    """Whether the files differ from what was installed."""
+    current_hash: Maybe[str] = None
+    """Hash of the files now."""
+    stored_hash: Maybe[str] = None
+    """Hash of the files at install time."""
+    install_dir: Maybe[str] = None
+    """Directory of the install on the daemon's machine."""
+    missing: bool | None = None
+    """Whether the directory is gone."""
+    error: str | None = None
+    """Why the comparison failed."""
+
+
+class AppDetail(AppSummary):
+    """An app with its drift report."""
+
+    drift: DriftReport | None = None
+    """Whether the installed files still are what was deployed."""
 
 
 class DiagnosticCheck(Model):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ._checks import Int, Maybe, OrObject
-from ._models import ActiveOp, CreatedSessionContext, SessionEvent, SessionSearchHit, StateEnvelope
+from ._models import ActiveOp, ContextSnapshot, QueueEntry, SessionSummary, StateEnvelope
 from ._runtime import Model, Renamed
 
 
@@ -161,6 +161,13 @@ class ContextBreakdown(Model):
     """Number of compactions so far."""
 
 
+class CreatedSessionContext(ContextSnapshot):
+    """How full the model's context is at the start, and which model that is."""
+
+    model: str
+    """Name of the model."""
+
+
 class FirstMessage(Model):
     """What became of the message that a session was created with."""
 
@@ -222,6 +229,91 @@ class ForkedSession(Model):
     """Whether the session was copied."""
     message_count: Int
     """Number of messages of the new session."""
+
+
+class HistoryEvent(Model):
+    """A logged event as the history gives it; ids that are not set are empty strings here."""
+
+    type: str
+    """Event type."""
+    kind: str
+    """Coarse class of the event; known values as in SessionEvent."""
+    seq: Int
+    """Sequence number within the session."""
+    payload: dict[str, Any]
+    """Payload of the event, open."""
+    ts: str | None = None
+    """When it happened, ISO 8601 UTC."""
+    session_id: str | None = None
+    """Id of the session."""
+    user_id: str | None = None
+    """Id of the owner."""
+    correlation_id: str
+    """Id of the turn, or the empty string."""
+    event_id: str
+    """Id of the event, or the empty string."""
+    op_id: str
+    """Id of the operation, or the empty string."""
+    op_type: str
+    """Type of the operation, or the empty string."""
+    op_state: str
+    """State of the operation, or the empty string."""
+    id: Any = None
+    """Id of the log row (type unverified)."""
+    role: str | None = None
+    """Role of the message that the row stands for."""
+    content: str | None = None
+    """Text of the message that the row stands for."""
+    tool_call_id: str | None = None
+    """Id of the tool call that the row belongs to."""
+    tool_calls: Any = None
+    """Tool calls of the message that the row stands for, in any form."""
+
+
+class HistoryFunctionCall(Model):
+    """The function of a tool call."""
+
+    name: str
+    """Name of the tool."""
+    arguments: str
+    """The arguments, as JSON text."""
+
+
+class HistoryToolCall(Model):
+    """A tool call of a message, as models write it."""
+
+    id: str
+    """Id of the call."""
+    type: str
+    """Always "function"."""
+    function: HistoryFunctionCall
+    """What is called."""
+
+
+class HistoryMessage(Model):
+    """A message of a session; with `include_system` system ones too. Results of tools are not listed."""
+
+    role: str
+    """Who speaks: user, assistant or, with `include_system`, system."""
+    content: str | list[dict[str, Any]]
+    """The text; of a message with images the JSON text of a list of parts."""
+    tool_calls: list[HistoryToolCall] | None = None
+    """Tool calls of the message."""
+    seq: Int | None = None
+    """Sequence number."""
+    tool_call_id: str | None = None
+    """Always null."""
+    ts: str | None = None
+    """When it was stored, ISO 8601."""
+    attachments: Maybe[list[dict[str, Any]]] = None
+    """Attachments of the message (form unverified)."""
+
+
+class MemoryFact(Model):
+    """Something that the agent noted."""
+
+    content: str
+    """The note."""
 
 
 class ResumeResult(Model):
@@ -293,6 +385,86 @@ class SessionDeleted(Model):
     """Whether it was deleted."""
 
 
+class SessionToolCounts(Model):
+    """Numbers of tool calls of a session."""
+
+    total_calls: Int
+    """Number of tool calls."""
+    success: Int
+    """Number of calls that succeeded."""
+    failed: Int
+    """Number of calls that failed."""
+
+
+class SessionErrors(Model):
+    """Errors of a session."""
+
+    total: Int
+    """Number of errors."""
+    last: str | None = None
+    """The last one."""
+
+
+class SessionDetail(SessionSummary):
+    """A session with its metrics, which are absent until there are some."""
+
+    is_active: bool
+    """Whether a turn runs."""
+    turn_number: Maybe[Int] = None
+    """Number of the current turn; once metrics exist."""
+    context: Maybe[ContextSnapshot] = None
+    """How full the model's context is; once metrics exist."""
+    tools: Maybe[SessionToolCounts] = None
+    """Numbers of tool calls; once metrics exist."""
+    errors: Maybe[SessionErrors] = None
+    """Errors so far; once metrics exist."""
+    model: Maybe[str] = None
+    """Name of the model; once metrics exist."""
+    agents_active: Maybe[Int] = None
+    """Number of sub-agents that run; sessions with sub-agents only."""
+    agents_breakdown: Maybe[list[Any]] = None
+    """One entry per sub-agent (form unverified); sessions with sub-agents only."""
+    llm_calls_total: Maybe[Int] = None
+    """Number of model calls; sessions with sub-agents only."""
+    turns_total: Maybe[Int] = None
+    """Number of turns; sessions with sub-agents only."""
+    active_mode_id: str | None = None
+    """Mode of the app that the session is in."""
+
+
+class SessionEvent(Model):
+    """A logged event of a session. Members that are not set may be empty texts."""
+
+    type: str
+    """Event type."""
+    kind: str
+    """Family of the type; in the log message for rows that hold a message of the conversation, and event for rows that repeat what was sent. The true kind of those stands in the payload."""
+    seq: Int
+    """Sequence number within the session; increasing, with gaps."""
+    payload: dict[str, Any]
+    """Payload of the event, open; may repeat the ids of the operation."""
+    ts: str | None = None
+    """When it happened, ISO 8601 UTC."""
+    app_id: str | None = None
+    """Id of the app."""
+    session_id: str | None = None
+    """Id of the session."""
+    user_id: str | None = None
+    """Id of the owner."""
+    correlation_id: str | None = None
+    """Id of the turn."""
+    event_id: str | None = None
+    """Id of the event; absent when unset."""
+    op_id: str | None = None
+    """Id of the operation; absent when unset."""
+    op_type: str | None = None
+    """Type of the operation; known values are turn, tool, agent, approval, compact, message and system."""
+    op_state: str | None = None
+    """State of the operation; known values are pending, running, waiting_approval, completed, failed, cancelled and timeout."""
+    op_parent_id: str | None = None
+    """Id of the enclosing operation; absent when unset."""
+
+
 class SessionEventPage(Model):
     """One page of logged events."""
 
@@ -321,6 +493,86 @@ class SessionExport(Model):
     """Number of turns in it."""
     messages: Int
     """Number of messages in it."""
+
+
+class TodoItem(Model):
+    """A task on the agent's list."""
+
+    id: str
+    """Id of the task."""
+    content: str
+    """What is to be done."""
+    status: str
+    """State of the task; known values are pending, in_progress, done and blocked."""
+    notes: str
+    """Notes on the task."""
+    parent_id: str | None = None
+    """Id of the task that this one is a part of."""
+
+
+class SessionMemory(Model):
+    """The agent's memory of a session; open. The flat members are those of an app with a memory module."""
+
+    goal: str | None = None
+    """What the agent works towards; may lag behind that of `working`."""
+    todos: list[TodoItem] | None = None
+    """The agent's list of tasks."""
+    facts: list[MemoryFact] | None = None
+    """What the agent noted."""
+    working: dict[str, Any] | None = None
+    """What the agent works on, with its `goal` and `todos`."""
+    semantic: dict[str, Any] | None = None
+    """What the agent noted, with its `facts`."""
+    episodes: list[dict[str, Any]] | None = None
+    """What the agent remembers of earlier sessions (form unverified)."""
+    key_facts: list[dict[str, Any]] | None = None
+    """Facts that matter most (form unverified)."""
+
+
+class SessionHistory(SessionSummary):
+    """A session with its messages, events and queue; `message_count` counts the turns listed."""
+
+    messages: list[HistoryMessage]
+    """The messages."""
+    events: list[HistoryEvent]
+    """The logged events."""
+    event_count: Int
+    """Number of events in this answer."""
+    events_total: Int
+    """Number of events of the session."""
+    events_next_seq: Int
+    """Value of `since_seq` for the events after these."""
+    events_has_more: bool
+    """Whether later events are left."""
+    events_prev_seq: Int
+    """Value of `before_seq` for the events before these."""
+    events_has_more_back: bool
+    """Whether earlier events are left."""
+    turn_active: bool
+    """Whether a turn runs."""
+    pending_queue: list[QueueEntry]
+    """Messages that wait for their turn."""
+    memory_snapshot: SessionMemory | None = None
+    """Memory of the agent."""
+    current_seq: Int
+    """Latest number of the session's counter."""
+    oldest_seq: Int
+    """First number that the log holds."""
+    truncated: bool
+    """Whether earlier events were dropped."""
+    streaming_partials: dict[str, str]
+    """Text of answers that are being written, by slot."""
+    instance_id: str
+    """Id of the daemon process."""
+
+
+class SessionSearchHit(SessionSummary):
+    """A session that matches a search."""
+
+    relevance: Int
+    """How well it matches; more is better (scale unverified)."""
+    snippets: list[str]
+    """Up to three passages that match."""
 
 
 class SessionSearchPage(Model):
@@ -355,6 +607,13 @@ class SessionSnapshotPage(Model):
     """The events that it holds; they carry no `event_id` and no operation."""
     event_count: Int
     """Number of these events."""
+
+
+class SessionState(StateEnvelope):
+    """State of a session at one moment, and what happened since a number."""
+
+    gap_events: list[SessionEvent]
+    """The logged events since, at most 1000. Their `kind` is `event`; the id of the event and its operation stand in the payload alone."""
 
 
 class ShellTask(Model):

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from ._checks import Int, Maybe
-from ._models import WorkspacePreview
+from ._models import SessionPreview
 from ._runtime import Model
 
 
@@ -180,6 +180,10 @@ class IngestedSource(Model):
     """Directory that the text went into."""
 
 
+class PreviewWithoutFiles(SessionPreview):
+    """The preview of a session; its resources lack the channel `files`."""
+
+
 class RejectedFile(Model):
     """A file whose changes were taken back."""
 
@@ -342,6 +346,13 @@ class WorkspaceImported(Model):
     """Number of files loaded."""
     state_keys: Int
     """Number of values of the state loaded."""
+
+
+class WorkspacePreview(SessionPreview):
+    """The preview of a session inside its workspace."""
+
+    hydrated: bool
+    """Whether the preview was restored from storage (meaning unverified)."""
 
 
 class WorkspaceView(Model):

@@ -118,10 +118,7 @@ class Admin:
         """
         return self._transport.send(
             _operations.KILL_DAEMON_SESSION.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id, "session_id": session_id},
             )
         )
 
@@ -192,9 +189,7 @@ class Admin:
         """
         return self._transport.send(
             _operations.LIST_DAEMON_DIAGNOSTICS.call(
-                query={
-                    "seconds": seconds,
-                },
+                query={"seconds": seconds},
             )
         )
 
@@ -234,10 +229,7 @@ class Admin:
         """
         return self._transport.send(
             _operations.LOAD_TEST_SESSION_STORE.call(
-                body={
-                    "sessions": sessions,
-                    "events_per_session": events_per_session,
-                },
+                body={"sessions": sessions, "events_per_session": events_per_session},
             )
         )
 
@@ -256,9 +248,7 @@ class Admin:
         """
         return self._transport.send(
             _operations.PROXY_GATEWAY_DELETE.call(
-                path={
-                    "rest": rest,
-                },
+                path={"rest": rest},
                 segments=("rest",),
             )
         )
@@ -278,9 +268,7 @@ class Admin:
         """
         return self._transport.send(
             _operations.PROXY_GATEWAY_GET.call(
-                path={
-                    "rest": rest,
-                },
+                path={"rest": rest},
                 segments=("rest",),
             )
         )
@@ -303,9 +291,7 @@ class Admin:
         """
         return self._transport.send(
             _operations.PROXY_GATEWAY_PATCH.call(
-                path={
-                    "rest": rest,
-                },
+                path={"rest": rest},
                 segments=("rest",),
                 content=body,
             )
@@ -329,9 +315,7 @@ class Admin:
         """
         return self._transport.send(
             _operations.PROXY_GATEWAY_POST.call(
-                path={
-                    "rest": rest,
-                },
+                path={"rest": rest},
                 segments=("rest",),
                 content=body,
             )
@@ -355,9 +339,7 @@ class Admin:
         """
         return self._transport.send(
             _operations.PROXY_GATEWAY_PUT.call(
-                path={
-                    "rest": rest,
-                },
+                path={"rest": rest},
                 segments=("rest",),
                 content=body,
             )
@@ -376,9 +358,7 @@ class Admin:
         """
         return self._transport.send(
             _operations.RESET_DAEMON_CONFIG.call(
-                path={
-                    "key": key,
-                },
+                path={"key": key},
                 segments=("key",),
             )
         )
@@ -398,9 +378,7 @@ class Admin:
         """
         return self._transport.send(
             _operations.RESTART_DAEMON_WORKER.call(
-                path={
-                    "worker_id": worker_id,
-                },
+                path={"worker_id": worker_id},
             )
         )
 
@@ -423,13 +401,9 @@ class Admin:
         """
         return self._transport.send(
             _operations.SET_DAEMON_CONFIG.call(
-                path={
-                    "key": key,
-                },
+                path={"key": key},
                 segments=("key",),
-                body={
-                    "value": value,
-                },
+                body={"value": value},
             )
         )
 
@@ -453,9 +427,7 @@ class Approvals:
         """
         return self._transport.send(
             _operations.LIST_APP_APPROVALS.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -494,9 +466,7 @@ class Approvals:
         """
         return self._transport.send(
             _operations.RESOLVE_APPROVAL.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
                 body={
                     "request_id": request_id,
                     "approved": approved,
@@ -531,9 +501,7 @@ class Apps:
         """
         return self._transport.send(
             _operations.CHECK_APP_UPDATE.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -557,12 +525,8 @@ class Apps:
         """
         return self._transport.send(
             _operations.CHECK_NOTIFICATIONS.call(
-                path={
-                    "app_id": app_id,
-                },
-                body={
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id},
+                body={"session_id": session_id},
             )
         )
 
@@ -593,9 +557,7 @@ class Apps:
         """
         return self._transport.send(
             _operations.DELETE_APP.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
                 query={
                     "undeploy_only": undeploy_only,
                     "delete_history": delete_history,
@@ -630,12 +592,7 @@ class Apps:
         """
         return self._transport.send(
             _operations.DEPLOY_APP.call(
-                body={
-                    "yaml_path": yaml_path,
-                    "force": force,
-                    "secrets": secrets,
-                    "scope": scope,
-                },
+                body={"yaml_path": yaml_path, "force": force, "secrets": secrets, "scope": scope},
             )
         )
 
@@ -665,15 +622,8 @@ class Apps:
         """
         return self._transport.send(
             _operations.DEPLOY_APP_UPLOAD.call(
-                body={
-                    "force": force,
-                    "secrets": secrets,
-                    "assets": assets,
-                    "scope": scope,
-                },
-                files={
-                    "file": file,
-                },
+                body={"force": force, "secrets": secrets, "assets": assets, "scope": scope},
+                files={"file": file},
             )
         )
 
@@ -699,16 +649,9 @@ class Apps:
         """
         return self._transport.send(
             _operations.DISABLE_APP.call(
-                path={
-                    "app_id": app_id,
-                },
-                query={
-                    "scope": scope,
-                    "owner_user_id": owner_user_id,
-                },
-                body={
-                    "reason": reason,
-                },
+                path={"app_id": app_id},
+                query={"scope": scope, "owner_user_id": owner_user_id},
+                body={"reason": reason},
             )
         )
 
@@ -732,13 +675,8 @@ class Apps:
         """
         return self._transport.send(
             _operations.ENABLE_APP.call(
-                path={
-                    "app_id": app_id,
-                },
-                query={
-                    "scope": scope,
-                    "user_id": user_id,
-                },
+                path={"app_id": app_id},
+                query={"scope": scope, "user_id": user_id},
             )
         )
 
@@ -755,9 +693,7 @@ class Apps:
         """
         return self._transport.send(
             _operations.GET_APP.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -780,13 +716,8 @@ class Apps:
         """
         return self._transport.send(
             _operations.GET_APP_ASSET.call(
-                path={
-                    "app_id": app_id,
-                    "asset_path": asset_path,
-                },
-                query={
-                    "size": size,
-                },
+                path={"app_id": app_id, "asset_path": asset_path},
+                query={"size": size},
                 segments=("asset_path",),
             )
         )
@@ -804,9 +735,7 @@ class Apps:
         """
         return self._transport.send(
             _operations.GET_APP_DIAGNOSTICS.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -823,9 +752,7 @@ class Apps:
         """
         return self._transport.send(
             _operations.GET_APP_ICON.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -842,9 +769,7 @@ class Apps:
         """
         return self._transport.send(
             _operations.GET_APP_INDEX.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -863,9 +788,7 @@ class Apps:
         """
         return self._transport.send(
             _operations.GET_APP_MANIFEST.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -882,9 +805,7 @@ class Apps:
         """
         return self._transport.send(
             _operations.GET_APP_STATUS.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -901,9 +822,7 @@ class Apps:
         """
         return self._transport.send(
             _operations.GET_APP_UI_CONFIG.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -920,9 +839,7 @@ class Apps:
         """
         return self._transport.send(
             _operations.GET_CHANNELS_HEALTH.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -942,9 +859,7 @@ class Apps:
         """
         return self._transport.send(
             _operations.GET_DEPLOY_STATUS.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -963,9 +878,7 @@ class Apps:
         """
         return self._transport.send(
             _operations.GET_NOTIFICATIONS_ACTIVE.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -984,10 +897,7 @@ class Apps:
         """
         return self._transport.send(
             _operations.GET_TEMPLATE_ASSET.call(
-                path={
-                    "app_id": app_id,
-                    "path": path,
-                },
+                path={"app_id": app_id, "path": path},
                 segments=("path",),
             )
         )
@@ -1007,10 +917,7 @@ class Apps:
         """
         return self._transport.send(
             _operations.HEAD_TEMPLATE_ASSET.call(
-                path={
-                    "app_id": app_id,
-                    "path": path,
-                },
+                path={"app_id": app_id, "path": path},
                 segments=("path",),
             )
         )
@@ -1033,13 +940,8 @@ class Apps:
         """
         return self._transport.send(
             _operations.HIDE_APP.call(
-                path={
-                    "app_id": app_id,
-                },
-                query={
-                    "scope": scope,
-                    "owner_user_id": owner_user_id,
-                },
+                path={"app_id": app_id},
+                query={"scope": scope, "owner_user_id": owner_user_id},
             )
         )
 
@@ -1105,12 +1007,8 @@ class Apps:
         """
         return self._transport.send(
             _operations.LIST_APP_ERRORS.call(
-                path={
-                    "app_id": app_id,
-                },
-                query={
-                    "limit": limit,
-                },
+                path={"app_id": app_id},
+                query={"limit": limit},
             )
         )
 
@@ -1130,12 +1028,8 @@ class Apps:
         """
         return self._transport.send(
             _operations.LIST_APP_FILES.call(
-                path={
-                    "app_id": app_id,
-                },
-                query={
-                    "subdir": subdir,
-                },
+                path={"app_id": app_id},
+                query={"subdir": subdir},
             )
         )
 
@@ -1152,9 +1046,7 @@ class Apps:
         """
         return self._transport.send(
             _operations.LIST_APP_HOOKS.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -1171,9 +1063,7 @@ class Apps:
         """
         return self._transport.send(
             _operations.LIST_APP_TEMPLATES.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -1228,9 +1118,7 @@ class Apps:
         """
         return self._transport.send(
             _operations.RELOAD_APP.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -1254,13 +1142,8 @@ class Apps:
         """
         return self._transport.send(
             _operations.RUN_APP.call(
-                path={
-                    "app_id": app_id,
-                },
-                body={
-                    "input": input,
-                    "input_type": input_type,
-                },
+                path={"app_id": app_id},
+                body={"input": input, "input_type": input_type},
             )
         )
 
@@ -1284,13 +1167,8 @@ class Apps:
         """
         return self._transport.send(
             _operations.RUN_PIPELINE.call(
-                path={
-                    "app_id": app_id,
-                },
-                body={
-                    "input": input,
-                    "steps": steps,
-                },
+                path={"app_id": app_id},
+                body={"input": input, "steps": steps},
             )
         )
 
@@ -1312,13 +1190,8 @@ class Apps:
         """
         return self._transport.send(
             _operations.SHOW_APP.call(
-                path={
-                    "app_id": app_id,
-                },
-                query={
-                    "scope": scope,
-                    "owner_user_id": owner_user_id,
-                },
+                path={"app_id": app_id},
+                query={"scope": scope, "owner_user_id": owner_user_id},
             )
         )
 
@@ -1351,12 +1224,8 @@ class Apps:
         """
         return self._transport.send(
             _operations.UNINSTALL_APP.call(
-                path={
-                    "app_id": app_id,
-                },
-                body={
-                    "force": force,
-                },
+                path={"app_id": app_id},
+                body={"force": force},
             )
         )
 
@@ -1383,9 +1252,7 @@ class Apps:
         """
         return self._transport.send(
             _operations.UPGRADE_APP.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
                 body={
                     "source_type": source_type,
                     "source_uri": source_uri,
@@ -1411,9 +1278,7 @@ class Apps:
         """
         return self._transport.send(
             _operations.VALIDATE_APP.call(
-                body={
-                    "yaml_path": yaml_path,
-                },
+                body={"yaml_path": yaml_path},
             )
         )
 
@@ -1461,12 +1326,7 @@ class Auth:
         """
         return self._transport.send(
             _operations.LOGIN.call(
-                body={
-                    "password": password,
-                    "username": username,
-                    "email": email,
-                    "provider": provider,
-                },
+                body={"password": password, "username": username, "email": email, "provider": provider},
             )
         )
 
@@ -1487,9 +1347,7 @@ class Auth:
         """
         return self._transport.send(
             _operations.LOGOUT.call(
-                body={
-                    "refresh_token": refresh_token,
-                },
+                body={"refresh_token": refresh_token},
             )
         )
 
@@ -1511,9 +1369,7 @@ class Auth:
         """
         return self._transport.send(
             _operations.REFRESH_TOKEN.call(
-                body={
-                    "refresh_token": refresh_token,
-                },
+                body={"refresh_token": refresh_token},
             )
         )
 
@@ -1540,12 +1396,7 @@ class Auth:
         """
         return self._transport.send(
             _operations.REGISTER.call(
-                body={
-                    "username": username,
-                    "password": password,
-                    "email": email,
-                    "name": name,
-                },
+                body={"username": username, "password": password, "email": email, "name": name},
             )
         )
 
@@ -1571,10 +1422,7 @@ class Background:
         """
         return self._transport.send(
             _operations.CANCEL_BACKGROUND_TASK.call(
-                path={
-                    "app_id": app_id,
-                    "task_id": task_id,
-                },
+                path={"app_id": app_id, "task_id": task_id},
             )
         )
 
@@ -1593,10 +1441,7 @@ class Background:
         """
         return self._transport.send(
             _operations.CLEAR_BACKGROUND_PAYLOAD.call(
-                path={
-                    "app_id": app_id,
-                    "bg_session_id": bg_session_id,
-                },
+                path={"app_id": app_id, "bg_session_id": bg_session_id},
             )
         )
 
@@ -1624,15 +1469,8 @@ class Background:
         """
         return self._transport.send(
             _operations.CREATE_BACKGROUND_SESSION.call(
-                path={
-                    "app_id": app_id,
-                },
-                body={
-                    "name": name,
-                    "params": params,
-                    "routing_keys": routing_keys,
-                    "workspace": workspace,
-                },
+                path={"app_id": app_id},
+                body={"name": name, "params": params, "routing_keys": routing_keys, "workspace": workspace},
             )
         )
 
@@ -1663,9 +1501,7 @@ class Background:
         """
         return self._transport.send(
             _operations.CREATE_WATCHER.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
                 body={
                     "tool": tool,
                     "params": params,
@@ -1694,11 +1530,7 @@ class Background:
         """
         return self._transport.send(
             _operations.DELETE_BACKGROUND_PAYLOAD_FILE.call(
-                path={
-                    "app_id": app_id,
-                    "bg_session_id": bg_session_id,
-                    "filename": filename,
-                },
+                path={"app_id": app_id, "bg_session_id": bg_session_id, "filename": filename},
             )
         )
 
@@ -1717,10 +1549,7 @@ class Background:
         """
         return self._transport.send(
             _operations.DELETE_BACKGROUND_SESSION.call(
-                path={
-                    "app_id": app_id,
-                    "bg_session_id": bg_session_id,
-                },
+                path={"app_id": app_id, "bg_session_id": bg_session_id},
             )
         )
 
@@ -1741,10 +1570,7 @@ class Background:
         """
         return self._transport.send(
             _operations.DOWNLOAD_ARTIFACT.call(
-                path={
-                    "app_id": app_id,
-                    "event_id": event_id,
-                },
+                path={"app_id": app_id, "event_id": event_id},
             )
         )
 
@@ -1766,10 +1592,7 @@ class Background:
         """
         return self._transport.send(
             _operations.FIRE_TRIGGER.call(
-                path={
-                    "app_id": app_id,
-                    "trigger_id": trigger_id,
-                },
+                path={"app_id": app_id, "trigger_id": trigger_id},
             )
         )
 
@@ -1788,10 +1611,7 @@ class Background:
         """
         return self._transport.send(
             _operations.GET_ACTIVATION.call(
-                path={
-                    "app_id": app_id,
-                    "activation_id": activation_id,
-                },
+                path={"app_id": app_id, "activation_id": activation_id},
             )
         )
 
@@ -1808,9 +1628,7 @@ class Background:
         """
         return self._transport.send(
             _operations.GET_ACTIVATION_STATS.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -1829,10 +1647,7 @@ class Background:
         """
         return self._transport.send(
             _operations.GET_BACKGROUND_PAYLOAD.call(
-                path={
-                    "app_id": app_id,
-                    "bg_session_id": bg_session_id,
-                },
+                path={"app_id": app_id, "bg_session_id": bg_session_id},
             )
         )
 
@@ -1851,10 +1666,7 @@ class Background:
         """
         return self._transport.send(
             _operations.GET_BACKGROUND_SESSION.call(
-                path={
-                    "app_id": app_id,
-                    "bg_session_id": bg_session_id,
-                },
+                path={"app_id": app_id, "bg_session_id": bg_session_id},
             )
         )
 
@@ -1873,10 +1685,7 @@ class Background:
         """
         return self._transport.send(
             _operations.GET_BACKGROUND_TASK.call(
-                path={
-                    "app_id": app_id,
-                    "task_id": task_id,
-                },
+                path={"app_id": app_id, "task_id": task_id},
             )
         )
 
@@ -1895,9 +1704,7 @@ class Background:
         """
         return self._transport.send(
             _operations.GET_PAYLOAD_SCHEMA.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -1914,9 +1721,7 @@ class Background:
         """
         return self._transport.send(
             _operations.GET_TRIGGERS.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -1935,10 +1740,7 @@ class Background:
         """
         return self._transport.send(
             _operations.GET_WATCHER.call(
-                path={
-                    "app_id": app_id,
-                    "watcher_id": watcher_id,
-                },
+                path={"app_id": app_id, "watcher_id": watcher_id},
             )
         )
 
@@ -1957,10 +1759,7 @@ class Background:
         """
         return self._transport.send(
             _operations.HEAD_ARTIFACT.call(
-                path={
-                    "app_id": app_id,
-                    "event_id": event_id,
-                },
+                path={"app_id": app_id, "event_id": event_id},
             )
         )
 
@@ -1982,13 +1781,8 @@ class Background:
         """
         return self._transport.send(
             _operations.LAUNCH_BACKGROUND_TASK.call(
-                path={
-                    "app_id": app_id,
-                },
-                body={
-                    "tool": tool,
-                    "params": params,
-                },
+                path={"app_id": app_id},
+                body={"tool": tool, "params": params},
             )
         )
 
@@ -2010,10 +1804,7 @@ class Background:
         """
         return self._transport.send(
             _operations.LIST_ACTIVATION_ARTIFACTS.call(
-                path={
-                    "app_id": app_id,
-                    "activation_id": activation_id,
-                },
+                path={"app_id": app_id, "activation_id": activation_id},
             )
         )
 
@@ -2035,13 +1826,8 @@ class Background:
         """
         return self._transport.send(
             _operations.LIST_ACTIVATION_EVENTS.call(
-                path={
-                    "app_id": app_id,
-                    "activation_id": activation_id,
-                },
-                query={
-                    "event_type": event_type,
-                },
+                path={"app_id": app_id, "activation_id": activation_id},
+                query={"event_type": event_type},
             )
         )
 
@@ -2068,15 +1854,8 @@ class Background:
         """
         return self._transport.send(
             _operations.LIST_ACTIVATIONS.call(
-                path={
-                    "app_id": app_id,
-                },
-                query={
-                    "limit": limit,
-                    "offset": offset,
-                    "trigger_id": trigger_id,
-                    "status": status,
-                },
+                path={"app_id": app_id},
+                query={"limit": limit, "offset": offset, "trigger_id": trigger_id, "status": status},
             )
         )
 
@@ -2100,13 +1879,8 @@ class Background:
         """
         return self._transport.send(
             _operations.LIST_BACKGROUND_SESSIONS.call(
-                path={
-                    "app_id": app_id,
-                },
-                query={
-                    "limit": limit,
-                    "offset": offset,
-                },
+                path={"app_id": app_id},
+                query={"limit": limit, "offset": offset},
             )
         )
 
@@ -2123,9 +1897,7 @@ class Background:
         """
         return self._transport.send(
             _operations.LIST_BACKGROUND_TASKS.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -2142,9 +1914,7 @@ class Background:
         """
         return self._transport.send(
             _operations.LIST_WATCHERS.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -2163,10 +1933,7 @@ class Background:
         """
         return self._transport.send(
             _operations.PAUSE_BACKGROUND_SESSION.call(
-                path={
-                    "app_id": app_id,
-                    "bg_session_id": bg_session_id,
-                },
+                path={"app_id": app_id, "bg_session_id": bg_session_id},
             )
         )
 
@@ -2185,10 +1952,7 @@ class Background:
         """
         return self._transport.send(
             _operations.PAUSE_WATCHER.call(
-                path={
-                    "app_id": app_id,
-                    "watcher_id": watcher_id,
-                },
+                path={"app_id": app_id, "watcher_id": watcher_id},
             )
         )
 
@@ -2207,10 +1971,7 @@ class Background:
         """
         return self._transport.send(
             _operations.RESUME_BACKGROUND_SESSION.call(
-                path={
-                    "app_id": app_id,
-                    "bg_session_id": bg_session_id,
-                },
+                path={"app_id": app_id, "bg_session_id": bg_session_id},
             )
         )
 
@@ -2229,10 +1990,7 @@ class Background:
         """
         return self._transport.send(
             _operations.RESUME_WATCHER.call(
-                path={
-                    "app_id": app_id,
-                    "watcher_id": watcher_id,
-                },
+                path={"app_id": app_id, "watcher_id": watcher_id},
             )
         )
 
@@ -2259,14 +2017,8 @@ class Background:
         """
         return self._transport.send(
             _operations.SET_BACKGROUND_PAYLOAD.call(
-                path={
-                    "app_id": app_id,
-                    "bg_session_id": bg_session_id,
-                },
-                body={
-                    "prompt": prompt,
-                    "metadata": metadata,
-                },
+                path={"app_id": app_id, "bg_session_id": bg_session_id},
+                body={"prompt": prompt, "metadata": metadata},
             )
         )
 
@@ -2285,10 +2037,7 @@ class Background:
         """
         return self._transport.send(
             _operations.STOP_WATCHER.call(
-                path={
-                    "app_id": app_id,
-                    "watcher_id": watcher_id,
-                },
+                path={"app_id": app_id, "watcher_id": watcher_id},
             )
         )
 
@@ -2316,10 +2065,7 @@ class Background:
         """
         return self._transport.send(
             _operations.TEST_TRIGGER.call(
-                path={
-                    "app_id": app_id,
-                    "trigger_id": trigger_id,
-                },
+                path={"app_id": app_id, "trigger_id": trigger_id},
                 body={"body": body, "path": path, **(extra_body or {})},
             )
         )
@@ -2342,14 +2088,9 @@ class Background:
         """
         return self._transport.send(
             _operations.UPLOAD_BACKGROUND_PAYLOAD_FILE.call(
-                path={
-                    "app_id": app_id,
-                    "bg_session_id": bg_session_id,
-                },
+                path={"app_id": app_id, "bg_session_id": bg_session_id},
                 body={},
-                files={
-                    "file": file,
-                },
+                files={"file": file},
             )
         )
 
@@ -2374,13 +2115,8 @@ class Background:
         """
         return self._transport.send(
             _operations.WAIT_BACKGROUND_TASK.call(
-                path={
-                    "app_id": app_id,
-                    "task_id": task_id,
-                },
-                body={
-                    "timeout": timeout,
-                },
+                path={"app_id": app_id, "task_id": task_id},
+                body={"timeout": timeout},
             )
         )
 
@@ -2411,11 +2147,7 @@ class Builder:
         """
         return self._transport.send(
             _operations.CREATE_DRAFT.call(
-                body={
-                    "name": name,
-                    "initial_yaml": initial_yaml,
-                    "builder_state": builder_state,
-                },
+                body={"name": name, "initial_yaml": initial_yaml, "builder_state": builder_state},
             )
         )
 
@@ -2432,9 +2164,7 @@ class Builder:
         """
         return self._transport.send(
             _operations.DELETE_DRAFT.call(
-                path={
-                    "draft_id": draft_id,
-                },
+                path={"draft_id": draft_id},
             )
         )
 
@@ -2453,9 +2183,7 @@ class Builder:
         """
         return self._transport.send(
             _operations.DEPLOY_DRAFT.call(
-                path={
-                    "draft_id": draft_id,
-                },
+                path={"draft_id": draft_id},
             )
         )
 
@@ -2472,9 +2200,7 @@ class Builder:
         """
         return self._transport.send(
             _operations.GET_DRAFT.call(
-                path={
-                    "draft_id": draft_id,
-                },
+                path={"draft_id": draft_id},
             )
         )
 
@@ -2497,11 +2223,7 @@ class Builder:
         """
         return self._transport.send(
             _operations.LIST_DRAFTS.call(
-                query={
-                    "status": status,
-                    "limit": limit,
-                    "offset": offset,
-                },
+                query={"status": status, "limit": limit, "offset": offset},
             )
         )
 
@@ -2533,9 +2255,7 @@ class Builder:
         """
         return self._transport.send(
             _operations.PATCH_DRAFT.call(
-                path={
-                    "draft_id": draft_id,
-                },
+                path={"draft_id": draft_id},
                 body={
                     "name": name,
                     "status": status,
@@ -2570,9 +2290,7 @@ class Config:
         """
         return self._transport.send(
             _operations.BROWSE_DIRECTORIES.call(
-                query={
-                    "path": path,
-                },
+                query={"path": path},
             )
         )
 
@@ -2608,12 +2326,7 @@ class Config:
         """
         return self._transport.send(
             _operations.PATCH_CONFIG.call(
-                body={
-                    "server": server,
-                    "database": database,
-                    "modules": modules,
-                    "logging": logging,
-                },
+                body={"server": server, "database": database, "modules": modules, "logging": logging},
             )
         )
 
@@ -2647,12 +2360,7 @@ class Credentials:
         """
         return self._transport.send(
             _operations.COMPLETE_OAUTH.call(
-                query={
-                    "code": code,
-                    "state": state,
-                    "error": error,
-                    "error_description": error_description,
-                },
+                query={"code": code, "state": state, "error": error, "error_description": error_description},
             )
         )
 
@@ -2710,13 +2418,8 @@ class Credentials:
         """
         return self._transport.send(
             _operations.CREATE_CREDENTIAL_GRANT.call(
-                path={
-                    "credential_id": credential_id,
-                },
-                body={
-                    "app_id": app_id,
-                    "scopes_granted": scopes_granted,
-                },
+                path={"credential_id": credential_id},
+                body={"app_id": app_id, "scopes_granted": scopes_granted},
             )
         )
 
@@ -2740,13 +2443,8 @@ class Credentials:
         """
         return self._transport.send(
             _operations.CREATE_CREDENTIAL_GRANT_ALIAS.call(
-                path={
-                    "credential_id": credential_id,
-                },
-                body={
-                    "app_id": app_id,
-                    "scopes_granted": scopes_granted,
-                },
+                path={"credential_id": credential_id},
+                body={"app_id": app_id, "scopes_granted": scopes_granted},
             )
         )
 
@@ -2797,9 +2495,7 @@ class Credentials:
         """
         return self._transport.send(
             _operations.DELETE_CREDENTIAL.call(
-                path={
-                    "credential_id": credential_id,
-                },
+                path={"credential_id": credential_id},
             )
         )
 
@@ -2818,9 +2514,7 @@ class Credentials:
         """
         return self._transport.send(
             _operations.DELETE_SYSTEM_CREDENTIAL.call(
-                path={
-                    "credential_id": credential_id,
-                },
+                path={"credential_id": credential_id},
             )
         )
 
@@ -2839,10 +2533,7 @@ class Credentials:
         """
         return self._transport.send(
             _operations.DELETE_USER_CREDENTIAL.call(
-                path={
-                    "app_id": app_id,
-                    "provider_name": provider_name,
-                },
+                path={"app_id": app_id, "provider_name": provider_name},
             )
         )
 
@@ -2860,9 +2551,7 @@ class Credentials:
         """
         return self._transport.send(
             _operations.GET_COPILOT_DEVICE_STATUS.call(
-                query={
-                    "state": state,
-                },
+                query={"state": state},
             )
         )
 
@@ -2879,9 +2568,7 @@ class Credentials:
         """
         return self._transport.send(
             _operations.GET_CREDENTIAL.call(
-                path={
-                    "credential_id": credential_id,
-                },
+                path={"credential_id": credential_id},
             )
         )
 
@@ -2900,10 +2587,7 @@ class Credentials:
         """
         return self._transport.send(
             _operations.GET_CREDENTIAL_MCP_STATUS.call(
-                path={
-                    "app_id": app_id,
-                    "provider_name": provider_name,
-                },
+                path={"app_id": app_id, "provider_name": provider_name},
             )
         )
 
@@ -2928,13 +2612,8 @@ class Credentials:
         """
         return self._transport.send(
             _operations.GET_CREDENTIAL_OAUTH_STATUS.call(
-                path={
-                    "app_id": app_id,
-                    "provider_name": provider_name,
-                },
-                query={
-                    "state": state,
-                },
+                path={"app_id": app_id, "provider_name": provider_name},
+                query={"state": state},
             )
         )
 
@@ -2960,9 +2639,7 @@ class Credentials:
         """
         return self._transport.send(
             _operations.GET_CREDENTIALS_MANIFEST.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -2979,9 +2656,7 @@ class Credentials:
         """
         return self._transport.send(
             _operations.GET_CREDENTIALS_SCHEMA.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -3002,10 +2677,7 @@ class Credentials:
         """
         return self._transport.send(
             _operations.GET_USER_CREDENTIAL.call(
-                path={
-                    "app_id": app_id,
-                    "provider_name": provider_name,
-                },
+                path={"app_id": app_id, "provider_name": provider_name},
             )
         )
 
@@ -3023,9 +2695,7 @@ class Credentials:
         """
         return self._transport.send(
             _operations.LIST_COPILOT_MODELS.call(
-                query={
-                    "credential_id": credential_id,
-                },
+                query={"credential_id": credential_id},
             )
         )
 
@@ -3049,11 +2719,7 @@ class Credentials:
         """
         return self._transport.send(
             _operations.LIST_CREDENTIAL_AUDIT.call(
-                query={
-                    "credential_id": credential_id,
-                    "user_id": user_id,
-                    "limit": limit,
-                },
+                query={"credential_id": credential_id, "user_id": user_id, "limit": limit},
             )
         )
 
@@ -3070,9 +2736,7 @@ class Credentials:
         """
         return self._transport.send(
             _operations.LIST_CREDENTIAL_GRANTS.call(
-                path={
-                    "credential_id": credential_id,
-                },
+                path={"credential_id": credential_id},
             )
         )
 
@@ -3099,9 +2763,7 @@ class Credentials:
         """
         return self._transport.send(
             _operations.LIST_CREDENTIALS.call(
-                query={
-                    "provider": provider,
-                },
+                query={"provider": provider},
             )
         )
 
@@ -3132,10 +2794,7 @@ class Credentials:
         """
         return self._transport.send(
             _operations.LIST_SYSTEM_CREDENTIALS.call(
-                query={
-                    "provider": provider,
-                    "app_id": app_id,
-                },
+                query={"provider": provider, "app_id": app_id},
             )
         )
 
@@ -3161,9 +2820,7 @@ class Credentials:
         """
         return self._transport.send(
             _operations.REFRESH_CREDENTIAL.call(
-                path={
-                    "credential_id": credential_id,
-                },
+                path={"credential_id": credential_id},
             )
         )
 
@@ -3182,10 +2839,7 @@ class Credentials:
         """
         return self._transport.send(
             _operations.REFRESH_CREDENTIAL_OAUTH.call(
-                path={
-                    "app_id": app_id,
-                    "provider_name": provider_name,
-                },
+                path={"app_id": app_id, "provider_name": provider_name},
             )
         )
 
@@ -3204,10 +2858,7 @@ class Credentials:
         """
         return self._transport.send(
             _operations.REVOKE_CREDENTIAL_GRANT.call(
-                path={
-                    "credential_id": credential_id,
-                    "app_id": app_id,
-                },
+                path={"credential_id": credential_id, "app_id": app_id},
             )
         )
 
@@ -3227,10 +2878,7 @@ class Credentials:
         """
         return self._transport.send(
             _operations.START_COPILOT_DEVICE_FLOW.call(
-                body={
-                    "target_name": target_name,
-                    "target_scope": target_scope,
-                },
+                body={"target_name": target_name, "target_scope": target_scope},
             )
         )
 
@@ -3249,10 +2897,7 @@ class Credentials:
         """
         return self._transport.send(
             _operations.START_CREDENTIAL_MCP.call(
-                path={
-                    "app_id": app_id,
-                    "provider_name": provider_name,
-                },
+                path={"app_id": app_id, "provider_name": provider_name},
             )
         )
 
@@ -3274,10 +2919,7 @@ class Credentials:
         """
         return self._transport.send(
             _operations.START_CREDENTIAL_OAUTH.call(
-                path={
-                    "app_id": app_id,
-                    "provider_name": provider_name,
-                },
+                path={"app_id": app_id, "provider_name": provider_name},
             )
         )
 
@@ -3296,10 +2938,7 @@ class Credentials:
         """
         return self._transport.send(
             _operations.STOP_CREDENTIAL_MCP.call(
-                path={
-                    "app_id": app_id,
-                    "provider_name": provider_name,
-                },
+                path={"app_id": app_id, "provider_name": provider_name},
             )
         )
 
@@ -3359,13 +2998,8 @@ class Credentials:
         """
         return self._transport.send(
             _operations.UPDATE_CREDENTIAL.call(
-                path={
-                    "credential_id": credential_id,
-                },
-                body={
-                    "label": label,
-                    "fields": fields,
-                },
+                path={"credential_id": credential_id},
+                body={"label": label, "fields": fields},
             )
         )
 
@@ -3392,14 +3026,8 @@ class Credentials:
         """
         return self._transport.send(
             _operations.UPSERT_USER_CREDENTIAL.call(
-                path={
-                    "app_id": app_id,
-                    "provider_name": provider_name,
-                },
-                body={
-                    "fields": fields,
-                    "scope": scope,
-                },
+                path={"app_id": app_id, "provider_name": provider_name},
+                body={"fields": fields, "scope": scope},
             )
         )
 
@@ -3439,10 +3067,7 @@ class Discovery:
         """
         return self._transport.send(
             _operations.COMPILE_YAML.call(
-                body={
-                    "yaml": yaml,
-                    "source_path": source_path,
-                },
+                body={"yaml": yaml, "source_path": source_path},
             )
         )
 
@@ -3468,12 +3093,7 @@ class Discovery:
         """
         return self._transport.send(
             _operations.GENERATE_PACKAGE_MANIFEST.call(
-                body={
-                    "yaml": yaml,
-                    "publisher": publisher,
-                    "license": license,
-                    "homepage": homepage,
-                },
+                body={"yaml": yaml, "publisher": publisher, "license": license, "homepage": homepage},
             )
         )
 
@@ -3490,9 +3110,7 @@ class Discovery:
         """
         return self._transport.send(
             _operations.GET_DISCOVERY_MODULE.call(
-                path={
-                    "module_id": module_id,
-                },
+                path={"module_id": module_id},
             )
         )
 
@@ -3509,9 +3127,7 @@ class Discovery:
         """
         return self._transport.send(
             _operations.GET_TEMPLATE.call(
-                path={
-                    "template_id": template_id,
-                },
+                path={"template_id": template_id},
             )
         )
 
@@ -3660,9 +3276,7 @@ class Health:
         """
         return self._transport.send(
             _operations.GET_APP_METRICS.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -3748,12 +3362,8 @@ class Health:
         """
         return self._transport.send(
             _operations.GET_SESSION_METRICS.call(
-                path={
-                    "session_id": session_id,
-                },
-                query={
-                    "app_id": app_id,
-                },
+                path={"session_id": session_id},
+                query={"app_id": app_id},
             )
         )
 
@@ -3791,9 +3401,7 @@ class Health:
         """
         return self._transport.send(
             _operations.LIST_SESSION_METRICS.call(
-                query={
-                    "app_id": app_id,
-                },
+                query={"app_id": app_id},
             )
         )
 
@@ -3865,13 +3473,8 @@ class Lsp:
         """
         return self._transport.send(
             _operations.LSP_CANCEL.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
-                body={
-                    "request_id": request_id,
-                },
+                path={"app_id": app_id, "session_id": session_id},
+                body={"request_id": request_id},
             )
         )
 
@@ -3907,10 +3510,7 @@ class Lsp:
         """
         return self._transport.send(
             _operations.LSP_REQUEST.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id, "session_id": session_id},
                 body={
                     "path": path,
                     "method": method,
@@ -3949,11 +3549,7 @@ class Mcp:
         """
         return self._transport.send(
             _operations.BROWSE_MCP_REGISTRY.call(
-                query={
-                    "q": q,
-                    "cursor": cursor,
-                    "limit": limit,
-                },
+                query={"q": q, "cursor": cursor, "limit": limit},
             )
         )
 
@@ -3970,9 +3566,7 @@ class Mcp:
         """
         return self._transport.send(
             _operations.CONNECT_MCP_SERVER.call(
-                path={
-                    "server_id": server_id,
-                },
+                path={"server_id": server_id},
             )
         )
 
@@ -3989,9 +3583,7 @@ class Mcp:
         """
         return self._transport.send(
             _operations.DISCONNECT_MCP_SERVER.call(
-                path={
-                    "server_id": server_id,
-                },
+                path={"server_id": server_id},
             )
         )
 
@@ -4008,9 +3600,7 @@ class Mcp:
         """
         return self._transport.send(
             _operations.GET_MCP_CATALOG_ENTRY.call(
-                path={
-                    "server_id": server_id,
-                },
+                path={"server_id": server_id},
             )
         )
 
@@ -4045,9 +3635,7 @@ class Mcp:
         """
         return self._transport.send(
             _operations.GET_MCP_REQUIREMENTS.call(
-                path={
-                    "server_id": server_id,
-                },
+                path={"server_id": server_id},
             )
         )
 
@@ -4064,9 +3652,7 @@ class Mcp:
         """
         return self._transport.send(
             _operations.GET_MCP_SERVER.call(
-                path={
-                    "server_id": server_id,
-                },
+                path={"server_id": server_id},
             )
         )
 
@@ -4086,10 +3672,7 @@ class Mcp:
         """
         return self._transport.send(
             _operations.INSTALL_MCP_SERVER.call(
-                body={
-                    "server_id": server_id,
-                    "config": config,
-                },
+                body={"server_id": server_id, "config": config},
             )
         )
 
@@ -4116,9 +3699,7 @@ class Mcp:
         """
         return self._transport.send(
             _operations.LIST_MCP_CATALOG.call(
-                query={
-                    "category": category,
-                },
+                query={"category": category},
             )
         )
 
@@ -4136,9 +3717,7 @@ class Mcp:
         """
         return self._transport.send(
             _operations.LIST_MCP_SERVERS.call(
-                query={
-                    "status": status,
-                },
+                query={"status": status},
             )
         )
 
@@ -4166,9 +3745,7 @@ class Mcp:
         """
         return self._transport.send(
             _operations.REMOVE_MCP_SERVER.call(
-                path={
-                    "server_id": server_id,
-                },
+                path={"server_id": server_id},
             )
         )
 
@@ -4186,9 +3763,7 @@ class Mcp:
         """
         return self._transport.send(
             _operations.SEARCH_MCP.call(
-                query={
-                    "q": q,
-                },
+                query={"q": q},
             )
         )
 
@@ -4205,9 +3780,7 @@ class Mcp:
         """
         return self._transport.send(
             _operations.TEST_MCP_SERVER.call(
-                path={
-                    "server_id": server_id,
-                },
+                path={"server_id": server_id},
             )
         )
 
@@ -4227,12 +3800,8 @@ class Mcp:
         """
         return self._transport.send(
             _operations.UPDATE_MCP_CONFIG.call(
-                path={
-                    "server_id": server_id,
-                },
-                body={
-                    "config": config,
-                },
+                path={"server_id": server_id},
+                body={"config": config},
             )
         )
 
@@ -4261,13 +3830,8 @@ class McpOauth:
         """
         return self._transport.send(
             _operations.AUTHORIZE_MCP_OAUTH.call(
-                path={
-                    "app_id": app_id,
-                },
-                query={
-                    "server_id": server_id,
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id},
+                query={"server_id": server_id, "session_id": session_id},
             )
         )
 
@@ -4292,13 +3856,8 @@ class McpOauth:
         """
         return self._transport.send(
             _operations.COMPLETE_MCP_OAUTH.call(
-                path={
-                    "app_id": app_id,
-                },
-                query={
-                    "code": code,
-                    "state": state,
-                },
+                path={"app_id": app_id},
+                query={"code": code, "state": state},
             )
         )
 
@@ -4328,10 +3887,7 @@ class McpOauth:
         """
         return self._transport.send(
             _operations.INJECT_MCP_TOKEN.call(
-                path={
-                    "app_id": app_id,
-                    "server_id": server_id,
-                },
+                path={"app_id": app_id, "server_id": server_id},
                 body={
                     "access_token": access_token,
                     "token_type": token_type,
@@ -4357,9 +3913,7 @@ class McpOauth:
         """
         return self._transport.send(
             _operations.LIST_PENDING_MCP_OAUTH.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -4378,10 +3932,7 @@ class McpOauth:
         """
         return self._transport.send(
             _operations.REVOKE_MCP_TOKEN.call(
-                path={
-                    "app_id": app_id,
-                    "server_id": server_id,
-                },
+                path={"app_id": app_id, "server_id": server_id},
             )
         )
 
@@ -4439,10 +3990,7 @@ class Messages:
         """
         return self._transport.send(
             _operations.SEND_MESSAGE.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id, "session_id": session_id},
                 body={
                     "message": message,
                     "workspace": workspace,
@@ -4493,9 +4041,7 @@ class Modules:
         """
         return self._transport.send(
             _operations.EXECUTE_MODULE_ACTION.call(
-                path={
-                    "module_id": module_id,
-                },
+                path={"module_id": module_id},
                 body={
                     "action": action,
                     "params": params,
@@ -4522,12 +4068,8 @@ class Modules:
         """
         return self._transport.send(
             _operations.GET_MODULE.call(
-                path={
-                    "module_id": module_id,
-                },
-                query={
-                    "app_id": app_id,
-                },
+                path={"module_id": module_id},
+                query={"app_id": app_id},
             )
         )
 
@@ -4546,9 +4088,7 @@ class Modules:
         """
         return self._transport.send(
             _operations.GET_MODULE_HEALTH.call(
-                path={
-                    "module_id": module_id,
-                },
+                path={"module_id": module_id},
             )
         )
 
@@ -4566,9 +4106,7 @@ class Modules:
         """
         return self._transport.send(
             _operations.LIST_MODULES.call(
-                query={
-                    "app_id": app_id,
-                },
+                query={"app_id": app_id},
             )
         )
 
@@ -4595,12 +4133,8 @@ class Preview:
         """
         return self._transport.send(
             _operations.GET_PREVIEW_BOOTSTRAP.call(
-                path={
-                    "app_id": app_id,
-                },
-                query={
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id},
+                query={"session_id": session_id},
             )
         )
 
@@ -4625,11 +4159,7 @@ class Preview:
         """
         return self._transport.send(
             _operations.GET_PUBLISHED_FILE.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                    "path": path,
-                },
+                path={"app_id": app_id, "session_id": session_id, "path": path},
                 segments=("path",),
             )
         )
@@ -4652,13 +4182,8 @@ class Preview:
         """
         return self._transport.send(
             _operations.GET_WEB_PREVIEW.call(
-                path={
-                    "app_id": app_id,
-                },
-                query={
-                    "session_id": session_id,
-                    "name": name,
-                },
+                path={"app_id": app_id},
+                query={"session_id": session_id, "name": name},
             )
         )
 
@@ -4679,10 +4204,7 @@ class Preview:
         """
         return self._transport.send(
             _operations.GET_WEB_STATIC.call(
-                path={
-                    "app_id": app_id,
-                    "path": path,
-                },
+                path={"app_id": app_id, "path": path},
                 segments=("path",),
             )
         )
@@ -4707,11 +4229,7 @@ class Preview:
         """
         return self._transport.send(
             _operations.HEAD_PUBLISHED_FILE.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                    "path": path,
-                },
+                path={"app_id": app_id, "session_id": session_id, "path": path},
                 segments=("path",),
             )
         )
@@ -4733,10 +4251,7 @@ class Preview:
         """
         return self._transport.send(
             _operations.HEAD_WEB_STATIC.call(
-                path={
-                    "app_id": app_id,
-                    "path": path,
-                },
+                path={"app_id": app_id, "path": path},
                 segments=("path",),
             )
         )
@@ -4763,9 +4278,7 @@ class Public:
         """
         return self._transport.send(
             _operations.GET_PUBLIC_APP_MANIFEST.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -4808,11 +4321,7 @@ class Queue:
         """
         return self._transport.send(
             _operations.CANCEL_QUEUED_MESSAGE.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                    "entry_id": entry_id,
-                },
+                path={"app_id": app_id, "session_id": session_id, "entry_id": entry_id},
             )
         )
 
@@ -4834,10 +4343,7 @@ class Queue:
         """
         return self._transport.send(
             _operations.CLEAR_SESSION_QUEUE.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id, "session_id": session_id},
             )
         )
 
@@ -4860,13 +4366,8 @@ class Queue:
         """
         return self._transport.send(
             _operations.LIST_SESSION_QUEUE.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
-                query={
-                    "include_finished": include_finished,
-                },
+                path={"app_id": app_id, "session_id": session_id},
+                query={"include_finished": include_finished},
             )
         )
 
@@ -4890,9 +4391,7 @@ class Requires:
         """
         return self._transport.send(
             _operations.CANCEL_INSTALL_JOB.call(
-                path={
-                    "job_id": job_id,
-                },
+                path={"job_id": job_id},
             )
         )
 
@@ -4909,9 +4408,7 @@ class Requires:
         """
         return self._transport.send(
             _operations.GET_INSTALL_JOB.call(
-                path={
-                    "job_id": job_id,
-                },
+                path={"job_id": job_id},
             )
         )
 
@@ -4942,9 +4439,7 @@ class Requires:
         """
         return self._transport.send(
             _operations.INSTALL_REQUIREMENT.call(
-                body={
-                    "name": name,
-                },
+                body={"name": name},
             )
         )
 
@@ -4990,10 +4485,7 @@ class Secrets:
         """
         return self._transport.send(
             _operations.CHECK_SECRET.call(
-                path={
-                    "app_id": app_id,
-                    "key": key,
-                },
+                path={"app_id": app_id, "key": key},
                 segments=("key",),
             )
         )
@@ -5013,10 +4505,7 @@ class Secrets:
         """
         return self._transport.send(
             _operations.DELETE_SECRET.call(
-                path={
-                    "app_id": app_id,
-                    "key": key,
-                },
+                path={"app_id": app_id, "key": key},
                 segments=("key",),
             )
         )
@@ -5034,9 +4523,7 @@ class Secrets:
         """
         return self._transport.send(
             _operations.LIST_REQUIRED_SECRETS.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -5055,9 +4542,7 @@ class Secrets:
         """
         return self._transport.send(
             _operations.LIST_SECRETS.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -5083,17 +4568,10 @@ class Secrets:
         """
         return self._transport.send(
             _operations.SET_SECRET.call(
-                path={
-                    "app_id": app_id,
-                    "key": key,
-                },
-                query={
-                    "reload": reload,
-                },
+                path={"app_id": app_id, "key": key},
+                query={"reload": reload},
                 segments=("key",),
-                body={
-                    "value": value,
-                },
+                body={"value": value},
             )
         )
 
@@ -5118,15 +4596,9 @@ class Secrets:
         """
         return self._transport.send(
             _operations.SET_SECRETS.call(
-                path={
-                    "app_id": app_id,
-                },
-                query={
-                    "reload": reload,
-                },
-                body={
-                    "secrets": secrets,
-                },
+                path={"app_id": app_id},
+                query={"reload": reload},
+                body={"secrets": secrets},
             )
         )
 
@@ -5194,10 +4666,7 @@ class Security:
         """
         return self._transport.send(
             _operations.DELETE_MODULE_GRANT.call(
-                path={
-                    "app_id": app_id,
-                    "module_id": module_id,
-                },
+                path={"app_id": app_id, "module_id": module_id},
             )
         )
 
@@ -5216,9 +4685,7 @@ class Security:
         """
         return self._transport.send(
             _operations.DELETE_SECURITY_PROFILE.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -5235,9 +4702,7 @@ class Security:
         """
         return self._transport.send(
             _operations.GET_SECURITY_PROFILE.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -5254,9 +4719,7 @@ class Security:
         """
         return self._transport.send(
             _operations.LIST_MODULE_GRANTS.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -5288,9 +4751,7 @@ class Security:
         """
         return self._transport.send(
             _operations.UPDATE_SECURITY_PROFILE.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
                 body={
                     "is_active": is_active,
                     "default_policy": default_policy,
@@ -5330,10 +4791,7 @@ class Security:
         """
         return self._transport.send(
             _operations.UPSERT_MODULE_GRANT.call(
-                path={
-                    "app_id": app_id,
-                    "module_id": module_id,
-                },
+                path={"app_id": app_id, "module_id": module_id},
                 body={
                     "module_id": module_id_body,
                     "visibility": visibility,
@@ -5372,13 +4830,8 @@ class Sessions:
         """
         return self._transport.send(
             _operations.ABORT_SESSION.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
-                query={
-                    "purge_queue": purge_queue,
-                },
+                path={"app_id": app_id, "session_id": session_id},
+                query={"purge_queue": purge_queue},
             )
         )
 
@@ -5402,11 +4855,7 @@ class Sessions:
         """
         return self._transport.send(
             _operations.CANCEL_SESSION_AGENT.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                    "agent_id": agent_id,
-                },
+                path={"app_id": app_id, "session_id": session_id, "agent_id": agent_id},
             )
         )
 
@@ -5430,11 +4879,7 @@ class Sessions:
         """
         return self._transport.send(
             _operations.CANCEL_SESSION_TASK.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                    "task_id": task_id,
-                },
+                path={"app_id": app_id, "session_id": session_id, "task_id": task_id},
             )
         )
 
@@ -5456,10 +4901,7 @@ class Sessions:
         """
         return self._transport.send(
             _operations.COMPACT_SESSION.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id, "session_id": session_id},
             )
         )
 
@@ -5504,9 +4946,7 @@ class Sessions:
         """
         return self._transport.send(
             _operations.CREATE_SESSION.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
                 body={
                     "message": message,
                     "workdir": workdir,
@@ -5541,10 +4981,7 @@ class Sessions:
         """
         return self._transport.send(
             _operations.DELETE_SESSION.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id, "session_id": session_id},
             )
         )
 
@@ -5569,13 +5006,8 @@ class Sessions:
         """
         return self._transport.send(
             _operations.EXPORT_SESSION.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
-                query={
-                    "format": format,
-                },
+                path={"app_id": app_id, "session_id": session_id},
+                query={"format": format},
             )
         )
 
@@ -5597,10 +5029,7 @@ class Sessions:
         """
         return self._transport.send(
             _operations.FORK_SESSION.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id, "session_id": session_id},
             )
         )
 
@@ -5620,10 +5049,7 @@ class Sessions:
         """
         return self._transport.send(
             _operations.GET_CONTEXT_BREAKDOWN.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id, "session_id": session_id},
             )
         )
 
@@ -5646,10 +5072,7 @@ class Sessions:
         """
         return self._transport.send(
             _operations.GET_SESSION.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id, "session_id": session_id},
             )
         )
 
@@ -5681,10 +5104,7 @@ class Sessions:
         """
         return self._transport.send(
             _operations.GET_SESSION_HISTORY.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id, "session_id": session_id},
                 query={
                     "include_system": include_system,
                     "since_seq": since_seq,
@@ -5712,11 +5132,7 @@ class Sessions:
         """
         return self._transport.send(
             _operations.GET_SESSION_IMAGE.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                    "image_id": image_id,
-                },
+                path={"app_id": app_id, "session_id": session_id, "image_id": image_id},
             )
         )
 
@@ -5736,10 +5152,7 @@ class Sessions:
         """
         return self._transport.send(
             _operations.GET_SESSION_MEMORY.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id, "session_id": session_id},
             )
         )
 
@@ -5759,10 +5172,7 @@ class Sessions:
         """
         return self._transport.send(
             _operations.GET_SESSION_PREVIEW.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id, "session_id": session_id},
             )
         )
 
@@ -5788,13 +5198,8 @@ class Sessions:
         """
         return self._transport.send(
             _operations.GET_SESSION_SNAPSHOT.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
-                query={
-                    "since": since,
-                },
+                path={"app_id": app_id, "session_id": session_id},
+                query={"since": since},
             )
         )
 
@@ -5820,13 +5225,8 @@ class Sessions:
         """
         return self._transport.send(
             _operations.GET_SESSION_STATE.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
-                query={
-                    "since_seq": since_seq,
-                },
+                path={"app_id": app_id, "session_id": session_id},
+                query={"since_seq": since_seq},
             )
         )
 
@@ -5849,10 +5249,7 @@ class Sessions:
         """
         return self._transport.send(
             _operations.LIST_ACTIVE_OPS.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id, "session_id": session_id},
             )
         )
 
@@ -5869,9 +5266,7 @@ class Sessions:
         """
         return self._transport.send(
             _operations.LIST_APP_PROJECTS.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -5893,10 +5288,7 @@ class Sessions:
         """
         return self._transport.send(
             _operations.LIST_SESSION_AGENTS.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id, "session_id": session_id},
             )
         )
 
@@ -5927,15 +5319,8 @@ class Sessions:
         """
         return self._transport.send(
             _operations.LIST_SESSION_EVENTS.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
-                query={
-                    "since_seq": since_seq,
-                    "since_ts": since_ts,
-                    "limit": limit,
-                },
+                path={"app_id": app_id, "session_id": session_id},
+                query={"since_seq": since_seq, "since_ts": since_ts, "limit": limit},
             )
         )
 
@@ -5955,10 +5340,7 @@ class Sessions:
         """
         return self._transport.send(
             _operations.LIST_SESSION_TASKS.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id, "session_id": session_id},
             )
         )
 
@@ -5980,13 +5362,8 @@ class Sessions:
         """
         return self._transport.send(
             _operations.LIST_SESSIONS.call(
-                path={
-                    "app_id": app_id,
-                },
-                query={
-                    "limit": limit,
-                    "offset": offset,
-                },
+                path={"app_id": app_id},
+                query={"limit": limit, "offset": offset},
             )
         )
 
@@ -6009,10 +5386,7 @@ class Sessions:
         """
         return self._transport.send(
             _operations.RESUME_SESSION.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id, "session_id": session_id},
             )
         )
 
@@ -6038,14 +5412,8 @@ class Sessions:
         """
         return self._transport.send(
             _operations.SEARCH_SESSIONS.call(
-                path={
-                    "app_id": app_id,
-                },
-                query={
-                    "q": q,
-                    "limit": limit,
-                    "offset": offset,
-                },
+                path={"app_id": app_id},
+                query={"q": q, "limit": limit, "offset": offset},
             )
         )
 
@@ -6065,10 +5433,7 @@ class Sessions:
         """
         return self._transport.send(
             _operations.UNDO_SESSION.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id, "session_id": session_id},
             )
         )
 
@@ -6101,14 +5466,8 @@ class Skills:
         """
         return self._transport.send(
             _operations.CREATE_SKILL.call(
-                path={
-                    "app_id": app_id,
-                },
-                body={
-                    "name": name,
-                    "instructions": instructions,
-                    "description": description,
-                },
+                path={"app_id": app_id},
+                body={"name": name, "instructions": instructions, "description": description},
             )
         )
 
@@ -6127,10 +5486,7 @@ class Skills:
         """
         return self._transport.send(
             _operations.DELETE_SKILL.call(
-                path={
-                    "app_id": app_id,
-                    "skill_id": skill_id,
-                },
+                path={"app_id": app_id, "skill_id": skill_id},
             )
         )
 
@@ -6147,9 +5503,7 @@ class Skills:
         """
         return self._transport.send(
             _operations.LIST_SKILLS.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -6175,15 +5529,8 @@ class Skills:
         """
         return self._transport.send(
             _operations.UPDATE_SKILL.call(
-                path={
-                    "app_id": app_id,
-                    "skill_id": skill_id,
-                },
-                body={
-                    "name": name,
-                    "description": description,
-                    "instructions": instructions,
-                },
+                path={"app_id": app_id, "skill_id": skill_id},
+                body={"name": name, "description": description, "instructions": instructions},
             )
         )
 
@@ -6216,15 +5563,8 @@ class Snippets:
         """
         return self._transport.send(
             _operations.CREATE_SNIPPET.call(
-                path={
-                    "app_id": app_id,
-                },
-                body={
-                    "title": title,
-                    "body": body,
-                    "emoji": emoji,
-                    "tags": tags,
-                },
+                path={"app_id": app_id},
+                body={"title": title, "body": body, "emoji": emoji, "tags": tags},
             )
         )
 
@@ -6243,10 +5583,7 @@ class Snippets:
         """
         return self._transport.send(
             _operations.DELETE_SNIPPET.call(
-                path={
-                    "app_id": app_id,
-                    "snippet_id": snippet_id,
-                },
+                path={"app_id": app_id, "snippet_id": snippet_id},
             )
         )
 
@@ -6263,9 +5600,7 @@ class Snippets:
         """
         return self._transport.send(
             _operations.LIST_SNIPPETS.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -6293,16 +5628,8 @@ class Snippets:
         """
         return self._transport.send(
             _operations.UPDATE_SNIPPET.call(
-                path={
-                    "app_id": app_id,
-                    "snippet_id": snippet_id,
-                },
-                body={
-                    "title": title,
-                    "body": body,
-                    "emoji": emoji,
-                    "tags": tags,
-                },
+                path={"app_id": app_id, "snippet_id": snippet_id},
+                body={"title": title, "body": body, "emoji": emoji, "tags": tags},
             )
         )
 
@@ -6333,13 +5660,8 @@ class Tools:
         """
         return self._transport.send(
             _operations.BROWSE_TOOL_CATEGORY.call(
-                path={
-                    "app_id": app_id,
-                    "category": category,
-                },
-                query={
-                    "page": page,
-                },
+                path={"app_id": app_id, "category": category},
+                query={"page": page},
             )
         )
 
@@ -6365,15 +5687,9 @@ class Tools:
         """
         return self._transport.send(
             _operations.EXECUTE_TOOL.call(
-                path={
-                    "app_id": app_id,
-                    "tool_name": tool_name,
-                },
+                path={"app_id": app_id, "tool_name": tool_name},
                 segments=("tool_name",),
-                body={
-                    "params": params,
-                    "session_id": session_id,
-                },
+                body={"params": params, "session_id": session_id},
             )
         )
 
@@ -6392,10 +5708,7 @@ class Tools:
         """
         return self._transport.send(
             _operations.GET_TOOL.call(
-                path={
-                    "app_id": app_id,
-                    "tool_name": tool_name,
-                },
+                path={"app_id": app_id, "tool_name": tool_name},
                 segments=("tool_name",),
             )
         )
@@ -6413,9 +5726,7 @@ class Tools:
         """
         return self._transport.send(
             _operations.LIST_TOOL_CATEGORIES.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -6439,13 +5750,8 @@ class Tools:
         """
         return self._transport.send(
             _operations.SEARCH_TOOLS.call(
-                path={
-                    "app_id": app_id,
-                },
-                query={
-                    "query": query,
-                    "max_results": max_results,
-                },
+                path={"app_id": app_id},
+                query={"query": query, "max_results": max_results},
             )
         )
 
@@ -6487,13 +5793,8 @@ class Transcribe:
         """
         return self._transport.send(
             _operations.TRANSCRIBE_AUDIO.call(
-                body={
-                    "language": language,
-                    "app_id": app_id,
-                },
-                files={
-                    "audio": audio,
-                },
+                body={"language": language, "app_id": app_id},
+                files={"audio": audio},
             )
         )
 
@@ -6517,13 +5818,8 @@ class Transcribe:
         """
         return self._transport.send(
             _operations.TRANSCRIBE_AUDIO_SLASH.call(
-                body={
-                    "language": language,
-                    "app_id": app_id,
-                },
-                files={
-                    "audio": audio,
-                },
+                body={"language": language, "app_id": app_id},
+                files={"audio": audio},
             )
         )
 
@@ -6565,9 +5861,7 @@ class User:
         """
         return self._transport.send(
             _operations.ARCHIVE_INBOX_ITEM.call(
-                path={
-                    "item_id": item_id,
-                },
+                path={"item_id": item_id},
             )
         )
 
@@ -6606,9 +5900,7 @@ class User:
         """
         return self._transport.send(
             _operations.GET_AVATAR.call(
-                path={
-                    "filename": filename,
-                },
+                path={"filename": filename},
             )
         )
 
@@ -6625,9 +5917,7 @@ class User:
         """
         return self._transport.send(
             _operations.GET_BYOK.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -6687,11 +5977,7 @@ class User:
         """
         return self._transport.send(
             _operations.LIST_INBOX.call(
-                query={
-                    "limit": limit,
-                    "since": since,
-                    "include_archived": include_archived,
-                },
+                query={"limit": limit, "since": since, "include_archived": include_archived},
             )
         )
 
@@ -6722,10 +6008,7 @@ class User:
         """
         return self._transport.send(
             _operations.LIST_MY_SESSIONS.call(
-                query={
-                    "limit": limit,
-                    "offset": offset,
-                },
+                query={"limit": limit, "offset": offset},
             )
         )
 
@@ -6751,9 +6034,7 @@ class User:
         """
         return self._transport.send(
             _operations.READ_INBOX_ITEM.call(
-                path={
-                    "item_id": item_id,
-                },
+                path={"item_id": item_id},
             )
         )
 
@@ -6805,12 +6086,8 @@ class User:
         """
         return self._transport.send(
             _operations.SET_BYOK.call(
-                path={
-                    "app_id": app_id,
-                },
-                body={
-                    "enabled": enabled,
-                },
+                path={"app_id": app_id},
+                body={"enabled": enabled},
             )
         )
 
@@ -6834,11 +6111,7 @@ class User:
         """
         return self._transport.send(
             _operations.SET_NOTIFICATION_PREFS.call(
-                body={
-                    "events": events,
-                    "quiet_hours": quiet_hours,
-                    "channels": channels,
-                },
+                body={"events": events, "quiet_hours": quiet_hours, "channels": channels},
             )
         )
 
@@ -6855,9 +6128,7 @@ class User:
         """
         return self._transport.send(
             _operations.UNREGISTER_DEVICE.call(
-                path={
-                    "device_id": device_id,
-                },
+                path={"device_id": device_id},
             )
         )
 
@@ -6883,12 +6154,7 @@ class User:
         """
         return self._transport.send(
             _operations.UPDATE_MY_PROFILE.call(
-                body={
-                    "display_name": display_name,
-                    "email": email,
-                    "phone": phone,
-                    "attributes": attributes,
-                },
+                body={"display_name": display_name, "email": email, "phone": phone, "attributes": attributes},
             )
         )
 
@@ -6912,10 +6178,7 @@ class User:
         return self._transport.send(
             _operations.UPLOAD_MY_AVATAR.call(
                 body={},
-                files={
-                    "file": file,
-                    "avatar": avatar,
-                },
+                files={"file": file, "avatar": avatar},
             )
         )
 
@@ -6972,9 +6235,7 @@ class Widgets:
         """
         return self._transport.send(
             _operations.DISPATCH_WIDGET_ACTION.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
                 body={
                     "widget_id": widget_id,
                     "type": type,
@@ -7035,10 +6296,7 @@ class Widgets:
         """
         return self._transport.send(
             _operations.GET_WIDGET_DATA.call(
-                path={
-                    "app_id": app_id,
-                    "binding": binding,
-                },
+                path={"app_id": app_id, "binding": binding},
             )
         )
 
@@ -7055,9 +6313,7 @@ class Widgets:
         """
         return self._transport.send(
             _operations.GET_WIDGETS.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -7083,15 +6339,8 @@ class Widgets:
         """
         return self._transport.send(
             _operations.INTERACT_WIDGET.call(
-                path={
-                    "app_id": app_id,
-                },
-                body={
-                    "module_id": module_id,
-                    "widget": widget,
-                    "action": action,
-                    "state": state,
-                },
+                path={"app_id": app_id},
+                body={"module_id": module_id, "widget": widget, "action": action, "state": state},
             )
         )
 
@@ -7113,10 +6362,7 @@ class Widgets:
         """
         return self._transport.send(
             _operations.STREAM_WIDGET_DATA.call(
-                path={
-                    "app_id": app_id,
-                    "binding": binding,
-                },
+                path={"app_id": app_id, "binding": binding},
             )
         )
 
@@ -7140,16 +6386,9 @@ class Widgets:
         """
         return self._transport.send(
             _operations.UPLOAD_WIDGET_FILE.call(
-                path={
-                    "app_id": app_id,
-                },
-                body={
-                    "session_id": session_id,
-                    "binding": binding,
-                },
-                files={
-                    "file": file,
-                },
+                path={"app_id": app_id},
+                body={"session_id": session_id, "binding": binding},
+                files={"file": file},
             )
         )
 
@@ -7166,9 +6405,7 @@ class Widgets:
         """
         return self._transport.send(
             _operations.VALIDATE_WIDGETS.call(
-                path={
-                    "app_id": app_id,
-                },
+                path={"app_id": app_id},
             )
         )
 
@@ -7200,13 +6437,8 @@ class Workspace:
         """
         return self._transport.send(
             _operations.APPROVE_FILE.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
-                body={
-                    "path": path,
-                },
+                path={"app_id": app_id, "session_id": session_id},
+                body={"path": path},
             )
         )
 
@@ -7234,14 +6466,8 @@ class Workspace:
         """
         return self._transport.send(
             _operations.APPROVE_FILE_HUNKS.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
-                body={
-                    "path": path,
-                    "hunks": hunks,
-                },
+                path={"app_id": app_id, "session_id": session_id},
+                body={"path": path, "hunks": hunks},
             )
         )
 
@@ -7270,15 +6496,8 @@ class Workspace:
         """
         return self._transport.send(
             _operations.COMMIT_WORKSPACE.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
-                body={
-                    "message": message,
-                    "files": files,
-                    "push": push,
-                },
+                path={"app_id": app_id, "session_id": session_id},
+                body={"message": message, "files": files, "push": push},
             )
         )
 
@@ -7300,11 +6519,7 @@ class Workspace:
         """
         return self._transport.send(
             _operations.DELETE_FILE.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                    "file_path": file_path,
-                },
+                path={"app_id": app_id, "session_id": session_id, "file_path": file_path},
                 segments=("file_path",),
             )
         )
@@ -7325,10 +6540,7 @@ class Workspace:
         """
         return self._transport.send(
             _operations.EXPORT_WORKSPACE.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id, "session_id": session_id},
             )
         )
 
@@ -7353,14 +6565,8 @@ class Workspace:
         """
         return self._transport.send(
             _operations.FORK_WORKSPACE.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
-                body={
-                    "target_session_id": target_session_id,
-                    "title": title,
-                },
+                path={"app_id": app_id, "session_id": session_id},
+                body={"target_session_id": target_session_id, "title": title},
             )
         )
 
@@ -7380,10 +6586,7 @@ class Workspace:
         """
         return self._transport.send(
             _operations.GET_CODE_SNAPSHOT.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id, "session_id": session_id},
             )
         )
 
@@ -7410,15 +6613,8 @@ class Workspace:
         """
         return self._transport.send(
             _operations.GET_FILE.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                    "file_path": file_path,
-                },
-                query={
-                    "include_baseline": include_baseline,
-                    "raw": raw,
-                },
+                path={"app_id": app_id, "session_id": session_id, "file_path": file_path},
+                query={"include_baseline": include_baseline, "raw": raw},
                 segments=("file_path",),
             )
         )
@@ -7441,11 +6637,7 @@ class Workspace:
         """
         return self._transport.send(
             _operations.GET_FILE_HISTORY.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                    "file_path": file_path,
-                },
+                path={"app_id": app_id, "session_id": session_id, "file_path": file_path},
                 segments=("file_path",),
             )
         )
@@ -7466,10 +6658,7 @@ class Workspace:
         """
         return self._transport.send(
             _operations.GET_PREVIEW_SNAPSHOT.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id, "session_id": session_id},
             )
         )
 
@@ -7489,10 +6678,7 @@ class Workspace:
         """
         return self._transport.send(
             _operations.GET_WORKSPACE.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id, "session_id": session_id},
             )
         )
 
@@ -7517,14 +6703,8 @@ class Workspace:
         """
         return self._transport.send(
             _operations.IMPORT_WORKSPACE.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
-                body={
-                    "snapshot": snapshot,
-                    "replace": replace,
-                },
+                path={"app_id": app_id, "session_id": session_id},
+                body={"snapshot": snapshot, "replace": replace},
             )
         )
 
@@ -7551,16 +6731,9 @@ class Workspace:
         """
         return self._transport.send(
             _operations.INGEST_SOURCE.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
-                body={
-                    "target_dir": target_dir,
-                },
-                files={
-                    "file": file,
-                },
+                path={"app_id": app_id, "session_id": session_id},
+                body={"target_dir": target_dir},
+                files={"file": file},
             )
         )
 
@@ -7588,14 +6761,8 @@ class Workspace:
         """
         return self._transport.send(
             _operations.LIST_WORKSPACE_CHANGES.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
-                query={
-                    "include_diffs": include_diffs,
-                    "only_pending": only_pending,
-                },
+                path={"app_id": app_id, "session_id": session_id},
+                query={"include_diffs": include_diffs, "only_pending": only_pending},
             )
         )
 
@@ -7617,10 +6784,7 @@ class Workspace:
         """
         return self._transport.send(
             _operations.REFRESH_GIT_STATUS.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
+                path={"app_id": app_id, "session_id": session_id},
             )
         )
 
@@ -7645,13 +6809,8 @@ class Workspace:
         """
         return self._transport.send(
             _operations.REJECT_FILE.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
-                body={
-                    "path": path,
-                },
+                path={"app_id": app_id, "session_id": session_id},
+                body={"path": path},
             )
         )
 
@@ -7678,14 +6837,8 @@ class Workspace:
         """
         return self._transport.send(
             _operations.REJECT_FILE_HUNKS.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                },
-                body={
-                    "path": path,
-                    "hunks": hunks,
-                },
+                path={"app_id": app_id, "session_id": session_id},
+                body={"path": path, "hunks": hunks},
             )
         )
 
@@ -7713,18 +6866,10 @@ class Workspace:
         """
         return self._transport.send(
             _operations.UPLOAD_FILE.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                    "file_path": file_path,
-                },
+                path={"app_id": app_id, "session_id": session_id, "file_path": file_path},
                 segments=("file_path",),
-                body={
-                    "auto_approve": auto_approve,
-                },
-                files={
-                    "file": file,
-                },
+                body={"auto_approve": auto_approve},
+                files={"file": file},
             )
         )
 
@@ -7756,17 +6901,9 @@ class Workspace:
         """
         return self._transport.send(
             _operations.WRITE_FILE.call(
-                path={
-                    "app_id": app_id,
-                    "session_id": session_id,
-                    "file_path": file_path,
-                },
+                path={"app_id": app_id, "session_id": session_id, "file_path": file_path},
                 segments=("file_path",),
-                body={
-                    "content": content,
-                    "auto_approve": auto_approve,
-                    "source": source,
-                },
+                body={"content": content, "auto_approve": auto_approve, "source": source},
             )
         )
 
