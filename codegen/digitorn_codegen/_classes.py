@@ -105,6 +105,8 @@ class Classes:
             text = "without 'type' other values fit too; it is read as object"
             self._core.warn("type-implied", place, text)
         others = self._others(rest, place, key.partition(".")[2])
+        if self._stays_closed(bases, rest, place):
+            others = None
         made = Class(key, bases, (), others, text_of(rest, "description"))
         # Noted before its members are made: they may refer to it.
         self._core.shapes.made.setdefault(key, made)
@@ -134,6 +136,20 @@ class Classes:
         if others is False:
             return None
         return self._core.shape(others, (place[0], f"{place[1]}/additionalProperties"), f"{name}Value")
+
+    def _stays_closed(self, bases: tuple[str, ...], rest: JsonObject, place: Place) -> bool:
+        """Whether a class has no members but those of its bases, because one of these allows no others."""
+        for base in bases:
+            made = self._core.shapes.made.get(base)
+            if not isinstance(made, Class) or made.others is not None or self._core.is_open(base):
+                continue
+            known = {one.name for one in self._core.shapes.members_of(base)}
+            has = {one.name for other in bases for one in self._core.shapes.members_of(other)}
+            if not (has | _names_of(rest)) - known:
+                return True
+            text = f"{base.partition('.')[2]} allows no other members; that is not checked"
+            self._core.warn("not-checked", place, text)
+        return False
 
     def _members(self, made: Class, rest: JsonObject, place: Place) -> Iterator[Member]:
         name = made.key.partition(".")[2]

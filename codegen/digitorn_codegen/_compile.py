@@ -102,7 +102,11 @@ class Compiler:
         nullable = any(self.parts.is_null(part) or "null" in (types(part.rest) or ()) for part in parts)
         objects = [part for part in parts if self.parts.is_class(part)]
         others = [part for part in parts if part not in objects and not self.parts.is_null(part)]
-        if len(objects) == 1 and not others and (objects[0].rest or key in self._payloads):
+        if (
+            len(objects) == 1
+            and not others
+            and (objects[0].rest or len(objects[0].bases) > 1 or key in self._payloads)
+        ):
             # Noted before its members are made: they may refer to it.
             self.shapes.made[key] = Class(key, nullable=nullable)
             made = self._classes.of(key, objects[0], place)

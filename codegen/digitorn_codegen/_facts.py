@@ -3,8 +3,10 @@
 import keyword
 import math
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable
+from fractions import Fraction
 from typing import Literal
 
 from pydantic_core import SchemaError, SchemaValidator, core_schema
@@ -39,14 +41,16 @@ def bounds(schema: JsonObject, *, whole: bool) -> tuple[tuple[str, str], ...]:
         limit = schema.get(key)
         if isinstance(limit, bool) or not isinstance(limit, int | float):
             continue
-        if isinstance(limit, float) and math.isinf(limit):
+        if abs(limit) > sys.float_info.max and not (whole and isinstance(limit, int)):
+            # No number here reaches it.
             continue
         if whole and isinstance(limit, float):
             if limit.is_integer():
                 limit = int(limit)
             elif key == "multipleOf":
-                # An integer that is a multiple of 0.5 is any integer.
-                if (1 / limit).is_integer():
+                # An integer is a multiple of 1.5, three halves, when it is one of 3; of 0.5 each is.
+                limit = Fraction(repr(limit)).numerator
+                if limit == 1:
                     continue
             elif key in ("minimum", "exclusiveMinimum"):
                 name, limit = "ge", math.ceil(limit)

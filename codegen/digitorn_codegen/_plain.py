@@ -146,7 +146,8 @@ class Plain:
         if isinstance(first, list) and first:
             return self._places(rest, first, items, place, hint)
         if items is False:
-            return Items(Anything(), (("max_length", "0"),))
+            least = [limit for limit in limits if limit[0] == "min_length"]
+            return Items(Anything(), (*least, ("max_length", "0")))
         item = self._core.shape(items, (place[0], f"{place[1]}/items"), f"{hint}Item")
         return Items(item, tuple(limits), rest.get("uniqueItems") is True)
 
