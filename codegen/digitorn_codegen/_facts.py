@@ -5,6 +5,7 @@ import math
 import re
 import sys
 import unicodedata
+from ast import literal_eval
 from collections.abc import Iterable
 from fractions import Fraction
 from typing import Literal
@@ -72,6 +73,29 @@ def counts(schema: JsonObject, of: Literal["Length", "Items", "Properties"]) -> 
         ):
             found.append((name, str(int(limit))))
     return found
+
+
+def within(value: JsonValue, limits: Iterable[tuple[str, str]]) -> bool:
+    """Whether a value keeps the limits of its type, which are arguments of `Field`."""
+    for name, text in limits:
+        limit = literal_eval(text)
+        if isinstance(value, str | list | dict):
+            if (name == "min_length" and len(value) < limit) or (name == "max_length" and len(value) > limit):
+                return False
+            if name == "pattern" and isinstance(value, str) and not _is_found(limit, value):
+                return False
+        elif isinstance(value, int | float):
+            kept = {"ge": value >= limit, "gt": value > limit, "le": value <= limit, "lt": value < limit}
+            if name == "multiple_of" and (Fraction(repr(value)) / Fraction(repr(limit))).denominator != 1:
+                return False
+            if not kept.get(name, True):
+                return False
+    return True
+
+
+def _is_found(pattern: str, value: str) -> bool:
+    own = python_pattern(pattern)
+    return own is None or re.search(own, value) is not None
 
 
 # --- patterns

@@ -120,8 +120,8 @@ def merged(one: JsonObject, other: JsonObject) -> "JsonObject | None":
     for part, beside in ((one, other), (other, one)):
         extra, table = part.get("additionalProperties"), found.get("properties")
         if isinstance(extra, dict) and isinstance(table, dict) and "patternProperties" not in part:
-            for name in added_members(part, beside):
-                table[name] = both(extra, table[name])
+            added = {name: both(extra, table[name]) for name in added_members(part, beside)}
+            found["properties"] = {**table, **added}
     if "prefixItems" in found:
         found["prefixItems"] = _first_items(one, other)
     for key in ("required", "x-patterns"):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from ._documents import JsonObject, JsonValue, escape
-from ._facts import ORDER, bounds, counts, python_pattern, rust_takes
+from ._facts import ORDER, bounds, counts, python_pattern, rust_takes, within
 from ._merge import ALL_TYPES, constraints, is_of, types, values
 from ._parts import Core, Part
 from ._shapes import (
@@ -65,9 +65,8 @@ class Plain:
         listed = values(rest)
         kinds = types(rest)
         if listed is not None:
-            return self._listed(
-                [v for v in listed if kinds is None or any(is_of(v, k) for k in kinds)], place
-            )
+            fitting = [v for v in listed if kinds is None or any(is_of(v, k) for k in kinds)]
+            return self._listed([v for v in fitting if _keeps(v, rest)], place)
         if kinds is None:
             groups = [kind for kind, keys in OF_TYPE.items() if keys & rest.keys()]
             if len(groups) != 1:
@@ -219,3 +218,21 @@ class Plain:
             return self.text(names, (place[0], f"{place[1]}/propertyNames"))
         self._core.warn("not-checked", place, "'propertyNames' is not checked", "propertyNames")
         return Scalar("str")
+
+
+def _keeps(value: JsonValue, rest: JsonObject) -> bool:
+    """Whether a listed value keeps the limits that stand beside the list."""
+    match value:
+        case bool() | None:
+            return True
+        case int() | float():
+            return within(value, bounds(rest, whole=False))
+        case str():
+            also = rest.get("x-patterns")
+            found = [rest.get("pattern"), *(also if isinstance(also, list) else [])]
+            patterns = [("pattern", repr(one)) for one in found if isinstance(one, str)]
+            return within(value, [*counts(rest, "Length"), *patterns])
+        case list():
+            return within(value, counts(rest, "Items"))
+        case dict():
+            return within(value, counts(rest, "Properties"))

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from digitorn_codegen import Settings, _contract, _emit_models
+from digitorn_codegen._shapes import Class
 
 _numbers = itertools.count()
 
@@ -22,26 +23,26 @@ class Components:
 
     Attributes:
         module: What holds them.
-        warnings: What the generator warned of: a kind, a JSON pointer and a text each.
+        source: The module as text.
+        warnings: Kind and JSON pointer, below the components, of each warning.
+        nullable: The classes that null may stand for.
     """
 
     module: ModuleType
-    warnings: tuple[tuple[str, str, str], ...]
+    source: str
+    warnings: tuple[tuple[str, str], ...]
+    nullable: frozenset[str]
 
     def reader(self, name: str) -> Callable[[object], Any]:
         """What reads JSON values as a component."""
         found: Any = getattr(self.module, name)
         if isinstance(found, type) and issubclass(found, BaseModel):
-            return TypeAdapter[Any](found | None if name in _nullable(self) else found).validate_python
+            return TypeAdapter[Any](found | None if name in self.nullable else found).validate_python
         return TypeAdapter[Any](found, config=ConfigDict(strict=True)).validate_python
 
-    def places(self) -> set[str]:
-        """The places of the warnings, below the components."""
-        return {pointer.removeprefix("/components/schemas/") for _, pointer, _ in self.warnings}
-
-
-def _nullable(found: Components) -> frozenset[str]:
-    return getattr(found.module, "_nullable", frozenset())
+    def is_warned(self, name: str) -> bool:
+        """Whether a warning stands in a component."""
+        return any(pointer.split("/")[0] == name for _, pointer in self.warnings)
 
 
 def components(schemas: Mapping[str, object], folder: Path, openapi: str = "3.1.0") -> Components:
@@ -58,32 +59,30 @@ def components(schemas: Mapping[str, object], folder: Path, openapi: str = "3.1.
         "paths": {},
         "components": {"schemas": schemas},
     }
-    source = folder / f"openapi_{next(_numbers)}.json"
+    source = folder / "components.json"
     source.write_text(json.dumps(document), encoding="utf-8")
     contract = _contract.load(Settings(openapi=source, package="made_up", out=folder / "out"))
-    text = _emit_models.emit(contract).get("models", "")
-    # A module of the package whose runtime its relative imports need.
+    text = _emit_models.emit(contract)["models"]
+    # The runtime that relative imports find stands in this package.
     module = ModuleType(f"digitorn_codegen.runtime.made_up_{next(_numbers)}")
     module.__dict__["__package__"] = "digitorn_codegen.runtime"
     # pydantic looks for the types of members there.
     sys.modules[module.__name__] = module
     exec(compile(text, str(source), "exec", dont_inherit=True), module.__dict__)
-    module.__dict__["_nullable"] = frozenset(
-        key.partition(".")[2]
-        for key, made in contract.shapes.made.items()
-        if getattr(made, "nullable", False)
-    )
-    module.__dict__["_source"] = text
-    return Components(module, tuple((one.name, one.pointer, one.text) for one in contract.warnings))
+    below = "/components/schemas/"
+    warnings = tuple((one.name, one.pointer.removeprefix(below)) for one in contract.warnings)
+    made = contract.shapes.made
+    nullable = {key for key, one in made.items() if isinstance(one, Class) and one.nullable}
+    return Components(module, text, warnings, frozenset(key.partition(".")[2] for key in nullable))
 
 
-def wire(value: object) -> Any:
+def wire(value: Any) -> Any:
     """A value of generated classes as JSON has it."""
     if isinstance(value, BaseModel):
-        write: Any = value
-        return write.to_wire()
+        model: Any = value
+        return model.to_wire()
     if isinstance(value, list | tuple):
-        return [wire(one) for one in value]  # pyright: ignore[reportUnknownVariableType]
+        return [wire(one) for one in value]
     if isinstance(value, dict):
-        return {name: wire(one) for name, one in value.items()}  # pyright: ignore[reportUnknownVariableType]
+        return {name: wire(one) for name, one in value.items()}
     return value
