@@ -29,6 +29,9 @@ from ._shapes import (
 from ._tags import Tags
 
 
+_DEEPEST = 4
+
+
 class Compiler:
     """Makes classes and types of definitions.
 
@@ -51,6 +54,7 @@ class Compiler:
         self._classes = Classes(self)
         self._open: list[str] = []
         self._hoisting: dict[str, str] = {}
+        self._depth = 0
         self._payloads: frozenset[str] = frozenset()
         self.direction: ir.Direction = "response"
         self.one_ofs: list[tuple[Place, tuple[Shape, ...]]] = []
@@ -247,12 +251,18 @@ class Compiler:
         content = f"{module} {part.bases} {part.rest}"
         if content in self._hoisting:
             return Named(self._hoisting[content])
+        if part.bases and self._depth >= _DEEPEST:
+            text = "is made of schemas that refer to themselves; only the first of them is checked"
+            self.warn("not-checked", place, text)
+            return Named(part.bases[0])
+        self._depth += bool(part.bases)
         key = self._hoisting[content] = self.name(module, pascal(hint), place)
         self._open.append(key)
         try:
             self.shapes.made[key] = self._classes.of(key, part, place)
         finally:
             self._open.pop()
+            self._depth -= bool(part.bases)
             del self._hoisting[content]
         return Named(key)
 

@@ -1,5 +1,6 @@
 """The classes of any schema accept what a validator of JSON Schema accepts, and write it back equal."""
 
+import json
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,26 @@ from support.classes import Components, components, wire
 
 NAMES = ("A", "B", "C")
 MEMBERS = ("a", "b", "class")
-ATOMS: tuple[Any, ...] = (None, True, False, 0, 1, 2, 3, 1.0, 1.5, "", "a", "b", "abc", [], {}, [1], ["a"], {"a": 1})
+ATOMS: tuple[Any, ...] = (
+    None,
+    True,
+    False,
+    0,
+    1,
+    2,
+    3,
+    1.0,
+    1.5,
+    "",
+    "a",
+    "b",
+    "abc",
+    [],
+    {},
+    [1],
+    ["a"],
+    {"a": 1},
+)
 PATTERNS = ("^a", "b$", "^(?=.*a).", r"^\w{1,2}$")
 
 
@@ -54,7 +74,9 @@ class Grammar:
             case 2 | 3:
                 step = {"multipleOf": self._random.choice((1, 2, 0.5, 1.5))} if self._may(0.2) else {}
                 kind = self._random.choice(("integer", "number"))
-                names = self._random.choice((("minimum", "maximum"), ("exclusiveMinimum", "exclusiveMaximum")))
+                names = self._random.choice(
+                    (("minimum", "maximum"), ("exclusiveMinimum", "exclusiveMaximum"))
+                )
                 return {"type": kind, **self._limits(names, [0, 1, 1.5, 2.0, 3]), **step}
             case 4:
                 return {"type": self._random.choice(("boolean", "null"))}
@@ -95,7 +117,9 @@ class Grammar:
         return found
 
     def _reference(self, name: str | None) -> dict[str, Any]:
-        known = [one for one in NAMES if one in self.schemas or (name is None and self._kinds[one] == "object")]
+        known = [
+            one for one in NAMES if one in self.schemas or (name is None and self._kinds[one] == "object")
+        ]
         found = [one for one in known if one != name]
         return {"$ref": f"#/components/schemas/{self._random.choice(found)}"} if found else self._scalar()
 
@@ -123,7 +147,9 @@ class Grammar:
                 return {key: [self._schema(depth - 1, name) for _ in range(self._random.randrange(1, 4))]}
 
     def _part(self, depth: int, name: str | None) -> dict[str, Any]:
-        return self._random.choice((lambda: self._object(depth), lambda: self._reference(name), self._scalar))()
+        return self._random.choice(
+            (lambda: self._object(depth), lambda: self._reference(name), self._scalar)
+        )()
 
     # --- values
 
@@ -136,7 +162,10 @@ class Grammar:
         for key in ("anyOf", "oneOf"):
             if key in schema:
                 rest = {name: one for name, one in schema.items() if name != key}
-                return self._joined([rest, self._random.choice(schema[key])] if rest else [self._random.choice(schema[key])], depth)
+                return self._joined(
+                    [rest, self._random.choice(schema[key])] if rest else [self._random.choice(schema[key])],
+                    depth,
+                )
         if "allOf" in schema:
             return self._joined(schema["allOf"], depth)
         if "const" in schema:
@@ -149,15 +178,26 @@ class Grammar:
             case "object":
                 members = schema.get("properties", {})
                 needed = schema.get("required", [])
-                found = {n: self.value(one, depth - 1) for n, one in members.items() if n in needed or self._may(0.6)}
+                found = {
+                    n: self.value(one, depth - 1)
+                    for n, one in members.items()
+                    if n in needed or self._may(0.6)
+                }
                 if self._may(0.2):
                     extra = schema.get("additionalProperties")
-                    found["more"] = self.value(extra, depth - 1) if isinstance(extra, dict) else self._random.choice(ATOMS)
+                    found["more"] = (
+                        self.value(extra, depth - 1)
+                        if isinstance(extra, dict)
+                        else self._random.choice(ATOMS)
+                    )
                 return found
             case "array":
                 first = [self.value(one, depth - 1) for one in schema.get("prefixItems", [])]
                 items = schema.get("items")
-                more = [self.value(items, depth - 1) if isinstance(items, dict) else 1 for _ in range(self._random.randrange(3))]
+                more = [
+                    self.value(items, depth - 1) if isinstance(items, dict) else 1
+                    for _ in range(self._random.randrange(3))
+                ]
                 return (first + more)[: self._random.randrange(5)]
             case "string":
                 return self._random.choice(("", "a", "b", "ab", "abc", "abcd"))
@@ -186,7 +226,18 @@ def _disagreement(made: Components, schemas: Mapping[str, Any], name: str, value
         return f"{name} refuses {value!r}: {error}" if fits else ""
     if fits:
         return "" if same(wire(read), value) else f"{name} reads {value!r} as {read!r}"
-    return "" if made.warnings else f"{name} accepts {value!r}"
+    return "" if any(map(made.is_warned, _reached(schemas, name))) else f"{name} accepts {value!r}"
+
+
+def _reached(schemas: Mapping[str, Any], name: str) -> set[str]:
+    """The components that one is made of, with itself."""
+    found: set[str] = set()
+    ahead = {name}
+    while ahead:
+        one = ahead.pop()
+        found.add(one)
+        ahead |= {other for other in NAMES if f"schemas/{other}" in json.dumps(schemas[one])} - found
+    return found
 
 
 @given(st.integers(0, 2**32))
