@@ -137,13 +137,16 @@ class Classes:
 
     def _stays_closed(self, bases: tuple[str, ...], rest: JsonObject, place: Place) -> bool:
         """Whether a class has no members but those of its bases, because one of these allows no others."""
+        inherited = {one.name for base in bases for one in self._core.shapes.members_of(base)}
+        if rest.get("additionalProperties", True) not in (True, {}) and inherited - _names_of(rest):
+            text = "what it says of other members is not checked for those of its bases"
+            self._core.warn("not-checked", place, text)
         for base in bases:
             made = self._core.shapes.made.get(base)
             if not isinstance(made, Class) or made.others is not None or self._core.is_open(base):
                 continue
             known = {one.name for one in self._core.shapes.members_of(base)}
-            has = {one.name for other in bases for one in self._core.shapes.members_of(other)}
-            if not (has | _names_of(rest)) - known:
+            if not (inherited | _names_of(rest)) - known:
                 return True
             text = f"{base.partition('.')[2]} allows no other members; that is not checked"
             self._core.warn("not-checked", place, text)

@@ -28,7 +28,6 @@ from ._shapes import (
 )
 from ._tags import Tags
 
-
 _DEEPEST = 4
 
 

@@ -53,10 +53,10 @@ def bounds(schema: JsonObject, *, whole: bool) -> tuple[tuple[str, str], ...]:
                 limit = Fraction(repr(limit)).numerator
                 if limit == 1:
                     continue
-            elif key in ("minimum", "exclusiveMinimum"):
-                name, limit = "ge", math.ceil(limit)
+            elif key in ("minimum", "exclusiveMaximum"):
+                limit = math.ceil(limit)
             else:
-                name, limit = "le", math.floor(limit)
+                limit = math.floor(limit)
         found.append((name, repr(limit)))
     return tuple(found)
 

@@ -39,6 +39,7 @@ OF_TYPE: Mapping[str, frozenset[str]] = {
         }
     ),
 }
+_COUNTS = frozenset({"minItems", "maxItems", "minProperties", "maxProperties"})
 _UNCHECKED = {
     "string": (),
     "number": (),
@@ -66,6 +67,11 @@ class Plain:
         kinds = types(rest)
         if listed is not None:
             fitting = [v for v in listed if kinds is None or any(is_of(v, k) for k in kinds)]
+            for kind, group in ((dict, "object"), (list, "array")):
+                beside = sorted((OF_TYPE[group] & rest.keys()) - _COUNTS)
+                if beside and any(isinstance(v, kind) for v in fitting):
+                    text = f"whether the listed values fit {', '.join(beside)} is not checked"
+                    self._core.warn("not-checked", place, text)
             return self._listed([v for v in fitting if _keeps(v, rest)], place)
         if kinds is None:
             groups = [kind for kind, keys in OF_TYPE.items() if keys & rest.keys()]
@@ -176,7 +182,7 @@ class Plain:
             if items is not False
             else None
         )
-        return Places(tuple(shapes), other, least, tuple(limits) if other is not None else ())
+        return Places(tuple(shapes), other, least, tuple(limits))
 
     def _table(self, rest: JsonObject, place: Place, hint: str) -> Shape:
         patterns = rest.get("patternProperties")

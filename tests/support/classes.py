@@ -44,6 +44,10 @@ class Components:
         """Whether a warning stands in a component."""
         return any(pointer.split("/")[0] == name for _, pointer in self.warnings)
 
+    def kind_at(self, name: str) -> str:
+        """The kind of the first warning in a component; empty if there is none."""
+        return next((kind for kind, pointer in self.warnings if pointer.split("/")[0] == name), "")
+
 
 def components(schemas: Mapping[str, object], folder: Path, openapi: str = "3.1.0") -> Components:
     """Makes the classes and types of components.
