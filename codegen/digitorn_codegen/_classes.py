@@ -1,8 +1,6 @@
 """Makes classes of objects: what they extend, what they have, and what they may change."""
 
 import json
-import re
-from ast import literal_eval
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
@@ -10,7 +8,7 @@ from typing import NamedTuple
 from . import _ir as ir
 from ._definitions import REF
 from ._documents import JsonObject, JsonValue, escape, text_of
-from ._facts import attribute_of, python_pattern, source_of
+from ._facts import attribute_of, source_of, within
 from ._merge import both, merged, same
 from ._names import Scope, pascal
 from ._parts import Core, Part
@@ -95,7 +93,7 @@ class Classes:
         return made, None
 
     def _made(self, key: str, bases: tuple[str, ...], rest: JsonObject, place: Place) -> Class:
-        for word in ("not", "if", "dependentRequired", "dependentSchemas", "dependencies"):
+        for word in ("not", "if", "dependentRequired", "dependentSchemas", "dependencies", "enum", "const"):
             if word in rest and (word != "if" or rest.keys() & {"then", "else"}):
                 self._core.warn("not-checked", place, f"{word!r} is not checked", word)
         for word in ("minProperties", "maxProperties", "propertyNames"):
@@ -105,6 +103,8 @@ class Classes:
             text = "without 'type' other values fit too; it is read as object"
             self._core.warn("type-implied", place, text)
         others = self._others(rest, place, key.partition(".")[2])
+        if self._stays_closed(bases, rest, place):
+            others = None
         made = Class(key, bases, (), others, text_of(rest, "description"))
         # Noted before its members are made: they may refer to it.
         self._core.shapes.made.setdefault(key, made)
@@ -135,6 +135,23 @@ class Classes:
         if others is False:
             return None
         return self._core.shape(others, (place[0], f"{place[1]}/additionalProperties"), f"{name}Value")
+
+    def _stays_closed(self, bases: tuple[str, ...], rest: JsonObject, place: Place) -> bool:
+        """Whether a class has no members but those of its bases, because one of these allows no others."""
+        inherited = {one.name for base in bases for one in self._core.shapes.members_of(base)}
+        if rest.get("additionalProperties", True) not in (True, {}) and inherited - _names_of(rest):
+            text = "what it says of other members is not checked for those of its bases"
+            self._core.warn("not-checked", place, text)
+        for base in bases:
+            made = self._core.shapes.made.get(base)
+            if not isinstance(made, Class) or made.others is not None or self._core.is_open(base):
+                continue
+            known = {one.name for one in self._core.shapes.members_of(base)}
+            if not (inherited | _names_of(rest)) - known:
+                return True
+            text = f"{base.partition('.')[2]} allows no other members; that is not checked"
+            self._core.warn("not-checked", place, text)
+        return False
 
     def _members(self, made: Class, rest: JsonObject, place: Place) -> Iterator[Member]:
         name = made.key.partition(".")[2]
@@ -235,7 +252,7 @@ class Classes:
             case Anything():
                 return True
             case Scalar(kind, limits):
-                if not _within(value, limits):
+                if not within(value, limits):
                     return False
                 wanted = {"str": str, "int": int, "float": int | float, "bool": bool, "None": type(None)}[
                     kind
@@ -314,19 +331,3 @@ def _properties_of(schema: JsonObject) -> JsonObject:
 
 def _names_of(schema: JsonObject) -> set[str]:
     return set(_properties_of(schema))
-
-
-def _within(value: JsonValue, limits: Iterable[tuple[str, str]]) -> bool:
-    """Whether a value keeps the limits of its type."""
-    for name, text in limits:
-        limit = literal_eval(text)
-        if isinstance(value, str):
-            if (name == "min_length" and len(value) < limit) or (name == "max_length" and len(value) > limit):
-                return False
-            if name == "pattern" and (own := python_pattern(limit)) is not None and not re.search(own, value):
-                return False
-        elif isinstance(value, int | float):
-            kept = {"ge": value >= limit, "gt": value > limit, "le": value <= limit, "lt": value < limit}
-            if not kept.get(name, True):
-                return False
-    return True

@@ -28,6 +28,8 @@ from ._shapes import (
 )
 from ._tags import Tags
 
+_DEEPEST = 4
+
 
 class Compiler:
     """Makes classes and types of definitions.
@@ -50,6 +52,8 @@ class Compiler:
         self._plain = Plain(self)
         self._classes = Classes(self)
         self._open: list[str] = []
+        self._hoisting: dict[str, str] = {}
+        self._depth = 0
         self._payloads: frozenset[str] = frozenset()
         self.direction: ir.Direction = "response"
         self.one_ofs: list[tuple[Place, tuple[Shape, ...]]] = []
@@ -99,10 +103,17 @@ class Compiler:
         if key not in self._payloads and (plain := self.parts.plain_reference(schema)) is not None:
             return Alias(key, Named(plain), description)
         parts = self.parts.of(schema, place, [key])
-        nullable = any(self.parts.is_null(part) or "null" in (types(part.rest) or ()) for part in parts)
+        nullable = any(
+            self.parts.is_null(part) or (not part.bases and "null" in (types(part.rest) or ()))
+            for part in parts
+        )
         objects = [part for part in parts if self.parts.is_class(part)]
         others = [part for part in parts if part not in objects and not self.parts.is_null(part)]
-        if len(objects) == 1 and not others and (objects[0].rest or key in self._payloads):
+        if (
+            len(objects) == 1
+            and not others
+            and (objects[0].rest or len(objects[0].bases) > 1 or key in self._payloads)
+        ):
             # Noted before its members are made: they may refer to it.
             self.shapes.made[key] = Class(key, nullable=nullable)
             made = self._classes.of(key, objects[0], place)
@@ -229,17 +240,29 @@ class Compiler:
         if self.parts.is_class(part):
             kinds = types(part.rest)
             found = self.hoisted(part, place, hint)
-            return with_null(found) if kinds is not None and "null" in kinds else found
+            # A base is an object, whatever the rest may be.
+            return with_null(found) if kinds and "null" in kinds and not part.bases else found
         return self._plain.of(part.rest, place, hint)
 
     def hoisted(self, part: Part, place: Place, hint: str) -> Shape:
         module = self.definitions.module_of(*place)
-        key = self.name(module, pascal(hint), place)
+        # What a schema that refers to itself is together with others may hold itself in turn.
+        content = f"{module} {part.bases} {part.rest}"
+        if content in self._hoisting:
+            return Named(self._hoisting[content])
+        if part.bases and self._depth >= _DEEPEST:
+            text = "is made of schemas that refer to themselves; only the first of them is checked"
+            self.warn("not-checked", place, text)
+            return Named(part.bases[0])
+        self._depth += bool(part.bases)
+        key = self._hoisting[content] = self.name(module, pascal(hint), place)
         self._open.append(key)
         try:
             self.shapes.made[key] = self._classes.of(key, part, place)
         finally:
             self._open.pop()
+            self._depth -= bool(part.bases)
+            del self._hoisting[content]
         return Named(key)
 
     def name(self, module: ir.Module, wanted: str, place: Place) -> str:

@@ -3,8 +3,11 @@
 import keyword
 import math
 import re
+import sys
 import unicodedata
+from ast import literal_eval
 from collections.abc import Iterable
+from fractions import Fraction
 from typing import Literal
 
 from pydantic_core import SchemaError, SchemaValidator, core_schema
@@ -39,19 +42,21 @@ def bounds(schema: JsonObject, *, whole: bool) -> tuple[tuple[str, str], ...]:
         limit = schema.get(key)
         if isinstance(limit, bool) or not isinstance(limit, int | float):
             continue
-        if isinstance(limit, float) and math.isinf(limit):
+        if abs(limit) > sys.float_info.max and not (whole and isinstance(limit, int)):
+            # No number here reaches it.
             continue
         if whole and isinstance(limit, float):
             if limit.is_integer():
                 limit = int(limit)
             elif key == "multipleOf":
-                # An integer that is a multiple of 0.5 is any integer.
-                if (1 / limit).is_integer():
+                # An integer is a multiple of 1.5, three halves, when it is one of 3; of 0.5 each is.
+                limit = Fraction(repr(limit)).numerator
+                if limit == 1:
                     continue
-            elif key in ("minimum", "exclusiveMinimum"):
-                name, limit = "ge", math.ceil(limit)
+            elif key in ("minimum", "exclusiveMaximum"):
+                limit = math.ceil(limit)
             else:
-                name, limit = "le", math.floor(limit)
+                limit = math.floor(limit)
         found.append((name, repr(limit)))
     return tuple(found)
 
@@ -68,6 +73,29 @@ def counts(schema: JsonObject, of: Literal["Length", "Items", "Properties"]) -> 
         ):
             found.append((name, str(int(limit))))
     return found
+
+
+def within(value: JsonValue, limits: Iterable[tuple[str, str]]) -> bool:
+    """Whether a value keeps the limits of its type, which are arguments of `Field`."""
+    for name, text in limits:
+        limit = literal_eval(text)
+        if isinstance(value, str | list | dict):
+            if (name == "min_length" and len(value) < limit) or (name == "max_length" and len(value) > limit):
+                return False
+            if name == "pattern" and isinstance(value, str) and not _is_found(limit, value):
+                return False
+        elif isinstance(value, int | float):
+            kept = {"ge": value >= limit, "gt": value > limit, "le": value <= limit, "lt": value < limit}
+            if name == "multiple_of" and (Fraction(repr(value)) / Fraction(repr(limit))).denominator != 1:
+                return False
+            if not kept.get(name, True):
+                return False
+    return True
+
+
+def _is_found(pattern: str, value: str) -> bool:
+    own = python_pattern(pattern)
+    return own is None or re.search(own, value) is not None
 
 
 # --- patterns

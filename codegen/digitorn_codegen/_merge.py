@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from fractions import Fraction
 
 from ._documents import JsonObject, JsonValue
 
@@ -116,6 +117,13 @@ def merged(one: JsonObject, other: JsonObject) -> "JsonObject | None":
     for key in _SCHEMAS:
         if key in one and key in other:
             found[key] = both(one[key], other[key])
+    for part, beside in ((one, other), (other, one)):
+        extra, table = part.get("additionalProperties"), found.get("properties")
+        if isinstance(extra, dict) and isinstance(table, dict) and "patternProperties" not in part:
+            added = {name: both(extra, table[name]) for name in added_members(part, beside)}
+            found["properties"] = {**table, **added}
+    if "prefixItems" in found:
+        found["prefixItems"] = _first_items(one, other)
     for key in ("required", "x-patterns"):
         listed = [v for part in (one, other) if isinstance(names := part.get(key), list) for v in names]
         if listed:
@@ -124,11 +132,31 @@ def merged(one: JsonObject, other: JsonObject) -> "JsonObject | None":
         also = found.get("x-patterns")
         found["x-patterns"] = [*(also if isinstance(also, list) else []), one["pattern"]]
     first, second = one.get("multipleOf"), other.get("multipleOf")
-    if isinstance(first, int) and isinstance(second, int):
-        found["multipleOf"] = math.lcm(first, second)
+    if isinstance(first, int | float) and isinstance(second, int | float):
+        found["multipleOf"] = _least_multiple(first, second)
     if one.get("uniqueItems") is True:
         found["uniqueItems"] = True
     return found
+
+
+def added_members(one: JsonObject, other: JsonObject) -> list[str]:
+    """The members that a schema names and another does not, to which these are any other members."""
+    known, named = one.get("properties"), other.get("properties")
+    if not isinstance(named, dict):
+        return []
+    return [name for name in named if not isinstance(known, dict) or name not in known]
+
+
+def _first_items(one: JsonObject, other: JsonObject) -> list[JsonValue]:
+    """The items that have schemas of their own; a list that has fewer says by `items` what the rest are."""
+    first, second = (
+        listed if isinstance(listed := part.get("prefixItems"), list) else [] for part in (one, other)
+    )
+    rest, others = one.get("items", True), other.get("items", True)
+    return [
+        both(first[i] if i < len(first) else rest, second[i] if i < len(second) else others)
+        for i in range(max(len(first), len(second)))
+    ]
 
 
 def _merge_types(found: JsonObject, one: JsonObject, other: JsonObject) -> bool:
@@ -158,6 +186,15 @@ def _merge_types(found: JsonObject, one: JsonObject, other: JsonObject) -> bool:
         found.pop("const", None)
         found["enum"] = left_values
     return True
+
+
+def _least_multiple(one: float, other: float) -> float:
+    """The smallest number that is a multiple of two."""
+    first, second = Fraction(repr(one)), Fraction(repr(other))
+    found = Fraction(
+        math.lcm(first.numerator, second.numerator), math.gcd(first.denominator, second.denominator)
+    )
+    return found.numerator if found.denominator == 1 else float(found)
 
 
 def both(one: JsonValue, other: JsonValue) -> JsonValue:

@@ -7,7 +7,7 @@ from . import _ir as ir
 from ._definitions import REF, Definitions
 from ._documents import JsonObject, JsonValue, text_of
 from ._facts import label_of
-from ._merge import constraints, merged, types, values
+from ._merge import added_members, constraints, merged, types, values
 from ._shapes import Alias, Class, Place, Shape, Shapes
 
 _MOST_OPTIONS = 32
@@ -178,6 +178,10 @@ class Parts:
                 bases = tuple(dict.fromkeys((*one.bases, *other.bases)))
                 if rest is None or (bases and not self._may_be_object(rest)):
                     continue
+                for part, beside in ((one.rest, other.rest), (other.rest, one.rest)):
+                    if part.get("additionalProperties") is False and added_members(part, beside):
+                        text = "a part allows no members of other parts; that is not checked"
+                        self._core.warn("not-checked", place, text)
                 sources, names = one.sources | other.sources, (*one.names, *other.names)
                 found.append(Part(bases, rest, sources, names, one.one_of or other.one_of))
         return found

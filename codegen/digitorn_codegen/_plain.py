@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from ._documents import JsonObject, JsonValue, escape
-from ._facts import ORDER, bounds, counts, python_pattern, rust_takes
+from ._facts import ORDER, bounds, counts, python_pattern, rust_takes, within
 from ._merge import ALL_TYPES, constraints, is_of, types, values
 from ._parts import Core, Part
 from ._shapes import (
@@ -39,6 +39,7 @@ OF_TYPE: Mapping[str, frozenset[str]] = {
         }
     ),
 }
+_COUNTS = frozenset({"minItems", "maxItems", "minProperties", "maxProperties"})
 _UNCHECKED = {
     "string": (),
     "number": (),
@@ -65,9 +66,13 @@ class Plain:
         listed = values(rest)
         kinds = types(rest)
         if listed is not None:
-            return self._listed(
-                [v for v in listed if kinds is None or any(is_of(v, k) for k in kinds)], place
-            )
+            fitting = [v for v in listed if kinds is None or any(is_of(v, k) for k in kinds)]
+            for kind, group in ((dict, "object"), (list, "array")):
+                beside = sorted((OF_TYPE[group] & rest.keys()) - _COUNTS)
+                if beside and any(isinstance(v, kind) for v in fitting):
+                    text = f"whether the listed values fit {', '.join(beside)} is not checked"
+                    self._core.warn("not-checked", place, text)
+            return self._listed([v for v in fitting if _keeps(v, rest)], place)
         if kinds is None:
             groups = [kind for kind, keys in OF_TYPE.items() if keys & rest.keys()]
             if len(groups) != 1:
@@ -146,7 +151,8 @@ class Plain:
         if isinstance(first, list) and first:
             return self._places(rest, first, items, place, hint)
         if items is False:
-            return Items(Anything(), (("max_length", "0"),))
+            least = [limit for limit in limits if limit[0] == "min_length"]
+            return Items(Anything(), (*least, ("max_length", "0")))
         item = self._core.shape(items, (place[0], f"{place[1]}/items"), f"{hint}Item")
         return Items(item, tuple(limits), rest.get("uniqueItems") is True)
 
@@ -176,7 +182,7 @@ class Plain:
             if items is not False
             else None
         )
-        return Places(tuple(shapes), other, least, tuple(limits) if other is not None else ())
+        return Places(tuple(shapes), other, least, tuple(limits))
 
     def _table(self, rest: JsonObject, place: Place, hint: str) -> Shape:
         patterns = rest.get("patternProperties")
@@ -218,3 +224,21 @@ class Plain:
             return self.text(names, (place[0], f"{place[1]}/propertyNames"))
         self._core.warn("not-checked", place, "'propertyNames' is not checked", "propertyNames")
         return Scalar("str")
+
+
+def _keeps(value: JsonValue, rest: JsonObject) -> bool:
+    """Whether a listed value keeps the limits that stand beside the list."""
+    match value:
+        case bool() | None:
+            return True
+        case int() | float():
+            return within(value, bounds(rest, whole=False))
+        case str():
+            also = rest.get("x-patterns")
+            found = [rest.get("pattern"), *(also if isinstance(also, list) else [])]
+            patterns = [("pattern", repr(one)) for one in found if isinstance(one, str)]
+            return within(value, [*counts(rest, "Length"), *patterns])
+        case list():
+            return within(value, counts(rest, "Items"))
+        case dict():
+            return within(value, counts(rest, "Properties"))

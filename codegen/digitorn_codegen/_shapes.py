@@ -35,14 +35,21 @@ class Scalar:
     patterns: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Choice:
     """One of a few texts, whole numbers or flags."""
 
     values: tuple[str | int | bool, ...]
 
+    # To Python true is 1, and these are two choices.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Choice) and repr(self) == repr(other)
 
-@dataclass(frozen=True)
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+
+@dataclass(frozen=True, eq=False)
 class Equal:
     """One of a few values that no literal type can have.
 
@@ -54,8 +61,11 @@ class Equal:
     type: "Shape"
     values: tuple[JsonValue, ...]
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Equal) and repr(self) == repr(other)
+
     def __hash__(self) -> int:
-        return hash(repr(self.values))
+        return hash(repr(self))
 
 
 @dataclass(frozen=True)

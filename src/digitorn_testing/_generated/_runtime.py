@@ -51,6 +51,7 @@ Request = TypeVar("Request", bound="Model")
 Ack = TypeVar("Ack", bound="Model | None")
 
 _BUILDING = threading.RLock()
+_STRICT = ConfigDict(strict=True)
 
 
 class NotGiven:
@@ -526,7 +527,10 @@ class RestOperation(Generic[T]):
         if self.envelope.success is not None:
             members[self.envelope.success] = StrictBool
         with _BUILDING:
-            return TypeAdapter(TypedDict("_Enveloped", members))  # type: ignore[operator] # made at run time
+            # pydantic reads the setting of such a type there.
+            enveloped: Any = cast("Any", TypedDict)("_Enveloped", members)
+            enveloped.__pydantic_config__ = _STRICT
+            return TypeAdapter(enveloped)
 
     def read_in_steps(self, content: bytes) -> T:
         """The same as `read` for JSON, slower, and with a reason if it cannot be read.
@@ -580,7 +584,10 @@ class RestOperation(Generic[T]):
         if self._adapter is None:
             with _BUILDING:
                 if self._adapter is None:
-                    self._adapter = TypeAdapter[T](cast("Any", self.result))
+                    result: Any = self.result
+                    # A class is strict by itself.
+                    is_class = isinstance(result, type) and issubclass(result, BaseModel)
+                    self._adapter = TypeAdapter[T](result, config=None if is_class else _STRICT)
         return self._adapter
 
 
