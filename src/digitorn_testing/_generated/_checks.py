@@ -84,7 +84,7 @@ class _Places:
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         items = [handler.generate_schema(one) for one in self.first]
         options = [core_schema.tuple_schema(items[:length]) for length in range(self.least, len(items))]
-        if self.rest is None:
+        if self.rest is _Nothing:
             options.append(core_schema.tuple_schema(items))
         else:
             others = handler.generate_schema(self.rest)
@@ -95,12 +95,16 @@ class _Places:
         return core_schema.union_schema([*reversed(options)], mode="left_to_right")
 
 
-def places(*first: object, rest: object = None, least: int = 0) -> _Places:
+class _Nothing:
+    """Where there are no other items. None would say that they are null."""
+
+
+def places(*first: object, rest: object = _Nothing, least: int = 0) -> _Places:
     """Marks a tuple that is a list on the wire.
 
     Args:
         first: The types of the first items.
-        rest: The type of the others; None if there are none.
+        rest: The type of the others, if there are any.
         least: The smallest number of items.
     """
     return _Places(first, rest, least)
