@@ -67,9 +67,9 @@ class Plain:
         kinds = types(rest)
         if listed is not None:
             fitting = [v for v in listed if kinds is None or any(is_of(v, k) for k in kinds)]
-            for python, group in ((dict, "object"), (list, "array")):
+            for group in ("object", "array"):
                 beside = sorted((OF_TYPE[group] & rest.keys()) - _COUNTS)
-                if beside and any(isinstance(v, python) for v in fitting):
+                if beside and any(is_of(v, group) for v in fitting):
                     text = f"whether the listed values fit {', '.join(beside)} is not checked"
                     self._core.warn("not-checked", place, text)
             return self._listed([v for v in fitting if _keeps(v, rest)], place)

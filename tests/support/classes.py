@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
@@ -86,7 +86,7 @@ def wire(value: Any) -> Any:
         model: Any = value
         return model.to_wire()
     if isinstance(value, list | tuple):
-        return [wire(one) for one in value]
+        return [wire(one) for one in cast("list[Any]", value)]
     if isinstance(value, dict):
-        return {name: wire(one) for name, one in value.items()}
+        return {name: wire(one) for name, one in cast("dict[str, Any]", value).items()}
     return value

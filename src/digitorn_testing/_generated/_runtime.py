@@ -587,7 +587,7 @@ class RestOperation(Generic[T]):
                     result: Any = self.result
                     # A class is strict by itself.
                     is_class = isinstance(result, type) and issubclass(result, BaseModel)
-                    self._adapter = TypeAdapter[T](result, config=None if is_class else _STRICT)
+                    self._adapter = TypeAdapter[T](cast("Any", result), config=None if is_class else _STRICT)
         return self._adapter
 
 
