@@ -164,6 +164,9 @@ class Classes:
             raw.update(_properties_of(self._flat(base)))
         needed = rest.get("required")
         required = [str(one) for one in needed] if isinstance(needed, list) else []
+        # Of several bases the first one counts for Python, and each of them for the contract.
+        shared = (one for base in made.bases for one in self._core.shapes.members_of(base))
+        required += [one.name for one in shared if one.required and not inherited[one.name].required]
         attributes = Scope({one.attribute: wire for wire, one in inherited.items()})
         for wire, schema in _properties_of(rest).items():
             at = place[0], f"{place[1]}/properties/{escape(wire)}"

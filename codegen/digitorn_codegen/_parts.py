@@ -110,14 +110,15 @@ class Parts:
         own = {
             k: v for k, v in schema.items() if k != "$ref" and k not in _COMBINING and k != "discriminator"
         }
-        found = [Part(rest=own)]
+        found = [Part()]
         if ref := text_of(schema, "$ref").removeprefix(REF):
-            found = self._product(self._referenced(ref, place, above), found, place)
+            found = self._product(found, self._referenced(ref, place, above), place)
         all_of = schema.get("allOf")
         for index, part in enumerate(all_of if isinstance(all_of, list) else []):
             at = place[0], f"{place[1]}/allOf/{index}"
-            # What a schema says itself goes last, so that its texts win.
-            found = self._product(self.of(part, at, above), found, place)
+            found = self._product(found, self.of(part, at, above), place)
+        # What a schema says itself goes last, so that its texts win.
+        found = self._product(found, [Part(rest=own)], place)
         for key in ("anyOf", "oneOf"):
             branches = schema.get(key)
             if not isinstance(branches, list) or self._only_require(branches, own, place, key):
