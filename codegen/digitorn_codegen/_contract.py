@@ -8,6 +8,7 @@ from . import _asyncapi, _check, _circles
 from . import _ir as ir
 from ._compile import Compiler
 from ._definitions import Definitions
+from ._depth import room
 from ._documents import Document, Documents, text_of
 from ._errors import ContractError
 from ._events import CommandSources, EventSources, assembled, command_files, commands_of, event_files
@@ -26,7 +27,8 @@ def load(settings: Settings) -> ir.Contract:
         ContractError: It cannot be generated from.
     """
     try:
-        return _load(settings)
+        with room():
+            return _load(settings)
     except RecursionError as error:
         raise ContractError(settings.openapi, "", "is nested too deeply") from error
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import _aliases, _stamp, _twin
+from ._depth import room
 from ._errors import SettingsError, StrictError
 from ._format import format_sources, verify
 from ._settings import Settings, Twin
@@ -63,7 +64,8 @@ def render(
         notice(str(warning))
     title = prose(f"{contract.title} {contract.version}")
     header = f"{_stamp.MARK} from {title} ({contract.digest}); do not edit.\n"
-    classes = _emit_models.emit(contract)
+    with room():
+        classes = _emit_models.emit(contract)
     if settings.strict and noticed:
         raise StrictError(f"{len(noticed)} warnings, which are errors here; nothing was written")
     stubs = _emit_stubs.emit(contract)

@@ -205,7 +205,7 @@ def _members(shape: Shape, path: str = "") -> Iterator[str]:
 def _parameter(path: Sequence[str], taken: Iterable[str]) -> str:
     """A name for a parameter: `book_id` behind `books`."""
     before = [segment for segment in path if "{" not in segment]
-    noun = words(singular(before[-1])) if before else []
+    noun: Sequence[str] = words(singular(before[-1])) if before else []
     wanted = "_".join([*map(str.lower, noun), "id"])
     number, name = 2, wanted
     while name in set(taken):

@@ -172,8 +172,8 @@ class Grammar:
             return schema["const"]
         if "enum" in schema:
             return self._random.choice(schema["enum"])
-        kind = schema["type"]
-        kind = self._random.choice(kind) if isinstance(kind, list) else kind
+        kinds: Any = schema["type"]
+        kind: str = kinds if isinstance(kinds, str) else self._random.choice(kinds)
         match kind:
             case "object":
                 members = schema.get("properties", {})
@@ -184,18 +184,18 @@ class Grammar:
                     if n in needed or self._may(0.6)
                 }
                 if self._may(0.2):
-                    extra = schema.get("additionalProperties")
+                    extra: Any = schema.get("additionalProperties")
                     found["more"] = (
                         self.value(extra, depth - 1)
-                        if isinstance(extra, dict)
+                        if extra not in (None, True, False)
                         else self._random.choice(ATOMS)
                     )
                 return found
             case "array":
                 first = [self.value(one, depth - 1) for one in schema.get("prefixItems", [])]
-                items = schema.get("items")
+                items: Any = schema.get("items")
                 more = [
-                    self.value(items, depth - 1) if isinstance(items, dict) else 1
+                    self.value(items, depth - 1) if items not in (None, True, False) else 1
                     for _ in range(self._random.randrange(3))
                 ]
                 return (first + more)[: self._random.randrange(5)]
@@ -211,15 +211,16 @@ class Grammar:
                 return None
 
     def _joined(self, parts: list[Mapping[str, Any]], depth: int) -> Any:
-        values = [self.value(one, depth) for one in parts]
-        if all(isinstance(one, dict) for one in values):
+        values: list[Any] = [self.value(one, depth) for one in parts]
+        if all(type(one) is dict for one in values):
             return {name: member for one in values for name, member in one.items()}
         return self._random.choice(values)
 
 
 def _disagreement(made: Components, schemas: Mapping[str, Any], name: str, value: Any) -> str:
     document = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": schemas}}
-    fits = Draft202012Validator(document).is_valid(value)
+    validator: Any = Draft202012Validator(document)
+    fits = bool(validator.is_valid(value))
     try:
         read = made.reader(name)(value)
     except ValidationError as error:

@@ -639,7 +639,8 @@ def test_members_go_by_their_wire_names(tmp_path: Path) -> None:
         # None of the contract's, whatever its like is called in Python.
         read_back = wire(read({name: 5}))
         assert (read_back[name], read_back.get("class")) == (5, None)
-    assert wire(made.reader("Lists")({name: {} for name in SPELLINGS})) == {name: {} for name in SPELLINGS}
+    empty: dict[str, dict[str, object]] = {name: {} for name in SPELLINGS}
+    assert wire(made.reader("Lists")(empty)) == empty
 
 
 def test_the_tag_tells_the_class(tmp_path: Path) -> None:

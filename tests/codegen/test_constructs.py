@@ -287,3 +287,13 @@ def test_a_class_or_an_open_object_is_read_as_the_class_if_that_fits(make: Make)
     assert "OrObject[Wanting]" in source
     assert "OrObject[Loose]" not in source
     assert client.complaints() == []
+
+
+def test_a_long_chain_of_classes_is_read(make: Make) -> None:
+    links = 150
+    schemas = {f"L{number}": obj(next=ref(f"L{number + 1}")) for number in range(links)}
+    client = make(document({}, {**schemas, f"L{links}": obj(end=TEXT)}))
+    wire: dict[str, Any] = {"end": "x"}
+    for _ in range(links):
+        wire = {"next": wire}
+    assert client.module("models").L0.from_wire(wire).to_wire() == wire

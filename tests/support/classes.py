@@ -36,8 +36,10 @@ class Components:
     def reader(self, name: str) -> Callable[[object], Any]:
         """What reads JSON values as a component."""
         found: Any = getattr(self.module, name)
+        whole: Any = found | None if name in self.nullable else found
         if isinstance(found, type) and issubclass(found, BaseModel):
-            return TypeAdapter[Any](found | None if name in self.nullable else found).validate_python
+            # A class has settings of its own, and allows no others beside it.
+            return TypeAdapter[Any](whole).validate_python
         return TypeAdapter[Any](found, config=ConfigDict(strict=True)).validate_python
 
     def is_warned(self, name: str) -> bool:

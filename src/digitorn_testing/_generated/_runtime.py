@@ -50,7 +50,27 @@ T = TypeVar("T")
 Request = TypeVar("Request", bound="Model")
 Ack = TypeVar("Ack", bound="Model | None")
 
-_BUILDING = threading.RLock()
+
+class _Building:
+    """Lets one thread at a time build validators, with room for long chains of classes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._limits: list[int] = []
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._limits.append(sys.getrecursionlimit())
+        # pydantic goes from class to class, a dozen calls deep for each.
+        sys.setrecursionlimit(max(self._limits[-1], _DEEPEST))
+
+    def __exit__(self, *_: object) -> None:
+        sys.setrecursionlimit(self._limits.pop())
+        self._lock.release()
+
+
+_DEEPEST: Final = 5000
+_BUILDING: Final = _Building()
 _STRICT = ConfigDict(strict=True)
 
 
