@@ -36,7 +36,7 @@ class Components:
     def reader(self, name: str) -> Callable[[object], Any]:
         """What reads JSON values as a component."""
         found: Any = getattr(self.module, name)
-        whole: Any = found | None if name in self.nullable else found
+        whole = cast("Any", found | None if name in self.nullable else found)
         if isinstance(found, type) and issubclass(found, BaseModel):
             # A class has settings of its own, and allows no others beside it.
             return TypeAdapter[Any](whole).validate_python
