@@ -36,11 +36,11 @@ class Components:
     def reader(self, name: str) -> Callable[[object], Any]:
         """What reads JSON values as a component."""
         found: Any = getattr(self.module, name)
-        whole = cast("Any", found | None if name in self.nullable else found)
-        if isinstance(found, type) and issubclass(found, BaseModel):
-            # A class has settings of its own, and allows no others beside it.
-            return TypeAdapter[Any](whole).validate_python
-        return TypeAdapter[Any](found, config=ConfigDict(strict=True)).validate_python
+        is_class = isinstance(found, type) and issubclass(cast("type[object]", found), BaseModel)
+        # A class has settings of its own, and allows no others beside it.
+        settings = None if is_class else ConfigDict(strict=True)
+        whole: Any = found | None if name in self.nullable else found
+        return TypeAdapter[Any](whole, config=settings).validate_python
 
     def is_warned(self, name: str) -> bool:
         """Whether a warning stands in a component."""
