@@ -177,6 +177,14 @@ class Compiler:
         return f"_{key}"
 
     def shape(self, schema: JsonValue, place: Place, hint: str, root: str | None = None) -> Shape:
+        """What a schema is in Python; objects with members get classes.
+
+        Args:
+            schema: The schema, its references rewritten.
+            place: Where it stands.
+            hint: What to call a class for it.
+            root: The definition whose schema this is, if it is one.
+        """
         if schema is False:
             self.warn("impossible-schema", place, "accepts nothing; it is typed Any")
             return Anything()
@@ -245,6 +253,13 @@ class Compiler:
         return self._plain.of(part.rest, place, hint)
 
     def hoisted(self, part: Part, place: Place, hint: str) -> Shape:
+        """A class for an object that has no name.
+
+        Args:
+            part: What the object must fulfil.
+            place: Where it stands.
+            hint: What to call the class.
+        """
         module = self.definitions.module_of(*place)
         # What a schema that refers to itself is together with others may hold itself in turn.
         content = f"{module} {part.bases} {part.rest}"
@@ -266,6 +281,7 @@ class Compiler:
         return Named(key)
 
     def name(self, module: ir.Module, wanted: str, place: Place) -> str:
+        """The key of a class whose name is made up."""
         return f"{module}.{self.definitions.made_up(module, wanted, *place)}"
 
     def _option_names(self, parts: list[Part], hint: str) -> list[str]:
@@ -278,5 +294,13 @@ class Compiler:
         return [f"{hint}{label}" for label in numbered(labels)]
 
     def warn(self, name: str, place: Place, text: str, word: str = "") -> None:
+        """Notes something that is lost.
+
+        Args:
+            name: The kind of warning.
+            place: Where the schema stands.
+            text: What becomes of it.
+            word: The keyword, if it stands in the schema itself.
+        """
         pointer = f"{place[1]}/{word}" if word else place[1]
         self.definitions.warn(name, place[0], pointer, text)
