@@ -96,7 +96,7 @@ def test_what_the_standard_leaves_open_is_no_fault() -> None:
     members: JsonObject = {
         "wrapped": {"nullable": True, "allOf": [{"type": "object"}]},
         "id": {"type": "integer", "readOnly": True},
-        "at": {"type": "string", "format": "date-time"},
+        "at": {"type": "string", "format": "date"},
     }
     schema: JsonObject = {"type": "object", "properties": members, "required": ["id"]}
     oracle = Oracle(document({"Book": schema}, "3.0.3"))
