@@ -78,7 +78,7 @@ class Classes:
                     # It is being made: what its members are is not known yet.
                     return Class(key), min(shared, default=base)
             for one in self._core.shapes.members_of(base):
-                if one.name in members and members[one.name].shape != one.shape:
+                if one.name in members and not _is_typed_alike(members[one.name], one):
                     return Class(key), one.name
                 members.setdefault(one.name, one)
         made = self._made(key, bases, rest, place)
@@ -325,6 +325,12 @@ class Classes:
                 return one == other
             case _:
                 return False
+
+
+def _is_typed_alike(one: Member, other: Member) -> bool:
+    """Whether two members have one type in Python: what may be left out may be None."""
+    is_always, other_is = (m.required or m.default is not None for m in (one, other))
+    return one.shape == other.shape and is_always == other_is
 
 
 def _properties_of(schema: JsonObject) -> JsonObject:
