@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import lru_cache, reduce
+from functools import cache, lru_cache, reduce
 from typing import (
     Any,
     ClassVar,
@@ -134,7 +134,8 @@ class Model(BaseModel):
             type(self).model_rebuild()
         self.__pydantic_validator__.validate_python(members, self_instance=self, by_alias=True, by_name=True)
 
-    # With its own `__init__`, pydantic would call it for each value that it reads.
+    # With its own `__init__`, pydantic would call it for each value that it reads. Functions have no such
+    # attribute for type checkers.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # pyright: ignore
 
     # Validators are built on first use, which keeps imports fast. Two threads must not build at once:
@@ -172,10 +173,7 @@ class Model(BaseModel):
         if not cls.__pydantic_complete__:
             cls.model_rebuild()
         if "__forms__" in vars(cls):
-            module = sys.modules[cls.__module__]
-            forms: list[Any] = [getattr(module, name) for name in cls.__forms__]
-            whole: Any = reduce(lambda one, other: one | other, forms)
-            return cast("Callable[[object], Self]", TypeAdapter(whole).validate_python)
+            return cast("Callable[[object], Self]", _reader_of_forms(cls))
         return cast("Callable[[object], Self]", cls.__pydantic_validator__.validate_python)
 
     def to_wire(self) -> dict[str, Any]:
@@ -185,6 +183,16 @@ class Model(BaseModel):
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
             yield name, "***" if isinstance(value, str) and names_secret(name or "") else value
+
+
+@cache
+def _reader_of_forms(kind: type[Model]) -> Callable[[object], object]:
+    """Reads a value as one of the forms of a class; kept, as making it takes milliseconds."""
+    module = sys.modules[kind.__module__]
+    forms: list[Any] = [getattr(module, name) for name in kind.__forms__]
+    whole: Any = reduce(lambda one, other: one | other, forms)
+    with _BUILDING:
+        return TypeAdapter[Any](whole).validate_python
 
 
 class Renamed(Model):
