@@ -121,7 +121,7 @@ class Parts:
         found = self._product(found, [Part(rest=own)], place)
         for key in ("anyOf", "oneOf"):
             branches = schema.get(key)
-            if not isinstance(branches, list) or self._only_require(branches, own, place, key):
+            if not isinstance(branches, list) or self._only_require(branches, place, key):
                 continue
             options: list[Part] = []
             for index, branch in enumerate(branches):
@@ -135,19 +135,15 @@ class Parts:
             found = self._product(options, found, place)
         return found
 
-    def _only_require(self, branches: list[JsonValue], own: JsonObject, place: Place, key: str) -> bool:
+    def _only_require(self, branches: list[JsonValue], place: Place, key: str) -> bool:
         """Whether branches tell only which members must be there together; warns that this is not checked."""
         if not all(
             isinstance(one, dict) and constraints(one).keys() <= {"required", "not"} for one in branches
         ):
             return False
-        if not own.keys() & {"properties", "type"} and not any(
-            constraints(b) for b in branches if isinstance(b, dict)
-        ):
-            return True
-        self._core.warn(
-            "not-checked", place, f"{key} tells which members go together; that is not checked", key
-        )
+        if any(constraints(one) for one in branches if isinstance(one, dict)):
+            text = f"{key} tells which members go together; that is not checked"
+            self._core.warn("not-checked", place, text, key)
         return True
 
     def _referenced(self, key: str, place: Place, above: list[str]) -> list[Part]:
@@ -192,6 +188,7 @@ class Parts:
         return kinds is None or "object" in kinds
 
     def is_null(self, part: Part) -> bool:
+        """Whether only null fulfils a part."""
         listed = values(part.rest)
         return not part.bases and (
             types(part.rest) == frozenset(("null",)) or (listed is not None and listed == [None])
@@ -214,5 +211,6 @@ class Parts:
         )
 
     def plain_reference(self, schema: JsonObject) -> str | None:
+        """The key of the definition that a schema only refers to; None if it says more."""
         ref = text_of(schema, "$ref").removeprefix(REF)
         return ref if ref and not constraints({**schema, "$ref": None}).keys() - {"$ref"} else None

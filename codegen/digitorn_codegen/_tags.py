@@ -1,7 +1,7 @@
 """Tells the types of a union apart."""
 
 from ._definitions import REF
-from ._documents import JsonObject, text_of
+from ._documents import JsonObject, text_of, unescape
 from ._parts import Core
 from ._shapes import NULL, Alias, Choice, Named, OneOf, Place, Scalar, Shape, union
 
@@ -54,8 +54,9 @@ class Tags:
         return OneOf((tagged, NULL)) if NULL in found.options else tagged
 
     def _component(self, key: str) -> str:
+        """What the contract calls a definition."""
         pointer = self._core.definitions.origins[key][1] if key in self._core.definitions.origins else ""
-        return pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~") or key.partition(".")[2]
+        return unescape(pointer.rpartition("/")[2]) or key.partition(".")[2]
 
     def _own_tags(self, key: str, name: str) -> set[str] | None:
         """The texts that a class gives its tag, empty when it may be any text; None without a tag."""

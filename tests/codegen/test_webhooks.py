@@ -111,7 +111,7 @@ def test_what_is_not_generated_is_said(what: str, make: Make) -> None:
 
 def test_a_second_medium_is_said(make: Make) -> None:
     item = hook(BOOK)
-    item["post"]["requestBody"]["content"]["application/xml"] = {"schema": BOOK}  # type: ignore[index]
+    item["post"]["requestBody"]["content"]["application/xml"] = {"schema": BOOK}  # type: ignore[index] # JSON
     client = make(api({"lost": item}))
     assert places(client) == ["/webhooks/lost/post/requestBody/content/application~1xml"]
 
