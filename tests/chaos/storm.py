@@ -30,6 +30,7 @@ from digitorn_testing._stream.protocol import PAGE
 from digitorn_testing.events import MessageStarted
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 from digitorn_testing.fakes._faults.faults import Fault
+from support.chances import by_chance, shuffled
 from support.faces import async_sent_log
 from support.tcp_proxy import TcpProxy
 
@@ -213,30 +214,29 @@ class _Storm:
     def _faults(self) -> "Generator[list[tuple[str, Fault]]]":
         """What goes wrong with single events and calls."""
         faults = self._daemon.faults
-        faults.seed(self._plan.seed)
-        messages = "*/messages"
-        yield [
-            ("events duplicated", faults.events(chance=0.005).duplicate()),
-            ("events delayed", faults.events(chance=0.003).delay(0.02)),
-            ("events lost", faults.events(chance=0.003).lose()),
-            ("events truncated", faults.events(chance=0.001).truncate()),
-            ("events reordered", faults.events(chance=0.005).reorder(window=3)),
-            ("connections refused", faults.refuse_connections(chance=0.1)),
-            ("messages whose answer was cut off", faults.calls(path=messages, chance=0.1).cut_off("answer")),
-            ("messages cut off", faults.calls(path=messages, chance=0.1).cut_off("request")),
-            ("messages answered 503", faults.calls(path=messages, chance=0.05).respond_with(503)),
-            (
-                "messages answered 429",
-                faults.calls(path=messages, chance=0.05).respond_with(429, retry_after=0),
-            ),
+        random_hits = random.Random(f"{self._plan.seed}:faults")
+        messages = faults.calls(path="*/messages")
+        chances = [
+            ("events duplicated", 0.005, faults.events().duplicate()),
+            ("events delayed", 0.003, faults.events().delay(0.02)),
+            ("events lost", 0.004, faults.events().lose()),
+            ("connections refused", 0.1, faults.refuse_connections()),
+            ("messages whose answer was cut off", 0.1, messages.cut_off("answer")),
+            ("messages cut off", 0.1, messages.cut_off("request")),
+            ("messages answered 503", 0.05, messages.respond_with(503)),
+            ("messages answered 429", 0.05, messages.respond_with(429, retry_after=0)),
             *(
-                (f"reads of {reads} {what}", fault)
-                for reads in ("*/events", "*/state")
+                (f"reads of {path} {what}", 0.05, fault)
+                for path in ("*/events", "*/state")
                 for what, fault in (
-                    ("cut off", faults.calls(path=reads, chance=0.05).cut_off("body")),
-                    ("answered 500", faults.calls(path=reads, chance=0.05).respond_with(500)),
+                    ("cut off", faults.calls(path=path).cut_off("body")),
+                    ("answered 500", faults.calls(path=path).respond_with(500)),
                 )
             ),
+        ]
+        yield [
+            *((what, by_chance(fault, probability, random_hits)) for what, probability, fault in chances),
+            *(("events reordered", fault) for fault in shuffled(faults.events(), 0.01, random_hits)),
         ]
         faults.clear()
 

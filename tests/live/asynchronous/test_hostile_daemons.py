@@ -301,6 +301,7 @@ UNREADABLE: dict[str, str | bytes] = {
     "binary attachments": '452-/events,["event",{"_placeholder":true,"num":0}]',
     "bytes": b"\0\1\2",
     "no JSON": '42/events,["event",{]',
+    "half a frame": '42/events,["event",{"type":"token","payload":{"delta":"it is cut o',
     "a long number": '42/events,["event",' + "9" * 5000 + "]",
 }
 

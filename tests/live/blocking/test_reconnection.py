@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
+from support.chances import by_chance, shuffled
 from support.faces import Background, Signal, inner, sent_log
 from support.sessions import add_session, log_without_delay
 from support.tcp_proxy import TcpProxy
@@ -404,7 +405,7 @@ def test_a_decision_is_sent_until_it_arrives(
     stream.stop()
 
 
-def test_events_that_come_twice_late_and_cut_short_are_read_once_each(
+def test_events_that_come_twice_late_or_never_are_read_once_each(
     daemon: FakeDaemon,
     client: DevClient,
     model: FakeModel,
@@ -414,12 +415,10 @@ def test_events_that_come_twice_late_and_cut_short_are_read_once_each(
     pieces = [f"Sentence {number}. " for number in range(150)]
     model.will_stream_text(pieces, delay=0.001)
     faults = daemon.faults
-    faults.seed(chance.randrange(1000))
-    faults.events(session=known, chance=0.1).duplicate()
-    faults.events(session=known, chance=0.05).delay(0.02)
-    faults.events(session=known, chance=0.05).lose()
-    faults.events(session=known, chance=0.02).truncate()
-    faults.events(session=known, chance=0.2).reorder(window=3)
+    events = faults.events(session=known)
+    by_chance(events.duplicate(), 0.1, chance)
+    by_chance(events.lose(), 0.07, chance)
+    shuffled(events, 0.25, chance)
     faults.events(session=known, every=40, times=3).drop_connection()
     with client.open_event_stream(known) as stream:
         accepted = client.post_message_raw(known, "go")

@@ -25,12 +25,10 @@ from .rules import (
     KnownFault,
     Lose,
     Refuse,
-    Reorder,
     RespondWith,
     Rule,
     Rules,
     SlowBody,
-    Truncate,
 )
 
 _SESSIONS: Final = "sessions"
@@ -166,16 +164,6 @@ class EventFaults:
         """Does not send them; their rows in the log stay (contract: events, section 1)."""
         return self._set(Lose())
 
-    def truncate(self, *, keep: float = 0.5) -> Fault:
-        """Sends only the beginning of their frames, which nobody can read. In process they are lost.
-
-        Args:
-            keep: How much of a frame is sent, from 0 to below 1.
-        """
-        if not 0 <= keep < 1:
-            raise ValueError(f"keep={keep}: a truncated frame keeps less than the whole")
-        return self._set(Truncate(keep))
-
     def duplicate(self, *, copies: int = 1) -> Fault:
         """Sends them more than once.
 
@@ -191,17 +179,6 @@ class EventFaults:
             seconds: How much later.
         """
         return self._set(Delay(seconds))
-
-    def reorder(self, *, window: int = 4, within: float = 0.05) -> Fault:
-        """Collects them and sends them in another order.
-
-        Args:
-            window: How many are collected; two at least.
-            within: Seconds after which fewer are sent too.
-        """
-        if window < 2:
-            raise ValueError(f"window={window}: two events at least can be put into another order")
-        return self._set(Reorder(window, within))
 
     def drop_connection(self, how: Cut = "reset") -> Fault:
         """Cuts the connections that they go to, each behind the event; the last ones may be lost with it.
@@ -255,7 +232,6 @@ class Faults:
         times: int | None = None,
         after: int = 0,
         every: int = 1,
-        chance: float = 1.0,
     ) -> CallFaults:
         """Calls over REST that a fault hits.
 
@@ -265,10 +241,9 @@ class Faults:
             session: Only calls of this session.
             times: How often it hits; None for no limit.
             after: How many fitting calls are let pass first.
-            every: Behind those, which one of how many it hits.
-            chance: With which probability it hits that one.
+            every: After those, which one of how many it hits.
         """
-        count = Count(times=times, after=after, every=every, chance=chance)
+        count = Count(times=times, after=after, every=every)
         return CallFaults(self._rules, self._keep, count, path, method, _id_of(session))
 
     def events(
@@ -278,7 +253,6 @@ class Faults:
         times: int | None = None,
         after: int = 0,
         every: int = 1,
-        chance: float = 1.0,
     ) -> EventFaults:
         """Events on their way to somebody that a fault hits.
 
@@ -287,24 +261,20 @@ class Faults:
             session: Only events of this session.
             times: How often it hits; None for no limit.
             after: How many fitting events are let pass first.
-            every: Behind those, which one of how many it hits.
-            chance: With which probability it hits that one.
+            every: After those, which one of how many it hits.
         """
-        count = Count(times=times, after=after, every=every, chance=chance)
+        count = Count(times=times, after=after, every=every)
         return EventFaults(self._rules, self._keep, count, _id_of(session), Selector(types))
 
-    def refuse_connections(
-        self, *, times: int | None = None, after: int = 0, every: int = 1, chance: float = 1.0
-    ) -> Fault:
+    def refuse_connections(self, *, times: int | None = None, after: int = 0, every: int = 1) -> Fault:
         """Refuses connections for events, without a reason (contract: events, section 1).
 
         Args:
             times: How often it hits; None for no limit.
             after: How many connections are let in first.
-            every: Behind those, which one of how many it hits.
-            chance: With which probability it hits that one.
+            every: After those, which one of how many it hits.
         """
-        count = Count(times=times, after=after, every=every, chance=chance)
+        count = Count(times=times, after=after, every=every)
         rule = Rule[None](Refuse(), count, lambda _: True)
         self._rules.add_connection_rule(rule)
         return self._keep(Fault(rule, "connections", self._rules.remove))
@@ -316,11 +286,10 @@ class Faults:
         times: int | None = None,
         after: int = 0,
         every: int = 1,
-        chance: float = 1.0,
     ) -> Fault:
         """Switches on a fault that the released daemon has and this one has not.
 
-            with daemon.faults.switch_on("wrong_event_loop", chance=0.04):
+            with daemon.faults.switch_on("wrong_event_loop", every=25):
                 ...
 
         Args:
@@ -330,14 +299,13 @@ class Faults:
             times: How often it hits; None for no limit.
             after: How many occasions pass first.
             every: After those, which one of how many it hits.
-            chance: With which probability it hits that one.
 
         Raises:
             ValueError: There is no such fault.
         """
         if name not in get_args(KnownFault):
             raise ValueError(f"no fault is named {name!r}; there are {', '.join(get_args(KnownFault))}")
-        count = Count(times=times, after=after, every=every, chance=chance)
+        count = Count(times=times, after=after, every=every)
         rule = Rule[KnownFault](Known(name), count, lambda occasion: occasion == name)
         self._rules.add_known_rule(rule)
         return self._keep(Fault(rule, "the daemon", self._rules.remove))
@@ -350,10 +318,6 @@ class Faults:
         """Removes all of them."""
         for fault in self._faults:
             fault.remove()
-
-    def seed(self, seed: int) -> None:
-        """Seeds the random choices of `chance` and `reorder`. The initial seed is 0."""
-        self._rules.seed(seed)
 
     def _keep(self, fault: Fault) -> Fault:
         self._faults = [*(one for one in self._faults if one.is_active), fault]

@@ -1,7 +1,6 @@
 """The rules by which faults hit: what fits them, how often they hit, what they hold back."""
 
 import asyncio
-import random
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -54,13 +53,6 @@ class Lose:
 
 
 @dataclass(frozen=True, slots=True)
-class Truncate:
-    """Of an event's frame only the beginning is sent."""
-
-    keep: float
-
-
-@dataclass(frozen=True, slots=True)
 class Duplicate:
     """An event is sent more than once."""
 
@@ -75,21 +67,13 @@ class Delay:
 
 
 @dataclass(frozen=True, slots=True)
-class Reorder:
-    """Events are collected and sent in another order."""
-
-    window: int
-    within: float
-
-
-@dataclass(frozen=True, slots=True)
 class DropConnection:
     """The connections that an event went to are cut after it."""
 
     how: Cut
 
 
-EventEffect: TypeAlias = Lose | Truncate | Duplicate | Delay | Reorder | DropConnection
+EventEffect: TypeAlias = Lose | Duplicate | Delay | DropConnection
 """What may happen to an event on its way."""
 
 
@@ -119,8 +103,7 @@ class Count:
     Attributes:
         times: How often; None for no limit.
         after: How many are let pass first.
-        every: Behind those, which one of how many it hits.
-        chance: With which probability it hits that one.
+        every: After those, which one of how many it hits.
 
     Raises:
         ValueError: It could never hit.
@@ -129,7 +112,6 @@ class Count:
     times: int | None = None
     after: int = 0
     every: int = 1
-    chance: float = 1.0
 
     def __post_init__(self) -> None:
         if (self.times is not None and self.times < 1) or self.after < 0 or self.every < 1:
@@ -137,8 +119,6 @@ class Count:
                 f"times={self.times}, after={self.after}, every={self.every}: a fault hits once at least, "
                 "lets none or more pass first, and hits every first or later one"
             )
-        if not 0 < self.chance <= 1:
-            raise ValueError(f"chance={self.chance}: a probability is above 0, and 1 at most")
 
 
 @dataclass(slots=True, eq=False)
@@ -168,15 +148,13 @@ class Rule(Generic[T]):
         """Whether it may still hit."""
         return not self.is_removed and (self.count.times is None or self.hits < self.count.times)
 
-    def takes(self, what: T, chance: random.Random) -> bool:
+    def takes(self, what: T) -> bool:
         """Whether it hits this; if so, that counts."""
         if not (self.is_active and self.fits(what)):
             return False
         self._seen += 1
         behind = self._seen - self.count.after
         if behind <= 0 or behind % self.count.every:
-            return False
-        if self.count.chance < 1 and chance.random() >= self.count.chance:
             return False
         self.hits += 1
         return True
@@ -200,7 +178,6 @@ class Rules:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._random = random.Random(0)
         self._calls: list[Rule[Scope]] = []
         self._events: list[Rule[Frame]] = []
         self._connections: list[Rule[None]] = []
@@ -236,11 +213,6 @@ class Rules:
             self._known = [one for one in self._known if one is not rule]
             rule.release()
 
-    def seed(self, seed: int) -> None:
-        """Restarts the random numbers."""
-        with self._lock:
-            self._random.seed(seed)
-
     # --- asked by the daemon
 
     def of_call(self, scope: Scope) -> Rule[Scope] | None:
@@ -256,7 +228,7 @@ class Rules:
         with self._lock:
             for rule in self._hits(self._events, frame):
                 hit.append(rule)
-                if isinstance(rule.effect, Lose | Truncate | Reorder):
+                if isinstance(rule.effect, Lose):
                     break
             if not all(rule.is_active for rule in hit):
                 # Those that are used up would be asked of every event for nothing.
@@ -279,14 +251,7 @@ class Rules:
             return next(self._hits(self._known, name), None) is not None
 
     def _hits(self, rules: list[Rule[T]], what: T) -> Iterator[Rule[T]]:
-        return (rule for rule in rules if rule.takes(what, self._random))
-
-    def shuffle(self, collected: list[T]) -> None:
-        """Puts what was collected into another order, if there is one."""
-        before = [id(one) for one in collected]
-        with self._lock:
-            while len(collected) > 1 and [id(one) for one in collected] == before:
-                self._random.shuffle(collected)
+        return (rule for rule in rules if rule.takes(what))
 
     async def hold(self, rule: Rule[T]) -> None:
         """Waits until a rule is removed, or everything is let go."""

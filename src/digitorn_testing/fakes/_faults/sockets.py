@@ -9,7 +9,7 @@ from digitorn_testing._generated.commands import CommandError
 from digitorn_testing.fakes._wire.envelopes import Frame
 from digitorn_testing.fakes._wire.socketio import Cut, Handshake, Sockets
 
-from .rules import Delay, DropConnection, Duplicate, Lose, Reorder, Rule, Rules, Truncate
+from .rules import Delay, DropConnection, Duplicate, Lose, Rules
 
 Request = TypeVar("Request", bound=Model)
 Ack = TypeVar("Ack", bound=Model)
@@ -26,9 +26,6 @@ class FaultySockets:
     def __init__(self, sockets: Sockets, rules: Rules) -> None:
         self._sockets = sockets
         self._rules = rules
-        self._collected: dict[Rule[Frame], list[tuple[Frame, str]]] = {}
-        # Events collected later are sent later.
-        self._in_turn = asyncio.Lock()
         self._late: set[asyncio.Task[None]] = set()
 
     def on_connection(
@@ -65,16 +62,10 @@ class FaultySockets:
             match rule.effect:
                 case Lose():
                     return
-                case Truncate(keep=keep):
-                    await self._sockets.push_truncated(frame, keep, to=to)
-                    return
                 case Duplicate(copies=copies):
                     times += copies
                 case Delay(seconds=seconds):
                     delay += seconds
-                case Reorder() as reorder:
-                    self._collect(rule, reorder, frame, to)
-                    return
                 case DropConnection(how=how):
                     drop = how
                 case other:
@@ -85,10 +76,6 @@ class FaultySockets:
             await self._send(frame, to, times)
         if drop is not None:
             await self._drop(to, drop)
-
-    async def push_truncated(self, frame: Frame, keep: float, *, to: str) -> None:
-        """Sends the beginning of a frame."""
-        await self._sockets.push_truncated(frame, keep, to=to)
 
     def members(self, room: str) -> list[str]:
         """The sockets in a room, or the one socket of an id."""
@@ -116,29 +103,9 @@ class FaultySockets:
             task.cancel()
         if self._late:
             await asyncio.wait(self._late)
-        self._collected.clear()
         await self._sockets.stop()
 
     # --- what comes late
-
-    def _collect(self, rule: Rule[Frame], reorder: Reorder, frame: Frame, to: str) -> None:
-        collected = self._collected.setdefault(rule, [])
-        collected.append((frame, to))
-        if len(collected) >= reorder.window:
-            self._later(self._send_collected(self._collected.pop(rule)))
-        elif len(collected) == 1:
-            self._later(self._send_few(rule, collected, reorder.within))
-
-    async def _send_few(self, rule: Rule[Frame], collected: list[tuple[Frame, str]], seconds: float) -> None:
-        await asyncio.sleep(seconds)
-        if self._collected.get(rule) is collected:
-            await self._send_collected(self._collected.pop(rule))
-
-    async def _send_collected(self, collected: list[tuple[Frame, str]]) -> None:
-        self._rules.shuffle(collected)
-        async with self._in_turn:
-            for frame, to in collected:
-                await self._send(frame, to, 1)
 
     async def _send_late(self, seconds: float, frame: Frame, to: str, times: int) -> None:
         await asyncio.sleep(seconds)

@@ -86,9 +86,6 @@ class LocalSockets:
         """The sockets in a room, or the one socket of an id."""
         return [room] if room in self._connections else list(self._rooms.get(room, ()))
 
-    async def push_truncated(self, frame: Frame, keep: float, *, to: str) -> None:
-        """Loses a frame: what cannot be read is never handed over."""
-
     async def cut(self, sid: str, how: Cut) -> None:
         """Ends a connection from the daemon's side; all ways are the same here."""
         connection = self._connections.get(sid)
@@ -186,11 +183,6 @@ class BothSockets:
     def members(self, room: str) -> list[str]:
         """The sockets in a room, or the one socket of an id."""
         return [sid for one in self._all for sid in one.members(room)]
-
-    async def push_truncated(self, frame: Frame, keep: float, *, to: str) -> None:
-        """Sends the beginning of a frame."""
-        for one in self._all:
-            await one.push_truncated(frame, keep, to=to)
 
     async def cut(self, sid: str, how: Cut) -> None:
         """Ends a connection from the daemon's side."""

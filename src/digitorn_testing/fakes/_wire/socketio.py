@@ -164,16 +164,6 @@ class Sockets(Protocol):
         """The sockets in a room, or the one socket of an id."""
         ...
 
-    async def push_truncated(self, frame: Frame, keep: float, *, to: str) -> None:
-        """Sends the beginning of a frame, which nobody can read.
-
-        Args:
-            frame: The frame.
-            keep: How much of it is sent, from 0 to below 1.
-            to: A room, or the one socket of an id.
-        """
-        ...
-
     async def cut(self, sid: str, how: Cut) -> None:
         """Ends a connection from the daemon's side; it may have gone already."""
         ...
@@ -281,13 +271,6 @@ class SocketServer:
     def members(self, room: str) -> list[str]:
         """The sockets in a room, or the one socket of an id."""
         return [sid for sid, _ in self._server.manager.get_participants(EVENT_NAMESPACE, room)]
-
-    async def push_truncated(self, frame: Frame, keep: float, *, to: str) -> None:
-        """Sends the beginning of a frame, which nobody can read."""
-        # A packet is an event unless it says otherwise.
-        text: str = self._server.packet_class(namespace=EVENT_NAMESPACE, data=[EVENT_PUSH, frame]).encode()
-        for sid in self.members(to):
-            await self._server.eio.send(self._engine_id(sid), text[: max(1, int(len(text) * keep))])
 
     async def cut(self, sid: str, how: Cut) -> None:
         """Ends a connection from the daemon's side; it may have gone already."""
