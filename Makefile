@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test real check bench bench-real bench-streams fuzz chaos documents fetch-documents generate format types lint clean
+.PHONY: help demo test real check bench bench-real bench-streams fuzz chaos chaos-real documents fetch-documents generate format types lint clean
 
 help:
 	@echo "make demo      a live scenario against the embedded daemon, or against \$$DIGITORN_DAEMON_URL"
@@ -22,6 +22,7 @@ help:
 	@echo "make chaos     20 sessions, 100,000 events and 1,000 dropped connections; SEED= chooses"
 	@echo "make documents  generates clients of 150 public documents and holds them against these; about 20 minutes;"
 	@echo "               DOCUMENTS= names parts of their names. \`make fetch-documents\` downloads them first, with npm"
+	@echo "make chaos-real  the same for MINUTES=10 on the released daemon: connections are cut, the daemon is killed"
 	@echo "make generate  write the generated code anew from schema/"
 	@echo "make format    format the handwritten code"
 
@@ -76,6 +77,10 @@ fuzz: $(STAMP)
 
 chaos: $(STAMP)
 	@cd tests && ../$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED))
+
+MINUTES ?= 10
+chaos-real: $(STAMP)
+	@cd tests && ../$(BIN)/python -m chaos --real $(MINUTES) --real-dir $(abspath $(REAL_DIR)) $(if $(SEED),--seed $(SEED))
 
 fetch-documents: $(STAMP)
 	@cd tests && ../$(BIN)/python -m documents.fetch

@@ -4,8 +4,11 @@ import argparse
 import random
 import sys
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
+from chaos import released
 from chaos.storm import Plan, run_telling
 
 SHORT: Final[dict[str, Any]] = {
@@ -25,11 +28,17 @@ def main() -> int:
     options.add_argument("--events", type=int, default=100_000, help="at least")
     options.add_argument("--drops", type=int, default=1_000, help="of connections, likewise")
     options.add_argument("--short", action="store_true", help="some seconds of it, with figures of its own")
+    options.add_argument("--real", type=float, metavar="MINUTES", help="on the released daemon, for so long")
+    options.add_argument("--real-dir", type=Path, default=Path(".real"), help="its environment")
     options.add_argument("--seed", type=int, default=None, help="of the random numbers")
     asked = options.parse_args()
     seed = asked.seed if asked.seed is not None else random.SystemRandom().randrange(2**32)
-    plan = Plan(seed=seed, events=asked.events, drops=asked.drops)
-    figures = run_telling(replace(plan, **SHORT) if asked.short else plan)
+    if asked.real is not None:
+        plan = released.Plan(seed=seed, seconds=60 * asked.real, folder=asked.real_dir)
+        figures = released.run(plan, partial(print, flush=True))
+    else:
+        storm = Plan(seed=seed, events=asked.events, drops=asked.drops)
+        figures = run_telling(replace(storm, **SHORT) if asked.short else storm)
     print(figures, flush=True)
     held = figures.holds
     print("nothing lost, nothing twice, nothing out of order, nothing hung" if held else "it does NOT hold")

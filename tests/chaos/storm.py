@@ -153,7 +153,7 @@ class _Storm:
                             told,
                             chance,
                             turns=self._plan.turns,
-                            text=self._text,
+                            is_right=lambda result: result.text == self._text,
                             timeout=_WAIT_SECONDS,
                         ),
                     )
@@ -165,7 +165,7 @@ class _Storm:
                         told,
                         chance,
                         turns=self._plan.turns,
-                        text=self._text,
+                        is_right=lambda result: result.text == self._text,
                         timeout=_WAIT_SECONDS,
                     )
 

@@ -17,15 +17,15 @@ class Talk:
     Attributes:
         sent: Messages that the daemon took.
         unconfirmed: Messages of which the client says that nobody knows whether the daemon took them.
-        hung: Waits that did not end in time.
-        wrong: Turns whose text is not what the model said.
+        hung: Waits that did not end in time, in words.
+        wrong: Turns whose text is not what the model said, in words.
         missed: Events of turns that their reader was not given.
     """
 
     sent: int = 0
     unconfirmed: int = 0
-    hung: int = 0
-    wrong: int = 0
+    hung: list[str] = field(default_factory=list[str])
+    wrong: list[str] = field(default_factory=list[str])
     missed: int = 0
 
     def read(self, given: Iterable[AnyEvent], of: Iterable[AnyEvent]) -> None:
@@ -49,6 +49,8 @@ class Figures:
         lost: Events of the durable logs that a stream lacks, and of turns that their reader was not given.
         duplicated: Events that a stream has more than once.
         unordered: Events that a stream has behind a later one.
+        hung: Waits that did not end in time, in words.
+        wrong: Turns that did not end as they may, in words.
         twice: Sessions and messages with too many or too few turns: each message that was taken has one.
         unconfirmed: Messages of which nobody knows whether they were taken.
     """
@@ -66,8 +68,8 @@ class Figures:
     lost: int = 0
     duplicated: int = 0
     unordered: int = 0
-    hung: int = 0
-    wrong: int = 0
+    hung: list[str] = field(default_factory=list[str])
+    wrong: list[str] = field(default_factory=list[str])
     twice: int = 0
     unconfirmed: int = 0
     seconds: float = 0.0
@@ -104,8 +106,9 @@ class Figures:
             f" {self.restarts} restarts of the daemon in {self.seconds:.0f} s\n"
             f"  {faults}; {self.copies:,} copies recognised\n"
             f"  {self.lost} lost, {self.duplicated} duplicated, {self.unordered} out of order,"
-            f" {self.hung} hung waits, {self.wrong} wrong texts, {self.twice} messages not executed once,"
-            f" {self.unconfirmed} messages unconfirmed"
+            f" {len(self.hung)} hung waits, {len(self.wrong)} wrong turns,"
+            f" {self.twice} messages not executed once, {self.unconfirmed} messages unconfirmed"
+            + "".join(f"\n  {one}" for one in self.hung + self.wrong)
         )
 
 

@@ -1,7 +1,7 @@
 """Reads a session over HTTP where the live events are not enough: its log, and how a turn ended."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from digitorn_testing._concurrency.deadlines import asleep
@@ -51,7 +51,7 @@ async def read_log(
         since = _FIRST
         upto = since if first.events else upto
     while True:
-        page = (await api.sessions.get_session_state(app_id, session_id, since_seq=since)).gap_events
+        page = await _page(api, app_id, session_id, since=since)
         left -= len(page)
         if left < 0:
             raise TooLarge(
@@ -69,6 +69,19 @@ async def read_log(
                 [f"since_seq {since} was asked for, and a full page up to {upto} came"],
             )
         since = upto
+
+
+async def _page(api: AsyncApi, app_id: str, session_id: str, *, since: int) -> Sequence[SessionEvent]:
+    """The next rows of the log.
+
+    While the daemon loads its apps this route answers 404 (real daemon), and others 503, after which the
+    call is sent again.
+    """
+    try:
+        return (await api.sessions.get_session_state(app_id, session_id, since_seq=since)).gap_events
+    except NotFound:
+        await api.sessions.list_session_events(app_id, session_id, limit=1)
+    return (await api.sessions.get_session_state(app_id, session_id, since_seq=since)).gap_events
 
 
 async def ending_by_queue(

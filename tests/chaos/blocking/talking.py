@@ -2,11 +2,20 @@
 """One session's part of a chaos run: turn after turn, read in every way."""
 
 import random
+import time
 from collections.abc import Callable
 
 from chaos.tally import Talk
 
-from digitorn_testing import DevClient, EventTimeout, LiveEvent, LiveEventStream, UnconfirmedMessage
+from digitorn_testing import (
+    DevClient,
+    DigitornError,
+    EventTimeout,
+    LiveEvent,
+    LiveEventStream,
+    TurnResult,
+    UnconfirmedMessage,
+)
 from digitorn_testing.events import Result
 
 
@@ -17,8 +26,10 @@ def talk(
     chance: random.Random,
     *,
     turns: int,
-    text: str,
+    is_right: Callable[[TurnResult], bool],
     timeout: float,
+    until: float = float("inf"),
+    has_result: bool = True,
 ) -> None:
     """Has some turns, and counts what is not as it should be.
 
@@ -28,12 +39,17 @@ def talk(
         told: What happened so far.
         chance: Chooses how a turn is read.
         turns: How many.
-        text: What the model says in each.
+        is_right: Whether a turn ended as it may.
         timeout: Seconds for one wait; one that takes longer counts as hung.
+        until: Begins no further turn after this moment of `time.monotonic`.
+        has_result: Whether every turn has an event with its result.
     """
     for _ in range(turns):
+        if time.monotonic() > until:
+            return
         try:
-            accepted = client.post_message_raw(stream.session, "go")
+            # Each message is another one, so that the daemon's log tells how often it was executed.
+            accepted = client.post_message_raw(stream.session, f"message {told.sent + told.unconfirmed}")
         except UnconfirmedMessage:
             told.unconfirmed += 1
             continue
@@ -44,15 +60,21 @@ def talk(
                 case 0:
                     given = [event for event in stream.turn_events(accepted, timeout=timeout)]
                     told.read(given, stream.wait_for_turn(accepted, timeout=timeout).events)
-                case 1:
+                case 1 if has_result:
                     stream.wait_for(Result, where=_of(turn), timeout=timeout)
                     stream.wait_for_turn(accepted, timeout=timeout)
                 case _:
                     stream.wait_for_turn(accepted, timeout=timeout)
-        except EventTimeout:
-            told.hung += 1
+        except EventTimeout as error:
+            told.hung.append(f"turn {turn} of session {stream.session_id}: {error}")
             continue
-        told.wrong += stream.turn_result(turn).text != text
+        except DigitornError as error:
+            told.wrong.append(f"turn {turn} of session {stream.session_id}: {error}")
+            continue
+        result = stream.turn_result(turn)
+        if not is_right(result):
+            outcome = f"{result.status}, {result.error!r}, {result.text!r}"
+            told.wrong.append(f"turn {turn} of session {stream.session_id}: {outcome}")
 
 
 def _of(turn: str | None) -> Callable[[LiveEvent[Result]], bool]:
