@@ -421,6 +421,8 @@ class AsyncLiveEventStream(StreamBase):
             # Cancelling one waiter must not stop the others.
             await asyncio.wait({watch}, timeout=remaining(limit))
             if not watch.done():
+                if (result := self.core.ended_in_time(correlation_id)) is not None:
+                    return result
                 raise self.core.turn_timeout(correlation_id, limit)
             if not self.log.turn_ended(correlation_id):
                 raise self.core.turn_failure(correlation_id)
