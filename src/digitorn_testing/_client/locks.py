@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 
+from digitorn_testing._concurrency.deadlines import finite, slices
 from digitorn_testing._errors import EventTimeout
 
 
@@ -30,7 +31,7 @@ class AsyncLock:
             seconds: How long to wait.
         """
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(finite(seconds)):
                 return await self._lock.acquire()
         except TimeoutError:
             return False
@@ -74,7 +75,7 @@ class Lock:
         Args:
             seconds: How long to wait.
         """
-        return self._lock.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+        return any(self._lock.acquire(timeout=part) for part in slices(seconds))
 
     def release(self) -> None:
         """Releases the lock."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from .deadlines import join
 from .forks import in_forks, leave_behind
 
 T = TypeVar("T")
@@ -79,7 +80,7 @@ class BackgroundLoop:
                 # If the loop died, it is closed already.
                 loop.call_soon_threadsafe(loop.stop)
         if thread is not threading.current_thread():
-            thread.join(_STOP_SECONDS)
+            join(thread, _STOP_SECONDS)
 
     @property
     def is_running(self) -> bool:

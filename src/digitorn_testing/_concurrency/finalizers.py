@@ -11,18 +11,22 @@ from typing import Any, cast
 _CLOSING: set[asyncio.Task[None]] = set()
 
 
-def weakly(method: Callable[..., object]) -> Callable[..., None]:
+def weakly(method: Callable[..., object]) -> Callable[..., bool]:
     """Wraps a bound method without keeping its object alive; calls do nothing once the object is gone.
 
     Args:
         method: A bound method.
+
+    Returns:
+        The function, which says whether the object was still there.
     """
     bound = cast("types.MethodType", method)
     reference, function = weakref.ref(bound.__self__), bound.__func__
 
-    def call(*arguments: object) -> None:
+    def call(*arguments: object) -> bool:
         if (owner := reference()) is not None:
             function(owner, *arguments)
+        return owner is not None
 
     return call
 

@@ -3,13 +3,13 @@
 import asyncio
 import logging
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from digitorn_testing._approvals.policies import ApprovalPolicy, StreamApprovals, stream_approvals
-from digitorn_testing._concurrency.deadlines import remaining
+from digitorn_testing._concurrency.deadlines import finite, remaining
 from digitorn_testing._concurrency.finalizers import weakly, when_forgotten
 from digitorn_testing._concurrency.forks import in_forks, leave_behind
 from digitorn_testing._errors import (
@@ -36,7 +36,7 @@ from digitorn_testing._transport.event_connection import HandshakeRefused
 from digitorn_testing._transport.options import ConnectionOptions
 from digitorn_testing._turns.results import TurnResult
 
-from ._async.reading import read_all, read_turn, wait
+from ._async.reading import EventReading, StreamReading, TurnReading, wait
 from ._async.turn import AsyncTurn
 from .base import DEFAULT_TIMEOUT, StreamBase
 from .core import StreamCore
@@ -376,7 +376,7 @@ class AsyncLiveEventStream(StreamBase):
         return await wait(ConnectionWaiter(self.core, where, self.timeout if timeout is None else timeout))
 
     def __aiter__(self) -> AsyncIterator[AnyEvent]:
-        return read_all(self.core, self.timeout, self._check_started)
+        return StreamReading(self.core, self.timeout, self._check_started)
 
     # --- turns
 
@@ -419,7 +419,7 @@ class AsyncLiveEventStream(StreamBase):
         if not self.log.turn_ended(correlation_id):
             watch = self._follow(correlation_id)
             # Cancelling one waiter must not stop the others.
-            await asyncio.wait({watch}, timeout=remaining(limit))
+            await asyncio.wait({watch}, timeout=finite(remaining(limit)))
             if not watch.done():
                 if (result := self.core.ended_in_time(correlation_id)) is not None:
                     return result
@@ -428,10 +428,8 @@ class AsyncLiveEventStream(StreamBase):
                 raise self.core.turn_failure(correlation_id)
         return self.turn_result(correlation_id)
 
-    def turn_events(
-        self, turn: MessageAccepted | str, *, timeout: float | None = None
-    ) -> AsyncGenerator[AnyEvent]:
-        """Yields the events of one turn in order, from the first to the last, as they arrive.
+    def turn_events(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> EventReading:
+        """Iterates over the events of one turn in order, from the first to the last, as they arrive.
 
         The daemon sends them in order. Those that it sends while the stream reads what a lost connection
         missed are held back until the read is over. An event that the daemon dropped, and that is read from
@@ -439,7 +437,7 @@ class AsyncLiveEventStream(StreamBase):
 
         Args:
             turn: The result of posting its message, or its correlation id.
-            timeout: Seconds from now to finish reading; the stream's own `timeout` when left out.
+            timeout: Seconds from the first read to finish reading; the stream's own `timeout` when left out.
 
         Raises:
             EventTimeout: It did not end in time.
@@ -447,7 +445,7 @@ class AsyncLiveEventStream(StreamBase):
             CallbackFailed: The approval policy raised.
         """
         limit = self.timeout if timeout is None else timeout
-        return read_turn(self.core, correlation_id_of(turn), limit, self._follow)
+        return TurnReading(self.core, correlation_id_of(turn), limit, self._follow)
 
     async def wait_in_turn(
         self,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
+from digitorn_testing._concurrency.deadlines import finite
 from digitorn_testing._concurrency.finalizers import weakly
 from digitorn_testing._errors import ContractViolation, TooLarge
 from digitorn_testing._events.event import AnyEvent
@@ -135,7 +136,7 @@ class Backfill:
             Why it is not here; None if it is, or nothing was refused.
         """
         try:
-            async with asyncio.timeout(None if until == math.inf else max(0.0, until - time.monotonic())):
+            async with asyncio.timeout(finite(max(0.0, until - time.monotonic()))):
                 await self._is_complete.wait()
         except TimeoutError:
             self._release()

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, TypeAlias
 
 from digitorn_testing._concurrency.backoff import Backoff, Pauses
-from digitorn_testing._concurrency.deadlines import remaining, until
+from digitorn_testing._concurrency.deadlines import finite, remaining, until
 from digitorn_testing._errors import (
     ApiError,
     CallbackFailed,
@@ -169,7 +169,7 @@ class Following:
             Whether that came true in time.
         """
         if watches := [watch for watch in self._turns.watches.values() if not watch.done()]:
-            await asyncio.wait(watches, timeout=remaining(timeout))
+            await asyncio.wait(watches, timeout=finite(remaining(timeout)))
         return not self._turns.open
 
     # --- one turn
