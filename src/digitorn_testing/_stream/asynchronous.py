@@ -5,12 +5,13 @@ import logging
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from digitorn_testing._approvals.policies import ApprovalPolicy, StreamApprovals, stream_approvals
 from digitorn_testing._concurrency.deadlines import finite, remaining
-from digitorn_testing._concurrency.finalizers import weakly, when_forgotten
+from digitorn_testing._concurrency.finalizers import Close, at_loop_end, weakly, when_forgotten
 from digitorn_testing._concurrency.forks import in_forks, leave_behind
 from digitorn_testing._errors import (
     CallbackFailed,
@@ -123,6 +124,7 @@ class AsyncLiveEventStream(StreamBase):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_left = False
         self._forgotten: weakref.finalize[..., object] | None = None
+        self._ends_with_loop: Callable[[], None] | None = None
         self._started = False
         self._stopped = False
         in_forks(self)
@@ -168,11 +170,13 @@ class AsyncLiveEventStream(StreamBase):
         self._started = True
         self.core.link.connecting()
         self._loop = asyncio.get_running_loop()
+        close = self._machines.close_forgotten()
+        self._ends_with_loop = cancel = at_loop_end(close)
         self._forgotten = when_forgotten(
             self,
             f"the stream of session {self.session_id!r}",
             self._loop,
-            self._machines.close_forgotten(),
+            partial(_close_forgotten, close, cancel),
         )
         try:
             await self._machines.connecting.connect()
@@ -272,7 +276,11 @@ class AsyncLiveEventStream(StreamBase):
     async def _shut(self, reason: DigitornError, timeout: float) -> None:
         if self._forgotten is not None:
             self._forgotten.detach()
-        await self._machines.shut(reason, timeout)
+        try:
+            await self._machines.shut(reason, timeout)
+        finally:
+            if self._ends_with_loop is not None:
+                self._ends_with_loop()
 
     def _check_started(self) -> None:
         if not self._started:
@@ -538,3 +546,9 @@ class AsyncLiveEventStream(StreamBase):
             return callback
 
         return register
+
+
+async def _close_forgotten(close: Close, cancel: Callable[[], None]) -> None:
+    """Closes what a forgotten stream leaves, and then no more at the end of its event loop."""
+    await close()
+    cancel()
