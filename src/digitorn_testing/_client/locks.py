@@ -3,8 +3,9 @@
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
+from digitorn_testing._concurrency.deadlines import finite, slices
 from digitorn_testing._errors import EventTimeout
 
 
@@ -30,7 +31,7 @@ class AsyncLock:
             seconds: How long to wait.
         """
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(finite(seconds)):
                 return await self._lock.acquire()
         except TimeoutError:
             return False
@@ -66,7 +67,8 @@ class Lock:
 
     def __init__(self, session_id: str) -> None:
         self._session_id = session_id
-        self._lock = threading.Lock()
+        # It knows the thread that has it.
+        self._lock = threading.RLock()
 
     def take(self, seconds: float) -> bool:
         """Takes the lock; False if it was not free in time.
@@ -74,7 +76,7 @@ class Lock:
         Args:
             seconds: How long to wait.
         """
-        return self._lock.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+        return any(self._lock.acquire(timeout=part) for part in slices(seconds))
 
     def release(self) -> None:
         """Releases the lock."""
@@ -90,9 +92,11 @@ class Lock:
         Raises:
             EventTimeout: The lock was not free in time.
         """
-        if not self.take(seconds):
-            raise _busy(self._session_id, seconds)
         try:
+            if not self.take(seconds):
+                raise _busy(self._session_id, seconds)
             yield
         finally:
-            self.release()
+            # Whatever Ctrl-C interrupted: it is released if this thread has it.
+            with suppress(RuntimeError):
+                self.release()

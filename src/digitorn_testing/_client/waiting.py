@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from digitorn_testing._concurrency.backoff import Backoff
-from digitorn_testing._concurrency.deadlines import until
+from digitorn_testing._concurrency.deadlines import checked, until
 from digitorn_testing._errors import DaemonUnreachable, EventTimeout
 
 POLLS: Final = Backoff(first_pause=0.03, growth=1.6, longest_pause=3.2, jitter=0.0)
@@ -27,11 +27,11 @@ def in_time(limit: float, missed: Callable[[], str] = lambda: "the turn did not 
     Raises:
         EventTimeout: A call inside was cut off by the deadline.
     """
-    deadline = time.monotonic() + limit
+    deadline = time.monotonic() + checked(limit)
     try:
         with until(deadline):
             yield
     except DaemonUnreachable as error:
         if time.monotonic() < deadline:
             raise
-        raise EventTimeout(f"{missed()} within {limit:g} s") from error
+        raise EventTimeout(f"{missed()} within {limit:g} s; refused last: {error}") from error

@@ -1,14 +1,21 @@
-"""One background event loop per process, for the blocking faces."""
+"""One background event loop per process, for the blocking faces.
+
+Ctrl-C may interrupt the calling thread anywhere. What waits here is written in C and leaves no lock held,
+unlike `Future.result` and `Event.wait`; an interrupted `Thread.is_alive` may take a running thread for dead.
+"""
 
 import asyncio
 import concurrent.futures
 import contextlib
+import math
 import os
 import threading
 import time
 from collections.abc import Coroutine
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
+from .deadlines import join, slices
 from .forks import in_forks, leave_behind
 
 T = TypeVar("T")
@@ -39,6 +46,7 @@ class BackgroundLoop:
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._ended: SimpleQueue[None] = SimpleQueue()
         in_forks(self)
 
     def after_fork(self) -> None:
@@ -50,19 +58,23 @@ class BackgroundLoop:
     def acquire(self) -> asyncio.AbstractEventLoop:
         """Adds a user and returns the loop, which runs until the matching `release`."""
         with self._lock:
+            # A loop that died took its users' connections with it; new users need a running one.
+            loop = self._loop if self.is_running and self._loop is not None else self._start()
             self._users += 1
-            if self._loop is None or self._thread is None or not self._thread.is_alive():
-                # A loop that died took its users' connections with it; new users need a running one.
-                return self._start()
-            return self._loop
+            return loop
 
     def _start(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
-        running = threading.Event()
-        thread = threading.Thread(target=_run, args=(loop, running), name=self._name, daemon=True)
-        thread.start()
-        running.wait(_STOP_SECONDS)
-        self._loop, self._thread = loop, thread
+        running: SimpleQueue[None] = SimpleQueue()
+        ended: SimpleQueue[None] = SimpleQueue()
+        thread = threading.Thread(target=_run, args=(loop, running, ended), name=self._name, daemon=True)
+        try:
+            thread.start()
+            _get(running, _STOP_SECONDS)
+        except BaseException:
+            loop.call_soon_threadsafe(loop.stop)
+            raise
+        self._loop, self._thread, self._ended = loop, thread, ended
         return loop
 
     def release(self) -> None:
@@ -73,18 +85,19 @@ class BackgroundLoop:
             self._users -= 1
             if self._users or self._loop is None or self._thread is None:
                 return
-            loop, thread = self._loop, self._thread
+            loop, thread, ended = self._loop, self._thread, self._ended
             self._loop = self._thread = None
             with contextlib.suppress(RuntimeError):
                 # If the loop died, it is closed already.
                 loop.call_soon_threadsafe(loop.stop)
         if thread is not threading.current_thread():
-            thread.join(_STOP_SECONDS)
+            _get(ended, _STOP_SECONDS)
+            join(thread, _STOP_SECONDS)
 
     @property
     def is_running(self) -> bool:
         """Whether the loop is running in this process."""
-        return self._thread is not None and self._thread.is_alive()
+        return self._loop is not None and self._pid == os.getpid() and not self._loop.is_closed()
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
         """Schedules a coroutine on the loop and returns at once.
@@ -125,43 +138,53 @@ class BackgroundLoop:
             return self._result(future, timeout)
         except concurrent.futures.CancelledError:
             raise LoopStopped from None
-        except (KeyboardInterrupt, concurrent.futures.TimeoutError):
+        except BaseException:
             future.cancel()
             raise
 
     def _result(self, future: "concurrent.futures.Future[T]", timeout: float | None) -> T:
-        """Waits for a future and checks regularly that the loop is alive: a dead loop never resolves it."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not future.done() and (thread := self._thread) is not None and thread.is_alive():
-            left = _LOOK_SECONDS if deadline is None else min(_LOOK_SECONDS, deadline - time.monotonic())
-            try:
-                return future.result(max(0.0, left))
-            except concurrent.futures.TimeoutError:
-                if future.done() or (deadline is not None and time.monotonic() >= deadline):
-                    raise
-        try:
-            return future.result(0 if timeout is not None else _LOOK_SECONDS)
-        except concurrent.futures.TimeoutError:
-            if future.done():
-                raise
-            raise LoopStopped from None
+        """Waits for a future and checks regularly that the loop runs: a closed loop never resolves it."""
+        deadline = time.monotonic() + (math.inf if timeout is None else timeout)
+        done: SimpleQueue[object] = SimpleQueue()
+        future.add_done_callback(done.put)
+        while not future.done() and self.is_running and (left := deadline - time.monotonic()) > 0:
+            _get(done, min(_LOOK_SECONDS, left))
+        if not future.done():
+            # The last steps of a loop that has just stopped may still bring it.
+            _get(done, 0.0 if self.is_running else _LOOK_SECONDS)
+        if future.done():
+            return future.result()
+        if self.is_running:
+            raise concurrent.futures.TimeoutError
+        raise LoopStopped
 
 
-def _run(loop: asyncio.AbstractEventLoop, running: threading.Event) -> None:
+def _get(queue: "SimpleQueue[Any]", seconds: float) -> None:
+    """Waits until something is in a queue, or the time is over."""
+    for part in slices(seconds):
+        with contextlib.suppress(Empty):
+            queue.get(timeout=part)
+            return
+
+
+def _run(loop: asyncio.AbstractEventLoop, running: "SimpleQueue[None]", ended: "SimpleQueue[None]") -> None:
     asyncio.set_event_loop(loop)
-    loop.call_soon(running.set)
+    loop.call_soon(running.put, None)
     try:
         loop.run_forever()
     finally:
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        if left:
-            loop.run_until_complete(asyncio.wait(left, timeout=_STOP_SECONDS))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
-        asyncio.set_event_loop(None)
-        loop.close()
+        try:
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            if left:
+                loop.run_until_complete(asyncio.wait(left, timeout=_STOP_SECONDS))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+            ended.put(None)
 
 
 BACKGROUND = BackgroundLoop()

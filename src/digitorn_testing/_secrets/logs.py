@@ -10,8 +10,8 @@ from .redaction import Redactor
 
 # The loggers of the packages that carry REST calls.
 _CARRIERS: Final = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy", "asyncio")
-# What those packages report as a warning is a typed error here.
-_LEVELS: Final = {logging.INFO: logging.DEBUG, logging.WARNING: logging.INFO}
+# What those packages report is a typed error here. What was raised in code of this library stays an error.
+_LEVELS: Final = {logging.INFO: logging.DEBUG, logging.WARNING: logging.INFO, logging.ERROR: logging.INFO}
 
 _redactors: WeakSet[Redactor] = WeakSet()
 
@@ -45,7 +45,7 @@ def hide_in_logs(redactor: Redactor) -> None:
 
 
 class QuietLogger(logging.LoggerAdapter[logging.Logger]):
-    """Logs for python-socketio and python-engineio: one level lower, with secrets hidden.
+    """Logs for python-socketio and python-engineio: at lower levels, with secrets hidden.
 
     Args:
         name: Name of the logger to write to.
@@ -58,7 +58,8 @@ class QuietLogger(logging.LoggerAdapter[logging.Logger]):
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """Logs a message."""
-        level = _LEVELS.get(level, level)
+        if not kwargs.get("exc_info"):
+            level = _LEVELS.get(level, level)
         if not self.isEnabledFor(level):
             return
         text = str(msg) % args if args else str(msg)

@@ -3,14 +3,15 @@
 import asyncio
 import logging
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from digitorn_testing._approvals.policies import ApprovalPolicy, StreamApprovals, stream_approvals
-from digitorn_testing._concurrency.deadlines import remaining
-from digitorn_testing._concurrency.finalizers import weakly, when_forgotten
+from digitorn_testing._concurrency.deadlines import finite, remaining
+from digitorn_testing._concurrency.finalizers import Close, at_loop_end, weakly, when_forgotten
 from digitorn_testing._concurrency.forks import in_forks, leave_behind
 from digitorn_testing._errors import (
     CallbackFailed,
@@ -36,7 +37,7 @@ from digitorn_testing._transport.event_connection import HandshakeRefused
 from digitorn_testing._transport.options import ConnectionOptions
 from digitorn_testing._turns.results import TurnResult
 
-from ._async.reading import read_all, read_turn, wait
+from ._async.reading import EventReading, StreamReading, TurnReading, wait
 from ._async.turn import AsyncTurn
 from .base import DEFAULT_TIMEOUT, StreamBase
 from .core import StreamCore
@@ -123,6 +124,7 @@ class AsyncLiveEventStream(StreamBase):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_left = False
         self._forgotten: weakref.finalize[..., object] | None = None
+        self._ends_with_loop: Callable[[], None] | None = None
         self._started = False
         self._stopped = False
         in_forks(self)
@@ -168,11 +170,13 @@ class AsyncLiveEventStream(StreamBase):
         self._started = True
         self.core.link.connecting()
         self._loop = asyncio.get_running_loop()
+        close = self._machines.close_forgotten()
+        self._ends_with_loop = cancel = at_loop_end(close)
         self._forgotten = when_forgotten(
             self,
             f"the stream of session {self.session_id!r}",
             self._loop,
-            self._machines.close_forgotten(),
+            partial(_close_forgotten, close, cancel),
         )
         try:
             await self._machines.connecting.connect()
@@ -272,7 +276,11 @@ class AsyncLiveEventStream(StreamBase):
     async def _shut(self, reason: DigitornError, timeout: float) -> None:
         if self._forgotten is not None:
             self._forgotten.detach()
-        await self._machines.shut(reason, timeout)
+        try:
+            await self._machines.shut(reason, timeout)
+        finally:
+            if self._ends_with_loop is not None:
+                self._ends_with_loop()
 
     def _check_started(self) -> None:
         if not self._started:
@@ -376,7 +384,7 @@ class AsyncLiveEventStream(StreamBase):
         return await wait(ConnectionWaiter(self.core, where, self.timeout if timeout is None else timeout))
 
     def __aiter__(self) -> AsyncIterator[AnyEvent]:
-        return read_all(self.core, self.timeout, self._check_started)
+        return StreamReading(self.core, self.timeout, self._check_started)
 
     # --- turns
 
@@ -419,17 +427,17 @@ class AsyncLiveEventStream(StreamBase):
         if not self.log.turn_ended(correlation_id):
             watch = self._follow(correlation_id)
             # Cancelling one waiter must not stop the others.
-            await asyncio.wait({watch}, timeout=remaining(limit))
+            await asyncio.wait({watch}, timeout=finite(remaining(limit)))
             if not watch.done():
+                if (result := self.core.ended_in_time(correlation_id)) is not None:
+                    return result
                 raise self.core.turn_timeout(correlation_id, limit)
             if not self.log.turn_ended(correlation_id):
                 raise self.core.turn_failure(correlation_id)
         return self.turn_result(correlation_id)
 
-    def turn_events(
-        self, turn: MessageAccepted | str, *, timeout: float | None = None
-    ) -> AsyncGenerator[AnyEvent]:
-        """Yields the events of one turn in order, from the first to the last, as they arrive.
+    def turn_events(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> EventReading:
+        """Iterates over the events of one turn in order, from the first to the last, as they arrive.
 
         The daemon sends them in order. Those that it sends while the stream reads what a lost connection
         missed are held back until the read is over. An event that the daemon dropped, and that is read from
@@ -437,7 +445,7 @@ class AsyncLiveEventStream(StreamBase):
 
         Args:
             turn: The result of posting its message, or its correlation id.
-            timeout: Seconds from now to finish reading; the stream's own `timeout` when left out.
+            timeout: Seconds from the first read to finish reading; the stream's own `timeout` when left out.
 
         Raises:
             EventTimeout: It did not end in time.
@@ -445,7 +453,7 @@ class AsyncLiveEventStream(StreamBase):
             CallbackFailed: The approval policy raised.
         """
         limit = self.timeout if timeout is None else timeout
-        return read_turn(self.core, correlation_id_of(turn), limit, self._follow)
+        return TurnReading(self.core, correlation_id_of(turn), limit, self._follow)
 
     async def wait_in_turn(
         self,
@@ -538,3 +546,9 @@ class AsyncLiveEventStream(StreamBase):
             return callback
 
         return register
+
+
+async def _close_forgotten(close: Close, cancel: Callable[[], None]) -> None:
+    """Closes what a forgotten stream leaves, and then no more at the end of its event loop."""
+    await close()
+    cancel()

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
@@ -23,7 +23,7 @@ from digitorn_testing._secrets.credentials import Credentials
 from digitorn_testing._transport.options import ConnectionOptions
 from digitorn_testing._turns.results import TurnResult
 
-from ._sync.reading import read_all, read_turn, wait
+from ._sync.reading import EventReading, StreamReading, TurnReading, wait
 from ._sync.turn import Turn
 from .asynchronous import AsyncLiveEventStream
 from .base import DEFAULT_TIMEOUT, StreamBase
@@ -325,7 +325,7 @@ class LiveEventStream(StreamBase):
         return wait(ConnectionWaiter(self.core, where, self.timeout if timeout is None else timeout))
 
     def __iter__(self) -> Iterator[AnyEvent]:
-        return read_all(self.core, self.timeout, self._check_started)
+        return StreamReading(self.core, self.timeout, self._check_started)
 
     # --- turns
 
@@ -364,10 +364,8 @@ class LiveEventStream(StreamBase):
             return self.turn_result(correlation_id)
         return self._run(self._inner.wait_for_turn(turn, timeout=timeout))
 
-    def turn_events(
-        self, turn: MessageAccepted | str, *, timeout: float | None = None
-    ) -> Generator[AnyEvent]:
-        """Yields the events of one turn in order, from the first to the last, as they arrive.
+    def turn_events(self, turn: MessageAccepted | str, *, timeout: float | None = None) -> EventReading:
+        """Iterates over the events of one turn in order, from the first to the last, as they arrive.
 
         The daemon sends them in order. Those that it sends while the stream reads what a lost connection
         missed are held back until the read is over. An event that the daemon dropped, and that is read from
@@ -375,7 +373,7 @@ class LiveEventStream(StreamBase):
 
         Args:
             turn: The result of posting its message, or its correlation id.
-            timeout: Seconds from now to finish reading; the stream's own `timeout` when left out.
+            timeout: Seconds from the first read to finish reading; the stream's own `timeout` when left out.
 
         Raises:
             EventTimeout: It did not end in time.
@@ -383,7 +381,7 @@ class LiveEventStream(StreamBase):
             CallbackFailed: The approval policy raised.
         """
         limit = self.timeout if timeout is None else timeout
-        return read_turn(self.core, correlation_id_of(turn), limit, self._follow)
+        return TurnReading(self.core, correlation_id_of(turn), limit, self._follow)
 
     def wait_in_turn(
         self,

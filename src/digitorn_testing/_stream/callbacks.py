@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+from digitorn_testing._concurrency.deadlines import join
 from digitorn_testing._concurrency.finalizers import weakly
 from digitorn_testing._errors import CallbackFailed
 from digitorn_testing._events.event import AnyEvent
@@ -204,7 +205,7 @@ class ThreadCallbacks:
             return
         self.inbox.put(None)
         if thread is not threading.current_thread():
-            thread.join(timeout)
+            join(thread, timeout)
             if thread.is_alive():
                 _logger.warning("session %s: a callback still runs, and is left to itself", self._session_id)
 

@@ -11,6 +11,7 @@ from digitorn_testing._events.selector import Selector
 from digitorn_testing._handles import SessionHandle
 from digitorn_testing._log.log import EventLog
 from digitorn_testing._recordings.recorder import Recorders
+from digitorn_testing._turns import rules
 from digitorn_testing._turns.collect import collect
 from digitorn_testing._turns.endings import TurnEndings
 from digitorn_testing._turns.results import TurnResult
@@ -18,6 +19,7 @@ from digitorn_testing._turns.results import TurnResult
 from .callbacks import CallbackErrors
 from .inboxes import AsyncInbox
 from .link import Link, StreamConnection
+from .refusals import Refusals
 
 
 class Restart:
@@ -39,6 +41,7 @@ class FollowedTurns:
         inboxes: Where what may end a turn waits for its task.
         restarts: How often the daemon had been restarted when each open turn was followed first.
         open: Turns that have not ended.
+        unread: Why events of a turn may be missing, and behind which number the log has to be read for them.
     """
 
     def __init__(self) -> None:
@@ -46,11 +49,21 @@ class FollowedTurns:
         self.inboxes: dict[str, AsyncInbox[Sign]] = {}
         self.restarts: dict[str, int] = {}
         self.open: set[str] = set()
+        self.unread: dict[str, tuple[int, str]] = {}
+
+    def was_read(self, since: int) -> None:
+        """Notes that the log was read, so that nothing of later turns is missing.
+
+        Args:
+            since: Behind which number.
+        """
+        self.unread = {turn: one for turn, one in self.unread.items() if one[0] < since}
 
     def forget_oldest(self) -> None:
         """Forgets turns that ended long ago."""
         while len(self.watches) > _MOST_TURNS and (oldest := next(iter(self.watches))) not in self.open:
             del self.watches[oldest]
+            self.unread.pop(oldest, None)
 
 
 class StreamCore:
@@ -71,6 +84,7 @@ class StreamCore:
         turns: The turns that are followed.
         endings: The endings of turns that no event reports.
         errors: The callbacks that raised.
+        refusals: The calls that were refused.
     """
 
     def __init__(
@@ -90,6 +104,7 @@ class StreamCore:
         self.turns = FollowedTurns()
         self.endings = TurnEndings()
         self.errors = CallbackErrors(session.session_id)
+        self.refusals = Refusals()
 
     @property
     def connection(self) -> StreamConnection:
@@ -119,13 +134,31 @@ class StreamCore:
                 f"no turn {correlation_id!r} on this stream; pass the correlation_id of one of its turns"
             )
         ending = self.endings.get(correlation_id)
+        _, incomplete_because = self.turns.unread.get(correlation_id, (0, None))
         return collect(
             events,
             session=self.session,
             correlation_id=correlation_id,
             ending=ending,
+            incomplete_because=incomplete_because,
             meaning=self.log.meaning,
         )
+
+    def has_end(self, correlation_id: str) -> bool:
+        """Whether the end of a turn is here, although more of its events may be missing."""
+        return rules.has_ended(self.log.turn(correlation_id), correlation_id, self.log.meaning)
+
+    def ended_in_time(self, correlation_id: str) -> TurnResult | None:
+        """The result of a turn for somebody whose time is over; None if its end is not here.
+
+        Args:
+            correlation_id: The turn.
+        """
+        if not self.has_end(correlation_id):
+            return None
+        why = "its events were still being read from the log when the time was over"
+        result = self.turn_result(correlation_id)
+        return replace(result, incomplete_because="; ".join(filter(None, (why, str(self.refusals)))))
 
     # --- errors
 
@@ -149,6 +182,8 @@ class StreamCore:
         said = str(error)
         if self.connection.state != "joined" or self.connection.was_lost:
             said += f"; the connection: {self.connection}"
+        if refused := str(self.refusals):
+            said += f"; {refused}"
         # A daemon may send anything as the type of an event.
         return EventTimeout(self.redact(said), error.events, error.pending_approvals)
 
@@ -175,7 +210,8 @@ class StreamCore:
             correlation_id: The turn.
             seconds: How long it was waited for.
         """
-        error = self.timed_out(f"turn {correlation_id} did not end", seconds)
+        what = "could not be read to its end" if self.has_end(correlation_id) else "did not end"
+        error = self.timed_out(f"turn {correlation_id} {what}", seconds)
         if self.log.turn(correlation_id):
             error.result = replace(self.turn_result(correlation_id), status="timed_out")
         return error

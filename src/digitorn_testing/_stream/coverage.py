@@ -33,12 +33,14 @@ class Coverage:
         since: As given, until `begin_here`.
         newest: The highest number of the session's own events. Snapshots do not count: a daemon that was
             restarted gives their numbers out once more.
+        sent: The highest number of an event that this process of the daemon sent. The event is in its log.
         complete: The daemon's log was read up to this number, from `since`.
     """
 
     def __init__(self, log: EventLog, since: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.since = since
         self.newest = since
+        self.sent = since
         self.complete = since
         self._log = log
         self._clock = clock
@@ -65,7 +67,7 @@ class Coverage:
             return current is not None and self._is_behind(current)
         self._moved_at = now
         if event.seq > self.newest and self._log.meaning.is_logged(event):
-            self.newest = event.seq
+            self.newest = self.sent = event.seq
         return silence >= STALL_SECONDS
 
     def _is_behind(self, current: int) -> bool:
@@ -83,7 +85,7 @@ class Coverage:
     def begin_here(self) -> None:
         """Wants nothing of what was before now."""
         # Snapshots take numbers too: what the session does from here on comes behind them.
-        self.since = self.newest = self.complete = self._log.highest_number
+        self.since = self.newest = self.sent = self.complete = self._log.highest_number
         self._missing_from = None
 
     def joining(self) -> None:
@@ -96,6 +98,7 @@ class Coverage:
 
         What the old one had not yet written to disk is lost, and its numbers are given out again.
         """
+        self.sent = self.since
         self.complete = max(self.since, self.complete - RESTART_MARGIN)
         self._missing_from = max(self.since, min(self.read_since(), self.newest - RESTART_MARGIN))
 
@@ -111,8 +114,8 @@ class Coverage:
             return self._missing_from
         return max(self.since, self.newest - READ_MARGIN)
 
-    def was_read(self, since: int, upto: int) -> None:
-        """Notes that the log was read since the last join.
+    def was_read(self, since: int, upto: int) -> bool:
+        """Notes that the log was read since the last join, and says whether nothing is missing now.
 
         Args:
             since: From which number.
@@ -122,3 +125,4 @@ class Coverage:
             self._missing_from = None
         if since <= self.complete:
             self.complete = max(self.complete, upto)
+        return self._missing_from is None

@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, TypeAlias
 
 from digitorn_testing._concurrency.backoff import Backoff, Pauses
-from digitorn_testing._concurrency.deadlines import remaining
+from digitorn_testing._concurrency.deadlines import finite, remaining, until
 from digitorn_testing._errors import (
+    ApiError,
     CallbackFailed,
     ContractViolation,
     DigitornError,
@@ -23,7 +24,15 @@ from digitorn_testing._turns import rules
 
 from .core import Restart, Sign, StreamCore
 from .inboxes import AsyncInbox
-from .protocol import KNOWN_SECONDS, LAST_WORD_SECONDS, PASSING, QUIET_SECONDS
+from .patience import Refused
+from .protocol import (
+    ANSWER_SECONDS,
+    KNOWN_SECONDS,
+    LAST_WORD_SECONDS,
+    PASSING,
+    PATIENCE_SECONDS,
+    QUIET_SECONDS,
+)
 from .tasks import Tasks
 
 CHECKS: Final = Backoff(first_pause=QUIET_SECONDS, growth=1.5, longest_pause=30.0, jitter=0.0)
@@ -47,15 +56,20 @@ class Gaps(Protocol):
         """For how long no event of the session has arrived."""
         ...
 
-    async def caught_up(self) -> None:
-        """Waits until what was missed before the last join is here, or is known not to come."""
-        ...
-
-    async def fill_at_last(self, since: int | None = None) -> None:
-        """Reads what is missing, for as long as the daemon cannot be reached.
+    async def caught_up(self, until: float) -> Refused | None:
+        """Waits until what was missed before the last join is here, and says why it is not in the end.
 
         Args:
-            since: Behind which number. Default: the one behind which events may be missing.
+            until: How long to wait, on the monotonic clock.
+        """
+        ...
+
+    async def fill_at_last(self, until: float, since: int) -> Refused | None:
+        """Reads what is missing, and says why that failed.
+
+        Args:
+            until: How long to try, on the monotonic clock.
+            since: Behind which number to read.
         """
         ...
 
@@ -155,7 +169,7 @@ class Following:
             Whether that came true in time.
         """
         if watches := [watch for watch in self._turns.watches.values() if not watch.done()]:
-            await asyncio.wait(watches, timeout=remaining(timeout))
+            await asyncio.wait(watches, timeout=finite(remaining(timeout)))
         return not self._turns.open
 
     # --- one turn
@@ -246,14 +260,15 @@ class Following:
         return over
 
     async def finish(self, correlation_id: str, inbox: _Inbox) -> None:
-        """Makes a turn that has done everything complete.
+        """Makes a turn that has done everything complete, as far as the daemon's log can be read.
 
         Raises:
-            DigitornError: The stream ended meanwhile, or the turn cannot be read.
+            DigitornError: The stream ended meanwhile, or the log exceeds a limit.
         """
+        patience = time.monotonic() + PATIENCE_SECONDS
         if not self._is_lost(correlation_id):
             await self._until_terminal(correlation_id, inbox)
-        await self._complete(correlation_id)
+        await self._complete(correlation_id, patience)
 
     def end(self, correlation_id: str, subscription: Subscription, error: BaseException | None) -> None:
         """Ends following a turn.
@@ -279,19 +294,28 @@ class Following:
                 return
             self.events_in(arrived)
 
-    async def _complete(self, correlation_id: str) -> None:
+    async def _complete(self, correlation_id: str, patience: float) -> None:
         """Reads what is missing of a turn that has ended; nothing, as a rule."""
-        await self._gaps.caught_up()
+        failure = await self._gaps.caught_up(patience)
         turn, meaning = self._log.turn(correlation_id), self._log.meaning
+        since = None
         if not any(meaning.begins_turn(one) and not meaning.starts_running(one) for one in turn):
             # It began before this stream did; a join may bring the event that started it, not those before.
-            await self._gaps.fill_at_last(0)
+            since = 0
         elif not rules.is_whole(turn, meaning):
             # The daemon dropped an event, or the turn was cut off.
-            await self._gaps.fill_at_last(max(0, turn[0].seq - 1))
+            since = max(0, turn[0].seq - 1)
+        if since is not None and (failure is None or time.monotonic() < patience):
+            failure = await self._gaps.fill_at_last(patience, since)
         turn = self._log.turn(correlation_id)
         if correlation_id not in self._core.endings and not rules.tells_outcome(turn, meaning):
-            await self.ask(correlation_id)
+            try:
+                with until(max(patience, time.monotonic() + ANSWER_SECONDS)):
+                    await self.ask(correlation_id)
+            except ApiError as error:
+                failure = failure or error
+        if failure is not None:
+            self._core.turns.unread[correlation_id] = (since or 0, str(failure))
 
     def _is_lost(self, correlation_id: str) -> bool:
         """Whether nothing more of a turn will come, because its process has ended."""

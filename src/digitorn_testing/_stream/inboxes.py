@@ -1,10 +1,13 @@
 """Where what arrives waits for its reader, in both faces."""
 
 import asyncio
+import math
 import queue
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
+from digitorn_testing._concurrency.deadlines import finite, slices
 from digitorn_testing._events.event import AnyEvent
 
 T = TypeVar("T")
@@ -20,16 +23,16 @@ class AsyncInbox(Generic[T]):
         """Adds an item. To be called on the reader's event loop."""
         self._queue.put_nowait(item)
 
-    async def next(self, seconds: float | None = None) -> T:
-        """The next item.
+    async def next(self, seconds: float = math.inf) -> T:
+        """The next item. A call that is cancelled takes none.
 
         Args:
-            seconds: How long to wait; for any time when left out.
+            seconds: How long to wait.
 
         Raises:
             TimeoutError: None came in time.
         """
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(finite(seconds)):
             return await self._queue.get()
 
     def drop_oldest(self) -> None:
@@ -51,19 +54,19 @@ class Inbox(Generic[T]):
         """Adds an item."""
         self._queue.put(item)
 
-    def next(self, seconds: float | None = None) -> T:
+    def next(self, seconds: float = math.inf) -> T:
         """The next item.
 
         Args:
-            seconds: How long to wait; for any time when left out.
+            seconds: How long to wait.
 
         Raises:
             TimeoutError: None came in time.
         """
-        try:
-            return self._queue.get(timeout=seconds)
-        except queue.Empty:
-            raise TimeoutError from None
+        for part in slices(seconds):
+            with suppress(queue.Empty):
+                return self._queue.get(timeout=part)
+        raise TimeoutError
 
     def drop_oldest(self) -> None:
         """Drops the oldest item, if there is one."""

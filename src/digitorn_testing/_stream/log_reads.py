@@ -1,18 +1,21 @@
 """Reads a session over HTTP where the live events are not enough: its log, and how a turn ended."""
 
+from __future__ import annotations
+
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from digitorn_testing._concurrency.deadlines import asleep
+from digitorn_testing._concurrency.deadlines import asleep, until
 from digitorn_testing._errors import ContractViolation, NotFound, TooLarge
 from digitorn_testing._events.meaning import TurnEnding
-from digitorn_testing._generated.models import SessionEvent
+from digitorn_testing._generated import models
+from digitorn_testing._generated._runtime import NOT_GIVEN
 from digitorn_testing._generated.rest_async import AsyncApi
 from digitorn_testing._log.log import EventLog
 from digitorn_testing._turns import rules
 
-from .protocol import PAGE, READ_MARGIN, ROWS_AGAIN_SECONDS, ROWS_SECONDS
+from .protocol import ANSWER_SECONDS, PAGE, READ_MARGIN, ROWS_AGAIN_SECONDS, ROWS_SECONDS
 
 _FIRST: Final = 1
 """Number of a session's first event."""
@@ -41,47 +44,65 @@ async def read_log(
         TooLarge: There are more rows.
         ContractViolation: A full page has no number above the one asked for, so that there is no next page.
     """
-    left, upto = most, since
+    left, upto, has_deltas = most, since, True
     if since < _FIRST:
-        first = await api.sessions.list_session_events(app_id, session_id, limit=1)
-        left -= len(first.events)
-        for row in first.events:
-            # A row of another form is a mapping.
-            take(row.to_wire() if isinstance(row, SessionEvent) else row)
+        page = await _durable_page(api, app_id, session_id, since=0, limit=1)
+        left -= len(page)
+        for row in page:
+            take(row)
         since = _FIRST
-        upto = since if first.events else upto
+        upto = since if page else upto
     while True:
-        page = await _page(api, app_id, session_id, since=since)
+        rows = await _page(api, app_id, session_id, since=since) if has_deltas else None
+        has_deltas = rows is not None
+        page = rows if rows is not None else await _durable_page(api, app_id, session_id, since=since)
         left -= len(page)
         if left < 0:
             raise TooLarge(
                 f"the log of session {session_id!r}", [f"it has more than {most} events (max_log_events)"]
             )
         for row in page:
-            take(row.to_wire())
-        upto = max((row.seq for row in page), default=upto)
+            take(row)
+        upto = max((number for row in page if isinstance(number := row.get("seq"), int)), default=upto)
         if len(page) < PAGE:
             return upto
         if upto <= since:
             # The same page would be read forever.
             raise ContractViolation(
-                "the answer to get_session_state",
+                f"the answer to {'get_session_state' if has_deltas else 'list_session_events'}",
                 [f"since_seq {since} was asked for, and a full page up to {upto} came"],
             )
         since = upto
 
 
-async def _page(api: AsyncApi, app_id: str, session_id: str, *, since: int) -> Sequence[SessionEvent]:
-    """The next rows of the log.
+async def _page(
+    api: AsyncApi, app_id: str, session_id: str, *, since: int
+) -> Sequence[Mapping[str, object]] | None:
+    """The next rows of the log, with the deltas; None if the daemon knows the session and lacks the route."""
+    for is_loaded in (False, True):
+        try:
+            with until(time.monotonic() + ANSWER_SECONDS):
+                state = await api.sessions.get_session_state(app_id, session_id, since_seq=since)
+        except NotFound:
+            if not is_loaded:
+                # While the daemon loads its apps this route answers 404 (real daemon, faults), and the other
+                # one 503, after which it is called again.
+                await _durable_page(api, app_id, session_id, since=since, limit=1)
+        else:
+            return [row.to_wire() for row in state.gap_events]
+    return None
 
-    While the daemon loads its apps this route answers 404 (real daemon), and others 503, after which the
-    call is sent again.
-    """
-    try:
-        return (await api.sessions.get_session_state(app_id, session_id, since_seq=since)).gap_events
-    except NotFound:
-        await api.sessions.list_session_events(app_id, session_id, limit=1)
-    return (await api.sessions.get_session_state(app_id, session_id, since_seq=since)).gap_events
+
+async def _durable_page(
+    api: AsyncApi, app_id: str, session_id: str, *, since: int, limit: int = PAGE
+) -> Sequence[Mapping[str, object]]:
+    """The next rows of the log, without the deltas."""
+    with until(time.monotonic() + ANSWER_SECONDS):
+        page = await api.sessions.list_session_events(
+            app_id, session_id, since_seq=since or NOT_GIVEN, limit=limit
+        )
+    # A row of another form is a mapping.
+    return [row.to_wire() if isinstance(row, models.SessionEvent) else row for row in page.events]
 
 
 async def ending_by_queue(
@@ -130,6 +151,7 @@ async def ended(
     correlation_id: str,
     *,
     since: int,
+    sent: int,
     most: int,
     take: Callable[[object], object],
     was_restarted: bool,
@@ -146,6 +168,7 @@ async def ended(
         session_id: The session.
         correlation_id: The turn.
         since: The events of the session that are wanted begin behind this number.
+        sent: A number that must be in the log, because its event was sent.
         most: How many rows one read takes at most.
         take: Takes each row as a frame.
         was_restarted: Whether the daemon was restarted since the turn began.
@@ -165,7 +188,7 @@ async def ended(
     while True:
         is_gone = log.dropped > 0 and not log.turn(correlation_id)
         behind = 0 if is_gone else max(since, log.last_seq - READ_MARGIN)
-        await read_log(api, app_id, session_id, since=behind, most=most, take=look_and_take)
+        upto = await read_log(api, app_id, session_id, since=behind, most=most, take=look_and_take)
         turn = log.turn(correlation_id)
         if has_end_row or rules.has_ended(turn, correlation_id, log.meaning):
             if ending is None and not rules.tells_outcome(turn, log.meaning):
@@ -177,7 +200,8 @@ async def ended(
             api, log, app_id, session_id, correlation_id, was_restarted=was_restarted
         )
         if ending is None:
-            is_lost = await is_unknown(api, app_id, session_id, correlation_id)
+            # A busy daemon at times does not find its own log, and answers with nothing.
+            is_lost = upto >= sent and await is_unknown(api, app_id, session_id, correlation_id)
             return False, "lost" if is_lost else None
         # The queue row is final before the last rows of the log are visible.
         if time.monotonic() > patience:

@@ -25,6 +25,7 @@ from .deciding import Deciding
 from .following import Following
 from .inboxes import AsyncInbox
 from .intake import Intake
+from .refusals import Noting
 from .session_calls import SessionCalls
 from .tasks import Tasks
 
@@ -66,7 +67,11 @@ class Machines:
         intake = Intake(log, core.redact)
         self.tasks = Tasks(log.close)
         self.calls = calls = SessionCalls(
-            AsyncApi(transport), log, core.session, most=options.max_log_events, take=intake.take
+            AsyncApi(Noting(transport, core.refusals)),
+            log,
+            core.session,
+            most=options.max_log_events,
+            take=intake.take,
         )
         self.callbacks = Callbacks(log, self.tasks, core.errors)
         self.backfill = Backfill(core, coverage, self.tasks, calls.read_log)
@@ -75,7 +80,7 @@ class Machines:
             self.tasks,
             gaps=self.backfill,
             ask=lambda turn, was_restarted: calls.ended(
-                turn, since=coverage.since, was_restarted=was_restarted
+                turn, since=coverage.since, sent=coverage.sent, was_restarted=was_restarted
             ),
             ended=approvals.client.end,
         )

@@ -35,6 +35,13 @@ ROWS_SECONDS: Final = 1.0
 ROWS_AGAIN_SECONDS: Final = 0.1
 """How often the log is read for them."""
 
+PATIENCE_SECONDS: Final = 4.0
+"""How long the log is asked for again when it is refused and somebody waits: for the end of a turn that has
+ended, or for events that are held back until earlier ones are here."""
+
+ANSWER_SECONDS: Final = 3.0
+"""How long one answer of the log may take before it is asked for again."""
+
 CUT_OFF_SECONDS: Final = 1.0
 """How long the open turns of a deleted session get to be reported as cut off."""
 

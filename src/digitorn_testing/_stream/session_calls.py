@@ -77,13 +77,14 @@ class SessionCalls:
         )
 
     async def ended(
-        self, correlation_id: str, *, since: int, was_restarted: bool
+        self, correlation_id: str, *, since: int, sent: int, was_restarted: bool
     ) -> tuple[bool, TurnEnding | None]:
         """Whether a turn is over, and how it ended where no event says so; see `log_reads.ended`.
 
         Args:
             correlation_id: The turn.
             since: The events of the session that are wanted begin behind this number.
+            sent: A number that must be in the log, because its event was sent.
             was_restarted: Whether the daemon was restarted since the turn began.
         """
         return await ended(
@@ -93,6 +94,7 @@ class SessionCalls:
             self._session_id,
             correlation_id,
             since=since,
+            sent=sent,
             most=self._most,
             take=self._take,
             was_restarted=was_restarted,

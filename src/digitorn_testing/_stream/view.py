@@ -1,6 +1,6 @@
 """What a turn may do with the stream that it is read from."""
 
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar, overload
 
 from digitorn_testing._events.event import AnyEvent, LiveEvent
@@ -59,7 +59,7 @@ class AsyncStreamView(_View, Protocol):
     """A stream as its turns see it: everything may be read, but a turn cannot stop a stream that others may
     share with it."""
 
-    def turn_events(self, turn: str, *, timeout: float | None = None) -> AsyncGenerator[AnyEvent]: ...
+    def turn_events(self, turn: str, *, timeout: float | None = None) -> AsyncIterator[AnyEvent]: ...
 
     async def wait_in_turn(
         self, turn: str, type: EventSelector, *, where: Where | None = None, timeout: float | None = None
@@ -77,7 +77,7 @@ class AsyncStreamView(_View, Protocol):
 class StreamView(_View, Protocol):
     """The blocking equal of `AsyncStreamView`."""
 
-    def turn_events(self, turn: str, *, timeout: float | None = None) -> Generator[AnyEvent]: ...
+    def turn_events(self, turn: str, *, timeout: float | None = None) -> Iterator[AnyEvent]: ...
 
     def wait_in_turn(
         self, turn: str, type: EventSelector, *, where: Where | None = None, timeout: float | None = None

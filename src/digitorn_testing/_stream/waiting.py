@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Generic, TypeVar
 
+from digitorn_testing._concurrency.deadlines import checked
 from digitorn_testing._errors import EventTimeout
 from digitorn_testing._events.event import AnyEvent
 from digitorn_testing._events.selector import EventSelector, Selector, Where
@@ -35,7 +36,7 @@ class Waiter(ABC, Generic[Item, Found]):
     def __init__(
         self, core: StreamCore, seconds: float, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.seconds = seconds
+        self.seconds = checked(seconds)
         self._core = core
         self._clock = clock
         self._deadline = clock() + seconds

@@ -37,6 +37,7 @@ def collect(
     session: SessionHandle,
     correlation_id: str,
     ending: TurnEnding | None = None,
+    incomplete_because: str | None = None,
     meaning: Meaning = MEANING,
 ) -> TurnResult:
     """Folds a turn's events into its result.
@@ -46,6 +47,7 @@ def collect(
         session: The session it ran in.
         correlation_id: The turn.
         ending: How the turn ended, if none of its events say so.
+        incomplete_because: Why events of it may be missing, if that is so.
         meaning: What the events mean.
     """
     result = next((one for event in reversed(events) if (one := meaning.answer(event)) is not None), None)
@@ -72,6 +74,7 @@ def collect(
         usage=None if result is None else result.usage,
         errors=errors,
         duration=_duration(events) or 0.0,
+        incomplete_because=incomplete_because,
         events=tuple(events),
     )
 

@@ -122,6 +122,8 @@ class TurnResult:
         errors: What went wrong, in order.
         duration: Seconds from its first event to its last, on the daemon's clock.
         events: The turn's events, in order.
+        incomplete_because: Why events of the turn may be missing, such as the call by which they were to be
+            read and how the daemon refused it; None if nothing is known to be missing.
     """
 
     session: SessionHandle
@@ -136,6 +138,7 @@ class TurnResult:
     errors: tuple[TurnError, ...]
     duration: float
     events: tuple[AnyEvent, ...] = field(repr=False)
+    incomplete_because: str | None = None
 
     @property
     def ok(self) -> bool:

@@ -12,6 +12,7 @@ from digitorn_testing._errors import TooLarge
 from digitorn_testing._events.meaning import TurnEnding
 from digitorn_testing._stream import following as module
 from digitorn_testing._stream.following import Following
+from digitorn_testing._stream.patience import Refused
 from digitorn_testing._stream.tasks import Tasks
 from support.frames import SESSION, TURN, frame, message, result, text_turn, token, tool_start, user_message
 from support.stream_parts import SECONDS, stream_core
@@ -33,6 +34,7 @@ class Session:
         self.ended: list[str] = []
         self.missing: list[dict[str, object]] = []
         self.quiet = 1000.0
+        self.refused: Refused | None = None
         self.catching_up = asyncio.Event()
         self.catching_up.set()
         self.following = Following(self.core, self.tasks, gaps=self, ask=self._ask, ended=self.ended.append)
@@ -40,13 +42,15 @@ class Session:
     def quiet_seconds(self) -> float:
         return self.quiet
 
-    async def caught_up(self) -> None:
+    async def caught_up(self, until: float) -> Refused | None:
         await self.catching_up.wait()
+        return None
 
-    async def fill_at_last(self, since: int | None = None) -> None:
+    async def fill_at_last(self, until: float, since: int) -> Refused | None:
         self.fills.append(since)
         await asyncio.sleep(0)
         self.feed(*self.missing)
+        return self.refused
 
     async def _ask(self, correlation_id: str, was_restarted: bool) -> tuple[bool, TurnEnding | None]:
         self.asked.append(correlation_id)

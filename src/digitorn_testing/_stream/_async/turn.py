@@ -4,14 +4,15 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar, overload
 
-from digitorn_testing._concurrency.deadlines import until
+from digitorn_testing._concurrency.deadlines import checked, until
 from digitorn_testing._events.event import AnyEvent, LiveEvent
 from digitorn_testing._events.selector import Where
 from digitorn_testing._generated.events import EventPayload, EventType
 from digitorn_testing._handles import SessionHandle
 from digitorn_testing._stream.view import AsyncStreamView
 from digitorn_testing._turns.results import TurnResult
-from digitorn_testing._turns.texts import StreamedTexts
+
+from .reading import TextReading
 
 P = TypeVar("P", bound=EventPayload)
 
@@ -20,7 +21,8 @@ class AsyncTurn:
     """A turn of a session: read it event by event, or wait for its result.
 
     Iterating yields the events of the turn in order, beginning with the first however late you start, and
-    ends with the turn. You may iterate more than once, and from several tasks or threads at a time.
+    ends with the turn. You may iterate more than once, and from several tasks or threads at a time. A read
+    that was cancelled or interrupted can be repeated on the same iterator, and misses nothing.
 
     `start_turn` of a client and `turn` of a stream return one.
 
@@ -33,7 +35,7 @@ class AsyncTurn:
     def __init__(self, stream: AsyncStreamView, correlation_id: str, *, timeout: float) -> None:
         self.stream = stream
         self.correlation_id = correlation_id
-        self._timeout = timeout
+        self._timeout = checked(timeout)
         self._deadline = time.monotonic() + timeout
 
     @property
@@ -82,7 +84,7 @@ class AsyncTurn:
         limit = max(0.0, self._deadline - time.monotonic()) if timeout is None else timeout
         return await self.stream.wait_in_turn(self.correlation_id, type, where=where, timeout=limit)
 
-    async def text_deltas(self) -> AsyncIterator[str]:
+    def text_deltas(self) -> AsyncIterator[str]:
         """The text that the assistant streams, piece by piece.
 
         The daemon does not stream the last characters of an answer, and nothing of a short one. What is
@@ -93,10 +95,7 @@ class AsyncTurn:
             EventTimeout: The turn did not end in time.
             StreamClosed: The stream ended before the turn did.
         """
-        streamed = StreamedTexts(self.stream.log.meaning)
-        async for event in self:
-            if text := streamed.take(event):
-                yield text
+        return TextReading(aiter(self), self.stream.log.meaning)
 
     async def result(self, timeout: float | None = None) -> TurnResult:
         """Waits for the end of the turn.

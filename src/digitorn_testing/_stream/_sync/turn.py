@@ -5,14 +5,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, overload
 
-from digitorn_testing._concurrency.deadlines import until
+from digitorn_testing._concurrency.deadlines import checked, until
 from digitorn_testing._events.event import AnyEvent, LiveEvent
 from digitorn_testing._events.selector import Where
 from digitorn_testing._generated.events import EventPayload, EventType
 from digitorn_testing._handles import SessionHandle
 from digitorn_testing._stream.view import StreamView
 from digitorn_testing._turns.results import TurnResult
-from digitorn_testing._turns.texts import StreamedTexts
+
+from .reading import TextReading
 
 P = TypeVar("P", bound=EventPayload)
 
@@ -21,7 +22,8 @@ class Turn:
     """A turn of a session: read it event by event, or wait for its result.
 
     Iterating yields the events of the turn in order, beginning with the first however late you start, and
-    ends with the turn. You may iterate more than once, and from several tasks or threads at a time.
+    ends with the turn. You may iterate more than once, and from several tasks or threads at a time. A read
+    that was cancelled or interrupted can be repeated on the same iterator, and misses nothing.
 
     `start_turn` of a client and `turn` of a stream return one.
 
@@ -34,7 +36,7 @@ class Turn:
     def __init__(self, stream: StreamView, correlation_id: str, *, timeout: float) -> None:
         self.stream = stream
         self.correlation_id = correlation_id
-        self._timeout = timeout
+        self._timeout = checked(timeout)
         self._deadline = time.monotonic() + timeout
 
     @property
@@ -94,10 +96,7 @@ class Turn:
             EventTimeout: The turn did not end in time.
             StreamClosed: The stream ended before the turn did.
         """
-        streamed = StreamedTexts(self.stream.log.meaning)
-        for event in self:
-            if text := streamed.take(event):
-                yield text
+        return TextReading(iter(self), self.stream.log.meaning)
 
     def result(self, timeout: float | None = None) -> TurnResult:
         """Waits for the end of the turn.
