@@ -8,8 +8,6 @@ from email.utils import parsedate_to_datetime
 from typing import Final, TypeVar, cast
 from urllib.parse import urlsplit
 
-from pydantic_core import from_json
-
 from digitorn_testing._errors import (
     ApiError,
     Conflict,
@@ -23,6 +21,7 @@ from digitorn_testing._errors import (
 )
 from digitorn_testing._exchanges import Exchange
 from digitorn_testing._generated._runtime import Call, Refused, Undecodable
+from digitorn_testing._generated._surrogates import parsed
 from digitorn_testing._secrets.credentials import Credentials
 from digitorn_testing._secrets.raising import raise_detached
 
@@ -110,7 +109,7 @@ def _refusal(
     data: object = None
     hint: str | None = None
     if _is_json(content):
-        document: object = from_json(content)
+        document: object = parsed(content)
         data = credentials.redact_data(document)
         reason = credentials.redact(_reason(document))[:_LONGEST_REASON]
     elif content.strip():
@@ -175,7 +174,7 @@ def _words(detail: object) -> str:
 
 def _is_json(content: bytes) -> bool:
     try:
-        from_json(content)
+        parsed(content)
     except ValueError:
         return False
     return True
