@@ -1,4 +1,4 @@
-"""Halves of surrogate pairs: JSON can hold them as escapes (`"\\ud83d"`), UTF-8 and pydantic's parser cannot."""
+"""Halves of surrogate pairs: JSON can hold them as escapes (`"\\ud83d"`), UTF-8 and pydantic cannot."""
 
 import json
 import re

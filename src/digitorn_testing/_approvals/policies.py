@@ -14,6 +14,7 @@ from digitorn_testing._events.daemon import MEANING
 from digitorn_testing._events.tool_names import is_named
 from digitorn_testing._generated.events import QUESTION_TOOLS
 from digitorn_testing._generated.models import PendingApproval
+from digitorn_testing._texts import check_sendable
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +297,7 @@ def _check(decision: Decision) -> None:
     approved, message = cast("object", decision.approved), cast("object", decision.message)
     if not isinstance(approved, bool) or not isinstance(message, str):
         raise TypeError(f"a Decision has a bool and a text, not {decision!r}")
+    check_sendable(message, "the message of a Decision")
 
 
 async def _on_thread(policy: ApprovalPolicy, request: PendingApproval) -> Verdict | Awaitable[Verdict]:

@@ -20,10 +20,9 @@ from digitorn_testing._exchanges import Exchange, Exchanges
 from digitorn_testing._generated import CONTRACT_VERSION
 from digitorn_testing._handles import SessionHandle
 from digitorn_testing._log.log import EventLog
+from digitorn_testing._log.recorded import FORMAT, VERSION, FilePath, Lines, line_of
 from digitorn_testing._turns.endings import TurnEndings
 from digitorn_testing._version import __version__
-
-from .recording import FORMAT, VERSION, FilePath, Lines, line_of
 
 try:
     import fcntl

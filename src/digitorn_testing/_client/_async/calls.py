@@ -20,6 +20,7 @@ from digitorn_testing._generated._runtime import NOT_GIVEN
 from digitorn_testing._generated.rest_async import AsyncApi
 from digitorn_testing._handles import AppHandle, SessionHandle
 from digitorn_testing._stream import AsyncLiveEventStream
+from digitorn_testing._texts import check_sendable, in_seconds
 
 from .shared_streams import AsyncSharedStreams
 
@@ -97,8 +98,15 @@ class AsyncCalls:
 
         Raises:
             ApiError: The definition does not compile, or the app is deployed already.
+            ValueError: The text holds half of a surrogate pair.
         """
-        content = definition.encode() if isinstance(definition, str) else definition
+        content = definition
+        if isinstance(content, str):
+            check_sendable(content, "definition")
+            content = content.encode()
+        for key, secret in (secrets or {}).items():
+            check_sendable(key, "a name in secrets")
+            check_sendable(secret, f"secrets.{key}")
         named = _APP_ID.search(content)
         app_id = named[1].decode() if named else None
         before = Deployment() if app_id is None else await self._deployment(app_id)
@@ -161,7 +169,7 @@ class AsyncCalls:
                 said = f"app {app_id!r} is not deployed: no end"
                 pause = pauses.next()
                 if time.monotonic() + pause > deadline:
-                    raise EventTimeout(f"{said} within {timeout:g} s")
+                    raise EventTimeout(f"{said} within {in_seconds(timeout)}")
                 await asleep(pause)
 
     async def _deployment(self, app_id: str) -> Deployment:

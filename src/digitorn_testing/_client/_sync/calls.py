@@ -21,6 +21,7 @@ from digitorn_testing._generated._runtime import NOT_GIVEN
 from digitorn_testing._generated.rest import Api
 from digitorn_testing._handles import AppHandle, SessionHandle
 from digitorn_testing._stream import LiveEventStream
+from digitorn_testing._texts import check_sendable, in_seconds
 
 from .shared_streams import SharedStreams
 
@@ -98,8 +99,12 @@ class Calls:
 
         Raises:
             ApiError: The definition does not compile, or the app is deployed already.
+            ValueError: The text holds half of a surrogate pair.
         """
-        content = definition.encode() if isinstance(definition, str) else definition
+        content = definition
+        if isinstance(content, str):
+            check_sendable(content, "definition")
+            content = content.encode()
         named = _APP_ID.search(content)
         app_id = named[1].decode() if named else None
         before = Deployment() if app_id is None else self._deployment(app_id)
@@ -162,7 +167,7 @@ class Calls:
                 said = f"app {app_id!r} is not deployed: no end"
                 pause = pauses.next()
                 if time.monotonic() + pause > deadline:
-                    raise EventTimeout(f"{said} within {timeout:g} s")
+                    raise EventTimeout(f"{said} within {in_seconds(timeout)}")
                 sleep(pause)
 
     def _deployment(self, app_id: str) -> Deployment:

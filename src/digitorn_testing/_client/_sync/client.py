@@ -37,11 +37,12 @@ from digitorn_testing._generated import models
 from digitorn_testing._generated._runtime import NOT_GIVEN
 from digitorn_testing._generated.rest import Api
 from digitorn_testing._handles import SessionHandle
+from digitorn_testing._log.recorded import FilePath
 from digitorn_testing._recordings.recorder import Recorder, Recorders
-from digitorn_testing._recordings.recording import FilePath
 from digitorn_testing._secrets.credentials import Credentials, hidden
 from digitorn_testing._stream import LiveEventStream, protocol
 from digitorn_testing._stream._sync.turn import Turn
+from digitorn_testing._texts import in_seconds
 from digitorn_testing._tracking import track
 from digitorn_testing._transport._sync.transport import Transport
 from digitorn_testing._transport.daemon_url import resolve_daemon_url
@@ -249,7 +250,7 @@ class DevClient(Calls):
     def record(self, path: FilePath) -> Recorder:
         """Records every stream and every REST call of this client as JSON lines.
 
-        Secrets are hidden. `RecordedLog.load` reads the file, and `FakeDaemon.replay` serves it.
+        Secrets are hidden. `EventLog.load` reads the file, and `FakeDaemon.replay` serves it.
 
         Args:
             path: The file; an existing recording is continued.
@@ -406,7 +407,7 @@ class DevClient(Calls):
                     said = f"{named} is created by its first message, and was not"
                     pause = pauses.next()
                     if time.monotonic() + pause > deadline:
-                        raise EventTimeout(f"{said} within {timeout:g} s") from error
+                        raise EventTimeout(f"{said} within {in_seconds(timeout)}") from error
                 else:
                     return
                 sleep(pause)
