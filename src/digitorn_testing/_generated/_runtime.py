@@ -418,7 +418,7 @@ class RestOperation(Generic[T]):
         for values in places:
             for name, value in (values or {}).items():
                 if (found := half_in(value, name)) is not None:
-                    raise ValueError(f"{self.id}: {found}, and cannot be sent")
+                    raise ValueError(f"{self.id or self.method}: {found}, and cannot be sent")
 
     def _writing(self, content_type: str | None) -> tuple[Writing | None, str]:
         """How the body is written, and its content type."""

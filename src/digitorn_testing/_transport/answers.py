@@ -25,6 +25,8 @@ from digitorn_testing._generated._surrogates import parsed
 from digitorn_testing._secrets.credentials import Credentials
 from digitorn_testing._secrets.raising import raise_detached
 
+from .any_route import AnyRoute
+
 T = TypeVar("T")
 
 _BY_STATUS: Mapping[int, type[ApiError]] = {
@@ -72,6 +74,8 @@ def read_answer(
     if not 200 <= status < 300:
         raise _refusal(exchange(), status, headers, content, daemon_url, credentials)
     try:
+        if isinstance(call.operation, AnyRoute):
+            return cast("T", call.operation.answered(status, headers, content))
         return call.operation.read(content, media_type=headers.get("content-type"))
     except Refused as refused:
         # A refusal without words may have them in its data.

@@ -238,6 +238,47 @@ class AsyncCalls:
                 raise refused
             return deleted
 
+    async def list_apps(
+        self, *, include_disabled: bool = False, include_installed: bool = False, include_hidden: bool = False
+    ) -> list[models.AppSummary]:
+        """The apps that the user can see.
+
+        Args:
+            include_disabled: Also list disabled apps.
+            include_installed: Also list apps that are installed but not deployed.
+            include_hidden: Also list hidden apps.
+        """
+        return await self.api.apps.list_apps(
+            include_disabled=include_disabled or NOT_GIVEN,
+            include_installed=include_installed or NOT_GIVEN,
+            include_hidden=include_hidden or NOT_GIVEN,
+        )
+
+    async def get_app(self, app_id: str) -> models.AppDetail:
+        """What the daemon tells about a deployed app: its agents, its tools, when it was deployed.
+
+        Args:
+            app_id: The app.
+
+        Raises:
+            NotFound: The app is not deployed.
+        """
+        return await self.api.apps.get_app(app_id)
+
+    # --- the daemon and the user
+
+    async def get_health(self) -> models.Health:
+        """The health and the version of the daemon. Needs no token."""
+        return await self.api.health.get_health()
+
+    async def get_me(self) -> models.UserResponse:
+        """The user of the client's token, as the auth service knows them.
+
+        Raises:
+            Unauthorized: The token is missing, wrong or expired.
+        """
+        return await self.api.auth.get_me()
+
     # --- secrets and credentials
 
     async def list_secrets(self, app_id: str) -> models.SecretKeys:
@@ -362,6 +403,26 @@ class AsyncCalls:
         """
         return await self.api.sessions.get_session_history(
             session.app_id, session.session_id, include_system=include_system
+        )
+
+    async def list_events(
+        self, session: SessionHandle, *, since: int = 0, limit: int | None = None
+    ) -> models.SessionEventPage:
+        """The events of a session that the daemon has logged, without text deltas and the like.
+
+        Args:
+            session: The session.
+            since: Only events with a higher `seq`.
+            limit: Maximum number of events to return; the daemon's own limit if left out.
+
+        Raises:
+            NotFound: There is no such session.
+        """
+        return await self.api.sessions.list_session_events(
+            session.app_id,
+            session.session_id,
+            since_seq=since or NOT_GIVEN,
+            limit=NOT_GIVEN if limit is None else limit,
         )
 
     async def list_sessions(self, app_id: str, *, limit: int = 50, offset: int = 0) -> models.SessionPage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
@@ -18,7 +18,7 @@ from digitorn_testing._approvals.policies import (
 from digitorn_testing._client.beginnings import Beginnings
 from digitorn_testing._client.waiting import POLLS, in_time
 from digitorn_testing._concurrency.backoff import Pauses
-from digitorn_testing._concurrency.deadlines import asleep, remaining
+from digitorn_testing._concurrency.deadlines import asleep, remaining, until
 from digitorn_testing._concurrency.forks import in_forks
 from digitorn_testing._errors import (
     ApiError,
@@ -44,6 +44,7 @@ from digitorn_testing._stream._async.turn import AsyncTurn
 from digitorn_testing._texts import in_seconds
 from digitorn_testing._tracking import track
 from digitorn_testing._transport._async.transport import AsyncTransport
+from digitorn_testing._transport.any_route import Param, Response, any_call
 from digitorn_testing._transport.daemon_url import resolve_daemon_url
 from digitorn_testing._transport.options import ConnectionOptions
 from digitorn_testing._transport.retry import RetryPolicy, new_message_id
@@ -312,6 +313,46 @@ class AsyncDevClient(AsyncCalls):
     def _get_auth_token(self) -> str | None:
         """The access token, for a stream that the test constructs itself."""
         return self._credentials.access_token
+
+    # --- what the contract lacks
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Param | Sequence[Param]] | None = None,
+        json: object = NOT_GIVEN,
+        content: bytes | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Response:
+        """Calls a route of the daemon that the contract lacks, with the client's token.
+
+        It has the errors, retries and exchanges of the calls at `api`. Nothing is sent to another host.
+
+            status = client.request("GET", "/api/new/route", params={"limit": 3}).json()
+
+        Args:
+            method: HTTP method; idempotent ones are retried.
+            path: Path below the daemon's URL, with or without a query; percent-encoded where needed.
+            params: Query parameters; a list is sent as one parameter for each item.
+            json: The body, as a JSON value or a class of the contract.
+            content: The body, as bytes or text.
+            headers: Further header fields.
+            timeout: Seconds for the call with all its attempts; the client's `timeout` if left out.
+
+        Returns:
+            The answer, whose body is not validated.
+
+        Raises:
+            ApiError: The daemon refused the call: by its status, or in JSON with `"success": false`.
+            DaemonUnreachable: There was no answer.
+            ValueError: Something cannot be sent, or `path` is not a path.
+        """
+        call = any_call(method, path, params=params, json=json, content=content, headers=headers)
+        with until(time.monotonic() + (self.timeout if timeout is None else timeout)):
+            return await self._transport.send(call)
 
     # --- sessions
 
