@@ -14,6 +14,7 @@ from digitorn_testing._apps.builder import AppBuilder
 from digitorn_testing._client.waiting import POLLS, in_time
 from digitorn_testing._concurrency.backoff import Pauses
 from digitorn_testing._concurrency.deadlines import asleep
+from digitorn_testing._concurrency.latest import Latest
 from digitorn_testing._errors import EventTimeout, Forbidden, NotFound, RateLimited
 from digitorn_testing._generated import models
 from digitorn_testing._generated._runtime import NOT_GIVEN
@@ -54,7 +55,7 @@ class AsyncCalls:
     daemon_url: str
     _shared: AsyncSharedStreams[AsyncLiveEventStream]
     # What was there when the client deployed an app last; the daemon goes on reporting it for a while.
-    _replaced: dict[str, Deployment]
+    _replaced: Latest[str, Deployment]
 
     # --- apps
 

@@ -15,6 +15,7 @@ from digitorn_testing._apps.builder import AppBuilder
 from digitorn_testing._client.waiting import POLLS, in_time
 from digitorn_testing._concurrency.backoff import Pauses
 from digitorn_testing._concurrency.deadlines import sleep
+from digitorn_testing._concurrency.latest import Latest
 from digitorn_testing._errors import EventTimeout, Forbidden, NotFound, RateLimited
 from digitorn_testing._generated import models
 from digitorn_testing._generated._runtime import NOT_GIVEN
@@ -55,7 +56,7 @@ class Calls:
     daemon_url: str
     _shared: SharedStreams[LiveEventStream]
     # What was there when the client deployed an app last; the daemon goes on reporting it for a while.
-    _replaced: dict[str, Deployment]
+    _replaced: Latest[str, Deployment]
 
     # --- apps
 

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Literal, Self, TypeAlias
+from typing import Final, Literal, Self, TypeAlias
 
 from digitorn_testing._approvals.policies import (
     ApprovalPolicy,
@@ -21,6 +21,7 @@ from digitorn_testing._client.waiting import POLLS, in_time
 from digitorn_testing._concurrency.backoff import Pauses
 from digitorn_testing._concurrency.deadlines import remaining, sleep, until
 from digitorn_testing._concurrency.forks import in_forks
+from digitorn_testing._concurrency.latest import Latest
 from digitorn_testing._errors import (
     ApiError,
     CallbackFailed,
@@ -56,6 +57,7 @@ from .calls import Calls, Deployment
 from .shared_streams import SharedStreams
 
 _RETRIES = RetryPolicy()
+_MOST_REPLACED: Final = 1024
 
 QueueMode: TypeAlias = Literal["async", "replace_last"]
 
@@ -106,7 +108,7 @@ class DevClient(Calls):
         self._connection = connection_options
         self._approvals = ClientApprovals(approvals or short_form(auto_approve))
         self._shared = SharedStreams[LiveEventStream]()
-        self._replaced: dict[str, Deployment] = {}
+        self._replaced: Latest[str, Deployment] = Latest(_MOST_REPLACED)
         self._credentials = Credentials(token)
         self._exchanges = Exchanges(keep_exchanges)
         self._transport = Transport(
