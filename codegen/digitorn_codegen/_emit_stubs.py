@@ -16,7 +16,7 @@ from ._text import prose
 from ._types import union
 
 _WIDTH = 110
-_RUNTIME = ("_checks", "_encoding", "_lazy", "_runtime", "_streams")
+_RUNTIME = ("_checks", "_encoding", "_lazy", "_runtime", "_streams", "_surrogates")
 
 
 @dataclass(frozen=True)

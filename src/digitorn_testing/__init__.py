@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from ._stream._async.turn import AsyncTurn
     from ._stream._sync.turn import Turn
     from ._stream.link import ConnectionState, ReconnectPolicy, StreamConnection
+    from ._transport.any_route import Response
     from ._transport.options import ConnectionOptions
     from ._transport.retry import RetryPolicy
     from ._turns.operations import ForbiddenTransition, Operation, Operations
@@ -94,6 +95,7 @@ __all__ = [
     # traffic
     "Exchange",
     "Exchanges",
+    "Response",
     # turns
     "ApprovalRecord",
     "AsyncTurn",
@@ -239,6 +241,7 @@ if not TYPE_CHECKING:
             "._stream._async.turn": ("AsyncTurn",),
             "._stream._sync.turn": ("Turn",),
             "._stream.link": ("ConnectionState", "ReconnectPolicy", "StreamConnection"),
+            "._transport.any_route": ("Response",),
             "._transport.options": ("ConnectionOptions",),
             "._transport.retry": ("RetryPolicy",),
             "._turns.operations": ("ForbiddenTransition", "Operation", "Operations"),

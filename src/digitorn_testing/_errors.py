@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ._texts import printable
+
 if TYPE_CHECKING:
     from ._events.event import LiveEvent
     from ._exchanges import Exchange
@@ -13,6 +15,10 @@ if TYPE_CHECKING:
 
 class DigitornError(Exception):
     """Base of every error of this library. Errors can be pickled and copied with all their attributes."""
+
+    def __init__(self, *args: object) -> None:
+        # A daemon's words may hold half of a surrogate pair, which breaks whoever prints or sends them on.
+        super().__init__(*(printable(one) if isinstance(one, str) else one for one in args))
 
     def __reduce__(self) -> tuple[object, ...]:
         # By default an error is rebuilt from its message, but most constructors here take other arguments.

@@ -1,7 +1,6 @@
 """REST exchanges: requests and answers, with their secrets hidden."""
 
 import difflib
-import json
 import threading
 import time
 from collections import deque
@@ -18,6 +17,7 @@ from ._generated import models, operations
 from ._generated._encoding import Part
 from ._generated._runtime import Call, Refused, RestOperation, Undecodable
 from ._secrets.redaction import Redactor, as_json, may_hold_secret
+from ._texts import json_text
 
 KEPT: Final = 50
 """How many exchanges a client keeps by default."""
@@ -103,7 +103,7 @@ class Exchange:
 
     def to_json(self) -> str:
         """The exchange as a JSON object on one line."""
-        return json.dumps(self.to_wire(), ensure_ascii=False)
+        return json_text(self.to_wire())
 
     def to_wire(self) -> dict[str, JsonValue]:
         """The exchange as JSON values."""

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from ._texts import check_sendable
+
 SessionKey: TypeAlias = tuple[str, str]
 """App id and session id: what identifies a session of one daemon."""
 
@@ -24,6 +26,9 @@ class AppHandle:
 class SessionHandle:
     """Names a session of an app. One that does not exist yet is created by its first message.
 
+    Raises:
+        ValueError: An id or the workspace holds half of a surrogate pair.
+
     Attributes:
         session_id: The session.
         app_id: Its app.
@@ -40,6 +45,10 @@ class SessionHandle:
     workspace: str = ""
     first_turn: str | None = field(default=None, compare=False)
     is_new: bool = field(default=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("session_id", "app_id", "workspace"):
+            check_sendable(getattr(self, name), name)
 
 
 def session_key(session: SessionHandle) -> SessionKey:

@@ -348,6 +348,7 @@ def test_a_contract_without_events_makes_a_rest_client_alone(without_events: Set
         "_models_toys.py",
         "_runtime.py",
         "_streams.py",
+        "_surrogates.py",
         "_unused_models.py",
         "models.py",
         "operations.py",

@@ -183,7 +183,7 @@ def test_a_runtime_in_a_folder_of_its_own(tmp_path: Path) -> None:
     settings = read_project({}, from_pyproject(write(tmp_path, table)))
     generate(settings)
     base = tmp_path / "src" / "several" / "base"
-    modules = ("__init__", "_checks", "_encoding", "_lazy", "_runtime", "_streams")
+    modules = ("__init__", "_checks", "_encoding", "_lazy", "_runtime", "_streams", "_surrogates")
     assert {path.name for path in base.iterdir()} == {f"{name}.py" for name in modules}
     for name in ("toys", "shops"):
         copy = base.with_name(name) / "_runtime.py"

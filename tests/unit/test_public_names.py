@@ -88,6 +88,7 @@ REMOVED: Final = {
 
 _STATED: Final = "a table that the code kept by hand, now stated by the contract as `x-constants`"
 ADDED: Final = {
+    "digitorn.testing.Response": "the answer to `client.request`, for routes that the contract lacks",
     "digitorn.testing.events.CREDENTIAL_FAILURES": _STATED,
     "digitorn.testing.events.FAILURE_CATEGORIES": _STATED,
     "digitorn.testing.events.RETRYABLE_FAILURES": _STATED,

@@ -26,8 +26,8 @@ from digitorn_testing import (
 )
 from digitorn_testing._exchanges import Exchanges, Sending
 from digitorn_testing._generated import operations
+from digitorn_testing._log.recorded import BEGINNING, line_of
 from digitorn_testing._recordings.recorder import Recorded
-from digitorn_testing._recordings.recording import BEGINNING, line_of
 from digitorn_testing._turns.endings import TurnEndings
 from digitorn_testing.events import MessageDone, MessageStarted, Token
 from support.frames import SESSION, TURN, frame, text_turn, token

@@ -24,7 +24,7 @@ from typing import (
 from urllib.parse import urljoin
 
 from pydantic import BaseModel, ConfigDict, StrictBool, TypeAdapter, ValidationError, model_validator
-from pydantic_core import from_json, to_jsonable_python
+from pydantic_core import to_jsonable_python
 from typing_extensions import TypedDict
 
 from ._encoding import (
@@ -44,6 +44,7 @@ from ._encoding import (
     written,
 )
 from ._streams import AnyStream, Items, Streamed
+from ._surrogates import half_in, parsed, validated
 
 T = TypeVar("T")
 Request = TypeVar("Request", bound="Model")
@@ -165,7 +166,7 @@ class Model(BaseModel):
         Raises:
             pydantic.ValidationError: The value breaks the contract.
         """
-        return cls.reader()(value)
+        return validated(cls.reader(), value)
 
     @classmethod
     def reader(cls) -> Callable[[object], Self]:
@@ -380,9 +381,10 @@ class RestOperation(Generic[T]):
             content_type: Content type of the body; the first that the contract names if left out.
 
         Raises:
-            ValueError: A path parameter is empty, a file is not passed as bytes, a header cannot be sent, or
-                the contract has no such content type.
+            ValueError: A path parameter is empty, a file is not passed as bytes, a header or half of a
+                surrogate pair cannot be sent, or the contract has no such content type.
         """
+        self._check_texts(path, query, headers, cookies, body, files, {"body": content})
         writing, media_type = self._writing(content_type)
         if writing == "multipart" and isinstance(content, Mapping):
             body, files, content = _with_files(cast("Mapping[str, object]", content))
@@ -410,6 +412,12 @@ class RestOperation(Generic[T]):
             writing=writing,
             media_type=media_type,
         )
+
+    def _check_texts(self, *places: Mapping[str, object] | None) -> None:
+        for values in places:
+            for name, value in (values or {}).items():
+                if (found := half_in(value, name)) is not None:
+                    raise ValueError(f"{self.id or self.method}: {found}, and cannot be sent")
 
     def _writing(self, content_type: str | None) -> tuple[Writing | None, str]:
         """How the body is written, and its content type."""
@@ -567,7 +575,7 @@ class RestOperation(Generic[T]):
             Undecodable: The body is not what the contract says.
         """
         try:
-            document: object = from_json(content)
+            document: object = parsed(content)
         except ValueError as error:
             raise Undecodable((f"not JSON: {error}",)) from error
         if self.envelope is not None:
@@ -576,7 +584,7 @@ class RestOperation(Generic[T]):
 
     def _validated(self, document: object) -> T:
         try:
-            return self.adapter.validate_python(document)
+            return validated(self.adapter.validate_python, document)
         except ValidationError as error:
             raise Undecodable(self._reasons(document, error)) from error
 

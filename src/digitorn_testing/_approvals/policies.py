@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeAlias, cast
 
+from digitorn_testing._concurrency.latest import Latest
 from digitorn_testing._events.daemon import MEANING
 from digitorn_testing._events.tool_names import is_named
 from digitorn_testing._generated.events import QUESTION_TOOLS
 from digitorn_testing._generated.models import PendingApproval
+from digitorn_testing._texts import check_sendable
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,9 @@ _logger = logging.getLogger("digitorn.testing")
 
 _OWN_CODE: Final = (ApproveAll, DenyAll, LeaveOpen)
 
+_MOST: Final = 4096
+"""How many requests, and how many turns that have not ended, a client remembers."""
+
 
 class ClientApprovals:
     """The policies of one client and of its turns. It may be used from several threads.
@@ -148,11 +153,11 @@ class ClientApprovals:
 
     def __init__(self, default: ApprovalPolicy) -> None:
         self.default = default
-        self._by_turn: dict[str, ApprovalPolicy | None] = {}
-        self._posting: dict[str, list[concurrent.futures.Future[None]]] = {}
-        self._resolved: set[str] = set()
+        self._by_turn: Latest[str, ApprovalPolicy | None] = Latest(_MOST)
+        self._posting: dict[concurrent.futures.Future[None], str] = {}
+        self._resolved: Latest[str, None] = Latest(_MOST)
         # The policies themselves: the id of one that is gone may be that of another.
-        self._asked: dict[str, list[ApprovalPolicy]] = {}
+        self._asked: Latest[str, tuple[ApprovalPolicy, ...]] = Latest(_MOST)
 
     def of_stream(self, own: ApprovalPolicy | None = None, *, turns_only: bool = False) -> "StreamApprovals":
         """The policies that apply on one stream.
@@ -167,11 +172,12 @@ class ClientApprovals:
     def posting(self, session_id: str) -> Generator[None]:
         """Delays decisions in the session while a message is posted, because nobody follows its turn yet."""
         posted: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._posting.setdefault(session_id, []).append(posted)
+        self._posting[posted] = session_id
         try:
             yield
         finally:
-            self._posting[session_id].remove(posted)
+            # It is gone in a child that was forked meanwhile.
+            self._posting.pop(posted, None)
             posted.set_result(None)
 
     def after_fork(self) -> None:
@@ -189,26 +195,26 @@ class ClientApprovals:
 
     async def posted(self, session_id: str) -> None:
         """Waits until no message to a session is being posted."""
-        while posting := self._posting.get(session_id):
-            await asyncio.wait({asyncio.wrap_future(one) for one in list(posting)})
+        while posting := [one for one, session in list(self._posting.items()) if session == session_id]:
+            await asyncio.wait(set(map(asyncio.wrap_future, posting)))
 
     def claim(self, request_id: str) -> bool:
         """Whether a request is still unresolved; from then on it counts as resolved."""
         if request_id in self._resolved:
             return False
-        self._resolved.add(request_id)
+        self._resolved[request_id] = None
         return True
 
     def unclaim(self, request_id: str) -> None:
         """Withdraws a claim, because the request could not be resolved."""
-        self._resolved.discard(request_id)
+        self._resolved.pop(request_id, None)
 
     def ask_once(self, request_id: str, policy: ApprovalPolicy) -> bool:
         """Whether a policy has not been asked about a request before; two streams may see it."""
-        asked = self._asked.setdefault(request_id, [])
+        asked = self._asked.get(request_id, ())
         if any(one is policy for one in asked):
             return False
-        asked.append(policy)
+        self._asked[request_id] = (*asked, policy)
         return True
 
     def of_turn(self, correlation_id: str | None) -> tuple[bool, ApprovalPolicy | None]:
@@ -296,6 +302,7 @@ def _check(decision: Decision) -> None:
     approved, message = cast("object", decision.approved), cast("object", decision.message)
     if not isinstance(approved, bool) or not isinstance(message, str):
         raise TypeError(f"a Decision has a bool and a text, not {decision!r}")
+    check_sendable(message, "the message of a Decision")
 
 
 async def _on_thread(policy: ApprovalPolicy, request: PendingApproval) -> Verdict | Awaitable[Verdict]:

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakMethod
 
-from digitorn_testing._concurrency.finalizers import weakly
 from digitorn_testing._generated._runtime import Call
 from digitorn_testing._generated.operations import SEND_MESSAGE
 from digitorn_testing._handles import SessionHandle
@@ -13,7 +13,7 @@ class Beginnings:
     """The open streams of one client that wait for the first message of their session."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, list[Callable[[], None]]] = {}
+        self._waiting: dict[str, list[WeakMethod[Callable[[], object]]]] = {}
 
     def wait(self, session: SessionHandle, begin: Callable[[], object]) -> None:
         """Calls a method when a message to a session was sent.
@@ -23,7 +23,10 @@ class Beginnings:
             begin: A bound method; its object is not kept alive. It is called on the thread that sends.
         """
         path = SEND_MESSAGE.call(path={"app_id": session.app_id, "session_id": session.session_id}).path
-        self._waiting.setdefault(path, []).append(weakly(begin))
+        # Those whose object is gone wait no more.
+        alive = {one: [each for each in some if each() is not None] for one, some in self._waiting.items()}
+        self._waiting = {one: some for one, some in alive.items() if some}
+        self._waiting.setdefault(path, []).append(WeakMethod(begin))
 
     def sent(self, call: Call[Any]) -> None:
         """Takes note of a call that the daemon has answered.
@@ -32,5 +35,6 @@ class Beginnings:
             call: The call.
         """
         if self._waiting and call.operation.id == SEND_MESSAGE.id:
-            for begin in self._waiting.pop(call.path, ()):
-                begin()
+            for one in self._waiting.pop(call.path, ()):
+                if (begin := one()) is not None:
+                    begin()

@@ -7,10 +7,13 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 
 from digitorn_testing._concurrency.deadlines import finite, slices
 from digitorn_testing._errors import EventTimeout
+from digitorn_testing._texts import in_seconds
 
 
 def _busy(session_id: str, seconds: float) -> EventTimeout:
-    return EventTimeout(f"another message to session {session_id!r} is still being sent after {seconds:g} s")
+    return EventTimeout(
+        f"another message to session {session_id!r} is still being sent after {in_seconds(seconds)}"
+    )
 
 
 class AsyncLock:

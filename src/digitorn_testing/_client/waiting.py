@@ -8,6 +8,7 @@ from typing import Final
 from digitorn_testing._concurrency.backoff import Backoff
 from digitorn_testing._concurrency.deadlines import checked, until
 from digitorn_testing._errors import DaemonUnreachable, EventTimeout
+from digitorn_testing._texts import in_seconds
 
 POLLS: Final = Backoff(first_pause=0.03, growth=1.6, longest_pause=3.2, jitter=0.0)
 """The pauses between polls; see `Pauses`.
@@ -34,4 +35,4 @@ def in_time(limit: float, missed: Callable[[], str] = lambda: "the turn did not 
     except DaemonUnreachable as error:
         if time.monotonic() < deadline:
             raise
-        raise EventTimeout(f"{missed()} within {limit:g} s; refused last: {error}") from error
+        raise EventTimeout(f"{missed()} within {in_seconds(limit)}; refused last: {error}") from error

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, ValidationError
 from typing_extensions import TypeVar
 
 from digitorn_testing._generated._runtime import reasons
+from digitorn_testing._generated._surrogates import validated
 from digitorn_testing._generated.events import (
     EVENTS,
     LIFTED,
@@ -278,7 +279,7 @@ def payload_of(wire: str, payload: Mapping[str, Any]) -> EventPayload:
     """The typed payload for a wire name, by the contract's registry."""
     try:
         if (reader := _READERS.get(wire)) is not None:
-            return reader(payload)
+            return validated(reader, payload)
         typed = EVENTS.read(wire, payload)
         return UnknownPayload.from_wire(payload) if typed is None else typed
     except ValidationError as error:

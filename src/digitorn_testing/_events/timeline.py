@@ -1,9 +1,9 @@
 """Events as text that people read."""
 
-import json
 from collections.abc import Iterable
 
 from digitorn_testing._generated.events import LIFTED, EventPayload
+from digitorn_testing._texts import json_text, printable
 
 from .daemon import MEANING
 from .event import InvalidPayload, LiveEvent
@@ -31,12 +31,13 @@ def render(events: Iterable[LiveEvent[EventPayload]], *, meaning: Meaning = MEAN
         offset = f"{(moment - first).total_seconds():+9.3f}" if moment and first else " " * 9
         seq = str(event.seq) if event.is_numbered else "-"
         lines.append(f"{seq:>5} {offset}  {event.type:<{width}}  {summary(event, meaning=meaning)}".rstrip())
-    return "\n".join(lines)
+    # A daemon may send anything, even as the name of a type.
+    return printable("\n".join(lines))
 
 
 def summary(event: LiveEvent[EventPayload], *, meaning: Meaning = MEANING) -> str:
     """What an event says, on one line."""
-    text = " ".join(_said(event, meaning).split())
+    text = printable(" ".join(_said(event, meaning).split()))
     return text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."
 
 
@@ -68,4 +69,4 @@ def _said(event: LiveEvent[EventPayload], meaning: Meaning) -> str:
 
 
 def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return json_text(value, default=str)

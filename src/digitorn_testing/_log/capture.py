@@ -2,21 +2,17 @@
 
 import itertools
 import threading
-from collections.abc import Sequence
-from typing import Any, TypeVar, overload
 
+from digitorn_testing._events.asking import Asking
 from digitorn_testing._events.envelope import event
-from digitorn_testing._events.event import AnyEvent, LiveEvent, decode
-from digitorn_testing._events.selector import Selector
-from digitorn_testing._generated.events import EventPayload, EventType
+from digitorn_testing._events.event import AnyEvent, decode
+from digitorn_testing._generated.events import EventPayload
 from digitorn_testing._turns.operations import Operations
 
 from .log import EventLog
 
-P = TypeVar("P", bound=EventPayload)
 
-
-class EventCapture:
+class EventCapture(Asking):
     """An event publisher that sends nothing and keeps every event, to test code that publishes events.
 
     Copies (the same event with the same `event_id`) are kept once. A different event whose number or
@@ -69,27 +65,6 @@ class EventCapture:
             ids = (f"ev-{number:012x}" for number in itertools.count(self._last + 1))
             changed["event_id"] = next(one for one in ids if (session_id, one) not in self._by_id)
         return decode(changed)
-
-    def has_event_of(self, *types: type[EventPayload] | EventType) -> bool:
-        """Whether an event of any of these types was published.
-
-        Args:
-            types: Payload classes or wire names.
-        """
-        return bool(self.events_of(*types))
-
-    @overload
-    def events_of(self, *types: type[P]) -> Sequence[LiveEvent[P]]: ...
-    @overload
-    def events_of(self, *types: type[EventPayload] | EventType) -> Sequence[AnyEvent]: ...
-    def events_of(self, *types: type[EventPayload] | EventType) -> Sequence[Any]:
-        """The published events of these types, in the order of publishing.
-
-        Args:
-            types: Payload classes or wire names.
-        """
-        selector = Selector(types)
-        return [one for one in self.events if selector.matches(one)]
 
     @property
     def events(self) -> list[AnyEvent]:

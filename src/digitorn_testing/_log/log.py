@@ -2,26 +2,31 @@
 
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar, overload
 
 from digitorn_testing._concurrency.forks import in_forks
-from digitorn_testing._errors import ContractViolation, EventTimeout
+from digitorn_testing._errors import ContractViolation, EventTimeout, StreamClosed
 from digitorn_testing._events.daemon import MEANING
 from digitorn_testing._events.event import AnyEvent, InvalidPayload, LiveEvent, UnknownPayload
-from digitorn_testing._events.meaning import Meaning
+from digitorn_testing._events.meaning import Meaning, TurnEnding
 from digitorn_testing._events.selector import Selector
 from digitorn_testing._generated.events import (
     EventPayload,
     EventType,
 )
 from digitorn_testing._generated.models import PendingApproval
+from digitorn_testing._handles import SessionHandle
+from digitorn_testing._texts import in_seconds
+from digitorn_testing._turns.collect import collect
 from digitorn_testing._turns.operations import Operations
+from digitorn_testing._turns.results import TurnResult
 from digitorn_testing._turns.tracker import TurnTracker
 
 from .duplicates import Copies
 from .kept import Kept, in_order, take_out
+from .recorded import FilePath, OnDamage, RecordedFile, RecordedStream
 
 P = TypeVar("P", bound=EventPayload)
 Sink: TypeAlias = Callable[[AnyEvent | None], object]
@@ -149,11 +154,66 @@ class EventLog:
         self._turn_of: dict[int, str] = {}
         self._sinks, self._ordered_sinks = _Sinks(), _Sinks()
         self._closed: BaseException | None = None
+        self._recorded: SessionHandle | None = None
+        self._endings: dict[str, TurnEnding] = {}
         in_forks(self)
 
     def after_fork(self) -> None:
         """Makes the log usable in a forked child."""
         self._lock = threading.Lock()
+
+    # --- from elsewhere
+
+    @staticmethod
+    def of(events: Iterable[Mapping[str, Any]]) -> "EventLog":
+        """The log of some events, such as those that a `TurnBuilder` builds.
+
+        Args:
+            events: Events, or raw envelopes.
+        """
+        log = EventLog()
+        for one in events:
+            log.feed(dict(one))
+        return log
+
+    @staticmethod
+    def load(
+        path: FilePath,
+        *,
+        session: SessionHandle | str | None = None,
+        strict: bool = False,
+        damaged: OnDamage = "warn",
+    ) -> "EventLog":
+        """Loads the log of a session from a recording. It is closed: no more events will arrive.
+
+        Args:
+            path: The recording.
+            session: Which session, if it holds several.
+            strict: As for the constructor.
+            damaged: What to do about a recording that is cut off or damaged: `warn` with `RecordingDamaged`
+                and load everything before the damage, or `raise` it.
+
+        Raises:
+            RecordingError: The file is not a recording, it holds several sessions and `session` is missing,
+                or it does not hold that session.
+            RecordingDamaged: The file is damaged, and `damaged` is `raise` or warnings are errors.
+            ContractViolation: `strict` is set and an event is unknown or invalid.
+            OSError: The file cannot be read.
+        """
+        streams = RecordedFile.load(path, damaged=damaged).streams(session)
+        log = EventLog(
+            session_id=streams[0].session.session_id, strict=strict, since=min(one.since for one in streams)
+        )
+        log._take_recorded(streams)
+        return log
+
+    def _take_recorded(self, streams: Sequence[RecordedStream]) -> None:
+        self._recorded = streams[0].session
+        for stream in streams:
+            self._endings |= stream.endings
+            for frame in stream.frames:
+                self.feed(frame)
+        self.close(StreamClosed("it is a recording"))
 
     # --- feeding
 
@@ -245,11 +305,19 @@ class EventLog:
         with self._lock:
             return self._kept.events.copy()
 
+    def has_event_of(self, *types: type[EventPayload] | EventType) -> bool:
+        """Whether an event of any of these types has arrived.
+
+        Args:
+            types: Payload classes or wire names.
+        """
+        return bool(self.events_of(*types))
+
     @overload
-    def events_of(self, *types: type[P]) -> Sequence[LiveEvent[P]]: ...
+    def events_of(self, *types: type[P]) -> list[LiveEvent[P]]: ...
     @overload
-    def events_of(self, *types: type[EventPayload] | EventType) -> Sequence[AnyEvent]: ...
-    def events_of(self, *types: type[EventPayload] | str) -> Sequence[Any]:
+    def events_of(self, *types: type[EventPayload] | EventType) -> list[AnyEvent]: ...
+    def events_of(self, *types: type[EventPayload] | str) -> list[Any]:
         """The events of these types so far, in order.
 
         Args:
@@ -318,6 +386,33 @@ class EventLog:
         if self.meaning.starts_running(event):
             return self.meaning.runs_at_once(event)
         return not self.meaning.waits_to_run(event)
+
+    @property
+    def turns(self) -> list[str]:
+        """The correlation ids of the turns so far, in order of first appearance."""
+        return list(dict.fromkeys(one.correlation_id for one in self.events() if one.correlation_id))
+
+    def turn_result(self, correlation_id: str | None = None) -> TurnResult:
+        """The result of a turn, from its events so far.
+
+        Args:
+            correlation_id: The turn; the last one if left out.
+
+        Raises:
+            ValueError: There is no such turn.
+        """
+        turns = self.turns
+        turn = turns[-1] if correlation_id is None and turns else correlation_id
+        events = [] if turn is None else self.turn(turn)
+        if turn is None or not events:
+            raise ValueError(f"no turn {turn!r} in this log; its turns: {', '.join(turns) or 'none'}")
+        session = self._recorded or SessionHandle(
+            session_id=next((one.session_id for one in events if one.session_id), None) or "",
+            app_id=next((one.app_id for one in events if one.app_id), None) or "",
+            daemon_url="",
+        )
+        ending = self._endings.get(turn)
+        return collect(events, session=session, correlation_id=turn, ending=ending, meaning=self.meaning)
 
     def operation(self, op_id: str) -> list[AnyEvent]:
         """The events of one operation so far, in order."""
@@ -596,7 +691,8 @@ class EventLog:
         """
         events, pending = self.events(), self.pending_approvals()
         lines = [
-            f"{what} within {seconds:g} s" + (f" on session {self.session_id!r}" if self.session_id else "")
+            f"{what} within {in_seconds(seconds)}"
+            + (f" on session {self.session_id!r}" if self.session_id else "")
         ]
         if pending:
             asked = ", ".join(f"{one.tool_name} (request {one.request_id})" for one in pending)

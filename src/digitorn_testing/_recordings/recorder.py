@@ -1,6 +1,7 @@
 """Writes recordings: raw events and exchanges as JSON lines, without secrets."""
 
 import contextlib
+import itertools
 import logging
 import os
 import threading
@@ -20,10 +21,9 @@ from digitorn_testing._exchanges import Exchange, Exchanges
 from digitorn_testing._generated import CONTRACT_VERSION
 from digitorn_testing._handles import SessionHandle
 from digitorn_testing._log.log import EventLog
+from digitorn_testing._log.recorded import FORMAT, VERSION, FilePath, Lines, line_of
 from digitorn_testing._turns.endings import TurnEndings
 from digitorn_testing._version import __version__
-
-from .recording import FORMAT, VERSION, FilePath, Lines, line_of
 
 try:
     import fcntl
@@ -65,7 +65,9 @@ class Recorder:
         self._exchanges = exchanges
         self._lock = threading.Lock()
         self._part = uuid.uuid4().hex[:12]
-        self._taps: list[_Tap] = []
+        # A log holds its tap; a recording does not hold the logs of streams that are gone.
+        self._taps: WeakSet[_Tap] = WeakSet()
+        self._numbers = itertools.count(1)
         self._told = False
         # Unbuffered, so that written data survives if this process is killed.
         self._file: FileIO | None = open(self.path, "ab+", buffering=0)  # noqa: SIM115 - closed by stop
@@ -120,8 +122,8 @@ class Recorder:
         """
         if self._file is None:
             return
-        tap = _Tap(self, f"{self._part}.{len(self._taps) + 1}", stream)
-        self._taps.append(tap)
+        tap = _Tap(self, f"{self._part}.{next(self._numbers)}", stream)
+        self._taps.add(tap)
         session = stream.session
         self._write(
             {
@@ -184,7 +186,7 @@ class Recorder:
         """
         # Before taking the lock: a tap waits for it while holding the lock of its log.
         self._exchanges.unlisten(self._exchanged)
-        for tap in self._taps:
+        for tap in list(self._taps):
             tap.close()
         self._write({"record": "end", "part": self._part})
         with self._lock:

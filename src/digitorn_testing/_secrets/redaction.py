@@ -7,10 +7,10 @@ from typing import Final
 from urllib.parse import quote
 
 from pydantic import JsonValue
-from pydantic_core import from_json
 
 from digitorn_testing._concurrency.forks import in_forks
 from digitorn_testing._generated._runtime import SECRET_WORDS, names_secret
+from digitorn_testing._generated._surrogates import parsed
 
 HIDDEN: Final = "***"
 """What replaces a secret."""
@@ -159,7 +159,7 @@ def _secrets(value: JsonValue, *, secret: bool) -> Iterator[str]:
 def as_json(content: str | bytes) -> JsonValue:
     """The JSON value of a text; None if the text is not JSON, or is null."""
     try:
-        value: JsonValue = from_json(content)
+        value: JsonValue = parsed(content)
     except ValueError:
         return None
     return value

@@ -1,13 +1,12 @@
 """What both faces of a stream offer: everything that is read from the log and from the connection."""
 
-from collections.abc import Sequence
 from typing import Any, TypeVar, overload
 
 from digitorn_testing._events.event import AnyEvent, LiveEvent
 from digitorn_testing._generated.events import EventPayload, EventType
 from digitorn_testing._handles import SessionHandle
+from digitorn_testing._log.recorded import FilePath
 from digitorn_testing._recordings.recorder import Recorder
-from digitorn_testing._recordings.recording import FilePath
 from digitorn_testing._turns.operations import Operations
 from digitorn_testing._turns.results import TurnResult
 
@@ -57,7 +56,7 @@ class StreamBase:
     def record(self, path: FilePath) -> Recorder:
         """Records what the stream has seen and will see, and its calls over REST, as JSON lines.
 
-        Secrets are hidden. `RecordedLog.load` reads the recording, and `FakeDaemon.replay` serves it.
+        Secrets are hidden. `EventLog.load` reads the recording, and `FakeDaemon.replay` serves it.
 
         Args:
             path: The file; an existing recording is appended to.
@@ -76,11 +75,19 @@ class StreamBase:
         """Every event so far, in `seq` order."""
         return self.log.events()
 
+    def has_event_of(self, *types: type[EventPayload] | EventType) -> bool:
+        """Whether an event of any of these types has arrived.
+
+        Args:
+            types: Payload classes or wire names.
+        """
+        return self.log.has_event_of(*types)
+
     @overload
-    def events_of(self, *types: type[P]) -> Sequence[LiveEvent[P]]: ...
+    def events_of(self, *types: type[P]) -> list[LiveEvent[P]]: ...
     @overload
-    def events_of(self, *types: type[EventPayload] | EventType) -> Sequence[AnyEvent]: ...
-    def events_of(self, *types: type[EventPayload] | EventType) -> Sequence[Any]:
+    def events_of(self, *types: type[EventPayload] | EventType) -> list[AnyEvent]: ...
+    def events_of(self, *types: type[EventPayload] | EventType) -> list[Any]:
         """The events of some types so far, in `seq` order.
 
         Args:

@@ -8,8 +8,6 @@ from email.utils import parsedate_to_datetime
 from typing import Final, TypeVar, cast
 from urllib.parse import urlsplit
 
-from pydantic_core import from_json
-
 from digitorn_testing._errors import (
     ApiError,
     Conflict,
@@ -23,8 +21,11 @@ from digitorn_testing._errors import (
 )
 from digitorn_testing._exchanges import Exchange
 from digitorn_testing._generated._runtime import Call, Refused, Undecodable
+from digitorn_testing._generated._surrogates import parsed
 from digitorn_testing._secrets.credentials import Credentials
 from digitorn_testing._secrets.raising import raise_detached
+
+from .any_route import AnyRoute
 
 T = TypeVar("T")
 
@@ -73,6 +74,8 @@ def read_answer(
     if not 200 <= status < 300:
         raise _refusal(exchange(), status, headers, content, daemon_url, credentials)
     try:
+        if isinstance(call.operation, AnyRoute):
+            return cast("T", call.operation.answered(status, headers, content))
         return call.operation.read(content, media_type=headers.get("content-type"))
     except Refused as refused:
         # A refusal without words may have them in its data.
@@ -110,7 +113,7 @@ def _refusal(
     data: object = None
     hint: str | None = None
     if _is_json(content):
-        document: object = from_json(content)
+        document: object = parsed(content)
         data = credentials.redact_data(document)
         reason = credentials.redact(_reason(document))[:_LONGEST_REASON]
     elif content.strip():
@@ -175,7 +178,7 @@ def _words(detail: object) -> str:
 
 def _is_json(content: bytes) -> bool:
     try:
-        from_json(content)
+        parsed(content)
     except ValueError:
         return False
     return True

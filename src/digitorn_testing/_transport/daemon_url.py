@@ -5,6 +5,8 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
+from digitorn_testing._texts import check_sendable
+
 from .endpoints import SCHEME
 
 DEFAULT_DAEMON_URL = "http://127.0.0.1:8000"
@@ -33,6 +35,7 @@ def resolve_daemon_url(daemon_url: str | None) -> str:
         or os.environ.get("DIGITORN_DAEMON_URL")
         or DEFAULT_DAEMON_URL
     )
+    check_sendable(found, "the daemon URL")
     if found.startswith(SCHEME):
         return found.rstrip("/")
     if not found.startswith(("http://", "https://")):

@@ -25,7 +25,8 @@ def check_path(call: Call[Any]) -> None:
     for segment in path.split("/")[1:]:
         meant = unquote(segment)
         if meant in ("", ".", "..") or _LEADS_AWAY.search(meant):
+            name = call.operation.id or call.operation.method
             raise ValueError(
-                f"{call.operation.id}: {meant!r} cannot be a part of a path: it must not be empty, "
+                f"{name}: {meant!r} cannot be a part of a path: it must not be empty, "
                 "'.' or '..', and hold no slash, backslash or control character"
             )

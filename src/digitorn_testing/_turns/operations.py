@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Protocol, cast, get_args, overload
 
+from digitorn_testing._events.asking import Asking
 from digitorn_testing._events.daemon import MEANING
 from digitorn_testing._events.event import AnyEvent, LiveEvent, decode
 from digitorn_testing._events.meaning import Meaning
@@ -58,7 +59,7 @@ class ForbiddenTransition:
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Operation:
+class Operation(Asking):
     """Something that the daemon did, from its first event to its last: a turn, a tool call, an approval.
 
     Attributes:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from digitorn_testing._events.asking import Asking
 from digitorn_testing._events.event import AnyEvent
 from digitorn_testing._events.meaning import TurnStatus
 from digitorn_testing._generated.events import ToolCall, ToolStart
@@ -105,7 +106,7 @@ class TurnError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TurnResult:
+class TurnResult(Asking):
     """The result of a turn.
 
     Attributes:

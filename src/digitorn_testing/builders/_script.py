@@ -117,7 +117,7 @@ class TurnScript:
     """A turn from its message to its end.
 
     Attributes:
-        message: What the user says.
+        given: What the user says; None if that was not given.
         position: Ticket number of a message that had to wait; None if it did not wait.
         steps: What happens.
         usage: Tokens read and written, instead of an estimate.
@@ -125,12 +125,17 @@ class TurnScript:
         failure: Why it fails.
     """
 
-    message: str = ""
+    given: str | None = None
     position: int | None = None
     steps: tuple[Step, ...] = ()
     usage: tuple[int, int] | None = None
     ending: Ending = "completed"
     failure: TurnFailure | None = None
+
+    @property
+    def message(self) -> str:
+        """What the user says."""
+        return self.given or ""
 
     @property
     def open_call(self) -> Tool | None:

@@ -63,12 +63,12 @@ class TurnBuilder:
         Raises:
             ValueError: The turn already has a message; another message needs another turn.
         """
-        if self.script.message:
+        if self.script.given is not None:
             raise ValueError(
-                f"the turn begins with {self.script.message!r}; another message begins another turn, "
+                f"the turn begins with {self.script.given!r}; another message begins another turn, "
                 "see `SessionBuilder`"
             )
-        return replace(self, script=replace(self.script, message=content))
+        return replace(self, script=replace(self.script, given=content))
 
     def queued(self, position: int = 1) -> Self:
         """The message had to wait for another turn (contract: events, section 6.4).

@@ -20,7 +20,8 @@ from digitorn_testing._events.event import AnyEvent, decode
 from digitorn_testing._exchanges import Exchanges
 from digitorn_testing._generated._runtime import EventPayload
 from digitorn_testing._handles import AppHandle, SessionHandle
-from digitorn_testing._recordings.recording import FilePath, OnDamage, Recording
+from digitorn_testing._log.recorded import FilePath, OnDamage
+from digitorn_testing._recordings.recording import Recording
 from digitorn_testing._tracking import track
 from digitorn_testing._transport.endpoints import SCHEME, register
 

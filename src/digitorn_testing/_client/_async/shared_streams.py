@@ -1,16 +1,21 @@
 """The streams that a client keeps open for its turns, one for each session."""
 
+import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
+from weakref import WeakValueDictionary
 
 from digitorn_testing._client.locks import AsyncLock
+from digitorn_testing._concurrency.latest import Latest
 from digitorn_testing._errors import CallbackFailed
 from digitorn_testing._handles import SessionHandle, SessionKey, session_key
 from digitorn_testing._transport.affinity import LoopAffinity
 
 IDLE_STREAMS = 16
 """How many streams without an open turn stay open for the next turn of their session."""
+
+_MOST_DELETED: Final = 4096
 
 
 class Shareable(Protocol):
@@ -66,12 +71,15 @@ class AsyncSharedStreams(Generic[S]):
         self.affinity = LoopAffinity()
         # In order of use: the least recently used stream is the first.
         self._streams: dict[SessionKey, S] = {}
-        self._locks: dict[SessionKey, AsyncLock] = {}
-        self._deleted: set[SessionKey] = set()
+        # A lock lives as long as somebody holds it or waits for it.
+        self._locks: WeakValueDictionary[SessionKey, AsyncLock] = WeakValueDictionary()
+        self._making = threading.Lock()
+        self._deleted: Latest[SessionKey, None] = Latest(_MOST_DELETED)
 
     def after_fork(self) -> None:
         """Forgets the streams in a forked child: the parent still uses them."""
-        self._locks, self._streams = {}, {}
+        self._locks, self._streams = WeakValueDictionary(), {}
+        self._making = threading.Lock()
 
     @asynccontextmanager
     async def sharing(
@@ -108,7 +116,7 @@ class AsyncSharedStreams(Generic[S]):
             session: The session.
             seconds: How long to wait for the open turns; the daemon still reports how it cut them off.
         """
-        self._deleted.add(session_key(session))
+        self._deleted[session_key(session)] = None
         stream = self._streams.get(session_key(session))
         if stream is not None:
             await stream.drain(seconds)
@@ -137,7 +145,8 @@ class AsyncSharedStreams(Generic[S]):
         if self.affinity.moved():
             # Whoever held a lock ended with the other process or event loop.
             self._locks.clear()
-        return self._locks.setdefault(session_key(session), AsyncLock(session.session_id))
+        with self._making:
+            return self._locks.setdefault(session_key(session), AsyncLock(session.session_id))
 
     async def _connected(self, session: SessionHandle, make: Callable[[SessionHandle], S]) -> S:
         key = session_key(session)

@@ -15,12 +15,14 @@ from digitorn_testing._apps.builder import AppBuilder
 from digitorn_testing._client.waiting import POLLS, in_time
 from digitorn_testing._concurrency.backoff import Pauses
 from digitorn_testing._concurrency.deadlines import sleep
+from digitorn_testing._concurrency.latest import Latest
 from digitorn_testing._errors import EventTimeout, Forbidden, NotFound, RateLimited
 from digitorn_testing._generated import models
 from digitorn_testing._generated._runtime import NOT_GIVEN
 from digitorn_testing._generated.rest import Api
 from digitorn_testing._handles import AppHandle, SessionHandle
 from digitorn_testing._stream import LiveEventStream
+from digitorn_testing._texts import check_sendable, in_seconds
 
 from .shared_streams import SharedStreams
 
@@ -54,7 +56,7 @@ class Calls:
     daemon_url: str
     _shared: SharedStreams[LiveEventStream]
     # What was there when the client deployed an app last; the daemon goes on reporting it for a while.
-    _replaced: dict[str, Deployment]
+    _replaced: Latest[str, Deployment]
 
     # --- apps
 
@@ -98,8 +100,15 @@ class Calls:
 
         Raises:
             ApiError: The definition does not compile, or the app is deployed already.
+            ValueError: The text holds half of a surrogate pair.
         """
-        content = definition.encode() if isinstance(definition, str) else definition
+        content = definition
+        if isinstance(content, str):
+            check_sendable(content, "definition")
+            content = content.encode()
+        for key, secret in (secrets or {}).items():
+            check_sendable(key, "a name in secrets")
+            check_sendable(secret, f"secrets.{key}")
         named = _APP_ID.search(content)
         app_id = named[1].decode() if named else None
         before = Deployment() if app_id is None else self._deployment(app_id)
@@ -162,7 +171,7 @@ class Calls:
                 said = f"app {app_id!r} is not deployed: no end"
                 pause = pauses.next()
                 if time.monotonic() + pause > deadline:
-                    raise EventTimeout(f"{said} within {timeout:g} s")
+                    raise EventTimeout(f"{said} within {in_seconds(timeout)}")
                 sleep(pause)
 
     def _deployment(self, app_id: str) -> Deployment:
@@ -230,6 +239,47 @@ class Calls:
             if self.api.apps.get_deploy_status(app_id).deployed:
                 raise refused
             return deleted
+
+    def list_apps(
+        self, *, include_disabled: bool = False, include_installed: bool = False, include_hidden: bool = False
+    ) -> list[models.AppSummary]:
+        """The apps that the user can see.
+
+        Args:
+            include_disabled: Also list disabled apps.
+            include_installed: Also list apps that are installed but not deployed.
+            include_hidden: Also list hidden apps.
+        """
+        return self.api.apps.list_apps(
+            include_disabled=include_disabled or NOT_GIVEN,
+            include_installed=include_installed or NOT_GIVEN,
+            include_hidden=include_hidden or NOT_GIVEN,
+        )
+
+    def get_app(self, app_id: str) -> models.AppDetail:
+        """What the daemon tells about a deployed app: its agents, its tools, when it was deployed.
+
+        Args:
+            app_id: The app.
+
+        Raises:
+            NotFound: The app is not deployed.
+        """
+        return self.api.apps.get_app(app_id)
+
+    # --- the daemon and the user
+
+    def get_health(self) -> models.Health:
+        """The health and the version of the daemon. Needs no token."""
+        return self.api.health.get_health()
+
+    def get_me(self) -> models.UserResponse:
+        """The user of the client's token, as the auth service knows them.
+
+        Raises:
+            Unauthorized: The token is missing, wrong or expired.
+        """
+        return self.api.auth.get_me()
 
     # --- secrets and credentials
 
@@ -351,6 +401,26 @@ class Calls:
         """
         return self.api.sessions.get_session_history(
             session.app_id, session.session_id, include_system=include_system
+        )
+
+    def list_events(
+        self, session: SessionHandle, *, since: int = 0, limit: int | None = None
+    ) -> models.SessionEventPage:
+        """The events of a session that the daemon has logged, without text deltas and the like.
+
+        Args:
+            session: The session.
+            since: Only events with a higher `seq`.
+            limit: Maximum number of events to return; the daemon's own limit if left out.
+
+        Raises:
+            NotFound: There is no such session.
+        """
+        return self.api.sessions.list_session_events(
+            session.app_id,
+            session.session_id,
+            since_seq=since or NOT_GIVEN,
+            limit=NOT_GIVEN if limit is None else limit,
         )
 
     def list_sessions(self, app_id: str, *, limit: int = 50, offset: int = 0) -> models.SessionPage:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Literal, Self, TypeAlias
+from typing import Final, Literal, Self, TypeAlias
 
 from digitorn_testing._approvals.policies import (
     ApprovalPolicy,
@@ -19,8 +19,9 @@ from digitorn_testing._approvals.policies import (
 from digitorn_testing._client.beginnings import Beginnings
 from digitorn_testing._client.waiting import POLLS, in_time
 from digitorn_testing._concurrency.backoff import Pauses
-from digitorn_testing._concurrency.deadlines import remaining, sleep
+from digitorn_testing._concurrency.deadlines import remaining, sleep, until
 from digitorn_testing._concurrency.forks import in_forks
+from digitorn_testing._concurrency.latest import Latest
 from digitorn_testing._errors import (
     ApiError,
     CallbackFailed,
@@ -37,13 +38,15 @@ from digitorn_testing._generated import models
 from digitorn_testing._generated._runtime import NOT_GIVEN
 from digitorn_testing._generated.rest import Api
 from digitorn_testing._handles import SessionHandle
+from digitorn_testing._log.recorded import FilePath
 from digitorn_testing._recordings.recorder import Recorder, Recorders
-from digitorn_testing._recordings.recording import FilePath
 from digitorn_testing._secrets.credentials import Credentials, hidden
 from digitorn_testing._stream import LiveEventStream, protocol
 from digitorn_testing._stream._sync.turn import Turn
+from digitorn_testing._texts import in_seconds
 from digitorn_testing._tracking import track
 from digitorn_testing._transport._sync.transport import Transport
+from digitorn_testing._transport.any_route import Param, Response, any_call
 from digitorn_testing._transport.daemon_url import resolve_daemon_url
 from digitorn_testing._transport.options import ConnectionOptions
 from digitorn_testing._transport.retry import RetryPolicy, new_message_id
@@ -54,6 +57,7 @@ from .calls import Calls, Deployment
 from .shared_streams import SharedStreams
 
 _RETRIES = RetryPolicy()
+_MOST_REPLACED: Final = 1024
 
 QueueMode: TypeAlias = Literal["async", "replace_last"]
 
@@ -104,7 +108,7 @@ class DevClient(Calls):
         self._connection = connection_options
         self._approvals = ClientApprovals(approvals or short_form(auto_approve))
         self._shared = SharedStreams[LiveEventStream]()
-        self._replaced: dict[str, Deployment] = {}
+        self._replaced: Latest[str, Deployment] = Latest(_MOST_REPLACED)
         self._credentials = Credentials(token)
         self._exchanges = Exchanges(keep_exchanges)
         self._transport = Transport(
@@ -249,7 +253,7 @@ class DevClient(Calls):
     def record(self, path: FilePath) -> Recorder:
         """Records every stream and every REST call of this client as JSON lines.
 
-        Secrets are hidden. `RecordedLog.load` reads the file, and `FakeDaemon.replay` serves it.
+        Secrets are hidden. `EventLog.load` reads the file, and `FakeDaemon.replay` serves it.
 
         Args:
             path: The file; an existing recording is continued.
@@ -312,6 +316,46 @@ class DevClient(Calls):
     def _get_auth_token(self) -> str | None:
         """The access token, for a stream that the test constructs itself."""
         return self._credentials.access_token
+
+    # --- what the contract lacks
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Param | Sequence[Param]] | None = None,
+        json: object = NOT_GIVEN,
+        content: bytes | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Response:
+        """Calls a route of the daemon that the contract lacks, with the client's token.
+
+        It has the errors, retries and exchanges of the calls at `api`. Nothing is sent to another host.
+
+            status = client.request("GET", "/api/new/route", params={"limit": 3}).json()
+
+        Args:
+            method: HTTP method; idempotent ones are retried.
+            path: Path below the daemon's URL, with or without a query; percent-encoded where needed.
+            params: Query parameters; a list is sent as one parameter for each item.
+            json: The body, as a JSON value or a class of the contract.
+            content: The body, as bytes or text.
+            headers: Further header fields.
+            timeout: Seconds for the call with all its attempts; the client's `timeout` if left out.
+
+        Returns:
+            The answer, whose body is not validated.
+
+        Raises:
+            ApiError: The daemon refused the call: by its status, or in JSON with `"success": false`.
+            DaemonUnreachable: There was no answer.
+            ValueError: Something cannot be sent, or `path` is not a path.
+        """
+        call = any_call(method, path, params=params, json=json, content=content, headers=headers)
+        with until(time.monotonic() + (self.timeout if timeout is None else timeout)):
+            return self._transport.send(call)
 
     # --- sessions
 
@@ -406,7 +450,7 @@ class DevClient(Calls):
                     said = f"{named} is created by its first message, and was not"
                     pause = pauses.next()
                     if time.monotonic() + pause > deadline:
-                        raise EventTimeout(f"{said} within {timeout:g} s") from error
+                        raise EventTimeout(f"{said} within {in_seconds(timeout)}") from error
                 else:
                     return
                 sleep(pause)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar, overload
 
 from digitorn_testing._concurrency.deadlines import checked, until
+from digitorn_testing._events.asking import Asking
 from digitorn_testing._events.event import AnyEvent, LiveEvent
 from digitorn_testing._events.selector import Where
 from digitorn_testing._generated.events import EventPayload, EventType
@@ -17,7 +18,7 @@ from .reading import TextReading
 P = TypeVar("P", bound=EventPayload)
 
 
-class AsyncTurn:
+class AsyncTurn(Asking):
     """A turn of a session: read it event by event, or wait for its result.
 
     Iterating yields the events of the turn in order, beginning with the first however late you start, and

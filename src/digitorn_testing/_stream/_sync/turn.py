@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, overload
 
 from digitorn_testing._concurrency.deadlines import checked, until
+from digitorn_testing._events.asking import Asking
 from digitorn_testing._events.event import AnyEvent, LiveEvent
 from digitorn_testing._events.selector import Where
 from digitorn_testing._generated.events import EventPayload, EventType
@@ -18,7 +19,7 @@ from .reading import TextReading
 P = TypeVar("P", bound=EventPayload)
 
 
-class Turn:
+class Turn(Asking):
     """A turn of a session: read it event by event, or wait for its result.
 
     Iterating yields the events of the turn in order, beginning with the first however late you start, and
