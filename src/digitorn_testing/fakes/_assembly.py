@@ -1,10 +1,14 @@
 """Everything that one embedded daemon is made of, without its server."""
 
 import asyncio
+import logging
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
+
+from digitorn_testing._handles import SessionHandle
 
 from ._agent.agent import Agent
 from ._agent.approvals import Approvals
@@ -20,6 +24,8 @@ from ._store.apps import App, Apps
 from ._store.sessions import Session, SessionRepository, Sessions
 from ._store.users import Users
 from ._wire.socketio import Sockets
+
+logger = logging.getLogger(__name__)
 
 _DEPLOY_SECONDS: Final = 0.02
 """How long a deployment is under way; long enough to be seen, short enough not to be felt."""
@@ -58,12 +64,16 @@ class DaemonState:
         model: Who answers for apps that are deployed over REST.
         sockets: Where events go.
         rules: The faults of the daemon.
+
+    Attributes:
+        loop: The event loop of the daemon's thread, once that runs.
     """
 
     def __init__(self, settings: Settings, model: FakeModel, sockets: Sockets, rules: Rules) -> None:
         self.settings = settings
         self.model = model
         self.rules = rules
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.ready_at = 0.0
         self.users = Users(access_token_lifetime=settings.access_token_lifetime)
         self.apps = Apps()
@@ -91,7 +101,7 @@ class DaemonState:
             queue_depth=settings.queue_depth,
             turn_heartbeat=settings.turn_heartbeat,
         )
-        self._deployments: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def take_over(self, before: "DaemonState") -> None:
         """Takes over what a dead process left on its disk: users, apps, and the sessions' logs."""
@@ -105,11 +115,53 @@ class DaemonState:
         """Whether the apps of the process before are still to be loaded."""
         return time.monotonic() < self.ready_at
 
+    def is_on_loop(self) -> bool:
+        """Whether this is called on the daemon's event loop."""
+        try:
+            return asyncio.get_running_loop() is self.loop
+        except RuntimeError:
+            return False
+
+    def session_for(self, session: SessionHandle | str, user: str) -> Session:
+        """A session; one that does not exist yet is created if its handle says in which app.
+
+        Args:
+            session: Its handle or id.
+            user: Name of the user to whom a new one belongs.
+
+        Raises:
+            ValueError: There is no such session, and none can be created.
+        """
+        session_id = session if isinstance(session, str) else session.session_id
+        found = self.sessions.repository.get(session_id)
+        if found is not None:
+            return found
+        if isinstance(session, str):
+            raise ValueError(f"the embedded daemon has no session {session_id!r}; a handle would create it")
+        app, owner = self.apps.deployed(session.app_id), self.users.find(user)
+        if app is None or owner is None:
+            raise ValueError(f"the embedded daemon has no app {session.app_id!r} for session {session_id!r}")
+        return self.sessions.create(app, owner, session_id, workspace=session.workspace)
+
     def begin_deployment(self, app: App) -> None:
         """Deploys an app a moment later; one of the same id serves until then."""
-        task = asyncio.get_running_loop().create_task(self._deploy(app), name=f"deploy {app.app_id}")
-        self._deployments.add(task)
-        task.add_done_callback(self._deployments.discard)
+        self.spawn(self._deploy(app), f"deploy {app.app_id}")
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Runs something that `drain` waits for.
+
+        Args:
+            work: What to run.
+            name: What it is, in words.
+        """
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("%s crashed", task.get_name(), exc_info=error)
 
     async def _deploy(self, app: App) -> None:
         await asyncio.sleep(_DEPLOY_SECONDS)
@@ -132,11 +184,11 @@ class DaemonState:
 
     def _open_work(self) -> "set[asyncio.Future[Any]]":
         waiting = {one.message.ended for session in self.sessions.all() for one in session.waiting}
-        return {*self._deployments, *self.dispatcher.tasks, *self.tool_runs.threads, *waiting}
+        return {*self._tasks, *self.dispatcher.tasks, *self.tool_runs.threads, *waiting}
 
     def unfinished(self) -> list[str]:
         """What runs or waits, in words. May be called from another thread."""
-        found = [one.get_name() for one in list(self._deployments)]
+        found = [one.get_name() for one in list(self._tasks)]
         for session in self.sessions.all():
             if session.turn is not None:
                 found.append(f"turn {session.turn.correlation_id} of session {session.id}")
@@ -146,7 +198,7 @@ class DaemonState:
 
     async def stop(self) -> None:
         """Cuts off everything that runs."""
-        for task in self._deployments:
+        for task in self._tasks:
             task.cancel()
         # Those who wait for a message that never got its turn are told.
         for session in self.sessions.all():

@@ -1,5 +1,6 @@
 """The embedded daemon."""
 
+import asyncio
 import concurrent.futures
 import os
 import secrets
@@ -18,11 +19,14 @@ from digitorn_testing._client.options import ClientOptions
 from digitorn_testing._errors import EventTimeout
 from digitorn_testing._events.event import AnyEvent, decode
 from digitorn_testing._exchanges import Exchanges
-from digitorn_testing._generated._runtime import EventPayload
+from digitorn_testing._generated._runtime import NOT_GIVEN, EventPayload, NotGiven
+from digitorn_testing._generated.events import EventEnvelope
+from digitorn_testing._generated.payloads import OpState, OpType
 from digitorn_testing._handles import AppHandle, SessionHandle
 from digitorn_testing._recordings.recording import FilePath, OnDamage, Recording
 from digitorn_testing._tracking import track
 from digitorn_testing._transport.endpoints import SCHEME, register
+from digitorn_testing.builders import SessionBuilder, TurnBuilder
 
 from ._agent.connections import ENGINE
 from ._assembly import DaemonState, Settings
@@ -31,13 +35,13 @@ from ._faults.http import faulty
 from ._faults.rules import Rules
 from ._faults.sockets import FaultySockets
 from ._model.model import FakeModel
-from ._publishing import publish
+from ._publishing import Labels, events_of, take
 from ._replay import replaying
 from ._rest.http import http_of
 from ._sockets.commands import EventSockets
 from ._sockets.in_process import BothSockets, LocalEndpoint, LocalSockets
 from ._store.apps import App, compile_source
-from ._store.sessions import SessionRepository
+from ._store.sessions import Session, SessionRepository
 from ._store.users import ADMIN, User
 from ._wire.server import DaemonNotStarted, DaemonThread, LoopThread, ServerThread
 from ._wire.socketio import Sockets, SocketServer
@@ -230,6 +234,7 @@ class FakeDaemon:
         else:
             thread = LoopThread(name, before_stop)
         thread.start()
+        state.loop = thread.submit(_running_loop()).result(_ANSWER_SECONDS)
         if endpoint is not None:
             endpoint.open(http, local, thread.submit)
         else:
@@ -445,31 +450,109 @@ class FakeDaemon:
     def publish(
         self,
         session: SessionHandle | str,
-        payload: EventPayload,
+        event: EventPayload | AnyEvent,
         *,
-        correlation_id: str | None = None,
+        correlation_id: str | NotGiven | None = NOT_GIVEN,
         op_id: str | None = None,
+        op_type: OpType | None = None,
+        op_state: OpState | None = None,
+        op_parent_id: str | None = None,
     ) -> AnyEvent:
         """Publishes an event in a session: what its agent does not do here, such as previews and hooks.
 
-        Its kind and its operation are those that the contract gives the type. What modules report, with a
-        `topic` in the payload, goes the way of module events (contract: events, section 5.12).
+        It has the envelope that `builders.event` gives it, and the daemon's number and time. What modules
+        report, with a `topic` in the payload, goes the way of module events (contract: events, section 5.12).
+        A session that does not exist yet is created, for the default user.
+
+        It may be called anywhere: in the function of a tool, async or not, as well.
+
+            daemon.publish(session, payloads.preview_state_changed(key="page", value=2))
+            daemon.drain()  # now it has arrived in the streams of the session
 
         Args:
-            session: The session, or its id.
-            payload: What happened.
-            correlation_id: The turn that it belongs to; none if left out.
+            session: The session, or the id of one that exists.
+            event: What happened, or an event; that keeps its ids, apart from those of app, session and user.
+            correlation_id: The turn that it belongs to; the one that it names or else the one that runs if
+                left out, None for none.
             op_id: The operation that it reports on; one of its own if left out.
+            op_type: What kind of operation that is; as the contract has it if left out.
+            op_state: State of that operation after the event; likewise.
+            op_parent_id: The enclosing operation; likewise.
 
         Returns:
-            The event as it was sent.
+            The event as it is sent.
 
         Raises:
-            ValueError: There is no such session, or the contract has no such event.
+            ValueError: There is no such session and no such app, the contract has no such event, or the
+                session has the event already.
         """
-        session_id = session if isinstance(session, str) else session.session_id
-        publishing = publish(self._running(), session_id, payload, correlation_id, op_id)
-        return decode(self._running_thread().submit(publishing).result(_ANSWER_SECONDS).to_wire())
+        labels = Labels(
+            correlation_id=correlation_id,
+            op_id=op_id,
+            op_type=op_type,
+            op_state=op_state,
+            op_parent_id=op_parent_id,
+        )
+        return self._publish(session, [event], labels)[0]
+
+    def publish_all(
+        self,
+        session: SessionHandle | str,
+        events: Iterable[EventPayload | AnyEvent] | TurnBuilder,
+        *,
+        correlation_id: str | NotGiven | None = NOT_GIVEN,
+    ) -> list[AnyEvent]:
+        """Publishes events in a session, one behind the other; see `publish`.
+
+            daemon.publish_all(session, TurnBuilder().user("hi").text("Hello."))
+
+        Args:
+            session: The session, or the id of one that exists.
+            events: Payloads, events, or the builder of a turn.
+            correlation_id: The turn that they belong to; as for `publish` if left out.
+
+        Returns:
+            The events as they are sent.
+
+        Raises:
+            ValueError: As for `publish`; the events before the one that it is about are published.
+        """
+        return self._publish(session, events, Labels(correlation_id=correlation_id))
+
+    def _publish(
+        self,
+        session: SessionHandle | str,
+        events: Iterable[EventPayload | AnyEvent] | TurnBuilder,
+        labels: Labels,
+    ) -> list[AnyEvent]:
+        state, sent = self._running(), list[EventEnvelope]()
+        given = events if isinstance(events, TurnBuilder) else list(events)
+
+        def take_all(found: Session) -> None:
+            for one in events_of(found, given):
+                sent.append(take(state.bus, found, one, labels))
+
+        async def flush(found: Session) -> None:
+            if sent:
+                await state.bus.flush(found, sent[-1])
+
+        async def publish() -> None:
+            found = state.session_for(session, DEFAULT_USER)
+            try:
+                take_all(found)
+            finally:
+                await flush(found)
+
+        if state.is_on_loop():
+            # Waiting would block the loop that sends them.
+            found = state.session_for(session, DEFAULT_USER)
+            try:
+                take_all(found)
+            finally:
+                state.spawn(flush(found), f"events on their way to session {found.id}")
+        else:
+            self._running_thread().submit(publish()).result(_ANSWER_SECONDS)
+        return [decode(one.to_wire()) for one in sent]
 
     def drop_connections(self) -> None:
         """Cuts every connection as if the network had failed; the daemon itself goes on."""
@@ -519,6 +602,10 @@ class FakeDaemon:
         if self._thread is None:
             raise DaemonNotStarted("the embedded daemon is not running; use it in a with statement")
         return self._thread
+
+
+async def _running_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
 
 
 def _end_forgotten(thread: DaemonThread, endpoint: LocalEndpoint, pid: int) -> None:
