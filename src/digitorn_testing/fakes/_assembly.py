@@ -6,7 +6,7 @@ import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from digitorn_testing._handles import SessionHandle
 
@@ -24,6 +24,9 @@ from ._store.apps import App, Apps
 from ._store.sessions import Session, SessionRepository, Sessions
 from ._store.users import Users
 from ._wire.socketio import Sockets
+
+Examples: TypeAlias = Literal["warn", "answer", "refuse"]
+"""What an operation without behaviour does: it answers with an example and warns, it answers, or it refuses."""
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +47,7 @@ class Settings:
         log_delay: Until an event can be read back.
         queue_depth: Most messages that wait in one session.
         access_token_lifetime: How long an access token is valid.
+        examples: What operations without behaviour do.
     """
 
     heartbeat: float
@@ -54,6 +58,7 @@ class Settings:
     log_delay: float
     queue_depth: int
     access_token_lifetime: float
+    examples: Examples
 
 
 class DaemonState:
@@ -67,6 +72,7 @@ class DaemonState:
 
     Attributes:
         loop: The event loop of the daemon's thread, once that runs.
+        warned_of: Ids of the operations that have answered with an example and said so.
     """
 
     def __init__(self, settings: Settings, model: FakeModel, sockets: Sockets, rules: Rules) -> None:
@@ -75,6 +81,7 @@ class DaemonState:
         self.rules = rules
         self.loop: asyncio.AbstractEventLoop | None = None
         self.ready_at = 0.0
+        self.warned_of = set[str]()
         self.users = Users(access_token_lifetime=settings.access_token_lifetime)
         self.apps = Apps()
         self.sessions = Sessions(SessionRepository(), log_delay=settings.log_delay)

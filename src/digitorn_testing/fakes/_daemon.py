@@ -29,7 +29,7 @@ from digitorn_testing._transport.endpoints import SCHEME, register
 from digitorn_testing.builders import SessionBuilder, TurnBuilder
 
 from ._agent.connections import ENGINE
-from ._assembly import DaemonState, Settings
+from ._assembly import DaemonState, Examples, Settings
 from ._faults.faults import Faults
 from ._faults.http import faulty
 from ._faults.rules import Rules
@@ -61,7 +61,8 @@ class FakeDaemon:
     """A small working daemon on a free loopback port: real HTTP, real Socket.IO, a scripted model.
 
     To a client it behaves as the released daemon does. Operations without behaviour answer with examples that
-    keep to the contract, the same each time, behind the usual checks of token, ids and request. Use it as a
+    keep to the contract, the same each time, behind the usual checks of token, ids and request, and say that
+    they do. Use it as a
     context manager, or call `start` and `stop`.
 
         model = FakeModel().will_respond_with_text("Hello.")
@@ -88,6 +89,9 @@ class FakeDaemon:
         heartbeat: Seconds between two `heartbeat` frames of a joined session.
         ping_interval: Seconds between two pings of the connections for events; the contract's if left out.
         ping_timeout: Seconds until a ping that is not answered ends one; the contract's if left out.
+        examples: What the operations do that the daemon has no behaviour for. `warn` answers with an example
+            and issues the warning `ExampleAnswer` once for each operation (a refusal if that is an error),
+            `answer` does so without a warning, `refuse` answers 501. `exchange.is_example` tells.
 
     Attributes:
         exchanges: The last REST calls that reached it, from any client, with its answers; still there when it
@@ -112,6 +116,7 @@ class FakeDaemon:
         heartbeat: float = 5.0,
         ping_interval: float | None = None,
         ping_timeout: float | None = None,
+        examples: Examples = "warn",
     ) -> None:
         self.model = model if model is not None else FakeModel()
         self._host = host
@@ -125,6 +130,7 @@ class FakeDaemon:
             log_delay=log_delay,
             queue_depth=queue_depth,
             access_token_lifetime=access_token_lifetime,
+            examples=examples,
         )
         self._engine = replace(
             ENGINE,
