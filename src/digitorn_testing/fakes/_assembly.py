@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from digitorn_testing._handles import SessionHandle
 
+from ._agent.activations import Activations
 from ._agent.agent import Agent
 from ._agent.approvals import Approvals
 from ._agent.bus import EventBus
@@ -21,12 +22,14 @@ from ._agent.tool_runs import ToolRuns
 from ._faults.rules import Rules
 from ._model.model import FakeModel
 from ._store.apps import App, Apps
+from ._store.background import Background
+from ._store.secrets import AppSecrets, Credentials
 from ._store.sessions import Session, SessionRepository, Sessions
 from ._store.users import Users
 from ._wire.socketio import Sockets
 
 Examples: TypeAlias = Literal["warn", "answer", "refuse"]
-"""What an operation without behaviour does: it answers with an example and warns, it answers, or it refuses."""
+"""What operations without behaviour do: answer with an example and warn, answer without, or refuse."""
 
 logger = logging.getLogger(__name__)
 
@@ -91,18 +94,13 @@ class DaemonState:
         self.connections = Connections(self.bus, self.approvals, self.rooms, heartbeat=settings.heartbeat)
         self.log_rows = LogRows(self.bus)
         self.tool_runs = ToolRuns()
-        agent = Agent(
-            self.bus,
-            self.approvals,
-            self.log_rows,
-            self.tool_runs,
-            approval_timeout=settings.approval_timeout,
-            approval_heartbeat=settings.approval_heartbeat,
-            is_on_wrong_loop=partial(rules.strikes, "wrong_event_loop"),
-        )
+        self.secrets = AppSecrets()
+        self.credentials = Credentials()
+        self.background = Background()
+        self.activations = Activations(self.background, self._agent_on)
         self.dispatcher = Dispatcher(
             self.bus,
-            agent,
+            self._agent_on(self.bus),
             self.log_rows,
             self.approvals,
             queue_depth=settings.queue_depth,
@@ -110,9 +108,26 @@ class DaemonState:
         )
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def _agent_on(self, bus: EventBus) -> Agent:
+        return Agent(
+            bus,
+            self.approvals,
+            LogRows(bus),
+            self.tool_runs,
+            approval_timeout=self.settings.approval_timeout,
+            approval_heartbeat=self.settings.approval_heartbeat,
+            is_on_wrong_loop=partial(self.rules.strikes, "wrong_event_loop"),
+        )
+
     def take_over(self, before: "DaemonState") -> None:
-        """Takes over what a dead process left on its disk: users, apps, and the sessions' logs."""
+        """Takes over what a dead process left on its disk, such as users, apps, and the sessions' logs."""
         self.users, self.apps, self.sessions = before.users, before.apps, before.sessions
+        self.secrets, self.credentials, self.background = (
+            before.secrets,
+            before.credentials,
+            before.background,
+        )
+        self.activations = Activations(self.background, self._agent_on)
         for session in self.sessions.all():
             session.log.crash()
         self.ready_at = time.monotonic() + self.settings.warm_up

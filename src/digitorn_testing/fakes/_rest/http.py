@@ -20,7 +20,13 @@ from . import (
     routes_auth as _routes_auth,
 )
 from . import (
+    routes_background as _routes_background,
+)
+from . import (
     routes_conversations as _routes_conversations,
+)
+from . import (
+    routes_secrets as _routes_secrets,
 )
 from . import (
     routes_sessions as _routes_sessions,
@@ -95,7 +101,15 @@ def _application() -> FastAPI:
     complete_models()
     app = FastAPI(title="Embedded Digitorn daemon", docs_url=None, redoc_url=None)
     install_error_answers(app)
-    for module in (_routes_auth, _routes_apps, _routes_sessions, _routes_conversations, _routes_workspace):
+    for module in (
+        _routes_auth,
+        _routes_apps,
+        _routes_secrets,
+        _routes_background,
+        _routes_sessions,
+        _routes_conversations,
+        _routes_workspace,
+    ):
         app.include_router(module.router)
     _build_fields(app)
     document = app.openapi()
