@@ -71,6 +71,7 @@ class StreamCore:
         turns: The turns that are followed.
         endings: The endings of turns that no event reports.
         errors: The callbacks that raised.
+        home: The event loop that the stream lives on, once it has connected.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class StreamCore:
         self.turns = FollowedTurns()
         self.endings = TurnEndings()
         self.errors = CallbackErrors(session.session_id)
+        self.home: asyncio.AbstractEventLoop | None = None
 
     @property
     def connection(self) -> StreamConnection:

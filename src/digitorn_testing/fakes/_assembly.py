@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
 from digitorn_testing._handles import SessionHandle
+from digitorn_testing._stream.asynchronous import AsyncLiveEventStream
 
 from ._agent.activations import Activations
 from ._agent.agent import Agent
@@ -107,6 +108,7 @@ class DaemonState:
             turn_heartbeat=settings.turn_heartbeat,
         )
         self._tasks: set[asyncio.Task[None]] = set()
+        self._behind = ""
 
     def _agent_on(self, bus: EventBus) -> Agent:
         return Agent(
@@ -197,12 +199,29 @@ class DaemonState:
         await self.dispatcher.discard(session)
         await self.bus.close(session)
 
-    async def drain(self) -> None:
-        """Waits until nothing runs and nothing waits."""
-        while open_work := self._open_work():
-            await asyncio.wait(open_work, return_when=asyncio.FIRST_COMPLETED)
-            # What is done is taken off by callbacks, which run on the next round of the loop.
-            await asyncio.sleep(0)
+    async def drain(self, streams: Iterable[AsyncLiveEventStream], timeout: float) -> None:
+        """Waits until nothing runs and nothing waits, and what was sent has arrived.
+
+        Args:
+            streams: The streams that it is to arrive in.
+            timeout: Seconds that each of them may take.
+        """
+        while True:
+            while open_work := self._open_work():
+                await asyncio.wait(open_work, return_when=asyncio.FIRST_COMPLETED)
+                # What is done is taken off by callbacks, which run on the next round of the loop.
+                await asyncio.sleep(0)
+            for stream in streams:
+                home = stream.core.home
+                # Nothing is on its way to a stream that is not in its session's room.
+                if home is not None and home.is_running() and stream.connection.state == "joined":
+                    self._behind = stream.session_id
+                    arriving = asyncio.run_coroutine_threadsafe(stream.drain(timeout), home)
+                    await asyncio.wrap_future(arriving)
+            self._behind = ""
+            # Whoever has got the last event may have sent another message since.
+            if not self._open_work():
+                return
 
     def _open_work(self) -> "set[asyncio.Future[Any]]":
         waiting = {one.message.ended for session in self.sessions.all() for one in session.waiting}
@@ -216,6 +235,8 @@ class DaemonState:
                 found.append(f"turn {session.turn.correlation_id} of session {session.id}")
             if waiting := session.waiting:
                 found.append(f"{len(waiting)} waiting in session {session.id}")
+        if self._behind:
+            found.append(f"events on their way to the stream of session {self._behind}")
         return [*found, *(f"the function of tool {name}" for name in self.tool_runs.unfinished)]
 
     async def stop(self) -> None:

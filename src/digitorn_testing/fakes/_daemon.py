@@ -7,9 +7,10 @@ import secrets
 import uuid
 import warnings
 import weakref
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Awaitable, Generator, Iterable
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, Unpack
 
@@ -24,9 +25,10 @@ from digitorn_testing._generated.events import EventEnvelope
 from digitorn_testing._generated.payloads import OpState, OpType
 from digitorn_testing._handles import AppHandle, SessionHandle
 from digitorn_testing._recordings.recording import FilePath, OnDamage, Recording
-from digitorn_testing._tracking import track
+from digitorn_testing._stream.asynchronous import AsyncLiveEventStream
+from digitorn_testing._tracking import track, tracking
 from digitorn_testing._transport.endpoints import SCHEME, register
-from digitorn_testing.builders import SessionBuilder, TurnBuilder
+from digitorn_testing.builders import TurnBuilder
 
 from ._agent.connections import ENGINE
 from ._assembly import DaemonState, Examples, Settings
@@ -144,6 +146,8 @@ class FakeDaemon:
         self._thread: DaemonThread | None = None
         self._endpoint: LocalEndpoint | None = None
         self._recording: Recording | None = None
+        self._streams: weakref.WeakSet[AsyncLiveEventStream] = weakref.WeakSet()
+        self._seeing = ExitStack()
         track(self)
 
     @classmethod
@@ -196,6 +200,7 @@ class FakeDaemon:
             raise RuntimeError("the embedded daemon runs already")
         self.exchanges.clear()
         self._run(None, None, 0)
+        self._seeing.enter_context(tracking(partial(_keep_stream, self._streams)))
         return self
 
     def _run(self, before: DaemonState | None, endpoint: LocalEndpoint | None, port: int) -> None:
@@ -258,6 +263,7 @@ class FakeDaemon:
         thread, self._thread = self._thread, None
         state, self._state = self._state, None
         endpoint, self._endpoint = self._endpoint, None
+        self._seeing.close()
         if thread is None or state is None or endpoint is None:
             return
         self._forgotten.detach()
@@ -361,11 +367,20 @@ class FakeDaemon:
     def _signed_in(self, options: ClientOptions) -> ClientOptions:
         return {"daemon_url": self.url, "token": self.token(), **options}
 
-    def drain(self, timeout: float = 5.0) -> None:
-        """Waits until no turn runs, no message waits, and no function of a tool is left.
+    def drain(self, timeout: float = 5.0) -> Awaitable[None]:
+        """Waits until nothing runs here, and everything that was sent has arrived.
+
+        That is: no turn or trigger runs, no message waits, no function of a tool is left, and the streams of
+        this process that are connected have what was sent to them in their logs. Use it after `abort`, `publish` or
+        `fire_trigger`, and before you assert that something did not happen.
+
+        Blocking code calls it, and it waits. In code that an event loop runs, await it.
+
+            daemon.drain(timeout=10)
+            await daemon.drain(timeout=10)
 
         Args:
-            timeout: Seconds to wait; 0 only looks.
+            timeout: Seconds to wait; 0 only looks whether something runs or waits.
 
         Raises:
             EventTimeout: Something is left; the error says what.
@@ -373,15 +388,39 @@ class FakeDaemon:
         """
         if timeout < 0:
             raise ValueError(f"timeout={timeout:g}: the seconds to wait cannot be negative")
-        state = self._running()
-        if timeout == 0 and not state.unfinished():
-            return
-        draining = self._running_thread().submit(state.drain())
         try:
-            draining.result(timeout)
-        except concurrent.futures.TimeoutError:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            draining = self._draining(timeout)
+            if draining is not None:
+                with self._saying_what_is_left(timeout, draining):
+                    draining.result(timeout)
+            return _Drained()
+        return self._drain(timeout)
+
+    async def _drain(self, timeout: float) -> None:
+        draining = self._draining(timeout)
+        if draining is not None:
+            with self._saying_what_is_left(timeout, draining):
+                await asyncio.wait_for(asyncio.wrap_future(draining), timeout)
+
+    def _draining(self, timeout: float) -> "concurrent.futures.Future[None] | None":
+        state, thread = self._running(), self._running_thread()
+        if timeout == 0 and not state.unfinished():
+            return None
+        here = {self._running_endpoint().url, self.url}
+        streams = [one for one in list(self._streams) if one.daemon_url in here]
+        return thread.submit(state.drain(streams, timeout))
+
+    @contextmanager
+    def _saying_what_is_left(
+        self, timeout: float, draining: "concurrent.futures.Future[None]"
+    ) -> Generator[None]:
+        try:
+            yield
+        except (TimeoutError, concurrent.futures.TimeoutError):
             draining.cancel()
-            left = ", ".join(state.unfinished()) or "nothing any more"
+            left = ", ".join(self._running().unfinished()) or "nothing any more"
             raise EventTimeout(
                 f"the embedded daemon is not idle within {timeout:g} s; left: {left}"
             ) from None
@@ -608,6 +647,18 @@ class FakeDaemon:
         if self._thread is None:
             raise DaemonNotStarted("the embedded daemon is not running; use it in a with statement")
         return self._thread
+
+
+class _Drained:
+    """Awaits nothing: what was to be waited for has been."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield from ()
+
+
+def _keep_stream(streams: "weakref.WeakSet[AsyncLiveEventStream]", made: object) -> None:
+    if isinstance(made, AsyncLiveEventStream):
+        streams.add(made)
 
 
 async def _running_loop() -> asyncio.AbstractEventLoop:

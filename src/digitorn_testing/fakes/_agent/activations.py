@@ -166,7 +166,7 @@ class Activations:
 
 
 def read_artifact(path: str, known: bytes | None) -> bytes | None:
-    """What an artifact holds: the file, if it is there, else what the call wrote; None if neither is known."""
+    """What an artifact holds: the file, if it is there, else what the call wrote; None if not known."""
     file = Path(path)
     return file.read_bytes() if file.is_file() else known
 

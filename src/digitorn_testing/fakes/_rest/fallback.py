@@ -19,7 +19,6 @@ from starlette.routing import Route
 from digitorn_testing._exchanges import EXAMPLE_HEADER
 from digitorn_testing._generated import operations
 from digitorn_testing._generated._runtime import RestOperation
-
 from digitorn_testing.fakes._assembly import DaemonState
 
 from .dependencies import caller_of, daemon_of, deployed_app, owned_session, valid_app_id, valid_session_id

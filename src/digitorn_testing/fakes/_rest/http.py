@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic.warnings import UnsupportedFieldAttributeWarning
 from starlette.responses import JSONResponse
 
@@ -86,6 +87,14 @@ def answered_by_example() -> frozenset[str]:
     """The ids of the operations without behaviour."""
     with _BUILDING:
         return _without_behaviour()
+
+
+@lru_cache(maxsize=1)
+def made_up_in_replays() -> frozenset[str]:
+    """The ids of the operations about which a recording of sessions tells nothing."""
+    routers = (_routes_secrets.router, _routes_background.router)
+    kept = {one.operation_id for router in routers for one in router.routes if isinstance(one, APIRoute)}
+    return answered_by_example() | {one for one in kept if one is not None}
 
 
 @lru_cache(maxsize=1)

@@ -76,7 +76,7 @@ async def fire_trigger(
 
 
 @serve(router, operations.TEST_TRIGGER)
-async def test_trigger(
+async def try_trigger(
     daemon: Daemon,
     _user: Caller,
     app: DeployedApp,
