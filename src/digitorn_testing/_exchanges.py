@@ -28,6 +28,9 @@ LARGEST_BODY: Final = 16 * 1024
 LARGEST_RECORDED: Final = 1024 * 1024
 """Bytes of the largest body that a recording holds."""
 
+EXAMPLE_HEADER: Final = "x-digitorn-example"
+"""Header of an answer that the embedded daemon made up from the contract."""
+
 # The requests of these operations hold secrets under inconspicuous names. If a request holds only secrets,
 # they are hidden wherever they appear again; otherwise a value may be any ordinary word.
 _HOLD_SECRETS: Final = frozenset(
@@ -74,6 +77,8 @@ class Exchange:
         duration: Seconds until the answer arrived or the call failed.
         correlation_id: The turn that the answer names, if it names one.
         retry: How many times the same call had been sent before.
+        is_example: Whether the embedded daemon has no behaviour for the operation and made the answer up
+            from the contract.
     """
 
     operation: str
@@ -90,12 +95,13 @@ class Exchange:
     duration: float = 0.0
     correlation_id: str | None = None
     retry: int = 0
+    is_example: bool = False
 
     def __str__(self) -> str:
         operation = f" ({self.operation})" if self.operation else ""
         tried = f" on attempt {self.retry + 1}" if self.retry else ""
         came = (
-            f"answered {self.status}{tried}"
+            f"answered {self.status}{tried}{' with an example' if self.is_example else ''}"
             if self.status is not None
             else f"got no answer{tried}: {self.error}"
         )
@@ -257,6 +263,7 @@ class Sending:
         retry: int = 0,
     ) -> None:
         self.operation = operation
+        self.is_example = False
         self._exchanges = exchanges
         self._method = method
         self._path = path
@@ -389,6 +396,7 @@ class Sending:
             duration=self._duration,
             correlation_id=self._turn or self._named(response),
             retry=self._retry,
+            is_example=self.is_example,
         )
 
     def _answer(self, request: JsonValue, response: JsonValue) -> JsonValue:

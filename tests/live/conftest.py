@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from digitorn_testing._plugin import real
-from support.fixtures import chance, daemon, listens, model, place, session
+from support.fixtures import background, chance, daemon, listens, model, place, session
 
-__all__ = ["chance", "daemon", "listens", "model", "place", "session"]
+__all__ = ["background", "chance", "daemon", "listens", "model", "place", "session"]
 
 _HERE = Path(__file__).parent
 

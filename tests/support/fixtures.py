@@ -3,13 +3,14 @@
 import random
 import secrets
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Unpack
 
 import pytest
 
-from digitorn_testing import AsyncDevClient, ClientOptions, DevClient, SessionHandle
+from digitorn_testing import AppBuilder, AsyncDevClient, ClientOptions, DevClient, SessionHandle
 from digitorn_testing._plugin import real
 from digitorn_testing.fakes import FakeDaemon, FakeModel, FakeModelServer
 
@@ -76,15 +77,53 @@ def place(request: pytest.FixtureRequest, model: FakeModel) -> Iterator[Place]:
         daemon: FakeDaemon = request.getfixturevalue("daemon")
         yield Place(daemon.url, daemon.token(), "my-app")
         return
+    with _deployed(access, model, lambda app: app.with_default_policy("approve")) as app_id:
+        # A script says which calls ask; here the app says it of all.
+        yield Place(access["url"], access["token"], app_id)
+
+
+_TRIGGERS = """
+runtime:
+  mode: background
+  session_mode: multi
+  max_sessions_per_user: 2
+  triggers:
+    - {id: nightly, type: cron, schedule: "0 0 1 1 *", message: "Report."}
+    - {id: silent, type: cron, schedule: "0 0 1 1 *"}
+"""
+
+
+@pytest.fixture
+def background(request: pytest.FixtureRequest, model: FakeModel) -> Iterator[Place]:
+    """As `place`, with an app that has the triggers `nightly` and `silent`, and the tool `Write`."""
+
+    def triggered(app: AppBuilder) -> AppBuilder:
+        written = app.with_tools("Write").with_default_policy("auto").to_yaml()
+        return AppBuilder.from_yaml(written + _TRIGGERS)
+
+    access = real.access(request.config)
+    if access is None:
+        daemon: FakeDaemon = request.getfixturevalue("daemon")
+        daemon.deploy(triggered(AppBuilder("my-background")), model=model)
+        yield Place(daemon.url, daemon.token(), "my-background")
+        return
+    with _deployed(access, model, triggered) as app_id:
+        yield Place(access["url"], access["token"], app_id)
+
+
+@contextmanager
+def _deployed(
+    access: real.Access, model: FakeModel, change: Callable[[AppBuilder], AppBuilder]
+) -> Generator[str]:
+    """Deploys an app of its own on the released daemon."""
     with (
         FakeModelServer(model) as server,
         DevClient.with_token(access["token"], daemon_url=access["url"]) as admin,
     ):
         app_id = f"live-{secrets.token_hex(4)}"
-        # A script says which calls ask; here the app says it of all.
-        app = real.app_of(app_id, server).with_default_policy("approve")
+        app = change(real.app_of(app_id, server))
         admin.deploy_app(app, secrets={real.KEY_SECRET: server.api_key})
-        yield Place(access["url"], access["token"], app_id)
+        yield app_id
         admin.api.apps.delete_app(app_id, scope="system")
 
 

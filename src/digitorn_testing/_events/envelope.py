@@ -107,7 +107,7 @@ def event(
         envelope = envelope.model_copy(update={"seq": seq})
     turn = correlation_id
     if isinstance(turn, NotGiven):
-        turn = turn_of(payload, session_id, _named_turn(members) or TURN)
+        turn = turn_of(payload, session_id, named_turn(members) or TURN)
     payload = settled(
         payload,
         seq,
@@ -209,7 +209,12 @@ def _named(members: Mapping[str, object], name: str) -> str | None:
     return named if isinstance(named, str) and named != name else None
 
 
-def _named_turn(members: Mapping[str, object]) -> str | None:
+def named_turn(members: Mapping[str, object]) -> str | None:
+    """The turn that a payload names; None if it names none, or still has its example value.
+
+    Args:
+        members: Members of the payload by wire name.
+    """
     named = _named(members, "correlation_id")
     inner = members.get("turn")
     if named is None and isinstance(inner, Mapping):

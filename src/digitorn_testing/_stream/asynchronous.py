@@ -169,7 +169,7 @@ class AsyncLiveEventStream(StreamBase):
             raise self.core.closed_error()
         self._started = True
         self.core.link.connecting()
-        self._loop = asyncio.get_running_loop()
+        self._loop = self.core.home = asyncio.get_running_loop()
         close = self._machines.close_forgotten()
         self._ends_with_loop = cancel = at_loop_end(close)
         self._forgotten = when_forgotten(
@@ -481,15 +481,17 @@ class AsyncLiveEventStream(StreamBase):
         return await wait(TurnEventWaiter(self.core, correlation_id, type, where, limit))
 
     async def drain(self, timeout: float = 5.0) -> bool:
-        """Waits until every turn that this stream follows has ended.
+        """Waits until every turn that this stream follows has ended, and what the daemon has sent is here.
+
+        `FakeDaemon.drain` does so for all its sessions and streams.
 
         Args:
             timeout: Seconds to wait.
 
         Returns:
-            Whether they all ended in time.
+            Whether that came true in time.
         """
-        return await self._machines.following.drain(timeout)
+        return await self._machines.drain(timeout)
 
     async def abort_turn(self, turn: MessageAccepted | str) -> None:
         """Aborts a turn. A queued turn is removed from the queue; a turn that has ended is unaffected.

@@ -409,15 +409,19 @@ class LiveEventStream(StreamBase):
         return wait(TurnEventWaiter(self.core, correlation_id, type, where, limit))
 
     def drain(self, timeout: float = 5.0) -> bool:
-        """Waits until every turn that this stream follows has ended.
+        """Waits until every turn that this stream follows has ended, and what the daemon has sent is here.
+
+        `FakeDaemon.drain` does so for all its sessions and streams.
 
         Args:
             timeout: Seconds to wait.
 
         Returns:
-            Whether they all ended in time.
+            Whether that came true in time.
         """
-        return not self.has_open_turns or self._run(self._inner.drain(timeout))
+        if not self._holds_loop:
+            return not self.has_open_turns
+        return self._run(self._inner.drain(timeout))
 
     def abort_turn(self, turn: MessageAccepted | str) -> None:
         """Aborts a turn. A queued turn is removed from the queue; a turn that has ended is unaffected.

@@ -85,6 +85,7 @@ class StreamCore:
         endings: The endings of turns that no event reports.
         errors: The callbacks that raised.
         refusals: The calls that were refused.
+        home: The event loop that the stream lives on, once it has connected.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class StreamCore:
         self.endings = TurnEndings()
         self.errors = CallbackErrors(session.session_id)
         self.refusals = Refusals()
+        self.home: asyncio.AbstractEventLoop | None = None
 
     @property
     def connection(self) -> StreamConnection:

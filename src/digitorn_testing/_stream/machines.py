@@ -8,9 +8,13 @@ from functools import partial
 from typing import Any
 
 from digitorn_testing._approvals.policies import StreamApprovals
+from digitorn_testing._concurrency.backoff import Pauses
+from digitorn_testing._concurrency.deadlines import remaining
 from digitorn_testing._concurrency.finalizers import weakly
-from digitorn_testing._errors import DigitornError
+from digitorn_testing._errors import DaemonUnreachable, DigitornError
 from digitorn_testing._events.event import AnyEvent
+from digitorn_testing._generated.commands import LATEST_SEQ
+from digitorn_testing._generated.messages import LatestSeqRequest
 from digitorn_testing._generated.rest_async import AsyncApi
 from digitorn_testing._transport._async.transport import AsyncTransport
 from digitorn_testing._transport.endpoints import event_connection
@@ -25,11 +29,13 @@ from .deciding import Deciding
 from .following import Following
 from .inboxes import AsyncInbox
 from .intake import Intake
+from .protocol import TRY_AGAIN
 from .refusals import Noting
 from .session_calls import SessionCalls
 from .tasks import Tasks
 
 _FORGOTTEN_SECONDS = 1.0
+_ANSWER_SECONDS = 10.0
 _LEAST_SECONDS = 0.1
 _logger = logging.getLogger("digitorn.testing")
 
@@ -62,6 +68,7 @@ class Machines:
     ) -> None:
         log, options = core.log, transport.connection
         self._log = log
+        self._core = core
         self._transport = transport
         coverage = Coverage(log, since)
         intake = Intake(log, core.redact)
@@ -102,6 +109,45 @@ class Machines:
         self.socket = self.connecting.socket
         # The connection first: it tells the backfill of a restart before the first event that follows it.
         intake.listeners = (self.connecting.noticed, self.backfill.noticed)
+
+    async def drain(self, timeout: float) -> bool:
+        """Waits until no turn is open, and everything that the daemon has sent is in the log.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Returns:
+            Whether that came true in time.
+        """
+        try:
+            async with asyncio.timeout(remaining(timeout)):
+                await self.following.drain(timeout)
+                await self._all_arrived()
+        except TimeoutError:
+            return False
+        return not self._core.turns.open
+
+    async def _all_arrived(self) -> None:
+        link, changed = self._core.link, asyncio.Event()
+        cancel = link.subscribe(lambda _: changed.set())
+        pauses = Pauses(TRY_AGAIN)
+        try:
+            while self._log.closed is None:
+                changed.clear()
+                if link.has_joined and not link.is_joined:
+                    # It is connecting again, and reads what it missed when it has joined.
+                    await changed.wait()
+                    continue
+                try:
+                    # The answer comes behind everything that was sent before it.
+                    await self.socket.call(LATEST_SEQ, LatestSeqRequest(), remaining(_ANSWER_SECONDS))
+                except DaemonUnreachable:
+                    await asyncio.sleep(pauses.next())
+                else:
+                    await self.backfill.caught_up()
+                    return
+        finally:
+            cancel()
 
     async def shut(self, reason: DigitornError, timeout: float) -> None:
         """Ends everything, whatever callbacks and peer do.

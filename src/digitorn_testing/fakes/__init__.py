@@ -24,6 +24,7 @@ from ._model.model import (
 from ._model.script import ScriptedToolCall, Usage
 from ._provider.openai_wire import ChatCompletionRequest
 from ._provider.server import FakeModelServer, ModelServerNotStarted
+from ._rest.fallback import ExampleAnswer
 from ._store.sessions import Session, SessionRepository
 from ._store.users import NameTaken, User
 from ._wire.server import DaemonNotStarted
@@ -34,6 +35,7 @@ __all__ = [
     "ChatCompletionRequest",
     "DaemonNotStarted",
     "EventFaults",
+    "ExampleAnswer",
     "FailureCode",
     "FakeDaemon",
     "FakeModel",

@@ -1,14 +1,16 @@
 """The embedded daemon."""
 
+import asyncio
 import concurrent.futures
 import os
 import secrets
 import uuid
 import warnings
 import weakref
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Awaitable, Generator, Iterable
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, Unpack
 
@@ -18,27 +20,31 @@ from digitorn_testing._client.options import ClientOptions
 from digitorn_testing._errors import EventTimeout
 from digitorn_testing._events.event import AnyEvent, decode
 from digitorn_testing._exchanges import Exchanges
-from digitorn_testing._generated._runtime import EventPayload
+from digitorn_testing._generated._runtime import NOT_GIVEN, EventPayload, NotGiven
+from digitorn_testing._generated.events import EventEnvelope
+from digitorn_testing._generated.payloads import OpState, OpType
 from digitorn_testing._handles import AppHandle, SessionHandle
 from digitorn_testing._log.recorded import FilePath, OnDamage
 from digitorn_testing._recordings.recording import Recording
-from digitorn_testing._tracking import track
+from digitorn_testing._stream.asynchronous import AsyncLiveEventStream
+from digitorn_testing._tracking import track, tracking
 from digitorn_testing._transport.endpoints import SCHEME, register
+from digitorn_testing.builders import TurnBuilder
 
 from ._agent.connections import ENGINE
-from ._assembly import DaemonState, Settings
+from ._assembly import DaemonState, Examples, Settings
 from ._faults.faults import Faults
 from ._faults.http import faulty
 from ._faults.rules import Rules
 from ._faults.sockets import FaultySockets
 from ._model.model import FakeModel
-from ._publishing import publish
+from ._publishing import Labels, events_of, take
 from ._replay import replaying
 from ._rest.http import http_of
 from ._sockets.commands import EventSockets
 from ._sockets.in_process import BothSockets, LocalEndpoint, LocalSockets
 from ._store.apps import App, compile_source
-from ._store.sessions import SessionRepository
+from ._store.sessions import Session, SessionRepository
 from ._store.users import ADMIN, User
 from ._wire.server import DaemonNotStarted, DaemonThread, LoopThread, ServerThread
 from ._wire.socketio import Sockets, SocketServer
@@ -58,7 +64,8 @@ class FakeDaemon:
     """A small working daemon on a free loopback port: real HTTP, real Socket.IO, a scripted model.
 
     To a client it behaves as the released daemon does. Operations without behaviour answer with examples that
-    keep to the contract, the same each time, behind the usual checks of token, ids and request. Use it as a
+    keep to the contract, the same each time, behind the usual checks of token, ids and request, and say that
+    they do. Use it as a
     context manager, or call `start` and `stop`.
 
         model = FakeModel().will_respond_with_text("Hello.")
@@ -85,6 +92,9 @@ class FakeDaemon:
         heartbeat: Seconds between two `heartbeat` frames of a joined session.
         ping_interval: Seconds between two pings of the connections for events; the contract's if left out.
         ping_timeout: Seconds until a ping that is not answered ends one; the contract's if left out.
+        examples: What the operations do that the daemon has no behaviour for. `warn` answers with an example
+            and issues the warning `ExampleAnswer` once for each operation (a refusal if that is an error),
+            `answer` does so without a warning, `refuse` answers 501. `exchange.is_example` tells.
 
     Attributes:
         exchanges: The last REST calls that reached it, from any client, with its answers; still there when it
@@ -109,6 +119,7 @@ class FakeDaemon:
         heartbeat: float = 5.0,
         ping_interval: float | None = None,
         ping_timeout: float | None = None,
+        examples: Examples = "warn",
     ) -> None:
         self.model = model if model is not None else FakeModel()
         self._host = host
@@ -122,6 +133,7 @@ class FakeDaemon:
             log_delay=log_delay,
             queue_depth=queue_depth,
             access_token_lifetime=access_token_lifetime,
+            examples=examples,
         )
         self._engine = replace(
             ENGINE,
@@ -135,6 +147,8 @@ class FakeDaemon:
         self._thread: DaemonThread | None = None
         self._endpoint: LocalEndpoint | None = None
         self._recording: Recording | None = None
+        self._streams: weakref.WeakSet[AsyncLiveEventStream] = weakref.WeakSet()
+        self._seeing = ExitStack()
         track(self)
 
     @classmethod
@@ -187,6 +201,7 @@ class FakeDaemon:
             raise RuntimeError("the embedded daemon runs already")
         self.exchanges.clear()
         self._run(None, None, 0)
+        self._seeing.enter_context(tracking(partial(_keep_stream, self._streams)))
         return self
 
     def _run(self, before: DaemonState | None, endpoint: LocalEndpoint | None, port: int) -> None:
@@ -231,6 +246,7 @@ class FakeDaemon:
         else:
             thread = LoopThread(name, before_stop)
         thread.start()
+        state.loop = thread.submit(_running_loop()).result(_ANSWER_SECONDS)
         if endpoint is not None:
             endpoint.open(http, local, thread.submit)
         else:
@@ -248,6 +264,7 @@ class FakeDaemon:
         thread, self._thread = self._thread, None
         state, self._state = self._state, None
         endpoint, self._endpoint = self._endpoint, None
+        self._seeing.close()
         if thread is None or state is None or endpoint is None:
             return
         self._forgotten.detach()
@@ -351,11 +368,20 @@ class FakeDaemon:
     def _signed_in(self, options: ClientOptions) -> ClientOptions:
         return {"daemon_url": self.url, "token": self.token(), **options}
 
-    def drain(self, timeout: float = 5.0) -> None:
-        """Waits until no turn runs, no message waits, and no function of a tool is left.
+    def drain(self, timeout: float = 5.0) -> Awaitable[None]:
+        """Waits until nothing runs here, and everything that was sent has arrived.
+
+        That is: no turn or trigger runs, no message waits, no function of a tool is left, and the streams of
+        this process that are connected have what was sent to them in their logs. Use it after `abort`, `publish` or
+        `fire_trigger`, and before you assert that something did not happen.
+
+        Blocking code calls it, and it waits. In code that an event loop runs, await it.
+
+            daemon.drain(timeout=10)
+            await daemon.drain(timeout=10)
 
         Args:
-            timeout: Seconds to wait; 0 only looks.
+            timeout: Seconds to wait; 0 only looks whether something runs or waits.
 
         Raises:
             EventTimeout: Something is left; the error says what.
@@ -363,15 +389,39 @@ class FakeDaemon:
         """
         if timeout < 0:
             raise ValueError(f"timeout={timeout:g}: the seconds to wait cannot be negative")
-        state = self._running()
-        if timeout == 0 and not state.unfinished():
-            return
-        draining = self._running_thread().submit(state.drain())
         try:
-            draining.result(timeout)
-        except concurrent.futures.TimeoutError:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            draining = self._draining(timeout)
+            if draining is not None:
+                with self._saying_what_is_left(timeout, draining):
+                    draining.result(timeout)
+            return _Drained()
+        return self._drain(timeout)
+
+    async def _drain(self, timeout: float) -> None:
+        draining = self._draining(timeout)
+        if draining is not None:
+            with self._saying_what_is_left(timeout, draining):
+                await asyncio.wait_for(asyncio.wrap_future(draining), timeout)
+
+    def _draining(self, timeout: float) -> "concurrent.futures.Future[None] | None":
+        state, thread = self._running(), self._running_thread()
+        if timeout == 0 and not state.unfinished():
+            return None
+        here = {self._running_endpoint().url, self.url}
+        streams = [one for one in list(self._streams) if one.daemon_url in here]
+        return thread.submit(state.drain(streams, timeout))
+
+    @contextmanager
+    def _saying_what_is_left(
+        self, timeout: float, draining: "concurrent.futures.Future[None]"
+    ) -> Generator[None]:
+        try:
+            yield
+        except (TimeoutError, concurrent.futures.TimeoutError):
             draining.cancel()
-            left = ", ".join(state.unfinished()) or "nothing any more"
+            left = ", ".join(self._running().unfinished()) or "nothing any more"
             raise EventTimeout(
                 f"the embedded daemon is not idle within {timeout:g} s; left: {left}"
             ) from None
@@ -446,31 +496,109 @@ class FakeDaemon:
     def publish(
         self,
         session: SessionHandle | str,
-        payload: EventPayload,
+        event: EventPayload | AnyEvent,
         *,
-        correlation_id: str | None = None,
+        correlation_id: str | NotGiven | None = NOT_GIVEN,
         op_id: str | None = None,
+        op_type: OpType | None = None,
+        op_state: OpState | None = None,
+        op_parent_id: str | None = None,
     ) -> AnyEvent:
         """Publishes an event in a session: what its agent does not do here, such as previews and hooks.
 
-        Its kind and its operation are those that the contract gives the type. What modules report, with a
-        `topic` in the payload, goes the way of module events (contract: events, section 5.12).
+        It has the envelope that `builders.event` gives it, and the daemon's number and time. What modules
+        report, with a `topic` in the payload, goes the way of module events (contract: events, section 5.12).
+        A session that does not exist yet is created, for the default user.
+
+        It may be called anywhere: in the function of a tool, async or not, as well.
+
+            daemon.publish(session, payloads.preview_state_changed(key="page", value=2))
+            daemon.drain()  # now it has arrived in the streams of the session
 
         Args:
-            session: The session, or its id.
-            payload: What happened.
-            correlation_id: The turn that it belongs to; none if left out.
+            session: The session, or the id of one that exists.
+            event: What happened, or an event; that keeps its ids, apart from those of app, session and user.
+            correlation_id: The turn that it belongs to; the one that it names or else the one that runs if
+                left out, None for none.
             op_id: The operation that it reports on; one of its own if left out.
+            op_type: What kind of operation that is; as the contract has it if left out.
+            op_state: State of that operation after the event; likewise.
+            op_parent_id: The enclosing operation; likewise.
 
         Returns:
-            The event as it was sent.
+            The event as it is sent.
 
         Raises:
-            ValueError: There is no such session, or the contract has no such event.
+            ValueError: There is no such session and no such app, the contract has no such event, or the
+                session has the event already.
         """
-        session_id = session if isinstance(session, str) else session.session_id
-        publishing = publish(self._running(), session_id, payload, correlation_id, op_id)
-        return decode(self._running_thread().submit(publishing).result(_ANSWER_SECONDS).to_wire())
+        labels = Labels(
+            correlation_id=correlation_id,
+            op_id=op_id,
+            op_type=op_type,
+            op_state=op_state,
+            op_parent_id=op_parent_id,
+        )
+        return self._publish(session, [event], labels)[0]
+
+    def publish_all(
+        self,
+        session: SessionHandle | str,
+        events: Iterable[EventPayload | AnyEvent] | TurnBuilder,
+        *,
+        correlation_id: str | NotGiven | None = NOT_GIVEN,
+    ) -> list[AnyEvent]:
+        """Publishes events in a session, one behind the other; see `publish`.
+
+            daemon.publish_all(session, TurnBuilder().user("hi").text("Hello."))
+
+        Args:
+            session: The session, or the id of one that exists.
+            events: Payloads, events, or the builder of a turn.
+            correlation_id: The turn that they belong to; as for `publish` if left out.
+
+        Returns:
+            The events as they are sent.
+
+        Raises:
+            ValueError: As for `publish`; the events before the one that it is about are published.
+        """
+        return self._publish(session, events, Labels(correlation_id=correlation_id))
+
+    def _publish(
+        self,
+        session: SessionHandle | str,
+        events: Iterable[EventPayload | AnyEvent] | TurnBuilder,
+        labels: Labels,
+    ) -> list[AnyEvent]:
+        state, sent = self._running(), list[EventEnvelope]()
+        given = events if isinstance(events, TurnBuilder) else list(events)
+
+        def take_all(found: Session) -> None:
+            for one in events_of(found, given):
+                sent.append(take(state.bus, found, one, labels))
+
+        async def flush(found: Session) -> None:
+            if sent:
+                await state.bus.flush(found, sent[-1])
+
+        async def publish() -> None:
+            found = state.session_for(session, DEFAULT_USER)
+            try:
+                take_all(found)
+            finally:
+                await flush(found)
+
+        if state.is_on_loop():
+            # Waiting would block the loop that sends them.
+            found = state.session_for(session, DEFAULT_USER)
+            try:
+                take_all(found)
+            finally:
+                state.spawn(flush(found), f"events on their way to session {found.id}")
+        else:
+            self._running_thread().submit(publish()).result(_ANSWER_SECONDS)
+        return [decode(one.to_wire()) for one in sent]
 
     def drop_connections(self) -> None:
         """Cuts every connection as if the network had failed; the daemon itself goes on."""
@@ -520,6 +648,22 @@ class FakeDaemon:
         if self._thread is None:
             raise DaemonNotStarted("the embedded daemon is not running; use it in a with statement")
         return self._thread
+
+
+class _Drained:
+    """Awaits nothing: what was to be waited for has been."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield from ()
+
+
+def _keep_stream(streams: "weakref.WeakSet[AsyncLiveEventStream]", made: object) -> None:
+    if isinstance(made, AsyncLiveEventStream):
+        streams.add(made)
+
+
+async def _running_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
 
 
 def _end_forgotten(thread: DaemonThread, endpoint: LocalEndpoint, pid: int) -> None:

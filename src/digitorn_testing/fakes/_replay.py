@@ -26,7 +26,7 @@ from ._agent.bus import USER_SEQ, Outlet, session_room
 from ._agent.connections import Connections
 from ._assembly import DaemonState
 from ._model.model import ModelMessage
-from ._rest.http import answered_by_example
+from ._rest.http import made_up_in_replays
 from ._store.apps import App, compile_source
 from ._store.sessions import Session
 from ._store.users import TokenRefused, User
@@ -151,7 +151,7 @@ class _RecordedAnswers:
 
     The same call gets the answers that it got one after the other, and the last of them from then on. A
     message is answered once for each time it was sent, and brings the events of its turn. What was not
-    recorded is answered by the daemon from its events; what it would answer by an example is refused.
+    recorded is answered by the daemon from its events; what it would make up is refused.
 
     Args:
         recording: The recording.
@@ -195,7 +195,7 @@ class _RecordedAnswers:
             scope["route"] = SimpleNamespace(operation_id=operation.id)
             await _response(operation, found, sent)(scope, receive, send)
             await self._bring_turn(found)
-        elif operation.id in _ASKED_ONCE or operation.id in answered_by_example():
+        elif operation.id in _ASKED_ONCE or operation.id in made_up_in_replays():
             scope["route"] = SimpleNamespace(operation_id=operation.id)
             await self._refusal(operation, path, sent)(scope, receive, send)
         else:

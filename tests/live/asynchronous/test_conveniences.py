@@ -70,7 +70,8 @@ async def test_everything_else_answers_its_shape(
     assert isinstance(await client.set_credential("_global", "openai", {"api_key": "k"}), models.Credential)
     assert isinstance(await client.delete_credential("_global", "openai"), models.CredentialDeletion)
     assert isinstance(await client.list_triggers(session.app_id), models.TriggerOverview)
-    assert isinstance(await client.fire_trigger(session.app_id, "t"), models.TriggerFired)
+    with pytest.raises(NotFound):
+        await client.fire_trigger(session.app_id, "t")
     assert isinstance(
         await client.create_background_session(session.app_id, name="n"), models.BackgroundSession
     )

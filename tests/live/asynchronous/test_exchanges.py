@@ -12,9 +12,11 @@ from digitorn_testing import (
     DaemonUnreachable,
     Exchange,
     Exchanges,
+    Forbidden,
     InvalidRequest,
     NotFound,
     RecordingApprovals,
+    ServerError,
     SessionHandle,
     Unauthorized,
 )
@@ -202,8 +204,9 @@ async def test_no_secret_is_kept_anywhere(daemon: FakeDaemon) -> None:
         await client.search("my-app", f"{PASSWORD} {tokens.access_token}")
         with pytest.raises((ApiError, InvalidRequest)):
             await client.deploy_text(f"key: {PASSWORD}", secrets={"KEY": "key-in-a-map"})
-        await client.set_secret("my-app", "KEY", "sk-live-0123456789")
-        await client.set_credential("my-app", "openai", {"anything": "key-in-a-field"})
+        with pytest.raises(Forbidden):
+            await client.set_secret("my-app", "KEY", "sk-live-0123456789")
+        await client.set_credential("_global", "openai", {"anything": "key-in-a-field"})
         await client.search("my-app", "sk-live-0123456789")
         await client.logout()
         kept = everything(client.exchanges)
@@ -239,9 +242,10 @@ async def test_the_daemon_remembers_what_reached_it(
     assert (sent.request_size, sent.response_size) == (ours.request_size, ours.response_size)
     assert sent.correlation_id == result.correlation_id
     assert 0 < sent.duration <= ours.duration
-    # An operation that is answered by an example is known too.
-    await client.api.apps.get_app_diagnostics("my-app")
-    assert [one.status for one in daemon.exchanges.of("get_app_diagnostics")] == [200]
+    # An operation without behaviour is known too.
+    with pytest.raises(ServerError, match="no behaviour for get_app_diagnostics"):
+        await client.api.apps.get_app_diagnostics("my-app")
+    assert [one.status for one in daemon.exchanges.of("get_app_diagnostics")] == [501]
     with pytest.raises(NotFound):
         await client.list_sessions("nope")
     assert daemon.exchanges.of("list_sessions")[-1].status == 404

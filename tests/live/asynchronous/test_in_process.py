@@ -133,12 +133,12 @@ async def test_draining_waits_for_turns_the_queue_and_tools(
     turns = [await client.start_turn(session, text) for text in "123"]
     # The second one has left the queue, and waits for the first (contract: events, section 6.4).
     with pytest.raises(EventTimeout, match=r"left: turn .* of session .*, 1 waiting in session"):
-        daemon.drain(timeout=0.1)
+        await daemon.drain(timeout=0.1)
     await client.abort(session)
     assert [(await turn.result(timeout=10)).ok for turn in turns[1:]] == [True, True]
     with pytest.raises(EventTimeout, match="left: the function of tool hold"):
-        daemon.drain(timeout=0.5)
+        await daemon.drain(timeout=0.5)
     release.set()
-    daemon.drain(timeout=10)
+    await daemon.drain(timeout=10)
     assert (await turns[0].result(timeout=10)).status == "cancelled"
-    daemon.drain(timeout=5)
+    await daemon.drain(timeout=5)

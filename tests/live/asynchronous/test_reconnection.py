@@ -133,7 +133,7 @@ async def test_a_connection_that_was_made_again_is_made_again_once_more(
             model.will_stream_text([f"This is text {times}."])
             await client.post_message_raw(known, "go")
             await stream.wait_for(Token, where=says(f"This is text {times}."), timeout=10)
-        daemon.drain()
+        await daemon.drain()
         await stream.fill_gaps()
         await assert_complete(client, stream)
 
@@ -392,7 +392,7 @@ async def test_a_new_process_is_reread_from_the_beginning(model: FakeModel) -> N
                 log_without_delay(daemon, session)
                 with daemon.faults.refuse_connections():
                     await client.post_message_raw(session, "go on")
-                    daemon.drain()
+                    await daemon.drain()
                 await stream.wait_for(Token, where=says("A new text."), timeout=10)
                 assert stream.connection.restarts == 1
                 assert stream.events_of(Token)[0].seq < stream.log.last_seq - READ_MARGIN
@@ -490,7 +490,7 @@ async def test_a_half_open_connection_is_noticed_by_its_pings() -> None:
                     await stream.wait_for_connection(is_reconnecting, timeout=15)
                     # Nothing of it gets through.
                     await client.post_message_raw(session, "go")
-                    daemon.drain()
+                    await daemon.drain()
                 assert (await stream.wait_for(MessageDone, timeout=10)).seq > 0
                 assert (await stream.wait_for_connection(has_reconnected, timeout=10)).reconnects == 1
                 await assert_complete(client, stream)
@@ -510,7 +510,7 @@ async def test_a_half_open_connection_is_noticed_by_its_heartbeats() -> None:
                     connection = await stream.wait_for_connection(is_reconnecting, timeout=15)
                     assert connection.last_loss == "no frame for 0.4 s, not even a heartbeat"
                     await client.post_message_raw(session, "go")
-                    daemon.drain()
+                    await daemon.drain()
                 await stream.wait_for(MessageDone, timeout=10)
                 await stream.wait_for_connection(has_reconnected, timeout=10)
                 await assert_complete(client, stream)
@@ -571,7 +571,7 @@ async def test_messages_are_sent_while_the_connection_is_made_again(
         daemon.drop_connections()
         second = await client.start_turn(session, "two")
         third = await client.turn(session, await client.post_message_raw(session, "three"))
-        daemon.drain(timeout=20)
+        await daemon.drain(timeout=20)
     results = [await turn.result(timeout=20) for turn in (first, second, third)]
     assert [one.content for one in results] == ["".join(pieces), "second", "third"]
 

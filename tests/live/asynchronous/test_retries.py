@@ -128,7 +128,7 @@ async def test_a_message_whose_answer_is_lost_runs_once(
         assert accepted.status == "accepted"
         turn = await client.turn(session, accepted, timeout=10)
         assert (await turn.result()).content == "one"
-    daemon.drain()
+    await daemon.drain()
     assert model.request_count == 1
 
 
@@ -192,7 +192,7 @@ async def test_fifty_messages_meet_faults_and_each_runs_once_or_is_reported(
                 result = await (await client.turn(session, accepted, timeout=20)).result()
                 assert result.content == "once"
         assert len(set(kinds.values())) == 7
-        daemon.drain()
+        await daemon.drain()
         async with await client.open_event_stream(session) as stream:
             ran = [one.payload.content for one in stream.events_of(UserMessage)]
     assert len(ran) == len(set(ran)) == model.request_count

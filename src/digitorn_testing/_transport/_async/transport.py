@@ -20,7 +20,7 @@ from digitorn_testing._errors import (
     UnconfirmedMessage,
     UntrustedCertificate,
 )
-from digitorn_testing._exchanges import KEPT, LARGEST_BODY, Exchanges, Sending, sending
+from digitorn_testing._exchanges import EXAMPLE_HEADER, KEPT, LARGEST_BODY, Exchanges, Sending, sending
 from digitorn_testing._generated._runtime import Call, Undecodable
 from digitorn_testing._generated._streams import AnyStream, Items
 from digitorn_testing._generated.operations import LOGIN, REFRESH_TOKEN
@@ -205,6 +205,7 @@ class AsyncTransport:
             response = await self._client().send(
                 request, auth=None if token is None else _Bearer(token), stream=True
             )
+            under_way.is_example = EXAMPLE_HEADER in response.headers
             if (items := _items(call, response)) is not None:
                 stream = self._streamed(call, response, items, under_way)
                 return cast("T", AnyStream(stream, response.aclose))

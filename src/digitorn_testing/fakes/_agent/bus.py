@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections import deque
 from typing import Final, Protocol
 
 from digitorn_testing._events.conventions import Op, op_of
@@ -59,6 +60,7 @@ class EventBus:
         self._outlet = outlet
         self._rings: dict[str, RingBuffer] = {}
         self._sending: dict[str, asyncio.Lock] = {}
+        self._unsent: dict[str, deque[EventEnvelope]] = {}
 
     async def publish(
         self,
@@ -89,16 +91,32 @@ class EventBus:
         )
         if op is None:
             raise ValueError(f"{type(payload).__name__} reports on no operation; it is a module's event")
-        async with self._sending.setdefault(session.id, asyncio.Lock()):
-            event = live(
-                payload, op, session.owner, seq=session.log.next_seq(), correlation_id=correlation_id
-            )
-            if user_id is not None:
-                event = event.model_copy(update={"user_id": user_id})
+        event = live(payload, op, session.owner, seq=session.log.next_seq(), correlation_id=correlation_id)
+        if user_id is not None:
+            event = event.model_copy(update={"user_id": user_id})
+        self.take(session, event)
+        await self.flush(session, event)
+        return event
+
+    def take(self, session: Session, event: EventEnvelope, *, logs: bool = True) -> None:
+        """Logs a numbered event that `flush` sends.
+
+        Args:
+            session: Whose event it is.
+            event: The event; its number must be the session's last one.
+            logs: Whether the log and the user's ring buffer have it.
+        """
+        if logs:
             session.log.append(event)
             self.ring(session.owner.user_id).append(ring_copy(event))
-            await self._outlet.push(event.to_wire(), to=session_room(session.id))
-        return event
+        self._unsent.setdefault(session.id, deque()).append(event)
+
+    async def flush(self, session: Session, last: EventEnvelope) -> None:
+        """Sends the events of a session in their order, up to one of them; returns when that is sent."""
+        async with self._sending.setdefault(session.id, asyncio.Lock()):
+            unsent = self._unsent.setdefault(session.id, deque())
+            while any(one is last for one in unsent):
+                await self._outlet.push(unsent.popleft().to_wire(), to=session_room(session.id))
 
     def log(self, session: Session, payload: EventPayload, *, kind: EventKind = "event") -> None:
         """Writes a row that is never sent; it spends a number of the session all the same."""
@@ -111,6 +129,7 @@ class EventBus:
     async def close(self, session: Session) -> None:
         """Sends nothing more of a session to those who have joined it."""
         self._sending.pop(session.id, None)
+        self._unsent.pop(session.id, None)
         await self._outlet.close(session_room(session.id))
 
     def ring(self, user_id: str) -> RingBuffer:

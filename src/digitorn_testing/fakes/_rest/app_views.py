@@ -42,7 +42,7 @@ def _deployed_fields(app: App) -> dict[str, Any]:
     definition = app.definition
     return {
         "short_name": definition.name,
-        "mode": "conversation",
+        "mode": definition.mode,
         "modes": [],
         "agents": list(definition.agents),
         "modules": list(definition.modules),

@@ -1,6 +1,7 @@
 """The operations that the embedded daemon has no behaviour for: contract-true examples, over real HTTP."""
 
 import base64
+import warnings
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,8 +16,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from digitorn_testing._exchanges import EXAMPLE_HEADER
 from digitorn_testing._generated import operations
 from digitorn_testing._generated._runtime import RestOperation
+from digitorn_testing.fakes._assembly import DaemonState
 
 from .dependencies import caller_of, daemon_of, deployed_app, owned_session, valid_app_id, valid_session_id
 from .examples import example_of
@@ -24,6 +27,15 @@ from .signatures import Parameter, Signature, route_path, signatures
 
 ANSWERED_BY_EXAMPLE: Final = "x-answered-by-example"
 """Marks an operation without behaviour in the daemon's OpenAPI document."""
+
+_MADE_UP: Final = (
+    "the answer is an example, made up from the contract. FakeDaemon(examples='refuse') makes this an error, "
+    "FakeDaemon(examples='answer') accepts it"
+)
+_REFUSED: Final = (
+    "run this test on the released daemon, or accept answers made up from the contract with "
+    "FakeDaemon(examples='answer')"
+)
 
 _APPS: Final = "/api/apps/{app_id}/"
 _SESSIONS: Final = "/api/apps/{app_id}/sessions/{session_id}/"
@@ -49,6 +61,10 @@ _CONTENTS: Final[Mapping[str, tuple[str, bytes]]] = {
     operations.COMPLETE_OAUTH.id: _PAGE,
     operations.STREAM_WIDGET_DATA.id: ("text/event-stream", b'data: {"text": "An example."}\n\n'),
 }
+
+
+class ExampleAnswer(UserWarning):
+    """The embedded daemon answered with an example, because it has no behaviour for the operation."""
 
 
 def fallback_routes(served: Collection[str]) -> list[Route]:
@@ -82,7 +98,10 @@ def _route(operation: RestOperation[Any], signature: Signature) -> Route:
     async def answer(request: Request) -> Response:
         await _admit(request, operation)
         await _check(request, operation, signature)
-        return _answer(operation, request.path_params)
+        _say_that_it_is_an_example(daemon_of(request), operation)
+        response = _answer(operation, request.path_params)
+        response.headers[EXAMPLE_HEADER] = "true"
+        return response
 
     # What the daemon's record of calls knows the operation by.
     answer.__name__ = operation.id
@@ -90,6 +109,28 @@ def _route(operation: RestOperation[Any], signature: Signature) -> Route:
     # A route for GET would serve HEAD too.
     route.methods = {operation.method}
     return route
+
+
+def _say_that_it_is_an_example(daemon: DaemonState, operation: RestOperation[Any]) -> None:
+    """Warns once of an answer that is made up, or refuses to make it up.
+
+    Raises:
+        HTTPException: Examples are refused, or warnings are errors.
+    """
+    examples = daemon.settings.examples
+    if examples == "answer" or (examples == "warn" and operation.id in daemon.warned_of):
+        return
+    lacks = f"the embedded daemon has no behaviour for {operation.id} ({operation.method} {operation.path})"
+    if examples == "warn":
+        try:
+            warnings.warn(ExampleAnswer(f"{lacks}: {_MADE_UP}"), stacklevel=1)
+        except ExampleAnswer:
+            # The caller cannot be told in any other way.
+            examples = "refuse"
+        else:
+            daemon.warned_of.add(operation.id)
+    if examples == "refuse":
+        raise HTTPException(501, f"{lacks}, and examples are refused: {_REFUSED}")
 
 
 # --- who asks, and for what

@@ -86,10 +86,11 @@ async def deploy_app_upload(
     content = await file.read()
     if len(content) > _LARGEST_YAML or len(assets or "") > _LARGEST_ASSETS:
         raise HTTPException(413, "the upload is too large")
-    _json_object("secrets", secrets)
+    given = _json_object("secrets", secrets)
     files = _json_object("assets", assets)
     definition = _compile(daemon, content.decode("utf-8", errors="replace"), None)
     _begin(daemon, definition, force=force)
+    daemon.secrets.add(definition.app_id, *given)
     return models.UploadDeployAccepted(
         app_id=definition.app_id,
         name=definition.name,
@@ -139,7 +140,7 @@ async def delete_app(
         owner_user_id=None,
         deployed=False,
         disk_removed=False,
-        secrets_deleted=0,
+        secrets_deleted=daemon.secrets.remove_app(app.app_id),
         db_removed=True,
         history_preserved=not delete_history,
     )
@@ -206,7 +207,7 @@ async def reload_app(daemon: Daemon, app: InstalledApp) -> models.AppReloaded:
         app_id=app.app_id,
         reloaded=True,
         bundle_hash=hashlib.sha256(repr(app.definition).encode()).hexdigest(),
-        secrets_applied=0,
+        secrets_applied=len(daemon.secrets.keys(app.app_id)),
         source="bundle",
         message=f"{app.app_id} is reloaded",
     )

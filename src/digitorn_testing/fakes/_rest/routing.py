@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import create_model
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.responses import Response
 
 from digitorn_testing._generated import models
 from digitorn_testing._generated._runtime import Model, RestOperation
@@ -76,6 +77,20 @@ def serve(
         return handler
 
     return register
+
+
+def serve_bytes(
+    router: APIRouter, operation: RestOperation[Any]
+) -> Callable[[Callable[P, Awaitable[Response]]], Callable[P, Awaitable[Response]]]:
+    """Serves an operation whose answer is no JSON; the decorated handler returns the answer itself.
+
+    Args:
+        router: Where the route goes.
+        operation: The operation.
+    """
+    return router.api_route(
+        route_path(operation), methods=[operation.method], operation_id=operation.id, response_class=Response
+    )
 
 
 def install_error_answers(app: FastAPI) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
@@ -22,6 +22,7 @@ from digitorn_testing._apps.language import (
 )
 from digitorn_testing._apps.tools import PythonTool, ToolDefinition
 from digitorn_testing._generated.events import DISPATCHER_TOOLS
+from digitorn_testing._generated.models import TriggerInfo
 from digitorn_testing.fakes._model.model import FakeModel
 from digitorn_testing.fakes._model.script import ASK_USER
 
@@ -97,6 +98,36 @@ class Capabilities:
         return self.default_policy
 
 
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """What starts an app in the background.
+
+    Attributes:
+        info: It as the contract shows it.
+        message: What the app is told; empty for a text that names the trigger.
+        routing: How its background sessions are chosen.
+    """
+
+    info: TriggerInfo
+    message: str
+    routing: str
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialProvider:
+    """Whom an app needs a credential for.
+
+    Attributes:
+        name: The provider.
+        type: Kind of credential.
+        scope: Who may use it.
+    """
+
+    name: str
+    type: str
+    scope: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppDefinition:
     """What an app is made of.
@@ -121,6 +152,11 @@ class AppDefinition:
         security_policy: Default policy for tool calls.
         max_risk_level: Highest risk level that a tool may have.
         skills: Number of skills.
+        mode: How the app runs, such as `conversation` or `background`.
+        triggers: What starts it in the background.
+        has_many_sessions: Whether a user may have several background sessions.
+        most_sessions: How many a user may have; 0 for any number.
+        credential_providers: Whom it needs credentials for.
     """
 
     app_id: str
@@ -142,6 +178,15 @@ class AppDefinition:
     security_policy: str | None = None
     max_risk_level: str | None = None
     skills: int = 0
+    mode: str = "conversation"
+    triggers: tuple[Trigger, ...] = ()
+    has_many_sessions: bool = False
+    most_sessions: int = 10
+    credential_providers: tuple[CredentialProvider, ...] = ()
+
+    def trigger(self, trigger_id: str) -> Trigger | None:
+        """The trigger of an id, or None."""
+        return next((one for one in self.triggers if one.info.id == trigger_id), None)
 
     def refusal(self, tool: str) -> str:
         """Why a tool may not be called; empty if it may."""
@@ -320,6 +365,7 @@ class _Compiler:
         self._modules = mapping(self._tool_block.get("modules"))
         self._granted = mapping(self._tool_block.get("capabilities"))
         self._security = mapping(document.get("security")) or self._granted
+        self._runtime = mapping(document.get("runtime"))
         self._errors: list[str] = []
 
     @property
@@ -351,6 +397,11 @@ class _Compiler:
             security_policy=_text_or_none(self._security.get("default_policy")),
             max_risk_level=_text_or_none(self._security.get("max_risk_level")),
             skills=len(self._list("skills")),
+            mode=str(self._runtime.get("mode", "conversation")),
+            triggers=tuple(self._triggers()),
+            has_many_sessions=self._runtime.get("session_mode") == "multi",
+            most_sessions=int(self._runtime.get("max_sessions_per_user", 10)),
+            credential_providers=tuple(self._credential_providers()),
         )
         if self._errors:
             raise DefinitionInvalid(self._errors)
@@ -389,6 +440,33 @@ class _Compiler:
         if isinstance(found, dict):
             return tuple(str(name) for name in _items(found))
         return tuple(str(name) for name in self._list(key))
+
+    # --- what it does without a user
+
+    def _triggers(self) -> Iterator[Trigger]:
+        for place, one in enumerate(_sequence(self._runtime.get("triggers"))):
+            block = mapping(one)
+            if not isinstance(block.get("id"), str) or not isinstance(block.get("type"), str):
+                self._errors.append(f"runtime.triggers.{place}: expected an id and a type")
+                continue
+            info = TriggerInfo(
+                id=block["id"],
+                type=block["type"],
+                schedule=_as_text(block.get("schedule")),
+                path=_as_text(block.get("path")),
+                method=_as_text(block.get("method")) or "POST",
+                paths=[str(path) for path in _sequence(block.get("paths"))],
+            )
+            routing = _as_text(block.get("routing")) or "broadcast"
+            yield Trigger(info, _as_text(block.get("message")), routing)
+
+    def _credential_providers(self) -> Iterator[CredentialProvider]:
+        schema = mapping(mapping(self._document.get("security")).get("credentials_schema"))
+        for one in _sequence(schema.get("providers")):
+            block = mapping(one)
+            yield CredentialProvider(
+                str(block.get("name")), str(block.get("type", "api_key")), str(block.get("scope", "per_user"))
+            )
 
     # --- tools
 

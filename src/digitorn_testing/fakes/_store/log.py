@@ -91,6 +91,10 @@ class SessionLog:
         now = self._clock()
         self._rows.append(_Row(event, now, now + self._delay))
 
+    def has(self, event_id: str) -> bool:
+        """Whether it holds an event of an id, which need not be readable yet."""
+        return any(row.event.event_id == event_id for row in self._rows)
+
     def crash(self) -> None:
         """Loses what cannot be read yet.
 

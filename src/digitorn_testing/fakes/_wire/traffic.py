@@ -4,13 +4,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from digitorn_testing._exchanges import LARGEST_BODY, Exchanges, Sending
+from digitorn_testing._exchanges import EXAMPLE_HEADER, LARGEST_BODY, Exchanges, Sending
 from digitorn_testing._generated import operations
 from digitorn_testing._generated._runtime import RestOperation
 
 from .socketio import AsgiApp, Scope
 
 _OPERATIONS: Final = {operation.id: operation for operation in operations.OPERATIONS}
+_EXAMPLE: Final = EXAMPLE_HEADER.encode()
 _BEARER: Final = "bearer "
 
 
@@ -76,6 +77,7 @@ class _RecordedCall:
     def sent(self, message: Mapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
+            self._sending.is_example = any(name == _EXAMPLE for name, _ in message.get("headers", ()))
         elif message["type"] == "http.response.body":
             self._response.add(message.get("body", b""))
             if not message.get("more_body", False):
