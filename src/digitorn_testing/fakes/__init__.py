@@ -14,6 +14,7 @@ from ._daemon import DEFAULT_USER, FakeDaemon
 from ._faults.faults import CallFaults, EventFaults, Fault, Faults
 from ._model.model import (
     FakeModel,
+    ModelAttachment,
     ModelMessage,
     ModelRequest,
     ModelRequestTimeout,
@@ -22,8 +23,7 @@ from ._model.model import (
     ScriptMismatch,
 )
 from ._model.script import ScriptedToolCall, Usage
-from ._provider.openai_wire import ChatCompletionRequest
-from ._provider.server import FakeModelServer, ModelServerNotStarted
+from ._provider.server import FakeModelServer, ModelServerNotStarted, ProviderRequest
 from ._store.sessions import Session, SessionRepository
 from ._store.users import NameTaken, User
 from ._wire.server import DaemonNotStarted
@@ -31,7 +31,6 @@ from ._wire.server import DaemonNotStarted
 __all__ = [
     "DEFAULT_USER",
     "CallFaults",
-    "ChatCompletionRequest",
     "DaemonNotStarted",
     "EventFaults",
     "FailureCode",
@@ -40,6 +39,7 @@ __all__ = [
     "FakeModelServer",
     "Fault",
     "Faults",
+    "ModelAttachment",
     "ModelMessage",
     "ModelRequest",
     "ModelRequestTimeout",
@@ -48,6 +48,7 @@ __all__ = [
     "ModelSettings",
     "ModelToolCall",
     "NameTaken",
+    "ProviderRequest",
     "Session",
     "SessionRepository",
     "ScriptMismatch",
