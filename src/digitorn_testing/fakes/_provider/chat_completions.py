@@ -6,8 +6,6 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
-from digitorn_testing._apps.language import ModelSettings
-from digitorn_testing._apps.tools import ToolDefinition
 from digitorn_testing.fakes._model.model import ModelMessage, ModelRequest
 from digitorn_testing.fakes._model.script import Reply
 
@@ -18,12 +16,14 @@ from .core import (
     Event,
     JsonObject,
     Part,
+    Question,
     Refused,
     Shape,
     as_parts,
     call_of,
     invalid,
     missing,
+    model_request,
     said,
     text_of,
     validated,
@@ -67,13 +67,10 @@ class _StreamOptions(Shape):
     include_usage: bool | None = None
 
 
-class _Request(Shape):
-    model: str
+class _Request(Question):
     messages: list[_Message] = Field(min_length=1)
     tools: list[_Tool] | None = None
-    stream: bool | None = None
     stream_options: _StreamOptions | None = None
-    temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     n: int | None = Field(default=None, ge=1, le=1)
@@ -94,30 +91,19 @@ class ChatCompletions:
                 "The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options"
             )
         _check_messages(request.messages)
-        instructions = [text_of(one.content) for one in request.messages if one.role in _INSTRUCT]
         functions = [one.function for one in request.tools or ()]
-        asked = ModelRequest(
-            system_prompt="\n\n".join(instructions),
-            messages=tuple(_messages(request.messages)),
-            tools=tuple(
-                ToolDefinition(one.name, one.description or "", one.parameters or {}) for one in functions
-            ),
-            app_id="",
-            session_id="",
-            model_settings=ModelSettings(
-                model=request.model,
-                temperature=request.temperature,
-                max_tokens=request.max_completion_tokens or request.max_tokens,
-            ),
+        asked = model_request(
+            request,
+            (text_of(one.content) for one in request.messages if one.role in ("system", "developer")),
+            _messages(request.messages),
+            ((one.name, one.description, one.parameters) for one in functions),
+            request.max_completion_tokens or request.max_tokens,
         )
         return Asked(asked, bool(request.stream), partial(_Completion, request, asked))
 
     def error(self, refusal: Refused) -> JsonObject:
         """The body of a failed request."""
         return openai_error(refusal)
-
-
-_INSTRUCT = ("system", "developer")
 
 
 def openai_error(refusal: Refused) -> JsonObject:

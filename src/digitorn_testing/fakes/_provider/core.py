@@ -14,9 +14,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from pydantic_core import ErrorDetails
 
+from digitorn_testing._apps.language import ModelSettings
+from digitorn_testing._apps.tools import ToolDefinition
 from digitorn_testing._events.failures import FAILURES, FailureCode
 from digitorn_testing.fakes._model.model import ModelAttachment, ModelMessage, ModelRequest, ModelToolCall
 from digitorn_testing.fakes._model.script import Failure, Reply, Usage
@@ -145,6 +147,20 @@ class Part(Shape):
         return self.model_extra or {}
 
 
+class Question(Shape):
+    """What every request has.
+
+    Attributes:
+        model: Name of the model.
+        stream: Whether the answer is streamed.
+        temperature: Sampling temperature.
+    """
+
+    model: str
+    stream: bool | None = None
+    temperature: float | None = Field(default=None, ge=0, le=2)
+
+
 class Wire(Protocol):
     """One provider's interface."""
 
@@ -177,6 +193,28 @@ class Asked:
 
 
 S = TypeVar("S", bound=Shape)
+
+
+def model_request(
+    request: "Question",
+    system: Iterable[str],
+    messages: Iterable[ModelMessage],
+    tools: Iterable[tuple[str, str | None, dict[str, Any] | None]],
+    max_tokens: int | None,
+) -> ModelRequest:
+    """What the model is asked.
+
+    Args:
+        request: The request.
+        system: The parts of the system prompt.
+        messages: The conversation.
+        tools: Name, description and schema of each tool.
+        max_tokens: Most tokens of the answer.
+    """
+    settings = ModelSettings(model=request.model, temperature=request.temperature, max_tokens=max_tokens)
+    found = (ToolDefinition(name, told or "", schema or {}) for name, told, schema in tools)
+    prompt = "\n\n".join(one for one in system if one)
+    return ModelRequest(prompt, tuple(messages), tuple(found), "", "", model_settings=settings)
 
 
 def json_of(body: bytes) -> JsonValue:

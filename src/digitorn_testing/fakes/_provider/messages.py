@@ -7,8 +7,6 @@ from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import Field, JsonValue, field_validator
 
-from digitorn_testing._apps.language import ModelSettings
-from digitorn_testing._apps.tools import ToolDefinition
 from digitorn_testing.fakes._model.model import ModelMessage, ModelRequest, ModelToolCall
 from digitorn_testing.fakes._model.script import Reply
 from digitorn_testing.fakes._store.context import usage_of
@@ -20,11 +18,13 @@ from .core import (
     Event,
     JsonObject,
     Part,
+    Question,
     Refused,
     Shape,
     as_parts,
     invalid,
     missing,
+    model_request,
     said,
     text_of,
     validated,
@@ -73,14 +73,11 @@ class _Tool(Shape):
     input_schema: dict[str, Any] | None = None
 
 
-class _Request(Shape):
-    model: str
+class _Request(Question):
     messages: list[_Message] = Field(min_length=1)
     max_tokens: int | None = Field(default=None, ge=1)
     system: list[Part] | None = None
     tools: list[_Tool] | None = None
-    stream: bool | None = None
-    temperature: float | None = Field(default=None, ge=0, le=1)
 
     _as_parts = field_validator("system", mode="before")(as_parts)
 
@@ -120,18 +117,12 @@ def _model_request(request: _Request) -> ModelRequest:
     system += [text_of(one.content) for one in request.messages if one.role == "system"]
     turns = list(_turns(request.messages))
     _check_results(turns)
-    return ModelRequest(
-        system_prompt="\n\n".join(system),
-        messages=tuple(message for role, blocks in turns for message in _said(role, blocks)),
-        tools=tuple(
-            ToolDefinition(one.name, one.description or "", one.input_schema or {})
-            for one in request.tools or ()
-        ),
-        app_id="",
-        session_id="",
-        model_settings=ModelSettings(
-            model=request.model, temperature=request.temperature, max_tokens=request.max_tokens
-        ),
+    return model_request(
+        request,
+        system,
+        (message for role, blocks in turns for message in _said(role, blocks)),
+        ((one.name, one.description, one.input_schema) for one in request.tools or ()),
+        request.max_tokens,
     )
 
 

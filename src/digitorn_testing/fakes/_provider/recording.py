@@ -366,7 +366,7 @@ class Replay:
         if not alike:
             known = ", ".join(sorted({str(one) for one, _ in self._all})) or "nothing"
             return f"{asked} was not recorded; the recording has {known}"
-        nearest = min((_compared(one, asked) for one in alike), key=len)
+        nearest = min((_compared(one, asked) for one in alike), key=lambda found: sum(map(len, found)))
         lines = [f"{asked} was not recorded like this; the most similar one of {len(alike)} differs:"]
         lines += [f"  {one}" for one in nearest[:_MOST_DIFFERENCES]]
         if len(nearest) > _MOST_DIFFERENCES:

@@ -45,10 +45,10 @@ class Hiding:
         for name, value in exchange.headers.items():
             if names_secret(name):
                 self._redactor.learn(value, value.partition(" ")[2], *re.findall(r"=([^;]+)", value))
-        self.query = [
-            [name, HIDDEN if name == "key" or names_secret(name) else self.text(value)]
-            for name, value in parse_qsl(exchange.query, keep_blank_values=True)
-        ]
+        query = parse_qsl(exchange.query, keep_blank_values=True)
+        hidden = {name for name, _ in query if name == "key" or names_secret(name)}
+        self._redactor.learn(*(value for name, value in query if name in hidden))
+        self.query = [[name, HIDDEN if name in hidden else self.text(value)] for name, value in query]
         self.body = self._body(exchange.body)
 
     def text(self, text: str) -> str:

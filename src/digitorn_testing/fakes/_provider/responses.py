@@ -6,8 +6,6 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
-from digitorn_testing._apps.language import ModelSettings
-from digitorn_testing._apps.tools import ToolDefinition
 from digitorn_testing.fakes._model.model import ModelMessage, ModelRequest, ModelToolCall
 from digitorn_testing.fakes._model.script import Reply, Usage
 
@@ -19,12 +17,14 @@ from .core import (
     Event,
     JsonObject,
     Part,
+    Question,
     Refused,
     Shape,
     as_parts,
     call_of,
     invalid,
     missing,
+    model_request,
     said,
     text_of,
     validated,
@@ -84,15 +84,12 @@ class _Tool(Shape):
     parameters: dict[str, Any] | None = None
 
 
-class _Request(Shape):
-    model: str
+class _Request(Question):
     input: list[_Item] = Field(min_length=1)
     instructions: str | None = None
     previous_response_id: str | None = None
     tools: list[_Tool] | None = None
-    stream: bool | None = None
     store: bool | None = None
-    temperature: float | None = Field(default=None, ge=0, le=2)
     max_output_tokens: int | None = Field(default=None, ge=1)
 
     @field_validator("input", mode="before")
@@ -121,22 +118,14 @@ class Responses:
             _check_item(f"input[{place}]", item)
         items = [*self._earlier(request.previous_response_id), *request.input]
         _check_calls(items)
-        instructions = [text_of(one.content) for one in items if one.role in ("system", "developer")]
-        asked = ModelRequest(
-            system_prompt="\n\n".join(one for one in (request.instructions or "", *instructions) if one),
-            messages=tuple(_messages(items)),
-            tools=tuple(
-                ToolDefinition(one.name, one.description or "", one.parameters or {})
-                for one in request.tools or ()
-                if one.type == "function"
-            ),
-            app_id="",
-            session_id="",
-            model_settings=ModelSettings(
-                model=request.model,
-                temperature=request.temperature,
-                max_tokens=request.max_output_tokens,
-            ),
+        instructions = (text_of(one.content) for one in items if one.role in ("system", "developer"))
+        functions = [one for one in request.tools or () if one.type == "function"]
+        asked = model_request(
+            request,
+            (request.instructions or "", *instructions),
+            _messages(items),
+            ((one.name, one.description, one.parameters) for one in functions),
+            request.max_output_tokens,
         )
         return Asked(asked, bool(request.stream), partial(_Response, request, items, self._kept, asked))
 
