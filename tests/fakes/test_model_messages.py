@@ -12,6 +12,7 @@ from anthropic.types import Message, RawMessageStreamEvent, TextBlock, ThinkingB
 from digitorn_testing.fakes import FailureCode, FakeModel, FakeModelServer, ScriptedToolCall, Usage
 
 SECONDS = 15.0
+HTTP = httpx.Client(verify=False, timeout=SECONDS, trust_env=False)
 TOOL = {
     "name": "look",
     "description": "Looks.",
@@ -304,7 +305,7 @@ def test_a_key_is_asked_for_if_there_is_one(model: FakeModel, header: str) -> No
         scheme = "Bearer " if header == "authorization" else ""
         for key, status in (("sk-wrong", 401), ("sk-secret", 200)):
             headers = {header: f"{scheme}{key}"}
-            answer = httpx.post(f"{server.url}/v1/messages", json=USUAL, headers=headers, timeout=SECONDS)
+            answer = HTTP.post(f"{server.url}/v1/messages", json=USUAL, headers=headers)
             assert answer.status_code == status
             assert "sk-" not in answer.text
         (sent,) = server.requests
@@ -332,7 +333,7 @@ RESULT = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t-
 def test_a_malformed_request_is_refused(
     server: FakeModelServer, model: FakeModel, changed: dict[str, Any], said: str
 ) -> None:
-    refused = httpx.post(f"{server.url}/v1/messages", json={**USUAL, **changed}, timeout=SECONDS)
+    refused = HTTP.post(f"{server.url}/v1/messages", json={**USUAL, **changed})
     assert refused.status_code == 400
     assert refused.json()["type"] == "error"
     assert refused.json()["error"]["type"] == "invalid_request_error"
@@ -342,5 +343,5 @@ def test_a_malformed_request_is_refused(
 
 def test_a_client_of_anthropic_reads_every_refusal(server: FakeModelServer) -> None:
     headers = {"anthropic-version": "2023-06-01"}
-    refused = httpx.get(f"{server.url}/v1/files", headers=headers, timeout=SECONDS)
+    refused = HTTP.get(f"{server.url}/v1/files", headers=headers)
     assert (refused.status_code, refused.json()["error"]["type"]) == (404, "not_found_error")

@@ -1,4 +1,4 @@
-"""Recordings of a provider: a second model server stands for the real one, and its clients are the official ones."""
+"""Recordings of a provider, for which a second model server stands, asked by the official clients."""
 
 import asyncio
 import json
@@ -20,6 +20,7 @@ from digitorn_testing.fakes._provider import recording
 
 SECONDS = 15.0
 KEY = "a-key-of-nobody-0123"
+HTTP = httpx.Client(verify=False, timeout=SECONDS, trust_env=False)
 HI: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
 
@@ -44,7 +45,7 @@ def post(
     server: FakeModelServer, body: object = HI, path: str = "/v1/chat/completions", **headers: str
 ) -> httpx.Response:
     headers = {"authorization": f"Bearer {KEY}", **headers}
-    return httpx.post(f"{server.url}{path}", json=body, headers=headers, timeout=SECONDS, trust_env=False)
+    return HTTP.post(f"{server.url}{path}", json=body, headers=headers)
 
 
 def content(answer: httpx.Response) -> str:
@@ -111,19 +112,14 @@ def test_what_clients_get_is_the_same_from_the_provider_and_from_the_recording(
 
 def test_a_stream_is_passed_on_as_it_comes(provider: FakeModelServer, model: FakeModel, path: Path) -> None:
     model.will_stream_text(["one", "two"], delay=30.0)
-    with (
-        FakeModelServer(record_to=path, upstream=provider.base_url) as server,
-        openai_client(server) as client,
-    ):
-        with client.responses.stream(model="m", input="hi") as stream:
+    with FakeModelServer(record_to=path, upstream=provider.base_url) as server:
+        with openai_client(server) as client, client.responses.stream(model="m", input="hi") as stream:
             assert next(one.delta for one in stream if one.type == "response.output_text.delta") == "one"
     # What came before the client left is kept, and its end is not made up.
     with FakeModelServer.replay(path) as server, openai_client(server) as client:
-        with (
-            client.responses.stream(model="m", input="hi") as stream,
-            pytest.raises(openai.APIConnectionError),
-        ):
-            list(stream)
+        with client.responses.stream(model="m", input="hi") as stream:
+            with pytest.raises(openai.APIConnectionError):
+                list(stream)
 
 
 @contextmanager
@@ -147,9 +143,7 @@ def raw_provider(*answers: bytes) -> Iterator[str]:
 
 
 def chunked(*chunks: bytes, headers: str = "") -> bytes:
-    head = (
-        f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n{headers}\r\n"
-    )
+    head = f"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n{headers}\r\n"
     return head.encode() + b"".join(b"%x\r\n%s\r\n" % (len(one), one) for one in chunks) + b"0\r\n\r\n"
 
 
@@ -304,7 +298,7 @@ LONG = "A long prompt that is the same for many words. " * 5
             {**HI, "messages": [{"role": "user", "content": "ho"}]},
             'body.messages[0].content: recorded "hi", asked "ho"',
         ),
-        ({"model": "m", "messages": LONG + "b"}, 'any words. a", asked "e for many words. b"'),
+        ({"model": "m", "messages": LONG + "b"}, 'words. a", asked "ame for many words. b"'),
     ],
 )
 def test_a_mismatch_says_what_differs(
@@ -312,10 +306,12 @@ def test_a_mismatch_says_what_differs(
 ) -> None:
     model.will_respond_with_text("ok")
     recorded(path, provider, HI, {"model": "m", "messages": LONG + "a"})
-    with pytest.raises(ScriptMismatch) as mismatch, FakeModelServer.replay(path) as server:
-        refused = post(server, asked)
-        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "unrecorded_request")
-        assert said in refused.json()["error"]["message"]
+    server = FakeModelServer.replay(path).start()
+    refused = post(server, asked)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "unrecorded_request")
+    assert said in refused.json()["error"]["message"]
+    with pytest.raises(ScriptMismatch) as mismatch:
+        server.__exit__(None, None, None)
     assert said in str(mismatch.value)
 
 
@@ -340,9 +336,14 @@ def test_another_error_on_its_way_out_gets_a_note(
 ) -> None:
     model.will_respond_with_text("ok")
     recorded(path, provider, HI)
-    with pytest.raises(KeyError) as caught, FakeModelServer.replay(path) as server:
-        post(server, {})
-        raise KeyError
+
+    def fail() -> None:
+        with FakeModelServer.replay(path) as server:
+            post(server, {})
+            raise KeyError
+
+    with pytest.raises(KeyError) as caught:
+        fail()
     assert "was not recorded like this" in caught.value.__notes__[0]
 
 
@@ -387,12 +388,11 @@ def test_an_answer_that_breaks_off_breaks_off_again(
     monkeypatch.setattr(recording, "LARGEST_BODY", 100)
 
     def read(server: FakeModelServer) -> str:
-        said = ""
-        with pytest.raises(httpx.TransportError):
-            with httpx.stream("POST", f"{server.base_url}/x", json=HI, timeout=SECONDS) as stream:
-                for text in stream.iter_text():
-                    said += text
-        return said
+        said: list[str] = []
+        with HTTP.stream("POST", f"{server.base_url}/x", json=HI) as stream:
+            with pytest.raises(httpx.TransportError):
+                said.extend(stream.iter_text())
+        return "".join(said)
 
     with raw_provider(answer) as url, FakeModelServer(record_to=path, upstream=url) as server:
         assert read(server) == "data: 1\n\n"
@@ -432,12 +432,13 @@ def test_a_file_that_cannot_be_written_is_an_error(
     model.will_respond_with_text("ok")
     with pytest.raises(RecordingError, match="cannot be written"):
         FakeModelServer(record_to=path / "no" / "folder", upstream=provider.base_url).start()
+    server = FakeModelServer(record_to=path, upstream=provider.base_url).start()
+    path.unlink()
+    path.mkdir()
+    # The answer is right all the same.
+    assert content(post(server)) == "ok"
     with pytest.raises(RecordingError, match="cannot be written"):
-        with FakeModelServer(record_to=path, upstream=provider.base_url) as server:
-            path.unlink()
-            path.mkdir()
-            # The answer is right all the same.
-            assert content(post(server)) == "ok"
+        server.__exit__(None, None, None)
 
 
 HEADER = '{"format": "digitorn-testing model recording", "version": 1, "upstream": "http://a"}'

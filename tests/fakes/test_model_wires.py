@@ -10,7 +10,7 @@ import pytest
 from digitorn_testing.fakes import FakeModel, FakeModelServer, ModelAttachment, ModelRequest
 from digitorn_testing.fakes._provider import http
 
-SECONDS = 15.0
+HTTP = httpx.Client(verify=False, timeout=15.0, trust_env=False)
 PNG = b"\x89PNG picture"
 DATA = base64.b64encode(PNG).decode()
 SCHEMA = {"type": "object", "properties": {"at": {"type": "string"}}}
@@ -102,7 +102,7 @@ def server(model: FakeModel) -> Iterator[FakeModelServer]:
 
 
 def post(server: FakeModelServer, path: str, body: Any, **headers: str) -> httpx.Response:
-    return httpx.post(f"{server.url}{path}", json=body, headers=headers, timeout=SECONDS, trust_env=False)
+    return HTTP.post(f"{server.url}{path}", json=body, headers=headers)
 
 
 def test_each_interface_asks_the_model_the_same(server: FakeModelServer, model: FakeModel) -> None:
