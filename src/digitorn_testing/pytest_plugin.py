@@ -240,7 +240,7 @@ def fake_model() -> Iterator[FakeModel]:
 
 @pytest.fixture
 def fake_model_server(fake_model: FakeModel) -> Iterator[FakeModelServer]:
-    """`fake_model` as an OpenAI-compatible provider, for apps on a daemon that is not embedded."""
+    """`fake_model` as a provider over HTTP, for apps on a daemon that is not embedded."""
     from .fakes import FakeModelServer
 
     with FakeModelServer(fake_model) as server:

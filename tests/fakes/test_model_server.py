@@ -1,4 +1,4 @@
-"""The model server, asked by OpenAI's own client in both its forms."""
+"""Chat completions of the model server, asked by OpenAI's own client in both its forms."""
 
 import asyncio
 import socket
@@ -18,6 +18,7 @@ from digitorn_testing.fakes import (
     FailureCode,
     FakeModel,
     FakeModelServer,
+    ModelAttachment,
     ModelMessage,
     ModelRequest,
     ModelServerNotStarted,
@@ -333,7 +334,7 @@ async def test_the_request_is_the_one_that_an_embedded_daemon_would_make(
         ModelMessage("user", "what\nnow"),
         ModelMessage("assistant", "", (ModelToolCall("c-1", "look", {"at": "a"}),)),
         ModelMessage("tool", "nothing", tool_call_id="c-1"),
-        ModelMessage("user", "[image_url]"),
+        ModelMessage("user", "", images=(ModelAttachment("", "", "image/png", b""),)),
     )
     assert asked.tools == (ToolDefinition("look", "Looks.", TOOL["function"]["parameters"]),)
     settings = asked.model_settings
@@ -341,9 +342,9 @@ async def test_the_request_is_the_one_that_an_embedded_daemon_would_make(
     assert (asked.app_id, asked.session_id) == ("", "")
     # What came over the wire is kept whole.
     (sent,) = server.requests
-    assert sent.model_extra == {"seed": 7}
-    assert sent.messages[5].content is not None
-    assert sent.messages[5].content[0].model_extra == {"image_url": {"url": "data:image/png;base64,"}}
+    assert isinstance(sent.body, dict)
+    assert (sent.body["seed"], sent.body["temperature"]) == (7, 0.5)
+    assert (sent.path, sent.headers["authorization"]) == ("/v1/chat/completions", "***")
 
 
 async def test_requests_at_once_each_get_an_answer(client: Client, model: FakeModel) -> None:
@@ -681,7 +682,9 @@ async def test_a_malformed_request_is_refused(
         ("GET", "/v1/chat/completions", b"", 405, "Not allowed to GET"),
         ("POST", "/v1/models", b"{}", 405, "Not allowed to POST"),
         ("GET", "/v1/models/", b"", 404, "Invalid URL"),
-        ("POST", "/v1/responses", b"{}", 404, "Invalid URL (POST /v1/responses)"),
+        ("POST", "/v1/embeddings", b"{}", 404, "Invalid URL (POST /v1/embeddings)"),
+        ("GET", "/v1/responses", b"{}", 405, "Not allowed to GET"),
+        ("POST", "/v1/messages", b"{", 400, "could not parse the JSON"),
         ("GET", "/models", b"", 404, "Invalid URL"),
     ],
 )

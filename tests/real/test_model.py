@@ -1,11 +1,15 @@
 """A scripted model behind the released daemon: its script is asked what a test expects, and nothing else."""
 
+import secrets
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
 from digitorn_testing import AppHandle, DevClient, SessionHandle
+from digitorn_testing._errors import NotFound
+from digitorn_testing._plugin import real
 from digitorn_testing.fakes import FailureCode, FakeModel, FakeModelServer, ModelRequestTimeout
 from real.turns import TURN_SECONDS
 from support.faces import eventually
@@ -160,3 +164,27 @@ def test_a_model_on_a_port_of_its_own(
     fake_model_server.stop()
     with FakeModelServer(fake_model, port=port):
         assert said(dev_client, session, "two") == "after"
+
+
+def test_models_that_the_daemon_asks_by_responses(
+    dev_client: DevClient, fake_model: FakeModel, fake_model_server: FakeModelServer
+) -> None:
+    """It does so for OpenAI's models whose names begin with `gpt-5`."""
+    builder = real.app_of(f"responses-{secrets.token_hex(4)}", fake_model_server).with_model(
+        model="gpt-5-fake"
+    )
+    app = dev_client.deploy_app(builder, secrets={real.KEY_SECRET: fake_model_server.api_key})
+    try:
+        session = dev_client.new_session(app.app_id)
+        fake_model.will_stream_text(["Hel", "lo."])
+        fake_model.will_call_tool("Bash", {"command": "echo from-the-shell"}).will_respond_with_text("Done.")
+        assert said(dev_client, session, "one") == "Hello."
+        assert said(dev_client, session, "two") == "Done."
+    finally:
+        with suppress(NotFound):
+            dev_client.api.apps.delete_app(app.app_id, scope="system")
+    assert {one.path for one in fake_model_server.requests} == {"/v1/responses"}
+    last = fake_model.requests[-1]
+    assert "from-the-shell" in last.last_text
+    assert [one.content for one in last.messages if one.role == "user"] == ["one", "two"]
+    fake_model.assert_exhausted()

@@ -37,6 +37,7 @@ def test_the_core_imports_no_extra(statement: str) -> None:
         "yaml",
         "jinja2",
         "starlette",
+        "anthropic",
         "openai",
         "polyfactory",
         "opentelemetry",

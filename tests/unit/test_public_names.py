@@ -82,10 +82,12 @@ REMOVED: Final = {
         ),
         _CONTRACT,
     ),
+    "digitorn.testing.fakes.ChatCompletionRequest": "a request of one interface of three; `ProviderRequest` is any",
 }
 """What was there once, and why it is gone."""
 
 
+_SERVED: Final = "the model server serves and records other interfaces than OpenAI's, and reads images"
 _STATED: Final = "a table that the code kept by hand, now stated by the contract as `x-constants`"
 ADDED: Final = {
     "digitorn.testing.Response": "the answer to `client.request`, for routes that the contract lacks",
@@ -95,6 +97,8 @@ ADDED: Final = {
     "digitorn.testing.events.SNAPSHOT_TYPES": _STATED,
     "digitorn.testing.events.TERMINAL_STATES": _STATED,
     "digitorn.testing.events.UNLISTED_TYPES": _STATED,
+    "digitorn.testing.fakes.ModelAttachment": _SERVED,
+    "digitorn.testing.fakes.ProviderRequest": _SERVED,
 }
 """What came after the list was written, and why."""
 

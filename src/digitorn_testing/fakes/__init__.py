@@ -14,6 +14,7 @@ from ._daemon import DEFAULT_USER, FakeDaemon
 from ._faults.faults import CallFaults, EventFaults, Fault, Faults
 from ._model.model import (
     FakeModel,
+    ModelAttachment,
     ModelMessage,
     ModelRequest,
     ModelRequestTimeout,
@@ -23,7 +24,7 @@ from ._model.model import (
 )
 from ._model.script import ScriptedToolCall, Usage
 from ._provider.openai_wire import ChatCompletionRequest
-from ._provider.server import FakeModelServer, ModelServerNotStarted
+from ._provider.server import FakeModelServer, ModelServerNotStarted, ProviderRequest
 from ._rest.fallback import ExampleAnswer
 from ._store.sessions import Session, SessionRepository
 from ._store.users import NameTaken, User
@@ -32,7 +33,6 @@ from ._wire.server import DaemonNotStarted
 __all__ = [
     "DEFAULT_USER",
     "CallFaults",
-    "ChatCompletionRequest",
     "DaemonNotStarted",
     "EventFaults",
     "ExampleAnswer",
@@ -42,6 +42,7 @@ __all__ = [
     "FakeModelServer",
     "Fault",
     "Faults",
+    "ModelAttachment",
     "ModelMessage",
     "ModelRequest",
     "ModelRequestTimeout",
@@ -50,6 +51,7 @@ __all__ = [
     "ModelSettings",
     "ModelToolCall",
     "NameTaken",
+    "ProviderRequest",
     "Session",
     "SessionRepository",
     "ScriptMismatch",

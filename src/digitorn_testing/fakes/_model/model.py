@@ -39,6 +39,25 @@ class ModelToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelAttachment:
+    """An image or a file that came with a message.
+
+    Attributes:
+        id: Id by which the daemon keeps it; empty over HTTP, where nobody says so.
+        name: Name of the file.
+        mime: Media type.
+        data: Content.
+        url: Address of an image that the model is to fetch itself; then it has no media type and no content.
+    """
+
+    id: str
+    name: str
+    mime: str
+    data: bytes = field(repr=False)
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelMessage:
     """One message of the conversation as the model sees it.
 
@@ -47,12 +66,14 @@ class ModelMessage:
         content: The text; of a tool, its result.
         tool_calls: Calls that the assistant asked for.
         tool_call_id: Call that a tool message answers.
+        images: Images that the user attached.
     """
 
     role: Literal["user", "assistant", "tool"]
     content: str
     tool_calls: tuple[ModelToolCall, ...] = ()
     tool_call_id: str | None = None
+    images: tuple[ModelAttachment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

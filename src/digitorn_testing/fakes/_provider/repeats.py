@@ -5,7 +5,7 @@ from typing import Final
 
 from digitorn_testing.fakes._model.script import Failure, ModelAnswer, Reply, Scripted
 
-from .chat_completions import status_of
+from .core import status_of
 
 _RETRIED: Final = frozenset({408, 409, 429})
 
@@ -13,11 +13,11 @@ _RETRIED: Final = frozenset({408, 409, 429})
 class Repeats:
     """Remembers the answers that a client cannot have read if it sends the same request again.
 
-    OpenAI's clients, and the daemon through them, repeat a request after a broken connection, a time-out and
-    some error statuses. A repeat has the same body and a positive `x-stainless-retry-count`. Nobody repeats a
-    request whose answer arrived, so its repeat is the same request and gets the same answer. After a failure
-    that clients retry, and after silence, a repeat is a request of its own: the script says how often those
-    occur.
+    The clients of OpenAI and Anthropic, and the daemon through them, repeat a request after a broken
+    connection, a time-out and some error statuses. A repeat has the same path and body, and a positive
+    `x-stainless-retry-count`. Nobody repeats a request whose answer arrived, so its repeat is the same
+    request and gets the same answer. After a failure that clients retry, and after silence, a repeat is a
+    request of its own: the script says how often those occur.
     """
 
     def __init__(self) -> None:

@@ -1,13 +1,14 @@
-"""The scripted model as an OpenAI-compatible server, for daemons that ask their provider over HTTP."""
+"""The model as a server: scripted, in front of a real provider, or from a recording."""
 
 import asyncio
-import json
 import logging
 import secrets
-import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Final, Self, TypeAlias
+from typing import Final, Self
+
+from pydantic import JsonValue
 
 from digitorn_testing._errors import DigitornError
 from digitorn_testing.fakes._model.failures import TurnFailed
@@ -16,18 +17,14 @@ from digitorn_testing.fakes._model.script import Failure, Reply, Scripted, Silen
 from digitorn_testing.fakes._wire.server import DaemonNotStarted, ServerThread
 from digitorn_testing.fakes._wire.socketio import Scope
 
-from .chat_completions import (
-    Completion,
-    Refused,
-    asks_for_title,
-    invalid,
-    model_request,
-    read_request,
-    refused_by,
-    status_of,
-)
-from .openai_wire import ChatCompletionRequest, ModelCard, ModelList, WireAnswer, error_body
+from .chat_completions import ChatCompletions
+from .core import Answer, Asked, JsonObject, Refused, Wire, invalid, json_of, refused_by, status_of
+from .http import ConnectionLost, Exchange, Receive, Send
+from .messages import Messages
+from .recording import FilePath, Normalize, Recorder, Replay
+from .redaction import hidden_headers
 from .repeats import Repeats
+from .responses import Responses
 
 DEFAULT_MODEL: Final = "fake-model"
 """Name of the model that is listed by default."""
@@ -35,7 +32,11 @@ DEFAULT_MODEL: Final = "fake-model"
 DEFAULT_TITLE: Final = "A test"
 """What a request for a session's title is answered."""
 
-_CHAT: Final = "/v1/chat/completions"
+_TITLE_TOKENS: Final = 32
+_TITLE_PROMPT: Final = "You are a title generator"
+
+_MESSAGES: Final = "/v1/messages"
+_COUNT: Final = f"{_MESSAGES}/count_tokens"
 _MODELS: Final = "/v1/models"
 _ANSWER_SECONDS: Final = 10.0
 """How long the server's thread may take to do something at once."""
@@ -47,9 +48,6 @@ text: with one of them in its port, every failure would be taken for that one, o
 _ANY_KEY: Final = "fake-key"
 _CREATED: Final = 1_700_000_000
 
-_Receive: TypeAlias = Callable[[], Awaitable[Scope]]
-_Send: TypeAlias = Callable[[Scope], Awaitable[None]]
-
 logger = logging.getLogger(__name__)
 
 
@@ -57,81 +55,28 @@ class ModelServerNotStarted(DigitornError, RuntimeError):
     """The model server did not come up, or is not running."""
 
 
-class _ConnectionLost(Exception):
-    """The connection is to break."""
+@dataclass(frozen=True, slots=True)
+class ProviderRequest:
+    """A request to a model server as it came.
 
+    Attributes:
+        path: Its path, such as `/v1/messages`.
+        body: Its body: the JSON value, or the text of what is not JSON.
+        headers: Its headers by their names in lower case, without secrets.
+    """
 
-class _Exchange:
-    """One request and its answer."""
-
-    def __init__(self, scope: Scope, receive: _Receive, send: _Send, *, keep_alive: bool) -> None:
-        self.method = str(scope["method"])
-        self.path = str(scope["path"])
-        self.client: tuple[str, int] = tuple(scope["client"])
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.authorization = headers.get(b"authorization", b"").decode("latin-1")
-        retry_count = headers.get(b"x-stainless-retry-count", b"")
-        self.retry_count = int(retry_count) if retry_count.isdigit() else 0
-        self.body = b""
-        self.has_started = False
-        self._keep_alive = keep_alive
-        self._receive = receive
-        self._send = send
-
-    async def read(self) -> bool:
-        """Reads the body; False if the client has gone meanwhile."""
-        while True:
-            message = await self._receive()
-            if message["type"] != "http.request":
-                return False
-            self.body += message.get("body", b"")
-            if not message.get("more_body", False):
-                return True
-
-    async def closed(self) -> None:
-        """Waits until the client has gone or has its answer."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-
-    async def answer(self, status: int, body: WireAnswer, headers: Mapping[str, str] | None = None) -> None:
-        """Answers in one piece."""
-        content = json.dumps(body).encode()
-        length = {"content-length": str(len(content))}
-        await self._start(status, {"content-type": "application/json", **length, **(headers or {})})
-        await self._write(content, more=False)
-
-    async def push(self, data: WireAnswer) -> None:
-        """Sends an event of a stream."""
-        if not self.has_started:
-            await self._start(200, {"content-type": "text/event-stream", "cache-control": "no-cache"})
-        await self._write(f"data: {json.dumps(data)}\n\n".encode(), more=True)
-
-    async def end(self, *, done: bool) -> None:
-        """Ends a stream.
-
-        Args:
-            done: Whether it is complete, and says so.
-        """
-        await self._write(b"data: [DONE]\n\n" if done else b"", more=False)
-
-    async def _start(self, status: int, headers: Mapping[str, str]) -> None:
-        self.has_started = True
-        named = {**headers, "x-request-id": f"req_{uuid.uuid4().hex}"}
-        if not self._keep_alive:
-            named["connection"] = "close"
-        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in named.items()]
-        await self._send({"type": "http.response.start", "status": status, "headers": raw})
-
-    async def _write(self, content: bytes, *, more: bool) -> None:
-        await self._send({"type": "http.response.body", "body": content, "more_body": more})
+    path: str
+    body: JsonValue
+    headers: Mapping[str, str] = field(repr=False)
 
 
 class FakeModelServer:
-    """Serves a scripted model over HTTP, as OpenAI's chat completions do, on a loopback port.
+    """Serves a scripted model over HTTP, as OpenAI and Anthropic do, on a loopback port.
 
-    A daemon whose provider is this server is deterministic. It serves `POST /v1/chat/completions`, streamed
-    or not, `GET /v1/models` and `GET /v1/models/{id}`. What a scripted tool does counts for nothing here: the
-    daemon that asks runs its own tools.
+    A daemon whose provider is this server is deterministic. It serves `POST /v1/chat/completions`,
+    `POST /v1/responses` and `POST /v1/messages`, streamed or not, `POST /v1/messages/count_tokens`,
+    `GET /v1/models` and `GET /v1/models/{id}`. What a scripted tool does counts for nothing here: the daemon
+    that asks runs its own tools.
 
     The script answers what a test expects, and nothing else. A request that a client repeats because it got
     no answer gets the first answer again. The daemon's own request for a session's title is answered with
@@ -142,6 +87,9 @@ class FakeModelServer:
             client = openai.OpenAI(base_url=server.base_url, api_key=server.api_key)
             ...
 
+    With `record_to` and `upstream` it asks a real provider instead of a script and writes a recording, which
+    `FakeModelServer.replay` answers from.
+
     Args:
         model: Who answers; a new model if left out.
         api_key: Key that clients have to show; if left out, any key or no key is accepted.
@@ -151,6 +99,14 @@ class FakeModelServer:
         title: The title of every session; None passes requests for a title to the script.
         keep_alive: Whether connections stay open after an answer. Digitorn 1.0.3 loses the first answer that
             it gets over a connection of an earlier turn, and then repeats its request.
+        record_to: File that requests and answers are written to, without secrets. One that exists is replaced
+            when the first answer has come.
+        upstream: Base URL of the provider that requests are passed on to, such as
+            `https://api.openai.com/v1` or `https://api.anthropic.com`.
+
+    Raises:
+        ValueError: `models` is one text, the upstream is no such URL, only one of `record_to` and `upstream`
+            is given, or a provider is asked and there is a model, a key or names of models as well.
     """
 
     def __init__(
@@ -163,9 +119,18 @@ class FakeModelServer:
         port: int = 0,
         title: str | None = DEFAULT_TITLE,
         keep_alive: bool = False,
+        record_to: FilePath | None = None,
+        upstream: str | None = None,
     ) -> None:
         if isinstance(models, str):
             raise ValueError("models is one text; pass the names, for example a list")
+        if (record_to is None) != (upstream is None):
+            raise ValueError("record_to and upstream belong together: a file and the provider to record")
+        self._source: Recorder | Replay | None = None
+        if record_to is not None and upstream is not None:
+            if model is not None or api_key is not None or models is not None:
+                raise ValueError("the provider answers: model, api_key and models mean nothing here")
+            self._source = Recorder(record_to, upstream)
         self.model = model if model is not None else FakeModel()
         self._api_key = api_key
         self._models = None if models is None else tuple(models)
@@ -174,11 +139,49 @@ class FakeModelServer:
         self._title = title
         self._keep_alive = keep_alive
         self._thread: ServerThread | None = None
-        self._requests: list[ChatCompletionRequest] = []
-        self._title_requests: list[ChatCompletionRequest] = []
-        self._repeated_requests: list[ChatCompletionRequest] = []
+        self._wires: dict[str, Wire] = {
+            "/v1/chat/completions": ChatCompletions(),
+            "/v1/responses": Responses(),
+            _MESSAGES: Messages(),
+        }
+        self._requests: list[ProviderRequest] = []
+        self._title_requests: list[ProviderRequest] = []
+        self._repeated_requests: list[ProviderRequest] = []
         self._repeats = Repeats()
         self._open: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    def replay(
+        cls,
+        path: FilePath,
+        *,
+        normalize: Normalize | None = None,
+        timing: bool = False,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        keep_alive: bool = False,
+    ) -> Self:
+        """A server that answers from a recording, with the chunks in which the provider answered.
+
+        A request gets the answer to the recorded one that has the same method, path, query and body; headers
+        do not count. Each recorded answer is given once. Any other request is refused, in words that say what
+        differs, and leaving the server as a context manager raises `ScriptMismatch` then.
+
+        Args:
+            path: A recording.
+            normalize: Takes the JSON body of a request and returns what is compared, for requests that are
+                never the same, with a date in them for example. It gets recorded bodies too.
+            timing: Whether each chunk comes as late as it came from the provider.
+            host: Address to listen on.
+            port: Port to listen on; a free one if left out.
+            keep_alive: Whether connections stay open after an answer.
+
+        Raises:
+            RecordingError: The file cannot be read, or is no recording of a provider.
+        """
+        server = cls(host=host, port=port, keep_alive=keep_alive)
+        server._source = Replay(path, normalize=normalize, timing=timing)
+        return server
 
     # --- life
 
@@ -187,13 +190,16 @@ class FakeModelServer:
 
         Raises:
             ModelServerNotStarted: It did not come up.
+            RecordingError: The recording cannot be written.
             RuntimeError: It runs already.
         """
         if self._thread is not None:
             raise RuntimeError("the model server runs already")
+        if self._source is not None:
+            self._source.open()
 
         # A function: uvicorn would take a method for an application of the older form.
-        async def serve(scope: Scope, receive: _Receive, send: _Send) -> None:
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             await self._serve(scope, receive, send)
 
         try:
@@ -226,7 +232,33 @@ class FakeModelServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Stops serving, and checks a recording or a replay. An error on its way out gets a note instead.
+
+        Raises:
+            ScriptMismatch: A request was not recorded.
+            RecordingError: The recording could not be written.
+        """
         self.stop()
+        try:
+            if self._source is not None:
+                self._source.check()
+        except DigitornError as found:
+            if error is None:
+                raise
+            error.add_note(str(found))
+
+    def assert_exhausted(self) -> None:
+        """Checks that every request had an answer, and that every answer was asked for: each one of the
+        recording, or of the script as `model.assert_exhausted` does.
+
+        Raises:
+            ScriptMismatch: That is not so.
+            RecordingError: The recording could not be written.
+        """
+        if self._source is not None:
+            self._source.check(with_leftover=True)
+        else:
+            self.model.assert_exhausted()
 
     # --- what it is
 
@@ -236,10 +268,15 @@ class FakeModelServer:
         return self._running().port
 
     @property
-    def base_url(self) -> str:
-        """What clients call the base URL; it ends in `/v1`."""
+    def url(self) -> str:
+        """What Anthropic's clients call the base URL; it ends in the port."""
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self.port}/v1"
+        return f"http://{host}:{self.port}"
+
+    @property
+    def base_url(self) -> str:
+        """What OpenAI's clients call the base URL; it ends in `/v1`."""
+        return f"{self.url}/v1"
 
     @property
     def api_key(self) -> str:
@@ -247,20 +284,21 @@ class FakeModelServer:
         return self._api_key if self._api_key is not None else _ANY_KEY
 
     @property
-    def requests(self) -> list[ChatCompletionRequest]:
-        """The well-formed requests that went to the script, as they came, oldest first.
+    def requests(self) -> list[ProviderRequest]:
+        """The well-formed requests that went to the script, as they came, oldest first; of a provider or a
+        recording, all requests.
 
-        `model.requests` has what they mean.
+        `model.requests` has what they mean to the model.
         """
         return list(self._requests)
 
     @property
-    def title_requests(self) -> list[ChatCompletionRequest]:
+    def title_requests(self) -> list[ProviderRequest]:
         """The daemon's requests for a title that were answered with `title`, oldest first."""
         return list(self._title_requests)
 
     @property
-    def repeated_requests(self) -> list[ChatCompletionRequest]:
+    def repeated_requests(self) -> list[ProviderRequest]:
         """The requests that were repeats and got an earlier answer again, oldest first."""
         return list(self._repeated_requests)
 
@@ -291,11 +329,11 @@ class FakeModelServer:
 
     # --- serving
 
-    async def _serve(self, scope: Scope, receive: _Receive, send: _Send) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1000})
             return
-        exchange = _Exchange(scope, receive, send, keep_alive=self._keep_alive)
+        exchange = Exchange(scope, receive, send, keep_alive=self._keep_alive)
         if not await exchange.read():
             return
         work = asyncio.create_task(self._respond(exchange), name=f"{exchange.method} {exchange.path}")
@@ -318,107 +356,128 @@ class FakeModelServer:
             work.cancel()
         if self._open:
             await asyncio.wait(set(self._open))
+        if self._source is not None:
+            await self._source.close()
 
-    async def _respond(self, exchange: _Exchange) -> None:
+    async def _respond(self, exchange: Exchange) -> None:
         try:
-            await self._route(exchange)
+            exchange.check_size()
+            if self._source is not None:
+                self._requests.append(_as_it_came(exchange))
+                await self._source.respond(exchange)
+            else:
+                await self._route(exchange)
         except Refused as refusal:
-            await exchange.answer(refusal.status, refusal.body, refusal.headers)
-        except _ConnectionLost:
+            await self._refuse(exchange, refusal)
+        except ConnectionLost:
             raise
         except Exception as error:
             logger.exception("%s %s crashed", exchange.method, exchange.path)
             if exchange.has_started:
-                raise _ConnectionLost from error
-            said = f"{type(error).__name__}: {error}"
-            await exchange.answer(500, error_body(said, "server_error"))
+                raise ConnectionLost from error
+            refusal = Refused(500, f"{type(error).__name__}: {error}", type="server_error")
+            await self._refuse(exchange, refusal)
 
-    async def _route(self, exchange: _Exchange) -> None:
-        self._authorize(exchange.authorization)
-        path, model = exchange.path, exchange.path.removeprefix(f"{_MODELS}/")
-        if path not in (_CHAT, _MODELS) and (model == path or not model):
-            raise invalid(f"Invalid URL ({exchange.method} {path})", status=404)
-        if exchange.method != ("POST" if path == _CHAT else "GET"):
-            raise invalid(f"Not allowed to {exchange.method} on {path}.", status=405)
-        if path == _CHAT:
-            await self._chat(exchange)
+    async def _refuse(self, exchange: Exchange, refusal: Refused) -> None:
+        """Answers with an error in the form of the wire, or what the client's headers say of that."""
+        named = _MESSAGES if _is_anthropic(exchange) else "/v1/chat/completions"
+        body = self._wires.get(exchange.path, self._wires[named]).error(refusal)
+        await exchange.answer(refusal.status, body, refusal.headers)
+
+    async def _route(self, exchange: Exchange) -> None:
+        self._authorize(exchange)
+        path, wire = exchange.path, self._wires.get(exchange.path)
+        model = path.removeprefix(f"{_MODELS}/")
+        is_post = wire is not None or path == _COUNT
+        if not is_post and path != _MODELS and (model == path or not model):
+            raise Refused(404, f"Invalid URL ({exchange.method} {path})")
+        if exchange.method != ("POST" if is_post else "GET"):
+            raise Refused(405, f"Not allowed to {exchange.method} on {path}.")
+        if wire is not None:
+            await self._ask(exchange, wire)
+        elif path == _COUNT:
+            await exchange.answer(200, Messages().count(json_of(exchange.body)))
         elif path == _MODELS:
-            cards = [_card(one) for one in self._models or (DEFAULT_MODEL,)]
-            await exchange.answer(200, ModelList(object="list", data=cards))
+            cards: list[JsonValue] = [_card(one, exchange) for one in self._models or (DEFAULT_MODEL,)]
+            await exchange.answer(200, {"object": "list", "has_more": False, "data": cards})
         else:
             self._check_model(model)
-            await exchange.answer(200, _card(model))
+            await exchange.answer(200, _card(model, exchange))
 
-    def _authorize(self, authorization: str) -> None:
+    def _authorize(self, exchange: Exchange) -> None:
         if self._api_key is None:
             return
-        scheme, _, key = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not key:
-            raise invalid("You didn't provide an API key, as 'Authorization: Bearer KEY'.", status=401)
+        scheme, _, bearer = exchange.headers.get("authorization", "").partition(" ")
+        key = exchange.headers.get("x-api-key") or (bearer if scheme.lower() == "bearer" else "")
+        if not key:
+            raise Refused(
+                401, "You didn't provide an API key, as 'Authorization: Bearer KEY' or 'x-api-key: KEY'."
+            )
         if not secrets.compare_digest(key.encode(), self._api_key.encode()):
-            raise invalid("Incorrect API key provided.", code="invalid_api_key", status=401)
+            raise Refused(401, "Incorrect API key provided.", code="invalid_api_key")
 
     def _check_model(self, name: str) -> None:
         if self._models is not None and name not in self._models:
-            raise invalid(f"The model '{name}' does not exist.", code="model_not_found", status=404)
+            raise Refused(404, f"The model '{name}' does not exist.", code="model_not_found")
 
-    async def _chat(self, exchange: _Exchange) -> None:
-        request = read_request(exchange.body)
-        self._check_model(request.model)
-        asked = model_request(request)
-        scripted = self._answer(exchange, request, asked)
+    async def _ask(self, exchange: Exchange, wire: Wire) -> None:
+        asked = wire.read(json_of(exchange.body))
+        self._check_model(asked.request.model_settings.model or "")
+        scripted = self._answer(exchange, asked)
         await asyncio.sleep(scripted.wait)
         match scripted.answer:
             case Reply() as reply:
-                await _reply(exchange, Completion(request, asked, reply))
+                await _reply(exchange, asked, asked.answer(reply))
             case Failure() as failure:
-                beginning = Completion(request, asked, Reply(failure.after))
-                await _fail(exchange, beginning, failure)
+                await _fail(exchange, asked, failure)
             case Silence():
                 await _forever()
 
-    def _answer(self, exchange: _Exchange, request: ChatCompletionRequest, asked: ModelRequest) -> Scripted:
-        if self._title is not None and asks_for_title(request, asked):
+    def _answer(self, exchange: Exchange, asked: Asked) -> Scripted:
+        request = _as_it_came(exchange)
+        if self._title is not None and _asks_for_title(asked):
             self._title_requests.append(request)
             return Scripted(Reply((self._title,)), 0.0)
-        repeated = self._repeats.answer_to(exchange.body, exchange.retry_count)
+        sent = exchange.path.encode() + exchange.body
+        repeated = self._repeats.answer_to(sent, exchange.retry_count)
         if repeated is not None:
             self._repeated_requests.append(request)
             return repeated
         self._requests.append(request)
         try:
-            scripted = self.model.take(asked)
+            scripted = self.model.take(asked.request)
         except TurnFailed as error:
             # Not as a server error: clients would ask again.
             raise invalid(error.message, code="unscripted_request") from error
-        self._repeats.remember(exchange.body, scripted)
+        self._repeats.remember(sent, scripted)
         return scripted
 
 
-async def _reply(exchange: _Exchange, completion: Completion) -> None:
-    if completion.request.stream:
-        async for chunk in completion.chunks():
-            await exchange.push(chunk)
-        await exchange.end(done=True)
-    elif completion.reply.is_endless:
+async def _reply(exchange: Exchange, asked: Asked, answer: Answer) -> None:
+    if asked.is_streamed:
+        async for event in answer.events():
+            await exchange.push(event)
+        await exchange.end(b"data: [DONE]\n\n" if answer.ends_with_done else b"")
+    elif answer.reply.is_endless:
         await _forever()
     else:
-        await asyncio.sleep(completion.streaming_time)
-        await exchange.answer(200, completion.whole())
+        await asyncio.sleep(answer.streaming_time)
+        await exchange.answer(200, answer.whole())
 
 
-async def _fail(exchange: _Exchange, beginning: Completion, failure: Failure) -> None:
-    if beginning.request.stream and failure.after:
-        async for chunk in beginning.text_chunks():
-            await exchange.push(chunk)
+async def _fail(exchange: Exchange, asked: Asked, failure: Failure) -> None:
+    beginning = asked.answer(Reply(failure.after))
+    if asked.is_streamed and failure.after:
+        async for event in beginning.events(is_cut=True):
+            await exchange.push(event)
     if status_of(failure) is None:
-        raise _ConnectionLost
+        raise ConnectionLost
     refusal = refused_by(failure)
     if not exchange.has_started:
         raise refusal
     # The status is out already: then the error is an event of the stream.
-    await exchange.push(refusal.body)
-    await exchange.end(done=False)
+    await exchange.push(beginning.failed(refusal))
+    await exchange.end()
 
 
 async def _forever() -> None:
@@ -429,5 +488,32 @@ def _has_answered(work: "asyncio.Task[None]") -> bool:
     return not work.cancelled() and work.exception() is None
 
 
-def _card(name: str) -> ModelCard:
+def _asks_for_title(asked: Asked) -> bool:
+    """Whether a request is the daemon's own: after a session's first answer it asks for a title."""
+    request = asked.request
+    return (
+        not asked.is_streamed
+        and not request.tools
+        and request.model_settings.max_tokens == _TITLE_TOKENS
+        and request.system_prompt.startswith(_TITLE_PROMPT)
+    )
+
+
+def _as_it_came(exchange: Exchange) -> ProviderRequest:
+    try:
+        body = json_of(exchange.body)
+    except Refused:
+        body = exchange.body.decode(errors="replace")
+    return ProviderRequest(exchange.path, body, hidden_headers(exchange.headers))
+
+
+def _is_anthropic(exchange: Exchange) -> bool:
+    return "anthropic-version" in exchange.headers
+
+
+def _card(name: str, exchange: Exchange) -> JsonObject:
+    """A model as a list of the client's provider has it."""
+    if _is_anthropic(exchange):
+        known: JsonObject = {"id": name, "type": "model", "display_name": name}
+        return {**known, "created_at": "2023-11-14T22:13:20Z", "lifecycle": "active"}
     return {"id": name, "object": "model", "created": _CREATED, "owned_by": "digitorn-testing"}
