@@ -83,10 +83,10 @@ class ScenarioFile(pytest.Module):
 
 
 @pytest.fixture(name="client")
-def _client(request: pytest.FixtureRequest) -> object:
+def _client(request: pytest.FixtureRequest, _digitorn_target: object) -> object:
     """`dev_client`, or `async_dev_client` for a scenario that is a coroutine function."""
     is_async = inspect.iscoroutinefunction(request.function)
-    found: object = request.getfixturevalue("async_dev_client" if is_async else "dev_client")
+    found: object = request.getfixturevalue("digitorn_async_client" if is_async else "digitorn_client")
     return found
 
 
@@ -96,13 +96,18 @@ def _mark_asynchronous(function: Callable[..., object], config: pytest.Config) -
         mark(function)
 
 
+def is_one(item: pytest.Item) -> bool:
+    """Whether a test is a scenario."""
+    return isinstance(item.parent, ScenarioFile)
+
+
 def judge(item: pytest.Item) -> None:
     """Makes a scenario fail if its return value says so.
 
     Args:
         item: A collected item, scenario or not.
     """
-    if not isinstance(item, pytest.Function) or not isinstance(item.parent, ScenarioFile):
+    if not isinstance(item, pytest.Function) or not is_one(item):
         return
     function = cast("Callable[..., object]", item.obj)
     name = item.originalname
