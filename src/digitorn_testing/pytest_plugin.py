@@ -51,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     options.check(config)
     _find_scenarios(config)
-    if config.pluginmanager.hasplugin("asyncio"):
+    if scenarios.has_asyncio(config):
         _register_asyncio_clients(config)
     watch = config.stash[_WATCH] = Watch(options.token(config))
     stack = ExitStack()

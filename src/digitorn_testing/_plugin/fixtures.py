@@ -288,7 +288,13 @@ def register(config: pytest.Config) -> None:
         setattr(made, name, pytest.fixture(name=name)(function))
 
     has_short_names: bool = config.getini(options.SHORT_NAMES)
-    taken = {name for plugin in config.pluginmanager.get_plugins() for name in _names_in(plugin)}
+    taken = {
+        name
+        for registered, plugin in config.pluginmanager.list_name_plugin()
+        # What a conftest file defines overrides ours, as far as its folder reaches.
+        if plugin is not None and not registered.endswith("conftest.py")
+        for name in _names_in(plugin)
+    }
     for one in _PAIRS:
         long = one.make.__name__
         if not has_short_names or one.short in taken:

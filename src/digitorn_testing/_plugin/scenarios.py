@@ -92,8 +92,13 @@ def _client(request: pytest.FixtureRequest, _digitorn_target: object) -> object:
 
 def _mark_asynchronous(function: Callable[..., object], config: pytest.Config) -> None:
     if not {"asyncio", "anyio"} & {one.name for one in getattr(function, "pytestmark", ())}:
-        mark = pytest.mark.asyncio if config.pluginmanager.hasplugin("asyncio") else pytest.mark.anyio
+        mark = pytest.mark.asyncio if has_asyncio(config) else pytest.mark.anyio
         mark(function)
+
+
+def has_asyncio(config: pytest.Config) -> bool:
+    """Whether pytest-asyncio is loaded, by itself or by `-p`."""
+    return any(map(config.pluginmanager.hasplugin, ("asyncio", "pytest_asyncio.plugin", "pytest_asyncio")))
 
 
 def is_one(item: pytest.Item) -> bool:
