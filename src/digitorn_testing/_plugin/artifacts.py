@@ -84,9 +84,10 @@ class ArtifactsFolder:
             folder.mkdir(parents=True, exist_ok=True)
             names = _Names()
             for name, content in _named(artifacts):
-                with self._attempt(f"write {folder / _file_name(name)}"):
-                    plain = name if Path(name).suffix else name + _suffix(content)
-                    (folder / names.new(plain)).write_bytes(_written(content, redactor))
+                plain = _file_name(name)
+                with self._attempt(f"write {folder / plain}"):
+                    file = plain if Path(plain).suffix else plain + _suffix(content)
+                    (folder / names.new(file)).write_bytes(_written(content, redactor))
 
 
 class _Names:

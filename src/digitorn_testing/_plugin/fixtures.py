@@ -332,7 +332,8 @@ def uses_ours(item: pytest.Item) -> bool:
     names: list[str] = getattr(item, "fixturenames", [])
     for name in names:
         # Pytest has no public way to ask for the fixture that a name stands for.
-        found = item.session._fixturemanager.getfixturedefs(name, item)
+        manager = item.session._fixturemanager  # pyright: ignore[reportPrivateUsage] - see above
+        found = manager.getfixturedefs(name, item)
         if found and getattr(found[-1].func, "__module__", "").startswith("digitorn_testing."):
             return True
     return False

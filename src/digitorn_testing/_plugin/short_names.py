@@ -7,7 +7,7 @@ A project may have fixtures of these short names. If they are of the same kind, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import pytest
 
@@ -55,8 +55,7 @@ def digitorn_daemon(request: pytest.FixtureRequest, fake_daemon: object) -> Fake
 def digitorn_approvals(request: pytest.FixtureRequest, approvals: object) -> ApprovalPolicy:
     """The same as `approvals`."""
     if callable(approvals):
-        policy: ApprovalPolicy = approvals
-        return policy
+        return cast("ApprovalPolicy", approvals)
     made: ApprovalPolicy = request.getfixturevalue(own("approvals"))
     return made
 
