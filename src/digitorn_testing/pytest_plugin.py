@@ -8,40 +8,29 @@ PYTEST_DONT_REWRITE: it is imported before pytest could rewrite it, and contains
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Generator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from ._plugin import real, scenarios, target
+from ._plugin import fixtures, options, real, scenarios, target
 from ._plugin.checks import show_details
+from ._plugin.troubles import Troubles, printable_values
 from ._plugin.watch import Used, Watch
 
 if TYPE_CHECKING:
-    # Loaded where they are used: most runs in an environment with this plugin use none of it.
-    from ._approvals.policies import ApprovalPolicy
-    from ._approvals.recording import RecordingApprovals
-    from ._client._async.client import AsyncDevClient
-    from ._client._sync.client import DevClient
-    from ._handles import AppHandle, SessionHandle
+    # Loaded where it is used: most runs in an environment with this plugin use none of it.
     from ._plugin.artifacts import ArtifactsFolder
-    from ._stream import LiveEventStream
-    from .builders import AppBuilder, SessionBuilder, TurnBuilder
-    from .fakes import FakeDaemon, FakeModel, FakeModelServer
-
-_EMBEDDED_APP: Final = "my-app"
-_FAKES: Final = frozenset({"fake_daemon", "fake_model"})
 
 _FINE: Final = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 _WATCH: Final = pytest.StashKey[Watch]()
 _SCENARIOS: Final = pytest.StashKey[frozenset[Path]]()
 _USED: Final = pytest.StashKey[Used]()
+_TROUBLES: Final = pytest.StashKey[Troubles]()
 _FOLDER: Final[pytest.StashKey[ArtifactsFolder]] = pytest.StashKey()
-_FAILED: Final = pytest.StashKey[bool]()
 
 
 # --- options
@@ -49,73 +38,50 @@ _FAILED: Final = pytest.StashKey[bool]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds the options."""
-    group = parser.getgroup("digitorn", "live tests against a Digitorn daemon")
-    group.addoption(
-        "--digitorn-url",
-        metavar="URL",
-        help="daemon that tests talk to, else $DIGITORN_DAEMON_URL, else an embedded one",
-    )
-    group.addoption(
-        real.OPTION,
-        action="store_true",
-        help="install and start the released daemon once for this run, and let tests talk to it",
-    )
-    group.addoption(
-        real.FOLDER_OPTION,
-        default=".real",
-        metavar="DIR",
-        help="folder that it is installed in (default: %(default)s)",
-    )
-    group.addoption("--digitorn-token", metavar="TOKEN", help="its access token, else $DIGITORN_TOKEN")
-    group.addoption("--digitorn-app", metavar="APP", help="app on it for `session`, else $DIGITORN_APP")
-    group.addoption(
-        "--digitorn-artifacts", metavar="DIR", help="write events, exchanges and report of each failure there"
-    )
-    group.addoption(
-        "--digitorn-scenarios",
-        action="append",
-        default=[],
-        metavar="GLOB",
-        help="collect functions that return (ok, detail) or (ok, detail, artifacts) from these files",
-    )
-    parser.addini(
-        "digitorn_scenarios", "files that hold scenarios, wherever pytest comes upon them", "args", default=[]
-    )
-    parser.addini(
-        "digitorn_scenario_functions", "names of their functions", "args", default=list(scenarios.FUNCTIONS)
-    )
+    options.add(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers the marker, finds the scenario files, and starts to watch what tests make."""
-    config.addinivalue_line("markers", "live: the test needs a daemon that is given, and is skipped without")
-    here = config.invocation_params.dir
-    if real.is_wanted(config) and target.option(config, "--digitorn-url"):
-        raise pytest.UsageError(f"--digitorn-url and {real.OPTION} name two daemons")
-    if folder := target.option(config, "--digitorn-artifacts"):
-        # Worker processes may have another working directory.
-        config.option.digitorn_artifacts = str((here / folder).resolve())
-    _find_scenarios(config, here)
-    if config.pluginmanager.hasplugin("asyncio"):
-        # Imported only here, because pytest-asyncio may be missing.
-        config.pluginmanager.import_plugin("digitorn_testing._plugin.asyncio_clients")
-    watch = config.stash[_WATCH] = Watch(target.token(config))
+    """Registers the markers, finds the scenario files, and starts to watch what tests make."""
+    for marker in (
+        "digitorn_live: the test needs a daemon that is given, and is skipped without",
+        "live: the same on tests that use fixtures of digitorn, and nothing on others",
+        "digitorn_assert_exhausted(wanted=True): the test fails if it leaves answers of `fake_model` unused",
+    ):
+        config.addinivalue_line("markers", marker)
+    options.check(config)
+    _find_scenarios(config)
+    if scenarios.has_asyncio(config):
+        _register_asyncio_clients(config)
+    watch = config.stash[_WATCH] = Watch(options.token(config))
     stack = ExitStack()
     stack.enter_context(watch.running())
     config.add_cleanup(stack.close)
 
 
-def _find_scenarios(config: pytest.Config, here: Path) -> None:
-    patterns = target.listed(config, "--digitorn-scenarios")
+def _register_asyncio_clients(config: pytest.Config) -> None:
+    try:
+        # Imported only here, because pytest-asyncio may be missing.
+        from ._plugin import asyncio_clients
+    except (ImportError, TypeError):
+        # This version of pytest-asyncio is too old: its fixtures have no loop scope. The fixture says so.
+        return
+    config.pluginmanager.register(asyncio_clients, fixtures.ASYNCIO_CLIENTS)
+
+
+def _find_scenarios(config: pytest.Config) -> None:
+    here = config.invocation_params.dir
+    patterns = options.listed(config, "--digitorn-scenarios")
     asked_for = scenarios.find(patterns, here)
     if patterns and not asked_for:
         raise pytest.UsageError(f"no Python file matches --digitorn-scenarios {' '.join(patterns)}")
     known: list[str] = config.getini("digitorn_scenarios")
     config.stash[_SCENARIOS] = asked_for | scenarios.find(known, config.rootpath)
-    visited = [(here / one.partition("::")[0]).resolve() for one in config.args]
-    config.args.extend(
-        str(file) for file in sorted(asked_for) if not any(file.is_relative_to(one) for one in visited)
-    )
+    if asked_for:
+        visited = [(here / one.partition("::")[0]).resolve() for one in config.args]
+        config.args.extend(
+            str(file) for file in sorted(asked_for) if not any(file.is_relative_to(one) for one in visited)
+        )
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -126,13 +92,17 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     return f"digitorn: daemon at {daemon.url}" if daemon is not None else None
 
 
-# --- the real daemon
+# --- the run
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Starts the real daemon, before pytest-xdist starts its workers."""
-    real.start(session.config)
+    """Starts the real daemon, before pytest-xdist starts its workers, and makes the fixtures."""
+    is_worker = hasattr(session.config, "workerinput")
+    if not is_worker and not session.config.getoption("collectonly"):
+        options.make_artifacts_folder(session.config)
+        real.start(session.config)
+    fixtures.register(session.config)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -146,7 +116,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     real.stop(session.config, keep=session.exitstatus not in _FINE)
 
 
-# --- scenarios
+# --- collecting
 
 
 @pytest.hookimpl(wrapper=True)
@@ -155,7 +125,8 @@ def pytest_collect_file(
 ) -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
     """Collects scenario files, whatever their names."""
     found = yield
-    if file_path.resolve() in parent.config.stash[_SCENARIOS]:
+    files = parent.config.stash[_SCENARIOS]
+    if files and file_path.resolve() in files:
         return [scenarios.file_at(file_path, parent)]
     return found
 
@@ -167,19 +138,24 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skips tests that need a given daemon if there is none."""
-    if target.given(config) is None:
-        for item in items:
-            if item.get_closest_marker("live") is not None:
-                item.add_marker(pytest.mark.skip(reason=target.NO_DAEMON))
+    if target.given(config) is not None:
+        return
+    for item in items:
+        if item.get_closest_marker("digitorn_live") is not None or (
+            item.get_closest_marker("live") is not None
+            and (scenarios.is_one(item) or fixtures.uses_ours(item))
+        ):
+            item.add_marker(pytest.mark.skip(reason=target.NO_DAEMON))
 
 
-# --- runs and reports
+# --- tests and their reports
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Collects what a test uses, from the setup of its fixtures to their teardown."""
-    with item.config.stash[_WATCH].of_test() as used:
+    troubles = item.stash[_TROUBLES] = Troubles(item)
+    with item.config.stash[_WATCH].of_test(troubles.attempt) as used:
         item.stash[_USED] = used
         try:
             return (yield)
@@ -192,231 +168,58 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Adds what the test used to the report of its failure, and writes it to the artifacts folder."""
+    used, troubles = item.stash.get(_USED, None), item.stash.get(_TROUBLES, None)
+    if used is None or troubles is None:
+        # Another plugin makes a report of its own, outside of the test's run.
+        return (yield)
     if call.excinfo is not None:
-        show_details(call.excinfo)
+        with troubles.attempt("show the detail of a check"):
+            show_details(call.excinfo)
     report = yield
-    used = item.stash.get(_USED, None)
-    if used is None:
-        return report
-    folder = _folder(item)
-    if folder is not None and call.when == "call":
-        folder.write_given(item.stash.get(scenarios.ARTIFACTS, None), used.evidence.redactor())
     if report.failed:
-        item.stash[_FAILED] = True
-        sections = used.evidence.sections() if used else []
-        report.sections.extend(sections)
-        if folder is not None:
-            folder.write_report(
-                f"{item.nodeid} ({report.when})", report.longreprtext, sections, used.evidence
-            )
+        item.stash[fixtures.FAILED] = True
+    with troubles.attempt("report what the test used"):
+        _add(report, item, used, troubles)
     return report
 
 
-def _folder(item: pytest.Item) -> ArtifactsFolder | None:
-    root = target.option(item.config, "--digitorn-artifacts")
-    if not root:
+def _add(report: pytest.TestReport, item: pytest.Item, used: Used, troubles: Troubles) -> None:
+    folder = _folder(item, troubles)
+    given = item.stash.get(scenarios.ARTIFACTS, None) if report.when == "call" and folder else None
+    if not report.failed and given is None:
+        return
+    if used or folder:
+        redactor = used.evidence.redactor()
+        troubles.hide = redactor.text
+        if folder is not None:
+            folder.write_given(given, redactor)
+    if report.failed:
+        sections = used.evidence.sections() if used else []
+        report.sections.extend(sections)
+        if folder is not None:
+            title = f"{item.nodeid} ({report.when})"
+            folder.write_report(title, report.longreprtext, sections, used.evidence)
+
+
+def _folder(item: pytest.Item, troubles: Troubles) -> ArtifactsFolder | None:
+    root = options.artifacts_folder(item.config)
+    if root is None:
         return None
     if _FOLDER not in item.stash:
         from ._plugin.artifacts import ArtifactsFolder
 
         # Set by pytest-xdist in its worker processes.
         worker: dict[str, str] = getattr(item.config, "workerinput", {})
-        item.stash[_FOLDER] = ArtifactsFolder(Path(root), item.nodeid, worker.get("workerid"))
+        item.stash[_FOLDER] = ArtifactsFolder(root, item.nodeid, worker.get("workerid"), troubles.attempt)
     return item.stash[_FOLDER]
 
 
-# --- fixtures
-
-
-@pytest.fixture
-def fake_model() -> Iterator[FakeModel]:
-    """The scripted model of the test's app. The test fails if the script does not answer a request."""
-    _needs_daemon_extra()
-    from .fakes import FakeModel
-
-    with FakeModel() as model:
-        yield model
-
-
-@pytest.fixture
-def fake_model_server(fake_model: FakeModel) -> Iterator[FakeModelServer]:
-    """`fake_model` as a provider over HTTP, for apps on a daemon that is not embedded."""
-    from .fakes import FakeModelServer
-
-    with FakeModelServer(fake_model) as server:
-        yield server
-
-
-@pytest.fixture
-def fake_daemon(fake_model: FakeModel) -> Iterator[FakeDaemon]:
-    """An embedded daemon for this test alone; its apps use `fake_model`."""
-    from .fakes import FakeDaemon
-
-    with FakeDaemon(model=fake_model) as daemon:
-        yield daemon
-
-
-def _needs_daemon_extra() -> None:
-    try:
-        import fastapi  # noqa: F401 # pyright: ignore[reportUnusedImport] - only to see whether it is installed
-    except ImportError:
-        pytest.fail(
-            "an embedded daemon needs the extra digitorn-testing[daemon]; "
-            "to use another one, pass --digitorn-url or set $DIGITORN_DAEMON_URL",
-            pytrace=False,
-        )
-
-
-@pytest.fixture
-def _digitorn_target(request: pytest.FixtureRequest) -> target.Target:
-    """The daemon of this test: the given one, unless there is none or the test uses an embedded one."""
-    daemon = target.given(request.config)
-    if daemon is not None:
-        # A model that is scripted answers on a real daemon as well.
-        embedded_only = {"fake_daemon"} if daemon.is_real else _FAKES
-        if embedded_only.isdisjoint(request.fixturenames):
-            return daemon
-    embedded: FakeDaemon = request.getfixturevalue("fake_daemon")
-    return target.Target(embedded.url, embedded.token(), embedded)
-
-
-@pytest.fixture
-def approvals() -> RecordingApprovals:
-    """Decides and records the approvals of the test's clients; at first it approves every tool call."""
-    from ._approvals.recording import RecordingApprovals
-
-    return RecordingApprovals()
-
-
-@pytest.fixture
-def dev_client(_digitorn_target: target.Target, approvals: ApprovalPolicy) -> Iterator[DevClient]:
-    """A client of the given daemon, or of `fake_daemon` if there is none or the test uses it."""
-    with _digitorn_target.client(approvals) as client:
-        yield client
-
-
-@pytest.fixture
-def async_dev_client(request: pytest.FixtureRequest) -> AsyncDevClient:
-    """The asynchronous `dev_client`, for tests run by pytest-asyncio (in either mode) or anyio."""
-    found: AsyncDevClient = request.getfixturevalue(_async_fixture(request))
-    return found
-
-
-def _async_fixture(request: pytest.FixtureRequest) -> str:
-    """The name of the fixture that runs in the test's event loop."""
-    if "anyio_backend" in request.fixturenames:
-        return "_digitorn_client_under_anyio"
-    if not request.config.pluginmanager.hasplugin("asyncio"):
-        pytest.fail("async_dev_client needs pytest-asyncio, or a test that anyio runs", pytrace=False)
-    from ._plugin.asyncio_clients import name_in
-
-    marker = request.node.get_closest_marker("asyncio")
-    scope: str | None = marker.kwargs.get("loop_scope") if marker is not None else None
-    return name_in(scope or _default_loop_scope(request.config))
-
-
-def _default_loop_scope(config: pytest.Config) -> str:
-    try:
-        scope: str = config.getini("asyncio_default_test_loop_scope")
-    except ValueError:
-        # This version of pytest-asyncio has no such option.
-        return "function"
-    return scope
-
-
-@pytest.fixture
-async def _digitorn_client_under_anyio(
-    _digitorn_target: target.Target, approvals: ApprovalPolicy
-) -> AsyncIterator[AsyncDevClient]:
-    async with _digitorn_target.async_client(approvals) as client:
-        yield client
-
-
-@pytest.fixture
-def digitorn_app(request: pytest.FixtureRequest, _digitorn_target: target.Target) -> Iterator[AppHandle]:
-    """The app of `session`: the test's own on a daemon of the plugin, otherwise that of --digitorn-app.
-
-    Override the fixture to deploy your own app.
-    """
-    if _digitorn_target.embedded is not None:
-        yield _digitorn_target.embedded.add_app(_EMBEDDED_APP)
-    elif _digitorn_target.is_real:
-        server: FakeModelServer = request.getfixturevalue("fake_model_server")
-        client: DevClient = request.getfixturevalue("dev_client")
-        from ._errors import NotFound
-
-        # The daemon says that an app which replaces another one is deployed while it is not.
-        app = real.app_of(f"{_EMBEDDED_APP}-{uuid.uuid4().hex[:8]}", server)
-        yield client.deploy_app(app, secrets={real.KEY_SECRET: server.api_key})
-        with suppress(NotFound):
-            # An app that is deployed from a definition belongs to the system, not to a user.
-            client.api.apps.delete_app(app.app_id, scope="system")
-    else:
-        yield _given_app(request.config, _digitorn_target)
-
-
-def _given_app(config: pytest.Config, daemon: target.Target) -> AppHandle:
-    app_id = target.app_id(config)
-    if app_id is None:
-        pytest.fail(
-            "`session` needs an app of the daemon: pass --digitorn-app, set $DIGITORN_APP, "
-            "or override the fixture `digitorn_app`",
-            pytrace=False,
-        )
-    from ._handles import AppHandle
-
-    return AppHandle(app_id=app_id, daemon_url=daemon.url)
-
-
-@pytest.fixture
-def session(
-    request: pytest.FixtureRequest,
-    _digitorn_target: target.Target,
-    dev_client: DevClient,
-    digitorn_app: AppHandle,
-) -> Iterator[SessionHandle]:
-    """A new session of `digitorn_app`. On a given daemon it is deleted afterwards, unless the test failed."""
-    made = dev_client.new_session(digitorn_app.app_id)
-    yield made
-    if _digitorn_target.embedded is None and not request.node.stash.get(_FAILED, False):
-        from ._errors import NotFound
-
-        try:
-            dev_client.delete(made)
-        except NotFound:
-            # The test deleted it.
-            return
-
-
-@pytest.fixture
-def live_stream(dev_client: DevClient, session: SessionHandle) -> Iterator[LiveEventStream]:
-    """The open stream of `session`."""
-    with dev_client.open_event_stream(session) as stream:
-        yield stream
-
-
-# --- builders
-
-
-@pytest.fixture
-def app_builder() -> AppBuilder:
-    """An app definition to start from, with the id of the app of `session` on an embedded daemon."""
-    from .builders import AppBuilder
-
-    return AppBuilder(_EMBEDDED_APP)
-
-
-@pytest.fixture
-def turn_builder() -> TurnBuilder:
-    """An empty turn to add events to."""
-    from .builders import TurnBuilder
-
-    return TurnBuilder(app_id=_EMBEDDED_APP)
-
-
-@pytest.fixture
-def session_builder() -> SessionBuilder:
-    """An empty session to add turns and approvals to."""
-    from .builders import SessionBuilder
-
-    return SessionBuilder(app_id=_EMBEDDED_APP)
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable(
+    config: pytest.Config,
+) -> Generator[None, dict[str, object] | None, dict[str, object] | None]:
+    """Makes reports fit to be sent by pytest-xdist, which half of a surrogate pair from a daemon ends."""
+    data = yield
+    if data is None or not hasattr(config, "workerinput"):
+        return data
+    return {name: printable_values(value) for name, value in data.items()}

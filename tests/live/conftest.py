@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from digitorn_testing._plugin import real
+from digitorn_testing._plugin import options
 from support.fixtures import background, chance, daemon, listens, model, place, session
 
 __all__ = ["background", "chance", "daemon", "listens", "model", "place", "session"]
@@ -14,7 +14,7 @@ _HERE = Path(__file__).parent
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out what needs the embedded daemon when the run is about the released one."""
-    if not config.getoption(real.OPTION, default=False):
+    if not config.getoption(options.REAL, default=False):
         return
     left_out = [
         item

@@ -1,11 +1,12 @@
 """Writes the artifacts of a test, with secrets hidden. Independent of pytest."""
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from pydantic import JsonValue
 
@@ -15,25 +16,35 @@ from digitorn_testing._log.log import EventLog
 from digitorn_testing._secrets.redaction import HIDDEN, Redactor
 from digitorn_testing._stream.base import StreamBase
 
-from .evidence import Evidence, Section, file_name
+from .evidence import Evidence, Section
+from .troubles import Attempt
 
-_REPORT = "report.txt"
-_GIVEN = "artifacts"
+_REPORT: Final = "report.txt"
+_GIVEN: Final = "artifacts"
+
+# Windows has no files of these names, whatever their suffix.
+_DEVICES: Final = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
+)
 
 
 class ArtifactsFolder:
     """The artifacts folder of one test. It is created when something is written.
 
+    What cannot be written is a warning on the test; the rest is written all the same.
+
     Args:
         root: The folder of the run.
         test: The test's id.
         worker: The worker process, if there are several: two may run the same test.
+        attempt: Turns what fails here into a warning on the test.
     """
 
-    def __init__(self, root: Path, test: str, worker: str | None) -> None:
+    def __init__(self, root: Path, test: str, worker: str | None, attempt: Attempt) -> None:
         # The hash distinguishes ids that differ only in characters that file names cannot contain.
-        mark = blake2b(test.encode(), digest_size=4).hexdigest()
-        self.path = (root / worker if worker else root) / f"{file_name(test)}-{mark}"
+        mark = blake2b(_bytes(test), digest_size=4).hexdigest()
+        self.path = (root / worker if worker else root) / f"{_file_name(test)}-{mark}"
+        self._attempt = attempt
         self._reports: list[str] = []
 
     def write_report(self, title: str, text: str, sections: Iterable[Section], evidence: Evidence) -> None:
@@ -48,13 +59,15 @@ class ArtifactsFolder:
         hide = evidence.redactor().text
         parts = [f"{title}\n\n{text}", *(f"--- {name} ---\n{shown}" for name, shown in sections)]
         self._reports.append("\n\n".join(hide(part).rstrip() for part in parts))
-        files = {**evidence.files(), _REPORT: "\n\n\n".join(self._reports) + "\n"}
-        self.path.mkdir(parents=True, exist_ok=True)
-        for left in (*self.path.glob("*.jsonl"), self.path / _REPORT):
-            # They are from an earlier run.
-            left.unlink(missing_ok=True)
-        for name, content in files.items():
-            (self.path / name).write_text(content, encoding="utf-8")
+        with self._attempt(f"write artifacts to {self.path}"):
+            self.path.mkdir(parents=True, exist_ok=True)
+            for left in (*self.path.glob("*.jsonl"), self.path / _REPORT):
+                # They are from an earlier run.
+                left.unlink(missing_ok=True)
+            names = _Names()
+            for name, content in ((_REPORT, "\n\n\n".join(self._reports) + "\n"), *evidence.files()):
+                with self._attempt(f"write {self.path / name}"):
+                    (self.path / names.new(name)).write_bytes(_bytes(content))
 
     def write_given(self, artifacts: object, redactor: Redactor) -> None:
         """Writes the artifacts that a scenario returned.
@@ -67,18 +80,54 @@ class ArtifactsFolder:
         if artifacts is None:
             return
         folder = self.path / _GIVEN
-        folder.mkdir(parents=True, exist_ok=True)
-        if isinstance(artifacts, Mapping):
-            named = cast("Mapping[object, object]", artifacts)
-            for name, content in named.items():
-                _write(folder, str(name), content, redactor)
-        elif isinstance(artifacts, str | Path):
-            _write(folder, Path(artifacts).name, Path(artifacts), redactor)
-        elif (paths := _paths(artifacts)) is not None:
-            for path in paths:
-                _write(folder, path.name, path, redactor)
-        else:
-            _write(folder, _GIVEN, artifacts, redactor)
+        with self._attempt(f"write artifacts to {folder}"):
+            folder.mkdir(parents=True, exist_ok=True)
+            names = _Names()
+            for name, content in _named(artifacts):
+                plain = _file_name(name)
+                with self._attempt(f"write {folder / plain}"):
+                    file = plain if Path(plain).suffix else plain + _suffix(content)
+                    (folder / names.new(file)).write_bytes(_written(content, redactor))
+
+
+class _Names:
+    """File names in one folder: none twice, on a file system that ignores case either."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def new(self, text: str) -> str:
+        """A file name for a text.
+
+        Args:
+            text: A name with its suffix.
+        """
+        plain = Path(_file_name(text))
+        others = (f"{plain.stem}-{number}{plain.suffix}" for number in itertools.count(2))
+        found = next(
+            one for one in itertools.chain([plain.name], others) if one.casefold() not in self._taken
+        )
+        self._taken.add(found.casefold())
+        return found
+
+
+def _file_name(text: str) -> str:
+    """A text as a part of a file name."""
+    plain = "".join(one if one.isascii() and (one.isalnum() or one in "-_.") else "_" for one in text)
+    # Of a long text the end says more: the name of the test, the suffix of a file.
+    plain = plain[-80:].strip(".") or "_"
+    return f"_{plain}" if plain.partition(".")[0].lower() in _DEVICES else plain
+
+
+def _named(artifacts: object) -> Iterable[tuple[str, object]]:
+    """The contents that artifacts consist of, with their names."""
+    if isinstance(artifacts, Mapping):
+        return [(str(name), one) for name, one in cast("Mapping[object, object]", artifacts).items()]
+    if isinstance(artifacts, str | Path):
+        return [(Path(artifacts).name, Path(artifacts))]
+    if (paths := _paths(artifacts)) is not None:
+        return [(path.name, path) for path in paths]
+    return [(_GIVEN, artifacts)]
 
 
 def _paths(artifacts: object) -> list[Path] | None:
@@ -90,25 +139,34 @@ def _paths(artifacts: object) -> list[Path] | None:
     return [Path(cast("str | Path", one)) for one in listed]
 
 
-def _write(folder: Path, name: str, content: object, redactor: Redactor) -> None:
-    suffix, written = _written(content, redactor)
-    plain = file_name(name)
-    (folder / (plain if Path(plain).suffix else plain + suffix)).write_bytes(written)
+def _suffix(content: object) -> str:
+    """The default suffix of a content's file."""
+    if isinstance(content, Path):
+        return (content.suffix or ".bin") if content.is_file() else ".txt"
+    if isinstance(content, bytes | bytearray):
+        return ".bin"
+    if isinstance(content, str):
+        return ".txt"
+    return ".json" if _events(content) is None else ".jsonl"
 
 
-def _written(content: object, redactor: Redactor) -> tuple[str, bytes]:
-    """The default suffix of a content's file, and its bytes."""
+def _written(content: object, redactor: Redactor) -> bytes:
     if isinstance(content, Path):
         if not content.is_file():
-            return ".txt", f"{redactor.text(str(content))} is not there\n".encode()
-        return content.suffix or ".bin", _without(content.read_bytes(), redactor)
+            return _bytes(f"{redactor.text(str(content))} is no file\n")
+        return _without(content.read_bytes(), redactor)
     if isinstance(content, bytes | bytearray):
-        return ".bin", _without(bytes(content), redactor)
+        return _without(bytes(content), redactor)
     if isinstance(content, str):
-        return ".txt", redactor.text(content).encode()
+        return _bytes(redactor.text(content))
     if (events := _events(content)) is not None:
-        return ".jsonl", "".join(f"{_json(one, redactor)}\n" for one in events).encode()
-    return ".json", f"{_json(content, redactor, indent=2)}\n".encode()
+        return _bytes("".join(f"{_json(one, redactor)}\n" for one in events))
+    return _bytes(f"{_json(content, redactor, indent=2)}\n")
+
+
+def _bytes(text: str) -> bytes:
+    """UTF-8, with half of a surrogate pair as its escape, which JSON reads back."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _events(content: object) -> Sequence[object] | None:
@@ -123,7 +181,7 @@ def _events(content: object) -> Sequence[object] | None:
 
 def _without(content: bytes, redactor: Redactor) -> bytes:
     for secret in redactor.known:
-        content = content.replace(secret.encode(), HIDDEN.encode())
+        content = content.replace(_bytes(secret), HIDDEN.encode())
     return content
 
 

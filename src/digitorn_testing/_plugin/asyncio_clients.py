@@ -23,9 +23,11 @@ def name_in(scope: str) -> str:
 
 def _fixture(scope: Scope) -> Callable[..., AsyncIterator[AsyncDevClient]]:
     @pytest_asyncio.fixture(loop_scope=scope, name=name_in(scope))
-    async def opened(_digitorn_target: Target, approvals: ApprovalPolicy) -> AsyncGenerator[AsyncDevClient]:
+    async def opened(
+        _digitorn_target: Target, digitorn_approvals: ApprovalPolicy
+    ) -> AsyncGenerator[AsyncDevClient]:
         # It must be closed in the event loop that it was used in.
-        async with _digitorn_target.async_client(approvals) as client:
+        async with _digitorn_target.async_client(digitorn_approvals) as client:
             yield client
 
     return opened

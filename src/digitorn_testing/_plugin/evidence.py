@@ -16,6 +16,8 @@ from digitorn_testing._log.log import EventLog
 from digitorn_testing._secrets.redaction import Redactor
 from digitorn_testing._stream import AsyncLiveEventStream
 
+from .troubles import Attempt, printable
+
 _EVENTS_SHOWN: Final = 60
 _EXCHANGES_SHOWN: Final = 10
 _BODY_SHOWN: Final = 400
@@ -38,10 +40,14 @@ class Evidence:
         earlier: Clients, streams and daemons that exist when the test begins.
         made: What the test has made so far; it grows while the test runs.
         token: A token that must never be shown.
+        attempt: Turns what fails here into a warning on the test.
     """
 
-    def __init__(self, earlier: Iterable[object], made: Collection[object], token: str | None) -> None:
+    def __init__(
+        self, earlier: Iterable[object], made: Collection[object], token: str | None, attempt: Attempt
+    ) -> None:
         self._token = token
+        self._attempt = attempt
         self._made = made
         there = list(earlier)
         self._earlier = [(weakref.ref(one), _mark(one)) for one in there]
@@ -75,7 +81,8 @@ class Evidence:
                 continue
             log = found.setdefault(one.session_id, EventLog(session_id=one.session_id))
             for event in one.events():
-                log.feed(hidden(_plain(event.raw)))
+                with self._attempt(f"show an event of session {one.session_id}"):
+                    log.feed(hidden(_plain(event.raw)))
         return {session_id: log for session_id, log in found.items() if len(log)}
 
     def client_exchanges(self) -> list[Told]:
@@ -106,43 +113,42 @@ class Evidence:
     def sections(self) -> list[Section]:
         """The sections of the report, without empty ones."""
         hide = self.redactor().text
-        logs = self.logs()
-        pending = [
-            f"{session_id}: {_asked(one)}"
-            for session_id, log in logs.items()
-            for one in log.pending_approvals()
-        ]
-        found = (
-            ("digitorn: events", "\n\n".join(_timeline(*one) for one in logs.items())),
-            ("digitorn: pending approvals", "\n".join(pending)),
-            ("digitorn: last exchanges", "\n\n".join(_table(*one) for one in self.client_exchanges())),
-        )
-        return [(title, hide(text)) for title, text in found if text]
-
-    def files(self) -> dict[str, str]:
-        """The files for the artifacts folder, by name: events and exchanges as JSON lines."""
-        hide = self.redactor().json
-        found = {
-            f"events-{file_name(session_id)}.jsonl": [_json(event.raw) for event in log.events()]
-            for session_id, log in self.logs().items()
-        }
-        for name, lists in (
-            ("exchanges", self.client_exchanges()),
-            ("daemon-exchanges", self.daemon_exchanges()),
+        found: list[Section] = []
+        for name, shown in (
+            ("events", lambda: "\n\n".join(_timeline(*one) for one in self.logs().items())),
+            ("pending approvals", self._pending),
+            ("last exchanges", lambda: "\n\n".join(_table(*one) for one in self.client_exchanges())),
         ):
-            for number, (_, exchanges) in enumerate(lists, 1):
+            with self._attempt(f"show the {name}"):
+                if text := shown():
+                    found.append((f"digitorn: {name}", printable(hide(text))))
+        return found
+
+    def _pending(self) -> str:
+        return "\n".join(
+            f"{session_id}: {_asked(one)}"
+            for session_id, log in self.logs().items()
+            for one in log.pending_approvals()
+        )
+
+    def files(self) -> list[tuple[str, str]]:
+        """The files for the artifacts folder, by name: events and exchanges as JSON lines."""
+        found: list[tuple[str, str]] = []
+        with self._attempt("write the events"):
+            for session_id, log in self.logs().items():
+                lines = [_json(event.raw) for event in log.events()]
+                found.append((f"events-{session_id}.jsonl", _lines(lines)))
+        for name, exchanges_of in (
+            ("exchanges", self.client_exchanges),
+            ("daemon-exchanges", self.daemon_exchanges),
+        ):
+            with self._attempt(f"write the {name}"):
                 # One client may have received another client's secret.
-                found[f"{name}-{number}.jsonl"] = [
-                    _json(hide(json.loads(one.to_json()))) for one in exchanges
-                ]
-        return {name: "".join(f"{line}\n" for line in lines) for name, lines in found.items()}
-
-
-def file_name(text: str) -> str:
-    """A text as a part of a file name."""
-    plain = "".join(one if one.isascii() and (one.isalnum() or one in "-_.") else "_" for one in text)
-    # Of a long text the end says more: the name of the test, the suffix of a file.
-    return plain[-80:].strip(".") or "_"
+                hide = self.redactor().json
+                for number, (_, exchanges) in enumerate(exchanges_of(), 1):
+                    lines = [_json(hide(json.loads(one.to_json()))) for one in exchanges]
+                    found.append((f"{name}-{number}.jsonl", _lines(lines)))
+        return found
 
 
 def _exchanges_of(one: Any) -> Exchanges:
@@ -167,6 +173,10 @@ def _plain(raw: object) -> JsonValue:
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _timeline(session_id: str, log: EventLog) -> str:

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
 
 import pytest
 
+from . import options
+
 if TYPE_CHECKING:
     from digitorn_testing._real.daemon import RealDaemon
     from digitorn_testing.builders import AppBuilder
     from digitorn_testing.fakes import FakeModelServer
-
-OPTION: Final = "--digitorn-real"
-FOLDER_OPTION: Final = "--digitorn-real-dir"
 
 KEY_SECRET: Final = "MODEL_API_KEY"
 """Secret of the test's app that holds the key of its model."""
@@ -61,7 +60,7 @@ _DAEMON: Final[pytest.StashKey[RealDaemon]] = pytest.StashKey()
 
 def is_wanted(config: pytest.Config) -> bool:
     """Whether the run asks for a real daemon."""
-    return bool(config.getoption(OPTION))
+    return options.kind(config) == options.RELEASED
 
 
 def access(config: pytest.Config) -> Access | None:
@@ -71,7 +70,7 @@ def access(config: pytest.Config) -> Access | None:
 
 
 def start(config: pytest.Config) -> None:
-    """Starts the real daemon when the run asks for it and this process is the one to do so.
+    """Starts the real daemon when the run asks for it.
 
     Args:
         config: The run.
@@ -79,21 +78,21 @@ def start(config: pytest.Config) -> None:
     Raises:
         pytest.UsageError: It cannot be started.
     """
-    if not is_wanted(config) or hasattr(config, "workerinput") or config.getoption("collectonly"):
+    if not is_wanted(config):
         return
     # Where it cannot run, its modules cannot be imported either.
     from digitorn_testing._errors import DigitornError
     from digitorn_testing._real.daemon import RealDaemon
 
-    root = config.invocation_params.dir / Path(str(config.getoption(FOLDER_OPTION)))
+    root = config.invocation_params.dir / Path(str(config.getoption(options.REAL_FOLDER)))
     daemon = RealDaemon(root, say=lambda message: say(config, message))
     # Whatever goes wrong from here on.
-    config.add_cleanup(lambda: daemon.stop(keep=True))
+    config.add_cleanup(lambda: _stop(config, daemon, keep=True))
     try:
         daemon.start()
         token = daemon.token(is_admin=True)
     except DigitornError as error:
-        raise pytest.UsageError(f"{OPTION}: {error}") from error
+        raise pytest.UsageError(f"{options.REAL}: {error}") from error
     config.stash[_DAEMON] = daemon
     config.stash[_ACCESS] = Access(url=daemon.url, auth_url=daemon.auth_url, token=token)
 
@@ -119,9 +118,16 @@ def stop(config: pytest.Config, *, keep: bool) -> None:
     daemon = config.stash.get(_DAEMON, None)
     if daemon is None:
         return
-    daemon.stop(keep=keep)
+    _stop(config, daemon, keep=keep)
     if keep:
         say(config, f"the real daemon's log is {daemon.log_path}")
+
+
+def _stop(config: pytest.Config, daemon: RealDaemon, *, keep: bool) -> None:
+    try:
+        daemon.stop(keep=keep)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the results of the tests are still to be shown
+        say(config, f"the real daemon could not be stopped: {type(error).__name__}: {error}")
 
 
 def say(config: pytest.Config, message: str) -> None:

@@ -83,17 +83,27 @@ class ScenarioFile(pytest.Module):
 
 
 @pytest.fixture(name="client")
-def _client(request: pytest.FixtureRequest) -> object:
+def _client(request: pytest.FixtureRequest, _digitorn_target: object) -> object:
     """`dev_client`, or `async_dev_client` for a scenario that is a coroutine function."""
     is_async = inspect.iscoroutinefunction(request.function)
-    found: object = request.getfixturevalue("async_dev_client" if is_async else "dev_client")
+    found: object = request.getfixturevalue("digitorn_async_client" if is_async else "digitorn_client")
     return found
 
 
 def _mark_asynchronous(function: Callable[..., object], config: pytest.Config) -> None:
     if not {"asyncio", "anyio"} & {one.name for one in getattr(function, "pytestmark", ())}:
-        mark = pytest.mark.asyncio if config.pluginmanager.hasplugin("asyncio") else pytest.mark.anyio
+        mark = pytest.mark.asyncio if has_asyncio(config) else pytest.mark.anyio
         mark(function)
+
+
+def has_asyncio(config: pytest.Config) -> bool:
+    """Whether pytest-asyncio is loaded, by itself or by `-p`."""
+    return any(map(config.pluginmanager.hasplugin, ("asyncio", "pytest_asyncio.plugin", "pytest_asyncio")))
+
+
+def is_one(item: pytest.Item) -> bool:
+    """Whether a test is a scenario."""
+    return isinstance(item.parent, ScenarioFile)
 
 
 def judge(item: pytest.Item) -> None:
@@ -102,7 +112,7 @@ def judge(item: pytest.Item) -> None:
     Args:
         item: A collected item, scenario or not.
     """
-    if not isinstance(item, pytest.Function) or not isinstance(item.parent, ScenarioFile):
+    if not isinstance(item, pytest.Function) or not is_one(item):
         return
     function = cast("Callable[..., object]", item.obj)
     name = item.originalname

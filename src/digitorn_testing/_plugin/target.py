@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
 
-from . import real
+from . import options, real
 
 if TYPE_CHECKING:
     from digitorn_testing._approvals.policies import ApprovalPolicy
@@ -60,31 +59,5 @@ def given(config: pytest.Config) -> Target | None:
     """The daemon named by the options or the environment; None if there is none."""
     if (access := real.access(config)) is not None:
         return Target(access["url"], access["token"], is_real=True)
-    url = (
-        option(config, "--digitorn-url")
-        or os.environ.get("DIGITORN_DEV_DAEMON_URL")
-        or os.environ.get("DIGITORN_DAEMON_URL")
-    )
-    return Target(url, token(config)) if url else None
-
-
-def token(config: pytest.Config) -> str | None:
-    """The access token from the options or the environment."""
-    return option(config, "--digitorn-token") or os.environ.get("DIGITORN_TOKEN") or None
-
-
-def app_id(config: pytest.Config) -> str | None:
-    """The app that tests may use on the daemon, from the options or the environment."""
-    return option(config, "--digitorn-app") or os.environ.get("DIGITORN_APP") or None
-
-
-def option(config: pytest.Config, name: str) -> str | None:
-    """The value of an option."""
-    value: object = config.getoption(name)
-    return None if value is None else str(value)
-
-
-def listed(config: pytest.Config, name: str) -> list[str]:
-    """The values of an option that may be repeated."""
-    value: object = config.getoption(name)
-    return [str(one) for one in cast("list[object]", value)]
+    url = options.url(config)
+    return Target(url, options.token(config)) if url else None

@@ -13,6 +13,7 @@ from digitorn_testing._tracking import tracking
 
 if TYPE_CHECKING:
     from .evidence import Evidence
+    from .troubles import Attempt
 
 # If a test makes more, the report covers the latest ones.
 _MOST_MADE: Final = 100
@@ -39,10 +40,14 @@ class Watch:
             yield
 
     @contextmanager
-    def of_test(self) -> Generator[Used]:
-        """Notes what one test uses, in all its phases."""
+    def of_test(self, attempt: Attempt) -> Generator[Used]:
+        """Notes what one test uses, in all its phases.
+
+        Args:
+            attempt: Turns what fails here into a warning on the test.
+        """
         with self._lock:
-            used = self._current = Used(list(self._living), self._token)
+            used = self._current = Used(list(self._living), self._token, attempt)
         try:
             yield used
         finally:
@@ -61,13 +66,18 @@ class Used:
     Args:
         earlier: Clients, streams and daemons that exist when the test begins.
         token: A token that must never be shown.
+        attempt: Turns what fails here into a warning on the test.
     """
 
-    def __init__(self, earlier: Collection[object], token: str | None) -> None:
+    def __init__(self, earlier: Collection[object], token: str | None, attempt: Attempt) -> None:
         self.made: Final[deque[object]] = deque(maxlen=_MOST_MADE)
         self._token = token
-        # How much each has been used is noted now. If there is none, the client need not be loaded.
-        self._evidence = self._collect(earlier) if earlier else None
+        self._attempt = attempt
+        self._evidence: Evidence | None = None
+        if earlier:
+            # How much each has been used is noted now. If there is none, the client need not be loaded.
+            with attempt("note what exists before the test"):
+                self._evidence = self._collect(earlier)
 
     def __bool__(self) -> bool:
         return self._evidence is not None or bool(self.made)
@@ -82,4 +92,4 @@ class Used:
     def _collect(self, earlier: Iterable[object]) -> Evidence:
         from .evidence import Evidence
 
-        return Evidence(earlier, self.made, self._token)
+        return Evidence(earlier, self.made, self._token, self._attempt)

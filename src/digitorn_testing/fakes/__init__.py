@@ -23,7 +23,6 @@ from ._model.model import (
     ScriptMismatch,
 )
 from ._model.script import ScriptedToolCall, Usage
-from ._provider.openai_wire import ChatCompletionRequest
 from ._provider.server import FakeModelServer, ModelServerNotStarted, ProviderRequest
 from ._rest.fallback import ExampleAnswer
 from ._store.sessions import Session, SessionRepository

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from digitorn_testing._plugin import real
+from digitorn_testing._plugin import options, real
 from digitorn_testing.fakes import FakeDaemon, FakeModel, FakeModelServer
 
 from .allowed import judge, read_allowed
@@ -44,7 +44,7 @@ def both(pytestconfig: pytest.Config) -> Iterator[Both]:
     """Both daemons' recordings of all scenarios, made at the same time."""
     access = real.access(pytestconfig)
     if access is None:
-        pytest.skip(f"needs the released daemon: {real.OPTION}")
+        pytest.skip(f"needs the released daemon: {options.REAL}")
     run = secrets.token_hex(4)
     models = FakeModel(), FakeModel()
     for model in models:
