@@ -372,8 +372,8 @@ class FakeDaemon:
         """Waits until nothing runs here, and everything that was sent has arrived.
 
         That is: no turn or trigger runs, no message waits, no function of a tool is left, and the streams of
-        this process that are connected have what was sent to them in their logs. Use it after `abort`, `publish` or
-        `fire_trigger`, and before you assert that something did not happen.
+        this process that are connected have what was sent to them in their logs. Use it after `abort`,
+        `publish` or `fire_trigger`, and before you assert that something did not happen.
 
         Blocking code calls it, and it waits. In code that an event loop runs, await it.
 
