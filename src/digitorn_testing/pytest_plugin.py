@@ -1,4 +1,4 @@
-"""The pytest plugin: fixtures, options, and reports that show what the agent did.
+"""The pytest plugin: its hooks, and reports that show what the agent did.
 
 Pytest loads it automatically if the package is installed; `-p no:digitorn_testing.pytest_plugin` disables it.
 The fixtures of an embedded daemon need the extra `digitorn-testing[daemon]`.

@@ -41,6 +41,7 @@ def test_a_daemon_that_nobody_has_any_more_is_ended(listen: bool) -> None:
     assert daemon_threads() == []
 
 
+@pytest.mark.noisy("ResourceWarning: an embedded daemon was never stopped")
 @pytest.mark.parametrize("listen", [True, False])
 def test_python_ends_though_a_daemon_was_never_stopped(listen: bool) -> None:
     code = (

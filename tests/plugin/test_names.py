@@ -63,10 +63,10 @@ BOTH = """
 
 
 @pytest.fixture
-def their_plugin(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+def their_plugin(pytester: pytest.Pytester) -> tuple[str, ...]:
     """The options that load another plugin with a fixture `session`, before this one."""
     pytester.makepyfile(their_plugin=THEIR_PLUGIN)
-    monkeypatch.syspath_prepend(pytester.path)
+    pytester.syspathinsert()
     return ("-p", "their_plugin")
 
 

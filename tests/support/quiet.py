@@ -22,16 +22,34 @@ NOISE: Final = re.compile(
 )
 """What libraries and Python itself write when something was left behind."""
 
-MARKER: Final = "noisy(reason): the test lets a process end with a traceback, which is what it is about"
+MARKER: Final = "noisy(pattern): lines that are found by the pattern are what the test is about"
+
+_RECORD: Final = re.compile(r"[A-Z]+ +(\S+?):\S+:\d+ ")
 
 
 def noise_in(text: str) -> list[str]:
     """The lines of a text that are noise.
 
     Args:
-        text: What was written to stderr, or logged.
+        text: What was written to stderr.
     """
     return [line for line in text.splitlines() if NOISE.search(line)]
+
+
+def logged_by_libraries(text: str) -> str:
+    """What of a captured log is not logged by this library, which does log tracebacks of callbacks.
+
+    Args:
+        text: The log, as pytest shows it.
+    """
+    kept: list[str] = []
+    is_ours = False
+    for line in text.splitlines():
+        if record := _RECORD.match(line):
+            is_ours = record[1].startswith("digitorn")
+        if not is_ours:
+            kept.append(line)
+    return "\n".join(kept)
 
 
 class Quiet:
@@ -51,14 +69,18 @@ class Quiet:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Fails a test in which something complained."""
         report = yield
-        captured = [
-            text
-            for name, text in report.sections
-            if name in (f"Captured {kind} {call.when}" for kind in ("stderr", "log"))
+        sections = dict(report.sections)
+        texts = [
+            sections.get(f"Captured stderr {call.when}", ""),
+            logged_by_libraries(sections.get(f"Captured log {call.when}", "")),
+            *self._of_processes,
         ]
-        found = noise_in("\n".join([*captured, *self._of_processes]))
         self._of_processes.clear()
-        if found and report.passed and item.get_closest_marker("noisy") is None:
+        allowed: list[str] = [str(mark.args[0]) for mark in item.iter_markers("noisy")]
+        found = [
+            line for line in noise_in("\n".join(texts)) if not any(re.search(one, line) for one in allowed)
+        ]
+        if found and report.passed:
             report.outcome = "failed"
             report.longrepr = "\n".join(["noise on stderr or in a log:", *found])
         return report

@@ -397,6 +397,7 @@ def test_a_file_of_another_form_is_not_changed(text: str, message: str) -> None:
         AppBuilder.from_yaml(BARE + text).with_tools("Bash")
 
 
+@pytest.mark.noisy("Traceback")
 def test_reading_a_file_needs_a_yaml_library_and_writing_does_not() -> None:
     code = (
         "import sys; sys.modules['yaml'] = None\n"

@@ -144,6 +144,7 @@ def test_one_that_ends_by_itself_leaves_nothing(tmp_path: Path) -> None:
     assert all_end(tmp_path)
 
 
+@pytest.mark.noisy("Traceback")
 @pytest.mark.parametrize(
     "end",
     [

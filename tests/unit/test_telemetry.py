@@ -145,6 +145,7 @@ def test_an_operation_without_a_time_is_refused(export: Export) -> None:
         export(log.operations())
 
 
+@pytest.mark.noisy("Traceback")
 def test_without_the_extra_its_name_is_told() -> None:
     code = "import sys; sys.modules['opentelemetry'] = None; import digitorn.testing.telemetry"
     ran = subprocess.run(

@@ -1,5 +1,5 @@
-"""The parts of the pytest plugin: scenarios, evidence for reports, artifacts, and the daemon under test.
+"""The parts of the pytest plugin: fixtures, options, scenarios, evidence for reports, and artifacts.
 
-Hooks and fixtures are in `pytest_plugin`, which alone imports this room. Nothing else in the package may
+Hooks are in `pytest_plugin`, which alone imports this room. Nothing else in the package may
 import pytest.
 """

@@ -115,14 +115,20 @@ class Evidence:
         hide = self.redactor().text
         found: list[Section] = []
         for name, shown in (
-            ("events", lambda: "\n\n".join(_timeline(*one) for one in self.logs().items())),
+            ("events", self._timelines),
             ("pending approvals", self._pending),
-            ("last exchanges", lambda: "\n\n".join(_table(*one) for one in self.client_exchanges())),
+            ("last exchanges", self._tables),
         ):
             with self._attempt(f"show the {name}"):
                 if text := shown():
                     found.append((f"digitorn: {name}", printable(hide(text))))
         return found
+
+    def _timelines(self) -> str:
+        return "\n\n".join(_timeline(*one) for one in self.logs().items())
+
+    def _tables(self) -> str:
+        return "\n\n".join(_table(*one) for one in self.client_exchanges())
 
     def _pending(self) -> str:
         return "\n".join(
