@@ -124,7 +124,7 @@ def test_a_stream_is_passed_on_as_it_comes(provider: FakeModelServer, model: Fak
 
 
 @contextmanager
-def raw_provider(*answers: bytes) -> Generator[str]:
+def raw_provider(*answers: bytes, seen: list[bytes] | None = None) -> Generator[str]:
     """A provider that answers with these bytes, one connection after another; the URL of it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(SECONDS)
@@ -134,7 +134,9 @@ def raw_provider(*answers: bytes) -> Generator[str]:
                 connection, _ = listener.accept()
                 with connection:
                     connection.settimeout(SECONDS)
-                    connection.recv(65536)
+                    asked = connection.recv(65536)
+                    if seen is not None:
+                        seen.append(asked)
                     connection.sendall(answer)
 
         serving = threading.Thread(target=serve)
@@ -193,22 +195,11 @@ def test_equal_requests_get_their_answers_in_order(
 def test_requests_go_below_the_base_url_of_the_provider(
     tmp_path: Path, below: str, path: str, headers: dict[str, str], asked: str
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(SECONDS)
-        seen: list[bytes] = []
-
-        def serve() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                seen.append(connection.recv(65536))
-                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nset-cookie: a=b\r\n\r\nok")
-
-        serving = threading.Thread(target=serve)
-        serving.start()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}{below}"
-        with FakeModelServer(record_to=tmp_path / "file", upstream=url) as server:
+    seen: list[bytes] = []
+    said = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nset-cookie: a=b\r\n\r\nok"
+    with raw_provider(said, seen=seen) as url:
+        with FakeModelServer(record_to=tmp_path / "file", upstream=f"{url}{below}") as server:
             answer = post(server, HI, path, **{"te": "trailers", "x-mine": "1", **headers})
-        serving.join(SECONDS)
     head = seen[0].split(b"\r\n\r\n")[0].decode().lower().split("\r\n")
     assert head[0] == f"post {asked} http/1.1".lower()
     assert {"x-mine: 1", "accept-encoding: identity", f"authorization: bearer {KEY}"} <= set(head)
@@ -403,10 +394,12 @@ def test_an_answer_that_breaks_off_breaks_off_again(
 
 
 def test_answers_set_no_cookies_for_others(path: Path) -> None:
-    with raw_provider(chunked(b"a", headers="set-cookie: a=secret-cookie\r\n"), chunked(b"b")) as url:
-        with FakeModelServer(record_to=path, upstream=url) as server:
-            assert [post(server).text, post(server).text] == ["a", "b"]
+    seen: list[bytes] = []
+    answers = chunked(b"a", headers="set-cookie: a=secret-cookie\r\n"), chunked(b"b")
+    with raw_provider(*answers, seen=seen) as url, FakeModelServer(record_to=path, upstream=url) as server:
+        assert [post(server).text, post(server).text] == ["a", "b"]
     assert "secret-cookie" not in path.read_text()
+    assert b"secret-cookie" not in seen[1]
 
 
 # --- the file
