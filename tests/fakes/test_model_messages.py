@@ -313,7 +313,8 @@ def test_a_key_is_asked_for_if_there_is_one(model: FakeModel, header: str) -> No
         assert "sk-secret" not in repr(sent)
 
 
-USES = {"role": "assistant", "content": [{"type": "tool_use", "id": "t-1", "name": "look", "input": {}}]}
+USE: dict[str, Any] = {"type": "tool_use", "id": "t-1", "name": "look", "input": {}}
+USES = {"role": "assistant", "content": [USE]}
 RESULT = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t-1", "content": "x"}]}
 
 

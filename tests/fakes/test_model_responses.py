@@ -1,7 +1,7 @@
 """Responses of the model server, asked by OpenAI's own client in both its forms."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Protocol, cast
 
 import httpx
@@ -34,30 +34,28 @@ class Client(Protocol):
     async def final(self, **options: Any) -> Response: ...
 
 
+def request(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {"model": "gpt-x", "input": "hi", **options}
+
+
 class Blocking:
     """The client that blocks, on a thread."""
 
     def __init__(self, **settings: Any) -> None:
-        http = openai.DefaultHttpxClient(verify=False)
-        self.client = openai.OpenAI(http_client=http, **settings)
+        self.client = openai.OpenAI(http_client=openai.DefaultHttpxClient(verify=False), **settings)
+        # Typed options cannot be passed on.
+        self._responses: Any = self.client.responses
 
     async def create(self, **options: Any) -> Response:
-        create: Callable[..., Response] = self.client.responses.create
-        return await asyncio.to_thread(create, **{"model": "gpt-x", "input": "hi", **options})
+        return cast("Response", await asyncio.to_thread(self._responses.create, **request(options)))
 
     async def events(self, **options: Any) -> list[ResponseStreamEvent]:
-        return await asyncio.to_thread(
-            lambda: list(
-                cast("Any", self.client.responses.create)(
-                    **{"model": "gpt-x", "input": "hi", "stream": True, **options}
-                )
-            )
-        )
+        return await asyncio.to_thread(lambda: list(self._responses.create(stream=True, **request(options))))
 
     async def final(self, **options: Any) -> Response:
         def run() -> Response:
-            with self.client.responses.stream(**{"model": "gpt-x", "input": "hi", **options}) as stream:
-                return stream.get_final_response()
+            with self._responses.stream(**request(options)) as stream:
+                return cast("Response", stream.get_final_response())
 
         return await asyncio.to_thread(run)
 
@@ -69,21 +67,19 @@ class Asynchronous:
     """The asynchronous client."""
 
     def __init__(self, **settings: Any) -> None:
-        http = openai.DefaultAsyncHttpxClient(verify=False)
-        self.client = openai.AsyncOpenAI(http_client=http, **settings)
+        self.client = openai.AsyncOpenAI(http_client=openai.DefaultAsyncHttpxClient(verify=False), **settings)
+        self._responses: Any = self.client.responses
 
     async def create(self, **options: Any) -> Response:
-        options = {"model": "gpt-x", "input": "hi", **options}
-        return cast("Response", await self.client.responses.create(**options))
+        return cast("Response", await self._responses.create(**request(options)))
 
     async def events(self, **options: Any) -> list[ResponseStreamEvent]:
-        options = {"model": "gpt-x", "input": "hi", "stream": True, **options}
-        stream: Any = await self.client.responses.create(**options)
+        stream = await self._responses.create(stream=True, **request(options))
         return [one async for one in stream]
 
     async def final(self, **options: Any) -> Response:
-        async with self.client.responses.stream(**{"model": "gpt-x", "input": "hi", **options}) as stream:
-            return await stream.get_final_response()
+        async with self._responses.stream(**request(options)) as stream:
+            return cast("Response", await stream.get_final_response())
 
     async def close(self) -> None:
         await self.client.close()

@@ -82,7 +82,7 @@ REMOVED: Final = {
         ),
         _CONTRACT,
     ),
-    "digitorn.testing.fakes.ChatCompletionRequest": "a request of one interface of three; `ProviderRequest` is any",
+    "digitorn.testing.fakes.ChatCompletionRequest": "a request of one interface; now `ProviderRequest`",
 }
 """What was there once, and why it is gone."""
 

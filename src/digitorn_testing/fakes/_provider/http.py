@@ -26,6 +26,7 @@ class Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, keep_alive: bool) -> None:
         self.method = str(scope["method"])
         self.path = str(scope["path"])
+        self.raw_path = bytes(scope["raw_path"]).decode("latin-1")
         self.query = bytes(scope["query_string"]).decode("latin-1")
         self.client: tuple[str, int] = tuple(scope["client"])
         self.headers: dict[str, str] = {

@@ -194,7 +194,7 @@ class _Answer(Answer):
                 delta: JsonObject = {"type": "thinking_delta", "thinking": piece}
             case "text":
                 delta = {"type": "text_delta", "text": piece}
-            case "call":
+            case _:
                 delta = {"type": "input_json_delta", "partial_json": piece}
         return _event("content_block_delta", index=block.index, delta=delta)
 

@@ -9,7 +9,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast
@@ -121,8 +121,7 @@ class Recorder:
         Raises:
             RecordingError: It cannot.
         """
-        with self._writing("ab"):
-            pass
+        self._put(b"", "ab")
 
     def check(self, *, with_leftover: bool = False) -> None:
         """Reports that something could not be written.
@@ -196,7 +195,7 @@ class Recorder:
 
     def _target(self, exchange: Exchange) -> str:
         """Where a request goes: below the provider's base URL, which need not end in `/v1`."""
-        path = exchange.path
+        path = exchange.raw_path
         is_openai = "anthropic-version" not in exchange.headers
         if self._upstream.endswith("/v1") or (self._has_path and is_openai):
             path = path.removeprefix("/v1")
@@ -212,7 +211,7 @@ class Recorder:
         ]
         line = {
             "method": exchange.method,
-            "path": exchange.path,
+            "path": hiding.path,
             "query": hiding.query,
             "body": hiding.body,
             "status": taken.status,
@@ -223,19 +222,18 @@ class Recorder:
         header = {"format": _FORMAT, "version": 1, "upstream": self._upstream}
         lines = [line] if self._has_begun else [header, line]
         try:
-            with self._writing("ab" if self._has_begun else "wb") as write:
-                write("".join(f"{json.dumps(one)}\n" for one in lines).encode())
+            content = "".join(f"{json.dumps(one)}\n" for one in lines).encode()
+            self._put(content, "ab" if self._has_begun else "wb")
             self._has_begun = True
         except RecordingError as error:
             # The client's answer is right all the same; whoever stops the server is told.
             self._error = self._error or error
             logger.warning("%s", error)
 
-    @contextlib.contextmanager
-    def _writing(self, mode: Literal["ab", "wb"]) -> Generator[Callable[[bytes], object]]:
+    def _put(self, content: bytes, mode: Literal["ab", "wb"]) -> None:
         try:
             with open(self._path, mode) as file:
-                yield file.write
+                file.write(content)
         except OSError as error:
             raise RecordingError(str(self._path), f"cannot be written: {error.strerror or error}") from error
 
@@ -275,8 +273,7 @@ class _Request:
 
     method: str
     path: str
-    query: list[list[str]]
-    body: JsonValue
+    more: JsonValue
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -299,7 +296,12 @@ class Replay:
         self._normalize = normalize
         self._timing = timing
         self._all = [
-            (self._request(one.method, one.path, one.query, cast("JsonValue", one.body)), one)
+            (
+                self._request(
+                    one.method, one.path, [[*pair] for pair in one.query], cast("JsonValue", one.body)
+                ),
+                one,
+            )
             for one in _read(os.fspath(path))
         ]
         self._left = list(self._all)
@@ -333,7 +335,7 @@ class Replay:
             ConnectionLost: The answer broke off.
         """
         hiding = Hiding(exchange)
-        asked = self._request(exchange.method, exchange.path, hiding.query, hiding.body)
+        asked = self._request(exchange.method, hiding.path, hiding.query, hiding.body)
         found = next((one for one in self._left if one[0] == asked), None)
         if found is None:
             self._mismatches.append(said := self._mismatch(asked))
@@ -356,19 +358,22 @@ class Replay:
         await exchange.end()
 
     def _request(self, method: str, path: str, query: list[list[str]], body: JsonValue) -> _Request:
-        return _Request(method, path, query, body if self._normalize is None else self._normalize(body))
+        compared = body if self._normalize is None else self._normalize(body)
+        return _Request(method, path, {"query": [[*pair] for pair in query], "body": compared})
 
     def _mismatch(self, asked: _Request) -> str:
         times = sum(request == asked for request, _ in self._all)
         if times:
-            return f"{asked} ({_said(asked)}) was recorded {_times(times)}, and is asked once more"
+            how = f"is asked more often than the {times} times that it was recorded"
+            return f"{asked} {how}: {_said(asked)}"
         alike = [one for one, _ in self._all if (one.method, one.path) == (asked.method, asked.path)]
         if not alike:
             known = ", ".join(sorted({str(one) for one, _ in self._all})) or "nothing"
             return f"{asked} was not recorded; the recording has {known}"
-        nearest = min((_compared(one, asked) for one in alike), key=lambda found: sum(map(len, found)))
+        compared = [[*_differences("", one.more, asked.more)] for one in alike]
+        nearest = min(compared, key=lambda found: sum(map(len, found)))
         lines = [f"{asked} was not recorded like this; the most similar one of {len(alike)} differs:"]
-        lines += [f"  {one}" for one in nearest[:_MOST_DIFFERENCES]]
+        lines += [f"  {one.removeprefix('.')}" for one in nearest[:_MOST_DIFFERENCES]]
         if len(nearest) > _MOST_DIFFERENCES:
             lines.append(f"  and {len(nearest) - _MOST_DIFFERENCES} more")
         return "\n".join(lines)
@@ -399,24 +404,11 @@ def _read(path: str) -> list[_Exchange]:
 
 def _said(request: _Request) -> str:
     """What a request says, for people."""
-    body = request.body
-    last: JsonValue = body
-    if isinstance(body, dict):
-        said = body.get("messages", body.get("input", body))
-        last = said[-1] if isinstance(said, list) and said else said
-    return shown(json.dumps(last, ensure_ascii=False), 120)
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
-
-
-def _compared(recorded: _Request, asked: _Request) -> list[str]:
-    queries = [*map("=".join, recorded.query)], [*map("=".join, asked.query)]
-    differences = [*_differences("body", recorded.body, asked.body)]
-    if queries[0] != queries[1]:
-        differences.insert(0, f"query: recorded {_value([*queries[0]])}, asked {_value([*queries[1]])}")
-    return differences
+    match request.more:
+        case {"body": {"messages": [*_, last]} | {"input": [*_, last]} | {"input": last} | last}:
+            return shown(json.dumps(last, ensure_ascii=False), 120)
+        case _:
+            return ""
 
 
 def _differences(place: str, recorded: JsonValue, asked: JsonValue) -> Iterator[str]:

@@ -5,6 +5,7 @@ Each exchange is looked at on its own, so that the same request comes out the sa
 
 import base64
 import codecs
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -49,6 +50,7 @@ class Hiding:
         hidden = {name for name, _ in query if name == "key" or names_secret(name)}
         self._redactor.learn(*(value for name, value in query if name in hidden))
         self.query = [[name, HIDDEN if name in hidden else self.text(value)] for name, value in query]
+        self.path = self.text(exchange.path)
         self.body = self._body(exchange.body)
 
     def text(self, text: str) -> str:
@@ -89,7 +91,9 @@ class Hiding:
 
     def _hidden(self, value: JsonValue) -> JsonValue:
         if isinstance(value, str):
-            return self.text(value)
+            inner = as_json(value) if value.startswith(("{", "[")) else None
+            hidden = self._redactor.json(inner)
+            return self.text(value if hidden == inner else json.dumps(hidden))
         if isinstance(value, list):
             return [self._hidden(one) for one in value]
         if isinstance(value, dict):

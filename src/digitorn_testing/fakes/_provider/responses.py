@@ -311,7 +311,7 @@ def _item(block: Block, status: str) -> JsonObject:
             more: JsonObject = {"type": "reasoning", "summary": parts}
         case "text":
             more = {"type": "message", "role": "assistant", "content": parts, "status": status}
-        case "call":
+        case _:
             more = {
                 "type": "function_call",
                 "call_id": f"call_{block.key}",

@@ -375,8 +375,8 @@ class FakeModelServer:
             logger.exception("%s %s crashed", exchange.method, exchange.path)
             if exchange.has_started:
                 raise ConnectionLost from error
-            refusal = Refused(500, f"{type(error).__name__}: {error}", type="server_error")
-            await self._refuse(exchange, refusal)
+            crash = Refused(500, f"{type(error).__name__}: {error}", type="server_error")
+            await self._refuse(exchange, crash)
 
     async def _refuse(self, exchange: Exchange, refusal: Refused) -> None:
         """Answers with an error in the form of the wire, or what the client's headers say of that."""
