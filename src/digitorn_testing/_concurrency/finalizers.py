@@ -1,6 +1,7 @@
 """Closes streams that are garbage-collected, or whose event loop ends, while they are still open."""
 
 import asyncio
+import logging
 import os
 import types
 import warnings
@@ -12,6 +13,7 @@ from typing import Any, Final, TypeAlias, cast
 Close: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 """Closes something on its event loop, within bounds."""
 
+_logger = logging.getLogger("digitorn.testing")
 _CLOSING_SECONDS: Final = 2.0
 _CLOSING: Final[set[asyncio.Task[None]]] = set()
 _ENDINGS: "Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Ending]]" = weakref.WeakKeyDictionary()
@@ -96,6 +98,9 @@ class _Ending:
             closing |= {task for task in _CLOSING if task.get_loop() is loop}
             if closing:
                 await asyncio.wait(closing, timeout=_CLOSING_SECONDS)
+            for task in closing:
+                if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                    _logger.info("not everything could be closed with its event loop: %r", error)
 
 
 def at_loop_end(close: Close) -> Callable[[], None]:
