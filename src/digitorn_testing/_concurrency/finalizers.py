@@ -19,22 +19,18 @@ _CLOSING: Final[set[asyncio.Task[None]]] = set()
 _ENDINGS: "Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Ending]]" = weakref.WeakKeyDictionary()
 
 
-def weakly(method: Callable[..., object]) -> Callable[..., bool]:
+def weakly(method: Callable[..., object]) -> Callable[..., None]:
     """Wraps a bound method without keeping its object alive; calls do nothing once the object is gone.
 
     Args:
         method: A bound method.
-
-    Returns:
-        The function, which says whether the object was still there.
     """
     bound = cast("types.MethodType", method)
     reference, function = weakref.ref(bound.__self__), bound.__func__
 
-    def call(*arguments: object) -> bool:
+    def call(*arguments: object) -> None:
         if (owner := reference()) is not None:
             function(owner, *arguments)
-        return owner is not None
 
     return call
 
