@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -33,7 +34,12 @@ async def test_a_read_that_timed_out_is_repeated_and_misses_nothing(
     model.will_stream_text(pieces(6), delay=0.03)
     async with daemon.async_client() as client, await client.open_event_stream(session) as stream:
         turn = stream.turn(await client.post_message_raw(session, "go"), timeout=20)
-        events = {"stream": aiter(stream), "turn": aiter(turn), "text": turn.text_deltas()}[what]
+        sources: dict[str, AsyncIterator[LiveEvent[EventPayload] | str]] = {
+            "stream": aiter(stream),
+            "turn": aiter(turn),
+            "text": turn.text_deltas(),
+        }
+        events = sources[what]
         heard: list[str] = []
         idle = 0
         while "".join(heard) != "".join(pieces(6)):

@@ -8,7 +8,7 @@ import pytest
 from digitorn_testing import AsyncDevClient, EventTimeout, SessionHandle, StreamConnection
 from digitorn_testing._generated import builders
 from digitorn_testing._stream import backfill, following, log_reads
-from digitorn_testing.events import MemoryUpdate, Token, ToolCall
+from digitorn_testing.events import MemoryUpdate, MessageDone, Token, ToolCall
 from digitorn_testing.fakes import CallFaults, FakeDaemon, FakeModel
 from support.sessions import add_session
 
@@ -88,8 +88,11 @@ async def test_a_log_that_recovers_in_time_gives_the_whole_turn(
 async def test_with_less_time_it_is_returned_at_the_deadline(
     daemon: FakeDaemon, client: AsyncDevClient, known: SessionHandle
 ) -> None:
-    with daemon.faults.calls(method="GET", session=known).respond_with(500):
-        result = await client.send(known, "go", timeout=0.5)
+    async with await client.open_event_stream(known) as stream:
+        with daemon.faults.calls(method="GET", session=known).respond_with(500):
+            accepted = await client.post_message_raw(known, "go")
+            await stream.wait_for(MessageDone, timeout=20)
+            result = await stream.wait_for_turn(accepted, timeout=0.05)
     assert result.content == "".join(PIECES)
     assert result.incomplete_because is not None
     assert "answered 500" in result.incomplete_because

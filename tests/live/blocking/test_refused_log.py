@@ -10,7 +10,7 @@ from support.sessions import add_session
 from digitorn_testing import DevClient, EventTimeout, SessionHandle, StreamConnection
 from digitorn_testing._generated import builders
 from digitorn_testing._stream import backfill, following, log_reads
-from digitorn_testing.events import MemoryUpdate, Token, ToolCall
+from digitorn_testing.events import MemoryUpdate, MessageDone, Token, ToolCall
 from digitorn_testing.fakes import CallFaults, FakeDaemon, FakeModel
 
 PIECES = ["This is a, ", "b, ", "and c."]
@@ -87,8 +87,11 @@ def test_a_log_that_recovers_in_time_gives_the_whole_turn(
 def test_with_less_time_it_is_returned_at_the_deadline(
     daemon: FakeDaemon, client: DevClient, known: SessionHandle
 ) -> None:
-    with daemon.faults.calls(method="GET", session=known).respond_with(500):
-        result = client.send(known, "go", timeout=0.5)
+    with client.open_event_stream(known) as stream:
+        with daemon.faults.calls(method="GET", session=known).respond_with(500):
+            accepted = client.post_message_raw(known, "go")
+            stream.wait_for(MessageDone, timeout=20)
+            result = stream.wait_for_turn(accepted, timeout=0.05)
     assert result.content == "".join(PIECES)
     assert result.incomplete_because is not None
     assert "answered 500" in result.incomplete_because
