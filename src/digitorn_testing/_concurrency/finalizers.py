@@ -16,7 +16,7 @@ Close: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 _logger = logging.getLogger("digitorn.testing")
 _CLOSING_SECONDS: Final = 2.0
 _CLOSING: Final[set[asyncio.Task[None]]] = set()
-_ENDINGS: "Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Ending]]" = weakref.WeakKeyDictionary()
+_ENDINGS: Final["weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Ending]"] = weakref.WeakKeyDictionary()
 
 
 def weakly(method: Callable[..., object]) -> Callable[..., None]:
