@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -21,7 +22,54 @@ from digitorn_testing import (
 )
 from digitorn_testing.events import MessageDone, Token, ToolCall
 from digitorn_testing.fakes import FakeDaemon, FakeModel
+from support.sessions import add_session
 from support.texts import ANSWER, PIECES, pieces
+
+
+@pytest.mark.parametrize("what", ["stream", "turn", "text"])
+async def test_a_read_that_timed_out_is_repeated_and_misses_nothing(
+    daemon: FakeDaemon, model: FakeModel, what: str
+) -> None:
+    session = add_session(daemon)
+    model.will_stream_text(pieces(6), delay=0.03)
+    async with daemon.async_client() as client, await client.open_event_stream(session) as stream:
+        turn = stream.turn(await client.post_message_raw(session, "go"), timeout=20)
+        sources: dict[str, AsyncIterator[LiveEvent[EventPayload] | str]] = {
+            "stream": aiter(stream),
+            "turn": aiter(turn),
+            "text": turn.text_deltas(),
+        }
+        events = sources[what]
+        heard: list[str] = []
+        idle = 0
+        while "".join(heard) != "".join(pieces(6)):
+            try:
+                if idle % 2:
+                    async with asyncio.timeout(0.01):
+                        one = await anext(events)
+                else:
+                    one = await asyncio.wait_for(anext(events), 0.01)
+            except TimeoutError:
+                idle += 1
+                continue
+            if isinstance(one, str):
+                heard.append(one)
+            elif isinstance(one.payload, Token):
+                heard.append(one.payload.delta)
+        assert (idle > 0, heard) == (True, pieces(6))
+
+
+async def test_an_iteration_that_was_closed_is_over(daemon: FakeDaemon) -> None:
+    session = add_session(daemon)
+    async with daemon.async_client() as client, await client.open_event_stream(session) as stream:
+        events = stream.turn_events("fp-none", timeout=20)
+        waiting = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0)
+        await events.aclose()
+        with pytest.raises(StopAsyncIteration):
+            await asyncio.wait_for(waiting, 10)
+        with pytest.raises(StopAsyncIteration):
+            await anext(events)
 
 
 async def test_iteration_and_cancelled_waits(

@@ -47,8 +47,9 @@ print(time.time(), flush=True)
 raise SystemExit(7)
 """
 
-_ASYNCHRONOUS = """
-import asyncio, sys, time
+_KEEP = "kept = daemon, client, streams, turn, waiting"
+_ASYNCHRONOUS = f"""
+import asyncio, gc, sys, time
 from digitorn.testing.fakes import FakeDaemon, FakeModel
 
 
@@ -71,16 +72,23 @@ async def main():
     turn = await client.start_turn(session, "again")
     waiting = asyncio.create_task(streams[1].wait_for("tool_call"))
     await asyncio.wait_for(blocked.wait(), 20)
-    kept = daemon, client, streams, turn, waiting
+    {_KEEP}
     print(time.time(), flush=True)
 
 
 asyncio.run(main())
+gc.collect()
 raise SystemExit(7)
 """
 
 
-@pytest.mark.parametrize("script", [_BLOCKING, _ASYNCHRONOUS], ids=["blocking", "asynchronous"])
+_LEFT = _ASYNCHRONOUS.replace(_KEEP, "")
+"""All of it is collected when the coroutine has ended, while its event loop ends."""
+
+_SCRIPTS = {"blocking": _BLOCKING, "asynchronous": _ASYNCHRONOUS, "asynchronous, collected": _LEFT}
+
+
+@pytest.mark.parametrize("script", _SCRIPTS.values(), ids=_SCRIPTS)
 def test_the_interpreter_exits_with_everything_open(script: str, tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     ended = subprocess.run(
@@ -119,3 +127,51 @@ os.kill(os.getpid(), signal.SIGKILL)
     recording = Recording.load(path, damaged="raise")
     assert not recording.is_complete
     assert recording.log().turn_result().content == "hello"
+
+
+def test_ctrl_c_at_any_moment_leaves_a_client_that_works() -> None:
+    script = """
+import os, random, signal, threading, time
+from digitorn.testing.fakes import FakeDaemon, FakeModel
+
+model = FakeModel()
+model.when(lambda request: True).will_respond_with_text("hello")
+daemon = FakeDaemon().start()
+daemon.add_app("my-app", model=model)
+client = daemon.client(timeout=20)
+session = client.chat("my-app", "hi").session
+is_armed = threading.Event()
+
+
+def interrupt():
+    while True:
+        is_armed.wait()
+        time.sleep(random.random() * 0.02)
+        if is_armed.is_set():
+            is_armed.clear()
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def stream():
+    with client.open_event_stream(session) as opened:
+        opened.wait_for("user_message", timeout=20)
+
+
+threading.Thread(target=interrupt, daemon=True).start()
+for call in [client.api.apps.list_apps, lambda: client.send(session, "more"), stream] * 4:
+    try:
+        is_armed.set()
+        while is_armed.is_set():
+            call()
+        time.sleep(1)
+    except KeyboardInterrupt:
+        assert client.send(session, "again", timeout=20).content == "hello"
+        assert [app.app_id for app in client.api.apps.list_apps()] == ["my-app"]
+client.close()
+daemon.stop()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=_SECONDS, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr

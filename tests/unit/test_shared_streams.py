@@ -1,12 +1,14 @@
 """The streams that turns share, without a socket: opening, sharing, locks, closing."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from digitorn_testing import CallbackFailed, EventTimeout, SessionHandle, WrongEventLoop
 from digitorn_testing._client._async.shared_streams import IDLE_STREAMS, AsyncSharedStreams, Shareable
 from digitorn_testing._client._sync.shared_streams import SharedStreams
+from digitorn_testing._client.locks import Lock
 
 SECONDS = 5.0
 
@@ -242,10 +244,28 @@ def test_the_blocking_twin_shares_streams_too() -> None:
             self.calls.append("stop")
 
     shared = SharedStreams[Blocking]()
-    with shared.sharing(session(1), SECONDS, Blocking) as first:
+
+    def share() -> None:
         with pytest.raises(EventTimeout), shared.sharing(session(1), 0.0, Blocking):
             pytest.fail("the lock is held")
+
+    with shared.sharing(session(1), SECONDS, Blocking) as first, ThreadPoolExecutor() as another:
+        another.submit(share).result(SECONDS)
     with shared.sharing(session(1), SECONDS, Blocking) as again:
         assert again is first
     assert shared.stop() is None
     assert first.calls == ["connect", "stop"]
+
+
+def test_ctrl_c_while_a_lock_is_taken_leaves_it_free() -> None:
+    class Interrupted(Lock):
+        def take(self, seconds: float) -> bool:
+            assert super().take(seconds)
+            raise KeyboardInterrupt
+
+    lock = Interrupted("s")
+    with pytest.raises(KeyboardInterrupt):
+        with lock.within(0):
+            pytest.fail("it was interrupted before")
+    with ThreadPoolExecutor() as another:
+        assert another.submit(Lock.take, lock, 0.0).result(SECONDS)

@@ -1,6 +1,7 @@
 """Closes streams that are garbage-collected, or whose event loop ends, while they are still open."""
 
 import asyncio
+import logging
 import os
 import types
 import warnings
@@ -12,27 +13,24 @@ from typing import Any, Final, TypeAlias, cast
 Close: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 """Closes something on its event loop, within bounds."""
 
+_logger = logging.getLogger("digitorn.testing")
 _CLOSING_SECONDS: Final = 2.0
 _CLOSING: Final[set[asyncio.Task[None]]] = set()
-_ENDINGS: "Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Ending]]" = weakref.WeakKeyDictionary()
+_ENDINGS: Final["weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Ending]"] = weakref.WeakKeyDictionary()
 
 
-def weakly(method: Callable[..., object]) -> Callable[..., bool]:
+def weakly(method: Callable[..., object]) -> Callable[..., None]:
     """Wraps a bound method without keeping its object alive; calls do nothing once the object is gone.
 
     Args:
         method: A bound method.
-
-    Returns:
-        The function, which says whether the object was still there.
     """
     bound = cast("types.MethodType", method)
     reference, function = weakref.ref(bound.__self__), bound.__func__
 
-    def call(*arguments: object) -> bool:
+    def call(*arguments: object) -> None:
         if (owner := reference()) is not None:
             function(owner, *arguments)
-        return owner is not None
 
     return call
 
@@ -96,6 +94,9 @@ class _Ending:
             closing |= {task for task in _CLOSING if task.get_loop() is loop}
             if closing:
                 await asyncio.wait(closing, timeout=_CLOSING_SECONDS)
+            for task in closing:
+                if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                    _logger.info("not everything could be closed with its event loop: %r", error)
 
 
 def at_loop_end(close: Close) -> Callable[[], None]:

@@ -280,7 +280,13 @@ class FakeDaemon:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        try:
+            self.stop()
+        except RuntimeError as failed:
+            # What ended the block takes precedence, such as Ctrl-C.
+            if error is None:
+                raise
+            error.add_note(str(failed))
 
     # --- where it is
 

@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from digitorn_testing import DaemonUnreachable, NotFound, StreamClosed
+from digitorn_testing import ContractViolation, DaemonUnreachable, NotFound, StreamClosed
 from digitorn_testing._errors import TooLarge
+from digitorn_testing._stream import backfill as module
 from digitorn_testing._stream.backfill import Backfill
 from digitorn_testing._stream.coverage import Coverage
 from digitorn_testing._stream.tasks import Tasks
@@ -23,6 +24,7 @@ class Daemon:
         self.rows: list[int] = []
         self.reads: list[int] = []
         self.failures: list[Exception] = []
+        self.finds: list[list[int]] = []
         self.read_once = asyncio.Event()
         self.in_order: list[int] = []
         self.core.log.subscribe_in_order(lambda event, _: self.in_order.append(event.seq))
@@ -35,7 +37,7 @@ class Daemon:
         if self.failures:
             raise self.failures.pop(0)
         # What was sent is in the log.
-        rows = sorted({*self.rows, *self.here()} - {0})
+        rows = self.finds.pop(0) if self.finds else sorted({*self.rows, *self.here()} - {0})
         for seq in rows:
             if seq > since:
                 self.push(seq)
@@ -259,3 +261,59 @@ async def test_what_was_held_back_is_given_before_the_log_is_closed() -> None:
     async with asyncio.timeout(SECONDS):
         await waiting
     assert daemon.in_order == [1]
+
+
+def garbage() -> ContractViolation:
+    return ContractViolation("the answer", ["not JSON"])
+
+
+async def test_an_answer_that_is_garbage_is_asked_for_again() -> None:
+    daemon = Daemon()
+    daemon.failures = [garbage(), garbage()]
+    daemon.rows = [1]
+    assert await daemon.backfill.fill_at_last(time.monotonic() + SECONDS) is None
+    assert (daemon.here(), len(daemon.reads)) == ([1], 3)
+
+
+async def test_a_log_that_stays_refused_is_given_up_in_time() -> None:
+    daemon = Daemon()
+    daemon.failures = [garbage() for _ in range(9)]
+    failure = await daemon.backfill.fill_at_last(time.monotonic() + 0.1)
+    assert "not JSON" in str(failure)
+    assert 1 < len(daemon.reads) < 5
+
+
+async def test_a_log_that_is_behind_what_was_sent_is_read_again() -> None:
+    daemon = Daemon()
+    daemon.finds = [[], [], [1, 2, 3]]
+    daemon.push(1, 3)
+    assert await daemon.backfill.fill_at_last() is None
+    assert (daemon.here(), len(daemon.reads)) == ([1, 2, 3], 3)
+
+
+async def test_a_log_that_stays_behind_is_not_taken_for_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ROWS_SECONDS", 0.0)
+    daemon = Daemon()
+    daemon.finds = [[], []]
+    daemon.push(1, 3)
+    failure = await daemon.backfill.fill_at_last()
+    assert "it ends at 0, although 3 was sent" in str(failure)
+    assert daemon.backfill.coverage.read_since() == 0
+    # A new process need not have logged what the old one sent.
+    daemon.backfill.coverage.restarted()
+    assert await daemon.backfill.fill_at_last() is None
+
+
+async def test_nothing_is_held_back_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.0)
+    daemon = Daemon()
+    daemon.failures = [unreachable()]
+    daemon.rows = [1]
+    daemon.backfill.joining()
+    daemon.push(2)
+    daemon.backfill.rejoined(restarted=False)
+    assert isinstance(await daemon.backfill.caught_up(time.monotonic() + SECONDS), DaemonUnreachable)
+    assert daemon.in_order == [2]
+    await daemon.rest()
+    assert daemon.here() == [1, 2]
+    assert await daemon.backfill.caught_up(time.monotonic() + SECONDS) is None

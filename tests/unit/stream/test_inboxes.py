@@ -1,10 +1,13 @@
 """Where what arrives waits, and how much of it."""
 
 import asyncio
+import math
 import threading
+import time
 
 import pytest
 
+from digitorn_testing._concurrency import deadlines
 from digitorn_testing._events.event import AnyEvent, decode
 from digitorn_testing._stream.inboxes import AsyncInbox, Backlog, Inbox
 from support.frames import token
@@ -33,6 +36,19 @@ def test_a_thread_gets_items_in_order_and_waits_no_longer_than_it_says() -> None
         inbox.next(0.01)
     threading.Timer(0.01, inbox.put, (3,)).start()
     assert inbox.next(SECONDS) == 3
+
+
+def test_a_thread_waits_in_slices_where_the_platform_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadlines, "SLICE_SECONDS", 0.01)
+    inbox: Inbox[int] = Inbox()
+    assert len(list(deadlines.slices(0.0))) == 1
+    with pytest.raises(TimeoutError):
+        inbox.next(0.03)
+    threading.Timer(0.03, inbox.put, (1,)).start()
+    assert inbox.next() == 1
+    with deadlines.until(time.monotonic() + SECONDS):
+        assert deadlines.finite(deadlines.remaining(math.inf)) is not None
+    assert deadlines.finite(deadlines.remaining(math.inf)) is None
 
 
 @pytest.mark.parametrize("kind", [AsyncInbox, Inbox])

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Self, TypeVar
+from weakref import WeakMethod
 
 from digitorn_testing._concurrency.deadlines import checked
 from digitorn_testing._concurrency.finalizers import weakly
@@ -216,11 +217,13 @@ def while_read(put: Sink, subscribe: Callable[[Sink], Subscription]) -> Subscrip
         subscribe: Subscribes to the events.
     """
     subscription: Subscription
-    is_held = weakly(put)
+    held = WeakMethod(put)
 
     def deliver(event: AnyEvent | None) -> None:
-        # Not when it is collected: that may happen while the log's lock is held.
-        if not is_held(event):
+        if (put := held()) is not None:
+            put(event)
+        else:
+            # Not when it is collected: that may happen while the log's lock is held.
             subscription.cancel()
 
     subscription = subscribe(deliver)

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 import httpx
 
+from digitorn_testing._concurrency.deadlines import finite
 from digitorn_testing._errors import DaemonUnreachable
 from digitorn_testing._generated._runtime import Command, Model
 from digitorn_testing._generated.commands import CommandError, ConnectAuth
@@ -432,4 +433,5 @@ async def _answered(future: "concurrent.futures.Future[T]", timeout: float | Non
 
 def _seconds(extensions: Mapping[str, Any]) -> float | None:
     timeout: Mapping[str, float | None] = extensions.get("timeout", {})
-    return timeout.get("read")
+    limit = timeout.get("read")
+    return None if limit is None else finite(limit)
