@@ -261,6 +261,16 @@ class Refused(Exception):
         self.reason = reason
         self.data = data
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return (
+            type(self),
+            (
+                self.reason,
+                self.data,
+            ),
+            vars(self),
+        )
+
 
 class Undecodable(Exception):
     """An answer that is not what the contract says.
@@ -272,6 +282,9 @@ class Undecodable(Exception):
     def __init__(self, reasons: tuple[str, ...]) -> None:
         super().__init__("; ".join(reasons))
         self.reasons = reasons
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.reasons,), vars(self)
 
 
 Reading: TypeAlias = Literal["json", "text", "bytes", "none"] | Streamed
