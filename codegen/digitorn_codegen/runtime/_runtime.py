@@ -44,7 +44,7 @@ from ._encoding import (
     written,
 )
 from ._streams import AnyStream, Items, Streamed
-from ._surrogates import half_in, parsed, validated
+from ._surrogates import dumped, half_in, parsed, validated
 
 T = TypeVar("T")
 Request = TypeVar("Request", bound="Model")
@@ -179,7 +179,7 @@ class Model(BaseModel):
 
     def to_wire(self) -> dict[str, Any]:
         """The members that were set, as JSON values under their wire names."""
-        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        return dumped(self)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
