@@ -126,6 +126,10 @@ OTHERS: Final[dict[type[Exception], Callable[[], Exception]]] = {
     Undecodable: lambda: Undecodable(("a: missing", "b: null")),
 }
 
+ALL: Final[dict[type[Exception], Callable[[], Exception]]] = {}
+ALL.update(SAMPLES)
+ALL.update(OTHERS)
+
 CLASSES: Final = [
     one
     for _, one in inspect.getmembers(errors, inspect.isclass)
@@ -149,7 +153,7 @@ def told(error: Exception) -> dict[str, str]:
 def test_an_error_comes_out_as_it_went_in(
     kind: type[Exception], again: Callable[[Exception], Exception]
 ) -> None:
-    error = {**SAMPLES, **OTHERS}[kind]()
+    error = ALL[kind]()
     error.add_note("seen by a test")
     same = again(error)
     assert type(same) is kind
@@ -164,7 +168,7 @@ def test_every_published_error_is_among_them() -> None:
         for name in module.__all__
         if inspect.isclass(one := getattr(module, name)) and issubclass(one, BaseException)
     }
-    assert published <= {*SAMPLES, *OTHERS}
+    assert published <= ALL.keys()
 
 
 def test_a_copy_has_attributes_of_its_own() -> None:

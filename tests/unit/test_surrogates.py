@@ -2,6 +2,7 @@ r"""Halves of surrogate pairs, such as `\ud83d`: text for Python and JSON, and n
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -207,9 +208,9 @@ def test_a_call_with_a_half_names_the_argument_and_the_place(said: str, argument
 
 @pytest.mark.parametrize("name", ["session_id", "app_id", "workspace"])
 def test_a_handle_with_a_half_is_not_made(name: str) -> None:
-    members: dict[str, Any] = {"session_id": "s", "app_id": "a", "daemon_url": "http://x"}
+    handle = SessionHandle(session_id="s", app_id="a", daemon_url="http://x")
     with pytest.raises(ValueError, match=f"^{name} holds half of a surrogate pair .* at position 5"):
-        SessionHandle(**{**members, name: HALF})
+        replace(handle, **{name: HALF})
 
 
 async def test_a_decision_with_a_half_is_the_policys_fault() -> None:
