@@ -3,7 +3,7 @@
 import copy
 import inspect
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -126,9 +126,7 @@ OTHERS: Final[dict[type[Exception], Callable[[], Exception]]] = {
     Undecodable: lambda: Undecodable(("a: missing", "b: null")),
 }
 
-ALL: Final[dict[type[Exception], Callable[[], Exception]]] = {}
-ALL.update(SAMPLES)
-ALL.update(OTHERS)
+ALL: Final[Mapping[type[Exception], Callable[[], Exception]]] = dict([*SAMPLES.items(), *OTHERS.items()])
 
 CLASSES: Final = [
     one

@@ -209,8 +209,9 @@ def test_a_call_with_a_half_names_the_argument_and_the_place(said: str, argument
 @pytest.mark.parametrize("name", ["session_id", "app_id", "workspace"])
 def test_a_handle_with_a_half_is_not_made(name: str) -> None:
     handle = SessionHandle(session_id="s", app_id="a", daemon_url="http://x")
+    changed: dict[str, Any] = {name: HALF}
     with pytest.raises(ValueError, match=f"^{name} holds half of a surrogate pair .* at position 5"):
-        replace(handle, **{name: HALF})
+        replace(handle, **changed)
 
 
 async def test_a_decision_with_a_half_is_the_policys_fault() -> None:
