@@ -18,6 +18,17 @@ class ContractError(Exception):
         self.pointer = pointer
         self.reason = reason
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return (
+            type(self),
+            (
+                self.file,
+                self.pointer,
+                self.reason,
+            ),
+            vars(self),
+        )
+
 
 class SettingsError(Exception):
     """The generator's input or output settings are missing or wrong."""

@@ -37,6 +37,16 @@ class Malformed(Exception):
         self.pointer = pointer
         self.reason = reason
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return (
+            type(self),
+            (
+                self.pointer,
+                self.reason,
+            ),
+            vars(self),
+        )
+
 
 def escape(token: str) -> str:
     """One token of a JSON pointer (RFC 6901)."""

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 _HALF: Final = re.compile("[\ud800-\udfff]")
@@ -15,6 +15,18 @@ def printable(text: str) -> str:
         text: Any text.
     """
     return text if text.isascii() else _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+
+
+def joined(pieces: Iterable[str]) -> str:
+    """Pieces of a text as one; halves of a surrogate pair that meet become their character, as in JSON.
+
+    Args:
+        pieces: The pieces.
+    """
+    text = "".join(pieces)
+    if text.isascii() or _HALF.search(text) is None:
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def check_sendable(text: str, name: str) -> None:

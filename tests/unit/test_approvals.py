@@ -1,7 +1,7 @@
 """What each policy decides, and which of several counts."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sized
 
 import pytest
 
@@ -138,6 +138,21 @@ def test_a_policy_that_takes_the_place_of_one_that_is_gone_is_asked() -> None:
 
     # Nobody else keeps these policies, so that the interpreter may use the memory of one for the next.
     assert all(client.ask_once("r", of_a_turn(number)) for number in range(100))
+
+
+def test_requests_and_turns_of_long_ago_are_forgotten() -> None:
+    client, policy = ClientApprovals(ApproveAll()), DenyAll()
+    for number in range(5000):
+        client.ask_once(str(number), policy)
+        client.claim(str(number))
+        client.begin(str(number), policy)
+        with client.posting(str(number)):
+            pass
+    assert not client.ask_once("4999", policy)
+    assert not client.claim("4999")
+    assert client.of_turn("4999") == (True, policy)
+    sizes = [len(kept) for kept in vars(client).values() if isinstance(kept, Sized)]
+    assert sizes == [4096, 0, 4096, 4096]
 
 
 def test_equal_policies_are_asked_one_by_one() -> None:

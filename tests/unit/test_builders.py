@@ -112,6 +112,8 @@ def test_a_turn_refuses_what_it_cannot_play() -> None:
         TurnBuilder().error("nope")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - on purpose
     with pytest.raises(ValueError, match="the turn begins with 'a'; another message begins another turn"):
         TurnBuilder().user("a").user("b")
+    with pytest.raises(ValueError, match="the turn begins with ''; another message begins another turn"):
+        TurnBuilder().user("").user("b")
     with pytest.raises(TypeError, match="JSON"):
         TurnBuilder().tool("Read", {"path": object()})
 

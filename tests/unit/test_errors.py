@@ -3,17 +3,26 @@
 import copy
 import inspect
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 
 import pytest
 
-from digitorn_testing import SessionHandle, builders
+import digitorn_testing
+from digitorn_codegen._errors import ContractError
+from digitorn_codegen._parse import Malformed
+from digitorn_testing import SessionHandle, builders, fakes
 from digitorn_testing import _errors as errors
 from digitorn_testing._errors import DigitornError
 from digitorn_testing._exchanges import Exchange
+from digitorn_testing._generated._runtime import Refused, Undecodable
+from digitorn_testing._real.errors import RealDaemonNotRunning, RealDaemonUnavailable
 from digitorn_testing._turns.collect import collect
 from digitorn_testing.builders import SessionBuilder, TurnBuilder
+from digitorn_testing.fakes import ModelRequest
+from digitorn_testing.fakes._model.failures import TurnFailed
+from digitorn_testing.fakes._store.apps import DefinitionInvalid
 
 HANDLE: Final = SessionHandle(session_id="s-1", app_id="app", daemon_url="http://x")
 EXCHANGE: Final = Exchange(operation="get_app", method="GET", path="/api/apps/a", status=404, retry=2)
@@ -31,7 +40,6 @@ def event_timeout() -> errors.EventTimeout:
     events = [*session.events(), builders.event(builders.payloads.preview_custom(), seq=99)]
     error = errors.EventTimeout("nothing came", events, session.pending_approvals())
     error.result = collect(events, session=HANDLE, correlation_id=turn.correlation_id)
-    error.add_note("seen by a test")
     return error
 
 
@@ -96,34 +104,69 @@ SAMPLES: Final[dict[type[DigitornError], Callable[[], DigitornError]]] = {
     },
 }
 
+
+def asked() -> ModelRequest:
+    return ModelRequest(system_prompt="", messages=(), tools=(), app_id="a", session_id="s")
+
+
+OTHERS: Final[dict[type[Exception], Callable[[], Exception]]] = {
+    fakes.DaemonNotStarted: lambda: fakes.DaemonNotStarted("start it"),
+    fakes.ModelServerNotStarted: lambda: fakes.ModelServerNotStarted("start it"),
+    fakes.ModelRequestTimeout: lambda: fakes.ModelRequestTimeout("too late", (asked(),)),
+    fakes.NameTaken: lambda: fakes.NameTaken("me is taken"),
+    fakes.ScriptMismatch: lambda: fakes.ScriptMismatch("unscripted", (asked(),), ("a text",)),
+    RealDaemonNotRunning: lambda: RealDaemonNotRunning("start it"),
+    RealDaemonUnavailable: lambda: RealDaemonUnavailable("not here"),
+    # Those that are no `DigitornError`, and are made from something else than their text.
+    ContractError: lambda: ContractError(Path("openapi.yaml"), "/paths", "what is this"),
+    Malformed: lambda: Malformed("/a", "no JSON"),
+    DefinitionInvalid: lambda: DefinitionInvalid(["app_id: missing", "agents: missing"]),
+    Refused: lambda: Refused("no", {"a": 1}),
+    TurnFailed: lambda: TurnFailed("rate_limited", "slow down"),
+    Undecodable: lambda: Undecodable(("a: missing", "b: null")),
+}
+
+ALL: Final[Mapping[type[Exception], Callable[[], Exception]]] = dict([*SAMPLES.items(), *OTHERS.items()])
+
 CLASSES: Final = [
     one
     for _, one in inspect.getmembers(errors, inspect.isclass)
     if issubclass(one, DigitornError) and one.__module__ == errors.__name__
 ]
 
-WAYS: Final[list[Callable[[DigitornError], DigitornError]]] = [
+WAYS: Final[list[Callable[[Exception], Exception]]] = [
     lambda one: pickle.loads(pickle.dumps(one)),
     copy.copy,
     copy.deepcopy,
 ]
 
 
-def told(error: DigitornError) -> dict[str, str]:
+def told(error: Exception) -> dict[str, str]:
     """What an error tells; not all of it can be compared for equality."""
     return {name: repr(value) for name, value in vars(error).items()}
 
 
-@pytest.mark.parametrize("kind", CLASSES, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("kind", [*CLASSES, *OTHERS], ids=lambda one: one.__name__)
 @pytest.mark.parametrize("again", WAYS, ids=["pickled", "copied", "copied deeply"])
 def test_an_error_comes_out_as_it_went_in(
-    kind: type[DigitornError], again: Callable[[DigitornError], DigitornError]
+    kind: type[Exception], again: Callable[[Exception], Exception]
 ) -> None:
-    error = SAMPLES[kind]()
+    error = ALL[kind]()
+    error.add_note("seen by a test")
     same = again(error)
     assert type(same) is kind
     assert same is not error
     assert (str(same), same.args, told(same)) == (str(error), error.args, told(error))
+
+
+def test_every_published_error_is_among_them() -> None:
+    published = {
+        one
+        for module in (digitorn_testing, fakes)
+        for name in module.__all__
+        if inspect.isclass(one := getattr(module, name)) and issubclass(one, BaseException)
+    }
+    assert published <= ALL.keys()
 
 
 def test_a_copy_has_attributes_of_its_own() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from digitorn_testing import ContractViolation, EventLog, InvalidPayload, LiveEvent, StreamClosed
+from digitorn_testing.builders import TurnBuilder
 from digitorn_testing.events import EventPayload, MessageDone, Token, ToolCall
 from support.frames import (
     SESSION,
@@ -41,6 +42,30 @@ def test_order_is_by_seq_whatever_the_arrival() -> None:
     assert seqs(log.events_of(Token)) == [1, 2, 5, 9]
     assert seqs(log.turn(TURN)) == [1, 2, 5, 9]
     assert log.last_seq == 9
+
+
+def test_a_log_of_built_events_tells_the_result_of_a_turn() -> None:
+    turns = [
+        TurnBuilder(correlation_id="fp-1").user("a").tool("Bash").text("one"),
+        TurnBuilder(correlation_id="fp-2", start_seq=100).user("b").text("two"),
+    ]
+    log = EventLog.of(event for turn in turns for event in turn.build())
+    assert log.turns == ["fp-1", "fp-2"]
+    assert log.turn_result().content == "two"
+    first = log.turn_result("fp-1")
+    assert (first.content, first.session.app_id, first.session.session_id) == ("one", "app", "s-1")
+    assert [call.payload.name for call in first.events_of(ToolCall)] == ["Bash"]
+    assert not log.turn_result().has_event_of(ToolCall, "tool_start")
+    assert first.has_event_of("message_done")
+    call = log.operations().find(name="Bash")[0]
+    assert call.has_event_of(ToolCall)
+    assert call.events_of(MessageDone) == []
+    with pytest.raises(ValueError, match="no turn 'fp-3' in this log; its turns: fp-1, fp-2"):
+        log.turn_result("fp-3")
+    with pytest.raises(ValueError, match="its turns: none"):
+        EventLog().turn_result()
+    with pytest.raises(ValueError, match="did you mean 'tool_call'"):
+        first.has_event_of("tool_cal")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - on purpose
 
 
 def test_an_unnumbered_event_stays_behind_what_it_followed() -> None:

@@ -72,6 +72,7 @@ def test_a_recording_gives_the_same_log(tmp_path: Path) -> None:
     assert assertions.event_order(log.events(), [MessageStarted, Token, MessageDone])
     assert log.turns == [TURN]
     result = log.turn_result()
+    assert EventLog.load(tmp_path / "r.jsonl").turn_result() == result
     assert (result.content, result.status, result.session) == ("Hello", "completed", log.session)
     assert (log.damage, log.exchanges) == (None, ())
     assert isinstance(log.closed, StreamClosed)

@@ -1,6 +1,8 @@
 """The streams that turns share, without a socket: opening, sharing, locks, closing."""
 
 import asyncio
+import gc
+from collections.abc import Sized
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -224,6 +226,18 @@ def test_a_lock_that_an_ended_event_loop_held_is_free_on_the_next(streams: Strea
     loop.close()
     other.run_until_complete(use())
     other.close()
+
+
+async def test_locks_live_as_long_as_somebody_needs_them_and_deleted_sessions_are_forgotten(
+    streams: Streams,
+) -> None:
+    for number in range(5000):
+        await streams.shared.delete(session(number), SECONDS)
+    await streams.use(session(1))
+    gc.collect()
+    sizes = {name: len(kept) for name, kept in vars(streams.shared).items() if isinstance(kept, Sized)}
+    assert sizes == {"_streams": 1, "_locks": 0, "_deleted": 4096}
+    assert streams.shared.is_deleted(session(4999))
 
 
 def test_the_blocking_twin_shares_streams_too() -> None:

@@ -44,7 +44,7 @@ from ._encoding import (
     written,
 )
 from ._streams import AnyStream, Items, Streamed
-from ._surrogates import half_in, parsed, validated
+from ._surrogates import dumped, half_in, parsed, validated
 
 T = TypeVar("T")
 Request = TypeVar("Request", bound="Model")
@@ -179,7 +179,7 @@ class Model(BaseModel):
 
     def to_wire(self) -> dict[str, Any]:
         """The members that were set, as JSON values under their wire names."""
-        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        return dumped(self)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
@@ -261,6 +261,16 @@ class Refused(Exception):
         self.reason = reason
         self.data = data
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return (
+            type(self),
+            (
+                self.reason,
+                self.data,
+            ),
+            vars(self),
+        )
+
 
 class Undecodable(Exception):
     """An answer that is not what the contract says.
@@ -272,6 +282,9 @@ class Undecodable(Exception):
     def __init__(self, reasons: tuple[str, ...]) -> None:
         super().__init__("; ".join(reasons))
         self.reasons = reasons
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.reasons,), vars(self)
 
 
 Reading: TypeAlias = Literal["json", "text", "bytes", "none"] | Streamed

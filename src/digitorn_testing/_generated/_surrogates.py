@@ -4,7 +4,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
@@ -72,6 +72,24 @@ def validated(validate: Callable[[object], T], value: object) -> T:
             raise error from None
 
 
+def dumped(model: BaseModel, mode: Literal["json", "python"] = "json") -> dict[str, Any]:
+    """The members of a class that were set, under their wire names; also those whose names hold a half.
+
+    Args:
+        model: An instance of the class.
+        mode: As for `model_dump`.
+    """
+    try:
+        return model.model_dump(mode=mode, by_alias=True, exclude_unset=True)
+    except UnicodeEncodeError as error:
+        try:
+            stood_in: BaseModel = _changed(model.model_copy(deep=True), _with_stand_ins)
+        except _Ambiguous:
+            raise error from None
+    members = stood_in.model_dump(mode=mode, by_alias=True, exclude_unset=True)
+    return cast("dict[str, Any]", _changed(members, _without_stand_ins))
+
+
 def half_in(value: object, place: str) -> str | None:
     """Says where a value holds half of a surrogate pair, so that it cannot be sent; None if it does not.
 
@@ -85,7 +103,7 @@ def half_in(value: object, place: str) -> str | None:
             return None
         return f"{place} holds half of a surrogate pair (U+{ord(found[0]):04X}) at position {found.start()}"
     if isinstance(value, BaseModel):
-        value = value.model_dump(by_alias=True, exclude_unset=True)
+        value = dumped(value, "python")
     if isinstance(value, Mapping):
         for name, one in cast("Mapping[object, object]", value).items():
             found_at = half_in(name, f"a name in {place}") or half_in(one, f"{place}.{name}")

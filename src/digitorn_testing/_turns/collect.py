@@ -67,7 +67,7 @@ def collect(
         correlation_id=correlation_id,
         status=status,
         content=answer.text,
-        deltas_complete=is_answered and "".join(answer.deltas) == answer.text,
+        deltas_complete=is_answered and joined([answer.deltas]) == answer.text,
         messages=messages,
         tool_calls=_tool_calls(events, meaning),
         approvals=_approvals(events, meaning),
@@ -140,7 +140,7 @@ def _messages(texts: Sequence[Sequence[str]], content: str | None) -> tuple[Turn
     else:
         missing = answer.removeprefix(joined(texts[first:]))
     messages = [
-        TurnMessage(text="".join(text), kind="commentary", deltas=tuple(text))
+        TurnMessage(text=joined([text]), kind="commentary", deltas=tuple(text))
         for text in texts[:first]
         if text
     ]

@@ -11,6 +11,7 @@ from digitorn_testing._generated.events import ToolCall, ToolStart
 from digitorn_testing._generated.models import PendingApproval
 from digitorn_testing._generated.payloads import ResultUsage
 from digitorn_testing._handles import SessionHandle
+from digitorn_testing._texts import joined
 
 Resolution: TypeAlias = Literal["approved", "denied", "timed_out", "open"]
 
@@ -154,7 +155,7 @@ class TurnResult(Asking):
     @property
     def text(self) -> str:
         """The pieces of the answer, joined; `content`, unless `deltas_complete` is False."""
-        return "".join(delta for one in self.messages if one.kind == "answer" for delta in one.deltas)
+        return joined(delta for one in self.messages if one.kind == "answer" for delta in one.deltas)
 
     @property
     def commentary(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from digitorn_testing._events.daemon import MEANING
 from digitorn_testing._events.event import AnyEvent
 from digitorn_testing._events.meaning import Meaning
+from digitorn_testing._texts import joined as joined_text
 
 
 class StreamedTexts:
@@ -105,4 +106,4 @@ def first_of_answer(texts: Sequence[Sequence[str]], content: str) -> int | None:
 
 def joined(texts: Iterable[Iterable[str]]) -> str:
     """The pieces of texts as one string."""
-    return "".join(piece for text in texts for piece in text)
+    return joined_text(piece for text in texts for piece in text)

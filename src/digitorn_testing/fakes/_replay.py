@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 from urllib.parse import parse_qsl
 
 from pydantic import JsonValue, ValidationError
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from digitorn_testing._apps.builder import AppBuilder
 from digitorn_testing._events.daemon import MEANING
@@ -26,6 +26,7 @@ from ._agent.bus import USER_SEQ, Outlet, session_room
 from ._agent.connections import Connections
 from ._assembly import DaemonState
 from ._model.model import ModelMessage
+from ._rest.answers import JSONResponse
 from ._rest.http import made_up_in_replays
 from ._store.apps import App, compile_source
 from ._store.sessions import Session

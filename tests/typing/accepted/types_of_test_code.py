@@ -2,7 +2,7 @@
 
 from typing import assert_type
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 from digitorn.testing import (
     AppBuilder,
@@ -19,6 +19,7 @@ from digitorn.testing import (
     LiveEventStream,
     Operation,
     Operations,
+    Response,
     SessionHandle,
     Turn,
     TurnResult,
@@ -29,6 +30,7 @@ from digitorn.testing.builders import SessionBuilder, TurnBuilder, payloads
 from digitorn.testing.events import MessageDone, Token, ToolCall
 from digitorn.testing.fakes import FakeDaemon, ModelRequest, ToolDefinition
 from digitorn.testing.models import (
+    AppSummary,
     MessageAccepted,
     PendingApproval,
     SessionDetail,
@@ -157,6 +159,33 @@ def building_events(capture: EventCapture) -> None:
     capture.publish(call)
     assert_type(capture.events_of(ToolCall)[0].payload.name, str)
     assert_type(capture.has_event_of(ToolCall, "token"), bool)
+
+
+def asking(turn: Turn, other: AsyncTurn, result: TurnResult, operation: Operation, log: EventLog) -> None:
+    assert_type(turn.events_of(ToolCall), list[LiveEvent[ToolCall]])
+    assert_type(other.events_of("tool_call"), list[LiveEvent[EventPayload]])
+    assert_type(result.events_of(Token)[0].payload.delta, str)
+    assert_type(operation.events_of(ToolCall)[0].payload.success, bool)
+    assert_type(log.events_of(ToolCall), list[LiveEvent[ToolCall]])
+    assert_type(turn.has_event_of(ToolCall, "token"), bool)
+    assert_type(log.turn_result(), TurnResult)
+    assert_type(EventLog.load("r.jsonl").turn_result("fp-1").has_event_of(ToolCall), bool)
+    assert_type(EventLog.of(TurnBuilder().user("hi").build()), EventLog)
+
+
+def any_route(client: DevClient) -> None:
+    answer = client.request(
+        "POST", "/api/new", json={"a": [1, None]}, params={"n": 1, "of": ["a", "b"]}, timeout=3
+    )
+    assert_type(answer, Response)
+    assert_type(answer.status, int)
+    assert_type(answer.json(), JsonValue)
+    assert_type(client.list_apps(), list[AppSummary])
+    assert_type(client.get_app("a").app_id, str)
+
+
+async def any_route_async(client: AsyncDevClient) -> None:
+    assert_type(await client.request("GET", "/api/new", headers={"X-Name": "x"}), Response)
 
 
 def operations(stream: LiveEventStream, turn: Turn, other: AsyncTurn, result: TurnResult) -> None:

@@ -1,6 +1,15 @@
 """Mistakes that type checkers must find: each marked line, and no other. Never run."""
 
-from digitorn.testing import AppBuilder, DevClient, EventCapture, LiveEvent, LiveEventStream, assertions
+from digitorn.testing import (
+    AppBuilder,
+    DevClient,
+    EventCapture,
+    LiveEvent,
+    LiveEventStream,
+    Turn,
+    TurnResult,
+    assertions,
+)
 from digitorn.testing.builders import SessionBuilder, TurnBuilder, event, payloads
 from digitorn.testing.events import EventPayload, Token, ToolCall, ToolStart
 from digitorn.testing.fakes import FakeDaemon
@@ -25,6 +34,14 @@ def missing_members(event: LiveEvent[ToolCall], any_event: LiveEvent[EventPayloa
     print(any_event.payload.name)  # E: not narrowed
     print(event.payload.success + "x")  # E: a bool is no text
     print(event.sequence)  # E: no such envelope field
+
+
+def wrong_questions(turn: Turn, result: TurnResult, client: DevClient) -> None:
+    turn.events_of("tool_cal")  # E: no such wire name
+    result.has_event_of(str)  # E: not a payload
+    print(result.events_of(ToolCall)[0].payload.delta)  # E: of another payload
+    print(client.request("GET", "/api/new").json()["data"])  # E: not narrowed
+    client.request("GET", "/api/new", params={"a": object()})  # E: no value of a parameter
 
 
 def wrong_predicates(stream: LiveEventStream) -> None:

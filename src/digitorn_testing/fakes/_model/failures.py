@@ -17,3 +17,13 @@ class TurnFailed(Exception):
         self.message = message or FAILURES[code].message
         self.told = failed_turn(code, self.message)
         super().__init__(self.message)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (
+            type(self),
+            (
+                self.code,
+                self.message,
+            ),
+            vars(self),
+        )

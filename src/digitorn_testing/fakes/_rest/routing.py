@@ -7,7 +7,6 @@ from typing import Any, ParamSpec, TypeVar, cast
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from pydantic import create_model
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.responses import Response
@@ -16,6 +15,7 @@ from digitorn_testing._generated import models
 from digitorn_testing._generated._runtime import Model, RestOperation
 from digitorn_testing.fakes._store.users import TokenRefused
 
+from .answers import JSONResponse
 from .signatures import route_path
 
 T = TypeVar("T")

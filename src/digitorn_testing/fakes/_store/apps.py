@@ -46,6 +46,9 @@ class DefinitionInvalid(ValueError):
         super().__init__("; ".join(errors))
         self.errors = errors
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.errors,), vars(self)
+
 
 @dataclass(frozen=True, slots=True)
 class ActionRule:
