@@ -78,7 +78,7 @@ def test_a_pending_approval_is_approved_and_the_turn_ends(
     assert (asked.request_id, asked.risk_level) == (builder.pending_approvals()[0].request_id, "high")
     assert client.get_history(session).turn_active
     model.will_respond_with_text("It is gone.")
-    with client.open_event_stream(session) as stream:
+    with client.open_event_stream(session, auto_approve=False) as stream:
         assert [one.request_id for one in stream.log.pending_approvals()] == [asked.request_id]
         client.api.approvals.resolve_approval("my-app", request_id=asked.request_id, approved=True)
         assert stream.wait_for(MessageDone, where=lambda done: done.seq > asked_seq(builder), timeout=10)

@@ -12,13 +12,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Final, Self, TypeVar, Unpack, cast
 
 from digitorn_testing._apps.builder import AppBuilder
 from digitorn_testing._apps.tools import ToolDefinition
 from digitorn_testing._client.options import ClientOptions
 from digitorn_testing._errors import EventTimeout
-from digitorn_testing._events.event import AnyEvent, decode
+from digitorn_testing._events.event import AnyEvent, LiveEvent, decode
 from digitorn_testing._exchanges import Exchanges
 from digitorn_testing._generated._runtime import NOT_GIVEN, EventPayload, NotGiven
 from digitorn_testing._generated.events import EventEnvelope
@@ -51,6 +51,7 @@ from ._wire.socketio import Sockets, SocketServer
 from ._wire.traffic import recorded
 
 T = TypeVar("T")
+P = TypeVar("P", bound=EventPayload)
 
 if TYPE_CHECKING:
     from digitorn_testing import AsyncDevClient, DevClient
@@ -528,14 +529,14 @@ class FakeDaemon:
     def publish(
         self,
         session: SessionHandle | str,
-        event: EventPayload | AnyEvent,
+        event: P | LiveEvent[P],
         *,
         correlation_id: str | NotGiven | None = NOT_GIVEN,
         op_id: str | None = None,
         op_type: OpType | None = None,
         op_state: OpState | None = None,
         op_parent_id: str | None = None,
-    ) -> AnyEvent:
+    ) -> LiveEvent[P]:
         """Publishes an event in a session: what its agent does not do here, such as previews and hooks.
 
         It has the envelope that `builders.event` gives it, and the daemon's number and time. What modules
@@ -571,7 +572,7 @@ class FakeDaemon:
             op_state=op_state,
             op_parent_id=op_parent_id,
         )
-        return self._publish(session, [event], labels)[0]
+        return cast("LiveEvent[P]", self._publish(session, [event], labels)[0])
 
     def publish_all(
         self,
