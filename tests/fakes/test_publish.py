@@ -178,10 +178,9 @@ def test_an_event_of_no_known_type_is_published_as_it_is(daemon: FakeDaemon, ses
 
 
 @pytest.mark.parametrize("is_async", [True, False])
-def test_a_tool_publishes(
-    daemon: FakeDaemon, client: DevClient, model: FakeModel, is_async: bool
-) -> None:
+def test_a_tool_publishes(daemon: FakeDaemon, client: DevClient, model: FakeModel, is_async: bool) -> None:
     numbers: list[int] = []
+    session = client.new_session("work")
 
     def tell() -> None:
         sent = daemon.publish(session, payloads.hook_notification())
@@ -200,7 +199,7 @@ def test_a_tool_publishes(
         return "done"
 
     app = AppBuilder("work").with_tool(work if is_async else work_on_a_thread, name="work")
-    session = client.new_session(daemon.deploy(app).app_id)
+    daemon.deploy(app)
     model.will_call_tool("work", {}).will_respond_with_text("It is done.")
     with client.send_live(session, "go", total_timeout=10) as stream:
         daemon.drain()
