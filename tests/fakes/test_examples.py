@@ -98,8 +98,8 @@ async def test_examples_are_refused(client_of: Any) -> None:
         assert refused.status_code == 501
         assert models.Problem.from_wire(refused.json()).error == (
             "the embedded daemon has no behaviour for list_devices (GET /api/users/me/devices), and examples "
-            "are refused: run this test on the released daemon, or accept answers made up from the contract with "
-            "FakeDaemon(examples='answer')"
+            "are refused: run this test on the released daemon, or accept answers made up from the contract "
+            "with FakeDaemon(examples='answer')"
         )
         # The usual checks come first.
         assert (await client.get("/api/users/me/devices", headers={"Authorization": ""})).status_code == 401
