@@ -173,7 +173,7 @@ def test_the_events_of_another_session_are_at_home_in_this_one(
 
 
 def test_an_event_of_no_known_type_is_published_as_it_is(daemon: FakeDaemon, session: SessionHandle) -> None:
-    sent = daemon.publish(session, event(UnknownPayload(a=1), type="custom"))
+    sent = daemon.publish(session, event(UnknownPayload.from_wire({"a": 1}), type="custom"))
     assert (sent.type, sent["payload"]["a"]) == ("custom", 1)
 
 

@@ -94,6 +94,7 @@ ADDED: Final = {
     "digitorn.testing.events.SNAPSHOT_TYPES": _STATED,
     "digitorn.testing.events.TERMINAL_STATES": _STATED,
     "digitorn.testing.events.UNLISTED_TYPES": _STATED,
+    "digitorn.testing.fakes.ExampleAnswer": "the warning that an answer is made up from the contract",
 }
 """What came after the list was written, and why."""
 
