@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -9,14 +11,14 @@ import pytest
 
 from digitorn_testing._generated import models, operations
 from digitorn_testing._generated.operations import OPERATIONS
-from digitorn_testing.fakes import FakeDaemon
+from digitorn_testing.fakes import ExampleAnswer, FakeDaemon
 from digitorn_testing.fakes._rest.examples import example_of
 from support.recorder import APP, another, http
 
 
 @pytest.fixture
 def daemon() -> Any:
-    with FakeDaemon() as running:
+    with FakeDaemon(examples="answer") as running:
         running.add_app(APP)
         yield running
 
@@ -37,9 +39,8 @@ def test_an_example_keeps_to_the_contract(operation: Any) -> None:
     operation.adapter.validate_python(example_of(operation))
 
 
-@pytest.mark.parametrize("operation", [operations.SET_SECRET, operations.SET_SECRETS], ids=lambda o: o.id)
-def test_an_example_of_success_tells_of_no_error(operation: Any) -> None:
-    assert example_of(operation).get("reload_error") is None
+def test_an_example_of_success_tells_of_no_error() -> None:
+    assert example_of(operations.SET_SECRET).get("reload_error") is None
 
 
 def test_examples_are_the_same_in_every_process_and_order() -> None:
@@ -73,6 +74,63 @@ async def test_the_smaller_envelope_and_none(client: httpx.AsyncClient) -> None:
     assert "data" not in (await client.get("/api/modules")).json()
 
 
+# --- that they are examples
+
+
+@pytest.mark.parametrize("listen", [True, False])
+def test_an_exchange_tells_an_example_from_behaviour(listen: bool) -> None:
+    with FakeDaemon(listen=listen, examples="answer") as daemon, daemon.client() as client:
+        daemon.add_app(APP)
+        client.api.user.list_devices()
+        client.api.apps.list_apps()
+        for exchanges in (client.exchanges, daemon.exchanges):
+            assert [(one.operation, one.is_example) for one in exchanges] == [
+                ("list_devices", True),
+                ("list_apps", False),
+            ]
+            assert str(exchanges[0]).endswith("(list_devices) answered 200 with an example")
+            assert exchanges[0].to_wire()["is_example"] is True
+
+
+async def test_examples_are_refused(client_of: Any) -> None:
+    async with client_of(examples="refuse") as client:
+        refused = await client.get("/api/users/me/devices")
+        assert refused.status_code == 501
+        assert models.Problem.from_wire(refused.json()).error == (
+            "the embedded daemon has no behaviour for list_devices (GET /api/users/me/devices), and examples "
+            "are refused: run this test on the released daemon, or accept answers made up from the contract "
+            "with FakeDaemon(examples='answer')"
+        )
+        # The usual checks come first.
+        assert (await client.get("/api/users/me/devices", headers={"Authorization": ""})).status_code == 401
+        assert (await client.get(f"/api/apps/{APP}/errors?limit=x")).status_code == 422
+        assert (await client.get("/api/apps")).status_code == 200
+
+
+async def test_a_warning_tells_once_of_each_operation(client_of: Any) -> None:
+    async with client_of() as client:
+        with pytest.warns(ExampleAnswer, match="no behaviour for list_devices"):
+            answer = await client.get("/api/users/me/devices")
+        # A second warning would be an error, and so a refusal.
+        again = await client.get("/api/users/me/devices")
+        for one in (answer, again):
+            assert (one.status_code, one.headers["x-digitorn-example"]) == (200, "true")
+        # Here warnings are errors, and nobody else could tell the caller.
+        assert (await client.get("/metrics")).status_code == 501
+
+
+@pytest.fixture
+def client_of() -> Any:
+    @asynccontextmanager
+    async def open_client(**options: Any) -> AsyncGenerator[httpx.AsyncClient]:
+        with FakeDaemon(**options) as daemon:
+            daemon.add_app(APP)
+            async with http(daemon) as opened:
+                yield opened
+
+    return open_client
+
+
 # --- paths
 
 
@@ -85,7 +143,6 @@ async def test_the_more_particular_path_wins(client: httpx.AsyncClient) -> None:
 
 async def test_other_methods_are_refused(client: httpx.AsyncClient) -> None:
     assert (await client.head("/api/users/me/devices")).status_code == 405
-    assert (await client.head(f"/api/apps/{APP}/artifacts/x/download")).status_code == 200
 
 
 # --- who and what must be there
@@ -124,11 +181,11 @@ async def test_sessions_of_others_look_absent(daemon: FakeDaemon) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body", "place"),
     [
-        ("PUT", "/secrets/key", b"", ["body"]),
-        ("PUT", "/secrets/key", b"[]", ["body"]),
-        ("PUT", "/secrets/key", b"{", ["body"]),
-        ("PUT", "/secrets/key", b"{}", ["body", "value"]),
-        ("PUT", "/secrets/key", b'{"value": 1}', ["body", "value"]),
+        ("POST", "/watchers", b"", ["body"]),
+        ("POST", "/watchers", b"[]", ["body"]),
+        ("POST", "/watchers", b"{", ["body"]),
+        ("POST", "/watchers", b"{}", ["body", "tool"]),
+        ("POST", "/watchers", b'{"tool": 1}', ["body", "tool"]),
         ("GET", "/files?size=x", b"", None),
         ("GET", "/errors?limit=x", b"", ["query", "limit"]),
         ("GET", "/oauth/callback?code=x", b"", ["query", "state"]),

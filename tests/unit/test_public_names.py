@@ -99,6 +99,7 @@ ADDED: Final = {
     "digitorn.testing.events.UNLISTED_TYPES": _STATED,
     "digitorn.testing.fakes.ModelAttachment": _SERVED,
     "digitorn.testing.fakes.ProviderRequest": _SERVED,
+    "digitorn.testing.fakes.ExampleAnswer": "the warning that an answer is made up from the contract",
 }
 """What came after the list was written, and why."""
 

@@ -7,18 +7,18 @@ import secrets
 import uuid
 import warnings
 import weakref
-from collections.abc import Awaitable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self, Unpack
+from typing import TYPE_CHECKING, Final, Self, TypeVar, Unpack, cast
 
 from digitorn_testing._apps.builder import AppBuilder
 from digitorn_testing._apps.tools import ToolDefinition
 from digitorn_testing._client.options import ClientOptions
 from digitorn_testing._errors import EventTimeout
-from digitorn_testing._events.event import AnyEvent, decode
+from digitorn_testing._events.event import AnyEvent, LiveEvent, decode
 from digitorn_testing._exchanges import Exchanges
 from digitorn_testing._generated._runtime import NOT_GIVEN, EventPayload, NotGiven
 from digitorn_testing._generated.events import EventEnvelope
@@ -29,7 +29,7 @@ from digitorn_testing._recordings.recording import Recording
 from digitorn_testing._stream.asynchronous import AsyncLiveEventStream
 from digitorn_testing._tracking import track, tracking
 from digitorn_testing._transport.endpoints import SCHEME, register
-from digitorn_testing.builders import TurnBuilder
+from digitorn_testing.builders import SessionBuilder, TurnBuilder
 
 from ._agent.connections import ENGINE
 from ._assembly import DaemonState, Examples, Settings
@@ -41,6 +41,7 @@ from ._model.model import FakeModel
 from ._publishing import Labels, events_of, take
 from ._replay import replaying
 from ._rest.http import http_of
+from ._seeding import seed
 from ._sockets.commands import EventSockets
 from ._sockets.in_process import BothSockets, LocalEndpoint, LocalSockets
 from ._store.apps import App, compile_source
@@ -49,6 +50,9 @@ from ._store.users import ADMIN, User
 from ._wire.server import DaemonNotStarted, DaemonThread, LoopThread, ServerThread
 from ._wire.socketio import Sockets, SocketServer
 from ._wire.traffic import recorded
+
+T = TypeVar("T")
+P = TypeVar("P", bound=EventPayload)
 
 if TYPE_CHECKING:
     from digitorn_testing import AsyncDevClient, DevClient
@@ -324,12 +328,7 @@ class FakeDaemon:
         Raises:
             ValueError: There is no such user.
         """
-        users = self._running().users
-        name = user.user_id if isinstance(user, User) else user
-        found = users.find(name if name is not None else DEFAULT_USER)
-        if found is None:
-            raise ValueError(f"the embedded daemon has no user {name!r}; add_user() makes one")
-        made = users.access_token(found, expires_in=expires_in)
+        made = self._running().users.access_token(self._user(user), expires_in=expires_in)
         self.exchanges.redactor.learn(made)
         return made
 
@@ -377,8 +376,8 @@ class FakeDaemon:
     def drain(self, timeout: float = 5.0) -> Awaitable[None]:
         """Waits until nothing runs here, and everything that was sent has arrived.
 
-        That is: no turn or trigger runs, no message waits, no function of a tool is left, and the streams of
-        this process that are connected have what was sent to them in their logs. Use it after `abort`,
+        That is: no turn or trigger runs, no message waits, no function of a tool is left, and the
+        connected streams of this process have what was sent to them in their logs. Use it after `abort`,
         `publish` or `fire_trigger`, and before you assert that something did not happen.
 
         Blocking code calls it, and it waits. In code that an event loop runs, await it.
@@ -473,6 +472,41 @@ class FakeDaemon:
         app = AppBuilder(app_id, name=name or app_id).with_tools(*tools)
         return self.deploy(app.with_system_prompt(system_prompt).with_greeting(greeting), model=model)
 
+    def add_session(
+        self, session: SessionBuilder, *, app_id: str | None = None, user: User | str | None = None
+    ) -> SessionHandle:
+        """Puts a session into the daemon as if it had taken place there: its history, log and title.
+
+        The next message continues it, and the model is given what was said. A turn that is `unfinished`
+        goes on: one with a `pending_approval` or an open `question` when that is decided, another one at
+        once, so script what the model says first. An approved call has the `result` of the builder; without
+        one the app's Python function runs.
+
+            asked = TurnBuilder().user("Tidy up.").tool("Bash", {"command": "rm x"}).pending_approval()
+            session = daemon.add_session(SessionBuilder(app_id="my-app").turn(asked))
+
+        Args:
+            session: The session.
+            app_id: Its app, which must be deployed; that of the builder if left out.
+            user: Its owner, or a user name, email address or id; the default user if left out.
+
+        Returns:
+            The session, under the id that the builder has.
+
+        Raises:
+            ValueError: There is no such app or user, or there is a session of that id.
+        """
+        state = self._running()
+        app = state.apps.deployed(app_id or session.app_id)
+        if app is None:
+            known = ", ".join(one.app_id for one in state.apps.all()) or "none"
+            raise ValueError(
+                f"the embedded daemon has no app {app_id or session.app_id!r}; its apps: {known}. Add it "
+                "first, or say which one with `app_id`"
+            )
+        made = self._on_loop(partial(seed, state, session, app, self._user(user)))
+        return SessionHandle(session_id=made.id, app_id=app.app_id, daemon_url=self.url)
+
     def add_user(
         self, email: str, password: str, *, roles: Iterable[str] = (), permissions: Iterable[str] = ()
     ) -> User:
@@ -502,14 +536,14 @@ class FakeDaemon:
     def publish(
         self,
         session: SessionHandle | str,
-        event: EventPayload | AnyEvent,
+        event: P | LiveEvent[P],
         *,
         correlation_id: str | NotGiven | None = NOT_GIVEN,
         op_id: str | None = None,
         op_type: OpType | None = None,
         op_state: OpState | None = None,
         op_parent_id: str | None = None,
-    ) -> AnyEvent:
+    ) -> LiveEvent[P]:
         """Publishes an event in a session: what its agent does not do here, such as previews and hooks.
 
         It has the envelope that `builders.event` gives it, and the daemon's number and time. What modules
@@ -545,7 +579,7 @@ class FakeDaemon:
             op_state=op_state,
             op_parent_id=op_parent_id,
         )
-        return self._publish(session, [event], labels)[0]
+        return cast("LiveEvent[P]", self._publish(session, [event], labels)[0])
 
     def publish_all(
         self,
@@ -639,6 +673,23 @@ class FakeDaemon:
         """Breaks one connection. On the daemon's event loop."""
         if self._thread is not None:
             self._thread.reset_connection(client)
+
+    def _user(self, user: User | str | None) -> User:
+        name = user.user_id if isinstance(user, User) else user
+        found = self._running().users.find(name if name is not None else DEFAULT_USER)
+        if found is None:
+            raise ValueError(f"the embedded daemon has no user {name!r}; add_user() makes one")
+        return found
+
+    def _on_loop(self, call: Callable[[], T]) -> T:
+        """Calls something on the daemon's event loop, and waits for it."""
+        if self._running().is_on_loop():
+            return call()
+
+        async def called() -> T:
+            return call()
+
+        return self._running_thread().submit(called()).result(_ANSWER_SECONDS)
 
     def _running(self) -> DaemonState:
         if self._state is None:

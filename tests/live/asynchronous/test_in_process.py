@@ -14,8 +14,10 @@ from digitorn_testing import (
     JoinRefused,
     Unauthorized,
 )
-from digitorn_testing.events import MessageDone, Token
+from digitorn_testing.builders import payloads
+from digitorn_testing.events import MessageDone, PreviewStateChanged, Token, TurnTerminal
 from digitorn_testing.fakes import FakeDaemon, FakeModel
+from support.sessions import add_session
 
 
 async def test_nothing_listens(monkeypatch: pytest.MonkeyPatch, model: FakeModel) -> None:
@@ -142,3 +144,47 @@ async def test_draining_waits_for_turns_the_queue_and_tools(
     await daemon.drain(timeout=10)
     assert (await turns[0].result(timeout=10)).status == "cancelled"
     await daemon.drain(timeout=5)
+
+
+async def test_after_draining_everything_sent_is_in_the_streams(
+    daemon: FakeDaemon, client: AsyncDevClient
+) -> None:
+    session = add_session(daemon)
+    async with await client.open_event_stream(session) as stream:
+        for number in range(20):
+            daemon.publish_all(session, [payloads.preview_state_changed(value=number)] * 10)
+            await daemon.drain(timeout=10)
+            assert len(stream.events_of(PreviewStateChanged)) == 10 * (number + 1)
+        daemon.publish(session, payloads.preview_state_changed(value=-1))
+        assert await stream.drain(timeout=10)
+        assert len(stream.events_of(PreviewStateChanged)) == 201
+
+
+async def test_draining_waits_for_a_turn_that_nobody_follows(
+    daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel
+) -> None:
+    session = add_session(daemon)
+    async with await client.open_event_stream(session) as stream:
+        model.will_stream_text(["Hello ", "to you, ", "my friend."], delay=0.01)
+        await client.post_message_raw(session, "hi")
+        await daemon.drain(timeout=10)
+        assert [event.payload.status for event in stream.events_of(TurnTerminal)] == ["completed"]
+
+
+async def test_what_cannot_be_drained_is_said(
+    daemon: FakeDaemon, client: AsyncDevClient, model: FakeModel
+) -> None:
+    with pytest.raises(ValueError, match="cannot be negative"):
+        await daemon.drain(timeout=-1)
+    session = add_session(daemon)
+    async with await client.open_event_stream(session) as stream:
+        model.will_never_answer()
+        turn = await client.start_turn(session, "hi")
+        assert not await stream.drain(timeout=0.05) or not stream.has_open_turns
+        with pytest.raises(EventTimeout, match=f"within 0.05 s; left: turn {turn.correlation_id} of session"):
+            await daemon.drain(timeout=0.05)
+        with pytest.raises(EventTimeout, match="left: turn"):
+            await daemon.drain(timeout=0)
+        await client.abort(session)
+        await daemon.drain(timeout=10)
+        await daemon.drain(timeout=0)

@@ -5,6 +5,7 @@ import socket
 import threading
 
 import pytest
+from support.sessions import add_session
 
 from digitorn_testing import (
     AppBuilder,
@@ -15,7 +16,8 @@ from digitorn_testing import (
     LiveEventStream,
     Unauthorized,
 )
-from digitorn_testing.events import MessageDone, Token
+from digitorn_testing.builders import payloads
+from digitorn_testing.events import MessageDone, PreviewStateChanged, Token, TurnTerminal
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 
 
@@ -141,3 +143,43 @@ def test_draining_waits_for_turns_the_queue_and_tools(daemon: FakeDaemon, client
     daemon.drain(timeout=10)
     assert turns[0].result(timeout=10).status == "cancelled"
     daemon.drain(timeout=5)
+
+
+def test_after_draining_everything_sent_is_in_the_streams(daemon: FakeDaemon, client: DevClient) -> None:
+    session = add_session(daemon)
+    with client.open_event_stream(session) as stream:
+        for number in range(20):
+            daemon.publish_all(session, [payloads.preview_state_changed(value=number)] * 10)
+            daemon.drain(timeout=10)
+            assert len(stream.events_of(PreviewStateChanged)) == 10 * (number + 1)
+        daemon.publish(session, payloads.preview_state_changed(value=-1))
+        assert stream.drain(timeout=10)
+        assert len(stream.events_of(PreviewStateChanged)) == 201
+
+
+def test_draining_waits_for_a_turn_that_nobody_follows(
+    daemon: FakeDaemon, client: DevClient, model: FakeModel
+) -> None:
+    session = add_session(daemon)
+    with client.open_event_stream(session) as stream:
+        model.will_stream_text(["Hello ", "to you, ", "my friend."], delay=0.01)
+        client.post_message_raw(session, "hi")
+        daemon.drain(timeout=10)
+        assert [event.payload.status for event in stream.events_of(TurnTerminal)] == ["completed"]
+
+
+def test_what_cannot_be_drained_is_said(daemon: FakeDaemon, client: DevClient, model: FakeModel) -> None:
+    with pytest.raises(ValueError, match="cannot be negative"):
+        daemon.drain(timeout=-1)
+    session = add_session(daemon)
+    with client.open_event_stream(session) as stream:
+        model.will_never_answer()
+        turn = client.start_turn(session, "hi")
+        assert not stream.drain(timeout=0.05) or not stream.has_open_turns
+        with pytest.raises(EventTimeout, match=f"within 0.05 s; left: turn {turn.correlation_id} of session"):
+            daemon.drain(timeout=0.05)
+        with pytest.raises(EventTimeout, match="left: turn"):
+            daemon.drain(timeout=0)
+        client.abort(session)
+        daemon.drain(timeout=10)
+        daemon.drain(timeout=0)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from digitorn_testing._apps.language import action_name
 from digitorn_testing._events.event import decode
@@ -182,8 +182,8 @@ def _preview(result: Mapping[str, Any]) -> object:
     match result.get("data"):
         case str() | int() | float() as plain:
             return plain
-        case dict() as data:
-            members: list[tuple[str, Any]] = list(data.items())[:5]
+        case dict():
+            members = list(cast("dict[str, Any]", result["data"]).items())[:5]
             return {key: value[:200] if isinstance(value, str) else value for key, value in members}
         case _:
             return None

@@ -16,11 +16,12 @@ from digitorn_testing._events.conventions import Op
 from digitorn_testing._events.failures import INTERNAL_ERROR
 from digitorn_testing._generated._runtime import EventPayload, NotGiven
 from digitorn_testing._generated.events import QUESTION_TOOLS, ApprovalProgress, Hook, StreamDone
+from digitorn_testing._generated.models import PendingApproval
 from digitorn_testing.fakes._model.failures import TurnFailed
 from digitorn_testing.fakes._model.model import ModelMessage, ModelRequest, ModelToolCall
 from digitorn_testing.fakes._model.script import Failure, Reply, ScriptedToolCall, Silence, Usage
 from digitorn_testing.fakes._store.context import context_snapshot, usage_of
-from digitorn_testing.fakes._store.sessions import Turn
+from digitorn_testing.fakes._store.sessions import Parked, Turn
 
 from .approvals import Approvals, OpenApproval
 from .bus import LOCAL_USER, EventBus
@@ -86,6 +87,8 @@ class Agent:
         """
         if self._is_on_wrong_loop():
             raise TurnFailed(INTERNAL_ERROR, _WRONG_LOOP)
+        if turn.parked is not None:
+            await self._go_on(turn, turn.parked)
         while True:
             request = _request(turn)
             turn.touch("requesting")
@@ -202,13 +205,21 @@ class Agent:
         await self._end_call(turn, call, outcome)
         return outcome
 
-    async def _outcome(self, turn: Turn, scripted: ScriptedToolCall) -> _ToolOutcome:
+    async def _go_on(self, turn: Turn, parked: Parked) -> None:
+        """Ends the call that a seeded turn is parked at."""
+        outcome = await self._outcome(turn, parked.scripted, parked.request)
+        await self._end_call(turn, parked.call, outcome)
+        self._remember_result(turn, parked.call, outcome)
+
+    async def _outcome(
+        self, turn: Turn, scripted: ScriptedToolCall, asked: PendingApproval | None = None
+    ) -> _ToolOutcome:
         definition = turn.app.definition
-        refusal = definition.refusal(scripted.name)
+        refusal = definition.refusal(scripted.name) if asked is None else ""
         if refusal:
             return _refused(refusal)
-        if scripted.requires_approval or definition.requires_approval(scripted.name):
-            decision = await self._decision(turn, scripted)
+        if asked or scripted.requires_approval or definition.requires_approval(scripted.name):
+            decision = await self._decision(turn, scripted, asked)
             if scripted.name in QUESTION_TOOLS:
                 return _succeeded(
                     choreography.answer(scripted.params, approved=decision.approved, said=decision.message)
@@ -250,23 +261,35 @@ class Agent:
 
     # --- approvals
 
-    async def _decision(self, turn: Turn, scripted: ScriptedToolCall) -> Decision:
-        """Parks the turn until somebody decides; a denied call is asked for once more."""
+    async def _decision(
+        self, turn: Turn, scripted: ScriptedToolCall, asked: PendingApproval | None
+    ) -> Decision:
+        """Parks the turn until somebody decides; a denied call is asked for once more.
+
+        Args:
+            turn: The turn.
+            scripted: The call.
+            asked: The request, if it is out already.
+        """
         definition = turn.app.definition
         tool = definition.python_tools.get(scripted.name)
         usual = tool.risk_level if tool is not None else risk_of(scripted.name)
         risk_level = scripted.risk_level or usual
         call = replace(scripted, risk_level=risk_level)
-        approval = self._approvals.open(turn.session, definition.agents[0], call)
-        decision = await self._ask(turn, approval)
+        if asked is None:
+            approval = self._approvals.open(turn.session, definition.agents[0], call)
+        else:
+            approval = self._approvals.adopt(asked, turn.session)
+        decision = await self._ask(turn, approval, is_told=asked is not None)
         if not decision.approved and call.name not in QUESTION_TOOLS:
             again = self._approvals.reopen(approval, tool_name(call.name), decision.message)
             decision = await self._ask(turn, again)
         return decision
 
-    async def _ask(self, turn: Turn, approval: OpenApproval) -> Decision:
+    async def _ask(self, turn: Turn, approval: OpenApproval, *, is_told: bool = False) -> Decision:
         try:
-            await self._bus.publish(turn.session, choreography.approval_request(approval.request))
+            if not is_told:
+                await self._bus.publish(turn.session, choreography.approval_request(approval.request))
             decision = await self._await_decision(turn, approval)
         finally:
             self._approvals.close(approval)

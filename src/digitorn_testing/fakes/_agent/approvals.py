@@ -66,6 +66,15 @@ class Approvals:
         request = request.model_copy(update={"created_at": time.time()})
         return self._keep(OpenApproval(request, approval.session))
 
+    def adopt(self, request: PendingApproval, session: Session) -> OpenApproval:
+        """Lists a request that is out already, and waits for its decision; may be called again.
+
+        Args:
+            request: The request.
+            session: The session whose turn is parked.
+        """
+        return self._open.get(request.request_id) or self._keep(OpenApproval(request, session))
+
     def _keep(self, approval: OpenApproval) -> OpenApproval:
         self._open[approval.request.request_id] = approval
         return approval

@@ -220,6 +220,10 @@ class Dispatcher:
         self._start(session, Turn(session, session.app, Message(_RESUMING), is_resumed=True))
         return True
 
+    def take_up(self, turn: Turn) -> None:
+        """Goes on with a turn that began elsewhere."""
+        self._start(turn.session, turn)
+
     def _start(self, session: Session, turn: Turn) -> None:
         before = session.begun[-1] if session.begun else None
         session.begun.append(turn)
@@ -256,7 +260,7 @@ class Dispatcher:
                 self.drain(session)
 
     async def _announce(self, session: Session, turn: Turn) -> None:
-        if turn.is_resumed:
+        if turn.is_resumed or turn.is_announced:
             return
         if turn.announces:
             payload = _user_message(session, turn.message, pending=False)
@@ -265,8 +269,9 @@ class Dispatcher:
         await self._publish(session, _events_of(turn).started(), turn.correlation_id)
 
     async def _run(self, session: Session, turn: Turn) -> MessageOutcome:
-        turn.begins_at = len(session.conversation.entries)
-        session.remember(ModelMessage("user", turn.message.text))
+        if turn.begins_at is None:
+            turn.begins_at = len(session.conversation.entries)
+            session.remember(ModelMessage("user", turn.message.text))
         heartbeat = asyncio.create_task(self._beat(turn), name=f"heartbeat {turn.correlation_id}")
         body = turn.body = asyncio.create_task(self._agent.run(turn), name=f"body {turn.correlation_id}")
         if turn.aborted:

@@ -3,7 +3,7 @@
 import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -90,6 +90,13 @@ class SessionLog:
         """Appends an event; it can be read after the delay."""
         now = self._clock()
         self._rows.append(_Row(event, now, now + self._delay))
+
+    def restore(self, events: Iterable[EventEnvelope]) -> None:
+        """Appends events of the past, which can be read at once."""
+        now = self._clock()
+        for event in events:
+            self._rows.append(_Row(event, now, now))
+            self.skip_to(event.seq or 0)
 
     def has(self, event_id: str) -> bool:
         """Whether it holds an event of an id, which need not be readable yet."""

@@ -12,13 +12,15 @@ from digitorn_testing._events.choreography import MessageSource
 from digitorn_testing._events.conventions import preview
 from digitorn_testing._generated.models import (
     CompactionState,
+    PendingApproval,
     QueueEntry,
     QueueState,
     StateEnvelope,
     TurnFailure,
     TurnState,
 )
-from digitorn_testing.fakes._model.model import ModelMessage
+from digitorn_testing.fakes._model.model import ModelMessage, ModelToolCall
+from digitorn_testing.fakes._model.script import ScriptedToolCall
 from digitorn_testing.fakes._wire.envelopes import Owner, iso
 
 from .apps import App
@@ -176,6 +178,21 @@ class Receipt:
     replaced: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A call that has begun and not ended when its turn is taken up.
+
+    Attributes:
+        call: The call.
+        scripted: What the tool does.
+        request: The approval that it waits for; None if it waits for none.
+    """
+
+    call: ModelToolCall
+    scripted: ScriptedToolCall
+    request: PendingApproval | None
+
+
 @dataclass(slots=True, eq=False)
 class Turn:
     """One run of the agent for one message.
@@ -189,6 +206,8 @@ class Turn:
         is_resumed: Whether it goes on where an interrupted turn was cut off.
         begins_at: Place of its message in the conversation; None while the message is not there yet.
         announces: Whether it begins with a `user_message` event.
+        is_announced: Whether the events of its beginning are out.
+        parked: The call that it is at when it is taken up.
         body: The task that does the work; None before it starts.
         aborted: Whether somebody asked to cut it off.
         started_at: When it began, seconds since the Unix epoch.
@@ -211,6 +230,8 @@ class Turn:
     is_resumed: bool = False
     begins_at: int | None = None
     announces: bool = False
+    is_announced: bool = False
+    parked: Parked | None = None
     body: "asyncio.Task[Any] | None" = None
     aborted: bool = False
     started_at: float = field(default_factory=time.time)
@@ -292,6 +313,7 @@ class Session:
         errors: Errors of its turns.
         last_error: Why its last turn failed; None when that went well.
         memory: What its agent keeps in mind.
+        given_title: Its title, if it does not follow from its first message.
     """
 
     app: App
@@ -313,6 +335,7 @@ class Session:
     errors: list[str] = field(default_factory=list[str])
     last_error: TurnFailure | None = None
     memory: Memory = field(default_factory=Memory)
+    given_title: str = ""
 
     @property
     def id(self) -> str:
@@ -331,7 +354,9 @@ class Session:
 
     @property
     def title(self) -> str:
-        """The beginning of its first message."""
+        """What it was given, else the beginning of its first message."""
+        if self.given_title:
+            return self.given_title
         first = next((one.content for one in self.conversation.messages if one.role == "user"), "")
         return " ".join(first.split())[:_LONGEST_TITLE]
 
