@@ -124,7 +124,9 @@ def _is_loopback(url: str) -> bool:
 def _tls_context(ca_file: str | None) -> ssl.SSLContext:
     """TLS settings, once for each file; loading the certificates takes longer than a call."""
     try:
-        return ssl.create_default_context(cafile=ca_file)
+        context = ssl.create_default_context(cafile=ca_file)
+        context.set_alpn_protocols(["http/1.1"])
+        return context
     except (OSError, ssl.SSLError) as error:
         said = error.strerror or type(error).__name__
     raise ValueError(f"the certificates in {ca_file!r} cannot be read: {said}")

@@ -32,7 +32,6 @@ from digitorn_testing._transport.answers import read_answer, violation
 from digitorn_testing._transport.bounds import BoundedBody, NotUnpacked, OutOfBounds, check_text
 from digitorn_testing._transport.daemon_url import resolve_daemon_url
 from digitorn_testing._transport.endpoints import endpoint_of
-from digitorn_testing._transport.http import AsyncHttp
 from digitorn_testing._transport.options import ConnectionOptions, is_distrust
 from digitorn_testing._transport.paths import check_path
 from digitorn_testing._transport.retry import (
@@ -43,6 +42,7 @@ from digitorn_testing._transport.retry import (
     may_be_taken,
 )
 
+from .http import AsyncHttp
 from .lost_answers import find_message, session_of
 
 T = TypeVar("T")
