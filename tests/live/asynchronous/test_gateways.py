@@ -18,6 +18,7 @@ from digitorn_testing import (
     RateLimited,
     ReconnectPolicy,
     ServerError,
+    StreamClosed,
     TooLarge,
     Unauthorized,
 )
@@ -143,7 +144,7 @@ async def test_a_stream_that_is_no_longer_let_in_ends(
 ) -> None:
     between.upgrade = refusal(status, b"log in")
     between.cut()
-    with pytest.raises(ApiError, match=f"answered {status}: log in"):
+    with pytest.raises(StreamClosed, match=f"answered {status}: log in"):
         await stream.wait_for_connection(lambda now: now.reconnects == 1, timeout=5)
 
 
