@@ -27,10 +27,15 @@ _PIECE: Final = 64 * 1024
 _NEXT_ADDRESS_SECONDS: Final = 0.25
 """Head start of each address before the next one is tried too (RFC 8305, section 5)."""
 
+LOCALHOST: Final = "localhost"
+LOOPBACKS: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+"""This machine. Some know `localhost` in one family alone, and daemons listen in the other."""
+
 _CLOSED: Final = "the client was closed meanwhile"
 
 _SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 _Address: TypeAlias = tuple[socket.AddressFamily, _SocketAddress]
+_Found: TypeAlias = Sequence[tuple[int, int, int, str, tuple[object, ...]]]
 
 
 def _left(limit: float | None, late: type[httpx.TimeoutException]) -> float | None:
@@ -45,12 +50,15 @@ def _left(limit: float | None, late: type[httpx.TimeoutException]) -> float | No
     return None if left == math.inf else left
 
 
-def _in_turns(found: Sequence[tuple[int, int, int, str, tuple[object, ...]]]) -> list[_Address]:
+def _in_turns(host: str, port: int, found: _Found) -> list[_Address]:
     """Addresses of a host, families alternating, so that one that does not work cannot hold up the other."""
     families: dict[int, list[_Address]] = {}
     for family, _, _, _, address in found:
         one = (socket.AddressFamily(family), cast("_SocketAddress", address))
         families.setdefault(family, []).append(one)
+    if host == LOCALHOST:
+        for family, address in LOOPBACKS:
+            families.setdefault(family, [(family, (address, port))])
     return [one for one in chain.from_iterable(zip_longest(*families.values())) if one is not None]
 
 
@@ -201,27 +209,46 @@ class AsyncLine(asyncio.Protocol):
 async def _find_async(host: str, port: int) -> list[_Address]:
     try:
         # What is an address already needs neither a lookup nor the thread that makes it.
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        found: _Found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except OSError:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return _in_turns(found)
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError:
+            if host != LOCALHOST:
+                raise
+            found = ()
+    return _in_turns(host, port, found)
+
+
+def _find(host: str, port: int) -> list[_Address]:
+    try:
+        found: _Found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        if host != LOCALHOST:
+            raise
+        found = ()
+    return _in_turns(host, port, found)
 
 
 async def _dial_async(addresses: list[_Address]) -> socket.socket:
     """A connection to the address that is first to take it.
 
     Raises:
-        OSError: None of them did; what the last one failed with.
+        OSError: None of them did; what the first one failed with.
     """
     loop = asyncio.get_running_loop()
     trying: dict[asyncio.Task[None], socket.socket] = {}
-    failure: OSError = OSError("the host has no address")
+    failures: list[OSError] = []
     left = deque(addresses)
     try:
         while left or trying:
             if left:
                 family, address = left.popleft()
-                connection = socket.socket(family, socket.SOCK_STREAM)
+                try:
+                    connection = socket.socket(family, socket.SOCK_STREAM)
+                except OSError as error:
+                    failures.append(error)
+                    continue
                 connection.setblocking(False)
                 trying[loop.create_task(loop.sock_connect(connection, address))] = connection
             ended, _ = await asyncio.wait(
@@ -238,8 +265,8 @@ async def _dial_async(addresses: list[_Address]) -> socket.socket:
                 connection.close()
                 if not isinstance(error, OSError):
                     raise error
-                failure = error
-        raise failure
+                failures.append(error)
+        raise failures[0] if failures else OSError("the host has no address")
     finally:
         for task, connection in trying.items():
             task.add_done_callback(lambda task, connection=connection: _drop(task, connection))
@@ -447,8 +474,7 @@ class Lines:
         return line
 
     def _connect(self, host: str, port: int, deadline: float) -> Line:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        connection = _dial(_in_turns(found), deadline)
+        connection = _dial(_find(host, port), deadline)
         try:
             connection.settimeout(_left(deadline - time.monotonic(), httpx.ConnectTimeout))
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -485,20 +511,21 @@ def _dial(addresses: list[_Address], deadline: float) -> socket.socket:
         deadline: When to stop, on the monotonic clock.
 
     Raises:
-        OSError: None of them did; what the last one failed with.
+        OSError: None of them did; what the first one failed with.
         TimeoutError: None of them did in time.
     """
-    failure: OSError = OSError("the host has no address")
+    failures: list[OSError] = []
     left = deque(addresses)
     with selectors.DefaultSelector() as trying:
         try:
             while left or trying.get_map():
                 if left:
                     family, address = left.popleft()
-                    connection = socket.socket(family, socket.SOCK_STREAM)
-                    trying.register(connection, selectors.EVENT_WRITE, address)
-                    connection.setblocking(False)
-                    connection.connect_ex(address)
+                    try:
+                        trying.register(_begun(family, address), selectors.EVENT_WRITE, address)
+                    except OSError as error:
+                        failures.append(error)
+                        continue
                 wait = deadline - time.monotonic()
                 if wait <= 0:
                     raise TimeoutError
@@ -510,11 +537,25 @@ def _dial(addresses: list[_Address], deadline: float) -> socket.socket:
                     if not (code := connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
                         return connection
                     connection.close()
-                    failure = OSError(code, f"Connect call failed {key.data}")
-            raise failure
+                    failures.append(OSError(code, f"Connect call failed {key.data}"))
+            raise failures[0] if failures else OSError("the host has no address")
         finally:
             for key in trying.get_map().values():
                 cast("socket.socket", key.fileobj).close()
+
+
+def _begun(family: socket.AddressFamily, address: _SocketAddress) -> socket.socket:
+    """A socket that is being connected."""
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        connection.setblocking(False)
+        connection.connect(address)
+    except BlockingIOError:
+        return connection
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 class Slots:

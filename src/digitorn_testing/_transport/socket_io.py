@@ -8,6 +8,7 @@ it: that would cost many times what reading them does.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -19,6 +20,7 @@ from typing import Any, Final, cast
 import aiohttp
 import engineio
 import socketio
+from aiohttp.abc import ResolveResult
 from pydantic_core import from_json
 from socketio.packet import Packet
 
@@ -27,6 +29,7 @@ from digitorn_testing._secrets.credentials import Token, without
 from digitorn_testing._secrets.logs import QuietLogger
 
 from .bounds import OutOfBounds, check_text
+from .lines import LOCALHOST, LOOPBACKS
 from .options import ConnectionOptions
 
 _TEXT: Final = aiohttp.WSMsgType.TEXT
@@ -143,6 +146,32 @@ class _BoundedWebSocket(aiohttp.ClientWebSocketResponse):
         self._response.close()
 
 
+class _Resolver(aiohttp.ThreadedResolver):
+    """Finds the same addresses as REST calls do."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        if host != LOCALHOST:
+            return await super().resolve(host, port, family)
+        found: list[ResolveResult] = []
+        with suppress(OSError):
+            found += await super().resolve(host, port, family)
+        for missing, address in LOOPBACKS:
+            if missing not in (one["family"] for one in found):
+                found.append(
+                    ResolveResult(
+                        hostname=host,
+                        host=address,
+                        port=port,
+                        family=missing,
+                        proto=0,
+                        flags=socket.AI_NUMERICHOST,
+                    )
+                )
+        return found
+
+
 class Connections:
     """The connections of one event socket: without cookies or redirects, and with limits.
 
@@ -169,6 +198,7 @@ class Connections:
         tracing.on_request_redirect.append(self._redirected)
         tracing.on_request_end.append(self._answered)
         self.http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(resolver=_Resolver()),
             cookie_jar=aiohttp.DummyCookieJar(),
             trace_configs=[tracing],
             # aiohttp declares a class, but only calls it.

@@ -1,8 +1,12 @@
 """What stands between a client and its daemon: paths, refused event sockets, packed bodies, caches."""
 
 import gzip
+import socket
+import sys
+import time
 import zlib
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -25,9 +29,11 @@ from digitorn_testing import (
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 from support.gateway import Gateway, gateway
 from support.hostile import OK, hostile, says, whole
-from support.servers import server
+from support.servers import server, silent
+from support.tcp_proxy import TcpProxy
 
 TOKEN = "a-token-of-mine"
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a full queue refuses")
 
 
 @pytest.fixture
@@ -57,6 +63,33 @@ async def test_calls_and_events_are_below_the_path_of_the_url(
             assert (await client.chat("my-app", "hi", timeout=10)).content == "hello"
         # Another application of the same host is told nothing.
         assert between.elsewhere == []
+
+
+# --- a daemon in one family of addresses
+
+
+def has_ipv6() -> bool:
+    with suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on this machine")
+@pytest.mark.parametrize(("here", "elsewhere"), [("::1", "127.0.0.1"), ("127.0.0.1", "::1")])
+@pytest.mark.parametrize("hangs", [False, pytest.param(True, marks=LINUX)])
+async def test_localhost_is_whichever_family_the_daemon_listens_in(
+    listening: FakeDaemon, model: FakeModel, here: str, elsewhere: str, hangs: bool
+) -> None:
+    model.will_respond_with_text("hello")
+    with TcpProxy(port(listening), here) as proxy, ExitStack() as stack:
+        if hangs:
+            stack.enter_context(silent(elsewhere, proxy.port))
+        url = f"http://localhost:{proxy.port}"
+        async with AsyncDevClient(url, token=listening.token()) as client:
+            began = time.monotonic()
+            assert (await client.chat("my-app", "hi", timeout=10)).content == "hello"
+            # Three connections, each of which gives the other family a quarter of a second.
+            assert time.monotonic() - began < 3
 
 
 # --- an event socket that is refused
