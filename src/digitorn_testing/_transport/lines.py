@@ -13,11 +13,13 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import chain, zip_longest
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol, TypeAlias, cast
+from weakref import WeakSet
 
 import httpx
 
@@ -57,8 +59,8 @@ def _in_turns(host: str, port: int, found: _Found) -> list[_Address]:
         one = (socket.AddressFamily(family), cast("_SocketAddress", address))
         families.setdefault(family, []).append(one)
     if host == LOCALHOST:
-        for family, address in LOOPBACKS:
-            families.setdefault(family, [(family, (address, port))])
+        for missing, loopback in LOOPBACKS:
+            families.setdefault(missing, [(missing, (loopback, port))])
     return [one for one in chain.from_iterable(zip_longest(*families.values())) if one is not None]
 
 
@@ -258,22 +260,22 @@ async def _dial_async(addresses: list[_Address]) -> socket.socket:
             )
             for task in ended:
                 connection = trying.pop(task)
-                error = task.exception()
-                if error is None:
+                failure = task.exception()
+                if failure is None:
                     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     return connection
                 connection.close()
-                if not isinstance(error, OSError):
-                    raise error
-                failures.append(error)
+                if not isinstance(failure, OSError):
+                    raise failure
+                failures.append(failure)
         raise failures[0] if failures else OSError("the host has no address")
     finally:
         for task, connection in trying.items():
-            task.add_done_callback(lambda task, connection=connection: _drop(task, connection))
+            task.add_done_callback(partial(_drop, connection))
             task.cancel()
 
 
-def _drop(task: asyncio.Task[None], connection: socket.socket) -> None:
+def _drop(connection: socket.socket, task: asyncio.Task[None]) -> None:
     if not task.cancelled():
         # Retrieve an exception, or the event loop would log it.
         task.exception()
@@ -324,7 +326,7 @@ class AsyncLines:
         connection = await _dial_async(await _find_async(host, port))
         try:
             _, line = await asyncio.get_running_loop().create_connection(
-                AsyncLine, sock=connection, ssl=self._tls, server_hostname=self._tls and host
+                AsyncLine, sock=connection, ssl=self._tls, server_hostname=host if self._tls else None
             )
         except BaseException:
             connection.close()
@@ -358,6 +360,24 @@ async def _close_with_the_loop(lines: set[AsyncLine]) -> AsyncGenerator[None]:
             lines.pop().abort()
 
 
+class Slot:
+    """Leave for one call.
+
+    Args:
+        give: Gives it back.
+    """
+
+    def __init__(self, give: Callable[[], object]) -> None:
+        self._give = give
+        self._is_given = False
+
+    def give(self) -> None:
+        """Gives it back; once more does nothing."""
+        if not self._is_given:
+            self._give()
+            self._is_given = True
+
+
 class AsyncSlots:
     """How many calls there may be at once.
 
@@ -368,7 +388,7 @@ class AsyncSlots:
     def __init__(self, most: int) -> None:
         self._free = asyncio.Semaphore(most)
 
-    async def take(self, limit: float | None) -> None:
+    async def take(self, limit: float | None) -> Slot:
         """Waits for a slot.
 
         Args:
@@ -380,16 +400,13 @@ class AsyncSlots:
         left = _left(limit, httpx.PoolTimeout)
         if not self._free.locked():
             await self._free.acquire()
-            return
-        try:
-            async with asyncio.timeout(left):
-                await self._free.acquire()
-        except TimeoutError as error:
-            raise httpx.PoolTimeout("timed out") from error
-
-    def give(self) -> None:
-        """Gives a slot back."""
-        self._free.release()
+        else:
+            try:
+                async with asyncio.timeout(left):
+                    await self._free.acquire()
+            except TimeoutError as error:
+                raise httpx.PoolTimeout("timed out") from error
+        return Slot(self._free.release)
 
 
 # --- blocking
@@ -444,6 +461,9 @@ class Line:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
+    def __del__(self) -> None:
+        self._socket.close()
+
 
 class Lines:
     """The open connections of one client.
@@ -454,7 +474,8 @@ class Lines:
 
     def __init__(self, tls: ssl.SSLContext | None) -> None:
         self._tls = tls
-        self._open: set[Line] = set()
+        # Weakly, so that one that an interrupt leaves with nobody is closed.
+        self._open: WeakSet[Line] = WeakSet()
         self.is_closed = False
 
     def open(self, origin: _Origin, limit: float | None) -> Line:
@@ -558,6 +579,13 @@ def _begun(family: socket.AddressFamily, address: _SocketAddress) -> socket.sock
     return connection
 
 
+class _SelfGiving(Slot):
+    """An interrupt may come between any two steps: what nobody holds any more is given back."""
+
+    def __del__(self) -> None:
+        self.give()
+
+
 class Slots:
     """How many calls there may be at once.
 
@@ -571,13 +599,10 @@ class Slots:
         for _ in range(most):
             self._free.put(None)
 
-    def take(self, limit: float | None) -> None:
+    def take(self, limit: float | None) -> Slot:
         """Waits for a slot; see `AsyncSlots.take`."""
         try:
             self._free.get(timeout=_left(limit, httpx.PoolTimeout))
         except Empty as error:
             raise httpx.PoolTimeout("timed out") from error
-
-    def give(self) -> None:
-        """Gives a slot back."""
-        self._free.put(None)
+        return _SelfGiving(partial(self._free.put, None))

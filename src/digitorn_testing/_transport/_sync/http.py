@@ -10,13 +10,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import h11
 import httpx
 
 from digitorn_testing._transport.http1 import Http1
-from digitorn_testing._transport.lines import Line, Lines, Slots
+from digitorn_testing._transport.lines import Line, Lines, Slot, Slots
 
 _MOST_CONNECTIONS: Final = 100
 _MOST_IDLE: Final = 20
@@ -39,16 +40,16 @@ class Http(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Sends a request; the caller reads the body of the answer, and closes it."""
         limits: Mapping[str, float | None] = request.extensions["timeout"]
-        self._slots.take(limits["pool"])
+        slot = self._slots.take(limits["pool"])
         connection: _Connection | None = None
         try:
             connection = self._idle_connection()
             if connection is None:
                 connection = _Connection(self._lines.open(request.url, limits["connect"]))
             answer = connection.exchange(request, limits)
-            body = _Body(connection, limits["read"], self._take_back)
+            body = _Body(connection, limits["read"], partial(self._take_back, connection, slot))
         except BaseException:
-            self._take_back(connection)
+            self._take_back(connection, slot)
             raise
         return httpx.Response(
             answer.status_code,
@@ -70,7 +71,7 @@ class Http(httpx.BaseTransport):
                 return connection
             self._lines.drop(connection.line)
 
-    def _take_back(self, connection: "_Connection | None") -> None:
+    def _take_back(self, connection: "_Connection | None", slot: Slot) -> None:
         """Ends a call. Its connection is kept for another one if it can be, and closed otherwise."""
         if connection is not None:
             if not self._lines.is_closed and len(self._idle) < _MOST_IDLE and connection.http.begin_next():
@@ -78,7 +79,7 @@ class Http(httpx.BaseTransport):
                 self._idle.append(connection)
             else:
                 self._lines.drop(connection.line)
-        self._slots.give()
+        slot.give()
 
     def close(self) -> None:
         """Closes the connections. Otherwise the event loop does so when it shuts down."""
@@ -117,12 +118,10 @@ class _Body(httpx.SyncByteStream):
     Args:
         connection: The connection that it comes over.
         limit: Maximum seconds for each read.
-        done: Takes the connection back.
+        done: Ends the call.
     """
 
-    def __init__(
-        self, connection: _Connection, limit: float | None, done: Callable[[_Connection], None]
-    ) -> None:
+    def __init__(self, connection: _Connection, limit: float | None, done: Callable[[], None]) -> None:
         self._connection = connection
         self._limit = limit
         self._done = done
@@ -140,4 +139,4 @@ class _Body(httpx.SyncByteStream):
         """Ends the call, whether the body was read or not."""
         if not self._is_done:
             self._is_done = True
-            self._done(self._connection)
+            self._done()
