@@ -14,8 +14,9 @@ from digitorn_testing import AsyncDevClient, DevClient, DigitornError
 
 from .server import Server
 
-_AT_ONCE: Final = 120
-"""More calls than a client has connections."""
+_LIMIT: Final = 100
+"""How many connections a client has."""
+_MORE: Final = 20
 _HELD_SECONDS: Final = 0.5
 _TOGETHER: Final = 20
 _STEPS: Final = 12
@@ -68,7 +69,7 @@ def _async_client(server: Server) -> AsyncDevClient:
 
 @contextmanager
 def _slow(server: Server, seconds: float) -> Generator[None]:
-    server.seconds, server.most = seconds, 0
+    server.seconds = seconds
     try:
         yield
     finally:
@@ -87,9 +88,9 @@ async def _call(client: AsyncDevClient, counts: Counter[str]) -> None:
 
 
 async def _at_once(server: Server, client: AsyncDevClient) -> int:
-    with _slow(server, _HELD_SECONDS):
-        await asyncio.gather(*(_call(client, Counter()) for _ in range(_AT_ONCE)))
-        return server.most
+    server.gathers, server.most = _LIMIT, 0
+    await asyncio.gather(*(_call(client, Counter()) for _ in range(_LIMIT + _MORE)))
+    return server.most
 
 
 async def _measured(
@@ -194,9 +195,9 @@ def _block(client: DevClient, counts: Counter[str], calls: int = 1) -> None:
 
 
 def _threads_at_once(server: Server, client: DevClient) -> int:
-    with _slow(server, _HELD_SECONDS):
-        _in_threads(_AT_ONCE, lambda: _block(client, Counter()))
-        return server.most
+    server.gathers, server.most = _LIMIT, 0
+    _in_threads(_LIMIT + _MORE, lambda: _block(client, Counter()))
+    return server.most
 
 
 def calls_of_threads(server: Server, number: int, times: int, seconds: float) -> Outcome:
