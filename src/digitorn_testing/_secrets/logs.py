@@ -9,7 +9,7 @@ from weakref import WeakSet
 from .redaction import Redactor
 
 # The loggers of the packages that carry REST calls.
-_CARRIERS: Final = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy", "asyncio")
+_CARRIERS: Final = ("httpx", "asyncio")
 # What those packages report as a warning is a typed error here.
 _LEVELS: Final = {logging.INFO: logging.DEBUG, logging.WARNING: logging.INFO}
 

@@ -102,7 +102,7 @@ class BoundedBody:
             self._add(unpacked)
             if not unpacking.eof:
                 return unpacking.unconsumed_tail
-            # Another member may follow (RFC 1952, section 2.2).
+            # Another member may follow (RFC 1952 §2.2).
             self._unpacking, self._has_members = None, True
             return unpacking.unused_data
         raise NotUnpacked(f"its {self._kind} cannot be unpacked: {said}")

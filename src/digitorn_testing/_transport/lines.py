@@ -27,7 +27,7 @@ from digitorn_testing._concurrency.deadlines import remaining
 
 _PIECE: Final = 64 * 1024
 _NEXT_ADDRESS_SECONDS: Final = 0.25
-"""Head start of each address before the next one is tried too (RFC 8305, section 5)."""
+"""Head start of each address before the next one is tried too (RFC 8305 §5)."""
 
 LOCALHOST: Final = "localhost"
 LOOPBACKS: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
