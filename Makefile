@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test real check bench bench-real bench-streams fuzz chaos chaos-real documents fetch-documents generate format types lint clean
+.PHONY: help demo test real check bench bench-real bench-streams fuzz chaos chaos-real load documents fetch-documents generate format types lint clean
 
 help:
 	@echo "make demo      a live scenario against the embedded daemon, or against \$$DIGITORN_DAEMON_URL"
@@ -20,6 +20,7 @@ help:
 	@echo "make bench-streams  threads, descriptors and memory of 200 live streams, STREAMS= of them: at the start, open, after stop"
 	@echo "make fuzz      a million made-up frames, answers and acknowledgements; INPUTS= and SEED= choose"
 	@echo "make chaos     20 sessions, 100,000 events and 1,000 dropped connections; SEED= chooses"
+	@echo "make load      10,000 cancelled calls, 300 slow calls three times over, 260 threads on one client; CANCELS= and SEED= choose"
 	@echo "make documents  generates clients of 150 public documents and holds them against these; about 20 minutes;"
 	@echo "               DOCUMENTS= names parts of their names. \`make fetch-documents\` downloads them first, with npm"
 	@echo "make chaos-real  the same for MINUTES=10 on the released daemon: connections are cut, the daemon is killed"
@@ -81,6 +82,10 @@ chaos: $(STAMP)
 MINUTES ?= 10
 chaos-real: $(STAMP)
 	@cd tests && ../$(BIN)/python -m chaos --real $(MINUTES) --real-dir $(abspath $(REAL_DIR)) $(if $(SEED),--seed $(SEED))
+
+CANCELS ?= 10000
+load: $(STAMP)
+	@cd tests && ../$(BIN)/python -m load --cancels $(CANCELS) $(if $(SEED),--seed $(SEED))
 
 fetch-documents: $(STAMP)
 	@cd tests && ../$(BIN)/python -m documents.fetch

@@ -20,8 +20,11 @@ from digitorn_testing import (
     WrongEventLoop,
     assertions,
 )
+from digitorn_testing._transport.event_connection import HandshakeRefused
+from digitorn_testing._transport.event_socket import EventSocket
 from digitorn_testing.events import MessageDone, Token, ToolCall
 from digitorn_testing.fakes import FakeDaemon, FakeModel
+from support.hostile import HostileSocket, hostile_socket
 from support.sessions import add_session
 from support.texts import ANSWER, PIECES, pieces
 
@@ -250,3 +253,16 @@ async def test_a_client_that_is_closed_in_the_middle_of_a_call_leaves_no_connect
             with pytest.raises((ClientClosed, DaemonUnreachable)):
                 await call
     gc.collect()
+
+
+async def test_a_refused_namespace_is_refused_in_the_words_of_the_peer() -> None:
+    def speak(socket: HostileSocket) -> None:
+        socket.send('0{"sid":"e","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000}')
+        socket.send('44/events,{"message":"no such namespace for a-good-token","data":{}}')
+        socket.hold()
+
+    with hostile_socket(speak) as url:
+        socket = EventSocket(url, print, print)
+        with pytest.raises(HandshakeRefused, match=r"^no such namespace for \S+$") as caught:
+            await socket.connect("a-good-token", 5)
+        assert "a-good-token" not in str(caught.value)

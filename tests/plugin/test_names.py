@@ -306,7 +306,7 @@ def test_a_run_without_it_imports_nothing_for_it(
         import sys
 
         def test_it():
-            heavy = {"aiohttp", "engineio", "socketio", "httpx", "httpcore", "pydantic", "fastapi", "anyio"}
+            heavy = {"aiohttp", "engineio", "socketio", "httpx", "httpcore2", "pydantic", "fastapi", "anyio"}
             assert not heavy & set(sys.modules)
         """
     )

@@ -296,7 +296,7 @@ def test_no_token_gets_out_with_everything_shown(
 
         @pytest.fixture(autouse=True)
         def loud():
-            names = (None, "httpx", "httpcore", "engineio.client", "socketio.client", "digitorn.testing")
+            names = (None, "httpx", "httpcore2", "engineio.client", "socketio.client", "digitorn.testing")
             before = {one: logging.getLogger(one).level for one in names}
             for one in names:
                 logging.getLogger(one).setLevel(1)

@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -67,6 +67,21 @@ def hanging() -> Generator[str]:
             yield url
         finally:
             held.set()
+
+
+@contextmanager
+def silent(host: str, port: int) -> Generator[None]:
+    """A port that lets every attempt to connect hang: its queue is full."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.socket(family))
+        full.bind((host, port))
+        full.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket(family))
+            waiting.setblocking(False)
+            waiting.connect_ex((host, port))
+        yield
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from digitorn_testing._transport.bounds import (
+    _WINDOW,
     BoundedBody,
     NotUnpacked,
     OutOfBounds,
@@ -167,3 +168,18 @@ def test_any_text_can_be_measured(text: str) -> None:
 def test_a_string_that_is_not_closed_takes_no_longer() -> None:
     check_text('"' + '\\"' * 1_000_000 + "," * 100, 10)
     check_text('"\\' * 1_000_000 + "," * 100, 10)
+
+
+@pytest.mark.parametrize("size", range(_WINDOW - 6, _WINDOW + 2))
+@pytest.mark.parametrize("inside", ['\\\\","', '\\"[,', '\\\\\\",', '", "', "é,é"])
+def test_strings_are_seen_across_the_borders_of_windows(size: int, inside: str) -> None:
+    try:
+        value: object = json.loads(text := f'["{"x" * size}{inside}", [1, 2]]')
+    except ValueError:
+        pytest.fail(f"{inside!r} makes no JSON")
+    for form in (text, text.encode()):
+        check_text(form, signs(value), levels(value))
+        with pytest.raises(OutOfBounds, match="JSON values"):
+            check_text(form, signs(value) - 1, levels(value))
+        with pytest.raises(OutOfBounds, match="levels"):
+            check_text(form, signs(value), levels(value) - 1)

@@ -133,7 +133,8 @@ def test_a_url_holds_no_secret(url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://", "https://:80", "http://a b", "http://a:b", "http://a:99999", "http://[::1", "http://a\n"],
+    ["http://", "https://:80", "http://a b", "http://a:b", "http://a:99999", "http://[::1", "http://a\n"]
+    + [f"http://a/{path}" for path in ("../b", "b/.", "b/%2e%2e/c", "b//c")],
 )
 def test_a_url_that_names_no_host(url: str) -> None:
     with pytest.raises(ValueError, match="must be a host with a port and a path"):

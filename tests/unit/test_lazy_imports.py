@@ -29,7 +29,7 @@ LAZY: Final[list[ModuleType]] = [
     digitorn.testing,
 ]
 
-HTTP = ("httpx", "httpcore")
+HTTP = ("httpx", "httpcore2")
 SOCKETS = ("socketio", "engineio", "aiohttp")
 GENERATED = ("models", "payloads", "messages", "operations", "rest", "rest_async", "events", "builders")
 

@@ -9,7 +9,7 @@ from weakref import WeakSet
 from .redaction import Redactor
 
 # The loggers of the packages that carry REST calls.
-_CARRIERS: Final = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy", "asyncio")
+_CARRIERS: Final = ("httpx", "httpcore2.connection", "httpcore2.http11", "httpcore2.proxy", "asyncio")
 # What those packages report is a typed error here. What was raised in code of this library stays an error.
 _LEVELS: Final = {logging.INFO: logging.DEBUG, logging.WARNING: logging.INFO, logging.ERROR: logging.INFO}
 

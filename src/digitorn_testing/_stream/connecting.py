@@ -10,7 +10,17 @@ from typing import Protocol, TypeAlias
 from digitorn_testing._concurrency.backoff import Pauses
 from digitorn_testing._concurrency.deadlines import remaining
 from digitorn_testing._concurrency.finalizers import weakly
-from digitorn_testing._errors import ContractViolation, JoinRefused, StreamClosed
+from digitorn_testing._errors import (
+    ApiError,
+    ContractViolation,
+    DaemonUnreachable,
+    Forbidden,
+    JoinRefused,
+    RateLimited,
+    ServerError,
+    StreamClosed,
+    Unauthorized,
+)
 from digitorn_testing._events.event import AnyEvent
 from digitorn_testing._generated.commands import JOIN_SESSION, CommandError, JoinSessionRequest
 from digitorn_testing._secrets.credentials import Credentials
@@ -109,16 +119,18 @@ class Connecting:
         Raises:
             HandshakeRefused: The daemon refuses every connection, for a reason other than the token.
             Unauthorized: The token is missing, wrong or expired.
+            ApiError: Something on the way to the daemon refused the connection.
             DaemonUnreachable: No daemon answered.
         """
         token = self._credentials.access_token
         try:
             await self.socket.connect(token, remaining(_CONNECT_SECONDS))
-        except HandshakeRefused:
+        except HandshakeRefused as refused:
             # The refusal says nothing; the same token over HTTP does, and is renewed there if it expired.
             await self._check_token()
             if self._credentials.access_token == token:
-                raise HandshakeRefused("the connection was refused, the token is good") from None
+                said = f" ({refused})" if str(refused) else ""
+                raise HandshakeRefused(f"the connection was refused{said}, the token is good") from None
             try:
                 await self.socket.connect(self._credentials.access_token, remaining(_CONNECT_SECONDS))
             except HandshakeRefused:
@@ -277,8 +289,9 @@ class Connecting:
         Raises:
             JoinRefused: The daemon does not let this user into the session any more.
             Unauthorized: The daemon no longer accepts the token.
+            Forbidden: Something on the way to the daemon no longer lets the connection through.
         """
-        failed = "it was lost again"
+        failed, asked = "it was lost again", 0.0
         try:
             async with asyncio.timeout(self._link.left()):
                 await self.connect()
@@ -294,13 +307,17 @@ class Connecting:
             if not is_refused_for_now(error.reason):
                 raise
             failed = str(error)
-        except (*PASSING, ContractViolation, HandshakeRefused) as error:
+        except (Unauthorized, Forbidden):
+            raise
+        except (ApiError, DaemonUnreachable, ContractViolation, HandshakeRefused) as error:
             failed = str(error)
+            if isinstance(error, RateLimited | ServerError):
+                asked = error.retry_after or 0.0
         except TimeoutError:
             # Cut short by the deadline; the previous error is more informative.
             failed = self._link.now.last_error or "no answer"
         _logger.info("session %s: no connection: %s", self._log.session_id, failed)
-        pause = self._link.failed(failed)
+        pause = self._link.failed(failed, at_least=asked)
         if pause is None:
             self._log.close(StreamClosed(f"its connection was given up: {self._core.connection}"))
         return pause

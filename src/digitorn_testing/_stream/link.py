@@ -195,16 +195,17 @@ class Link:
                 replace(self.now, state="reconnecting", attempts=0, lost_at=self._clock(), last_loss=reason)
             )
 
-    def failed(self, error: BaseException | str) -> float | None:
+    def failed(self, error: BaseException | str, *, at_least: float = 0.0) -> float | None:
         """An attempt to make it again has failed.
 
         Args:
             error: Why.
+            at_least: Seconds that the next attempt was asked to wait.
 
         Returns:
             Seconds until the next attempt; None when the connection is given up.
         """
-        pause = self._pauses.next()
+        pause = max(self._pauses.next(), at_least)
         self._know(replace(self.now, attempts=self._pauses.made, last_error=str(error)))
         left = self.left()
         if left is None:

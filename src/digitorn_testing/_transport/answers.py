@@ -44,6 +44,13 @@ _FACTS: Final = ("request_id", "max_bytes", "got_bytes")
 """Members of an error body that say more than its text."""
 _LONGEST_REASON = 500
 _LONGEST_SHOWN = 120
+_LEADS_ON: Final = frozenset({301, 302, 303, 307, 308})
+_NOT_MODIFIED: Final = 304
+_UPGRADE_HINTS: Final[Mapping[int, str]] = {
+    401: "something in front of the daemon wants a login of its own before that",
+    403: "something in front of the daemon does not allow it",
+    429: "wait and connect again",
+}
 
 
 def read_answer(
@@ -90,6 +97,39 @@ def read_answer(
         raise_detached(violation(what, error, credentials))
 
 
+def refused_upgrade(
+    path: str,
+    status: int,
+    headers: Mapping[str, str],
+    content: bytes,
+    daemon_url: str,
+    credentials: Credentials,
+) -> ApiError:
+    """The error for an event socket whose WebSocket was refused.
+
+    Args:
+        path: Path of the socket.
+        status: HTTP status of the answer.
+        headers: Header fields with lower-case names.
+        content: The body, or its beginning.
+        daemon_url: The daemon.
+        credentials: Tokens to keep out of the message.
+    """
+    if (advice := _UPGRADE_HINTS.get(status)) is None:
+        if status >= 500:
+            advice = "a proxy does not reach the daemon, or the daemon is not ready"
+        elif status in _LEADS_ON:
+            advice = f"redirects are not followed, and this one leads to {_target(headers)}"
+        else:
+            advice = (
+                f"is a Digitorn daemon at {daemon_url}? "
+                "A proxy in front of it must pass on WebSocket upgrades of this path"
+            )
+    exchange = Exchange(operation="", method="GET", path=path, status=status)
+    hint = f"The event socket was not opened: {advice}"
+    return _refusal(exchange, status, headers, content, daemon_url, credentials, hint)
+
+
 def violation(what: str, error: Undecodable, credentials: Credentials) -> ContractViolation:
     """The error for an answer that breaks the contract.
 
@@ -108,6 +148,7 @@ def _refusal(
     content: bytes,
     daemon_url: str,
     credentials: Credentials,
+    advice: str | None = None,
 ) -> ApiError:
     kind = _BY_STATUS.get(status, ServerError if status >= 500 else ApiError)
     data: object = None
@@ -121,9 +162,13 @@ def _refusal(
         hint = f"The answer is not the daemon's; is a Digitorn daemon at {daemon_url}?"
     else:
         reason = ""
-    if 300 <= status < 400:
+    if status in _LEADS_ON:
         hint = f"Redirects are not followed; this one leads to {_target(headers)}"
-    error = kind(exchange, reason, data, hint)
+    elif status == _NOT_MODIFIED:
+        hint = (
+            "Nobody asked whether anything has changed; a cache in front of the daemon must not answer for it"
+        )
+    error = kind(exchange, reason, data, advice or hint)
     if isinstance(error, RateLimited | ServerError):
         error.retry_after = _seconds(headers.get("retry-after"))
         if error.retry_after is None:
@@ -139,7 +184,7 @@ def _reason(document: object) -> str:
         return invalid
     detail = body.get("detail")
     words = _words(detail) or (json.dumps(detail) if _members(detail) else detail)
-    said = words or body.get("error")
+    said = words or body.get("error", body.get("message"))
     if not isinstance(said, str):
         # An envelope may be without a word.
         return "" if "error" in body else json.dumps(document)

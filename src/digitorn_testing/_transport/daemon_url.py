@@ -3,7 +3,7 @@
 import os
 import re
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from digitorn_testing._texts import check_sendable
 
@@ -40,12 +40,18 @@ def resolve_daemon_url(daemon_url: str | None) -> str:
         return found.rstrip("/")
     if not found.startswith(("http://", "https://")):
         raise ValueError(f"the daemon URL {_without_secrets(found)!r} must start with http:// or https://")
-    if _URL.fullmatch(found) is None or not _has_port_in_range(found):
+    if _URL.fullmatch(found) is None or not _has_port_in_range(found) or _is_crooked(found):
         raise ValueError(
             f"the daemon URL {_without_secrets(found)!r} must be a host with a port and a path and no more; "
             "a token is passed as token="
         )
     return found.rstrip("/")
+
+
+def _is_crooked(url: str) -> bool:
+    """Whether the path has segments that some parsers leave out, so that they would disagree."""
+    path = urlsplit(url).path.rstrip("/")
+    return any(unquote(segment) in ("", ".", "..") for segment in path.split("/")[1:])
 
 
 def _without_secrets(url: str) -> str:

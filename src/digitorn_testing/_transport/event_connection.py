@@ -14,7 +14,7 @@ Ack = TypeVar("Ack", bound=Model)
 
 
 class HandshakeRefused(Exception):
-    """The daemon answered and refused the connection; it does not say why (contract: events, section 1)."""
+    """The daemon refused the connection; its words do not say why (contract: events, section 1)."""
 
 
 class EventConnection(Protocol):
@@ -29,6 +29,7 @@ class EventConnection(Protocol):
 
         Raises:
             HandshakeRefused: The daemon refused the connection.
+            ApiError: The request for a WebSocket was answered with another status.
             DaemonUnreachable: There is no daemon.
         """
         ...

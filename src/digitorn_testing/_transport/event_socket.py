@@ -5,7 +5,8 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, cast
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
 
 import aiohttp
 from socketio.exceptions import SocketIOError
@@ -14,12 +15,16 @@ from digitorn_testing._errors import ContractViolation, DaemonUnreachable, TooLa
 from digitorn_testing._generated._runtime import Command
 from digitorn_testing._generated.commands import CommandError, ConnectAuth
 from digitorn_testing._generated.events import EVENT_NAMESPACE, EVENT_PUSH, EventEnvelope
-from digitorn_testing._secrets.credentials import Token, without
+from digitorn_testing._secrets.credentials import Credentials, Token, without
 from digitorn_testing._secrets.raising import raise_detached
 
+from .answers import refused_upgrade
 from .event_connection import Ack, HandshakeRefused, Request, read_ack
 from .options import ConnectionOptions, is_distrust
-from .socket_io import Connections, RedirectRefused, SocketClient, websocket_options
+from .socket_io import Connections, SocketClient, websocket_options
+
+_PATH: Final = "socket.io"
+_LONGEST_WORDS: Final = 200
 
 
 class EventSocket:
@@ -42,6 +47,8 @@ class EventSocket:
         self.daemon_url = daemon_url
         self._violation: TooLarge | None = None
         self._connection = connection_options or ConnectionOptions()
+        # The daemon may be below a path of its host, and its socket with it.
+        self._path = f"{urlsplit(daemon_url).path}/{_PATH}"
         self._token: Token | None = None
         self._on_frame = on_frame
         self._on_lost = on_lost
@@ -59,6 +66,7 @@ class EventSocket:
 
         Raises:
             HandshakeRefused: The daemon refused the connection.
+            ApiError: The request for a WebSocket was answered with another status.
             DaemonUnreachable: There is no daemon, or it does not speak Socket.IO.
             TooLarge: The daemon sent more than the limits allow.
             InsecureConnection: The token would go over plain HTTP to another machine.
@@ -82,6 +90,8 @@ class EventSocket:
         )
         client.on("*", self._pushed, namespace=EVENT_NAMESPACE)
         client.on("disconnect", self._disconnected, namespace=EVENT_NAMESPACE)
+        words: list[object] = []
+        client.on("connect_error", words.append, namespace=EVENT_NAMESPACE)
         self._client = client
         connecting = client.connect(
             self.daemon_url,
@@ -89,9 +99,10 @@ class EventSocket:
             auth=self._auth,
             transports=["websocket"],
             namespaces=[EVENT_NAMESPACE],
+            socketio_path=self._path,
             wait_timeout=timeout,
         )
-        said = f"no handshake within {timeout:g} s"
+        said = f"no handshake within {round(timeout, 2):g} s"
         failure: Exception
         try:
             async with asyncio.timeout(timeout):
@@ -106,7 +117,10 @@ class EventSocket:
             await self.close()
             raise
         if client.failed_namespaces:
-            failure = HandshakeRefused()
+            failure = HandshakeRefused(without(_in_words(words), token))
+        elif (refused := connections.refused) is not None:
+            answer = (refused.status, refused.headers, refused.content)
+            failure = refused_upgrade(f"{self._path}/", *answer, self.daemon_url, Credentials(token))
         await self.close()
         raise self.violation or failure
 
@@ -138,7 +152,7 @@ class EventSocket:
         try:
             return read_ack(command, await self._unless_lost(asking, command.name))
         except SocketIOError as error:
-            said = str(error) or f"no acknowledgement within {timeout:g} s"
+            said = str(error) or f"no acknowledgement within {round(timeout, 2):g} s"
             raise_detached(self._unreachable(f"{command.name}: {said}"))
         except ContractViolation as error:
             unfit = [without(one, self._token) for one in error.reasons]
@@ -224,6 +238,15 @@ class EventSocket:
 def _said(error: Exception) -> str:
     """The text of an exception, and of the aiohttp exception behind it, which the package omits."""
     inner = error.__context__
-    while inner is not None and not isinstance(inner, aiohttp.ClientError | OSError | RedirectRefused):
+    while inner is not None and not isinstance(inner, aiohttp.ClientError | OSError):
         inner = inner.__context__
     return " ".join(str(one) for one in (error, inner) if one is not None and str(one))
+
+
+def _in_words(said: list[object]) -> str:
+    """What the peer said when it refused the namespace: a text, or an object with one."""
+    texts = [
+        str(cast("dict[str, object]", one).get("message", "")) if isinstance(one, dict) else str(one)
+        for one in said
+    ]
+    return " ".join(" ".join(texts).split())[:_LONGEST_WORDS]

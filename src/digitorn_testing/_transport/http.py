@@ -8,13 +8,16 @@ import math
 import socket
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, Final, cast
 
-import httpcore
+import httpcore2 as httpcore
 import httpx
 
 from digitorn_testing._concurrency.deadlines import remaining
+
+from .loopback import LOCALHOST, LOOPBACKS
 
 _MOST_CONNECTIONS: Final = 100
 _MOST_IDLE: Final = 20
@@ -23,6 +26,9 @@ _IDLE_SECONDS: Final = 3.0
 _PIECE: Final = 64 * 1024
 # With a timeout of zero a socket would not wait at all.
 _LEAST_SECONDS: Final = 0.001
+_MOMENT: Final = 0.25
+"""Seconds that each of several addresses gets before the next one is tried too (RFC 8305, section 5)."""
+
 
 _MAPPED: Final[tuple[tuple[type[Exception], type[httpx.RequestError]], ...]] = (
     (httpcore.ConnectTimeout, httpx.ConnectTimeout),
@@ -128,13 +134,28 @@ class _AsyncNetwork(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        limit = _within(timeout, httpcore.ConnectTimeout)
-        connected = await self._inner.connect_tcp(host, port, limit, local_address, socket_options)
+        connected = await self._connected(host, port, timeout, local_address, socket_options)
         stream = _AsyncStream(connected, self)
         if self._is_closed:
             await stream.aclose()
             raise httpcore.ConnectError("the client was closed meanwhile")
         return stream
+
+    async def _connected(
+        self, host: str, port: int, timeout: float | None, *options: Any
+    ) -> httpcore.AsyncNetworkStream:
+        others = LOOPBACKS if host == LOCALHOST else ()
+        try:
+            # It tries all addresses that the host is known to have, each a moment after the other.
+            return await self._inner.connect_tcp(
+                host, port, _within(timeout, httpcore.ConnectTimeout), *options
+            )
+        except httpcore.ConnectError:
+            for _, address in others:
+                with suppress(httpcore.ConnectError):
+                    limit = _within(timeout, httpcore.ConnectTimeout)
+                    return await self._inner.connect_tcp(address, port, limit, *options)
+            raise
 
     async def sleep(self, seconds: float) -> None:
         await self._inner.sleep(seconds)
@@ -217,8 +238,10 @@ class AsyncHttp(httpx.AsyncBaseTransport):
 
 
 class _Stream(httpcore.NetworkStream):
-    def __init__(self, inner: httpcore.NetworkStream) -> None:
+    def __init__(self, inner: httpcore.NetworkStream, network: "_Network") -> None:
         self._inner = inner
+        self._network = network
+        network.opened.add(self)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         return self._inner.read(max_bytes, _within(timeout, httpcore.ReadTimeout))
@@ -229,54 +252,100 @@ class _Stream(httpcore.NetworkStream):
             self._inner.write(buffer[start : start + _PIECE], _within(timeout, httpcore.WriteTimeout))
 
     def close(self) -> None:
+        self._network.opened.discard(self)
         self._inner.close()
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
         limit = _within(timeout, httpcore.ConnectTimeout)
-        return _Stream(self._inner.start_tls(ssl_context, server_hostname, limit))
+        encrypted = self._inner.start_tls(ssl_context, server_hostname, limit)
+        # It has the socket now.
+        self._network.opened.discard(self)
+        return _Stream(encrypted, self._network)
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
 
 
 class _Network(httpcore.SyncBackend):
+    """Tracks open streams, so that they can be closed when their pool cannot."""
+
+    def __init__(self) -> None:
+        self.opened: set[_Stream] = set()
+
     def connect_tcp(
         self, host: str, port: int, timeout: float | None = None, *args: Any, **options: Any
     ) -> httpcore.NetworkStream:
         limit = _within(timeout, httpcore.ConnectTimeout)
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise httpcore.ConnectError(str(error)) from error
-        addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
         deadline = math.inf if limit is None else time.monotonic() + limit
-        for tried, address in enumerate(addresses):
-            # The remaining time is divided evenly, so that one address cannot use up that of the others.
-            left = (deadline - time.monotonic()) / (len(addresses) - tried)
-            share = None if limit is None else max(_LEAST_SECONDS, left)
-            try:
-                return _Stream(super().connect_tcp(address, port, share, *args, **options))
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                if address == addresses[-1]:
-                    raise
-        raise httpcore.ConnectError(f"{host} has no address")
+        addresses = _addresses_of(host, port)
+        failure: httpcore.ConnectTimeout | httpcore.ConnectError | None = None
+        # Each gets a moment first, so that one that does not answer cannot hold up the others.
+        for moment in (_MOMENT, math.inf) if len(addresses) > 1 else (math.inf,):
+            for tried, address in enumerate(list(addresses)):
+                # Afterwards the remaining time is divided evenly.
+                share = (deadline - time.monotonic()) / max(1, len(addresses) - tried)
+                share = max(_LEAST_SECONDS, min(moment, share))
+                try:
+                    connected = super().connect_tcp(
+                        address, port, None if share == math.inf else share, *args, **options
+                    )
+                    return _Stream(connected, self)
+                except httpcore.ConnectTimeout as error:
+                    failure = error
+                except httpcore.ConnectError as error:
+                    failure = failure or error
+                    addresses.remove(address)
+        raise failure or httpcore.ConnectError(f"{host} has no address")
+
+    def close(self) -> None:
+        """Closes every stream."""
+        while self.opened:
+            with suppress(KeyError):
+                # A call that ends meanwhile may have taken the last one.
+                self.opened.pop().close()
+
+
+def _addresses_of(host: str, port: int) -> list[str]:
+    others = [address for _, address in LOOPBACKS] if host == LOCALHOST else []
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        if not others:
+            raise httpcore.ConnectError(str(error)) from error
+        found = []
+    return list(dict.fromkeys([*(str(address[0]) for *_, address in found), *others]))
 
 
 class _Body(httpx.SyncByteStream):
-    def __init__(self, inner: Iterable[bytes]) -> None:
+    def __init__(self, inner: Iterable[bytes], interrupted: Callable[[], None]) -> None:
         self._inner = inner
+        self._interrupted = interrupted
 
     def __iter__(self) -> Iterator[bytes]:
-        with _AS_HTTPX:
+        with _AS_HTTPX, _Interruptible(self._interrupted):
             yield from self._inner
 
     def close(self) -> None:
         close: Any = getattr(self._inner, "close", None)
         if close is not None:
-            with _AS_HTTPX:
+            with _AS_HTTPX, _Interruptible(self._interrupted):
                 close()
+
+
+class _Interruptible:
+    """Tells when a call is cut off by what is no error, such as Ctrl-C."""
+
+    def __init__(self, interrupted: Callable[[], None]) -> None:
+        self._interrupted = interrupted
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, _: object, __: object) -> None:
+        if kind is not None and not issubclass(kind, Exception | GeneratorExit):
+            self._interrupted()
 
 
 class Http(httpx.BaseTransport):
@@ -287,26 +356,36 @@ class Http(httpx.BaseTransport):
     """
 
     def __init__(self, tls: ssl.SSLContext | None) -> None:
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=tls,
+        self._tls = tls
+        self._network = _Network()
+        self._pool = self._new_pool()
+
+    def _new_pool(self) -> httpcore.ConnectionPool:
+        return httpcore.ConnectionPool(
+            ssl_context=self._tls,
             max_connections=_MOST_CONNECTIONS,
             max_keepalive_connections=_MOST_IDLE,
             keepalive_expiry=_IDLE_SECONDS,
-            network_backend=_Network(),
+            network_backend=self._network,
         )
+
+    def _interrupted(self) -> None:
+        """Goes on with another pool: an interrupt may leave the lock of a pool held, or a place taken."""
+        self._pool = self._new_pool()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Sends a request; the caller reads the body of the answer."""
-        with _AS_HTTPX:
+        with _AS_HTTPX, _Interruptible(self._interrupted):
             answer = self._pool.handle_request(_request(request))
         assert isinstance(answer.stream, Iterable)
         return httpx.Response(
             answer.status,
             headers=answer.headers,
-            stream=_Body(answer.stream),
+            stream=_Body(answer.stream, self._interrupted),
             extensions=cast("dict[str, Any]", answer.extensions),
         )
 
     def close(self) -> None:
         """Closes the connections."""
+        self._network.close()
         self._pool.close()

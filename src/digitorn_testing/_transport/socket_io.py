@@ -8,15 +8,19 @@ it: that would cost many times what reading them does.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import asyncio
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
-from types import SimpleNamespace
-from typing import Any, Final, NoReturn, cast
+from http import HTTPStatus
+from typing import Any, Final, cast
 
 import aiohttp
 import engineio
 import socketio
+from aiohttp.abc import ResolveResult
 from pydantic_core import from_json
 from socketio.packet import Packet
 
@@ -25,14 +29,32 @@ from digitorn_testing._secrets.credentials import Token, without
 from digitorn_testing._secrets.logs import QuietLogger
 
 from .bounds import OutOfBounds, check_text
+from .loopback import LOCALHOST, LOOPBACKS
 from .options import ConnectionOptions
 
 _TEXT: Final = aiohttp.WSMsgType.TEXT
 _LOGGER: Final = "digitorn.testing.socketio"
 
+_BODY_SECONDS: Final = 1.0
+_LONGEST_BODY: Final = 16 * 1024
 _SIGN_OF_LIFE_SECONDS: Final = 1.0
 # A message (4) that is an event (2) of the contract's namespace and wants no acknowledgement.
 _PUSH: Final = f'42{EVENT_NAMESPACE},["{EVENT_PUSH}",'
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedUpgrade:
+    """An answer to the request for a WebSocket that is not one.
+
+    Attributes:
+        status: Its HTTP status.
+        headers: Its header fields, with lower-case names.
+        content: The beginning of its body.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
 
 
 class RedirectRefused(Exception):
@@ -124,6 +146,32 @@ class _BoundedWebSocket(aiohttp.ClientWebSocketResponse):
         self._response.close()
 
 
+class _Resolver(aiohttp.ThreadedResolver):
+    """Finds the same addresses as REST calls do."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        if host != LOCALHOST:
+            return await super().resolve(host, port, family)
+        found: list[ResolveResult] = []
+        with suppress(OSError):
+            found += await super().resolve(host, port, family)
+        for missing, address in LOOPBACKS:
+            if missing not in (one["family"] for one in found):
+                found.append(
+                    ResolveResult(
+                        hostname=host,
+                        host=address,
+                        port=port,
+                        family=missing,
+                        proto=0,
+                        flags=socket.AI_NUMERICHOST,
+                    )
+                )
+        return found
+
+
 class Connections:
     """The connections of one event socket: without cookies or redirects, and with limits.
 
@@ -144,9 +192,13 @@ class Connections:
         self._on_oversize = on_oversize
         self._opened: list[_BoundedWebSocket] = []
         self._transports: list[asyncio.Transport] = []
+        self.refused: RefusedUpgrade | None = None
+        """Why there is no connection, if the request for a WebSocket was answered otherwise."""
         tracing = aiohttp.TraceConfig()
-        tracing.on_request_redirect.append(_refuse_redirect)
+        tracing.on_request_redirect.append(self._redirected)
+        tracing.on_request_end.append(self._answered)
         self.http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(resolver=_Resolver()),
             cookie_jar=aiohttp.DummyCookieJar(),
             trace_configs=[tracing],
             # aiohttp declares a class, but only calls it.
@@ -192,6 +244,30 @@ class Connections:
             self._on_oversize(str(error))
             raise
 
+    async def _redirected(
+        self, session: aiohttp.ClientSession, context: object, params: aiohttp.TraceRequestRedirectParams
+    ) -> None:
+        # The token is sent right after the handshake, to whoever accepted it.
+        await self._refuse(params.response)
+        params.response.close()
+        raise RedirectRefused
+
+    async def _answered(
+        self, session: aiohttp.ClientSession, context: object, params: aiohttp.TraceRequestEndParams
+    ) -> None:
+        if params.response.status != HTTPStatus.SWITCHING_PROTOCOLS:
+            await self._refuse(params.response)
+
+    async def _refuse(self, response: aiohttp.ClientResponse) -> None:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        parts: list[bytes] = []
+        # Some send no end, or no body.
+        with suppress(TimeoutError, aiohttp.ClientError):
+            async with asyncio.timeout(_BODY_SECONDS):
+                while sum(map(len, parts)) < _LONGEST_BODY and (part := await response.content.readany()):
+                    parts.append(part)
+        self.refused = RefusedUpgrade(response.status, headers, b"".join(parts)[:_LONGEST_BODY])
+
     async def close(self) -> None:
         """Closes the connections that are still open."""
         for one in self._opened:
@@ -209,14 +285,6 @@ def _check_message(message: aiohttp.WSMessage, connection: ConnectionOptions) ->
         raise OutOfBounds(f"more than {connection.max_frame_bytes} bytes (max_frame_bytes)")
     if message.type is _TEXT:
         check_text(str(message.data), connection.max_json_values, deepest=None)
-
-
-async def _refuse_redirect(
-    session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestRedirectParams
-) -> NoReturn:
-    # The token is sent right after the handshake, to whoever accepted it.
-    params.response.close()
-    raise RedirectRefused("the daemon redirects; redirects are not followed, pass the URL that it leads to")
 
 
 def websocket_options(connection: ConnectionOptions, daemon_url: str) -> dict[str, Any]:

@@ -10,7 +10,9 @@ import pytest
 from digitorn_testing import (
     DaemonUnreachable,
     JoinRefused,
+    RateLimited,
     ReconnectPolicy,
+    ServerError,
     StreamClosed,
     StreamConnection,
     Unauthorized,
@@ -184,7 +186,7 @@ async def test_an_expired_token_is_renewed() -> None:
 async def test_a_daemon_that_refuses_a_good_token_is_not_asked_twice() -> None:
     stream = Stream()
     stream.socket.refusals = [HandshakeRefused("no")]
-    with pytest.raises(HandshakeRefused, match="the token is good"):
+    with pytest.raises(HandshakeRefused, match=r"refused \(no\), the token is good"):
         await stream.connecting.connect()
     assert len(stream.socket.tokens) == 1
 
@@ -226,6 +228,21 @@ async def test_attempts_go_on_while_the_daemon_cannot_be_reached() -> None:
     stream.socket.lose()
     await stream.until(joined_again(1))
     assert len(stream.socket.tokens) == 4
+
+
+async def test_a_refusal_that_asks_to_wait_is_heard() -> None:
+    stream = Stream()
+    await stream.start()
+    asks = RateLimited(exchange(429), "slow down")
+    asks.retry_after = 60.0
+    stream.socket.refusals = [asks, ServerError(exchange(502), "bad gateway")]
+    stream.core.link.lost("gone")
+    assert await stream.connecting.try_again() == 60.0
+    pause = await stream.connecting.try_again()
+    assert pause is not None
+    assert pause < 10
+    assert await stream.connecting.try_again() is None
+    assert stream.core.link.is_joined
 
 
 async def test_a_connection_that_was_lost_before_it_joined_joins_later() -> None:

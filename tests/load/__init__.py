@@ -1,0 +1,1 @@
+"""Cancelled, slow and many calls at once: what they leave behind is counted."""

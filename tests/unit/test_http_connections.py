@@ -1,0 +1,105 @@
+"""Opening connections: which address of a host is tried, and what is said when none takes it."""
+
+import asyncio
+import errno
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import TypeAlias
+
+import httpx
+import pytest
+
+from digitorn_testing._transport.http import AsyncHttp, Http
+from support.servers import refusing, silent
+
+HOST = "daemon.example"
+AT_ONCE = "255.255.255.255"
+"""An address that cannot be connected to, which the system knows without a packet."""
+
+Known: TypeAlias = Callable[[int, list[str]], httpx.URL]
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> Known:
+    """Makes a host known at some addresses, and gives its URL."""
+
+    def make(port: int, addresses: list[str]) -> httpx.URL:
+        def find(host: str, *_: int, flags: int = 0, **__: int) -> object:
+            assert host == HOST
+            if flags & socket.AI_NUMERICHOST:
+                raise socket.gaierror(socket.EAI_NONAME, "not an address")
+            return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (one, port)) for one in addresses]
+
+        monkeypatch.setattr(socket, "getaddrinfo", find)
+        return httpx.URL(f"http://{HOST}:{port}")
+
+    return make
+
+
+def blocking(url: httpx.URL, limit: float) -> None:
+    http = Http(None)
+    try:
+        http.handle_request(request_to(url, limit))
+    finally:
+        http.close()
+
+
+def asynchronous(url: httpx.URL, limit: float) -> None:
+    async def run() -> None:
+        http = AsyncHttp(None)
+        try:
+            await http.handle_async_request(request_to(url, limit))
+        finally:
+            await http.aclose()
+
+    asyncio.run(run())
+
+
+def request_to(url: httpx.URL, limit: float) -> httpx.Request:
+    times = dict.fromkeys(("connect", "read", "write", "pool"), limit)
+    return httpx.Request("GET", url, extensions={"timeout": times})
+
+
+FACES = pytest.mark.parametrize("opened", [blocking, asynchronous])
+
+
+@FACES
+def test_an_address_that_cannot_be_reached_is_passed_over(
+    known: Known, opened: Callable[[httpx.URL, float], None]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        opened(known(listening.getsockname()[1], [AT_ONCE, "127.0.0.1"]), 5)
+
+
+@FACES
+def test_the_first_failure_is_told(known: Known, opened: Callable[[httpx.URL, float], None]) -> None:
+    with refusing() as url:
+        port = httpx.URL(url).port
+        assert port is not None
+        with pytest.raises(httpx.ConnectError, match=r"127\.0\.0\.1") as caught:
+            opened(known(port, ["127.0.0.1", AT_ONCE]), 5)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.__cause__.errno == errno.ECONNREFUSED
+
+
+@FACES
+def test_a_host_without_an_address_is_told(known: Known, opened: Callable[[httpx.URL, float], None]) -> None:
+    with pytest.raises(httpx.ConnectError, match="has no address"):
+        opened(known(80, []), 5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a full queue refuses")
+@FACES
+def test_an_address_that_hangs_takes_no_longer_than_allowed(
+    known: Known, opened: Callable[[httpx.URL, float], None]
+) -> None:
+    with refusing() as url:
+        port = httpx.URL(url).port
+    assert port is not None
+    with silent("127.0.0.1", port):
+        began = time.monotonic()
+        with pytest.raises(httpx.ConnectTimeout):
+            opened(known(port, ["127.0.0.1"]), 0.3)
+        assert time.monotonic() - began < 3
