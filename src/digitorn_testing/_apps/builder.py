@@ -255,20 +255,24 @@ class AppBuilder:
         *,
         name: str | None = None,
         description: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
         requires_approval: bool = False,
         risk_level: RiskLevel = "medium",
     ) -> Self:
         """Offers a tool that is implemented by a Python function, in the embedded daemon.
 
         The function is called when the model's script calls the tool without giving a result. Its arguments
-        are validated against its annotations. It returns a mapping, a string, a pydantic model or None; an
-        exception makes the call fail. An `async def` runs in the daemon's event loop, and an abort cancels
-        it; any other function runs on its own thread, which cannot be interrupted.
+        are validated against its annotations; a parameter annotated with `ToolContext` gets the session and
+        the id of the call instead. It returns a mapping, a string, a pydantic model or None. An exception
+        makes the call fail; `ToolFailed` and `ToolDenied` say what events and the model are told. An
+        `async def` runs in the daemon's event loop, and an abort cancels it; any other function runs on its
+        own thread, which cannot be interrupted.
 
         Args:
-            handler: The function; every parameter needs a name and an annotation.
+            handler: The function; every parameter needs a name, and without `parameters` an annotation.
             name: Name of the tool; that of the function if left out.
             description: What it does, for the model; the function's docstring if left out.
+            parameters: JSON Schema of its arguments, for the model; made from the annotations if left out.
             requires_approval: Whether the user has to approve each call.
             risk_level: The risk level in its approval requests.
 
@@ -285,6 +289,7 @@ class AppBuilder:
             handler,
             name=_tool_id(found),
             description=None if description is None else _text("description", description),
+            parameters=parameters,
             requires_approval=requires_approval,
             risk_level=_one_of("risk_level", risk_level, RISK_LEVELS),
         )
@@ -362,7 +367,7 @@ class AppBuilder:
             name: "is a Python function"
             if isinstance(tool, PythonTool)
             else "has a definition of its own"
-            if tool.description or tool.parameters
+            if tool.description or tool.parameters or tool.risk_level
             else "is of no known module"
             for name, tool in source.own_tools.items()
         }
@@ -409,14 +414,11 @@ class AppBuilder:
         definition = tool if isinstance(tool, ToolDefinition) else ToolDefinition(tool)
         name = _tool_id(definition.name)
         action = self._action(name)
-        if definition.description or definition.parameters or action is None:
-            if requires_approval:
-                raise ValueError(
-                    f"tool {name!r} is of no module that a policy could name; use with_tool() for an approval"
-                )
-            return self._with_own(name, definition)
+        needs_approval = requires_approval or definition.requires_approval
+        if definition.description or definition.parameters or definition.risk_level or action is None:
+            return self._with_own(name, replace(definition, requires_approval=needs_approval))
         document = self._opened()
-        offer(document, action, requires_approval=requires_approval)
+        offer(document, action, requires_approval=needs_approval)
         return self._with(document=document, mentioned=self._mentioning(action.tool))
 
     def _with_own(self, name: str, tool: ToolDefinition | PythonTool) -> Self:

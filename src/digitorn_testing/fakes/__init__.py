@@ -12,15 +12,9 @@ from digitorn_testing._events.failures import FailureCode
 
 from ._daemon import DEFAULT_USER, FakeDaemon
 from ._faults.faults import CallFaults, EventFaults, Fault, Faults
-from ._model.model import (
-    FakeModel,
-    ModelMessage,
-    ModelRequest,
-    ModelRequestTimeout,
-    ModelRule,
-    ModelToolCall,
-    ScriptMismatch,
-)
+from ._model.model import FakeModel, ModelRequestTimeout, ScriptMismatch
+from ._model.requests import ModelMessage, ModelRequest, ModelToolCall
+from ._model.rules import ModelRule
 from ._model.script import ScriptedToolCall, Usage
 from ._provider.openai_wire import ChatCompletionRequest
 from ._provider.server import FakeModelServer, ModelServerNotStarted

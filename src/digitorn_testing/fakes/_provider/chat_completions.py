@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from digitorn_testing._apps.language import ModelSettings
 from digitorn_testing._apps.tools import ToolDefinition
 from digitorn_testing._events.failures import FAILURES, FailureCode
-from digitorn_testing.fakes._model.model import ModelMessage, ModelRequest, ModelToolCall
+from digitorn_testing.fakes._model.requests import ModelMessage, ModelRequest, ModelToolCall
 from digitorn_testing.fakes._model.script import Failure, Reply
 from digitorn_testing.fakes._store.context import usage_of
 

@@ -11,7 +11,8 @@ from typing import Final, Self, TypeAlias
 
 from digitorn_testing._errors import DigitornError
 from digitorn_testing.fakes._model.failures import TurnFailed
-from digitorn_testing.fakes._model.model import FakeModel, ModelRequest
+from digitorn_testing.fakes._model.model import FakeModel
+from digitorn_testing.fakes._model.requests import ModelRequest
 from digitorn_testing.fakes._model.script import Failure, Reply, Scripted, Silence
 from digitorn_testing.fakes._wire.server import DaemonNotStarted, ServerThread
 from digitorn_testing.fakes._wire.socketio import Scope
@@ -366,7 +367,7 @@ class FakeModelServer:
         request = read_request(exchange.body)
         self._check_model(request.model)
         asked = model_request(request)
-        scripted = self._answer(exchange, request, asked)
+        scripted = await self._answer(exchange, request, asked)
         await asyncio.sleep(scripted.wait)
         match scripted.answer:
             case Reply() as reply:
@@ -377,7 +378,9 @@ class FakeModelServer:
             case Silence():
                 await _forever()
 
-    def _answer(self, exchange: _Exchange, request: ChatCompletionRequest, asked: ModelRequest) -> Scripted:
+    async def _answer(
+        self, exchange: _Exchange, request: ChatCompletionRequest, asked: ModelRequest
+    ) -> Scripted:
         if self._title is not None and asks_for_title(request, asked):
             self._title_requests.append(request)
             return Scripted(Reply((self._title,)), 0.0)
@@ -387,7 +390,7 @@ class FakeModelServer:
             return repeated
         self._requests.append(request)
         try:
-            scripted = self.model.take(asked)
+            scripted = await self.model.take(asked)
         except TurnFailed as error:
             # Not as a server error: clients would ask again.
             raise invalid(error.message, code="unscripted_request") from error
