@@ -2,9 +2,11 @@
 
 import asyncio
 import itertools
+import math
 import re
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -16,6 +18,7 @@ from digitorn_testing.fakes import (
     FakeModel,
     ModelMessage,
     ModelRequest,
+    ModelRequestTimeout,
     ModelRule,
     ModelToolCall,
     ScriptedToolCall,
@@ -521,3 +524,165 @@ def test_threads_may_script_and_ask_at_once() -> None:
     assert answered == [count] * 4
     with pytest.raises(TurnFailed):
         take(model, request())
+
+
+# --- answers by function
+
+
+async def answer_to(model: FakeModel, text: str = "hi") -> Reply | Failure | Silence:
+    return (await model.take(request(text))).answer
+
+
+CALL = ScriptedToolCall("Read", {"path": "a"})
+
+ANSWERS: list[tuple[Any, Reply | Failure | Silence]] = [
+    ("a", Reply(("a",))),
+    (CALL, Reply((CALL,))),
+    (["Let me look.", CALL, "One moment."], Reply(("Let me look.", CALL, "One moment."))),
+    (Failure("rate_limited"), Failure("rate_limited")),
+    (Silence(), Silence()),
+]
+
+
+@pytest.mark.parametrize(("given", "wanted"), ANSWERS)
+async def test_a_function_answers(given: Any, wanted: Reply | Failure | Silence) -> None:
+    async def slowly(asked: ModelRequest) -> Any:
+        await asyncio.sleep(0)
+        return given
+
+    model = FakeModel().will_answer(given).will_answer(lambda asked: given).will_answer(slowly)
+    model.when(contains="rule").will_answer(lambda asked: given)
+    assert [await answer_to(model) for _ in range(3)] == [wanted] * 3
+    assert await answer_to(model, "rule") == wanted
+    model.assert_exhausted()
+
+
+async def test_a_function_sees_the_request_and_may_wait() -> None:
+    goes_on = threading.Event()
+
+    def answer(asked: ModelRequest) -> str:
+        assert goes_on.wait(10)
+        return f"{asked.last_text}, by {threading.current_thread().name}"
+
+    model = FakeModel().will_answer(answer, times=2)
+    asking = asyncio.create_task(answer_to(model, "one"))
+    await model.wait_for_requests_async(1, timeout=10)
+    goes_on.set()
+    assert await asking == Reply(("one, by answer of the scripted model",))
+    assert await answer_to(model, "two") == Reply(("two, by answer of the scripted model",))
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda asked: 1 / 0, "the answer of .*<lambda> failed: ZeroDivisionError"),
+        (lambda asked: None, "failed: TypeError: an answer is a text, .*, not None"),
+        (lambda asked: ["a", 1], "failed: TypeError: text: expected str, got 1"),
+        (lambda asked: pytest.fail("no"), "failed: Failed: no"),
+    ],
+)
+async def test_a_function_that_fails_leaves_the_request_without_an_answer(
+    function: Callable[[ModelRequest], Any], message: str
+) -> None:
+    model = FakeModel().will_answer(function)
+    with pytest.raises(TurnFailed, match=message):
+        await answer_to(model)
+    assert model.unscripted_requests == [request()]
+    with pytest.raises(ScriptMismatch, match=message):
+        model.assert_exhausted()
+
+
+def test_what_is_no_answer_is_refused_at_once() -> None:
+    with pytest.raises(TypeError, match="an answer is a text"):
+        FakeModel().will_answer(cast("str", 1))
+    model = FakeModel().will_answer(["So ", CALL, "and so on."])
+    with pytest.raises(
+        ScriptMismatch, match=r"text 'So ' and call of Read\(.*\) and text 'and so on.' \(given 0"
+    ):
+        model.assert_exhausted()
+
+
+# --- what was asked
+
+
+async def test_waiting_without_blocking_the_loop() -> None:
+    model = FakeModel().will_respond_with_text("a", times=None)
+    asking = asyncio.create_task(answer_to(model, "from the loop"))
+    assert await model.wait_for_requests_async(1, timeout=10) == [request("from the loop")]
+    await asking
+    thread = threading.Thread(target=take, args=(model, request("from a thread")))
+    thread.start()
+    assert (await model.wait_for_requests_async(2, timeout=10))[1].last_text == "from a thread"
+    thread.join()
+    with pytest.raises(
+        ModelRequestTimeout, match="2 of 3 requests arrived within 0.01 s\n  user: 'from the loop'"
+    ):
+        await model.wait_for_requests_async(3, timeout=0.01)
+    with pytest.raises(ValueError, match="count must be positive"):
+        await model.wait_for_requests_async(0, timeout=1)
+
+
+async def test_a_wait_that_is_cancelled_is_forgotten() -> None:
+    model = FakeModel().will_respond_with_text("a")
+    waiting = asyncio.create_task(model.wait_for_requests_async(1, timeout=math.inf))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert await answer_to(model) == Reply(("a",))
+    assert model.wait_for_requests(1, timeout=math.inf) == [request()]
+
+
+def test_the_single_request() -> None:
+    model = FakeModel().will_respond_with_text("a", times=None)
+    with pytest.raises(ScriptMismatch, match="asked 0 times instead of once"):
+        model.single_request()
+    take(model, request("one"))
+    assert model.single_request() == request("one")
+    take(model, request("two"))
+    with pytest.raises(
+        ScriptMismatch, match="2 times instead of once\n  user: 'one', session 's-1'\n  user: 'two'"
+    ):
+        model.single_request()
+
+
+def test_a_mismatch_says_why_each_rule_did_not_fit() -> None:
+    model = FakeModel()
+    model.when(contains="rain").will_respond_with_text("1")
+    model.when(matches="^snow", times=1).will_respond_with_text("2")
+    model.when(tool_result_of="Read").will_respond_with_text("3")
+    model.when(agent="helper").will_respond_with_text("4")
+    model.when(system_prompt="You help").will_respond_with_text("5")
+    model.when(matching=lambda asked: False, contains="sun").will_respond_with_text("6")
+    model.when(contains="sun", times=1).will_respond_with_text("7")
+    model.when(contains="sun")
+    take(model, request("sun"))
+    with pytest.raises(TurnFailed) as caught:
+        take(model, replace(request("sun"), agent="main"))
+    tried = [
+        "when(contains='rain'): the text is 'sun'",
+        "when(matches='^snow'): the text is 'sun'",
+        "when(tool_result_of='Read'): it does not end with a result of Read",
+        "when(agent='helper'): agent 'main' asks",
+        "when(system_prompt='You help'): the system prompt is 'prompt'",
+        f"when({test_a_mismatch_says_why_each_rule_did_not_fit.__name__}.<locals>.<lambda>, contains='sun'): "
+        "the function says no",
+        "when(contains='sun'): it is used up (given 1)",
+        "when(contains='sun'): it has no answer",
+        "the queue: used up (given 0)",
+    ]
+    assert str(caught.value).splitlines()[1:] == [f"  {one}" for one in tried]
+    with pytest.raises(ScriptMismatch) as mismatch:
+        model.assert_exhausted()
+    assert [line[10:] for line in str(mismatch.value).splitlines() if line.startswith("    tried ")] == tried
+
+
+def test_an_answer_may_be_passed_over() -> None:
+    model = FakeModel().will_respond_with_text("a").will_respond_with_text("b")
+    model.when(contains="rule", times=1).will_respond_with_text("r")
+    model.pass_over(request("rule"))
+    model.pass_over(request())
+    assert texts(model, 1) == ["b"]
+    model.pass_over(request())
+    assert model.request_count == 1
+    model.assert_exhausted()

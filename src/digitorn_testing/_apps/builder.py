@@ -3,7 +3,7 @@
 import copy
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -197,6 +197,68 @@ class AppBuilder:
         if api_key_secret:
             brain.pop("credential", None)
         return self._with(document=document)
+
+    def with_sub_agent(self, agent_id: str, system_prompt: str, *, model: str | None = None) -> Self:
+        """Adds an agent that the agent that users talk to may start with the tool `Agent`.
+
+        It has the model settings that this agent has now.
+
+        Args:
+            agent_id: Id of the new agent, the tool's argument `specialist`.
+            system_prompt: Its system prompt.
+            model: Name of its model; the same if left out.
+
+        Raises:
+            ValueError: The id is malformed or given twice.
+        """
+        if not _MODULE.fullmatch(agent_id):
+            raise ValueError(f"malformed agent id {agent_id!r}")
+        document, agent = self._opened_agent()
+        if any(mapping(one).get("id") == agent_id for one in document["agents"]):
+            raise ValueError(f"agent {agent_id!r} is there twice")
+        brain = copy.deepcopy(child(agent, "brain", "agents.brain"))
+        update(brain, {"model": _optional_text("model", model)})
+        told = _text("system prompt", system_prompt)
+        specialist = {"id": agent_id, "role": "specialist", "brain": brain, "system_prompt": told}
+        document["agents"].append(specialist)
+        module_block(document, "agent_spawn")
+        return self._with(document=document)
+
+    def with_mode(
+        self,
+        mode_id: str,
+        *,
+        label: str | None = None,
+        system_prompt: str = "",
+        tools: Iterable[str] | None = None,
+    ) -> Self:
+        """Adds a mode that users choose for a message. Without a choice, `auto` or the first one is active.
+
+        Args:
+            mode_id: Id of the mode.
+            label: Its name for people; made from the id if left out.
+            system_prompt: What the model is told when the mode becomes active.
+            tools: The tools that it allows, such as `Bash` or `shell.bash`; all of them if left out.
+
+        Raises:
+            ValueError: The id is malformed, or a tool is of no known module.
+        """
+        if not _MODULE.fullmatch(mode_id):
+            raise ValueError(f"malformed mode id {mode_id!r}")
+        mode: dict[str, Any] = {"system_prompt": _text("system prompt", system_prompt)}
+        if label is not None:
+            mode["label"] = _text("label", label)
+        if tools is not None:
+            mode["tool_grants"] = [self._grant(one) for one in tools]
+        document = self._opened()
+        child(child(document, "runtime", "runtime"), "modes", "runtime.modes")[mode_id] = mode
+        return self._with(document=document)
+
+    def _grant(self, tool: str) -> dict[str, Any]:
+        action = self._action(_tool_id(tool))
+        if action is None:
+            raise ValueError(f"tool {tool!r} is of no module that a mode could name")
+        return {"module": action.module, "actions": [action.name]}
 
     def with_greeting(self, text: str) -> Self:
         """Sets the text that opens a session.

@@ -54,6 +54,8 @@ class ToolFailed(DigitornError):
     """
 
     def __init__(self, error: str, result: Mapping[str, Any] | None = None) -> None:
+        if not error:
+            raise ValueError("the error of a failed tool is empty")
         super().__init__(error)
         self.error = error
         self.result = None if result is None else json_object(result)

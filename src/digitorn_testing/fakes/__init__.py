@@ -13,9 +13,9 @@ from digitorn_testing._events.failures import FailureCode
 from ._daemon import DEFAULT_USER, FakeDaemon
 from ._faults.faults import CallFaults, EventFaults, Fault, Faults
 from ._model.model import FakeModel, ModelRequestTimeout, ScriptMismatch
-from ._model.requests import ModelMessage, ModelRequest, ModelToolCall
+from ._model.requests import ModelAttachment, ModelMessage, ModelRequest, ModelToolCall
 from ._model.rules import ModelRule
-from ._model.script import ScriptedToolCall, Usage
+from ._model.script import Failure, Reply, ScriptedToolCall, Silence, Usage
 from ._provider.openai_wire import ChatCompletionRequest
 from ._provider.server import FakeModelServer, ModelServerNotStarted
 from ._store.sessions import Session, SessionRepository
@@ -28,12 +28,14 @@ __all__ = [
     "ChatCompletionRequest",
     "DaemonNotStarted",
     "EventFaults",
+    "Failure",
     "FailureCode",
     "FakeDaemon",
     "FakeModel",
     "FakeModelServer",
     "Fault",
     "Faults",
+    "ModelAttachment",
     "ModelMessage",
     "ModelRequest",
     "ModelRequestTimeout",
@@ -42,10 +44,12 @@ __all__ = [
     "ModelSettings",
     "ModelToolCall",
     "NameTaken",
+    "Reply",
     "Session",
     "SessionRepository",
     "ScriptMismatch",
     "ScriptedToolCall",
+    "Silence",
     "ToolDefinition",
     "Usage",
     "User",

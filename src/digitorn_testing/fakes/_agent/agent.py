@@ -295,31 +295,22 @@ class Agent:
         turn = agent.turn
         messages = [ModelMessage("user", agent.task)]
         while True:
-            request = _request_of_sub_agent(agent, messages)
-            match await _answer(turn, request):
+            match await _answer(turn, _request_of_sub_agent(agent, messages)):
                 case Failure() as failure:
                     raise TurnFailed(failure.code, failure.message)
                 case Silence():
                     await _forever()
                 case Reply() as reply:
-                    await self._counted(agent, request, reply)
+                    if reply.is_endless:
+                        await _forever()
+                    await asyncio.sleep(reply.delay * max(0, len(reply.chunks) - 1))
+                    agent.rounds += 1
                     if not reply.calls:
                         return reply.text
                     calls = [_new_call(one) for one in reply.calls]
                     messages.append(ModelMessage("assistant", reply.text, tuple(call for call, _ in calls)))
                     for call, scripted in calls:
                         messages.append(await self._used(agent, call, scripted))
-
-    async def _counted(self, agent: SubAgent, request: ModelRequest, reply: Reply) -> None:
-        if reply.is_endless:
-            await _forever()
-        await asyncio.sleep(reply.delay * max(0, len(reply.chunks) - 1))
-        usage = usage_of(request, reply)
-        agent.rounds += 1
-        agent.read += usage.input_tokens
-        agent.written += usage.output_tokens
-        agent.turn.session.tokens.prompt += usage.input_tokens
-        agent.turn.session.tokens.completion += usage.output_tokens
 
     async def _used(self, agent: SubAgent, call: ModelToolCall, scripted: ScriptedToolCall) -> ModelMessage:
         if call.name == AGENT_TOOL:
@@ -425,7 +416,7 @@ def _request_of_sub_agent(agent: SubAgent, messages: Iterable[ModelMessage]) -> 
     return ModelRequest(
         system_prompt=agent.system_prompt,
         messages=tuple(messages),
-        tools=tuple(one for one in definition.tools if one.name != AGENT_TOOL),
+        tools=definition.tools,
         app_id=definition.app_id,
         session_id=agent.turn.session.id,
         excluded_tools=definition.excluded_tools,

@@ -33,6 +33,9 @@ _RULES: Final = (
 _ANONYMOUS: Final = "You are a helpful assistant."
 _MAX_WORKERS: Final = 20
 _SECONDS: Final = 3600.0
+_METRICS: Final = {"tokens_in": 0, "tokens_out": 0, "tool_calls": 0, "turns": 0}
+"""What an agent used: the daemon counts nothing for agents whose starter is no coordinator."""
+
 _NOTHING_ASKED: Final = (
     "Must provide either:\n"
     "  - prompt (to spawn an agent)\n"
@@ -62,8 +65,6 @@ class SubAgent:
         content: Its answer.
         error: Why it failed.
         rounds: How often the model has answered it.
-        read: Tokens that the model read.
-        written: Tokens that the model wrote.
         calls: Its tool calls.
         work: The task that does the work.
     """
@@ -79,8 +80,6 @@ class SubAgent:
     content: str = ""
     error: str = ""
     rounds: int = 0
-    read: int = 0
-    written: int = 0
     calls: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     work: "asyncio.Task[None] | None" = None
     _begun_at: float = field(default_factory=time.monotonic)
@@ -107,20 +106,11 @@ class SubAgent:
         self.status, self.content, self.error = status, content, error
         self._ended_at = time.monotonic()
 
-    def metrics(self) -> dict[str, Any]:
-        """What it used."""
-        return {
-            "tokens_in": self.read,
-            "tokens_out": self.written,
-            "tool_calls": len(self.calls),
-            "turns": self.rounds,
-        }
-
     def result(self) -> dict[str, Any]:
         """It as the tool tells of it."""
         named = {"agent_id": self.id, "status": self.status, "task": self.task, "specialist": self.specialist}
         if self.status == "running":
-            return {**named, "elapsed_seconds": round(self.duration, 1), "metrics": self.metrics()}
+            return {**named, "elapsed_seconds": round(self.duration, 1), "metrics": _METRICS}
         return {
             **named,
             "content": self.content,
@@ -130,7 +120,7 @@ class SubAgent:
             "errors": [self.error] if self.error else [],
             "tool_calls": self.calls,
             "description": self.description,
-            "metrics": self.metrics(),
+            "metrics": _METRICS,
         }
 
     def view(self) -> models.SessionAgent:
@@ -147,7 +137,7 @@ class SubAgent:
             preview=self.content[:200],
             result_summary=summary[:120],
             error=self.error or None,
-            metrics=models.AgentMetrics.from_wire(self.metrics()),
+            metrics=models.AgentMetrics.from_wire(_METRICS),
         )
 
 
@@ -333,7 +323,7 @@ def _listed(agents: dict[str, SubAgent]) -> ToolRun:
             "specialist": one.specialist,
             "description": one.description,
             "status": one.status,
-            "metrics": one.metrics(),
+            "metrics": _METRICS,
         }
         for one in agents.values()
     ]
