@@ -615,7 +615,7 @@ async def test_waiting_without_blocking_the_loop() -> None:
     assert (await model.wait_for_requests_async(2, timeout=10))[1].last_text == "from a thread"
     thread.join()
     with pytest.raises(
-        ModelRequestTimeout, match="2 of 3 requests arrived within 0.01 s\n  user: 'from the loop'"
+        ModelRequestTimeout, match=r"2 of 3 requests arrived within 0\.01 s\n  user: 'from the loop'"
     ):
         await model.wait_for_requests_async(3, timeout=0.01)
     with pytest.raises(ValueError, match="count must be positive"):

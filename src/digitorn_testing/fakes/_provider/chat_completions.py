@@ -1,6 +1,7 @@
 """Chat completions: requests of OpenAI's form become model requests, scripted answers take OpenAI's form."""
 
 import asyncio
+import itertools
 import json
 import time
 import uuid
@@ -187,7 +188,8 @@ def _messages(messages: list[ChatMessage]) -> Iterator[ModelMessage]:
             case "tool":
                 yield ModelMessage("tool", message.text, tool_call_id=message.tool_call_id)
             case "user":
-                yield ModelMessage("user", message.text)
+                told = itertools.takewhile(lambda one: one.role == "system", messages[place + 1 :])
+                yield ModelMessage("user", message.text, directives=tuple(one.text for one in told))
             case "assistant":
                 calls = tuple(
                     _call(one, f"messages[{place}].tool_calls[{at}]")
