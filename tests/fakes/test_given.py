@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from digitorn_testing import AppBuilder, DevClient, NotFound, models
+from digitorn_testing import NOT_GIVEN, AppBuilder, DevClient, NotFound, models
 from digitorn_testing.fakes import FakeDaemon, FakeModel, ModelRequest
 from support.recorder import APP, Talk, talking
 
@@ -142,7 +142,7 @@ def test_a_mode_is_told_to_the_model_and_shown_by_the_session() -> None:
         def send(mode: str | None) -> ModelRequest:
             model.will_respond_with_text(ANSWER)
             accepted = client.api.messages.send_message(
-                APP, session.session_id, message="hi", **({"mode": mode} if mode else {})
+                APP, session.session_id, message="hi", mode=mode or NOT_GIVEN
             )
             client.turn(session, accepted).result()
             assert model.last_request is not None

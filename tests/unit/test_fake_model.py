@@ -572,15 +572,15 @@ async def test_a_function_sees_the_request_and_may_wait() -> None:
     assert await answer_to(model, "two") == Reply(("two, by answer of the scripted model",))
 
 
-@pytest.mark.parametrize(
-    ("function", "message"),
-    [
-        (lambda asked: 1 / 0, "the answer of .*<lambda> failed: ZeroDivisionError"),
-        (lambda asked: None, "failed: TypeError: an answer is a text, .*, not None"),
-        (lambda asked: ["a", 1], "failed: TypeError: text: expected str, got 1"),
-        (lambda asked: pytest.fail("no"), "failed: Failed: no"),
-    ],
-)
+FAILING: list[tuple[Callable[[ModelRequest], Any], str]] = [
+    (lambda asked: 1 / 0, "the answer of .*<lambda> failed: ZeroDivisionError"),
+    (lambda asked: None, "failed: TypeError: an answer is a text, .*, not None"),
+    (lambda asked: ["a", 1], "failed: TypeError: text: expected str, got 1"),
+    (lambda asked: pytest.fail("no"), "failed: Failed: no"),
+]
+
+
+@pytest.mark.parametrize(("function", "message"), FAILING)
 async def test_a_function_that_fails_leaves_the_request_without_an_answer(
     function: Callable[[ModelRequest], Any], message: str
 ) -> None:
