@@ -153,7 +153,7 @@ def test_the_core_is_served_really(contract: Document, embedded: Document) -> No
     tags = {"messages", "approvals", "queue"}
     core = {one["operationId"] for one, _ in operations_of(contract).values() if tags & set(one["tags"])}
     assert {*core, "get_liveness", "get_readiness"} <= real
-    assert len(real) == 50
+    assert len(real) == 53
 
 
 def test_parameters(contract: Document, embedded: Document) -> None:
@@ -186,8 +186,12 @@ def test_request_bodies(contract: Document, embedded: Document) -> None:
 
 
 def test_results(contract: Document, embedded: Document) -> None:
-    real = served(embedded)
-    wanted: dict[Key, object] = {key: result(contract, operations_of(contract)[key][0]) for key in real}
+    wanted: dict[Key, object] = {
+        key: result(contract, operations_of(contract)[key][0])
+        for key, (one, _) in served(embedded).items()
+        # What is an image has no shape.
+        if one["operationId"] != "get_session_image"
+    }
     assert None not in wanted.values()
-    found: dict[Key, object] = {key: result(embedded, one) for key, (one, _) in real.items()}
+    found: dict[Key, object] = {key: result(embedded, served(embedded)[key][0]) for key in wanted}
     assert differences(wanted, found) == {}

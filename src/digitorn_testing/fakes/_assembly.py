@@ -142,6 +142,7 @@ class DaemonState:
                 found.append(f"turn {session.turn.correlation_id} of session {session.id}")
             if waiting := session.waiting:
                 found.append(f"{len(waiting)} waiting in session {session.id}")
+        found += [one.get_name() for one in self.dispatcher.sub_agents.tasks]
         return [*found, *(f"the function of tool {name}" for name in self.tool_runs.unfinished)]
 
     async def stop(self) -> None:

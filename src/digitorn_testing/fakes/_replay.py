@@ -25,7 +25,7 @@ from digitorn_testing._secrets.redaction import HIDDEN, as_json
 from ._agent.bus import USER_SEQ, Outlet, session_room
 from ._agent.connections import Connections
 from ._assembly import DaemonState
-from ._model.model import ModelMessage
+from ._model.requests import ModelMessage
 from ._rest.http import answered_by_example
 from ._store.apps import App, compile_source
 from ._store.sessions import Session
