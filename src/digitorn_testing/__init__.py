@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
     from ._approvals.recording import RecordingApprovals
     from ._apps.builder import AppBuilder
-    from ._apps.tools import ToolDefinition
+    from ._apps.tools import ToolContext, ToolDefinition, ToolDenied, ToolFailed
     from ._client._async.client import AsyncDevClient as AsyncDevClient
     from ._client._sync.client import DevClient
     from ._client.options import ClientOptions
@@ -88,7 +88,10 @@ __all__ = [
     "DevClient",
     "ClientOptions",
     "SessionHandle",
+    "ToolContext",
     "ToolDefinition",
+    "ToolDenied",
+    "ToolFailed",
     # connections
     "ConnectionOptions",
     "RetryPolicy",
@@ -194,7 +197,7 @@ if not TYPE_CHECKING:
             ),
             "._approvals.recording": ("RecordingApprovals",),
             "._apps.builder": ("AppBuilder",),
-            "._apps.tools": ("ToolDefinition",),
+            "._apps.tools": ("ToolContext", "ToolDefinition", "ToolDenied", "ToolFailed"),
             "._client._async.client": ("AsyncDevClient",),
             "._client._sync.client": ("DevClient",),
             "._client.options": ("ClientOptions",),

@@ -212,6 +212,25 @@ async def test_an_abort_cuts_off_every_call_and_keeps_what_has_ended() -> None:
 LONG = "First I look.\nThen I think.\nThen I answer."
 
 
+async def test_texts_may_stand_between_and_behind_calls() -> None:
+    first, second = ScriptedToolCall("Bash", result="a"), ScriptedToolCall("Bash", result="b")
+    model = FakeModel().will_answer(["Let me look twice.", first, "And once more.", second, "One moment."])
+    model.will_respond_with_text(ANSWER)
+    async with talking(model) as talk:
+        types = await talk.run("go")
+        wanted = ("token", "stream_done", "tool_call_streaming", "tool_call")
+        said = [one for one in types if one in wanted]
+        assert said[:3] == ["token", "stream_done", "tool_call_streaming"]
+        assert said.count("tool_call") == 2
+        deltas = "".join(one["payload"]["delta"] for one in talk.recorder.of("token")[:3])
+        assert deltas.startswith("Let me look twice.")
+        assert said.index("token", 3) > said.index("tool_call_streaming")
+    asked = model.requests[1]
+    spoken = asked.messages[1]
+    assert spoken.content == "Let me look twice.And once more.One moment."
+    assert [one.name for one in spoken.tool_calls] == ["Bash", "Bash"]
+
+
 async def test_reasoning_comes_before_calls_and_before_text() -> None:
     model = FakeModel().will_call_tool("Bash", text="I look at it.", thinking=LONG)
     model.will_respond_with_text(ANSWER, thinking=LONG)

@@ -61,6 +61,14 @@ def content(answer: httpx.Response) -> str:
     return str(answer.raise_for_status().json()["choices"][0]["message"]["content"])
 
 
+def test_a_function_answers_over_http(server: FakeModelServer, model: FakeModel) -> None:
+    model.will_answer(lambda request: request.last_text.upper(), times=None)
+    assert content(post(server, "one")) == "ONE"
+    assert content(post(server, "two", retry_count=1)) == "TWO"
+    assert content(post(server, "two", retry_count=2)) == "TWO"
+    assert model.request_count == 2
+
+
 # --- repeats
 
 

@@ -325,11 +325,16 @@ async def test_a_context_that_is_full_is_told() -> None:
 
 async def test_images_come_along() -> None:
     async with talking(FakeModel().will_respond_with_text("a", times=None)) as talk:
-        images = [{"data": "aGk="}, {"data": "not base64!"}] + [{"data": "aGk="}] * 20
+        images = [{"data": "aGk="}] * 20
         sent = await talk.send("look", images=images)
         await talk.end(sent["correlation_id"])
         # One null an image, of those that are used.
         assert talk.recorder.of("user_message")[0]["payload"]["images"] == [None] * 10
+        # The first that cannot be decoded ends them.
+        images[1] = {"data": "not base64!"}
+        sent = await talk.send("look", images=images)
+        await talk.end(sent["correlation_id"])
+        assert talk.recorder.of("user_message")[1]["payload"]["images"] == [None]
         refused = await talk.post("look", images=[{"data": "aGk=", "mime": "text/plain"}])
         assert refused.status_code == 415
         assert refused.json()["detail"].keys() == {"error", "got", "message"}

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import pickle
 import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from digitorn_testing import AppBuilder, DevClient
+from digitorn_testing import AppBuilder, DevClient, ToolContext, ToolDenied, ToolFailed
 from digitorn_testing.fakes import (
     FakeDaemon,
     FakeModel,
@@ -162,6 +163,92 @@ async def test_what_a_handler_does_becomes_of_the_call(
     assert payload["error"].startswith(error)
     assert bool(payload["error"]) is bool(error)
     assert asked(model).messages[-1].content.startswith(error)
+
+
+async def test_a_handler_is_told_for_what_it_runs() -> None:
+    seen: list[ToolContext] = []
+
+    def look(context: ToolContext, path: str) -> str:
+        seen.append(context)
+        return path
+
+    app = AppBuilder(APP).with_tool(look)
+    model = FakeModel().will_call_tool("look", {"path": "a"}).will_respond_with_text("Done.")
+    async with deployed(app, model) as talk:
+        await talk.run("go")
+        call = talk.recorder.of("tool_call")[0]
+        (context,) = seen
+        assert (context.app_id, context.session_id) == (APP, talk.session_id)
+        assert (context.call_id, context.user_id) == (call["payload"]["id"], call["user_id"])
+        assert (context.correlation_id, context.agent_id) == (call["correlation_id"], "main")
+    (offered,) = model.requests[0].tools
+    assert list(offered.parameters["properties"]) == ["path"]
+
+
+async def test_a_schema_may_be_given() -> None:
+    schema = {"type": "object", "properties": {"q": {"type": "string"}}}
+    found: list[dict[str, Any]] = []
+
+    def search(**arguments: object) -> None:
+        found.append(arguments)
+
+    app = AppBuilder(APP).with_tool(search, parameters=schema)
+    model = FakeModel().will_call_tool("search", {"q": "whales", "n": 1})
+    assert (await called(app, model))["success"]
+    assert found == [{"q": "whales", "n": 1}]
+    assert model.requests[0].tools[0].parameters == schema
+    with pytest.raises(TypeError, match="not JSON"):
+        AppBuilder(APP).with_tool(search, parameters={"type": {1, 2}})
+
+
+@pytest.mark.parametrize(
+    ("error", "result", "told"),
+    [
+        (ToolFailed("disk full"), None, "disk full"),
+        (ToolFailed("half", {"done": 1}), {"done": 1}, "half"),
+        (ToolDenied("not today"), {"success": False, "error": "not today"}, "not today"),
+    ],
+)
+async def test_a_handler_says_how_it_fails(
+    error: ToolFailed, result: dict[str, Any] | None, told: str
+) -> None:
+    async def fail() -> None:
+        raise error
+
+    model = FakeModel().will_call_tool("fail")
+    payload = await called(AppBuilder(APP).with_tool(fail), model)
+    assert (payload["success"], payload["error"], payload["result"]) == (False, told, result)
+    assert model.requests[1].last_text == told
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), again.error, again.result) == (type(error), error.error, error.result)
+
+
+async def test_a_script_may_refuse_a_call() -> None:
+    ran: list[str] = []
+
+    def touch() -> None:
+        ran.append("touch")
+
+    model = FakeModel().will_call_tool("touch", denied="The policy forbids it.")
+    payload = await called(AppBuilder(APP).with_tool(touch), model)
+    assert payload["result"] == {"success": False, "error": "The policy forbids it."}
+    assert ran == []
+
+
+@pytest.mark.parametrize("approved", [True, False])
+async def test_a_definition_may_need_approval(approved: bool) -> None:
+    tool = ToolDefinition("deploy", "Deploys.", requires_approval=True, risk_level="high")
+    model = FakeModel().will_call_tool("deploy", result="done").will_respond_with_text("Done.")
+    async with deployed(AppBuilder(APP).with_tools(tool), model) as talk:
+        sent = await talk.send("go")
+        asked = (await talk.recorder.wait_for("approval_request"))["payload"]
+        assert asked["risk_level"] == "high"
+        if approved:
+            await talk.resolve(asked["request_id"], approved=True)
+        else:
+            await talk.deny("no")
+        await talk.end(sent["correlation_id"])
+        assert talk.recorder.of("tool_call")[0]["payload"]["success"] is approved
 
 
 async def test_the_script_wins_over_the_handler() -> None:

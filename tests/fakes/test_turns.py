@@ -385,7 +385,7 @@ async def test_a_script_that_is_used_up_says_what_was_asked() -> None:
 
 
 class BrokenModel(FakeModel):
-    def take(self, request: ModelRequest) -> Scripted:
+    async def take(self, request: ModelRequest) -> Scripted:
         raise LookupError("a bug")
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from digitorn_testing import AppBuilder, AppNotPortable, ToolDefinition
 from digitorn_testing._apps.language import Action, action_of, tool_name
-from digitorn_testing._apps.tools import InvalidArguments, PythonTool
+from digitorn_testing._apps.tools import InvalidArguments, PythonTool, ToolContext
 from digitorn_testing._apps.yaml import write_yaml
 
 DEMO = Path(__file__).parents[2] / "docs" / "examples" / "demo_app.yaml"
@@ -224,8 +224,12 @@ def test_a_function_tells_its_schema() -> None:
             "required": ["a"],
             "additionalProperties": False,
         },
+        risk_level="high",
     )
-    assert (tool.is_async, tool.requires_approval, tool.risk_level) == (False, False, "high")
+    assert not tool.is_async
+
+
+CONTEXT = ToolContext("my-app", "s-1", "u-1", "c-1", "fp-1", "main")
 
 
 class Counter:
@@ -251,13 +255,13 @@ def test_whatever_can_be_called_is_a_handler(
 ) -> None:
     tool = python_tool(AppBuilder("my-app").with_tool(handler, name="count"), "count")
     assert (tool.definition.description, tool.is_async) == (description, is_async)
-    assert tool.bind({"by": "3"}) == ((), {"by": 3})
+    assert tool.bind({"by": "3"}, CONTEXT) == ((), {"by": 3})
 
 
 def test_arguments_that_do_not_fit() -> None:
     tool = python_tool(AppBuilder("my-app").with_tool(add), "add")
     with pytest.raises(InvalidArguments, match=r"^a: Missing required argument; c: Unexpected keyword arg"):
-        tool.bind({"c": 1})
+        tool.bind({"c": 1}, CONTEXT)
 
 
 def test_names_and_descriptions_may_be_given() -> None:
@@ -330,7 +334,6 @@ def test_a_function_may_stand_in_for_a_tool_of_the_daemon() -> None:
         (lambda: AppBuilder("x").with_tools("Bash", "shell.bash"), ValueError, "tool 'Bash' is there twice"),
         (lambda: AppBuilder("x").with_tools("Bash").with_tool(add, name="Bash"), ValueError, "there twice"),
         (lambda: AppBuilder("x").with_tool(add).with_tool(add), ValueError, "tool 'add' is there twice"),
-        (lambda: AppBuilder("x").with_tools("Own", requires_approval=True), ValueError, "use with_tool"),
         (lambda: AppBuilder("x").with_module("a b"), ValueError, "malformed module id 'a b'"),
         (lambda: AppBuilder("x").with_module("a", {"b": object()}), TypeError, "not JSON serializable"),
         (lambda: AppBuilder("x").with_model(temperature=-1), ValueError, "temperature must be 0 or more"),

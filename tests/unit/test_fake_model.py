@@ -1,9 +1,12 @@
 """The scripted model, without a daemon."""
 
+import asyncio
 import itertools
+import math
 import re
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -15,6 +18,7 @@ from digitorn_testing.fakes import (
     FakeModel,
     ModelMessage,
     ModelRequest,
+    ModelRequestTimeout,
     ModelRule,
     ModelToolCall,
     ScriptedToolCall,
@@ -28,6 +32,10 @@ from digitorn_testing.fakes._model.script import Failure, Reply, Script, Scripte
 
 def request(text: str = "hi") -> ModelRequest:
     return ModelRequest("prompt", (ModelMessage("user", text),), (), "app", "s-1")
+
+
+def take(model: FakeModel, asked: ModelRequest) -> Scripted:
+    return asyncio.run(model.take(asked))
 
 
 def after_tools(*results: tuple[str, str]) -> ModelRequest:
@@ -46,7 +54,7 @@ def texts(model: FakeModel, count: int) -> list[str]:
     """The next answers, which must be texts."""
     found: list[str] = []
     for _ in range(count):
-        answer = model.take(request()).answer
+        answer = take(model, request()).answer
         assert isinstance(answer, Reply)
         found.append(answer.text)
     return found
@@ -74,7 +82,7 @@ def test_an_answer_may_be_given_for_ever_and_nothing_after_it() -> None:
 
 def test_a_used_up_script_says_what_was_asked() -> None:
     with pytest.raises(TurnFailed, match=r"used up.*'s-1'.*'app'.*'what now") as caught:
-        FakeModel().take(request("what now" + "?" * 100))
+        take(FakeModel(), request("what now" + "?" * 100))
     assert caught.value.code == "internal_error"
     assert len(caught.value.message) < 300
 
@@ -82,9 +90,9 @@ def test_a_used_up_script_says_what_was_asked() -> None:
 def test_requests_are_kept_even_those_without_an_answer() -> None:
     model = FakeModel().will_respond_with_text("a")
     assert (model.last_request, model.request_count) == (None, 0)
-    model.take(request("one"))
+    take(model, request("one"))
     with pytest.raises(TurnFailed):
-        model.take(request("two"))
+        take(model, request("two"))
     assert [one.last_text for one in model.requests] == ["one", "two"]
     assert (model.last_request, model.request_count) == (request("two"), 2)
     model.reset()
@@ -93,12 +101,12 @@ def test_requests_are_kept_even_those_without_an_answer() -> None:
 
 def test_waiting_belongs_to_the_next_answer_and_adds_up() -> None:
     model = FakeModel().will_wait(1).will_wait(0.5).will_respond_with_text("a").will_respond_with_text("b")
-    assert [model.take(request()).wait for _ in range(2)] == [1.5, 0.0]
+    assert [take(model, request()).wait for _ in range(2)] == [1.5, 0.0]
 
 
 def calls_of(model: FakeModel) -> tuple[ScriptedToolCall, ...]:
     """The calls of the next answer."""
-    answer = model.take(request()).answer
+    answer = take(model, request()).answer
     assert isinstance(answer, Reply)
     return answer.calls
 
@@ -106,15 +114,13 @@ def calls_of(model: FakeModel) -> tuple[ScriptedToolCall, ...]:
 def test_a_tool_call_carries_what_the_tool_does() -> None:
     model = FakeModel().will_call_tool("Bash", {"a": 1}, result={"b": 2}, text="Hm.", delay=0.5)
     call = ScriptedToolCall("Bash", {"a": 1}, {"b": 2}, delay=0.5)
-    assert model.take(request()) == Scripted(Reply(("Hm.",), calls=(call,)), 0.0)
+    assert take(model, request()) == Scripted(Reply(("Hm.", call)), 0.0)
 
 
 def test_several_calls_are_one_answer() -> None:
     calls = [ScriptedToolCall("Read", {"path": "a"}), ScriptedToolCall("Read", {"path": "b"})]
     model = FakeModel().will_call_tools(calls, text="Both.", thinking="Hm.", usage=Usage(1, 2))
-    assert model.take(request()).answer == Reply(
-        ("Both.",), thinking="Hm.", calls=tuple(calls), usage=Usage(1, 2)
-    )
+    assert take(model, request()).answer == Reply(("Both.", *calls), thinking="Hm.", usage=Usage(1, 2))
 
 
 def test_no_result_is_not_the_result_none() -> None:
@@ -143,7 +149,7 @@ def test_a_question_is_an_approval_of_its_own_tool() -> None:
 
 @pytest.mark.parametrize("code", sorted(FAILURES))
 def test_every_code_of_the_contract_can_be_scripted(code: FailureCode) -> None:
-    assert FakeModel().will_fail(code).take(request()).answer == Failure(code)
+    assert take(FakeModel().will_fail(code), request()).answer == Failure(code)
 
 
 ADD: dict[str, Callable[[Script], Script]] = {
@@ -162,27 +168,27 @@ ADD: dict[str, Callable[[Script], Script]] = {
 def test_every_answer_may_be_repeated_and_chained(kind: str) -> None:
     model = FakeModel()
     assert ADD[kind](model) is model
-    answers = [model.take(request()).answer for _ in range(2)]
+    answers = [take(model, request()).answer for _ in range(2)]
     assert answers[0] == answers[1]
     with pytest.raises(TurnFailed):
-        model.take(request())
+        take(model, request())
 
 
 @pytest.mark.parametrize("kind", ["text", "stream", "tool", "tools"])
 def test_usage_is_kept(kind: str) -> None:
     model = FakeModel()
     ADD[kind](model)
-    answer = model.take(request()).answer
+    answer = take(model, request()).answer
     assert isinstance(answer, Reply)
     assert answer.usage == Usage(1, 2)
 
 
 def test_an_endless_answer_says_the_same_again_and_again() -> None:
-    answer = FakeModel().will_stream_forever(["a", "b"], delay=0.5).take(request()).answer
+    answer = take(FakeModel().will_stream_forever(["a", "b"], delay=0.5), request()).answer
     assert isinstance(answer, Reply)
     assert list(itertools.islice(answer.pieces, 5)) == ["a", "b", "a", "b", "a"]
     assert answer.delay == 0.5
-    assert FakeModel().will_never_answer().take(request()).answer == Silence()
+    assert take(FakeModel().will_never_answer(), request()).answer == Silence()
 
 
 # --- rules
@@ -196,7 +202,7 @@ def test_a_rule_goes_before_the_queue_and_answers_all_that_fits() -> None:
 
 
 def text_for(model: FakeModel, asked: ModelRequest) -> str:
-    answer = model.take(asked).answer
+    answer = take(model, asked).answer
     assert isinstance(answer, Reply)
     return answer.text
 
@@ -243,7 +249,7 @@ def test_a_rule_has_the_same_words_as_the_queue() -> None:
         assert add(rule) is rule
     assert isinstance(rule, ModelRule)
     assert rule.will_wait(1.5).will_fail() is rule
-    found = [model.take(request()) for _ in range(2 * len(ADD) + 1)]
+    found = [take(model, request()) for _ in range(2 * len(ADD) + 1)]
     assert [one.wait for one in found[-2:]] == [0.0, 1.5]
 
 
@@ -267,9 +273,9 @@ FITTING: list[tuple[dict[str, Any], ModelRequest, bool]] = [
     ({"tool_result_of": "look", "contains": "rain"}, after_tools(("look", "rain")), True),
     ({"tool_result_of": "look", "contains": "sun"}, after_tools(("look", "rain")), False),
     ({"tool_result_of": "look", "contains": "sun"}, after_tools(("other", "sun"), ("look", "")), False),
-    ({"predicate": asks_for("app")}, request(), True),
-    ({"predicate": asks_for("other")}, request(), False),
-    ({"predicate": asks_for("other"), "contains": "hi"}, request("hi"), False),
+    ({"matching": asks_for("app")}, request(), True),
+    ({"matching": asks_for("other")}, request(), False),
+    ({"matching": asks_for("other"), "contains": "hi"}, request("hi"), False),
 ]
 
 
@@ -301,8 +307,8 @@ def test_a_predicate_that_fails_fails_the_request() -> None:
         raise LookupError("a bug")
 
     model.when(broken).will_respond_with_text("rule")
-    with pytest.raises(TurnFailed, match="predicate failed: LookupError: a bug") as caught:
-        model.take(request())
+    with pytest.raises(TurnFailed, match=r"broken\) failed: LookupError: a bug") as caught:
+        take(model, request())
     assert isinstance(caught.value.__cause__, LookupError)
     assert model.unscripted_requests == [request()]
 
@@ -321,7 +327,7 @@ def test_leaving_the_context_tells_of_unscripted_requests() -> None:
             model.when(contains="sun").will_call_tool("Bash", {"command": "ls"})
             texts(model, 1)
             with pytest.raises(TurnFailed):
-                model.take(asked)
+                take(model, asked)
 
     with pytest.raises(ScriptMismatch) as caught:
         ask()
@@ -336,6 +342,8 @@ def test_leaving_the_context_tells_of_unscripted_requests() -> None:
         "    assistant: call of look({})",
         "    tool: 'rain'",
         "    tools: look",
+        "    tried when(contains='sun'): it does not end with a message of the user",
+        "    tried the queue: used up (given 1)",
         "scripted:",
         '  when(contains=\'sun\'): call of Bash({"command": "ls"}) (given 0)',
         "  text 'Hello.' (given 1 of 1)",
@@ -346,7 +354,7 @@ def test_a_long_conversation_is_shown_in_part() -> None:
     messages = tuple(ModelMessage("user", f"message {at} " + "x" * 500) for at in range(50))
     model = FakeModel()
     with pytest.raises(TurnFailed):
-        model.take(ModelRequest("", messages, (), "app", "s-1"))
+        take(model, ModelRequest("", messages, (), "app", "s-1"))
     with pytest.raises(ScriptMismatch) as caught:
         model.assert_exhausted()
     said = str(caught.value)
@@ -359,7 +367,7 @@ def test_an_error_on_its_way_out_gets_a_note() -> None:
     def ask() -> None:
         with FakeModel() as model:
             with pytest.raises(TurnFailed):
-                model.take(request("what now"))
+                take(model, request("what now"))
             raise KeyError("content")
 
     with pytest.raises(KeyError) as caught:
@@ -381,7 +389,7 @@ def test_what_may_go_unused_and_what_may_not() -> None:
     model.assert_exhausted()
     bounded = model.when(contains="b", times=2).will_never_answer()
     model.when(contains="c")
-    model.take(request("b"))
+    take(model, request("b"))
     with pytest.raises(ScriptMismatch) as caught:
         model.assert_exhausted()
     assert caught.value.leftover == (
@@ -395,19 +403,19 @@ def test_what_may_go_unused_and_what_may_not() -> None:
 def test_reset_forgets_everything() -> None:
     model = FakeModel().will_respond_with_text("a")
     model.when(contains="hi").will_respond_with_text("rule")
-    model.take(request())
+    take(model, request())
     with pytest.raises(TurnFailed):
-        [model.take(request("other")) for _ in range(2)]
+        [take(model, request("other")) for _ in range(2)]
     model.reset()
     model.assert_exhausted()
     assert (model.requests, model.unscripted_requests) == ([], [])
     with pytest.raises(TurnFailed):
-        model.take(request())
+        take(model, request())
 
 
 def test_a_request_over_http_has_no_session() -> None:
     with pytest.raises(TurnFailed, match="request 1, over HTTP for model None, has no answer"):
-        FakeModel().take(ModelRequest("", (), (), "", ""))
+        take(FakeModel(), ModelRequest("", (), (), "", ""))
 
 
 def test_what_cannot_be_meant_is_refused_where_it_is_written() -> None:
@@ -462,7 +470,7 @@ def test_what_cannot_be_meant_is_refused_where_it_is_written() -> None:
         with pytest.raises(TypeError, match="not JSON"):
             model.will_call_tool("Bash", result={"values": [value]})
     with pytest.raises(TurnFailed):
-        model.take(request())
+        take(model, request())
 
 
 NO_TEXTS: list[Callable[[Any], object]] = [
@@ -515,4 +523,166 @@ def test_threads_may_script_and_ask_at_once() -> None:
         reader.join()
     assert answered == [count] * 4
     with pytest.raises(TurnFailed):
-        model.take(request())
+        take(model, request())
+
+
+# --- answers by function
+
+
+async def answer_to(model: FakeModel, text: str = "hi") -> Reply | Failure | Silence:
+    return (await model.take(request(text))).answer
+
+
+CALL = ScriptedToolCall("Read", {"path": "a"})
+
+ANSWERS: list[tuple[Any, Reply | Failure | Silence]] = [
+    ("a", Reply(("a",))),
+    (CALL, Reply((CALL,))),
+    (["Let me look.", CALL, "One moment."], Reply(("Let me look.", CALL, "One moment."))),
+    (Failure("rate_limited"), Failure("rate_limited")),
+    (Silence(), Silence()),
+]
+
+
+@pytest.mark.parametrize(("given", "wanted"), ANSWERS)
+async def test_a_function_answers(given: Any, wanted: Reply | Failure | Silence) -> None:
+    async def slowly(asked: ModelRequest) -> Any:
+        await asyncio.sleep(0)
+        return given
+
+    model = FakeModel().will_answer(given).will_answer(lambda asked: given).will_answer(slowly)
+    model.when(contains="rule").will_answer(lambda asked: given)
+    assert [await answer_to(model) for _ in range(3)] == [wanted] * 3
+    assert await answer_to(model, "rule") == wanted
+    model.assert_exhausted()
+
+
+async def test_a_function_sees_the_request_and_may_wait() -> None:
+    goes_on = threading.Event()
+
+    def answer(asked: ModelRequest) -> str:
+        assert goes_on.wait(10)
+        return f"{asked.last_text}, by {threading.current_thread().name}"
+
+    model = FakeModel().will_answer(answer, times=2)
+    asking = asyncio.create_task(answer_to(model, "one"))
+    await model.wait_for_requests_async(1, timeout=10)
+    goes_on.set()
+    assert await asking == Reply(("one, by answer of the scripted model",))
+    assert await answer_to(model, "two") == Reply(("two, by answer of the scripted model",))
+
+
+FAILING: list[tuple[Callable[[ModelRequest], Any], str]] = [
+    (lambda asked: 1 / 0, "the answer of .*<lambda> failed: ZeroDivisionError"),
+    (lambda asked: None, "failed: TypeError: an answer is a text, .*, not None"),
+    (lambda asked: ["a", 1], "failed: TypeError: text: expected str, got 1"),
+    (lambda asked: pytest.fail("no"), "failed: Failed: no"),
+]
+
+
+@pytest.mark.parametrize(("function", "message"), FAILING)
+async def test_a_function_that_fails_leaves_the_request_without_an_answer(
+    function: Callable[[ModelRequest], Any], message: str
+) -> None:
+    model = FakeModel().will_answer(function)
+    with pytest.raises(TurnFailed, match=message):
+        await answer_to(model)
+    assert model.unscripted_requests == [request()]
+    with pytest.raises(ScriptMismatch, match=message):
+        model.assert_exhausted()
+
+
+def test_what_is_no_answer_is_refused_at_once() -> None:
+    with pytest.raises(TypeError, match="an answer is a text"):
+        FakeModel().will_answer(cast("str", 1))
+    model = FakeModel().will_answer(["So ", CALL, "and so on."])
+    with pytest.raises(
+        ScriptMismatch, match=r"text 'So ' and call of Read\(.*\) and text 'and so on.' \(given 0"
+    ):
+        model.assert_exhausted()
+
+
+# --- what was asked
+
+
+async def test_waiting_without_blocking_the_loop() -> None:
+    model = FakeModel().will_respond_with_text("a", times=None)
+    asking = asyncio.create_task(answer_to(model, "from the loop"))
+    assert await model.wait_for_requests_async(1, timeout=10) == [request("from the loop")]
+    await asking
+    thread = threading.Thread(target=take, args=(model, request("from a thread")))
+    thread.start()
+    assert (await model.wait_for_requests_async(2, timeout=10))[1].last_text == "from a thread"
+    thread.join()
+    with pytest.raises(
+        ModelRequestTimeout, match=r"2 of 3 requests arrived within 0\.01 s\n  user: 'from the loop'"
+    ):
+        await model.wait_for_requests_async(3, timeout=0.01)
+    with pytest.raises(ValueError, match="count must be positive"):
+        await model.wait_for_requests_async(0, timeout=1)
+
+
+async def test_a_wait_that_is_cancelled_is_forgotten() -> None:
+    model = FakeModel().will_respond_with_text("a")
+    waiting = asyncio.create_task(model.wait_for_requests_async(1, timeout=math.inf))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert await answer_to(model) == Reply(("a",))
+    assert model.wait_for_requests(1, timeout=math.inf) == [request()]
+
+
+def test_the_single_request() -> None:
+    model = FakeModel().will_respond_with_text("a", times=None)
+    with pytest.raises(ScriptMismatch, match="asked 0 times instead of once"):
+        model.single_request()
+    take(model, request("one"))
+    assert model.single_request() == request("one")
+    take(model, request("two"))
+    with pytest.raises(
+        ScriptMismatch, match="2 times instead of once\n  user: 'one', session 's-1'\n  user: 'two'"
+    ):
+        model.single_request()
+
+
+def test_a_mismatch_says_why_each_rule_did_not_fit() -> None:
+    model = FakeModel()
+    model.when(contains="rain").will_respond_with_text("1")
+    model.when(matches="^snow", times=1).will_respond_with_text("2")
+    model.when(tool_result_of="Read").will_respond_with_text("3")
+    model.when(agent="helper").will_respond_with_text("4")
+    model.when(system_prompt="You help").will_respond_with_text("5")
+    model.when(matching=lambda asked: False, contains="sun").will_respond_with_text("6")
+    model.when(contains="sun", times=1).will_respond_with_text("7")
+    model.when(contains="sun")
+    take(model, request("sun"))
+    with pytest.raises(TurnFailed) as caught:
+        take(model, replace(request("sun"), agent="main"))
+    tried = [
+        "when(contains='rain'): the text is 'sun'",
+        "when(matches='^snow'): the text is 'sun'",
+        "when(tool_result_of='Read'): it does not end with a result of Read",
+        "when(agent='helper'): agent 'main' asks",
+        "when(system_prompt='You help'): the system prompt is 'prompt'",
+        f"when({test_a_mismatch_says_why_each_rule_did_not_fit.__name__}.<locals>.<lambda>, contains='sun'): "
+        "the function says no",
+        "when(contains='sun'): it is used up (given 1)",
+        "when(contains='sun'): it has no answer",
+        "the queue: used up (given 0)",
+    ]
+    assert str(caught.value).splitlines()[1:] == [f"  {one}" for one in tried]
+    with pytest.raises(ScriptMismatch) as mismatch:
+        model.assert_exhausted()
+    assert [line[10:] for line in str(mismatch.value).splitlines() if line.startswith("    tried ")] == tried
+
+
+def test_an_answer_may_be_passed_over() -> None:
+    model = FakeModel().will_respond_with_text("a").will_respond_with_text("b")
+    model.when(contains="rule", times=1).will_respond_with_text("r")
+    model.pass_over(request("rule"))
+    model.pass_over(request())
+    assert texts(model, 1) == ["b"]
+    model.pass_over(request())
+    assert model.request_count == 1
+    model.assert_exhausted()

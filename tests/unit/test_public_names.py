@@ -89,15 +89,23 @@ REMOVED: Final = {
 
 _SERVED: Final = "the model server serves and records other interfaces than OpenAI's, and reads images"
 _STATED: Final = "a table that the code kept by hand, now stated by the contract as `x-constants`"
+_ANSWERS: Final = "what a function may answer for a scripted model"
+_TOOLS: Final = "what a tool in Python is told, and how it says that it fails"
 ADDED: Final = {
     "digitorn.testing.Response": "the answer to `client.request`, for routes that the contract lacks",
+    "digitorn.testing.ToolContext": _TOOLS,
+    "digitorn.testing.ToolDenied": _TOOLS,
+    "digitorn.testing.ToolFailed": _TOOLS,
+    "digitorn.testing.fakes.Failure": _ANSWERS,
+    "digitorn.testing.fakes.ModelAttachment": "an image or a file that came with a message",
+    "digitorn.testing.fakes.Reply": _ANSWERS,
+    "digitorn.testing.fakes.Silence": _ANSWERS,
     "digitorn.testing.events.CREDENTIAL_FAILURES": _STATED,
     "digitorn.testing.events.FAILURE_CATEGORIES": _STATED,
     "digitorn.testing.events.RETRYABLE_FAILURES": _STATED,
     "digitorn.testing.events.SNAPSHOT_TYPES": _STATED,
     "digitorn.testing.events.TERMINAL_STATES": _STATED,
     "digitorn.testing.events.UNLISTED_TYPES": _STATED,
-    "digitorn.testing.fakes.ModelAttachment": _SERVED,
     "digitorn.testing.fakes.ProviderRequest": _SERVED,
     "digitorn.testing.fakes.ExampleAnswer": "the warning that an answer is made up from the contract",
 }

@@ -3,7 +3,7 @@
 import copy
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -198,6 +198,68 @@ class AppBuilder:
             brain.pop("credential", None)
         return self._with(document=document)
 
+    def with_sub_agent(self, agent_id: str, system_prompt: str, *, model: str | None = None) -> Self:
+        """Adds an agent that the agent that users talk to may start with the tool `Agent`.
+
+        It has the model settings that this agent has now.
+
+        Args:
+            agent_id: Id of the new agent, the tool's argument `specialist`.
+            system_prompt: Its system prompt.
+            model: Name of its model; the same if left out.
+
+        Raises:
+            ValueError: The id is malformed or given twice.
+        """
+        if not _MODULE.fullmatch(agent_id):
+            raise ValueError(f"malformed agent id {agent_id!r}")
+        document, agent = self._opened_agent()
+        if any(mapping(one).get("id") == agent_id for one in document["agents"]):
+            raise ValueError(f"agent {agent_id!r} is there twice")
+        brain = copy.deepcopy(child(agent, "brain", "agents.brain"))
+        update(brain, {"model": _optional_text("model", model)})
+        told = _text("system prompt", system_prompt)
+        specialist = {"id": agent_id, "role": "specialist", "brain": brain, "system_prompt": told}
+        document["agents"].append(specialist)
+        module_block(document, "agent_spawn")
+        return self._with(document=document)
+
+    def with_mode(
+        self,
+        mode_id: str,
+        *,
+        label: str | None = None,
+        system_prompt: str = "",
+        tools: Iterable[str] | None = None,
+    ) -> Self:
+        """Adds a mode that users choose for a message. Without a choice, `auto` or the first one is active.
+
+        Args:
+            mode_id: Id of the mode.
+            label: Its name for people; made from the id if left out.
+            system_prompt: What the model is told when the mode becomes active.
+            tools: The tools that it allows, such as `Bash` or `shell.bash`; all of them if left out.
+
+        Raises:
+            ValueError: The id is malformed, or a tool is of no known module.
+        """
+        if not _MODULE.fullmatch(mode_id):
+            raise ValueError(f"malformed mode id {mode_id!r}")
+        mode: dict[str, Any] = {"system_prompt": _text("system prompt", system_prompt)}
+        if label is not None:
+            mode["label"] = _text("label", label)
+        if tools is not None:
+            mode["tool_grants"] = [self._grant(one) for one in tools]
+        document = self._opened()
+        child(child(document, "runtime", "runtime"), "modes", "runtime.modes")[mode_id] = mode
+        return self._with(document=document)
+
+    def _grant(self, tool: str) -> dict[str, Any]:
+        action = self._action(_tool_id(tool))
+        if action is None:
+            raise ValueError(f"tool {tool!r} is of no module that a mode could name")
+        return {"module": action.module, "actions": [action.name]}
+
     def with_greeting(self, text: str) -> Self:
         """Sets the text that opens a session.
 
@@ -255,20 +317,24 @@ class AppBuilder:
         *,
         name: str | None = None,
         description: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
         requires_approval: bool = False,
         risk_level: RiskLevel = "medium",
     ) -> Self:
         """Offers a tool that is implemented by a Python function, in the embedded daemon.
 
         The function is called when the model's script calls the tool without giving a result. Its arguments
-        are validated against its annotations. It returns a mapping, a string, a pydantic model or None; an
-        exception makes the call fail. An `async def` runs in the daemon's event loop, and an abort cancels
-        it; any other function runs on its own thread, which cannot be interrupted.
+        are validated against its annotations; a parameter annotated with `ToolContext` gets the session and
+        the id of the call instead. It returns a mapping, a string, a pydantic model or None. An exception
+        makes the call fail; `ToolFailed` and `ToolDenied` say what events and the model are told. An
+        `async def` runs in the daemon's event loop, and an abort cancels it; any other function runs on its
+        own thread, which cannot be interrupted.
 
         Args:
-            handler: The function; every parameter needs a name and an annotation.
+            handler: The function; every parameter needs a name, and without `parameters` an annotation.
             name: Name of the tool; that of the function if left out.
             description: What it does, for the model; the function's docstring if left out.
+            parameters: JSON Schema of its arguments, for the model; made from the annotations if left out.
             requires_approval: Whether the user has to approve each call.
             risk_level: The risk level in its approval requests.
 
@@ -285,6 +351,7 @@ class AppBuilder:
             handler,
             name=_tool_id(found),
             description=None if description is None else _text("description", description),
+            parameters=parameters,
             requires_approval=requires_approval,
             risk_level=_one_of("risk_level", risk_level, RISK_LEVELS),
         )
@@ -362,7 +429,7 @@ class AppBuilder:
             name: "is a Python function"
             if isinstance(tool, PythonTool)
             else "has a definition of its own"
-            if tool.description or tool.parameters
+            if tool.description or tool.parameters or tool.risk_level
             else "is of no known module"
             for name, tool in source.own_tools.items()
         }
@@ -409,14 +476,11 @@ class AppBuilder:
         definition = tool if isinstance(tool, ToolDefinition) else ToolDefinition(tool)
         name = _tool_id(definition.name)
         action = self._action(name)
-        if definition.description or definition.parameters or action is None:
-            if requires_approval:
-                raise ValueError(
-                    f"tool {name!r} is of no module that a policy could name; use with_tool() for an approval"
-                )
-            return self._with_own(name, definition)
+        needs_approval = requires_approval or definition.requires_approval
+        if definition.description or definition.parameters or definition.risk_level or action is None:
+            return self._with_own(name, replace(definition, requires_approval=needs_approval))
         document = self._opened()
-        offer(document, action, requires_approval=requires_approval)
+        offer(document, action, requires_approval=needs_approval)
         return self._with(document=document, mentioned=self._mentioning(action.tool))
 
     def _with_own(self, name: str, tool: ToolDefinition | PythonTool) -> Self:

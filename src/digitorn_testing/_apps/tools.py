@@ -3,13 +3,15 @@
 import functools
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, cast, get_type_hints
+from typing import Any, Self, TypeAlias, cast, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import ArgsKwargs
+
+from digitorn_testing._errors import DigitornError
 
 from .language import RiskLevel
 
@@ -18,6 +20,53 @@ ToolReturn: TypeAlias = Mapping[str, object] | str | BaseModel | None
 
 ToolHandler: TypeAlias = Callable[..., ToolReturn | Awaitable[ToolReturn]]
 """A function with annotated parameters, sync or async, that runs when the model calls its tool."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolContext:
+    """What a tool is called for. A handler gets it in a parameter that is annotated with this class.
+
+    Attributes:
+        app_id: App whose agent calls.
+        session_id: Session in which it calls.
+        user_id: User of the session.
+        call_id: Id of the call, as events and the model name it.
+        correlation_id: Correlation id of the turn.
+        agent_id: Agent that calls: its name, or the id of a sub-agent.
+    """
+
+    app_id: str
+    session_id: str
+    user_id: str
+    call_id: str
+    correlation_id: str
+    agent_id: str
+
+
+class ToolFailed(DigitornError):
+    """Raised by a handler: the call fails with this text, and with a result if there is one.
+
+    Any other exception makes the call fail too; its text begins with the name of the exception.
+
+    Args:
+        error: Why, as events and the model are told.
+        result: What the tool returns all the same.
+    """
+
+    def __init__(self, error: str, result: Mapping[str, Any] | None = None) -> None:
+        if not error:
+            raise ValueError("the error of a failed tool is empty")
+        super().__init__(error)
+        self.error = error
+        self.result = None if result is None else json_object(result)
+
+    def __reduce__(self) -> "tuple[type[Self], tuple[str, dict[str, Any] | None]]":
+        return type(self), (self.error, self.result)
+
+
+class ToolDenied(ToolFailed):
+    """Raised by a handler: the call is refused, as the daemon refuses one that its policies block."""
+
 
 _Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -30,11 +79,15 @@ class ToolDefinition:
         name: Name of the tool.
         description: What it does, for the model.
         parameters: JSON Schema of its arguments.
+        requires_approval: Whether the user has to approve each call.
+        risk_level: The risk level in its approval requests; left out, it is that of the tool's name.
     """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    requires_approval: bool = False
+    risk_level: RiskLevel | None = None
 
 
 class InvalidArguments(Exception):
@@ -49,15 +102,12 @@ class PythonTool:
         definition: Its definition for the model.
         handler: The function.
         is_async: Whether it is an `async def`.
-        requires_approval: Whether the user has to approve each call.
-        risk_level: The risk level in its approval requests.
     """
 
     definition: ToolDefinition
     handler: ToolHandler
     is_async: bool
-    requires_approval: bool
-    risk_level: RiskLevel
+    _context: str | None
     _arguments: TypeAdapter[_Arguments] = field(repr=False)
 
     @property
@@ -65,14 +115,19 @@ class PythonTool:
         """Its name."""
         return self.definition.name
 
-    def bind(self, params: Mapping[str, Any]) -> _Arguments:
+    def bind(self, params: Mapping[str, Any], context: ToolContext) -> _Arguments:
         """Validates the arguments of a call and converts them to the types that the function declares.
+
+        Args:
+            params: What the model passes.
+            context: What the tool is called for.
 
         Raises:
             InvalidArguments: They do not fit.
         """
         try:
-            return self._arguments.validate_python(ArgsKwargs((), dict(params)))
+            args, kwargs = self._arguments.validate_python(ArgsKwargs((), dict(params)))
+            return args, kwargs if self._context is None else {**kwargs, self._context: context}
         except ValidationError as error:
             faults = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
             raise InvalidArguments("; ".join(faults)) from error
@@ -83,24 +138,29 @@ def python_tool(
     *,
     name: str,
     description: str | None,
+    parameters: Mapping[str, Any] | None,
     requires_approval: bool,
     risk_level: RiskLevel,
 ) -> PythonTool:
-    """A tool that is implemented by a function; its schema comes from the function's signature.
+    """A tool that is implemented by a function; its schema comes from the function's signature if left out.
 
     Raises:
-        TypeError: The function cannot be called by name with JSON values.
+        TypeError: The function cannot be called by name with JSON values, or the schema is not JSON.
     """
-    signature, hints = _signature(handler, name)
-    arguments = _arguments(signature, hints, name)
+    signature, hints = _signature(handler, name, needs_hints=parameters is None)
+    contexts = [one for one, hint in hints.items() if hint is ToolContext and one in signature.parameters]
+    if len(contexts) > 1:
+        raise TypeError(f"tool {name!r}: {' and '.join(contexts)} both take the context")
+    taken = [one for one in signature.parameters.values() if one.name not in contexts]
+    arguments = _arguments(taken, hints, name)
     function = _function(handler)
     told = description if description is not None else inspect.getdoc(function) or ""
+    schema = _schema(arguments, name) if parameters is None else json_object(parameters)
     return PythonTool(
-        definition=ToolDefinition(name, told, _schema(arguments, name)),
+        definition=ToolDefinition(name, told, schema, requires_approval, risk_level),
         handler=handler,
         is_async=inspect.iscoroutinefunction(function),
-        requires_approval=requires_approval,
-        risk_level=risk_level,
+        _context=next(iter(contexts), None),
         _arguments=arguments,
     )
 
@@ -136,7 +196,9 @@ def result_object(value: object) -> dict[str, Any] | None:
     )
 
 
-def _signature(handler: ToolHandler, name: str) -> tuple[inspect.Signature, dict[str, Any]]:
+def _signature(
+    handler: ToolHandler, name: str, *, needs_hints: bool
+) -> tuple[inspect.Signature, dict[str, Any]]:
     # Calling a class creates an instance, which is not a result.
     if inspect.isclass(handler):
         raise TypeError(f"tool {name!r}: expected a function, got {handler!r}")
@@ -150,7 +212,7 @@ def _signature(handler: ToolHandler, name: str) -> tuple[inspect.Signature, dict
             raise TypeError(
                 f"tool {name!r}: parameter {parameter.name!r} has no name for the model to call it by"
             )
-        if parameter.name not in hints:
+        if parameter.name not in hints and needs_hints:
             raise TypeError(f"tool {name!r}: parameter {parameter.name!r} has no type annotation")
     return signature, hints
 
@@ -164,13 +226,15 @@ def _function(handler: object) -> Callable[..., object]:
     return cast("Callable[..., object]", handler)
 
 
-def _arguments(signature: inspect.Signature, hints: Mapping[str, Any], name: str) -> TypeAdapter[_Arguments]:
+def _arguments(
+    taken: Iterable[inspect.Parameter], hints: Mapping[str, Any], name: str
+) -> TypeAdapter[_Arguments]:
     """A validator with the handler's signature that returns the arguments instead of using them."""
 
     def take(*args: Any, **kwargs: Any) -> _Arguments:
         return args, kwargs
 
-    parameters = [one.replace(annotation=hints[one.name]) for one in signature.parameters.values()]
+    parameters = [one.replace(annotation=hints.get(one.name, Any)) for one in taken]
     setattr(take, "__signature__", inspect.Signature(parameters))  # noqa: B010 - no checker knows it
     take.__annotations__ = {one.name: one.annotation for one in parameters}
     take.__name__ = take.__qualname__ = name

@@ -12,17 +12,10 @@ from digitorn_testing._events.failures import FailureCode
 
 from ._daemon import DEFAULT_USER, FakeDaemon
 from ._faults.faults import CallFaults, EventFaults, Fault, Faults
-from ._model.model import (
-    FakeModel,
-    ModelAttachment,
-    ModelMessage,
-    ModelRequest,
-    ModelRequestTimeout,
-    ModelRule,
-    ModelToolCall,
-    ScriptMismatch,
-)
-from ._model.script import ScriptedToolCall, Usage
+from ._model.model import FakeModel, ModelRequestTimeout, ScriptMismatch
+from ._model.requests import ModelAttachment, ModelMessage, ModelRequest, ModelToolCall
+from ._model.rules import ModelRule
+from ._model.script import Failure, Reply, ScriptedToolCall, Silence, Usage
 from ._provider.server import FakeModelServer, ModelServerNotStarted, ProviderRequest
 from ._rest.fallback import ExampleAnswer
 from ._store.sessions import Session, SessionRepository
@@ -35,6 +28,7 @@ __all__ = [
     "DaemonNotStarted",
     "EventFaults",
     "ExampleAnswer",
+    "Failure",
     "FailureCode",
     "FakeDaemon",
     "FakeModel",
@@ -51,10 +45,12 @@ __all__ = [
     "ModelToolCall",
     "NameTaken",
     "ProviderRequest",
+    "Reply",
     "Session",
     "SessionRepository",
     "ScriptMismatch",
     "ScriptedToolCall",
+    "Silence",
     "ToolDefinition",
     "Usage",
     "User",

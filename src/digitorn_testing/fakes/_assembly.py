@@ -237,6 +237,7 @@ class DaemonState:
                 found.append(f"{len(waiting)} waiting in session {session.id}")
         if self._behind:
             found.append(f"events on their way to the stream of session {self._behind}")
+        found += [one.get_name() for one in self.dispatcher.sub_agents.tasks]
         return [*found, *(f"the function of tool {name}" for name in self.tool_runs.unfinished)]
 
     async def stop(self) -> None:

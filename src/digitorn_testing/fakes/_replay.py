@@ -25,7 +25,7 @@ from digitorn_testing._secrets.redaction import HIDDEN, as_json
 from ._agent.bus import USER_SEQ, Outlet, session_room
 from ._agent.connections import Connections
 from ._assembly import DaemonState
-from ._model.model import ModelMessage
+from ._model.requests import ModelMessage
 from ._rest.answers import JSONResponse
 from ._rest.http import made_up_in_replays
 from ._store.apps import App, compile_source

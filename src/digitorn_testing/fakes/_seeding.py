@@ -14,7 +14,7 @@ from digitorn_testing._generated.models import HistoryMessage, QueueEntry, Sessi
 from digitorn_testing.builders import SessionBuilder, TurnBuilder
 
 from ._assembly import DaemonState
-from ._model.model import ModelMessage, ModelToolCall
+from ._model.requests import ModelMessage, ModelToolCall
 from ._model.script import ScriptedToolCall
 from ._store.apps import App
 from ._store.conversation import Conversation, Entry

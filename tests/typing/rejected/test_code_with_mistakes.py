@@ -12,7 +12,7 @@ from digitorn.testing import (
 )
 from digitorn.testing.builders import SessionBuilder, TurnBuilder, event, payloads
 from digitorn.testing.events import EventPayload, Token, ToolCall, ToolStart
-from digitorn.testing.fakes import FakeDaemon
+from digitorn.testing.fakes import FakeDaemon, FakeModel
 
 
 def misspelt_names(stream: LiveEventStream) -> None:
@@ -100,3 +100,10 @@ def wrong_operations(stream: LiveEventStream) -> None:
     stream.operations().find(type="tol")  # E: no such type
     stream.operations().find(within=3)  # E: not a turn
     print(stream.operations()[0].statee)  # E: misspelt attribute
+
+
+def wrong_answers(model: FakeModel) -> None:
+    model.will_answer(1)  # E: no answer
+    model.will_answer(lambda request: len(request.messages))  # E: a number is no answer
+    model.will_answer(lambda request: request.last_txt)  # E: misspelt member
+    model.when(matching="weather")  # E: a text goes to contains=

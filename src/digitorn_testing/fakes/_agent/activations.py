@@ -12,7 +12,7 @@ from digitorn_testing._apps.language import action_name
 from digitorn_testing._events.event import decode
 from digitorn_testing._generated.events import ToolCall
 from digitorn_testing.fakes._model.failures import TurnFailed
-from digitorn_testing.fakes._model.model import ModelMessage
+from digitorn_testing.fakes._model.requests import ModelMessage
 from digitorn_testing.fakes._store.apps import App, Trigger
 from digitorn_testing.fakes._store.background import Activation, Background, BackgroundSession, now
 from digitorn_testing.fakes._store.log import SessionLog

@@ -3,31 +3,50 @@
 import asyncio
 import itertools
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 from digitorn_testing._approvals.policies import Decision
-from digitorn_testing._apps.language import reads_only, risk_of, tool_name
-from digitorn_testing._apps.tools import result_object
+from digitorn_testing._apps.language import reads_only, tool_name
+from digitorn_testing._apps.tools import ToolContext, result_object
 from digitorn_testing._events import choreography
 from digitorn_testing._events.choreography import CallEvents, Speech, denial, said_of_result
 from digitorn_testing._events.conventions import Op
 from digitorn_testing._events.failures import INTERNAL_ERROR
 from digitorn_testing._generated._runtime import EventPayload, NotGiven
-from digitorn_testing._generated.events import QUESTION_TOOLS, ApprovalProgress, Hook, StreamDone
+from digitorn_testing._generated.events import (
+    QUESTION_TOOLS,
+    AgentEvent,
+    ApprovalProgress,
+    Hook,
+    StreamDone,
+    SystemMessage,
+)
 from digitorn_testing._generated.models import PendingApproval
 from digitorn_testing.fakes._model.failures import TurnFailed
-from digitorn_testing.fakes._model.model import ModelMessage, ModelRequest, ModelToolCall
-from digitorn_testing.fakes._model.script import Failure, Reply, ScriptedToolCall, Silence, Usage
+from digitorn_testing.fakes._model.requests import ModelMessage, ModelRequest, ModelToolCall
+from digitorn_testing.fakes._model.script import (
+    Failure,
+    ModelAnswer,
+    Reply,
+    ScriptedToolCall,
+    Silence,
+    Usage,
+)
 from digitorn_testing.fakes._store.context import context_snapshot, usage_of
 from digitorn_testing.fakes._store.sessions import Parked, Turn
 
 from .approvals import Approvals, OpenApproval
 from .bus import LOCAL_USER, EventBus
+from .given import blocked_by_mode, request_of
 from .rows import LogRows
+from .sub_agents import AGENT_TOOL, MODULE, SubAgent, SubAgents
 from .tool_runs import ToolRuns
 
+_NO_SUB_SUB_AGENTS: Final = (
+    "Sub-agents cannot spawn sub-agents. Only the coordinator agent may launch workers via the Agent tool."
+)
 _OVERFLOW: Final = "context_overflow"
 _WRONG_LOOP: Final = "<asyncio.locks.Event [unset]> is bound to a different event loop"
 
@@ -75,9 +94,14 @@ class Agent:
         self._approval_timeout = approval_timeout
         self._approval_heartbeat = approval_heartbeat
         self._is_on_wrong_loop = is_on_wrong_loop
+        self.sub_agents = SubAgents(self._work)
 
-    async def run(self, turn: Turn) -> str:
-        """Asks the model until it answers with a text.
+    async def run(self, turn: Turn, told: Iterable[SystemMessage] = ()) -> str:
+        """Asks the model until it answers without a call.
+
+        Args:
+            turn: The turn, whose message is in the conversation.
+            told: What the daemon tells the model beside it.
 
         Returns:
             The text.
@@ -89,14 +113,14 @@ class Agent:
             raise TurnFailed(INTERNAL_ERROR, _WRONG_LOOP)
         if turn.parked is not None:
             await self._go_on(turn, turn.parked)
+        for directive in told:
+            await self._bus.publish(turn.session, directive)
         while True:
-            request = _request(turn)
+            request = request_of(turn)
             turn.touch("requesting")
             await self._publish(turn, _context_status(turn))
-            scripted = turn.app.model.take(request)
-            if scripted.wait:
-                await asyncio.sleep(scripted.wait)
-            match scripted.answer:
+            turn.has_asked = True
+            match await _answer(turn, request):
                 case Reply() as reply:
                     await self._say(turn, request, reply)
                     if not reply.calls:
@@ -107,21 +131,24 @@ class Agent:
                         await self._compact(turn)
                     raise TurnFailed(failure.code, failure.message)
                 case Silence():
-                    await asyncio.get_running_loop().create_future()
+                    await _forever()
 
     # --- what the model says
 
     async def _say(self, turn: Turn, request: ModelRequest, reply: Reply) -> None:
         turn.model_calls += 1
-        calls = [_new_call(one) for one in reply.calls]
+        calls: list[_Call] = []
         if reply.thinking:
             await self._think(turn, reply.thinking)
-        await self._stream(turn, reply.pieces, reply.delay)
-        # The stream of an answer ends with its text: before the first call, if there is one.
-        if calls:
-            await self._publish(turn, StreamDone())
-        for call, _ in calls:
-            await self._write_call(turn, call)
+        for said in _blocks(reply):
+            if not isinstance(said, ScriptedToolCall):
+                await self._stream(turn, said, reply.delay)
+                continue
+            # To the daemon, the text ends with the first call, whatever is written behind it.
+            if not calls:
+                await self._publish(turn, StreamDone())
+            calls.append(_new_call(said))
+            await self._write_call(turn, calls[-1][0])
         await self._count(turn, usage_of(request, reply))
         if not calls:
             await self._publish(turn, StreamDone())
@@ -201,47 +228,63 @@ class Agent:
         turn.touch("tool_use")
         turn.tool_calls += 1
         await self._publish(turn, _events_of(turn, call).started())
-        outcome = await self._outcome(turn, scripted)
+        outcome = await self._outcome(turn, call, scripted, turn.app.definition.agents[0])
         await self._end_call(turn, call, outcome)
         return outcome
 
     async def _go_on(self, turn: Turn, parked: Parked) -> None:
         """Ends the call that a seeded turn is parked at."""
-        outcome = await self._outcome(turn, parked.scripted, parked.request)
+        outcome = await self._outcome(
+            turn, parked.call, parked.scripted, turn.app.definition.agents[0], parked.request
+        )
         await self._end_call(turn, parked.call, outcome)
         self._remember_result(turn, parked.call, outcome)
 
     async def _outcome(
-        self, turn: Turn, scripted: ScriptedToolCall, asked: PendingApproval | None = None
+        self,
+        turn: Turn,
+        call: ModelToolCall,
+        scripted: ScriptedToolCall,
+        agent_id: str,
+        asked: PendingApproval | None = None,
     ) -> _ToolOutcome:
         definition = turn.app.definition
-        refusal = definition.refusal(scripted.name) if asked is None else ""
-        if refusal:
+        refusal = (
+            blocked_by_mode(turn, tool_name(call.name)) or definition.refusal(call.name) or scripted.denied
+        )
+        if refusal and asked is None:
             return _refused(refusal)
-        if asked or scripted.requires_approval or definition.requires_approval(scripted.name):
-            decision = await self._decision(turn, scripted, asked)
-            if scripted.name in QUESTION_TOOLS:
+        if asked or scripted.requires_approval or definition.requires_approval(call.name):
+            decision = await self._decision(turn, scripted, agent_id, asked)
+            if call.name in QUESTION_TOOLS:
                 return _succeeded(
-                    choreography.answer(scripted.params, approved=decision.approved, said=decision.message)
+                    choreography.answer(call.params, approved=decision.approved, said=decision.message)
                 )
             if not decision.approved:
-                return _refused(denial(tool_name(scripted.name), decision.message))
+                return _refused(denial(tool_name(call.name), decision.message))
         if scripted.delay:
             await asyncio.sleep(scripted.delay)
-        return await self._done(turn, scripted)
-
-    async def _done(self, turn: Turn, scripted: ScriptedToolCall) -> _ToolOutcome:
-        """What the tool did: as the script has it, else as the app's function does it."""
         if isinstance(scripted.result, NotGiven):
-            tool = turn.app.definition.python_tools.get(scripted.name)
-            if tool is None or scripted.error:
-                return _failed(scripted.error) if scripted.error else _ToolOutcome(None, "", "")
-            run = await self._tool_runs.run(tool, scripted.params)
-            return _failed(run.error) if run.error else _succeeded(run.result)
+            return await self._done(turn, call, scripted, agent_id)
         result = result_object(scripted.result)
+        return _failed(scripted.error, result) if scripted.error else _succeeded(result)
+
+    async def _done(
+        self, turn: Turn, call: ModelToolCall, scripted: ScriptedToolCall, agent_id: str
+    ) -> _ToolOutcome:
+        """What a tool does of itself: the app's function, or the start of a sub-agent."""
+        tool = turn.app.definition.python_tools.get(call.name)
         if scripted.error:
-            return _ToolOutcome(result, scripted.error, scripted.error)
-        return _succeeded(result)
+            return _failed(scripted.error)
+        if tool is not None:
+            run = await self._tool_runs.run(tool, call.params, _context(turn, call, agent_id))
+        elif call.name == AGENT_TOOL and MODULE in turn.app.definition.modules:
+            run = await self.sub_agents.use(turn, call.params)
+        else:
+            return _ToolOutcome(None, "", "")
+        if run.is_denied:
+            return _refused(run.error)
+        return _failed(run.error, run.result) if run.error else _succeeded(run.result)
 
     async def _end_call(self, turn: Turn, call: ModelToolCall, outcome: _ToolOutcome) -> None:
         if outcome.error:
@@ -258,26 +301,58 @@ class Agent:
             op = Op(f"op-legacy-{uuid.uuid4().hex[:12]}", "system", "running")
             await self._bus.publish(turn.session, relayed, op=op, user_id=LOCAL_USER)
         await self._publish(turn, *events.derived(outcome.result))
+        if call.name == AGENT_TOOL and MODULE in turn.app.definition.modules:
+            await self._publish(turn, _agent_event(outcome.result or {}))
+
+    # --- sub-agents
+
+    async def _work(self, agent: SubAgent) -> str:
+        """Lets a sub-agent work until the model answers it without a call; no event tells of its calls."""
+        turn = agent.turn
+        messages = [ModelMessage("user", agent.task)]
+        while True:
+            match await _answer(turn, _request_of_sub_agent(agent, messages)):
+                case Failure() as failure:
+                    raise TurnFailed(failure.code, failure.message)
+                case Silence():
+                    await _forever()
+                case Reply() as reply:
+                    if reply.is_endless:
+                        await _forever()
+                    await asyncio.sleep(reply.delay * max(0, len(reply.chunks) - 1))
+                    agent.rounds += 1
+                    if not reply.calls:
+                        return reply.text
+                    calls = [_new_call(one) for one in reply.calls]
+                    messages.append(ModelMessage("assistant", reply.text, tuple(call for call, _ in calls)))
+                    for call, scripted in calls:
+                        messages.append(await self._used(agent, call, scripted))
+
+    async def _used(self, agent: SubAgent, call: ModelToolCall, scripted: ScriptedToolCall) -> ModelMessage:
+        if call.name == AGENT_TOOL:
+            outcome = _failed(_NO_SUB_SUB_AGENTS)
+        else:
+            outcome = await self._outcome(agent.turn, call, scripted, agent.id)
+        agent.calls.append({"name": call.name, "params": dict(call.params), "success": not outcome.error})
+        return ModelMessage("tool", outcome.said, tool_call_id=call.id)
 
     # --- approvals
 
     async def _decision(
-        self, turn: Turn, scripted: ScriptedToolCall, asked: PendingApproval | None
+        self, turn: Turn, scripted: ScriptedToolCall, agent_id: str, asked: PendingApproval | None
     ) -> Decision:
         """Parks the turn until somebody decides; a denied call is asked for once more.
 
         Args:
             turn: The turn.
             scripted: The call.
+            agent_id: The agent that calls.
             asked: The request, if it is out already.
         """
-        definition = turn.app.definition
-        tool = definition.python_tools.get(scripted.name)
-        usual = tool.risk_level if tool is not None else risk_of(scripted.name)
-        risk_level = scripted.risk_level or usual
+        risk_level = scripted.risk_level or turn.app.definition.risk_of(scripted.name)
         call = replace(scripted, risk_level=risk_level)
         if asked is None:
-            approval = self._approvals.open(turn.session, definition.agents[0], call)
+            approval = self._approvals.open(turn.session, agent_id, call)
         else:
             approval = self._approvals.adopt(asked, turn.session)
         decision = await self._ask(turn, approval, is_told=asked is not None)
@@ -336,17 +411,63 @@ class Agent:
         self._rows.said(turn, message)
 
 
-def _request(turn: Turn) -> ModelRequest:
-    definition = turn.app.definition
+async def _answer(turn: Turn, request: ModelRequest) -> ModelAnswer:
+    scripted = await turn.app.model.take(request)
+    await asyncio.sleep(scripted.wait)
+    return scripted.answer
+
+
+async def _forever() -> NoReturn:
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError("nobody ends this")
+
+
+def _blocks(reply: Reply) -> Iterator[Iterable[str] | ScriptedToolCall]:
+    """What a reply says: runs of pieces of text, and calls."""
+    if reply.is_endless:
+        yield reply.pieces
+        return
+    for is_text, group in itertools.groupby(reply.parts, key=lambda one: isinstance(one, str)):
+        if is_text:
+            yield [one for one in group if isinstance(one, str)]
+        else:
+            yield from (one for one in group if isinstance(one, ScriptedToolCall))
+
+
+def _context(turn: Turn, call: ModelToolCall, agent_id: str) -> ToolContext:
+    owner = turn.session.owner
+    return ToolContext(owner.app_id, owner.session_id, owner.user_id, call.id, turn.correlation_id, agent_id)
+
+
+def _request_of_sub_agent(agent: SubAgent, messages: Iterable[ModelMessage]) -> ModelRequest:
+    definition = agent.turn.app.definition
+    specialist = definition.specialists.get(agent.name)
     return ModelRequest(
-        system_prompt=definition.system_prompt,
-        messages=tuple(turn.session.conversation.for_model()),
+        system_prompt=agent.system_prompt,
+        messages=tuple(messages),
         tools=definition.tools,
         app_id=definition.app_id,
-        session_id=turn.session.id,
+        session_id=agent.turn.session.id,
         excluded_tools=definition.excluded_tools,
-        model_settings=definition.model_settings,
+        model_settings=definition.model_settings if specialist is None else specialist.model_settings,
+        agent=agent.name,
+        agent_id=agent.id,
     )
+
+
+def _agent_event(result: Mapping[str, Any]) -> AgentEvent:
+    """The event that is derived from what the `Agent` tool returned (contract: events, section 5.4)."""
+    told: dict[str, Any] = {"action": "agent", "name": AGENT_TOOL}
+    if "results" in result:
+        told["action"] = "agent_wait_all"
+        told["completed_agents"] = [
+            {"agent_id": one["agent_id"], "status": one["status"]} for one in result["results"]
+        ]
+    told |= {key: result[key] for key in ("agent_id", "specialist", "status") if key in result}
+    if "task" in result:
+        told["task"] = result["task"][:200]
+    op_id = told.get("agent_id") or f"op-agent-{uuid.uuid4().hex[:12]}"
+    return AgentEvent.from_wire({**told, "result": result, "op_id": op_id})
 
 
 def _context_status(turn: Turn) -> Hook:
@@ -376,5 +497,5 @@ def _refused(error: str) -> _ToolOutcome:
     return _ToolOutcome(choreography.refused(error), error, error)
 
 
-def _failed(error: str) -> _ToolOutcome:
-    return _ToolOutcome(None, error, error)
+def _failed(error: str, result: dict[str, Any] | None = None) -> _ToolOutcome:
+    return _ToolOutcome(result, error, error)

@@ -6,7 +6,7 @@ from typing import Final
 from digitorn_testing._generated.events import Compaction
 from digitorn_testing._generated.models import CompactedSession
 from digitorn_testing._generated.payloads import CompactionRange
-from digitorn_testing.fakes._model.model import ModelMessage
+from digitorn_testing.fakes._model.requests import ModelMessage
 from digitorn_testing.fakes._store.context import estimate_messages
 from digitorn_testing.fakes._store.conversation import Cut, Entry
 from digitorn_testing.fakes._store.sessions import Session

@@ -25,7 +25,6 @@ from digitorn_testing._generated.events import (
 )
 from digitorn_testing._generated.models import AbortResult
 from digitorn_testing.fakes._model.failures import TurnFailed
-from digitorn_testing.fakes._model.model import ModelMessage
 from digitorn_testing.fakes._store.sessions import (
     DAEMON_RESTART,
     Message,
@@ -39,8 +38,10 @@ from digitorn_testing.fakes._store.sessions import (
 from .agent import Agent
 from .approvals import Approvals
 from .bus import EventBus
+from .given import open_turn, request_of
 from .results import credential_members, turn_result
 from .rows import LogRows
+from .sub_agents import SubAgents
 
 _RESUMING: Final = "[auto-resume] Go on with what you were doing."
 """What the model is told as the user's words when an interrupted turn is resumed."""
@@ -102,9 +103,14 @@ class Dispatcher:
         self._is_stopping = False
 
     @property
+    def sub_agents(self) -> SubAgents:
+        """The sub-agents."""
+        return self._agent.sub_agents
+
+    @property
     def tasks(self) -> "frozenset[asyncio.Task[None]]":
-        """The turns that run, and what else does."""
-        return frozenset(self._tasks)
+        """The turns and the sub-agents that run, and what else does."""
+        return self.sub_agents.tasks | self._tasks
 
     # --- sending
 
@@ -142,7 +148,7 @@ class Dispatcher:
             session_id=session.id,
             role="user",
             content=message.text,
-            images=[None] * message.images,
+            images=[None] * len(message.images),
             correlation_id=message.correlation_id,
             pending=True,
         )
@@ -269,11 +275,11 @@ class Dispatcher:
         await self._publish(session, _events_of(turn).started(), turn.correlation_id)
 
     async def _run(self, session: Session, turn: Turn) -> MessageOutcome:
-        if turn.begins_at is None:
-            turn.begins_at = len(session.conversation.entries)
-            session.remember(ModelMessage("user", turn.message.text))
+        told = open_turn(turn)
         heartbeat = asyncio.create_task(self._beat(turn), name=f"heartbeat {turn.correlation_id}")
-        body = turn.body = asyncio.create_task(self._agent.run(turn), name=f"body {turn.correlation_id}")
+        body = turn.body = asyncio.create_task(
+            self._agent.run(turn, told), name=f"body {turn.correlation_id}"
+        )
         if turn.aborted:
             body.cancel()
         try:
@@ -281,6 +287,9 @@ class Dispatcher:
         finally:
             # Either the body is over, or the daemon stops.
             await _cancel(heartbeat, body)
+            if not turn.has_asked:
+                # So its answer is not left to another message.
+                turn.app.model.pass_over(request_of(turn))
             if self._is_stopping:
                 # A turn that a crash cut off leaves no trace in the history (contract: events, section 6.9).
                 del session.conversation.entries[turn.begins_at :]
@@ -331,6 +340,7 @@ class Dispatcher:
             purge_queue: Whether to drop the messages that wait, too.
         """
         cut = self.cut_off(session, purge_queue=purge_queue)
+        had_agents = self.sub_agents.discard(session.id)
         payload = Abort(
             session_id=session.id,
             queue_purged=cut.purged,
@@ -346,7 +356,7 @@ class Dispatcher:
             aborted=True,
             task_cancelled=cut.was_active,
             bg_tasks_cleaned=False,
-            agents_cleaned=False,
+            agents_cleaned=had_agents,
             approvals_cancelled=cut.refused,
             queue_purged=cut.purged,
             queue_preserved=not purge_queue,
@@ -395,6 +405,7 @@ class Dispatcher:
     async def discard(self, session: Session) -> None:
         """Drops a session's queued messages and aborts its running turn; returns once it has ended."""
         session.remove_waiting()
+        self.sub_agents.discard(session.id)
         begun = list(session.begun)
         for turn in begun:
             turn.abort()
@@ -405,6 +416,7 @@ class Dispatcher:
         """Cuts everything off at once and tells nobody."""
         self._is_stopping = True
         await _cancel(*self._tasks)
+        await self.sub_agents.stop()
 
     async def _publish(
         self, session: Session, payload: EventPayload, correlation_id: str | None
@@ -429,7 +441,7 @@ def _user_message(session: Session, message: Message, *, pending: bool) -> UserM
         message.text,
         pending=pending,
         client_message_id=message.client_message_id or "",
-        images=message.images,
+        images=len(message.images),
     )
 
 

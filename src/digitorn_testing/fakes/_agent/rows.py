@@ -14,8 +14,7 @@ from digitorn_testing._generated.events import (
     ToolMessage,
     ToolResult,
 )
-from digitorn_testing.fakes._model.model import ModelMessage
-from digitorn_testing.fakes._store.context import MODEL_NAME
+from digitorn_testing.fakes._model.requests import ModelMessage
 from digitorn_testing.fakes._store.sessions import Session, Turn
 
 from .bus import EventBus
@@ -81,7 +80,7 @@ class LogRows:
             summary=payload.summary_text,
             strategy=payload.strategy,
             tokens_estimate=payload.tokens_after,
-            model=MODEL_NAME,
+            model=session.app.definition.model_name,
             key_event_count=0,
             compaction_at_ts=time.time(),
         )

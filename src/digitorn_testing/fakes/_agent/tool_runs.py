@@ -3,12 +3,13 @@
 import asyncio
 import inspect
 import logging
-import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
-from digitorn_testing._apps.tools import PythonTool, result_object
+from digitorn_testing._apps.tools import PythonTool, ToolContext, ToolDenied, ToolFailed, result_object
+from digitorn_testing._concurrency.threads import Ended, start_on_thread
 
 _CANCEL_SECONDS: Final = 1.0
 """How long an aborted turn waits for a function that does not let itself be cancelled."""
@@ -26,22 +27,19 @@ class ToolRun:
     Attributes:
         result: What the function returned.
         error: Why it failed; empty if it did not.
+        is_denied: Whether it failed because the call was refused.
     """
 
     result: dict[str, Any] | None
     error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Returned:
-    value: object
+    is_denied: bool = False
 
 
 class ToolRuns:
     """The runs of one daemon, in its loop. Functions that are not async get threads of their own."""
 
     def __init__(self) -> None:
-        self._threads: dict[asyncio.Future[ToolRun | _Returned], str] = {}
+        self._threads: dict[asyncio.Future[Ended[object]], str] = {}
 
     @property
     def unfinished(self) -> list[str]:
@@ -49,19 +47,20 @@ class ToolRuns:
         return sorted(self._threads.values())
 
     @property
-    def threads(self) -> "frozenset[asyncio.Future[ToolRun | _Returned]]":
+    def threads(self) -> "frozenset[asyncio.Future[Ended[object]]]":
         """One future a function that runs on a thread, done at its end."""
         return frozenset(self._threads)
 
-    async def run(self, tool: PythonTool, params: Mapping[str, Any]) -> ToolRun:
+    async def run(self, tool: PythonTool, params: Mapping[str, Any], context: ToolContext) -> ToolRun:
         """Calls the function of a tool. When this is cancelled, so is an async function.
 
         Args:
             tool: The tool.
             params: What the model passes.
+            context: What the tool is called for.
         """
         # On a task of its own: a function that swallows its cancellation would undo the abort of the turn.
-        task = asyncio.create_task(self._call(tool, params), name=f"tool {tool.name}")
+        task = asyncio.create_task(self._call(tool, params, context), name=f"tool {tool.name}")
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError:
@@ -77,51 +76,30 @@ class ToolRuns:
         if self._threads:
             await asyncio.wait(set(self._threads), timeout=_STOP_SECONDS)
 
-    async def _call(self, tool: PythonTool, params: Mapping[str, Any]) -> ToolRun:
+    async def _call(self, tool: PythonTool, params: Mapping[str, Any], context: ToolContext) -> ToolRun:
         try:
-            args, kwargs = tool.bind(params)
+            args, kwargs = tool.bind(params, context)
             if tool.is_async:
                 value: object = tool.handler(*args, **kwargs)
             else:
-                ended = await self._on_thread(tool, args, kwargs)
-                if isinstance(ended, ToolRun):
-                    return ended
-                value = ended.value
+                value = await self._on_thread(tool.name, partial(tool.handler, *args, **kwargs))
             if inspect.isawaitable(value):
                 value = await value
             return ToolRun(result_object(value))
         except asyncio.CancelledError:
             raise
+        except ToolFailed as failure:
+            return ToolRun(failure.result, failure.error, is_denied=isinstance(failure, ToolDenied))
         except BaseException as error:  # noqa: BLE001 - even pytest.fail() fails the call, not the daemon
             return _failed(tool, error)
 
-    async def _on_thread(
-        self, tool: PythonTool, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> ToolRun | _Returned:
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[ToolRun | _Returned] = loop.create_future()
-
-        def work() -> None:
-            try:
-                outcome: ToolRun | _Returned = _Returned(tool.handler(*args, **kwargs))
-            except BaseException as error:  # noqa: BLE001 - as above
-                outcome = _failed(tool, error)
-            try:
-                loop.call_soon_threadsafe(self._end, ended, outcome)
-            except RuntimeError:
-                logger.warning("the function of tool %r ended after its daemon", tool.name)
-
-        # No pool: its threads would keep the interpreter from exiting while a function hangs.
-        thread = threading.Thread(target=work, name=f"tool {tool.name}", daemon=True)
-        self._threads[ended] = tool.name
-        thread.start()
+    async def _on_thread(self, name: str, function: Callable[[], object]) -> object:
+        ended = start_on_thread(function, f"the function of tool {name!r}")
+        self._threads[ended] = name
+        ended.add_done_callback(self._threads.pop)
         # Waiting like this does not cancel the future, which tells `stop` of the end.
         await asyncio.wait({ended})
-        return ended.result()
-
-    def _end(self, ended: "asyncio.Future[ToolRun | _Returned]", outcome: "ToolRun | _Returned") -> None:
-        self._threads.pop(ended, None)
-        ended.set_result(outcome)
+        return ended.result().get()
 
 
 def _failed(tool: PythonTool, error: BaseException) -> ToolRun:

@@ -1,201 +1,37 @@
 """The scripted language model."""
 
-import itertools
+import asyncio
+import inspect
 import re
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Final, Self
 
-from digitorn_testing._apps.language import ModelSettings
-from digitorn_testing._apps.tools import ToolDefinition
+from digitorn_testing._concurrency.threads import on_thread
 from digitorn_testing._errors import DigitornError
 from digitorn_testing._events.failures import INTERNAL_ERROR
 
 from .failures import TurnFailed
-from .script import Script, Scripted, check_text, check_times, shown
+from .requests import ModelRequest
+from .rules import Condition, ModelRule
+from .script import (
+    Computed,
+    ModelAnswer,
+    Script,
+    Scripted,
+    ScriptLine,
+    answer_of,
+    check_text,
+    check_times,
+    shown,
+)
 
 _MOST_MESSAGES: Final = 6
 _LONGEST_MESSAGE: Final = 200
-
-
-# --- what the model is asked
-
-
-@dataclass(frozen=True, slots=True)
-class ModelToolCall:
-    """A tool call that the model asked for.
-
-    Attributes:
-        id: Id of the call.
-        name: Name of the tool.
-        params: Arguments.
-    """
-
-    id: str
-    name: str
-    params: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelAttachment:
-    """An image or a file that came with a message.
-
-    Attributes:
-        id: Id by which the daemon keeps it; empty over HTTP, where nobody says so.
-        name: Name of the file.
-        mime: Media type.
-        data: Content.
-        url: Address of an image that the model is to fetch itself; then it has no media type and no content.
-    """
-
-    id: str
-    name: str
-    mime: str
-    data: bytes = field(repr=False)
-    url: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelMessage:
-    """One message of the conversation as the model sees it.
-
-    Attributes:
-        role: Who speaks.
-        content: The text; of a tool, its result.
-        tool_calls: Calls that the assistant asked for.
-        tool_call_id: Call that a tool message answers.
-        images: Images that the user attached.
-    """
-
-    role: Literal["user", "assistant", "tool"]
-    content: str
-    tool_calls: tuple[ModelToolCall, ...] = ()
-    tool_call_id: str | None = None
-    images: tuple[ModelAttachment, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRequest:
-    """One request to the model.
-
-    Attributes:
-        system_prompt: The app's system prompt.
-        messages: The conversation so far, oldest first.
-        tools: What the model may call.
-        app_id: App that asks; empty over HTTP, where nobody says so.
-        session_id: Session that asks; empty over HTTP.
-        excluded_tools: Names of the tools that the app keeps from the model.
-        model_settings: What the app says about its model.
-    """
-
-    system_prompt: str
-    messages: tuple[ModelMessage, ...]
-    tools: tuple[ToolDefinition, ...]
-    app_id: str
-    session_id: str
-    excluded_tools: tuple[str, ...] = ()
-    model_settings: ModelSettings = field(default_factory=ModelSettings)
-
-    @property
-    def last_text(self) -> str:
-        """Text of the last message; empty if there is none."""
-        return self.messages[-1].content if self.messages else ""
-
-    def tool_results_of(self, name: str) -> tuple[str, ...]:
-        """What a tool has returned since the model last spoke, one text a call.
-
-        Args:
-            name: Name of the tool.
-        """
-        behind = tuple(itertools.takewhile(lambda one: one.role == "tool", reversed(self.messages)))
-        names = {call.id: call.name for message in self.messages for call in message.tool_calls}
-        return tuple(one.content for one in reversed(behind) if names.get(one.tool_call_id or "") == name)
-
-
-# --- what it answers
-
-
-@dataclass(frozen=True, slots=True)
-class _Condition:
-    predicate: Callable[[ModelRequest], bool] | None
-    contains: str | None
-    pattern: re.Pattern[str] | None
-    tool_result_of: str | None
-
-    def fits(self, request: ModelRequest) -> bool:
-        is_about_text = self.contains is not None or self.pattern is not None
-        if self.tool_result_of is not None:
-            texts = request.tool_results_of(self.tool_result_of)
-        else:
-            texts = tuple(one.content for one in request.messages[-1:] if one.role == "user")
-        if (self.tool_result_of is not None or is_about_text) and not any(map(self._finds, texts)):
-            return False
-        return self.predicate is None or self.predicate(request)
-
-    def _finds(self, text: str) -> bool:
-        return (self.contains is None or self.contains in text) and (
-            self.pattern is None or self.pattern.search(text) is not None
-        )
-
-    def __str__(self) -> str:
-        pattern = None if self.pattern is None else self.pattern.pattern
-        conditions = {"contains": self.contains, "matches": pattern, "tool_result_of": self.tool_result_of}
-        named = [f"{name}={value!r}" for name, value in conditions.items() if value is not None]
-        if self.predicate is not None:
-            named.insert(0, getattr(self.predicate, "__qualname__", repr(self.predicate)))
-        return ", ".join(named)
-
-
-class ModelRule(Script):
-    """Answers for the requests that fit a condition, one after another; the last one again and again,
-    unless its `times` says how often.
-
-    `FakeModel.when` makes one.
-    """
-
-    _repeats_last = True
-
-    def __init__(self, condition: _Condition, times: int | None, lock: "threading.RLock") -> None:
-        super().__init__(lock)
-        self._condition = condition
-        self._times = times
-
-    def __repr__(self) -> str:
-        return f"when({self._condition})"
-
-    def fits(self, request: ModelRequest) -> bool:
-        """Whether it answers a request now.
-
-        Args:
-            request: What the model is asked.
-        """
-        return bool(self._lines) and not self._is_over and self._condition.fits(request)
-
-    @property
-    def _is_over(self) -> bool:
-        return self._given == self._times or (self._is_bounded and all(one.is_used_up for one in self._lines))
-
-    @property
-    def _is_bounded(self) -> bool:
-        """Whether the last answer is not given again and again."""
-        return bool(self._lines) and self._lines[-1].is_bounded
-
-    @property
-    def _given(self) -> int:
-        return sum(one.given for one in self._lines)
-
-    def _leftover(self) -> list[str]:
-        if not self._lines:
-            return [f"{self!r}: no answer"]
-        may_go_unused = self._times is None and not self._is_bounded
-        return [] if may_go_unused or self._is_over else self._shown()
-
-    def _shown(self) -> list[str]:
-        of = "" if self._times is None else f" of {self._times}"
-        answers = ", then ".join(str(one.scripted.answer) for one in self._lines) or "no answer"
-        return [f"{self!r}: {answers} (given {self._given}{of})"]
 
 
 class ScriptMismatch(DigitornError, AssertionError):
@@ -231,6 +67,11 @@ class _Unscripted:
     number: int
     request: ModelRequest
     reason: str
+    tried: tuple[str, ...] = ()
+
+
+class _RuleFailed(Exception):
+    """The function of a rule failed."""
 
 
 class FakeModel(Script):
@@ -252,17 +93,20 @@ class FakeModel(Script):
         self._rules: list[ModelRule] = []
         self._requests: list[ModelRequest] = []
         self._asked = threading.Condition(self._lock)
+        self._listeners: set[Callable[[], object]] = set()
         self._unscripted: list[_Unscripted] = []
 
     # --- scripting
 
     def when(
         self,
-        predicate: Callable[[ModelRequest], bool] | None = None,
+        matching: Callable[[ModelRequest], bool] | None = None,
         *,
         contains: str | None = None,
         matches: str | re.Pattern[str] | None = None,
         tool_result_of: str | None = None,
+        system_prompt: str | None = None,
+        agent: str | None = None,
         times: int | None = None,
     ) -> ModelRule:
         """Answers of their own for requests that fit; what is given of the conditions must all hold.
@@ -272,32 +116,36 @@ class FakeModel(Script):
         counts no more.
 
         Args:
-            predicate: Whether a request fits.
+            matching: Function that says whether a request fits. It must not wait.
             contains: What occurs in the user's message that the request ends with, or, with
                 `tool_result_of`, in a result of that tool. Case counts.
             matches: Regular expression that finds something there.
             tool_result_of: Tool whose result the request ends with: the answer to what the tool returned.
+            system_prompt: What occurs in the system prompt, for example of a sub-agent.
+            agent: Name of the agent that asks; over HTTP nobody says it.
             times: How many requests it answers before it counts no more; None means all.
 
         Raises:
             ValueError: There is no condition or an empty one, `times` is not positive, or `matches` is no
                 regular expression.
-            TypeError: `predicate` cannot be called, or `contains` or `tool_result_of` is no text.
+            TypeError: `matching` cannot be called, or another condition is no text.
         """
         check_times(times)
-        if predicate is not None and not callable(predicate):
-            raise TypeError(f"a predicate takes a request, got {predicate!r}; a text goes to contains=")
-        for name, text in {
+        if matching is not None and not callable(matching):
+            raise TypeError(f"a function takes a request, got {matching!r}; a text goes to contains=")
+        texts = {
             "contains": contains,
-            "matches": matches,
             "tool_result_of": tool_result_of,
-        }.items():
+            "system_prompt": system_prompt,
+            "agent": agent,
+        }
+        for name, text in {**texts, "matches": matches}.items():
             if text == "":
                 raise ValueError(f"{name} is empty, so that it says nothing of a request")
-        for name, text in {"contains": contains, "tool_result_of": tool_result_of}.items():
+        for name, text in texts.items():
             if text is not None:
                 check_text(name, text)
-        condition = _Condition(predicate, contains, _compiled(matches), tool_result_of)
+        condition = Condition(matching, contains, _compiled(matches), tool_result_of, system_prompt, agent)
         if not str(condition):
             raise ValueError("a rule needs a condition; answers for every request go to the model itself")
         rule = ModelRule(condition, times, self._lock)
@@ -336,7 +184,7 @@ class FakeModel(Script):
     def wait_for_requests(self, count: int, *, timeout: float) -> list[ModelRequest]:
         """Waits until the model was asked so many times.
 
-        It blocks the calling thread; in a coroutine, await `asyncio.to_thread(model.wait_for_requests, …)`.
+        It blocks the calling thread; in a coroutine, await `wait_for_requests_async`.
 
         Args:
             count: Number of requests since the model was made or reset.
@@ -349,14 +197,61 @@ class FakeModel(Script):
             ModelRequestTimeout: Fewer arrived in time; it lists them.
             ValueError: `count` is not positive.
         """
-        if count < 1:
-            raise ValueError(f"count must be positive, not {count}")
+        _check_count(count)
         with self._asked:
-            if self._asked.wait_for(lambda: len(self._requests) >= count, timeout):
-                return self._requests[:count]
-            found = tuple(self._requests)
+            self._asked.wait_for(lambda: len(self._requests) >= count, min(timeout, threading.TIMEOUT_MAX))
+            return self._first(count, timeout)
+
+    async def wait_for_requests_async(self, count: int, *, timeout: float) -> list[ModelRequest]:
+        """Waits until the model was asked so many times, without blocking the event loop.
+
+        Args:
+            count: Number of requests since the model was made or reset.
+            timeout: Deadline in seconds.
+
+        Returns:
+            The first `count` requests, oldest first.
+
+        Raises:
+            ModelRequestTimeout: Fewer arrived in time; it lists them.
+            ValueError: `count` is not positive.
+        """
+        _check_count(count)
+        asked = asyncio.Event()
+        listener = partial(asyncio.get_running_loop().call_soon_threadsafe, asked.set)
+        with self._lock:
+            self._listeners.add(listener)
+        try:
+            async with asyncio.timeout(timeout):
+                while self.request_count < count:
+                    await asked.wait()
+                    asked.clear()
+        except TimeoutError:
+            pass  # The error that names the requests is better.
+        finally:
+            with self._lock:
+                self._listeners.discard(listener)
+        with self._lock:
+            return self._first(count, timeout)
+
+    def _first(self, count: int, timeout: float) -> list[ModelRequest]:
+        found = tuple(self._requests)
+        if len(found) >= count:
+            return list(found[:count])
         lines = [f"{len(found)} of {count} requests arrived within {timeout:g} s", *map(_request_line, found)]
         raise ModelRequestTimeout("\n".join(lines), found)
+
+    def single_request(self) -> ModelRequest:
+        """The only request so far.
+
+        Raises:
+            ScriptMismatch: There were none or several; it lists them.
+        """
+        found = self.requests
+        if len(found) == 1:
+            return found[0]
+        lines = [f"the model was asked {len(found)} times instead of once", *map(_request_line, found)]
+        raise ScriptMismatch("\n".join(lines))
 
     @property
     def unscripted_requests(self) -> list[ModelRequest]:
@@ -394,36 +289,89 @@ class FakeModel(Script):
 
     # --- answering
 
-    def take(self, request: ModelRequest) -> Scripted:
-        """Logs a request and takes the answer to it off the script.
+    async def take(self, request: ModelRequest) -> Scripted:
+        """Logs a request, takes the answer to it off the script, and lets a function make it.
 
         Args:
             request: What the model is asked.
 
         Raises:
-            TurnFailed: There is none, or a rule's predicate failed.
+            TurnFailed: There is none, or a function of the script failed.
         """
         with self._lock:
             self._requests.append(request)
+            number = len(self._requests)
             self._asked.notify_all()
-            try:
-                rule = next((one for one in self._rules if one.fits(request)), None)
-            except Exception as error:
-                reason = f"a rule's predicate failed: {type(error).__name__}: {error}"
-                raise self._note_unscripted(request, reason) from error
-            script: Script = self if rule is None else rule
-            found = script._next()
-            if found is None:
-                raise self._note_unscripted(request, "the model's script is used up")
-            return found
+            for listener in self._listeners:
+                # The loop that waited may be closed.
+                with suppress(RuntimeError):
+                    listener()
+            line = self._pick(number, request)
+        if not isinstance(line.answer, Computed):
+            return Scripted(line.answer, line.wait)
+        return Scripted(await self._computed(number, request, line.answer), line.wait)
 
-    def _note_unscripted(self, request: ModelRequest, reason: str) -> TurnFailed:
-        found = _Unscripted(len(self._requests), request, reason)
+    def pass_over(self, request: ModelRequest) -> None:
+        """Takes the answer to a request that was never made off the script; there need not be any.
+
+        So an answer stays with its message, whether a turn is cut off before or after it asks.
+
+        Args:
+            request: What the model would have been asked.
+        """
+        with self._lock:
+            # A function of a rule that fails has nobody to tell.
+            with suppress(_RuleFailed):
+                self._script_for(request, [])._next()
+
+    def _script_for(self, request: ModelRequest, tried: list[str]) -> Script:
+        """Who answers a request. Why the rules before do not is added to `tried`. The lock is held.
+
+        Raises:
+            _RuleFailed: The function of a rule failed.
+        """
+        for rule in self._rules:
+            try:
+                misfit = rule.misfit(request)
+            except Exception as error:
+                raise _RuleFailed(f"the function of {rule!r} failed: {_told(error)}") from error
+            if not misfit:
+                return rule
+            tried.append(f"{rule!r}: {misfit}")
+        return self
+
+    def _pick(self, number: int, request: ModelRequest) -> ScriptLine:
+        tried: list[str] = []
+        try:
+            line = self._script_for(request, tried)._next()
+        except _RuleFailed as failure:
+            raise self._note(_Unscripted(number, request, str(failure), tuple(tried))) from failure.__cause__
+        if line is not None:
+            return line
+        tried.append(f"the queue: used up (given {sum(one.given for one in self._lines)})")
+        raise self._note(_Unscripted(number, request, "the model's script is used up", tuple(tried)))
+
+    async def _computed(self, number: int, request: ModelRequest, computed: Computed) -> ModelAnswer:
+        function = computed.function
+        try:
+            if inspect.iscoroutinefunction(function):
+                value: object = function(request)
+            else:
+                value = await on_thread(partial(function, request), "answer of the scripted model")
+            return answer_of(await value if inspect.isawaitable(value) else value)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            # Even pytest.fail() fails the request, not the daemon.
+            reason = f"the {computed} failed: {_told(error)}"
+            with self._lock:
+                raise self._note(_Unscripted(number, request, reason)) from error
+
+    def _note(self, found: _Unscripted) -> TurnFailed:
         self._unscripted.append(found)
-        return TurnFailed(
-            INTERNAL_ERROR,
-            f"{reason}: {_asker(found)} has no answer; it was asked {shown(request.last_text, 80)!r}",
-        )
+        end = shown(_end_of(found.request), 80)
+        told = f"{found.reason}: {_asker(found)} has no answer; it ends with {end}"
+        return TurnFailed(INTERNAL_ERROR, "\n".join([told, *(f"  {one}" for one in found.tried)]))
 
     def _check(self, *, with_leftover: bool) -> None:
         with self._lock:
@@ -436,6 +384,15 @@ class FakeModel(Script):
 
     def _all_leftover(self) -> tuple[str, ...]:
         return tuple(line for one in (*self._rules, self) for line in one._leftover())
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _check_count(count: int) -> None:
+    if count < 1:
+        raise ValueError(f"count must be positive, not {count}")
 
 
 def _compiled(pattern: str | re.Pattern[str] | None) -> re.Pattern[str] | None:
@@ -471,13 +428,17 @@ def _request_lines(found: _Unscripted) -> list[str]:
         called = [f"call of {one.name}({shown(str(dict(one.params)))})" for one in message.tool_calls]
         lines.append(f"    {message.role}: {', '.join([*said, *called])}")
     lines.append(f"    tools: {', '.join(one.name for one in request.tools) or 'none'}")
-    return lines
+    return [*lines, *(f"    tried {one}" for one in found.tried)]
 
 
 def _request_line(request: ModelRequest) -> str:
     asked_by = f", session {request.session_id!r}" if request.session_id else ""
+    return f"  {_end_of(request)}{asked_by}"
+
+
+def _end_of(request: ModelRequest) -> str:
     role = request.messages[-1].role if request.messages else "nobody"
-    return f"  {role}: {shown(repr(request.last_text), _LONGEST_MESSAGE)}{asked_by}"
+    return f"{role}: {shown(repr(request.last_text), _LONGEST_MESSAGE)}"
 
 
 def _asker(found: _Unscripted) -> str:

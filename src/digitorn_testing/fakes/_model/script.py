@@ -4,15 +4,17 @@ import itertools
 import json
 import math
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Self, TypeAlias
+from typing import Any, ClassVar, Final, Self, TypeAlias, cast
 
 from digitorn_testing._apps.tools import json_object, result_object
 from digitorn_testing._events.choreography import written_by_call
 from digitorn_testing._events.failures import FAILURES, FailureCode
 from digitorn_testing._generated._runtime import NOT_GIVEN, NotGiven
 from digitorn_testing._generated.events import QUESTION_TOOLS
+
+from .requests import ModelRequest
 
 ASK_USER: Final = QUESTION_TOOLS[0]
 """Name of the tool by which an agent puts a question to the user."""
@@ -57,6 +59,7 @@ class ScriptedToolCall:
         result: What the tool returns. Left out, it comes from the app's Python function, and is None if
             there is none.
         error: Why the tool fails; empty means that it succeeds.
+        denied: Why the daemon refuses the call, so that the tool does not run; empty means that it runs.
         requires_approval: Whether the user has to approve the call first, even if the app does not ask for
             it. A denied call fails, and the model is told so.
         risk_level: Risk that the approval names; the tool's if left out.
@@ -80,9 +83,10 @@ class ScriptedToolCall:
     description: str = ""
     delay: float = 0.0
     read_only: bool | None = None
+    denied: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("name", "error", "description"):
+        for name in ("name", "error", "denied", "description"):
             check_text(name, getattr(self, name))
         if not self.name:
             raise ValueError("the name of the tool is empty")
@@ -98,13 +102,12 @@ class ScriptedToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the model says: reasoning, then text, then calls.
+    """What the model says: reasoning, then texts and calls in any order.
 
     Attributes:
-        chunks: The text, in the pieces in which it is streamed.
+        parts: Pieces of text, as they are streamed, and calls. Without a call, the turn ends.
         delay: Seconds between two pieces.
         thinking: Reasoning.
-        calls: The calls; if empty, the turn ends.
         usage: What it costs; estimated if left out.
         is_endless: Whether the pieces come again and again.
 
@@ -112,22 +115,30 @@ class Reply:
         TypeError: A text, a call or the usage has the wrong type.
     """
 
-    chunks: tuple[str, ...] = ()
+    parts: tuple[str | ScriptedToolCall, ...] = ()
     delay: float = 0.0
     thinking: str | None = None
-    calls: tuple[ScriptedToolCall, ...] = ()
     usage: Usage | None = None
     is_endless: bool = False
 
     def __post_init__(self) -> None:
-        for chunk in self.chunks:
-            check_text("text", chunk)
+        for part in self.parts:
+            if not isinstance(part, ScriptedToolCall):
+                check_text("text", part)
         if self.thinking is not None:
             check_text("thinking", self.thinking)
-        for call in self.calls:
-            _check_type("calls", call, ScriptedToolCall)
         if self.usage is not None:
             _check_type("usage", self.usage, Usage)
+
+    @property
+    def chunks(self) -> tuple[str, ...]:
+        """The pieces of text."""
+        return tuple(one for one in self.parts if isinstance(one, str))
+
+    @property
+    def calls(self) -> tuple[ScriptedToolCall, ...]:
+        """The calls."""
+        return tuple(one for one in self.parts if not isinstance(one, str))
 
     @property
     def text(self) -> str:
@@ -136,7 +147,7 @@ class Reply:
 
     @property
     def pieces(self) -> Iterator[str]:
-        """The pieces as they are streamed."""
+        """The pieces of text as they are streamed."""
         return itertools.cycle(self.chunks) if self.is_endless else iter(self.chunks)
 
     @property
@@ -146,9 +157,14 @@ class Reply:
         return "".join((self.thinking or "", self.text, *calls))
 
     def __str__(self) -> str:
-        text = [f"text {shown(repr(self.text))}" + (" for ever" if self.is_endless else "")]
-        calls = [f"call of {one}" for one in self.calls]
-        return " and ".join([*(text if self.text or not calls else []), *calls])
+        told: list[str] = []
+        for is_text, group in itertools.groupby(self.parts, key=lambda one: isinstance(one, str)):
+            if is_text:
+                text = shown(repr("".join(map(str, group))))
+                told.append(f"text {text}" + (" for ever" if self.is_endless else ""))
+            else:
+                told += [f"call of {one}" for one in group]
+        return " and ".join(told) or "text ''"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +208,44 @@ class Silence:
 
 ModelAnswer: TypeAlias = Reply | Failure | Silence
 
+Answer: TypeAlias = ModelAnswer | str | ScriptedToolCall | Sequence[str | ScriptedToolCall]
+"""An answer in short: a text, a call, or texts and calls one after another."""
+
+AnswerFunction: TypeAlias = Callable[[ModelRequest], Answer | Awaitable[Answer]]
+"""A function, sync or async, that makes the answer to a request."""
+
+
+def answer_of(value: object) -> ModelAnswer:
+    """An answer written out.
+
+    Raises:
+        TypeError: It is no answer.
+    """
+    if isinstance(value, Reply | Failure | Silence):
+        return value
+    if isinstance(value, str | ScriptedToolCall):
+        return Reply((value,))
+    if isinstance(value, list | tuple):
+        return Reply(tuple(cast("Sequence[str | ScriptedToolCall]", value)))
+    raise TypeError(
+        "an answer is a text, a ScriptedToolCall, a list of these, or a Reply, Failure or Silence, "
+        f"not {value!r}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """An answer that a function makes.
+
+    Attributes:
+        function: The function.
+    """
+
+    function: AnswerFunction
+
+    def __str__(self) -> str:
+        return f"answer of {getattr(self.function, '__qualname__', repr(self.function))}"
+
 
 @dataclass(frozen=True, slots=True)
 class Scripted:
@@ -207,19 +261,31 @@ class Scripted:
 
 
 @dataclass(slots=True)
-class _ScriptLine:
-    scripted: Scripted
+class ScriptLine:
+    """A line of a script.
+
+    Attributes:
+        answer: The answer.
+        wait: Seconds that the model takes before it begins.
+        times: How many requests get it; None means every further one.
+        is_bounded: Whether the script says how many.
+        given: How many have got it.
+    """
+
+    answer: ModelAnswer | Computed
+    wait: float
     times: int | None
     is_bounded: bool
     given: int = 0
 
     @property
     def is_used_up(self) -> bool:
+        """Whether no further request gets it."""
         return self.times is not None and self.given >= self.times
 
     def __str__(self) -> str:
         of = "" if self.times is None else f" of {self.times}"
-        return f"{self.scripted.answer} (given {self.given}{of})"
+        return f"{self.answer} (given {self.given}{of})"
 
 
 # --- scripts
@@ -233,9 +299,30 @@ class Script:
 
     def __init__(self, lock: "threading.RLock | None" = None) -> None:
         self._lock = lock if lock is not None else threading.RLock()
-        self._lines: list[_ScriptLine] = []
+        self._lines: list[ScriptLine] = []
         self._at = 0
         self._wait = 0.0
+
+    def will_answer(
+        self, answer: Answer | AnswerFunction, *, times: int | None | NotGiven = NOT_GIVEN
+    ) -> Self:
+        """Answers with what a function makes of the request, or with texts and calls in any order.
+
+            model.will_answer(lambda request: request.last_text.upper())
+            model.will_answer(["Let me look.", ScriptedToolCall("Read", {"path": "a"}), "One moment."])
+
+        Args:
+            answer: The answer: a text, a `ScriptedToolCall`, a list of these, or a `Reply`, `Failure` or
+                `Silence`. Or a function that takes the `ModelRequest` and returns one. An async function
+                runs in the daemon's event loop, any other on a thread of its own, so that it may wait. If
+                it raises, the request has no answer.
+            times: How many requests get this answer, one if left out; None means every further one.
+
+        Raises:
+            ValueError: `times` is not positive, or the answer before this one never ends.
+            TypeError: It is no answer.
+        """
+        return self._add(Computed(answer) if callable(answer) else answer_of(answer), times)
 
     def will_respond_with_text(
         self,
@@ -333,6 +420,7 @@ class Script:
         *,
         result: ToolResult | NotGiven = NOT_GIVEN,
         error: str = "",
+        denied: str = "",
         requires_approval: bool = False,
         risk_level: str | None = None,
         description: str = "",
@@ -353,6 +441,7 @@ class Script:
             result: What the tool returns. Left out, it comes from the app's function, and is None if there
                 is none.
             error: Why the tool fails; empty means that it succeeds.
+            denied: Why the daemon refuses the call, so that the tool does not run; empty means that it runs.
             requires_approval: Whether the user has to approve the call first, even if the app does not ask
                 for it. A denied call fails, and the model is told so.
             risk_level: Risk that the approval names; the tool's if left out.
@@ -369,7 +458,15 @@ class Script:
             TypeError: `params` or `result` holds what JSON cannot, or a text is not a string.
         """
         call = ScriptedToolCall(
-            name, params or {}, result, error, requires_approval, risk_level, description, delay
+            name,
+            params or {},
+            result,
+            error,
+            requires_approval,
+            risk_level,
+            description,
+            delay,
+            denied=denied,
         )
         return self.will_call_tools([call], text=text, thinking=thinking, usage=usage, times=times)
 
@@ -402,8 +499,10 @@ class Script:
         found = tuple(calls)
         if not found:
             raise ValueError("calls is empty; will_respond_with_text() answers without any")
+        for call in found:
+            _check_type("calls", call, ScriptedToolCall)
         said = (text,) if text else ()
-        return self._add(Reply(said, thinking=thinking, calls=found, usage=usage), times)
+        return self._add(Reply((*said, *found), thinking=thinking, usage=usage), times)
 
     def will_ask_user(
         self, question: str, *, choices: Sequence[str] = (), times: int | None | NotGiven = NOT_GIVEN
@@ -481,29 +580,29 @@ class Script:
 
     # --- what becomes of it
 
-    def _add(self, answer: ModelAnswer, times: int | None | NotGiven) -> Self:
+    def _add(self, answer: ModelAnswer | Computed, times: int | None | NotGiven) -> Self:
         is_bounded = isinstance(times, int)
         count = 1 if isinstance(times, NotGiven) else times
         check_times(count)
         with self._lock:
             if self._lines and self._lines[-1].times is None:
                 raise ValueError("the answer before this one is for every further request; reset() first")
-            self._lines.append(_ScriptLine(Scripted(answer, self._wait), count, is_bounded))
+            self._lines.append(ScriptLine(answer, self._wait, count, is_bounded))
             self._wait = 0.0
         return self
 
-    def _next(self) -> Scripted | None:
+    def _next(self) -> ScriptLine | None:
         """The next answer; None if the script is used up. The lock is held, as in all that follows."""
         while self._at < len(self._lines):
             line = self._lines[self._at]
             if not line.is_used_up:
                 line.given += 1
-                return line.scripted
+                return line
             self._at += 1
         if not self._lines or not self._repeats_last or self._lines[-1].is_bounded:
             return None
         self._lines[-1].given += 1
-        return self._lines[-1].scripted
+        return self._lines[-1]
 
     def _leftover(self) -> list[str]:
         """What has yet to be given, in words; an answer for every further request may go unused."""

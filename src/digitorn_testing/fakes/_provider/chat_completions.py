@@ -1,12 +1,13 @@
 """OpenAI's chat completions."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
-from digitorn_testing.fakes._model.model import ModelMessage, ModelRequest
+from digitorn_testing.fakes._model.requests import ModelMessage, ModelRequest
 from digitorn_testing.fakes._model.script import Reply
 
 from .core import (
@@ -125,7 +126,8 @@ def _messages(messages: list[_Message]) -> Iterator[ModelMessage]:
             case "tool":
                 yield said("tool", parts, call_id=message.tool_call_id)
             case "user":
-                yield said("user", parts)
+                told = itertools.takewhile(lambda one: one.role == "system", messages[place + 1 :])
+                yield said("user", parts, directives=tuple(text_of(one.content) for one in told))
             case "assistant":
                 calls = tuple(
                     call_of(
@@ -202,7 +204,8 @@ class _Completion(Answer):
             if block.kind == "call":
                 calls.append(_call(block, block.text))
             else:
-                message["content" if block.kind == "text" else "reasoning_content"] = block.text
+                name = "content" if block.kind == "text" else "reasoning_content"
+                message[name] = f"{message.get(name) or ''}{block.text}"
         if calls:
             message["tool_calls"] = calls
         answer = self._object("chat.completion", {"message": message}, self._finish_reason)

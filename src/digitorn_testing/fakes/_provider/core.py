@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 from digitorn_testing._apps.language import ModelSettings
 from digitorn_testing._apps.tools import ToolDefinition
 from digitorn_testing._events.failures import FAILURES, FailureCode
-from digitorn_testing.fakes._model.model import ModelAttachment, ModelMessage, ModelRequest, ModelToolCall
+from digitorn_testing.fakes._model.requests import ModelAttachment, ModelMessage, ModelRequest, ModelToolCall
 from digitorn_testing.fakes._model.script import Failure, Reply, Usage
 from digitorn_testing.fakes._store.context import usage_of
 
@@ -269,11 +269,12 @@ def said(
     parts: Iterable[Part],
     calls: tuple[ModelToolCall, ...] = (),
     call_id: str | None = None,
+    directives: tuple[str, ...] = (),
 ) -> ModelMessage:
     """A message as the model sees it."""
     found = list(parts)
     images = tuple(image for one in found if (image := _image(one)) is not None)
-    return ModelMessage(role, text_of(found), calls, call_id, images)
+    return ModelMessage(role, text_of(found), calls, call_id, images, directives=directives)
 
 
 def text_of(parts: Iterable[Part] | None) -> str:
@@ -446,10 +447,16 @@ def _blocks(reply: Reply) -> list[Block]:
     blocks: list[Block] = []
     if reply.thinking:
         blocks.append(Block("thinking", 0, reply.thinking.splitlines(keepends=True)))
-    if reply.chunks:
-        blocks.append(Block("text", len(blocks), reply.pieces))
-    for call in reply.calls:
-        arguments = json.dumps(dict(call.params))
-        pieces = [arguments[at : at + _ARGUMENT_PIECE] for at in range(0, len(arguments), _ARGUMENT_PIECE)]
-        blocks.append(Block("call", len(blocks), pieces, call.name, call.params))
+    for part in reply.parts:
+        if not isinstance(part, str):
+            arguments = json.dumps(dict(part.params))
+            starts = range(0, len(arguments), _ARGUMENT_PIECE)
+            pieces = [arguments[at : at + _ARGUMENT_PIECE] for at in starts]
+            blocks.append(Block("call", len(blocks), pieces, part.name, part.params))
+        elif blocks and blocks[-1].kind == "text":
+            blocks[-1].pieces = [*blocks[-1].pieces, part]
+        else:
+            blocks.append(Block("text", len(blocks), [part]))
+    if reply.is_endless:
+        blocks[-1].pieces = reply.pieces
     return blocks

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import Field, JsonValue, field_validator
 
-from digitorn_testing.fakes._model.model import ModelMessage, ModelRequest, ModelToolCall
+from digitorn_testing.fakes._model.requests import ModelMessage, ModelRequest, ModelToolCall
 from digitorn_testing.fakes._model.script import Reply
 from digitorn_testing.fakes._store.context import usage_of
 

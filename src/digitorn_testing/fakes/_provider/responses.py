@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
-from digitorn_testing.fakes._model.model import ModelMessage, ModelRequest, ModelToolCall
+from digitorn_testing.fakes._model.requests import ModelMessage, ModelRequest, ModelToolCall
 from digitorn_testing.fakes._model.script import Reply, Usage
 
 from .chat_completions import openai_error

@@ -12,7 +12,8 @@ from pydantic import JsonValue
 
 from digitorn_testing._errors import DigitornError
 from digitorn_testing.fakes._model.failures import TurnFailed
-from digitorn_testing.fakes._model.model import FakeModel, ModelRequest
+from digitorn_testing.fakes._model.model import FakeModel
+from digitorn_testing.fakes._model.requests import ModelRequest
 from digitorn_testing.fakes._model.script import Failure, Reply, Scripted, Silence
 from digitorn_testing.fakes._wire.server import DaemonNotStarted, ServerThread
 from digitorn_testing.fakes._wire.socketio import Scope
@@ -423,7 +424,7 @@ class FakeModelServer:
     async def _ask(self, exchange: Exchange, wire: Wire) -> None:
         asked = wire.read(json_of(exchange.body))
         self._check_model(asked.request.model_settings.model or "")
-        scripted = self._answer(exchange, asked)
+        scripted = await self._answer(exchange, asked)
         await asyncio.sleep(scripted.wait)
         match scripted.answer:
             case Reply() as reply:
@@ -433,7 +434,7 @@ class FakeModelServer:
             case Silence():
                 await _forever()
 
-    def _answer(self, exchange: Exchange, asked: Asked) -> Scripted:
+    async def _answer(self, exchange: Exchange, asked: Asked) -> Scripted:
         request = _as_it_came(exchange)
         if self._title is not None and _asks_for_title(asked):
             self._title_requests.append(request)
@@ -445,7 +446,7 @@ class FakeModelServer:
             return repeated
         self._requests.append(request)
         try:
-            scripted = self.model.take(asked.request)
+            scripted = await self.model.take(asked.request)
         except TurnFailed as error:
             # Not as a server error: clients would ask again.
             raise invalid(error.message, code="unscripted_request") from error

@@ -43,7 +43,7 @@ def _deployed_fields(app: App) -> dict[str, Any]:
     return {
         "short_name": definition.name,
         "mode": definition.mode,
-        "modes": [],
+        "modes": list(definition.modes),
         "agents": list(definition.agents),
         "modules": list(definition.modules),
         "total_tools": len(definition.tools),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from digitorn_testing._generated.models import SessionExport
-from digitorn_testing.fakes._model.model import ModelMessage, ModelToolCall
+from digitorn_testing.fakes._model.requests import ModelMessage, ModelToolCall
 from digitorn_testing.fakes._store.sessions import Session
 
 MARKDOWN: Final = "markdown"

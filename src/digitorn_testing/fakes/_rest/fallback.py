@@ -52,7 +52,6 @@ _FILE: Final = ("application/octet-stream", b"An example.\n")
 _CONTENTS: Final[Mapping[str, tuple[str, bytes]]] = {
     operations.GET_APP_ICON.id: _IMAGE,
     operations.GET_AVATAR.id: _IMAGE,
-    operations.GET_SESSION_IMAGE.id: _IMAGE,
     operations.GET_METRICS.id: _METRICS,
     operations.GET_METRICS_ALIAS.id: _METRICS,
     operations.GET_DOCS.id: _PAGE,

@@ -3,13 +3,14 @@
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal, TypeAlias
 
-from fastapi import APIRouter, Body, HTTPException, Query
+from fastapi import APIRouter, Body, HTTPException, Query, Response
 
 from digitorn_testing._approvals.policies import Decision
 from digitorn_testing._generated import models, operations
 from digitorn_testing.fakes._agent.dispatcher import SessionQueueFull
 from digitorn_testing.fakes._assembly import DaemonState
-from digitorn_testing.fakes._store.sessions import MOST_IMAGES, Message, Receipt, Session, SessionMissing
+from digitorn_testing.fakes._store.attachments import read_attachments
+from digitorn_testing.fakes._store.sessions import Message, Receipt, Session, SessionMissing
 from digitorn_testing.fakes._store.users import User
 
 from .dependencies import AppId, Caller, Daemon, DeployedApp, OwnedSession, SessionId, session_not_found
@@ -55,8 +56,9 @@ async def create_session(
     body: Annotated[models.CreateSessionRequest, Body()],
 ) -> models.CreatedSession:
     # First, so that a message that is refused leaves no session behind.
-    message = _message(body.message, body.images, body.client_message_id)
+    message = _message(body)
     session = daemon.sessions.create(app, user, workspace=body.workspace_path or "")
+    session.attach(message.images, read_attachments(body.files))
     accepted = await _send(daemon, session, message, body.queue_mode or "async")
     first = models.FirstMessage.from_wire(
         {
@@ -78,6 +80,31 @@ async def search_sessions(
 @serve(router, operations.GET_SESSION)
 async def get_session(session: OwnedSession) -> models.SessionDetail:
     return session_detail(session)
+
+
+@serve(router, operations.GET_SESSION_IMAGE)
+async def get_session_image(
+    daemon: Daemon, app_id: str, session_id: str, image_id: str, user: Caller
+) -> Response:
+    session = daemon.sessions.find(session_id, user)
+    image = session.attachments.get(image_id) if session is not None else None
+    if image is None:
+        raise HTTPException(404, "Image not found")
+    return Response(image.data, media_type=image.mime, headers={"Cache-Control": "public, max-age=86400"})
+
+
+@serve(router, operations.LIST_SESSION_AGENTS)
+async def list_session_agents(
+    daemon: Daemon, app: DeployedApp, session_id: SessionId
+) -> models.SessionAgents:
+    return daemon.dispatcher.sub_agents.view(session_id)
+
+
+@serve(router, operations.CANCEL_SESSION_AGENT)
+async def cancel_session_agent(
+    daemon: Daemon, session: OwnedSession, agent_id: str
+) -> models.SessionAgentCancellation:
+    return daemon.dispatcher.sub_agents.cancel_by_user(session.id, agent_id)
 
 
 @serve(router, operations.DELETE_SESSION)
@@ -203,28 +230,31 @@ async def send_message(
 ) -> models.MessageAccepted:
     if any((body.model_extra or {}).get(key) for key in _AUDIO_KEYS):
         raise HTTPException(422, "audio must be transcribed first")
-    message = _message(body.message, body.images, body.client_message_id)
+    message = _message(body)
     try:
         session = daemon.sessions.get_or_create(app, session_id, user)
     except SessionMissing:
         raise session_not_found(session_id) from None
     if body.workspace:
         session.workspace = body.workspace
+    session.attach(message.images, read_attachments(body.files))
     return await _send(daemon, session, message, body.queue_mode or "async")
 
 
-def _message(text: str, images: list[models.ImageInput] | None, client_message_id: str | None) -> Message:
-    for image in images or ():
-        if not image.mime.startswith("image/"):
+def _message(body: models.SessionMessageRequest | models.CreateSessionRequest) -> Message:
+    for image in body.images or ():
+        if not image.mime.lower().startswith("image/"):
+            said = "The `images` field only accepts image/* blobs."
             raise HTTPException(
-                415,
-                {
-                    "error": "unsupported_media_type",
-                    "got": image.mime,
-                    "message": "only images can be attached",
-                },
+                415, {"error": "non_image_in_images_field", "got": image.mime, "message": said}
             )
-    return Message(text, client_message_id, min(len(images or ()), MOST_IMAGES))
+    return Message(
+        body.message,
+        body.client_message_id,
+        read_attachments(body.images),
+        addendum=(body.system_addendum or "").strip(),
+        mode=body.mode or None,
+    )
 
 
 async def _send(

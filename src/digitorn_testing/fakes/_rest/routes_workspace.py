@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, HTTPException
+from fastapi import APIRouter, Depends, HTTPException, Response
 
 from digitorn_testing._generated import models, operations
 from digitorn_testing.fakes._store.sessions import Session
@@ -46,12 +46,14 @@ async def get_file(
     session: OwnedSession,
     file_path: FilePath,
     include_baseline: bool = False,
-    # No file is on disk only.
+    # No file is on disk only, but those that were attached have their bytes.
     raw: bool = False,
-) -> models.WorkspaceFile:
+) -> models.WorkspaceFile | Response:
     file = session.files.get(file_path)
     if file is None:
         raise HTTPException(404, f"File not found: {file_path}")
+    if raw and file.attachment is not None:
+        return Response(file.attachment.data, media_type=file.attachment.mime)
     shown = models.WorkspaceFile(
         path=file.path, payload=file.with_content(), unified_diff_pending=file.pending_diff()
     )

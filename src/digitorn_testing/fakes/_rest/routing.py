@@ -4,12 +4,11 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from pydantic import create_model
 from starlette.exceptions import HTTPException as StarletteHTTPException
-from starlette.responses import Response
 
 from digitorn_testing._generated import models
 from digitorn_testing._generated._runtime import Model, RestOperation
@@ -54,18 +53,20 @@ class AuthFailed(Exception):
 
 def serve(
     router: APIRouter, operation: RestOperation[T]
-) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Awaitable[T]]]:
+) -> Callable[[Callable[P, Awaitable[T | Response]]], Callable[P, Awaitable[T | Response]]]:
     """Serves an operation of the contract: its path, method and result come from there.
 
     Args:
         router: Where the route goes.
-        operation: The operation; the decorated handler must return its result.
+        operation: The operation; the decorated handler must return its result, or a response of
+            its own if that is not JSON.
     """
 
-    def register(handler: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    def register(handler: Callable[P, Awaitable[T | Response]]) -> Callable[P, Awaitable[T | Response]]:
         @functools.wraps(handler)
-        async def answer(*args: P.args, **kwargs: P.kwargs) -> JSONResponse:
-            return JSONResponse(_answer(operation, await handler(*args, **kwargs)))
+        async def answer(*args: P.args, **kwargs: P.kwargs) -> Response:
+            result = await handler(*args, **kwargs)
+            return result if isinstance(result, Response) else JSONResponse(_answer(operation, result))
 
         router.add_api_route(
             route_path(operation),

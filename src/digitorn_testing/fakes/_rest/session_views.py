@@ -8,7 +8,8 @@ from digitorn_testing._events.conventions import preview
 from digitorn_testing._events.history import history_call, history_event, history_message, log_row
 from digitorn_testing._generated import models
 from digitorn_testing._generated.events import TERMINAL_STATES, UNLISTED_TYPES, EventEnvelope
-from digitorn_testing.fakes._store.context import MODEL_NAME, context_snapshot
+from digitorn_testing.fakes._store.attachments import shown as attached
+from digitorn_testing.fakes._store.context import context_snapshot
 from digitorn_testing.fakes._store.conversation import Entry
 from digitorn_testing.fakes._store.log import RingBuffer
 from digitorn_testing.fakes._store.sessions import Session
@@ -38,7 +39,7 @@ def session_list_item(session: Session) -> models.SessionListItem:
 def session_detail(session: Session) -> models.SessionDetail:
     """A session on its own, with its metrics once it has some."""
     detail = models.SessionDetail(
-        **_summary(session), is_active=session.turn is not None, active_mode_id=None
+        **_summary(session), is_active=session.turn is not None, active_mode_id=session.mode
     )
     return detail.model_copy(update=_metrics(session)) if session.turns else detail
 
@@ -78,7 +79,7 @@ def _metrics(session: Session) -> dict[str, Any]:
         "errors": models.SessionErrors(
             total=len(session.errors), last=session.errors[-1] if session.errors else ""
         ),
-        "model": MODEL_NAME,
+        "model": session.app.definition.model_name,
     }
 
 
@@ -125,7 +126,9 @@ def created_session(
         is_active=session.turn is not None,
         message_count=session.message_count,
         greeting=session.app.definition.greeting,
-        context=models.CreatedSessionContext.from_wire({**_context(session).to_wire(), "model": MODEL_NAME}),
+        context=models.CreatedSessionContext.from_wire(
+            {**_context(session).to_wire(), "model": session.app.definition.model_name}
+        ),
         preview_url=None,
         workspace=session.workspace,
     )
@@ -316,7 +319,7 @@ def _shown_messages(session: Session) -> list[models.HistoryMessage]:
 def _shown_message(entry: Entry) -> models.HistoryMessage:
     message = entry.message
     calls = [history_call(call.id, call.name, call.params) for call in message.tool_calls]
-    shown = history_message(message.role, message.content, calls=calls, seq=entry.seq, at=entry.at)
+    shown = history_message(message.role, attached(message), calls=calls, seq=entry.seq, at=entry.at)
     return shown.model_copy(update={"tool_call_id": message.tool_call_id})
 
 

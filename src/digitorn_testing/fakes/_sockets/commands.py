@@ -34,10 +34,12 @@ from digitorn_testing._generated.commands import (
     SendMessageAck,
     SendMessageRequest,
 )
+from digitorn_testing._generated.models import ImageInput
 from digitorn_testing.fakes._agent.bus import USER_SEQ, app_room, user_room
 from digitorn_testing.fakes._agent.dispatcher import SessionQueueFull
 from digitorn_testing.fakes._assembly import DaemonState
-from digitorn_testing.fakes._store.sessions import MOST_IMAGES, Message, SessionMissing
+from digitorn_testing.fakes._store.attachments import read_attachments
+from digitorn_testing.fakes._store.sessions import Message, SessionMissing
 from digitorn_testing.fakes._store.users import TokenRefused, User
 from digitorn_testing.fakes._wire.socketio import Handshake, Sockets
 
@@ -50,6 +52,7 @@ TOKEN_COOKIE: Final = "digitorn_preview_token"
 """Cookie that may carry the access token."""
 
 _BEARER: Final = "bearer "
+_LONGEST_ADDENDUM: Final = 16_000
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +153,10 @@ class EventSockets:
             return refused("enqueue failed: session not found or access denied")
         if request.workspace and existed:
             session.workspace = request.workspace
-        message = Message(request.message, images=min(len(request.images or ()), MOST_IMAGES))
+        images = read_attachments(ImageInput.from_wire(one.to_wire()) for one in request.images or ())
+        session.attach(images, ())
+        addendum = (request.system_addendum or "").strip()[:_LONGEST_ADDENDUM]
+        message = Message(request.message, images=images, addendum=addendum)
         try:
             queued = await self._daemon.dispatcher.send_over_socket(session, message)
         except SessionQueueFull as full:

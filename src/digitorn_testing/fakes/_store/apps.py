@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
@@ -14,10 +14,12 @@ from digitorn_testing._apps.language import (
     Action,
     ModelSettings,
     Policy,
+    RiskLevel,
     entry_agent,
     is_valid_id,
     known_actions,
     mapping,
+    risk_of,
     tool_name,
 )
 from digitorn_testing._apps.tools import PythonTool, ToolDefinition
@@ -30,6 +32,9 @@ RuntimeStatus: TypeAlias = Literal["running", "disabled", "broken", "not_deploye
 
 _ALWAYS_OFFERED: Final = (ASK_USER, *DISPATCHER_TOOLS)
 """What agents have without a module."""
+
+MODEL_NAME: Final = "fake-model"
+"""Name of the model of an app that names none."""
 
 _T = TypeVar("_T")
 _N = TypeVar("_N", int, float)
@@ -131,6 +136,41 @@ class CredentialProvider:
     scope: str
 
 
+@dataclass(frozen=True, slots=True)
+class Specialist:
+    """An agent that others may start.
+
+    Attributes:
+        system_prompt: Its system prompt.
+        model_settings: What the app says about its model.
+    """
+
+    system_prompt: str
+    model_settings: ModelSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """A way to talk that the user may choose.
+
+    Attributes:
+        label: Its name for people.
+        system_prompt: What the model is told when it becomes active.
+        grants: What the model may call; None for all.
+    """
+
+    label: str
+    system_prompt: str = ""
+    grants: tuple[ActionRule, ...] | None = None
+
+    def allowed(self, tools: Iterable[str]) -> tuple[str, ...] | None:
+        """The tools that it allows; None for all."""
+        if self.grants is None:
+            return None
+        granted = {name for rule in self.grants for name in rule.tools}
+        return tuple(sorted(name for name in tools if name in granted))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppDefinition:
     """What an app is made of.
@@ -150,6 +190,8 @@ class AppDefinition:
         modules: Ids of the modules that it uses.
         has_whole_modules: Whether it uses a module with all its actions, which are not all known here.
         agents: Ids of its agents.
+        specialists: The agents that its agent may start, by id.
+        modes: Its modes, by id.
         setup_steps: Number of setup steps.
         constrained_modules: Ids of the modules whose use is constrained.
         security_policy: Default policy for tool calls.
@@ -176,6 +218,8 @@ class AppDefinition:
     modules: tuple[str, ...] = ()
     has_whole_modules: bool = False
     agents: tuple[str, ...] = ("main",)
+    specialists: Mapping[str, Specialist] = field(default_factory=dict[str, Specialist])
+    modes: Mapping[str, Mode] = field(default_factory=dict[str, Mode])
     setup_steps: int = 0
     constrained_modules: tuple[str, ...] = ()
     security_policy: str | None = None
@@ -191,6 +235,16 @@ class AppDefinition:
         """The trigger of an id, or None."""
         return next((one for one in self.triggers if one.info.id == trigger_id), None)
 
+    @property
+    def model_name(self) -> str:
+        """Name of its model."""
+        return self.model_settings.model or MODEL_NAME
+
+    @property
+    def default_mode(self) -> str | None:
+        """Id of the mode that is active if nobody chooses one."""
+        return "auto" if "auto" in self.modes else next(iter(self.modes), None)
+
     def refusal(self, tool: str) -> str:
         """Why a tool may not be called; empty if it may."""
         name = tool if tool in self.python_tools else tool_name(tool)
@@ -205,10 +259,19 @@ class AppDefinition:
 
     def requires_approval(self, tool: str) -> bool:
         """Whether the user has to approve a call of a tool."""
-        own = self.python_tools.get(tool)
-        if own is not None:
+        own = self.tool(tool)
+        if own is not None and (own.requires_approval or tool in self.python_tools):
             return own.requires_approval
         return self.capabilities.policy_of(tool_name(tool)) == "approve"
+
+    def tool(self, name: str) -> ToolDefinition | None:
+        """A tool that the app offers, or None."""
+        return next((one for one in self.tools if one.name == name), None)
+
+    def risk_of(self, tool: str) -> RiskLevel:
+        """The risk level in approval requests for a tool."""
+        own = self.tool(tool)
+        return own.risk_level if own is not None and own.risk_level is not None else risk_of(tool)
 
 
 @dataclass(slots=True)
@@ -395,6 +458,14 @@ class _Compiler:
             modules=modules,
             has_whole_modules=any(not _allowed(self._modules.get(one)) for one in modules),
             agents=tuple(str(one.get("id", f"agent-{n}")) for n, one in enumerate(agents, 1)) or ("main",),
+            specialists={
+                str(one.get("id")): Specialist(
+                    _as_text(one.get("system_prompt")), self._model_settings(mapping(one.get("brain")))
+                )
+                for one in agents
+                if one is not agent
+            },
+            modes=self._modes(),
             setup_steps=len(self._list("setup")),
             constrained_modules=self._names("constraints"),
             security_policy=_text_or_none(self._security.get("default_policy")),
@@ -520,15 +591,27 @@ class _Compiler:
         )
 
     def _rules(self, key: str) -> tuple[ActionRule, ...]:
+        return self._rule_list(f"tools.capabilities.{key}", self._granted.get(key))
+
+    def _rule_list(self, key: str, listed: object) -> tuple[ActionRule, ...]:
         rules: list[ActionRule] = []
-        for place, one in enumerate(_sequence(self._granted.get(key))):
+        for place, one in enumerate(_sequence(listed)):
             rule = mapping(one)
             if isinstance(rule.get("module"), str):
                 actions = tuple(str(action) for action in _sequence(rule.get("actions")))
                 rules.append(ActionRule(rule["module"], actions))
             else:
-                self._errors.append(f"tools.capabilities.{key}.{place}: expected a mapping with a module")
+                self._errors.append(f"{key}.{place}: expected a mapping with a module")
         return tuple(rules)
+
+    def _modes(self) -> dict[str, Mode]:
+        modes: dict[str, Mode] = {}
+        for name, one in mapping(mapping(self._document.get("runtime")).get("modes")).items():
+            mode = mapping(one)
+            label = _as_text(mode.get("label")) or str(name).capitalize()
+            grants = self._rule_list(f"runtime.modes.{name}.tool_grants", mode.get("tool_grants"))
+            modes[str(name)] = Mode(label, _as_text(mode.get("system_prompt")), grants or None)
+        return modes
 
     # --- model
 

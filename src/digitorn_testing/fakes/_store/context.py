@@ -7,14 +7,11 @@ from typing import Final
 
 from digitorn_testing._events.conventions import estimate, token_triple
 from digitorn_testing._generated.models import ContextSnapshot, TokenTriple
-from digitorn_testing.fakes._model.model import ModelMessage, ModelRequest
+from digitorn_testing.fakes._model.requests import ModelMessage, ModelRequest
 from digitorn_testing.fakes._model.script import Reply, Usage
 
 from .apps import AppDefinition
 from .conversation import Conversation
-
-MODEL_NAME: Final = "fake-model"
-"""Name of the model that every app of the embedded daemon uses."""
 
 _MAX_TOKENS: Final = 128_000
 _OUTPUT_RESERVED: Final = 8_000

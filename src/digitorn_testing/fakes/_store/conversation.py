@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from digitorn_testing.fakes._model.model import ModelMessage
+from digitorn_testing.fakes._model.requests import ModelMessage
 
 CUT_OFF: Final = "The call was cut off."
 """What the model is told of a call whose turn ended before the tool did."""

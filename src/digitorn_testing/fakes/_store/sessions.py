@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
@@ -19,7 +19,12 @@ from digitorn_testing._generated.models import (
     TurnFailure,
     TurnState,
 )
-from digitorn_testing.fakes._model.model import ModelMessage, ModelToolCall
+from digitorn_testing.fakes._model.requests import (
+    ModelAttachment,
+    ModelMessage,
+    ModelToolCall,
+    framed_addendum,
+)
 from digitorn_testing.fakes._model.script import ScriptedToolCall
 from digitorn_testing.fakes._wire.envelopes import Owner, iso
 
@@ -37,9 +42,6 @@ DAEMON_RESTART: Final = "daemon_restart"
 OutcomeKind: TypeAlias = Literal["completed", "failed", "cancelled"]
 
 _LONGEST_TITLE: Final = 60
-
-MOST_IMAGES: Final = 10
-"""Images of a message that are used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,9 @@ class Message:
     Attributes:
         text: The text.
         client_message_id: The client's own id of it.
-        images: Number of its images.
+        images: Its images.
+        addendum: What the client tells the model beside it.
+        mode: The app's mode that it asks for; None for the first.
         correlation_id: Id of its turn.
         announced: Set to the number of the event that tells of it; None if its turn ended without.
         ended: Set when its turn has ended.
@@ -79,7 +83,9 @@ class Message:
 
     text: str
     client_message_id: str | None = None
-    images: int = 0
+    images: tuple[ModelAttachment, ...] = ()
+    addendum: str = ""
+    mode: str | None = None
     correlation_id: str = field(default_factory=lambda: f"fp-{uuid.uuid4().hex[:12]}")
     announced: "asyncio.Future[int | None]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -158,7 +164,7 @@ class QueuedMessage:
             enqueued_at=self.enqueued_at,
             started_at=self.started_at,
             finished_at=self.finished_at,
-            template_system_prompt="",
+            template_system_prompt=framed_addendum(self.message.addendum) if self.message.addendum else "",
             error_code=self.error_code,
         )
 
@@ -220,6 +226,8 @@ class Turn:
         has_spoken: Whether any text was streamed.
         partials_logged: Number of rows of the log that hold such a text.
         partial_logged_at: When the last of them was written, monotonic seconds.
+        has_asked: Whether the model was asked.
+        allowed_tools: The tools that its mode allows; None for all.
     """
 
     session: "Session"
@@ -244,6 +252,8 @@ class Turn:
     has_spoken: bool = False
     partials_logged: int = 0
     partial_logged_at: float = field(default_factory=time.monotonic)
+    has_asked: bool = False
+    allowed_tools: tuple[str, ...] | None = None
 
     @property
     def correlation_id(self) -> str:
@@ -314,6 +324,9 @@ class Session:
         last_error: Why its last turn failed; None when that went well.
         memory: What its agent keeps in mind.
         given_title: Its title, if it does not follow from its first message.
+        attachments: What users attached to its messages, by id.
+        new_files: The files among them of which the model was not told yet.
+        mode: Id of the app's mode that is active.
     """
 
     app: App
@@ -336,6 +349,9 @@ class Session:
     last_error: TurnFailure | None = None
     memory: Memory = field(default_factory=Memory)
     given_title: str = ""
+    attachments: dict[str, ModelAttachment] = field(default_factory=dict[str, ModelAttachment])
+    new_files: list[ModelAttachment] = field(default_factory=list[ModelAttachment])
+    mode: str | None = None
 
     @property
     def id(self) -> str:
@@ -368,6 +384,7 @@ class Session:
         the model has not answered does not count.
         """
         said = len(self.conversation.entries) - self.conversation.is_unanswered
+        said += sum(len(one.directives) for one in self.conversation.messages)
         return 1 + said + len(self.conversation.open_calls) if said else 0
 
     def touch(self) -> None:
@@ -382,6 +399,20 @@ class Session:
             thinking: Reasoning that led to it.
         """
         self.conversation.add(message, self.log.last_seq, thinking)
+
+    def attach(self, images: Iterable[ModelAttachment], files: Iterable[ModelAttachment]) -> None:
+        """Keeps what came with a message. A file that is here already counts no more.
+
+        Args:
+            images: The images.
+            files: The files, which become part of the workspace, too.
+        """
+        known = {one.data for one in self.attachments.values()}
+        added = [one for one in files if one.data not in known]
+        self.attachments |= {one.id: one for one in (*images, *added)}
+        self.new_files += added
+        for file in added:
+            self.files.attach(file)
 
     # --- queue
 

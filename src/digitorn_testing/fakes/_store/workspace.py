@@ -1,10 +1,14 @@
 """The files of a session's workspace, in memory."""
 
 import difflib
+import re
 import time
 from dataclasses import dataclass, field
 
 from digitorn_testing._generated import models
+from digitorn_testing.fakes._model.requests import ModelAttachment
+
+from .attachments import text_of
 
 
 def is_valid_path(path: str) -> bool:
@@ -56,10 +60,12 @@ class File:
     Attributes:
         path: Its path in the workspace.
         versions: What was written to it, oldest first; never empty.
+        attachment: What the user attached, of which it holds the text.
     """
 
     path: str
     versions: tuple[Version, ...]
+    attachment: ModelAttachment | None = None
 
     @property
     def latest(self) -> Version:
@@ -143,6 +149,13 @@ class Workspace:
         written = File(path, (*(before.versions if before is not None else ()), version))
         self._files[path] = written
         return written
+
+    def attach(self, attachment: ModelAttachment) -> None:
+        """Puts the text of an attached file among the files, and keeps its bytes."""
+        name = re.sub(r"[^A-Za-z0-9._\-() ]+", "_", attachment.name).strip("._ ") or "file"
+        path = f"attachments/{name}"
+        version = Version(text_of(attachment), "attachment", approved=True)
+        self._files[path] = File(path, (version,), attachment)
 
     def undo(self) -> Undone | None:
         """Takes back the last write; None if there is none."""
