@@ -50,12 +50,14 @@ class ModelAttachment:
         name: Name of the file.
         mime: Media type.
         data: Content.
+        url: Address of an image that the model is to fetch itself; then it has no media type and no content.
     """
 
     id: str
     name: str
     mime: str
     data: bytes = field(repr=False)
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ class ModelRequest:
     def system_addendum(self) -> str:
         """What the client said beside the user's last message, for the model only; empty if nothing."""
         directives = self.last_user_message.directives if self.last_user_message else ()
-        return next(filter(None, map(addendum_of, directives)), "")
+        return next((found for one in directives if (found := addendum_of(one))), "")
 
     @property
     def is_sub_agent(self) -> bool:
