@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn, TypeAlias
 
@@ -140,7 +140,7 @@ class Agent:
         calls: list[_Call] = []
         if reply.thinking:
             await self._think(turn, reply.thinking)
-        for said in _blocks(reply):
+        for said in reply.blocks:
             if not isinstance(said, ScriptedToolCall):
                 await self._stream(turn, said, reply.delay)
                 continue
@@ -420,18 +420,6 @@ async def _answer(turn: Turn, request: ModelRequest) -> ModelAnswer:
 async def _forever() -> NoReturn:
     await asyncio.get_running_loop().create_future()
     raise AssertionError("nobody ends this")
-
-
-def _blocks(reply: Reply) -> Iterator[Iterable[str] | ScriptedToolCall]:
-    """What a reply says: runs of pieces of text, and calls."""
-    if reply.is_endless:
-        yield reply.pieces
-        return
-    for is_text, group in itertools.groupby(reply.parts, key=lambda one: isinstance(one, str)):
-        if is_text:
-            yield [one for one in group if isinstance(one, str)]
-        else:
-            yield from (one for one in group if isinstance(one, ScriptedToolCall))
 
 
 def _context(turn: Turn, call: ModelToolCall, agent_id: str) -> ToolContext:

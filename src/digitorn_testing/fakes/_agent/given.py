@@ -25,6 +25,10 @@ def open_turn(turn: Turn) -> list[SystemMessage]:
     Returns:
         The events that tell what the model is told.
     """
+    if turn.begins_at is not None:
+        # It began elsewhere, and its message is there.
+        turn.has_asked = True
+        return []
     session, message = turn.session, turn.message
     told = list(_told(turn))
     turn.begins_at = len(session.conversation.entries)

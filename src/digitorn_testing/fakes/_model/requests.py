@@ -137,7 +137,7 @@ class ModelRequest:
     def system_addendum(self) -> str:
         """What the client said beside the user's last message, for the model only; empty if nothing."""
         directives = self.last_user_message.directives if self.last_user_message else ()
-        return next(filter(None, map(addendum_of, directives)), "")
+        return next((found for one in directives if (found := addendum_of(one))), "")
 
     @property
     def is_sub_agent(self) -> bool:

@@ -151,19 +151,30 @@ class Reply:
         return itertools.cycle(self.chunks) if self.is_endless else iter(self.chunks)
 
     @property
+    def blocks(self) -> Iterator[Iterable[str] | ScriptedToolCall]:
+        """What is said, in order: runs of pieces of text, and calls."""
+        if self.is_endless:
+            yield self.pieces
+            return
+        for is_text, group in itertools.groupby(self.parts, key=lambda one: isinstance(one, str)):
+            if is_text:
+                yield [one for one in group if isinstance(one, str)]
+            else:
+                yield from (one for one in group if isinstance(one, ScriptedToolCall))
+
+    @property
     def written(self) -> str:
         """Everything that the model writes, to count it."""
         calls = (written_by_call(call.name, call.params) for call in self.calls)
         return "".join((self.thinking or "", self.text, *calls))
 
     def __str__(self) -> str:
-        told: list[str] = []
-        for is_text, group in itertools.groupby(self.parts, key=lambda one: isinstance(one, str)):
-            if is_text:
-                text = shown(repr("".join(map(str, group))))
-                told.append(f"text {text}" + (" for ever" if self.is_endless else ""))
-            else:
-                told += [f"call of {one}" for one in group]
+        if self.is_endless:
+            return f"text {shown(repr(self.text))} for ever"
+        told = (
+            f"call of {one}" if isinstance(one, ScriptedToolCall) else f"text {shown(repr(''.join(one)))}"
+            for one in self.blocks
+        )
         return " and ".join(told) or "text ''"
 
 
