@@ -425,8 +425,8 @@ class Line:
 
     def read(self, limit: float | None) -> bytes:
         """What comes next; see `AsyncLine.read`."""
-        self._socket.settimeout(_left(limit, httpx.ReadTimeout))
         try:
+            self._socket.settimeout(_left(limit, httpx.ReadTimeout))
             data = self._socket.recv(_PIECE)
         except TimeoutError as error:
             raise httpx.ReadTimeout("timed out") from error
