@@ -102,6 +102,7 @@ def prepared(tmp_path: Path) -> Iterator[Prepared]:
                 "deploy_app_upload": {"file": b"app_id: uploaded\n"},
                 "login": {"username": "ann@example.com"},
                 "set_secrets": {"secrets": {"OTHER": "value"}},
+                "delete_user_credential": {"app_id": "_global"},
                 "resolve_approval": {"request_id": request_id, "approved": True},
                 "cancel_queued_message": {"session_id": busy, "entry_id": entry_id},
             },
