@@ -11,7 +11,7 @@ from typing import Any, Union, cast, get_args, get_origin
 import pytest
 
 from contract.arguments import required_arguments
-from digitorn_testing import AsyncDevClient, DevClient
+from digitorn_testing import AppBuilder, AsyncDevClient, DevClient
 from digitorn_testing._generated.operations import OPERATIONS
 from digitorn_testing.fakes import DEFAULT_USER, FakeDaemon, FakeModel
 from support.sessions import add_session
@@ -19,9 +19,22 @@ from support.sessions import add_session
 APP = "my-app"
 PATH = "src/a.txt"
 SECONDS = 10.0
+DEFINITION = """
+app: {app_id: my-app, name: App}
+runtime:
+  triggers: [{id: nightly, type: cron}]
+security:
+  credentials_schema: {providers: [{name: openai}]}
+"""
 
 # These take away what the others need, so they come last, in this order.
 LAST = (
+    "delete_background_payload_file",
+    "clear_background_payload",
+    "delete_background_session",
+    "delete_secret",
+    "delete_user_credential",
+    "delete_credential",
     "resolve_approval",
     "abort_session",
     "delete_session",
@@ -55,18 +68,20 @@ class Prepared:
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Iterator[Prepared]:
-    model = FakeModel().will_call_tool("Bash", requires_approval=True)
+    model = FakeModel().will_call_tool("Write", {"path": "a", "content": "x"}).will_respond_with_text("x")
+    model.will_call_tool("Bash", requires_approval=True)
     model.will_respond_with_text("An answer.", times=None)
     file = tmp_path / "app.yaml"
     file.write_text("app_id: from-file\n", encoding="utf-8")
-    with FakeDaemon() as daemon:
-        daemon.add_app(APP, model=model, tools=["Bash"])
+    with FakeDaemon(examples="answer") as daemon:
+        daemon.deploy(AppBuilder.from_yaml(DEFINITION).with_tools("Bash", "Write"), model=model)
         daemon.add_user("ann@example.com", "a-long-password")
         with daemon.client() as client:
             session_id = add_session(daemon).session_id
             for content in ("first", "second"):
                 # The one is read, the other taken back.
                 client.api.workspace.write_file(APP, session_id, PATH, content=content)
+            known = in_the_background(client, daemon)
             request_id, busy, entry_id = waiting(client)
             refresh_token = client.api.auth.login(
                 username="ann@example.com", password="a-long-password"
@@ -74,6 +89,7 @@ def prepared(tmp_path: Path) -> Iterator[Prepared]:
         yield Prepared(
             daemon,
             known={
+                **known,
                 "app_id": APP,
                 "session_id": session_id,
                 "file_path": PATH,
@@ -85,10 +101,37 @@ def prepared(tmp_path: Path) -> Iterator[Prepared]:
                 "deploy_app": {"yaml_path": str(file)},
                 "deploy_app_upload": {"file": b"app_id: uploaded\n"},
                 "login": {"username": "ann@example.com"},
+                "set_secrets": {"secrets": {"OTHER": "value"}},
+                "delete_user_credential": {"app_id": "_global"},
                 "resolve_approval": {"request_id": request_id, "approved": True},
                 "cancel_queued_message": {"session_id": busy, "entry_id": entry_id},
             },
         )
+
+
+def in_the_background(client: DevClient, daemon: FakeDaemon) -> dict[str, object]:
+    """What a trigger has brought about, and what is kept of an app and a user, by argument."""
+    api = client.api.background
+    client.fire_trigger(APP, "nightly")
+    daemon.drain()
+    (activation,) = api.list_activations(APP).activations
+    artifact = api.list_activation_events(APP, activation.id).events[-1]
+    session = client.create_background_session(APP)
+    api.upload_background_payload_file(APP, session.id, file=("notes.txt", b"x"))
+    client.set_secret(APP, "KEY", "value")
+    client.set_credential(APP, "openai", {"api_key": "key"})
+    # One that `delete_user_credential` leaves.
+    other = client.api.credentials.create_credential(provider_name="other", fields={"api_key": "key"})
+    return {
+        "trigger_id": "nightly",
+        "bg_session_id": session.id,
+        "activation_id": activation.id,
+        "event_id": artifact.id,
+        "filename": "notes.txt",
+        "key": "KEY",
+        "provider_name": "openai",
+        "credential_id": other.id,
+    }
 
 
 def waiting(client: DevClient) -> tuple[str, str, str]:

@@ -85,7 +85,7 @@ class Target:
 
 @pytest.fixture(scope="module")
 def target() -> Iterator[Target]:
-    with FakeDaemon() as daemon:
+    with FakeDaemon(examples="answer") as daemon:
         found = Target(daemon)
         yield found
         found.close()

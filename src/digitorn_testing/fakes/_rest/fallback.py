@@ -14,7 +14,7 @@ from pydantic_core import from_json
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from digitorn_testing._exchanges import EXAMPLE_HEADER
 from digitorn_testing._generated import operations
@@ -73,7 +73,7 @@ def fallback_routes(served: Collection[str]) -> list[Route]:
         served: The ids of the operations that have handlers of their own.
     """
     rest = [one for one in operations.OPERATIONS if one.id not in served]
-    return [_route(operation, signatures()[operation.id]) for operation in sorted(rest, key=_precedence)]
+    return [_route(operation, signatures()[operation.id]) for operation in rest]
 
 
 def document_fallbacks(document: dict[str, Any], served: Collection[str]) -> None:
@@ -84,13 +84,11 @@ def document_fallbacks(document: dict[str, Any], served: Collection[str]) -> Non
             item[operation.method.lower()] = _documented(operation, signatures()[operation.id])
 
 
-def _precedence(operation: RestOperation[Any]) -> tuple[tuple[int, ...], str]:
+def precedence(route: BaseRoute) -> tuple[int, ...]:
     """Where a route stands: the first that fits serves, so the more particular ones come first."""
-    wide = {one.name for one in signatures()[operation.id].at("path") if one.has_segments}
-    kinds = [
-        (2 if part[1:-1] in wide else 1) if part.startswith("{") else 0 for part in operation.path.split("/")
-    ]
-    return (*kinds, 3), operation.id
+    path = route.path if isinstance(route, Route) else ""
+    kinds = (2 if ":path}" in part else 1 if part.startswith("{") else 0 for part in path.split("/"))
+    return (*kinds, 3)
 
 
 def _route(operation: RestOperation[Any], signature: Signature) -> Route:

@@ -36,7 +36,7 @@ from . import (
     routes_workspace as _routes_workspace,
 )
 from .dependencies import bind
-from .fallback import ANSWERED_BY_EXAMPLE, document_fallbacks, fallback_routes
+from .fallback import ANSWERED_BY_EXAMPLE, document_fallbacks, fallback_routes, precedence
 from .poll_guard import MOST_MISSES, WINDOW, PollGuard
 from .routing import complete_models, install_error_answers
 
@@ -123,8 +123,8 @@ def _application() -> FastAPI:
     _build_fields(app)
     document = app.openapi()
     served = {one["operationId"] for item in document["paths"].values() for one in item.values()}
-    # After those that are served really: the first route that fits serves.
     app.router.routes.extend(fallback_routes(served))
+    app.router.routes.sort(key=precedence)
     document_fallbacks(document, served)
     return app
 
