@@ -234,17 +234,19 @@ class Speech:
 
     Args:
         follows_text: Whether an earlier request of the turn returned a text.
+        is_paced: Whether the pieces come at a pace of their own. Then the first ones are streamed one by one
+            too, however short; the daemon would join them.
 
     Attributes:
         has_spoken: Whether the turn has streamed any text so far.
     """
 
-    def __init__(self, *, follows_text: bool) -> None:
+    def __init__(self, *, follows_text: bool, is_paced: bool = False) -> None:
         self.has_spoken = follows_text
         self._needs_break = follows_text
         self._written = 0
         self._held: str = ""
-        self._has_begun = False
+        self._has_begun = is_paced
         self._is_shut = False
 
     def piece(self, text: str) -> Iterator[Token]:

@@ -24,7 +24,6 @@ class StreamBase:
 
     Attributes:
         app_id: The app.
-        session_id: The session.
         daemon_url: The daemon.
         log: Every event so far; may be read from any thread.
         endings: The endings of turns that no event reports.
@@ -38,7 +37,6 @@ class StreamBase:
     def __init__(self, core: StreamCore) -> None:
         self.core = core
         self.app_id = core.session.app_id
-        self.session_id = core.session.session_id
         self.daemon_url = core.session.daemon_url
         self.log = core.log
         self.endings = core.endings
@@ -52,6 +50,12 @@ class StreamBase:
     @session.setter
     def session(self, session: SessionHandle) -> None:
         self.core.session = session
+        self.log.session_id = session.session_id
+
+    @property
+    def session_id(self) -> str:
+        """The session."""
+        return self.core.session.session_id
 
     def record(self, path: FilePath) -> Recorder:
         """Records what the stream has seen and will see, and its calls over REST, as JSON lines.

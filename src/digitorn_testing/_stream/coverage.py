@@ -84,8 +84,9 @@ class Coverage:
 
     def begin_here(self) -> None:
         """Wants nothing of what was before now."""
-        # Snapshots take numbers too: what the session does from here on comes behind them.
-        self.since = self.newest = self.sent = self.complete = self._log.highest_number
+        # Snapshots take numbers too: what the session does from here on comes behind them. They are not in
+        # the daemon's log.
+        self.since = self.newest = self.complete = self._log.highest_number
         self._missing_from = None
 
     def joining(self) -> None:

@@ -76,7 +76,7 @@ class Machines:
         self.calls = calls = SessionCalls(
             AsyncApi(Noting(transport, core.refusals)),
             log,
-            core.session,
+            lambda: core.session,
             most=options.max_log_events,
             take=intake.take,
         )

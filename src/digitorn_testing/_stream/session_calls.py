@@ -29,7 +29,7 @@ class SessionCalls:
     Args:
         api: The stubs.
         log: The session's events.
-        session: The session.
+        session: Gives the session.
         most: How many rows one read of the daemon's log may bring.
         take: Takes each row as a frame.
     """
@@ -38,17 +38,24 @@ class SessionCalls:
         self,
         api: AsyncApi,
         log: EventLog,
-        session: SessionHandle,
+        session: Callable[[], SessionHandle],
         *,
         most: int,
         take: Callable[[object], object],
     ) -> None:
         self._api = api
         self._log = log
-        self._app_id = session.app_id
-        self._session_id = session.session_id
+        self._session = session
         self._most = most
         self._take = take
+
+    @property
+    def _app_id(self) -> str:
+        return self._session().app_id
+
+    @property
+    def _session_id(self) -> str:
+        return self._session().session_id
 
     async def check_token(self) -> None:
         """Makes sure that the daemon takes the token; an expired one is renewed.

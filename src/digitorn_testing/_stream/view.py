@@ -21,7 +21,10 @@ class _View(Protocol):
     """What can be read from a stream in either face. See `StreamBase` for what each member does."""
 
     app_id: str
-    session_id: str
+
+    @property
+    def session_id(self) -> str: ...
+
     daemon_url: str
     log: EventLog
     exchanges: Exchanges

@@ -91,14 +91,26 @@ def _request(request: httpx.Request) -> httpcore.Request:
 class _AsyncStream(httpcore.AsyncNetworkStream):
     def __init__(self, inner: httpcore.AsyncNetworkStream, network: "_AsyncNetwork") -> None:
         self._inner = inner
+        self._unsent = b""
         self._network = network
         network.opened.add(self)
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        # A server may answer and close before it has read all of a request; its answer says why.
+        with suppress(httpcore.WriteError):
+            await self._flush(timeout)
         return await self._inner.read(max_bytes, _within(timeout, httpcore.ReadTimeout))
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        await self._inner.write(buffer, _within(timeout, httpcore.WriteTimeout))
+        # Head and body go out at once: the calls of one client should not overtake each other between them.
+        self._unsent += buffer
+        if len(self._unsent) > _PIECE:
+            await self._flush(timeout)
+
+    async def _flush(self, timeout: float | None) -> None:
+        unsent, self._unsent = self._unsent, b""
+        if unsent:
+            await self._inner.write(unsent, _within(timeout, httpcore.WriteTimeout))
 
     async def aclose(self) -> None:
         self._network.opened.discard(self)
@@ -240,16 +252,25 @@ class AsyncHttp(httpx.AsyncBaseTransport):
 class _Stream(httpcore.NetworkStream):
     def __init__(self, inner: httpcore.NetworkStream, network: "_Network") -> None:
         self._inner = inner
+        self._unsent = b""
         self._network = network
         network.opened.add(self)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        with suppress(httpcore.WriteError):
+            self._flush(timeout)
         return self._inner.read(max_bytes, _within(timeout, httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._unsent += buffer
+        if len(self._unsent) > _PIECE:
+            self._flush(timeout)
+
+    def _flush(self, timeout: float | None) -> None:
+        unsent, self._unsent = self._unsent, b""
         # Each partial write below may take the full timeout again.
-        for start in range(0, len(buffer), _PIECE):
-            self._inner.write(buffer[start : start + _PIECE], _within(timeout, httpcore.WriteTimeout))
+        for start in range(0, len(unsent), _PIECE):
+            self._inner.write(unsent[start : start + _PIECE], _within(timeout, httpcore.WriteTimeout))
 
     def close(self) -> None:
         self._network.opened.discard(self)

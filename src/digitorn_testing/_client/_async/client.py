@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias
 
@@ -799,6 +800,9 @@ class AsyncDevClient(AsyncCalls):
                 session, message, images=images, queue_mode=queue_mode, client_message_id=client_message_id
             )
             self._approvals.begin(protocol.correlation_id_of(accepted), policy)
+            if accepted.session_id != session.session_id:
+                # The id of a new session is a proposal; the answer says where the message is.
+                stream.session, joined = replace(session, session_id=accepted.session_id), False
             if not joined:
                 # The message has created the session. If the connection is lost just now, the turn goes on.
                 await stream.join_later()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias
 
@@ -798,6 +799,9 @@ class DevClient(Calls):
                 session, message, images=images, queue_mode=queue_mode, client_message_id=client_message_id
             )
             self._approvals.begin(protocol.correlation_id_of(accepted), policy)
+            if accepted.session_id != session.session_id:
+                # The id of a new session is a proposal; the answer says where the message is.
+                stream.session, joined = replace(session, session_id=accepted.session_id), False
             if not joined:
                 # The message has created the session. If the connection is lost just now, the turn goes on.
                 stream.join_later()

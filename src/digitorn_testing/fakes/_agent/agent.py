@@ -169,7 +169,7 @@ class Agent:
         await self._bus.publish(turn.session, done, op=replace(op, state="completed"))
 
     async def _stream(self, turn: Turn, chunks: Iterable[str], delay: float = 0.0) -> None:
-        speech = Speech(follows_text=turn.has_spoken)
+        speech = Speech(follows_text=turn.has_spoken, is_paced=delay > 0)
         for place, chunk in enumerate(chunks):
             if place and delay:
                 await asyncio.sleep(delay)
