@@ -14,6 +14,7 @@ from contract.arguments import required_arguments
 from digitorn_testing import AppBuilder, AsyncDevClient, DevClient
 from digitorn_testing._generated.operations import OPERATIONS
 from digitorn_testing.fakes import DEFAULT_USER, FakeDaemon, FakeModel
+from digitorn_testing.models import ImageInput
 from support.sessions import add_session
 
 APP = "my-app"
@@ -83,6 +84,7 @@ def prepared(tmp_path: Path) -> Iterator[Prepared]:
                 client.api.workspace.write_file(APP, session_id, PATH, content=content)
             known = in_the_background(client, daemon)
             request_id, busy, entry_id = waiting(client)
+            image_id = image_of(client, daemon, session_id)
             refresh_token = client.api.auth.login(
                 username="ann@example.com", password="a-long-password"
             ).refresh_token
@@ -92,6 +94,7 @@ def prepared(tmp_path: Path) -> Iterator[Prepared]:
                 **known,
                 "app_id": APP,
                 "session_id": session_id,
+                "image_id": image_id,
                 "file_path": PATH,
                 "yaml_path": str(file),
                 "password": "a-long-password",
@@ -107,6 +110,15 @@ def prepared(tmp_path: Path) -> Iterator[Prepared]:
                 "cancel_queued_message": {"session_id": busy, "entry_id": entry_id},
             },
         )
+
+
+def image_of(client: DevClient, daemon: FakeDaemon, session_id: str) -> str:
+    """Sends a message with an image; the image's id."""
+    image = ImageInput(data="iVBORw0KGgo=", mime="image/png", name="dot.png")
+    client.api.messages.send_message(APP, session_id, message="look", images=[image])
+    session = daemon.sessions.get(session_id)
+    assert session is not None
+    return next(iter(session.attachments))
 
 
 def in_the_background(client: DevClient, daemon: FakeDaemon) -> dict[str, object]:

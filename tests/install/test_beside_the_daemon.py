@@ -178,6 +178,7 @@ def damaged_files(wheel: Path, packages: Path) -> list[str]:
     ]
 
 
+@pytest.mark.noisy("Traceback")  # of the imports that must fail
 @pytest.mark.timeout(3 * SECONDS)
 @pytest.mark.parametrize("order", ["daemon first", "daemon last"])
 def test_it_works_beside_the_daemon_and_is_whole_without_it(

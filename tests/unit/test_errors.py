@@ -5,14 +5,14 @@ import inspect
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import pytest
 
 import digitorn_testing
 from digitorn_codegen._errors import ContractError
 from digitorn_codegen._parse import Malformed
-from digitorn_testing import SessionHandle, builders, fakes
+from digitorn_testing import SessionHandle, ToolDenied, ToolFailed, builders, fakes
 from digitorn_testing import _errors as errors
 from digitorn_testing._errors import DigitornError
 from digitorn_testing._exchanges import Exchange
@@ -26,6 +26,9 @@ from digitorn_testing.fakes._store.apps import DefinitionInvalid
 
 HANDLE: Final = SessionHandle(session_id="s-1", app_id="app", daemon_url="http://x")
 EXCHANGE: Final = Exchange(operation="get_app", method="GET", path="/api/apps/a", status=404, retry=2)
+
+
+E = TypeVar("E", bound=Exception)
 
 
 def api_error(kind: type[errors.ApiError]) -> errors.ApiError:
@@ -53,7 +56,7 @@ def refused(kind: type[errors.ApiError]) -> Callable[[], DigitornError]:
     return lambda: api_error(kind)
 
 
-def plain(kind: type[DigitornError]) -> Callable[[], DigitornError]:
+def plain(kind: type[E]) -> Callable[[], E]:
     return lambda: kind("what happened")
 
 
@@ -110,6 +113,7 @@ def asked() -> ModelRequest:
 
 
 OTHERS: Final[dict[type[Exception], Callable[[], Exception]]] = {
+    **{kind: plain(kind) for kind in (ToolDenied, ToolFailed, fakes.ExampleAnswer)},
     fakes.DaemonNotStarted: lambda: fakes.DaemonNotStarted("start it"),
     fakes.ModelServerNotStarted: lambda: fakes.ModelServerNotStarted("start it"),
     fakes.ModelRequestTimeout: lambda: fakes.ModelRequestTimeout("too late", (asked(),)),

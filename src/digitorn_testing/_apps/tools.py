@@ -60,8 +60,8 @@ class ToolFailed(DigitornError):
         self.error = error
         self.result = None if result is None else json_object(result)
 
-    def __reduce__(self) -> "tuple[type[Self], tuple[str, dict[str, Any] | None]]":
-        return type(self), (self.error, self.result)
+    def __reduce__(self) -> "tuple[type[Self], tuple[str, dict[str, Any] | None], dict[str, Any]]":
+        return type(self), (self.error, self.result), vars(self)
 
 
 class ToolDenied(ToolFailed):

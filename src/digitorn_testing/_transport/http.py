@@ -10,7 +10,7 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 import httpcore2 as httpcore
 import httpx
@@ -27,8 +27,10 @@ _PIECE: Final = 64 * 1024
 # With a timeout of zero a socket would not wait at all.
 _LEAST_SECONDS: Final = 0.001
 _MOMENT: Final = 0.25
-"""Seconds that each of several addresses gets before the next one is tried too (RFC 8305, section 5)."""
+"""Seconds that each of several addresses gets before the next one is tried too (RFC 8305)."""
 
+
+_NotConnected: TypeAlias = httpcore.ConnectError | httpcore.ConnectTimeout
 
 _MAPPED: Final[tuple[tuple[type[Exception], type[httpx.RequestError]], ...]] = (
     (httpcore.ConnectTimeout, httpx.ConnectTimeout),
@@ -72,6 +74,19 @@ def _within(timeout: float | None, late: type[Exception]) -> float | None:
     if left <= 0:
         raise late("timed out")
     return None if left == math.inf else left
+
+
+def _shares(addresses: list[str], limit: float | None) -> Iterator[tuple[str, float | None]]:
+    """How long to try which address; those that refuse are taken out of the list meanwhile.
+
+    Each gets a moment first, so that one that does not answer cannot hold up the others. Afterwards the
+    remaining time is divided evenly.
+    """
+    deadline = math.inf if limit is None else time.monotonic() + limit
+    for moment in (_MOMENT, math.inf) if len(addresses) > 1 else (math.inf,):
+        for tried, address in enumerate(list(addresses)):
+            share = min(moment, (deadline - time.monotonic()) / max(1, len(addresses) - tried))
+            yield address, None if share == math.inf else max(_LEAST_SECONDS, share)
 
 
 def _request(request: httpx.Request) -> httpcore.Request:
@@ -156,18 +171,21 @@ class _AsyncNetwork(httpcore.AsyncNetworkBackend):
     async def _connected(
         self, host: str, port: int, timeout: float | None, *options: Any
     ) -> httpcore.AsyncNetworkStream:
-        others = LOOPBACKS if host == LOCALHOST else ()
-        try:
+        if host != LOCALHOST:
             # It tries all addresses that the host is known to have, each a moment after the other.
-            return await self._inner.connect_tcp(
-                host, port, _within(timeout, httpcore.ConnectTimeout), *options
-            )
-        except httpcore.ConnectError:
-            for _, address in others:
-                with suppress(httpcore.ConnectError):
-                    limit = _within(timeout, httpcore.ConnectTimeout)
-                    return await self._inner.connect_tcp(address, port, limit, *options)
-            raise
+            limit = _within(timeout, httpcore.ConnectTimeout)
+            return await self._inner.connect_tcp(host, port, limit, *options)
+        addresses = [address for _, address in LOOPBACKS]
+        failure: _NotConnected | None = None
+        for address, share in _shares(addresses, _within(timeout, httpcore.ConnectTimeout)):
+            try:
+                return await self._inner.connect_tcp(address, port, share, *options)
+            except httpcore.ConnectTimeout as error:
+                failure = error
+            except httpcore.ConnectError as error:
+                failure = failure or error
+                addresses.remove(address)
+        raise failure or httpcore.ConnectError(f"{host} has no address")
 
     async def sleep(self, seconds: float) -> None:
         await self._inner.sleep(seconds)
@@ -298,26 +316,16 @@ class _Network(httpcore.SyncBackend):
     def connect_tcp(
         self, host: str, port: int, timeout: float | None = None, *args: Any, **options: Any
     ) -> httpcore.NetworkStream:
-        limit = _within(timeout, httpcore.ConnectTimeout)
-        deadline = math.inf if limit is None else time.monotonic() + limit
         addresses = _addresses_of(host, port)
-        failure: httpcore.ConnectTimeout | httpcore.ConnectError | None = None
-        # Each gets a moment first, so that one that does not answer cannot hold up the others.
-        for moment in (_MOMENT, math.inf) if len(addresses) > 1 else (math.inf,):
-            for tried, address in enumerate(list(addresses)):
-                # Afterwards the remaining time is divided evenly.
-                share = (deadline - time.monotonic()) / max(1, len(addresses) - tried)
-                share = max(_LEAST_SECONDS, min(moment, share))
-                try:
-                    connected = super().connect_tcp(
-                        address, port, None if share == math.inf else share, *args, **options
-                    )
-                    return _Stream(connected, self)
-                except httpcore.ConnectTimeout as error:
-                    failure = error
-                except httpcore.ConnectError as error:
-                    failure = failure or error
-                    addresses.remove(address)
+        failure: _NotConnected | None = None
+        for address, share in _shares(addresses, _within(timeout, httpcore.ConnectTimeout)):
+            try:
+                return _Stream(super().connect_tcp(address, port, share, *args, **options), self)
+            except httpcore.ConnectTimeout as error:
+                failure = error
+            except httpcore.ConnectError as error:
+                failure = failure or error
+                addresses.remove(address)
         raise failure or httpcore.ConnectError(f"{host} has no address")
 
     def close(self) -> None:

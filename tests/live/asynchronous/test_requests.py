@@ -147,6 +147,8 @@ async def test_what_cannot_be_sent_is_refused(client: AsyncDevClient) -> None:
 # --- what people look at every day
 
 
+# Of the embedded daemon, health is an example.
+@pytest.mark.filterwarnings("ignore::digitorn_testing.fakes.ExampleAnswer")
 @pytest.mark.both_daemons
 async def test_apps_events_health_and_the_user(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle

@@ -148,6 +148,8 @@ def test_what_cannot_be_sent_is_refused(client: DevClient) -> None:
 # --- what people look at every day
 
 
+# Of the embedded daemon, health is an example.
+@pytest.mark.filterwarnings("ignore::digitorn_testing.fakes.ExampleAnswer")
 @pytest.mark.both_daemons
 def test_apps_events_health_and_the_user(client: DevClient, model: FakeModel, session: SessionHandle) -> None:
     assert session.app_id in [one.app_id for one in client.list_apps()]

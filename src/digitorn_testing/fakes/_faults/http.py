@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 from digitorn_testing._generated import models
@@ -64,7 +65,7 @@ class _FaultyCall:
             case RespondWith() as answer:
                 await self._respond(answer)
             case SlowBody(seconds=seconds):
-                await self._app(self._scope, self._receive, self._slowly(seconds))
+                await self._app(self._scope, self._receive, self._slowly(seconds, rules.released(rule)))
             case Hang():
                 await self._hang(rule, rules)
             case CutOff(at="request"):
@@ -96,7 +97,7 @@ class _FaultyCall:
             if message["type"] == "http.disconnect":
                 return
             body, more = body + message.get("body", b""), message.get("more_body", False)
-        released = asyncio.ensure_future(rules.hold(rule))
+        released = asyncio.ensure_future(rules.released(rule).wait())
         gone = asyncio.ensure_future(self._gone())
         try:
             await asyncio.wait({released, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -133,7 +134,7 @@ class _FaultyCall:
         # To return without an answer on a connection that stands would be a fault of the application.
         await self._gone()
 
-    def _slowly(self, seconds: float) -> _Send:
+    def _slowly(self, seconds: float, released: asyncio.Event) -> _Send:
         async def send(message: Scope) -> None:
             body: bytes = message.get("body", b"")
             if message["type"] != "http.response.body" or not body:
@@ -142,7 +143,9 @@ class _FaultyCall:
             size = -(-len(body) // _PIECES)
             pieces = [body[start : start + size] for start in range(0, len(body), size)]
             for place, piece in enumerate(pieces, 1):
-                await asyncio.sleep(seconds / len(pieces))
+                # A daemon that stops sends the rest at once.
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(released.wait(), seconds / len(pieces))
                 more = place < len(pieces) or message.get("more_body", False)
                 await self._send({"type": "http.response.body", "body": piece, "more_body": more})
 

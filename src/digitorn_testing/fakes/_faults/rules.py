@@ -253,13 +253,13 @@ class Rules:
     def _hits(self, rules: list[Rule[T]], what: T) -> Iterator[Rule[T]]:
         return (rule for rule in rules if rule.takes(what))
 
-    async def hold(self, rule: Rule[T]) -> None:
-        """Waits until a rule is removed, or everything is let go."""
+    def released(self, rule: Rule[T]) -> asyncio.Event:
+        """An event that is set once a rule is removed, or everything is let go."""
         with self._lock:
-            if rule.is_removed:
-                return
             released = rule.hold(asyncio.get_running_loop())
-        await released.wait()
+            if rule.is_removed:
+                rule.release()
+        return released
 
     def let_go(self) -> None:
         """Holds nothing any longer; the rules stay."""

@@ -4,7 +4,6 @@ A file's text stands before the message, for one turn. A scripted model sees the
 daemon tells a real one is their names.
 """
 
-import binascii
 import json
 import logging
 import struct
@@ -45,7 +44,7 @@ def _read(given: Iterable[ImageInput | FileInput]) -> Iterator[ModelAttachment]:
             continue
         try:
             data = b64decode(encoded)
-        except binascii.Error:
+        except ValueError:
             logger.warning("the attachment %r is not base64", one.name)
             return
         yield ModelAttachment(uuid.uuid4().hex[:12], one.name, one.mime, data)
