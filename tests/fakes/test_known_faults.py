@@ -5,6 +5,7 @@ from typing import Any, cast, get_args
 import pytest
 
 from digitorn_testing import ApiError, DevClient, NotFound
+from digitorn_testing.events import MessageStarted
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 from digitorn_testing.fakes._faults.rules import KnownFault
 from support.recorder import APP
@@ -72,4 +73,19 @@ def test_apps_are_loaded_late_after_a_restart(model: FakeModel) -> None:
             with pytest.raises(ApiError, match="daemon is warming up") as refused:
                 client.api.sessions.list_sessions(APP)
             assert refused.value.status == 503
+            with pytest.raises(NotFound, match="not deployed"):
+                client.api.sessions.get_session_state(APP, "any")
             assert client.api.apps.list_apps()
+
+
+def test_a_turn_is_followed_while_the_apps_are_loaded(model: FakeModel) -> None:
+    """The route that brings the log answers 404 meanwhile, as if the app were not there."""
+    model.will_never_answer()
+    with FakeDaemon(model=model, warm_up=1.5) as daemon, daemon.client(timeout=20) as client:
+        daemon.add_app(APP)
+        turn = client.start_turn(client.new_session(APP), "Hello.")
+        turn.wait_for(MessageStarted)
+        daemon.restart()
+        result = turn.result()
+    assert result.status == "failed"
+    assert result.errors[-1].code == "daemon_restart"

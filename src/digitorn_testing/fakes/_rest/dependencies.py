@@ -68,9 +68,12 @@ async def valid_app_id(app_id: str, user: Caller) -> str:
 AppId: TypeAlias = Annotated[str, Depends(valid_app_id)]
 
 
-async def deployed_app(app_id: AppId, daemon: Daemon) -> App:
+async def deployed_app(app_id: AppId, daemon: Daemon, request: Request) -> App:
     """An app that can be used."""
     if daemon.is_warming_up:
+        if request.url.path.endswith("/state"):
+            # The one route that does not say why (docs/real-daemon.md).
+            raise HTTPException(404, f"App '{app_id}' not deployed")
         detail = f"App '{app_id}' not yet loaded - daemon is warming up"
         raise HTTPException(503, detail, headers={"Retry-After": "2"})
     app = daemon.apps.deployed(app_id)
