@@ -149,7 +149,7 @@ async def _admit(request: Request, operation: RestOperation[Any]) -> None:
     if 404 not in operation.statuses:
         # It answers whether or not the app is deployed.
         return
-    app = await deployed_app(app_id, daemon)
+    app = await deployed_app(app_id, daemon, request)
     if operation.path.startswith(_SESSIONS):
         session_id: str = request.path_params["session_id"]
         if checked:
