@@ -22,10 +22,10 @@ class Asking:
     __slots__ = ()
 
     @overload
-    def events_of(self: _HasEvents, *types: type[P]) -> list[LiveEvent[P]]: ...
+    def events_of(self: _HasEvents, *types: type[P]) -> Sequence[LiveEvent[P]]: ...
     @overload
-    def events_of(self: _HasEvents, *types: type[EventPayload] | EventType) -> list[AnyEvent]: ...
-    def events_of(self: _HasEvents, *types: type[EventPayload] | EventType) -> list[Any]:
+    def events_of(self: _HasEvents, *types: type[EventPayload] | EventType) -> Sequence[AnyEvent]: ...
+    def events_of(self: _HasEvents, *types: type[EventPayload] | EventType) -> Sequence[Any]:
         """The events of these types, in order.
 
         Args:

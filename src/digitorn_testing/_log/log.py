@@ -314,10 +314,10 @@ class EventLog:
         return bool(self.events_of(*types))
 
     @overload
-    def events_of(self, *types: type[P]) -> list[LiveEvent[P]]: ...
+    def events_of(self, *types: type[P]) -> Sequence[LiveEvent[P]]: ...
     @overload
-    def events_of(self, *types: type[EventPayload] | EventType) -> list[AnyEvent]: ...
-    def events_of(self, *types: type[EventPayload] | str) -> list[Any]:
+    def events_of(self, *types: type[EventPayload] | EventType) -> Sequence[AnyEvent]: ...
+    def events_of(self, *types: type[EventPayload] | str) -> Sequence[Any]:
         """The events of these types so far, in order.
 
         Args:

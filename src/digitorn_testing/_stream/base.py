@@ -1,5 +1,6 @@
 """What both faces of a stream offer: everything that is read from the log and from the connection."""
 
+from collections.abc import Sequence
 from typing import Any, TypeVar, overload
 
 from digitorn_testing._events.event import AnyEvent, LiveEvent
@@ -88,10 +89,10 @@ class StreamBase:
         return self.log.has_event_of(*types)
 
     @overload
-    def events_of(self, *types: type[P]) -> list[LiveEvent[P]]: ...
+    def events_of(self, *types: type[P]) -> Sequence[LiveEvent[P]]: ...
     @overload
-    def events_of(self, *types: type[EventPayload] | EventType) -> list[AnyEvent]: ...
-    def events_of(self, *types: type[EventPayload] | EventType) -> list[Any]:
+    def events_of(self, *types: type[EventPayload] | EventType) -> Sequence[AnyEvent]: ...
+    def events_of(self, *types: type[EventPayload] | EventType) -> Sequence[Any]:
         """The events of some types so far, in `seq` order.
 
         Args:

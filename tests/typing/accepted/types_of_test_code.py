@@ -1,5 +1,6 @@
 """What type checkers see in the code of a test author. Checked, never run."""
 
+from collections.abc import Sequence
 from typing import assert_type
 
 from pydantic import BaseModel, JsonValue
@@ -162,11 +163,11 @@ def building_events(capture: EventCapture) -> None:
 
 
 def asking(turn: Turn, other: AsyncTurn, result: TurnResult, operation: Operation, log: EventLog) -> None:
-    assert_type(turn.events_of(ToolCall), list[LiveEvent[ToolCall]])
-    assert_type(other.events_of("tool_call"), list[LiveEvent[EventPayload]])
+    assert_type(turn.events_of(ToolCall), Sequence[LiveEvent[ToolCall]])
+    assert_type(other.events_of("tool_call"), Sequence[LiveEvent[EventPayload]])
     assert_type(result.events_of(Token)[0].payload.delta, str)
     assert_type(operation.events_of(ToolCall)[0].payload.success, bool)
-    assert_type(log.events_of(ToolCall), list[LiveEvent[ToolCall]])
+    assert_type(log.events_of(ToolCall), Sequence[LiveEvent[ToolCall]])
     assert_type(turn.has_event_of(ToolCall, "token"), bool)
     assert_type(log.turn_result(), TurnResult)
     assert_type(EventLog.load("r.jsonl").turn_result("fp-1").has_event_of(ToolCall), bool)
