@@ -361,3 +361,11 @@ async def test_the_daemon_stops_whatever_its_model_does(endless: bool) -> None:
             async with asyncio.timeout(5):
                 await asyncio.to_thread(daemon.stop)
                 await talk.recorder.lost.wait()
+
+
+async def test_pieces_at_a_pace_of_their_own_are_streamed_one_by_one() -> None:
+    pieces = ["a ", "b ", "c"]
+    async with talking(FakeModel().will_stream_text(pieces, delay=0.01)) as talk:
+        accepted = await talk.send("go")
+        await talk.end(accepted["correlation_id"])
+        assert [one["payload"]["delta"] for one in talk.recorder.of("token")] == pieces
