@@ -50,6 +50,8 @@ class CallProxy:
     def __init__(self, port: int) -> None:
         self._to = port
         self._stalled: list[asyncio.StreamWriter] = []
+        # Nobody else holds them, and a task that is collected while it waits is an error.
+        self._accepting: set[asyncio.Task[Any]] = set()
         self.faults: dict[str, CallFault] = {}
         self.hit: list[str] = []
         self.port = 0
@@ -66,6 +68,10 @@ class CallProxy:
         return server
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepting = asyncio.current_task()
+        assert accepting is not None
+        self._accepting.add(accepting)
+        accepting.add_done_callback(self._accepting.discard)
         try:
             back_reader, back_writer = await asyncio.open_connection("127.0.0.1", self._to)
         except OSError:
