@@ -39,7 +39,7 @@ TEXT: Final = "".join(PIECES)
 _WAIT_SECONDS: Final = 120.0
 # A restart takes about ten seconds on an idle machine.
 _PATIENT: Final = RetryPolicy(attempts=500, longest_pause=0.5, attempt_timeout=10.0, longest_search=4.0)
-_CUT_OFF: Final = ("daemon_restart", "cancelled")
+_CUT_OFF: Final = "daemon_restart"
 
 
 @dataclass(frozen=True)
@@ -231,4 +231,4 @@ def is_right(result: TurnResult) -> bool:
     """Whether a turn ended with its text, or as one that a crash of the daemon cut off."""
     if result.status == "completed":
         return result.content == TEXT.strip() or result.content == TEXT
-    return any(one.code in _CUT_OFF for one in result.errors)
+    return any(one.code == _CUT_OFF for one in result.errors)
