@@ -1,0 +1,16 @@
+"""The command line: `digitorn-testing`."""
+
+import sys
+
+_NEEDS = ("typer", "rich")
+
+
+def main() -> None:
+    """Runs the command that `sys.argv` names."""
+    try:
+        from .app import app
+    except ModuleNotFoundError as error:
+        if error.name not in _NEEDS:
+            raise
+        sys.exit('digitorn-testing needs an extra: pip install "digitorn-testing[cli]"')
+    app()
