@@ -23,6 +23,7 @@ class Gateway:
     Attributes:
         upgrade: What a request for a WebSocket is answered; None lets it through.
         elsewhere: The requests that were not below the path, whole.
+        posted_to: The session that messages to another one are sent to, by the id of that other one.
     """
 
     def __init__(self, port: int, path: str, loop: BackgroundLoop) -> None:
@@ -32,6 +33,7 @@ class Gateway:
         self._writers: set[asyncio.StreamWriter] = set()
         self.upgrade: bytes | None = None
         self.elsewhere: list[bytes] = []
+        self.posted_to: dict[str, str] = {}
         self.url = ""
 
     async def serve(self) -> asyncio.Server:
@@ -62,6 +64,9 @@ class Gateway:
                 if is_upgrade and self.upgrade is not None:
                     writer.write(self.upgrade)
                     return
+                if method == b"POST":
+                    for proposed, actual in self.posted_to.items():
+                        target = target.replace(f"/{proposed}/".encode(), f"/{actual}/".encode())
                 back_writer.write(b" ".join((method, target.removeprefix(self._path), rest)))
                 back_writer.write(await reader.readexactly(_length(head)))
                 if is_upgrade:

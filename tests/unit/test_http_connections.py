@@ -1,17 +1,24 @@
 """Opening connections: which address of a host is tried, and what is said when none takes it."""
 
 import asyncio
+import gc
 import socket
 import sys
 import time
 from collections.abc import Callable
-from typing import TypeAlias
+from types import FrameType
+from typing import TYPE_CHECKING, TypeAlias
 
 import httpx
 import pytest
 
+from digitorn_testing._transport import http as transport
 from digitorn_testing._transport.http import AsyncHttp, Http
+from support.hostile import OK, hostile, says, whole
 from support.servers import refusing, silent
+
+if TYPE_CHECKING:
+    from _typeshed import TraceFunction
 
 HOST = "daemon.example"
 AT_ONCE = "255.255.255.255"
@@ -98,3 +105,78 @@ def test_an_address_that_hangs_takes_no_longer_than_allowed(
         with pytest.raises(httpx.ConnectTimeout):
             opened(known(port, ["127.0.0.1"]), 0.3)
         assert time.monotonic() - began < 3
+
+
+def test_the_first_of_many_calls_is_sent_before_the_last_is_connected() -> None:
+    calls = 60
+    connections_at: list[int] = []
+
+    async def run() -> None:
+        connected = 0
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal connected
+            connected += 1
+            await reader.readuntil(b"\r\n\r\n")
+            connections_at.append(connected)
+            writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+            writer.close()
+
+        async def call() -> None:
+            await (await http.handle_async_request(request_to(url, 10))).aclose()
+
+        http = AsyncHttp(None)
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as listening:
+            url = httpx.URL(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
+            await asyncio.gather(*(call() for _ in range(calls)))
+        await http.aclose()
+
+    asyncio.run(run())
+    assert len(connections_at) == calls
+    assert connections_at[0] < calls / 2
+
+
+def interrupted_at(line: int, call: Callable[[], object]) -> bool:
+    """Whether a call of the pool ran so many of its lines, at the last of which it was interrupted."""
+    left = line
+
+    def trace(frame: FrameType, event: str, _: object) -> "TraceFunction | None":
+        nonlocal left
+        if "httpcore2" not in frame.f_code.co_filename:
+            return trace if event == "call" else None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+# A socket that nobody has got hold of yet is closed by the collector.
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_a_blocking_call_may_be_interrupted_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "_MOST_CONNECTIONS", 1)
+
+    http = Http(None)
+    with hostile(says(whole(b"{}", OK + b"connection: close\r\n"))) as url:
+        request = request_to(httpx.URL(url), 2)
+
+        def call() -> None:
+            http.handle_request(request).read()
+
+        line = 1
+        while interrupted_at(line, call):
+            call()
+            line += 3
+        http.close()
+        gc.collect()
+    assert line > 100

@@ -4,6 +4,7 @@ httpx limits only each single read, so a server that sends a byte now and then w
 streams here apply the deadline of `_concurrency.deadlines.until` to all reads together.
 """
 
+import asyncio
 import math
 import socket
 import ssl
@@ -26,6 +27,8 @@ _IDLE_SECONDS: Final = 3.0
 _PIECE: Final = 64 * 1024
 # With a timeout of zero a socket would not wait at all.
 _LEAST_SECONDS: Final = 0.001
+_MOST_CONNECTING: Final = 10
+"""How many connections are made at once: the first of many calls goes out before the last is connected."""
 _MOMENT: Final = 0.25
 """Seconds that each of several addresses gets before the next one is tried too (RFC 8305)."""
 
@@ -150,6 +153,7 @@ class _AsyncNetwork(httpcore.AsyncNetworkBackend):
     def __init__(self) -> None:
         self.opened: set[_AsyncStream] = set()
         self._is_closed = False
+        self._connecting = asyncio.Semaphore(_MOST_CONNECTING)
         # Declared as a union, whose other member is for environments without anyio.
         self._inner = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
 
@@ -161,7 +165,15 @@ class _AsyncNetwork(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        connected = await self._connected(host, port, timeout, local_address, socket_options)
+        try:
+            async with asyncio.timeout(_within(timeout, httpcore.ConnectTimeout)):
+                await self._connecting.acquire()
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout("timed out") from error
+        try:
+            connected = await self._connected(host, port, timeout, local_address, socket_options)
+        finally:
+            self._connecting.release()
         stream = _AsyncStream(connected, self)
         if self._is_closed:
             await stream.aclose()

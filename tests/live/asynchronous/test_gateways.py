@@ -65,6 +65,23 @@ async def test_calls_and_events_are_below_the_path_of_the_url(
         assert between.elsewhere == []
 
 
+async def test_a_client_follows_its_message_into_the_session_that_the_answer_names(
+    listening: FakeDaemon, model: FakeModel
+) -> None:
+    model.will_respond_with_text("hello").will_respond_with_text("again")
+    with gateway(port(listening)) as between:
+        async with AsyncDevClient(between.url, token=listening.token()) as client:
+            session = await client.new_session("my-app")
+            between.posted_to[session.session_id] = "actual"
+            turn = await client.start_turn(session, "hi")
+            assert (await turn.result(timeout=10)).content == "hello"
+            assert turn.stream.session.session_id == "actual"
+            stream = await client.send_live(session, "once more", 10)
+            async with stream:
+                assert stream.session.session_id == "actual"
+                assert stream.turn_result().content == "again"
+
+
 # --- a daemon in one family of addresses
 
 
