@@ -60,9 +60,9 @@ class Caller:
             self.send(data)
             self._ending.wait(pause)
 
-    def hold(self) -> None:
-        """Says nothing more."""
-        self._ending.wait(30)
+    def hold(self, seconds: float = 30) -> None:
+        """Says nothing for a while."""
+        self._ending.wait(seconds)
 
 
 @contextmanager

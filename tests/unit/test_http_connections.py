@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import httpx
 import pytest
 
+from digitorn_testing._concurrency import deadlines
 from digitorn_testing._transport import http as transport
 from digitorn_testing._transport.http import AsyncHttp, Http
-from support.hostile import OK, hostile, says, whole
+from support.hostile import OK, Caller, hostile, says, whole
 from support.servers import refusing, silent
 
 if TYPE_CHECKING:
@@ -134,6 +135,31 @@ def test_the_first_of_many_calls_is_sent_before_the_last_is_connected() -> None:
     asyncio.run(run())
     assert len(connections_at) == calls
     assert connections_at[0] < calls / 2
+
+
+@pytest.mark.parametrize(("answers_after", "limit"), [(0.2, 5.0), (5.0, 0.2)])
+def test_a_wait_in_slices_is_one_wait(
+    monkeypatch: pytest.MonkeyPatch, answers_after: float, limit: float
+) -> None:
+    monkeypatch.setattr(deadlines, "SLICE_SECONDS", 0.03)
+
+    def answer(caller: Caller) -> None:
+        caller.hold(answers_after)
+        whole_answer(caller)
+
+    whole_answer = says(whole(b"{}"))
+    http = Http(None)
+    try:
+        with hostile(answer) as url:
+            if answers_after < limit:
+                assert http.handle_request(request_to(httpx.URL(url), limit)).status_code == 200
+            else:
+                before = time.monotonic()
+                with pytest.raises(httpx.ReadTimeout):
+                    http.handle_request(request_to(httpx.URL(url), limit))
+                assert limit <= time.monotonic() - before < answers_after
+    finally:
+        http.close()
 
 
 def interrupted_at(line: int, call: Callable[[], object]) -> bool:

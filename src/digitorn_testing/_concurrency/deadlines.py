@@ -11,7 +11,7 @@ from contextvars import Context, ContextVar, copy_context
 from typing import Final
 
 SLICE_SECONDS: Final = 1.0 if sys.platform == "win32" else 3600.0
-"""The longest single wait of a thread. On Windows, Ctrl-C does not interrupt a wait for a lock."""
+"""The longest single wait of a thread. On Windows, Ctrl-C interrupts no wait for a lock or socket."""
 
 _DEADLINE: ContextVar[float | None] = ContextVar("digitorn_testing_deadline", default=None)
 
@@ -93,7 +93,7 @@ def finite(seconds: float) -> float | None:
 def slices(seconds: float) -> Iterator[float]:
     """The parts of one wait of a thread, so that Ctrl-C is noticed on every platform.
 
-    A thread that waits for a lock, a condition, a queue or another thread waits for each part in turn.
+    A thread that waits for a lock, a queue, a socket or another thread waits for each part in turn.
 
     Args:
         seconds: How long the whole wait may take; `math.inf` for any time.

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias, cast
 import httpcore2 as httpcore
 import httpx
 
-from digitorn_testing._concurrency.deadlines import remaining
+from digitorn_testing._concurrency.deadlines import remaining, slices
 
 from .loopback import LOCALHOST, LOOPBACKS
 
@@ -289,7 +289,13 @@ class _Stream(httpcore.NetworkStream):
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         with suppress(httpcore.WriteError):
             self._flush(timeout)
-        return self._inner.read(max_bytes, _within(timeout, httpcore.ReadTimeout))
+        late: httpcore.ReadTimeout | None = None
+        for part in slices(_within(timeout, httpcore.ReadTimeout) or math.inf):
+            try:
+                return self._inner.read(max_bytes, max(_LEAST_SECONDS, part))
+            except httpcore.ReadTimeout as error:
+                late = error
+        raise late or httpcore.ReadTimeout("timed out")
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._unsent += buffer
