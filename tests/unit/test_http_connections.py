@@ -5,7 +5,8 @@ import gc
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -137,29 +138,29 @@ def test_the_first_of_many_calls_is_sent_before_the_last_is_connected() -> None:
     assert connections_at[0] < calls / 2
 
 
-@pytest.mark.parametrize(("answers_after", "limit"), [(0.2, 5.0), (5.0, 0.2)])
-def test_a_wait_in_slices_is_one_wait(
-    monkeypatch: pytest.MonkeyPatch, answers_after: float, limit: float
-) -> None:
-    monkeypatch.setattr(deadlines, "SLICE_SECONDS", 0.03)
+@contextmanager
+def answering_after(seconds: float) -> Generator[httpx.URL]:
+    """A daemon that lets each call wait, at a URL."""
 
     def answer(caller: Caller) -> None:
-        caller.hold(answers_after)
-        whole_answer(caller)
+        caller.hold(seconds)
+        says(whole(b"{}"))(caller)
 
-    whole_answer = says(whole(b"{}"))
+    with hostile(answer) as url:
+        yield httpx.URL(url)
+
+
+def test_a_wait_in_slices_is_one_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadlines, "SLICE_SECONDS", 0.03)
     http = Http(None)
-    try:
-        with hostile(answer) as url:
-            if answers_after < limit:
-                assert http.handle_request(request_to(httpx.URL(url), limit)).status_code == 200
-            else:
-                before = time.monotonic()
-                with pytest.raises(httpx.ReadTimeout):
-                    http.handle_request(request_to(httpx.URL(url), limit))
-                assert limit <= time.monotonic() - before < answers_after
-    finally:
-        http.close()
+    with answering_after(0.2) as url:
+        assert http.handle_request(request_to(url, 5)).read() == b"{}"
+    with answering_after(5) as url:
+        before = time.monotonic()
+        with pytest.raises(httpx.ReadTimeout):
+            http.handle_request(request_to(url, 0.2))
+        assert 0.2 <= time.monotonic() - before < 5
+    http.close()
 
 
 def interrupted_at(line: int, call: Callable[[], object]) -> bool:
