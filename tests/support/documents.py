@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from digitorn_testing import DevClient
+from digitorn_testing import DevClient, LiveEventStream
 from digitorn_testing.fakes import FakeDaemon
 
 SETUP: Final = "Every example on this page starts with this setup:"
@@ -62,13 +62,10 @@ class Example:
 
 
 def _close(namespace: dict[str, object]) -> None:
-    """Stops the daemons and closes the clients that an example leaves open."""
-    for one in list(namespace.values()):
-        if isinstance(one, DevClient):
-            one.close()
-    for one in list(namespace.values()):
-        if isinstance(one, FakeDaemon):
-            one.stop()
+    """Stops and closes what an example leaves open, the daemons last."""
+    for kind in (LiveEventStream, DevClient, FakeDaemon):
+        for one in [one for one in namespace.values() if isinstance(one, kind)]:
+            one.close() if isinstance(one, DevClient) else one.stop()
 
 
 def examples(page: Path) -> list[Example]:
