@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import digitorn_testing
+import digitorn_testing.fakes
 from support.documents import Example, examples
 
 ROOT = Path(__file__).parents[2]
@@ -57,3 +59,14 @@ def test_an_example_has_nothing_of_another_one_unless_it_says_so(tmp_path: Path)
     )
     page.write_text(continued, encoding="utf-8")
     examples(page)[1].run()
+
+
+def test_troubleshooting_has_every_public_error() -> None:
+    explained = set(re.findall(r"^### (\w+)$", (DOCS / "troubleshooting.md").read_text("utf-8"), re.MULTILINE))
+    public = {
+        name
+        for module in (digitorn_testing, digitorn_testing.fakes)
+        for name in module.__all__
+        if isinstance(one := getattr(module, name), type) and issubclass(one, Exception)
+    }
+    assert explained == public - {"DigitornError"}
