@@ -85,7 +85,10 @@ def generated_pages() -> Iterator[tuple[str, str]]:
         yield page, re.sub(r"\]\((?!https?:)([^)#]+)", lambda link: f"]({site_link(link[1], file)}", text)
     groups = exported_groups()
     for page, (title, shown) in REFERENCE.items():
-        yield f"reference/{page}.md", reference_page(title, [n for one in shown for n in groups.pop(one)] + MORE.get(page, []))
+        yield (
+            f"reference/{page}.md",
+            reference_page(title, [n for one in shown for n in groups.pop(one)] + MORE.get(page, [])),
+        )
     if set(groups) != {"assertions"}:
         raise LookupError(f"docs/hooks.py has no page for the groups {set(groups) - {'assertions'}}")
     document = openapi()
@@ -195,8 +198,11 @@ def operations_page(document: Node, by_tag: Mapping[str, list[tuple[str, str, No
     for tag in sorted(by_tag):
         lines.append(f"| [`client.api.{tag}`](rest/{tag}.md) | {len(by_tag[tag])} | {said.get(tag, '')} |")
     lines += ["", "## All operations", "", "| operation | request | |", "|---|---|---|"]
-    everything = [(str(one["operationId"]), tag, method, path, one)
-                  for tag, operations in by_tag.items() for method, path, one in operations]
+    everything = [
+        (str(one["operationId"]), tag, method, path, one)
+        for tag, operations in by_tag.items()
+        for method, path, one in operations
+    ]
     for name, tag, method, path, one in sorted(everything, key=lambda entry: entry[0]):
         where = f"rest/{tag}.md#digitorn_testing._generated.rest.{class_of(tag)}.{name}"
         lines.append(f"| [{name}]({where}) | `{method} {path}` | {text_of(one.get('summary'))} |")
@@ -213,8 +219,14 @@ def tag_page(document: Node, tag: str, operations: Iterable[tuple[str, str, Node
         here = f"#digitorn_testing._generated.rest.{class_of(tag)}.{name}"
         body = ", ".join(shapes_in(one.get("requestBody"))) or "–"
         answers = node(one["responses"])
-        good = ", ".join(dict.fromkeys(
-            link for status in answers if status < "4" for link in shapes_in(answers[status]))) or "–"
+        good = (
+            ", ".join(
+                dict.fromkeys(
+                    link for status in answers if status < "4" for link in shapes_in(answers[status])
+                )
+            )
+            or "–"
+        )
         bad = ", ".join(status for status in answers if status >= "4") or "–"
         lines.append(f"| [{name}]({here}) | `{method} {path}` | {body} | {good} | {bad} |")
     lines += ["", f"::: digitorn_testing._generated.rest.{class_of(tag)}", "    options:"]
@@ -308,7 +320,10 @@ def shapes_page(document: Node) -> str:
 def events_page() -> str:
     """Every event type with its payload class."""
     lines = ["# Event types", ""]
-    lines += ["Payload classes of `digitorn.testing.events`, from `schema/events/`. [Events](../contract/events.md) says when each is sent.", ""]
+    lines += [
+        "Payload classes of `digitorn.testing.events`, from `schema/events/`. [Events](../contract/events.md) says when each is sent.",
+        "",
+    ]
     for file in sorted((SCHEMA / "events").glob("*.json")):
         schema: Node = json.loads(file.read_text(encoding="utf-8"))
         title = str(schema["title"])
@@ -325,7 +340,10 @@ def events_page() -> str:
 def commands_page() -> str:
     """Every command with its request and acknowledgement."""
     lines = ["# Commands", ""]
-    lines += ["What a client sends over Socket.IO, from `schema/commands/`. The library sends them for you.", ""]
+    lines += [
+        "What a client sends over Socket.IO, from `schema/commands/`. The library sends them for you.",
+        "",
+    ]
     for file in sorted((SCHEMA / "commands").glob("*.json")):
         schema: Node = json.loads(file.read_text(encoding="utf-8"))
         lines += [f"## {schema.get('x-command', schema['title'])}", ""]

@@ -62,7 +62,9 @@ def test_an_example_has_nothing_of_another_one_unless_it_says_so(tmp_path: Path)
 
 
 def test_troubleshooting_has_every_public_error() -> None:
-    explained = set(re.findall(r"^### (\w+)$", (DOCS / "troubleshooting.md").read_text("utf-8"), re.MULTILINE))
+    explained = set(
+        re.findall(r"^### (\w+)$", (DOCS / "troubleshooting.md").read_text("utf-8"), re.MULTILINE)
+    )
     public = {
         name
         for module in (digitorn_testing, digitorn_testing.fakes)
