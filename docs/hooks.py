@@ -1,4 +1,4 @@
-"""What mkdocs adds to the pages of docs/: the reference, pages from elsewhere in the repository, checked links.
+"""What mkdocs adds to docs/: the reference, pages from elsewhere in the repository, a check of all links.
 
 The reference is written from `schema/` and from what the package exports each time the site is built, so
 it cannot be out of date.
@@ -51,9 +51,10 @@ METHODS: Final = ("get", "post", "put", "patch", "delete", "head")
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Puts a page for each group of operations into the navigation."""
     tags: list[str] = sorted(one for one in operations_by_tag(openapi()))
-    for section in config.nav or []:
+    nav: list[dict[str, list[dict[str, object]]]] = config.nav or []
+    for section in nav:
         for entry in section.get("Reference", []):
-            if isinstance(entry, dict) and "REST operations" in entry:
+            if "REST operations" in entry:
                 entry["REST operations"] = [
                     "reference/rest.md",
                     *({tag: f"reference/rest/{tag}.md"} for tag in tags),
@@ -82,7 +83,7 @@ def generated_pages() -> Iterator[tuple[str, str]]:
     """Each generated page with its text."""
     for page, file in PAGES_FROM_ELSEWHERE.items():
         text = (ROOT / file).read_text(encoding="utf-8")
-        yield page, re.sub(r"\]\((?!https?:)([^)#]+)", lambda link: f"]({site_link(link[1], file)}", text)
+        yield page, with_site_links(text, file)
     groups = exported_groups()
     for page, (title, shown) in REFERENCE.items():
         yield (
@@ -100,6 +101,11 @@ def generated_pages() -> Iterator[tuple[str, str]]:
     yield "reference/shapes.md", shapes_page(document)
     yield "reference/events.md", events_page()
     yield "reference/commands.md", commands_page()
+
+
+def with_site_links(text: str, file: str) -> str:
+    """The text of a file of the repository, with links as the site has them."""
+    return re.sub(r"\]\((?!https?:)([^)#]+)", lambda link: f"]({site_link(link[1], file)}", text)
 
 
 def site_link(link: str, file: str) -> str:
@@ -144,7 +150,8 @@ def index_page() -> str:
 | `digitorn.testing.models` | [shapes of the REST interface](shapes.md) |
 | `digitorn.testing.fakes` | [the embedded daemon and the scripted model](fakes.md) |
 | `digitorn.testing.builders` | [builders of events, turns and sessions](builders.md) |
-| `digitorn.testing.telemetry` | [operations as spans](recordings.md#digitorn_testing.telemetry.export_spans) |
+| `digitorn.testing.telemetry` | \
+[operations as spans](recordings.md#digitorn_testing.telemetry.export_spans) |
 | `client.api` | [every REST operation](rest.md) |
 
 Every name is also in the package `digitorn_testing` ([import names](../import-names.md)).
@@ -281,7 +288,7 @@ def type_of(schema: Json, refer: str) -> str:
         return ", ".join(f"`{text_of(json.dumps(value))}`" for value in values)
     kinds = one.get("type")
     names = [str(kind) for kind in (kinds if isinstance(kinds, list) else [kinds or "any"])]
-    words = []
+    words: list[str] = []
     for kind in names:
         if kind == "array":
             words.append(f"list of {type_of(one.get('items'), refer)}")
@@ -320,10 +327,8 @@ def shapes_page(document: Node) -> str:
 def events_page() -> str:
     """Every event type with its payload class."""
     lines = ["# Event types", ""]
-    lines += [
-        "Payload classes of `digitorn.testing.events`, from `schema/events/`. [Events](../contract/events.md) says when each is sent.",
-        "",
-    ]
+    lines += ["Payload classes of `digitorn.testing.events`, from `schema/events/`.", ""]
+    lines += ["[Events](../contract/events.md) says when the daemon sends each of them.", ""]
     for file in sorted((SCHEMA / "events").glob("*.json")):
         schema: Node = json.loads(file.read_text(encoding="utf-8"))
         title = str(schema["title"])
