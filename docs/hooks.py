@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 from urllib.parse import unquote, urlsplit
 
 import yaml
@@ -51,7 +51,7 @@ METHODS: Final = ("get", "post", "put", "patch", "delete", "head")
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Puts a page for each group of operations into the navigation."""
     tags: list[str] = sorted(one for one in operations_by_tag(openapi()))
-    nav: list[dict[str, list[dict[str, object]]]] = config.nav or []
+    nav = cast("list[dict[str, list[dict[str, object]]]]", config["nav"])
     for section in nav:
         for entry in section.get("Reference", []):
             if "REST operations" in entry:
@@ -97,7 +97,7 @@ def generated_pages() -> Iterator[tuple[str, str]]:
     yield "reference/index.md", index_page()
     yield "reference/rest.md", operations_page(document, by_tag)
     for tag, operations in by_tag.items():
-        yield f"reference/rest/{tag}.md", tag_page(document, tag, operations)
+        yield f"reference/rest/{tag}.md", tag_page(tag, operations)
     yield "reference/shapes.md", shapes_page(document)
     yield "reference/events.md", events_page()
     yield "reference/commands.md", commands_page()
@@ -216,10 +216,9 @@ def operations_page(document: Node, by_tag: Mapping[str, list[tuple[str, str, No
     return "\n".join([*lines, ""])
 
 
-def tag_page(document: Node, tag: str, operations: Iterable[tuple[str, str, Node]]) -> str:
+def tag_page(tag: str, operations: Iterable[tuple[str, str, Node]]) -> str:
     """The operations of a group: as a table, then each with its arguments."""
-    said = {str(node(one)["name"]): text_of(node(one).get("description")) for one in each(document["tags"])}
-    lines = [f"# client.api.{tag}", "", said.get(tag, ""), ""]
+    lines = [f"# client.api.{tag}", ""]
     lines += ["| operation | request | body | answer | errors |", "|---|---|---|---|---|"]
     for method, path, one in operations:
         name = str(one["operationId"])
