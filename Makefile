@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test real check bench bench-real bench-streams fuzz chaos chaos-real load documents fetch-documents generate format types lint clean
+.PHONY: help demo test real check bench bench-real bench-streams fuzz chaos chaos-real load docs documents fetch-documents generate format types lint clean
 
 help:
 	@echo "make demo      a live scenario against the embedded daemon, or against \$$DIGITORN_DAEMON_URL"
@@ -24,6 +24,7 @@ help:
 	@echo "make documents  generates clients of 150 public documents and holds them against these; about 20 minutes;"
 	@echo "               DOCUMENTS= names parts of their names. \`make fetch-documents\` downloads them first, with npm"
 	@echo "make chaos-real  the same for MINUTES=10 on the released daemon: connections are cut, the daemon is killed"
+	@echo "make docs      build the site of the documentation in build/site, and check its links"
 	@echo "make generate  write the generated code anew from schema/"
 	@echo "make format    format the handwritten code"
 
@@ -64,6 +65,14 @@ REAL_TURNS ?= 0
 REAL_DIR ?= .real
 bench: $(VENV)/.bench
 	@$(BIN)/python -m benchmarks --real-turns $(REAL_TURNS) --real-dir $(REAL_DIR) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
+
+$(VENV)/.docs: $(STAMP)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs]"
+	@touch $@
+
+docs: $(VENV)/.docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@echo "the site is in build/site; to read it: $(BIN)/python -m http.server --directory build/site"
 
 STREAMS ?= 200
 bench-streams: $(STAMP)

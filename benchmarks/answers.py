@@ -105,8 +105,8 @@ def measure(rounds: int) -> Section:
             rows.append(_row(f"{shown}: {peer_name} and `json()`", untyped, untyped))
     return Section(
         "Answers over REST",
-        "A page of a session's events from a server in a process of its own, over a connection that stays "
-        "open. The goal is for the slower face.",
+        "A page of a session's events from a server in a separate process, over a connection that stays "
+        "open. The goal applies to the slower client.",
         ("call", "CPU ms", "wall ms", "÷ httpx and `json()`"),
         rows,
         [

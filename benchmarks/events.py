@@ -29,9 +29,9 @@ def measure(rounds: int) -> Section:
     against = f"events per second ({_EVENTS:,}, 84 % tokens, payloads read) ÷ "
     return Section(
         "Events received",
-        f"{_EVENTS:,} events of about 360 bytes, 84 % of them `token`, from one sender in a process of its "
-        "own that sends prepared bytes as fast as they are taken. Each way runs in a fresh process, whose "
-        "time is shown, and reads every payload unless the row says otherwise.",
+        f"{_EVENTS:,} events of about 360 bytes, 84 % of them `token`, from a sender in a separate "
+        "process that sends prepared bytes as fast as they are received. Each way runs in a fresh process, "
+        "whose time is shown, and reads every payload unless the row says otherwise.",
         ("way", "CPU µs an event", "wall µs an event", "events per CPU second", "our rate ÷ its"),
         rows,
         (

@@ -42,7 +42,7 @@ def measure(rounds: int) -> Section:
     peers = found[_PEERS]
     return Section(
         "Imports",
-        "In fresh processes, with the bytecode compiled before; the start of Python is not in it.",
+        "In fresh processes, with compiled bytecode, without the start of Python.",
         ("statement", "CPU ms", "wall ms", "÷ the packages"),
         [
             (name, f"{cost.cpu * 1000:.0f}", f"{cost.wall * 1000:.0f}", f"{cost.cpu / peers.cpu:.2f}")

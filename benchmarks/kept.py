@@ -75,7 +75,7 @@ def measure(rounds: int) -> Section:
     shown = "{:.2f} (log), {:.2f} (stream)"
     return Section(
         "Many kept events, and waiters",
-        f"What one event takes. Waiters wait for a type that does not come; {_WAITED:,} events do.",
+        f"The cost of one event. Waiters wait for a type that never arrives while {_WAITED:,} events do.",
         ("what", "CPU µs an event", "wall µs an event"),
         [(name, f"{cost.cpu * 1e6:.1f}", f"{cost.wall * 1e6:.1f}") for name, cost in rows],
         (

@@ -109,9 +109,9 @@ def document(sections: Sequence[Section], rounds: int, seconds: float) -> str:
     lines = [
         "# Results",
         "",
-        f"Written by `make bench` in {seconds / 60:.1f} minutes: medians of alternating rounds ({rounds}, "
-        "fewer of what is long, more of what is short). Ratios are of CPU time. [README.md](README.md) "
-        "explains the rows.",
+        f"Written by `make bench` in {seconds / 60:.1f} minutes: medians of alternating rounds ({rounds}; "
+        "fewer for long runs, more for short ones). Ratios are of CPU time. [README.md](README.md) explains "
+        "the rows.",
         "",
         *_table(("what", "measured", "goal", "reached"), goals),
         "",

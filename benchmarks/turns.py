@@ -158,7 +158,7 @@ def measure(rounds: int) -> Section:
         ]
     return Section(
         "Turns and tests",
-        f"The first two rows: {_TURNS} turns on an embedded daemon in a process of its own, by the times in "
+        f"The first two rows: {_TURNS} turns on an embedded daemon in a separate process, by the times in "
         "its events. The others: daemon and client in one process, and a test that runs a tool and reads a "
         "streamed answer.",
         ("what", "CPU ms", "wall ms"),

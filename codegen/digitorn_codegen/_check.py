@@ -138,7 +138,7 @@ def schemas(documents: Iterable[Document]) -> None:
 
 
 def extensions(document: Document, pointer: str, value: JsonObject) -> None:
-    """Refuses an object whose keys of our own (`x-…`) have not the form that docs/codegen.md describes.
+    """Refuses an object whose keys of our own (`x-…`) break the form in docs/codegen-contracts.md.
 
     Raises:
         ContractError: The first fault.

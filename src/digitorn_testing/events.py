@@ -1,4 +1,4 @@
-"""Payload classes, one an event type, and what carries them."""
+"""A payload class for each event type, and what carries it."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The example in docs/contract-changes.md says what the commands really print."""
+"""The example in docs/contract-example.md says what the commands really print."""
 
 import subprocess
 from pathlib import Path
@@ -18,7 +18,7 @@ OLD, NEW = "d9214de", "427ec03"
 @pytest.fixture(scope="module")
 def page() -> list[str]:
     """The lines of the page."""
-    return (ROOT / "docs" / "contract-changes.md").read_text(encoding="utf-8").splitlines()
+    return (ROOT / "docs" / "contract-example.md").read_text(encoding="utf-8").splitlines()
 
 
 def contract_of(commit: str, folder: Path) -> Side:

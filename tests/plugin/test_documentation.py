@@ -1,25 +1,20 @@
-"""The tests on the page about pytest run, as pytest runs them."""
+"""The tests on the pages about pytest run, each alone, as pytest runs them."""
 
-import re
 from pathlib import Path
 
 import pytest
 
 from digitorn_testing.fakes import FakeDaemon
 from plugin.conftest import Run
+from support.documents import examples
 
-PAGE = Path(__file__).parents[2] / "docs" / "pytest.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_tests_of_the_page(pytester: pytest.Pytester, run: Run, given: FakeDaemon) -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    earlier = ""
-    for number, block in enumerate(blocks):
-        (pytester.path / f"block_{number}.py").write_text(earlier + block, encoding="utf-8")
-        # Later blocks go on with what is imported, and not with the fixtures.
-        earlier += "".join(
-            f"{line}\n" for line in block.splitlines() if line.startswith(("from ", "import "))
-        )
+def test_the_tests_of_the_pages(pytester: pytest.Pytester, run: Run, given: FakeDaemon) -> None:
+    tests = [*examples(DOCS / "pytest.md"), examples(DOCS / "quickstart.md")[-1]]
+    for number, example in enumerate(tests):
+        (pytester.path / f"block_{number}.py").write_text(example.source, encoding="utf-8")
     given_one = (
         "--digitorn-url",
         given.url,
@@ -30,8 +25,10 @@ def test_the_tests_of_the_page(pytester: pytest.Pytester, run: Run, given: FakeD
     )
     scenarios = ("--digitorn-scenarios", "*.py", "--digitorn-artifacts", "out")
     result = run(*scenarios, *given_one, "-v")
-    # One block is not a test, and one test runs twice.
-    result.assert_outcomes(passed=len(blocks))
-    result.stdout.fnmatch_lines(["*::test_a_denied_tool PASSED*", "*::scenario_no_errors PASSED*"])
+    # One test runs twice.
+    result.assert_outcomes(passed=len(tests) + 1)
+    result.stdout.fnmatch_lines(
+        ["*::test_a_denied_tool PASSED*", "*::scenario_no_errors PASSED*", "*::test_lists_the_files PASSED*"]
+    )
     assert [one.name for one in (pytester.path / "out").rglob("answer.txt")] == ["answer.txt"]
     run("--digitorn-scenarios", "block_4.py").assert_outcomes(skipped=1)

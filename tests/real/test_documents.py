@@ -1,4 +1,4 @@
-"""The demo, and the code of the README and of the first page, on the released daemon."""
+"""The demo, and the examples of the README and of the page on messages, on the released daemon."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ import pytest
 from digitorn_testing import DevClient
 from digitorn_testing._plugin import real
 from digitorn_testing.fakes import FakeModel, FakeModelServer
-from support.documents import run_blocks
+from support.documents import Example, examples
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,19 +92,20 @@ class RealDaemonOfTheRun:
         self.stop()
 
 
+PAGES = [ROOT / "README.md", ROOT / "docs" / "messages.md"]
+
+
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize(
-    "page", [ROOT / "README.md", ROOT / "docs" / "getting-started.md"], ids=lambda p: p.name
-)
-def test_the_code_of_a_page_runs_unchanged(
-    page: Path, dev_client: DevClient, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("example", [one for page in PAGES for one in examples(page)], ids=str)
+def test_an_example_runs_unchanged(
+    example: Example, dev_client: DevClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = dev_client._get_auth_token()
     assert token is not None
     monkeypatch.setattr(RealDaemonOfTheRun, "access", (dev_client.daemon_url, token), raising=False)
     monkeypatch.setattr("digitorn.testing.fakes.FakeDaemon", RealDaemonOfTheRun)
     try:
-        run_blocks(page)
+        example.run()
     finally:
         for daemon in list(RealDaemonOfTheRun.started):
             daemon.stop()

@@ -83,7 +83,7 @@ class Refuse:
 
 
 KnownFault: TypeAlias = Literal["wrong_event_loop", "empty_forks", "deleted_sessions_return", "no_active_ops"]
-"""A fault of the released daemon (docs/real-daemon.md)."""
+"""A fault of the released daemon (docs/real-daemon-traps.md)."""
 
 
 @dataclass(frozen=True, slots=True)

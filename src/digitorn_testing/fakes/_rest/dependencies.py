@@ -72,7 +72,7 @@ async def deployed_app(app_id: AppId, daemon: Daemon, request: Request) -> App:
     """An app that can be used."""
     if daemon.is_warming_up:
         if request.url.path.endswith("/state"):
-            # The one route that does not say why (docs/real-daemon.md).
+            # The one route that does not say why (docs/real-daemon-traps.md).
             raise HTTPException(404, f"App '{app_id}' not deployed")
         detail = f"App '{app_id}' not yet loaded - daemon is warming up"
         raise HTTPException(503, detail, headers={"Retry-After": "2"})
