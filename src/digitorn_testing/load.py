@@ -2,16 +2,18 @@
 
 import os
 import queue
+import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Final
 
 from ._extras import needing
 
 with needing("load", "digitorn.testing.load"):
-    # Before anything else of this library, because it patches the standard library.
+    # Locust before anything else of this library, because it patches the standard library.
+    import gevent
     from locust import User
     from locust.env import Environment
     from locust.exception import RescheduleTask
@@ -54,8 +56,8 @@ class DigitornUser(User):
     """A Locust user with a client of its own, whose tasks are turns.
 
     For a turn that the task names "chat", Locust gets the statistics `turn chat: first token` (from sending
-    the message to the first text), `turn chat` (to the end of the turn) and `approval chat` (from a request to
-    its resolution, by the daemon's clock). A failed turn and an unresolved approval count as failures.
+    the message to the first text), `turn chat` (to the end of the turn) and `approval chat` (from a request
+    to its resolution, by the daemon's clock). A failed turn and an unresolved approval count as failures.
 
     The user logs in when it starts. When it stops, it aborts its running turn and closes its client.
 
@@ -102,6 +104,7 @@ class DigitornUser(User):
     @cached_property
     def client(self) -> DevClient:
         """The user's client, with every typed call of the library. Its waits let the other users run."""
+        _prepare(os.getpid())
         return self.connect()
 
     @property
@@ -215,6 +218,23 @@ class DigitornUser(User):
                 self.client.abort(session)
             else:
                 turn.abort()
+
+
+@cache
+def _prepare(process: int) -> None:
+    """Lets connections and Ctrl-C work under gevent, where all users and the event loop share one thread.
+
+    asyncio does not run a second loop there while the first one is still ending, so the loop stays until the
+    process ends. Ctrl-C interrupts whatever runs at that moment; were it the loop, nobody would notice.
+    """
+    background_loop.BACKGROUND.acquire()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        gevent.signal_handler(signal.SIGINT, _interrupt)
+
+
+def _interrupt() -> None:
+    # gevent raises it in the main greenlet, where Locust waits for it.
+    raise KeyboardInterrupt
 
 
 def _line(what: str, text: str, session: SessionHandle, turn: Turn | None) -> str:

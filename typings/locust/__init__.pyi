@@ -1,4 +1,4 @@
-# What is used of Locust here. It is not installed for the checks: its plugin of pytest brings a fixture `session`.
+# What is used of Locust here. It is not installed for the checks, since it brings a pytest plugin.
 from collections.abc import Callable
 from typing import Any, TypeVar
 

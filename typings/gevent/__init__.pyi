@@ -1,0 +1,3 @@
+from collections.abc import Callable
+
+def signal_handler(signalnum: int, handler: Callable[[], object]) -> object: ...
