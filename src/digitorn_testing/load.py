@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Final
 
 from ._extras import needing
@@ -104,7 +104,7 @@ class DigitornUser(User):
     @cached_property
     def client(self) -> DevClient:
         """The user's client, with every typed call of the library. Its waits let the other users run."""
-        _prepare(os.getpid())
+        _prepare(self.environment)
         return self.connect()
 
     @property
@@ -220,21 +220,31 @@ class DigitornUser(User):
                 turn.abort()
 
 
-@cache
-def _prepare(process: int) -> None:
+_PREPARED: Final = set[int]()
+"""The processes that are prepared: Locust may fork its workers."""
+
+
+def _prepare(environment: Environment) -> None:
     """Lets connections and Ctrl-C work under gevent, where all users and the event loop share one thread.
 
     asyncio does not run a second loop there while the first one is still ending, so the loop stays until the
     process ends. Ctrl-C interrupts whatever runs at that moment; were it the loop, nobody would notice.
     """
+    if os.getpid() in _PREPARED:
+        return
+    # At once: while one user waits for the loop, others come here.
+    _PREPARED.add(os.getpid())
     background_loop.BACKGROUND.acquire()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        gevent.signal_handler(signal.SIGINT, _interrupt)
+        gevent.signal_handler(signal.SIGINT, _quit, environment)
 
 
-def _interrupt() -> None:
-    # gevent raises it in the main greenlet, where Locust waits for it.
-    raise KeyboardInterrupt
+def _quit(environment: Environment) -> None:
+    if environment.web_ui is None:
+        environment.runner.quit()
+    else:
+        # Locust's own way to stop its web server too.
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _line(what: str, text: str, session: SessionHandle, turn: Turn | None) -> str:

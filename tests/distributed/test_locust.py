@@ -28,7 +28,7 @@ from locust import constant, events, task
 from digitorn.testing import DenyAll
 from digitorn.testing.load import DigitornUser
 
-@events.quitting.add_listener
+@events.quit.add_listener
 def say_what_is_left(**_):
     print("open connections:", len(psutil.Process().net_connections("tcp")))
 
@@ -141,7 +141,7 @@ def test_statistics_of_approvals_and_failures(load: Load, model: FakeModel) -> N
 def test_stopping_ends_turns_and_closes_clients(load: Load, model: FakeModel, stop: str) -> None:
     model.will_stream_forever(["and so on "], delay=0.2, times=None)
     body = 'self.turn("hi", name="chat", session=self.client.new_session(self.app_id))'
-    options = ("--users", "10", "--spawn-rate", "10", *(("--run-time", "5s") if stop == "run time" else ()))
+    options = ("--users", "5", "--spawn-rate", "5", *(("--run-time", "15s") if stop == "run time" else ()))
     with subprocess.Popen(
         load.command(body, *options),
         env=load.settings,
@@ -149,7 +149,7 @@ def test_stopping_ends_turns_and_closes_clients(load: Load, model: FakeModel, st
         stderr=subprocess.STDOUT,
         text=True,
     ) as ran:
-        model.wait_for_requests(10, timeout=SECONDS)
+        model.wait_for_requests(5, timeout=SECONDS)
         if stop == "Ctrl-C":
             ran.send_signal(signal.SIGINT)
         said, _ = ran.communicate(timeout=SECONDS)

@@ -1,3 +1,6 @@
 from collections.abc import Callable
+from typing import TypeVarTuple
 
-def signal_handler(signalnum: int, handler: Callable[[], object]) -> object: ...
+_Ts = TypeVarTuple("_Ts")
+
+def signal_handler(signalnum: int, handler: Callable[[*_Ts], object], *args: *_Ts) -> object: ...

@@ -1,3 +1,5 @@
+from locust.runners import Runner
+
 class EventHook:
     def fire(self, **arguments: object) -> None: ...
 
@@ -6,3 +8,5 @@ class Events:
 
 class Environment:
     events: Events
+    runner: Runner
+    web_ui: object | None
