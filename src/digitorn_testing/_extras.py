@@ -1,6 +1,5 @@
 """Optional dependencies: what each extra installs, and the line that says which one is missing."""
 
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -13,7 +12,7 @@ MODULES: Final[dict[Extra, tuple[str, ...]]] = {
     "daemon": ("fastapi", "uvicorn", "websockets", "jwt", "python_multipart", "yaml"),
     "load": ("locust",),
     "migrate": ("libcst", "typer", "rich"),
-    "otel": ("opentelemetry",),
+    "otel": ("opentelemetry.trace",),
     "pytest": ("pytest",),
 }
 """The modules that each extra brings."""
@@ -25,9 +24,15 @@ class MissingExtra(ImportError):
 
 def missing(extra: Extra) -> str | None:
     """The first module of an extra that is not installed; None if it is whole."""
-    return next(
-        (name for name in MODULES[extra] if name not in sys.modules and find_spec(name) is None), None
-    )
+    return next((name for name in MODULES[extra] if not _is_installed(name)), None)
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        # The package that it is in.
+        return False
 
 
 def install(what: str, extra: Extra) -> str:
