@@ -14,8 +14,7 @@ import tempfile
 import tomllib
 import venv
 from collections.abc import Iterator
-from email.message import Message
-from importlib.metadata import Distribution, distributions
+from importlib.metadata import Distribution, PackageMetadata, distributions
 from pathlib import Path
 from typing import Final
 
@@ -23,24 +22,23 @@ ROOT: Final = Path(__file__).parents[1]
 OURS: Final = "digitorn-testing"
 
 
-def licence(metadata: Message) -> str:
+def licence(metadata: PackageMetadata) -> str:
     """The licence that a distribution states: an SPDX expression where it has one."""
-    stated = metadata["License-Expression"]
-    if stated:
-        return str(stated)
+    if "License-Expression" in metadata:
+        return metadata["License-Expression"]
     classified = [
         one.rpartition(" :: ")[2]
         for one in metadata.get_all("Classifier", [])
         if one.startswith("License ::")
     ]
-    named = str(metadata["License"] or "").strip().splitlines()
+    named = metadata["License"].strip().splitlines() if "License" in metadata else []
     return "; ".join(classified) or (named[0] if named else "not stated")
 
 
 def component(found: Distribution) -> dict[str, object]:
     """A distribution as a component of the SBOM."""
     name, stated = found.metadata["Name"], licence(found.metadata)
-    is_expression = found.metadata["License-Expression"] is not None
+    is_expression = "License-Expression" in found.metadata
     return {
         "type": "library",
         "name": name,

@@ -1,4 +1,4 @@
-"""Load on a daemon: users who chat, read a file after an approval, and now and then meet a failing provider.
+"""Load on a daemon: users who chat, read a file after an approval, and sometimes meet a failing provider.
 
     locust -f docs/examples/locustfile.py --host http://127.0.0.1:8000 --users 50
 
@@ -12,20 +12,20 @@ from digitorn.testing.load import DigitornUser
 
 
 class Reader(DigitornUser):
-    """Talks in one session and reads files in new ones."""
+    """Talks to the app in one session, pausing about a second between two messages."""
 
     wait_time = between(0.5, 1.5)
     turn_timeout = 30.0
 
     @task(6)
     def chat(self) -> None:
-        """A message to the session that this user keeps."""
+        """A short streamed answer."""
         self.turn("How are you?", name="chat")
 
     @task(3)
     def read(self) -> None:
-        """A turn with a tool call that needs approval, in a new session."""
-        result = self.turn("Read a.txt", name="read a file", session=self.client.new_session(self.app_id))
+        """A turn with a tool call that needs approval."""
+        result = self.turn("Read a.txt", name="read a file")
         assert not result.ok or result.tool_calls, "the agent answered without reading"
 
     @task(1)

@@ -52,7 +52,7 @@ def _example(kind: Any, name: str, within: tuple[type[Model], ...]) -> Any:
             for member, field in kind.model_fields.items()
             if field.is_required() or not _is_error(member, field)
         }
-    return _VALUES.get(kind, name)
+    return _VALUES.get(cast("object", kind), name)
 
 
 def _member(name: str, field: FieldInfo, within: tuple[type[Model], ...]) -> Any:
