@@ -28,7 +28,7 @@ from ._handles import SessionHandle
 from ._stream._sync.turn import Turn
 from ._turns.results import TurnResult
 
-if background_loop.SimpleQueue is not queue.SimpleQueue:
+if vars(background_loop)["SimpleQueue"] is not queue.SimpleQueue:
     # It was imported before Locust, so that its waits would stop all users instead of one.
     raise ImportError("digitorn.testing was used before Locust was imported: import locust first")
 
@@ -188,9 +188,9 @@ class DigitornUser(User):
         except DigitornError as error:
             if turn is not None:
                 self._abort(session, turn)
-            failure = TurnFailure(_line(type(error).__name__, str(error), session, turn))
-            failure.__cause__ = error
-            report(_TURN, name, time.perf_counter() - begun, failure)
+            raised = TurnFailure(_line(type(error).__name__, str(error), session, turn))
+            raised.__cause__ = error
+            report(_TURN, name, time.perf_counter() - begun, raised)
             raise RescheduleTask from error
         except BaseException:
             # Locust stops the user, which is no failure of the turn.
