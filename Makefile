@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test real check bench bench-real bench-streams fuzz chaos chaos-real load docs documents fetch-documents generate format types lint clean
+.PHONY: help demo test real check bench bench-real bench-streams fuzz chaos chaos-real load load-distributed package sizes docs documents fetch-documents generate format types lint clean
 
 help:
 	@echo "make demo      a live scenario against the embedded daemon, or against \$$DIGITORN_DAEMON_URL"
@@ -21,6 +21,10 @@ help:
 	@echo "make fuzz      a million made-up frames, answers and acknowledgements; INPUTS= and SEED= choose"
 	@echo "make chaos     20 sessions, 100,000 events and 1,000 dropped connections; SEED= chooses"
 	@echo "make load      10,000 cancelled calls, 300 slow calls three times over, 260 threads on one client; CANCELS= and SEED= choose"
+	@echo "make load-distributed  load tests with Locust, on a master and two workers on loopback: their tests, then a run of"
+	@echo "               LOAD_SECONDS=60 with LOAD_USERS=50"
+	@echo "make package   wheel, sdist, SBOM and licences into dist/, checked as an index would show them"
+	@echo "make sizes     the installed size of each extra"
 	@echo "make documents  generates clients of 150 public documents and holds them against these; about 20 minutes;"
 	@echo "               DOCUMENTS= names parts of their names. \`make fetch-documents\` downloads them first, with npm"
 	@echo "make chaos-real  the same for MINUTES=10 on the released daemon: connections are cut, the daemon is killed"
@@ -96,6 +100,36 @@ CANCELS ?= 10000
 load: $(STAMP)
 	@cd tests && ../$(BIN)/python -m load --cancels $(CANCELS) $(if $(SEED),--seed $(SEED))
 
+# Not in $(VENV): Locust brings a pytest plugin whose fixture `session` would take the place of ours.
+LOAD := .venv-load
+$(LOAD)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(LOAD)
+	PIP_CONSTRAINT=constraints.txt $(LOAD)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[daemon,load,pytest]" pytest-timeout
+	@touch $@
+
+LOAD_SECONDS ?= 60
+LOAD_USERS ?= 50
+load-distributed: $(LOAD)/.installed
+	$(LOAD)/bin/python -m pytest --noconftest -c /dev/null --rootdir . -p no:locust -q tests/distributed
+	$(LOAD)/bin/python docs/examples/load_distributed.py --workers 2 --users $(LOAD_USERS) --seconds $(LOAD_SECONDS)
+
+PACKAGE := .venv-package
+$(PACKAGE)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(PACKAGE)
+	$(PACKAGE)/bin/python -m pip install --quiet --disable-pip-version-check build twine
+	@touch $@
+
+package: $(PACKAGE)/.installed
+	rm -rf dist $(PACKAGE)/all
+	$(PACKAGE)/bin/python -m build --outdir dist .
+	$(PACKAGE)/bin/twine check --strict dist/digitorn_testing-*
+	$(PYTHON) -m venv $(PACKAGE)/all
+	PIP_CONSTRAINT=constraints.txt $(PACKAGE)/all/bin/python -m pip install --quiet --disable-pip-version-check "$$(ls dist/*.whl)[all,load]"
+	$(PACKAGE)/all/bin/python scripts/sbom.py dist
+
+sizes:
+	@$(PYTHON) scripts/sbom.py --sizes
+
 fetch-documents: $(STAMP)
 	@cd tests && ../$(BIN)/python -m documents.fetch
 
@@ -110,4 +144,4 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .real .documents .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(LOAD) $(PACKAGE) .real .documents .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -1,6 +1,6 @@
 """`python -m digitorn_codegen` is the `digitorn-codegen` command."""
 
-from ._cli import main
+from ._command import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

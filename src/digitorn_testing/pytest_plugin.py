@@ -13,7 +13,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import pytest
+from ._extras import needing
+
+with needing("pytest", "digitorn_testing.pytest_plugin"):
+    import pytest
 
 from ._plugin import fixtures, options, real, scenarios, target
 from ._plugin.checks import show_details

@@ -4,13 +4,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-try:
+from ._extras import needing
+
+with needing("otel", "digitorn.testing.telemetry"):
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Status, StatusCode, Tracer, set_span_in_context
-except ImportError as error:
-    raise ImportError(
-        "digitorn.testing.telemetry needs OpenTelemetry: install the extra, digitorn-testing[otel]"
-    ) from error
 
 from ._events.daemon import MEANING
 from ._events.event import AnyEvent

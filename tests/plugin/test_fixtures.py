@@ -254,7 +254,9 @@ def test_without_the_extra_of_the_embedded_daemon(pytester: pytest.Pytester, giv
     command = [sys.executable, "-m", "pytest", *OPTIONS]
     result = pytester.run(*command)
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*an embedded daemon needs the extra digitorn-testing*daemon*"])
+    result.stdout.fnmatch_lines(
+        ["*digitorn.testing.fakes needs the extra*daemon*; to use another daemon, pass --digitorn-url*"]
+    )
     pytester.run(*command, *of(given)).assert_outcomes(passed=1)
 
 

@@ -1,8 +1,6 @@
 """The app builder: what it writes, what it keeps, what it refuses."""
 
 import functools
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -398,21 +396,6 @@ def test_a_text_that_is_no_app(text: str, message: str) -> None:
 def test_a_file_of_another_form_is_not_changed(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         AppBuilder.from_yaml(BARE + text).with_tools("Bash")
-
-
-@pytest.mark.noisy("Traceback")
-def test_reading_a_file_needs_a_yaml_library_and_writing_does_not() -> None:
-    code = (
-        "import sys; sys.modules['yaml'] = None\n"
-        "from digitorn.testing import AppBuilder\n"
-        "print(AppBuilder('x').to_yaml())\n"
-        "AppBuilder.from_yaml('app_id: x')"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert 'app_id: "x"' in ran.stdout
-    assert "ImportError: from_yaml needs PyYAML; install digitorn-testing[daemon]" in ran.stderr
 
 
 # --- YAML

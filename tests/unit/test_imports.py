@@ -39,7 +39,6 @@ def test_the_core_imports_no_extra(statement: str) -> None:
         "starlette",
         "anthropic",
         "openai",
-        "polyfactory",
         "opentelemetry",
         # Of the event socket, with the first connection.
         "aiohttp",

@@ -1,7 +1,5 @@
 """Operations as OpenTelemetry spans, as the SDK's in-memory exporter gets them."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
@@ -143,13 +141,3 @@ def test_an_operation_without_a_time_is_refused(export: Export) -> None:
     log.feed(frame)
     with pytest.raises(ValueError, match=r"operation 'c-1' \(tool Bash\) has no time"):
         export(log.operations())
-
-
-@pytest.mark.noisy("Traceback")
-def test_without_the_extra_its_name_is_told() -> None:
-    code = "import sys; sys.modules['opentelemetry'] = None; import digitorn.testing.telemetry"
-    ran = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert ran.returncode == 1
-    assert "install the extra, digitorn-testing[otel]" in ran.stderr

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar, cast
 
 from digitorn_testing._errors import AppNotPortable
+from digitorn_testing._extras import needing
 
 from .document import (
     capabilities,
@@ -597,10 +598,8 @@ def _secret(name: str | None) -> str | None:
 
 
 def _read_yaml(source: str | Path) -> dict[str, Any]:
-    try:
+    with needing("daemon", "AppBuilder.from_yaml"):
         import yaml
-    except ImportError as error:
-        raise ImportError("from_yaml needs PyYAML; install digitorn-testing[daemon]") from error
     text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
     try:
         document: object = yaml.safe_load(text)

@@ -2,15 +2,14 @@
 
 import sys
 
-_NEEDS = ("typer", "rich")
+from digitorn_testing._extras import MissingExtra, needing
 
 
 def main() -> None:
     """Runs the command that `sys.argv` names."""
     try:
-        from .app import app
-    except ModuleNotFoundError as error:
-        if error.name not in _NEEDS:
-            raise
-        sys.exit('digitorn-testing needs an extra: pip install "digitorn-testing[cli]"')
-    app()
+        with needing("cli", "digitorn-testing"):
+            from .app import app
+        app()
+    except MissingExtra as error:
+        sys.exit(str(error))

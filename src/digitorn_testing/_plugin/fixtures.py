@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 
+from digitorn_testing._extras import MissingExtra
+
 from . import options, real, short_names, target
 from .troubles import Troubles
 
@@ -38,10 +40,6 @@ ASYNCIO_CLIENTS: Final = "digitorn_testing._plugin.asyncio_clients"
 _EMBEDDED_APP: Final = "my-app"
 _DAEMONS: Final = frozenset({"fake_daemon", "digitorn_daemon"})
 _MODELS: Final = frozenset({"fake_model", "digitorn_model"})
-_DAEMON_EXTRA: Final = (
-    "an embedded daemon needs the extra digitorn-testing[daemon]; "
-    "to use another one, pass --digitorn-url or set $DIGITORN_DAEMON_URL"
-)
 _APP_NEEDED: Final = (
     "`digitorn_session` needs an app of the daemon: pass --digitorn-app, set $DIGITORN_APP, "
     "or override the fixture `digitorn_app`"
@@ -54,10 +52,10 @@ _APP_NEEDED: Final = (
 def digitorn_model(request: pytest.FixtureRequest) -> Iterator[FakeModel]:
     """The scripted model of the test's app. The test fails if the script does not answer a request."""
     try:
-        import fastapi  # noqa: F401 # pyright: ignore[reportUnusedImport] - only to see whether it is installed
-    except ImportError:
-        pytest.fail(_DAEMON_EXTRA, pytrace=False)
-    from digitorn_testing.fakes import FakeModel
+        from digitorn_testing.fakes import FakeModel
+    except MissingExtra as error:
+        other = "to use another daemon, pass --digitorn-url or set $DIGITORN_DAEMON_URL"
+        pytest.fail(f"{error}; {other}", pytrace=False)
 
     with FakeModel() as model:
         yield model

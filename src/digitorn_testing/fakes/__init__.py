@@ -9,18 +9,20 @@ Needs the extra `digitorn-testing[daemon]`.
 from digitorn_testing._apps.language import ModelSettings
 from digitorn_testing._apps.tools import ToolDefinition
 from digitorn_testing._events.failures import FailureCode
+from digitorn_testing._extras import needing
 
-from ._daemon import DEFAULT_USER, FakeDaemon
-from ._faults.faults import CallFaults, EventFaults, Fault, Faults
-from ._model.model import FakeModel, ModelRequestTimeout, ScriptMismatch
-from ._model.requests import ModelAttachment, ModelMessage, ModelRequest, ModelToolCall
-from ._model.rules import ModelRule
-from ._model.script import Failure, Reply, ScriptedToolCall, Silence, Usage
-from ._provider.server import FakeModelServer, ModelServerNotStarted, ProviderRequest
-from ._rest.fallback import ExampleAnswer
-from ._store.sessions import Session, SessionRepository
-from ._store.users import NameTaken, User
-from ._wire.server import DaemonNotStarted
+with needing("daemon", "digitorn.testing.fakes"):
+    from ._daemon import DEFAULT_USER, FakeDaemon
+    from ._faults.faults import CallFaults, EventFaults, Fault, Faults
+    from ._model.model import FakeModel, ModelRequestTimeout, ScriptMismatch
+    from ._model.requests import ModelAttachment, ModelMessage, ModelRequest, ModelToolCall
+    from ._model.rules import ModelRule
+    from ._model.script import Failure, Reply, ScriptedToolCall, Silence, Usage
+    from ._provider.server import FakeModelServer, ModelServerNotStarted, ProviderRequest
+    from ._rest.fallback import ExampleAnswer
+    from ._store.sessions import Session, SessionRepository
+    from ._store.users import NameTaken, User
+    from ._wire.server import DaemonNotStarted
 
 __all__ = [
     "DEFAULT_USER",

@@ -1,78 +1,64 @@
 """Answers made up from the contract's types, always the same for an operation."""
 
-import threading
-import zlib
-from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, Final
+import types
+from functools import cache
+from typing import Annotated, Any, Final, Literal, Union, cast, get_args, get_origin
 
-from pydantic import create_model
+from pydantic.fields import FieldInfo
 
 from digitorn_testing._generated._runtime import Model, RestOperation
 
-if TYPE_CHECKING:
-    from polyfactory.factories.pydantic_factory import ModelFactory
+_UNIONS: Final = (Union, types.UnionType)
 
-_RESULT: Final = "result"
-
-# The library's generator of random values is shared, and so is what pydantic builds.
-_MAKING = threading.Lock()
+# Values that are easy to recognise in the output of a failing test. A count of one is right for every list.
+_VALUES: Final[dict[object, object]] = {int: 1, float: 1.0, bool: True, type(None): None}
 
 
+@cache
 def example_of(operation: RestOperation[Any]) -> Any:
     """A result that keeps to the contract, as a JSON value.
 
-    Everything that may be there is there, and no error where there need be none.
+    Optional members are present and lists have one item. Errors are left out where the contract allows it.
 
     Args:
         operation: The operation; it must have a result that is read as JSON.
     """
-    with _MAKING:
-        return _made(operation.id, operation)
+    return _example(operation.result, "text", ())
 
 
-@cache
-def _made(name: str, operation: RestOperation[Any]) -> Any:
-    fields: dict[str, Any] = {_RESULT: (operation.result, ...)}
-    model = create_model(f"Example_{name}", __base__=Model, **fields)
-    model.model_rebuild()
-    factory = _factory()
-    factory.seed_random(zlib.crc32(name.encode()))
-    return factory.create_factory(model).build().to_wire()[_RESULT]
+def _example(kind: Any, name: str, within: tuple[type[Model], ...]) -> Any:
+    """A value of a type.
+
+    Args:
+        kind: The type.
+        name: What the value is called.
+        within: The classes that the value is part of, which would otherwise contain themselves without end.
+    """
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _example(arguments[0], name, within)
+    if origin in _UNIONS:
+        return next((_example(one, name, within) for one in arguments if one not in within), None)
+    if origin is Literal:
+        return arguments[0]
+    if origin is list:
+        return [] if arguments[0] in within else [_example(arguments[0], name, within)]
+    if origin is dict:
+        return {name: _example(arguments[1], name, within)}
+    if isinstance(kind, type) and issubclass(kind, Model):
+        kind.model_rebuild()
+        return {
+            field.alias or member: _member(member, field, (*within, kind))
+            for member, field in kind.model_fields.items()
+            if field.is_required() or not _is_error(member, field)
+        }
+    return _VALUES.get(cast("object", kind), name)
 
 
-@lru_cache(maxsize=1)
-def _factory() -> "type[ModelFactory[Any]]":
-    # Imported late: many tests never ask for an example.
-    from polyfactory.factories.pydantic_factory import ModelFactory
-    from polyfactory.field_meta import FieldMeta
-    from polyfactory.utils.predicates import is_optional
+def _member(name: str, field: FieldInfo, within: tuple[type[Model], ...]) -> Any:
+    return None if _is_error(name, field) else _example(field.annotation, name, within)
 
-    class Example(ModelFactory[Model]):
-        """Makes one example of a class: every member, every list with one item."""
 
-        __is_base_factory__ = True
-        __by_name__ = True
-        __allow_none_optionals__ = False
-        __use_defaults__ = False
-
-        @classmethod
-        def process_kwargs(cls, **kwargs: Any) -> dict[str, Any]:
-            found = super().process_kwargs(**kwargs)
-            # An error that is not there need not be allowed to be null.
-            fields = cls.__model__.model_fields
-            return {n: v for n, v in found.items() if v is not None or fields[n].is_required()}
-
-        @classmethod
-        def get_field_value(cls, field_meta: FieldMeta, *args: Any, **kwargs: Any) -> Any:
-            # It is the answer of an operation that did what it should.
-            if field_meta.name.endswith("error") and is_optional(field_meta.annotation):
-                return None
-            # Values that can be read in a failing test's output; a count of one is right for every list.
-            if not field_meta.constraints:
-                if field_meta.annotation in (str, Any):
-                    return field_meta.name or "text"
-                if field_meta.annotation in (int, float):
-                    return field_meta.annotation(1)
-            return super().get_field_value(field_meta, *args, **kwargs)
-
-    return Example
+def _is_error(name: str, field: FieldInfo) -> bool:
+    """Whether a member says what went wrong, and may be null."""
+    return name.endswith("error") and type(None) in cast("tuple[object, ...]", get_args(field.annotation))
