@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ._generated import models
     from ._generated.events import EventType
 
-__all__ = ["AsyncOldCalls", "AsyncOldStream", "OldArguments", "OldAssertions", "OldCalls", "OldStream"]
+__all__ = ["OldArguments", "OldAssertions", "OldCalls", "OldStream"]
 
 _BY_ARGUMENTS: Final = 3
 """How far above an old form its caller is: `call` calls it for a decorated function."""
