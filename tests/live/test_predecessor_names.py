@@ -1,4 +1,4 @@
-"""Each name that users of the predecessor call most works, perhaps with a warning, or is an error that helps."""
+"""Each name that users of the predecessor call most works, or is an error that names the new way."""
 
 import importlib
 import re
@@ -42,10 +42,9 @@ def names() -> list[Name]:
 class Place:
     """What the calls of the list use, each made when a call uses it."""
 
-    def __init__(self, daemon: FakeDaemon, folder: Path) -> None:
-        self.daemon = daemon
-        self.url = daemon.url
-        self.client = DevClient.with_token(daemon.token(), daemon_url=daemon.url)
+    def __init__(self, client: DevClient, folder: Path) -> None:
+        self.client = client
+        self.url = client.daemon_url
         self.folder = folder
         self.opened: list[LiveEventStream] = []
 
@@ -126,13 +125,18 @@ def daemon() -> Iterator[FakeDaemon]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def client(daemon: FakeDaemon) -> Iterator[DevClient]:
+    with DevClient.with_token(daemon.token(), daemon_url=daemon.url) as client:
+        yield client
+
+
 @pytest.fixture
-def place(daemon: FakeDaemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    place = Place(daemon, tmp_path_factory.getbasetemp())
+def place(client: DevClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    place = Place(client, tmp_path_factory.getbasetemp())
     yield place
     for stream in place.opened:
         stream.stop()
-    place.client.close()
 
 
 def outcome_of(call: str, place: Place) -> tuple[str, str]:
