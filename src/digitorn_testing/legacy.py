@@ -314,10 +314,10 @@ class OldAssertions:
         self: Any, persistent_events: Iterable[Mapping[str, Any]]
     ) -> tuple[bool, str]:
         """Whether the log has none of the events that are only sent."""
-        return self.no_event(persistent_events, *_EPHEMERAL)  # type: ignore[no-any-return] # as above
+        return self.no_event(persistent_events, *EPHEMERAL)  # type: ignore[no-any-return] # as above
 
 
-_EPHEMERAL: Final = ("token", "thinking_delta", "thinking_started", "thinking")
+EPHEMERAL: Final = ("token", "thinking_delta", "thinking_started", "thinking")
 
 
 def report_of_checks(checks: Iterable[tuple[str, tuple[bool, str]]]) -> tuple[bool, str]:
@@ -591,7 +591,7 @@ class OldArguments:
 
 # --- names that are errors
 
-_OPERATIONS: Final[Mapping[str, Mapping[str, str]]] = {
+OPERATIONS: Final[Mapping[str, Mapping[str, str]]] = {
     # by tag: the old name, and the operation that it called
     "apps": {
         "validate_yaml": "validate_app",
@@ -737,11 +737,11 @@ _OPERATIONS: Final[Mapping[str, Mapping[str, str]]] = {
     },
 }
 
-_GONE: Final[Mapping[str, Mapping[str, str]]] = {
+GONE: Final[Mapping[str, Mapping[str, str]]] = {
     "OldCalls": {
         **{
             name: f"call client.api.{tag}.{operation}(…), whose answer is typed"
-            for tag, names in _OPERATIONS.items()
+            for tag, names in OPERATIONS.items()
             for name, operation in names.items()
         },
         **{
@@ -832,7 +832,7 @@ def look_up(owner: object, name: str, table: str, *, works: bool) -> object:
     form = vars(_WORKING[table]).get(name) if table in _WORKING and not name.startswith("_") else None
     if form is not None and works:
         return MethodType(form, owner)
-    hint = _GONE[table].get(name) if form is None else str(form.__deprecated__)
+    hint = GONE[table].get(name) if form is None else str(form.__deprecated__)
     text = f"{said!r} has no attribute {name!r}" + ("" if hint is None else f": {hint}")
     raise AttributeError(text, name=name, obj=owner)
 

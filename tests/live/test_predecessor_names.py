@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import runpy
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,10 +14,12 @@ import pytest
 
 from digitorn.testing import AsyncDevClient, DevClient, LiveEventStream, SessionHandle, assertions
 from digitorn.testing.events import ApprovalRequest
-from digitorn.testing.fakes import FakeDaemon, FakeModel
+from digitorn.testing.fakes import ExampleAnswer, FakeDaemon, FakeModel
 from digitorn_testing import legacy
 
-LISTED: Final = Path(__file__).parents[1] / "data" / "predecessor-names.tsv"
+_TESTS: Final = Path(__file__).parents[1]
+LISTED: Final = _TESTS / "data" / "predecessor-names.tsv"
+MIGRATED: Final = _TESTS / "typing" / "accepted" / "migrated_scenario.py"
 TEXT: Final = "app:\n  app_id: fresh\n  name: Fresh\nagents:\n  - id: one\n    system_prompt: Short.\n"
 
 
@@ -190,7 +193,25 @@ async def test_asynchronous_calls_with_old_arguments_name_the_new_ones() -> None
 
 def test_every_operation_that_an_error_names_exists() -> None:
     client = DevClient("http://127.0.0.1:1")
-    for tag, operations in legacy._OPERATIONS.items():
+    for tag, operations in legacy.OPERATIONS.items():
         for operation in operations.values():
             assert callable(getattr(getattr(client.api, tag), operation)), f"{tag}.{operation}"
     client.close()
+
+
+def test_the_scenario_that_was_migrated_runs(
+    daemon: FakeDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `digitorn-testing migrate` makes of an old scenario: tests/unit/test_migrate.py compares the two."""
+    monkeypatch.setenv("DIGITORN_DEV_DAEMON_URL", daemon.url)
+    monkeypatch.setenv("DIGITORN_TEST_TOKEN", daemon.token())
+    definition = tmp_path / "app.yaml"
+    definition.write_text(TEXT, encoding="utf-8")
+    model = FakeModel()
+    model.when(lambda request: True).will_respond_with_text("Hello to you.")
+    daemon.add_app("scenario", model=model)
+    run = runpy.run_path(str(MIGRATED))["main"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExampleAnswer)
+        # An old name would be an error, as every other warning is.
+        run(definition)

@@ -7,8 +7,6 @@ import digitorn_testing.legacy as _module
 
 if TYPE_CHECKING:
     from digitorn_testing.legacy import (
-        AsyncOldCalls,
-        AsyncOldStream,
         OldArguments,
         OldAssertions,
         OldCalls,
@@ -16,8 +14,6 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "AsyncOldCalls",
-    "AsyncOldStream",
     "OldArguments",
     "OldAssertions",
     "OldCalls",
