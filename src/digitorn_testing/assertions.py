@@ -7,7 +7,7 @@ assert assertions.no_errors(events)
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
 
 from typing_extensions import deprecated
 
@@ -323,12 +323,11 @@ def report(events: Any) -> Any:
     Args:
         events: The events, in the order in which to show them.
     """
-    listed: list[Any] = events if isinstance(events, list) else []
-    if listed and isinstance(listed[0], tuple):
+    if isinstance(events, list) and isinstance(next(iter(cast("list[object]", events)), None), tuple):
         from .legacy import report_of_checks
 
-        return report_of_checks(listed)
-    return render(_typed(events))
+        return report_of_checks(cast("list[tuple[str, tuple[bool, str]]]", events))
+    return render(_typed(cast("Events", events)))
 
 
 if not TYPE_CHECKING:

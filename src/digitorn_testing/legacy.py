@@ -39,13 +39,6 @@ _BY_ARGUMENTS: Final = 3
 # --- what the forms use of our classes
 
 
-class _Answer(Protocol):
-    @property
-    def status(self) -> int: ...
-    @property
-    def text(self) -> str: ...
-
-
 class _Client(Protocol):
     daemon_url: str
 
@@ -297,9 +290,7 @@ class OldAssertions:
         self: Any, events: Iterable[Mapping[str, Any]], correlation_id: str, expected_types: Sequence[str]
     ) -> tuple[bool, str]:
         """Whether a turn has events of these types."""
-        thread = [
-            event for event in events if (event.get("payload") or {}).get("correlation_id") == correlation_id
-        ]
+        thread = [event for event in events if _correlation_id(event) == correlation_id]
         missing = [one for one in expected_types if one not in {event.get("type") for event in thread}]
         return self.Check(  # type: ignore[no-any-return] # as above
             not missing,
@@ -318,6 +309,11 @@ class OldAssertions:
 
 
 EPHEMERAL: Final = ("token", "thinking_delta", "thinking_started", "thinking")
+
+
+def _correlation_id(event: Mapping[str, Any]) -> object:
+    payload: Mapping[str, object] = event.get("payload") or {}
+    return payload.get("correlation_id")
 
 
 def report_of_checks(checks: Iterable[tuple[str, tuple[bool, str]]]) -> tuple[bool, str]:

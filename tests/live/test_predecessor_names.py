@@ -107,13 +107,17 @@ class Place:
         }
 
 
+def import_of(module: str, name: str) -> object:
+    return getattr(importlib.import_module(module), name)
+
+
 CONSTANTS: Final[dict[str, object]] = {
     "text": TEXT,
     "DevClient": DevClient,
     "LiveEventStream": LiveEventStream,
     "SessionHandle": SessionHandle,
     "assertions": assertions,
-    "import_of": lambda module, name: getattr(importlib.import_module(module), name),
+    "import_of": import_of,
 }
 
 
@@ -202,7 +206,7 @@ def test_every_operation_that_an_error_names_exists() -> None:
 def test_the_scenario_that_was_migrated_runs(
     daemon: FakeDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What `digitorn-testing migrate` makes of an old scenario: tests/unit/test_migrate.py compares the two."""
+    """It is what `digitorn-testing migrate` makes of the old one: tests/unit compares them."""
     monkeypatch.setenv("DIGITORN_DEV_DAEMON_URL", daemon.url)
     monkeypatch.setenv("DIGITORN_TEST_TOKEN", daemon.token())
     definition = tmp_path / "app.yaml"
@@ -210,8 +214,8 @@ def test_the_scenario_that_was_migrated_runs(
     model = FakeModel()
     model.when(lambda request: True).will_respond_with_text("Hello to you.")
     daemon.add_app("scenario", model=model)
-    run = runpy.run_path(str(MIGRATED))["main"]
-    with warnings.catch_warnings():
+    scenario = runpy.run_path(str(MIGRATED))
+    with warnings.catch_warnings(), scenario["connect"]() as client:
         warnings.simplefilter("ignore", ExampleAnswer)
         # An old name would be an error, as every other warning is.
-        run(definition)
+        scenario["main"](client, definition)

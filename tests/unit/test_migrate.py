@@ -100,7 +100,7 @@ def test_what_is_certain_is_rewritten(before: str, after: str) -> None:
     "code",
     [
         # Nothing says what these are.
-        "def inner(client, e, rows):\n    client.fork_session(e)\n    return e['type'] == 'a', rows[0]['seq']",
+        "def inner(client, e, rows):\n    client.fork_session(e)\n    assert e['type'], rows[0]['seq']",
         "client = make()\nclient.delete_session(session)",
         "e = {'type': 'token'}\nassert e['type'] == 'token'",
         "for stream in streams():\n    stream.last_seq()",

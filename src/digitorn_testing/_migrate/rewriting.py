@@ -9,7 +9,7 @@ from typing import Final, cast
 import libcst as cst
 from libcst.codemod import CodemodContext
 from libcst.codemod.visitors import AddImportsVisitor
-from libcst.metadata import MetadataWrapper, ParentNodeProvider, PositionProvider
+from libcst.metadata import CodeRange, MetadataWrapper, ParentNodeProvider, PositionProvider
 
 from .names import (
     ANSWERS,
@@ -170,10 +170,13 @@ class _Rewriter(cst.CSTTransformer):
             self._scopes[-1][name.value] = kind if isinstance(target, cst.Name) else None
 
     def _parent(self, node: cst.CSTNode) -> cst.CSTNode | None:
-        return self.get_metadata(ParentNodeProvider, node, None)
+        parent: cst.CSTNode | None = self.get_metadata(ParentNodeProvider, node, None)
+        return parent
 
     def note(self, node: cst.CSTNode, reason: str) -> None:
-        self.notes.append(Note(self.get_metadata(PositionProvider, node).start.line, reason))
+        place = self.get_metadata(PositionProvider, node)
+        assert isinstance(place, CodeRange)
+        self.notes.append(Note(place.start.line, reason))
 
     # --- scopes
 
@@ -308,16 +311,13 @@ class _Rewriter(cst.CSTTransformer):
     # --- calls
 
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
-        match original_node.func:
-            case cst.Attribute(value=owner, attr=cst.Name(value=name)):
-                kind = self.kind(owner)
-            case cst.Name(value=name):
-                owner, kind = None, None
-            case _:
-                return updated_node
         try:
-            if owner is None:
-                return self._constructed(original_node, updated_node, self.uses.imported.get(name, ""))
+            if isinstance(func := original_node.func, cst.Name):
+                return self._constructed(original_node, updated_node, self.uses.imported.get(func.value, ""))
+            if not isinstance(func, cst.Attribute):
+                return updated_node
+            owner, name = func.value, func.attr.value
+            kind = self.kind(owner)
             if self._is_assertions(owner):
                 return self._assertion(original_node, updated_node, name)
             if kind == "client":
@@ -340,8 +340,8 @@ class _Rewriter(cst.CSTTransformer):
                     f"{', '.join(sorted(gone))} of LiveEventStream is gone: use @stream.on(Type) for "
                     "callbacks; a stream joins its session alone"
                 )
-            names = ("daemon_url", "token", "app_id", "session_id", "on_event", "since_seq")
-            return self._renamed(updated, Renamed("", names, {"since_seq": "since"}, positional=0))
+            parameters = ("daemon_url", "token", "app_id", "session_id", "on_event", "since_seq")
+            return self._renamed(updated, Renamed("", parameters, {"since_seq": "since"}, positional=0))
         if name == "DevClient" and not original.args:
             self.note(
                 original,

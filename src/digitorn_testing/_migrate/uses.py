@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Final
 
 import libcst as cst
@@ -16,7 +17,7 @@ MODULES: Final = frozenset(
 )
 
 
-def dotted(node: cst.BaseExpression | None) -> str:
+def dotted(node: cst.CSTNode | None) -> str:
     """A dotted name as text; empty for anything else."""
     match node:
         case cst.Name(value=value):
@@ -76,11 +77,10 @@ class Uses(cst.CSTVisitor):
             self.is_old = True
         if module == PACKAGE:
             self.imports_package = True
-        for alias in [] if isinstance(node.names, cst.ImportStar) else node.names:
+        names: Sequence[cst.ImportAlias] = [] if isinstance(node.names, cst.ImportStar) else node.names
+        for alias in names:
             name = dotted(alias.name)
-            local = (
-                alias.asname.name.value if alias.asname and isinstance(alias.asname.name, cst.Name) else name
-            )
+            local = dotted(alias.asname.name) if alias.asname is not None else name
             if module in MODULES:
                 self.imported[local] = name
             if module != f"{PACKAGE}.events":

@@ -293,8 +293,11 @@ class LiveEventStream(StreamBase, OldStream):
     def wait_for(
         self, type: EventType, timeout: float = 30.0, *, predicate: Where | None
     ) -> AnyEvent | None: ...
-    @once_took
-    def wait_for(self, type: Any, *, where: Any = None, timeout: float | None = None) -> Any:
+    # The decorator takes the arguments of the last form.
+    @once_took  # type: ignore[misc]
+    def wait_for(  # pyright: ignore[reportInconsistentOverload]
+        self, type: Any, *, where: Any = None, timeout: float | None = None
+    ) -> Any:
         """Returns the first event of a type, whether it has arrived already or arrives later.
 
         What happened before the event is here as well when this returns. While the stream reads what was

@@ -95,7 +95,6 @@ def reads(client: DevClient, session: SessionHandle) -> None:
     client.export(session)  # 40
 
 
-def main(path: Path) -> None:
-    client = connect()
+def main(client: DevClient, path: Path) -> None:
     deploys(client, path)
     talks(client, "scenario")
