@@ -1,6 +1,7 @@
 """`digitorn-testing migrate`: what it rewrites, what it leaves alone, and what it tells a person."""
 
 import json
+import sys
 import textwrap
 from pathlib import Path
 from typing import Final
@@ -226,3 +227,14 @@ def test_the_command_says_which_file_it_cannot_read(folder: Path) -> None:
     assert "error at 2:0" in files[0]["problem"]
     assert files[1]["problem"] == "it is not UTF-8"
     assert files[2] == {"path": str(folder / "old.py"), "changed": True, "problem": None, "notes": []}
+
+
+def test_a_missing_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith(("digitorn_testing._migrate", "libcst"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "libcst", None)
+    found = CliRunner().invoke(app, ["migrate", str(folder)])
+    assert (
+        str(found.exception)
+        == 'digitorn-testing migrate needs an extra: pip install "digitorn-testing[migrate]"'
+    )
