@@ -234,7 +234,4 @@ def test_a_missing_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "libcst", None)
     found = CliRunner().invoke(app, ["migrate", str(folder)])
-    assert (
-        str(found.exception)
-        == 'digitorn-testing migrate needs an extra: pip install "digitorn-testing[migrate]"'
-    )
+    assert 'pip install "digitorn-testing[migrate]"' in str(found.exception)
