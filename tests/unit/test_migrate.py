@@ -105,6 +105,7 @@ def test_what_is_certain_is_rewritten(before: str, after: str) -> None:
         "client = make()\nclient.delete_session(session)",
         "e = {'type': 'token'}\nassert e['type'] == 'token'",
         "for stream in streams():\n    stream.last_seq()",
+        "keys = [lambda e: e['seq'], lambda e: e['type'] == 'token']",
         # These are as they should be.
         "history = client.get_history(session)\nprint(history.messages)",
         "print(client.get_queue(session).entries)",
