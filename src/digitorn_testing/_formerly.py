@@ -1,8 +1,9 @@
 """Hooks for names of the predecessor. `legacy`, which knows the names, is loaded when one of them is used."""
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from importlib import import_module
+from inspect import iscoroutinefunction
 from typing import Any, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -34,14 +35,21 @@ def once_took(method: F) -> F:
     most = code.co_argcount
     names = frozenset(code.co_varnames[: most + code.co_kwonlyargcount])
 
+    def chosen(args: tuple[Any, ...], named: dict[str, Any]) -> Callable[..., Any]:
+        fits = len(args) <= most and names.issuperset(named)
+        return method if fits else partial(_legacy().call, method)
+
     @wraps(method)
     def call(*args: Any, **named: Any) -> Any:
         __tracebackhide__ = True
-        if len(args) > most or not names.issuperset(named):
-            return _legacy().call(method, args, named)
-        return method(*args, **named)
+        return chosen(args, named)(*args, **named)
 
-    return cast("F", call)
+    @wraps(method)
+    async def call_async(*args: Any, **named: Any) -> Any:
+        __tracebackhide__ = True
+        return await chosen(args, named)(*args, **named)
+
+    return cast("F", call_async if iscoroutinefunction(method) else call)
 
 
 def _legacy() -> Any:

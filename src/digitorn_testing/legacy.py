@@ -833,7 +833,7 @@ def look_up(owner: object, name: str, table: str, *, works: bool) -> object:
     raise AttributeError(text, name=name, obj=owner)
 
 
-def call(new: Callable[..., Any], args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+def call(new: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
     """Calls a function with arguments that it lacks, if its predecessor had them.
 
     Args:
