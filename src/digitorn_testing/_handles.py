@@ -1,8 +1,9 @@
 """Values that name an app or a session; made locally, without asking the daemon."""
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
+from ._formerly import formerly
 from ._texts import check_sendable
 
 SessionKey: TypeAlias = tuple[str, str]
@@ -20,6 +21,9 @@ class AppHandle:
 
     app_id: str
     daemon_url: str
+
+    if not TYPE_CHECKING:
+        __getattr__ = formerly("OldApp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,9 @@ class SessionHandle:
     workspace: str = ""
     first_turn: str | None = field(default=None, compare=False)
     is_new: bool = field(default=False, compare=False)
+
+    if not TYPE_CHECKING:
+        __getattr__ = formerly("OldSession")
 
     def __post_init__(self) -> None:
         for name in ("session_id", "app_id", "workspace"):

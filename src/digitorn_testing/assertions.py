@@ -4,14 +4,19 @@ ok, detail = assertions.event_order(events, [UserMessage, ToolCall, MessageDone]
 assert assertions.no_errors(events)
 """
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
+
+from typing_extensions import deprecated
 
 from ._events.daemon import MEANING
 from ._events.event import LiveEvent, decode
 from ._events.selector import Selector, name_of
 from ._events.timeline import render, summary
 from ._events.tool_names import is_named
+from ._formerly import formerly, once_took
 from ._generated.events import EventPayload, EventType
 from ._turns.texts import StreamedTexts
 
@@ -120,6 +125,7 @@ def _contiguous(listed: list[LiveEvent[EventPayload]], wanted: Sequence[Selector
     return Check(not wanted, f"expected {expected} without a gap{parts}; {_seen(listed)}")
 
 
+@once_took
 def event_count(
     events: Events,
     type: "type[EventPayload] | EventType",
@@ -153,6 +159,8 @@ def event_count(
     wanted = " and ".join(f"{word} {bound}" for bound, _, word in bounds if bound is not None)
     ok = all(holds for bound, holds, _ in bounds if bound is not None)
     detail = f"expected {wanted} {selector.label}, saw {found}"
+    if expected is not None and found > expected:
+        detail += f" (at_least={expected} would ask for a minimum)"
     return Check(ok, detail if ok else f"{detail}; {_seen(listed)}")
 
 
@@ -252,6 +260,7 @@ def no_errors(events: Events) -> Check:
     )
 
 
+@once_took
 def seq_unique(events: Events) -> Check:
     """Whether no two events of a session share a `seq`.
 
@@ -303,13 +312,26 @@ def correlation_thread(events: Events, correlation_id: str | None = None) -> Che
     )
 
 
-def report(events: Events) -> str:
+@overload
+def report(events: Events) -> str: ...
+@overload
+@deprecated("report renders events; keep named checks in a dict, and use all(checks.values())")
+def report(events: Sequence[tuple[str, tuple[bool, str]]]) -> tuple[bool, str]: ...
+def report(events: Any) -> Any:
     """The events as a timeline, one line per event.
 
     Args:
         events: The events, in the order in which to show them.
     """
-    return render(_typed(events))
+    if isinstance(events, list) and isinstance(next(iter(cast("list[object]", events)), None), tuple):
+        from .legacy import report_of_checks
+
+        return report_of_checks(cast("list[tuple[str, tuple[bool, str]]]", events))
+    return render(_typed(cast("Events", events)))
+
+
+if not TYPE_CHECKING:
+    __getattr__ = partial(formerly("OldAssertions"), sys.modules[__name__])
 
 
 def _typed(events: Events) -> list[LiveEvent[EventPayload]]:

@@ -313,3 +313,14 @@ def test_the_garbage_collector_works_again_after_a_large_answer() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_an_answer_is_read_by_its_attributes() -> None:
+    answer: Any = ApprovalList.from_wire({"pending": [], "count": 0})
+    with pytest.raises(TypeError, match=r"ApprovalList is neither a dict nor a list; read \.count$"):
+        _ = answer["count"]
+    with pytest.raises(TypeError, match=r"read \.pending$"):
+        _ = answer[0]
+    with pytest.raises(TypeError, match="iterate over the member that is the list"):
+        _ = [pending["request_id"] for pending in answer]
+    assert dict(answer) == {"pending": [], "count": 0}

@@ -11,7 +11,7 @@ import pytest
 ROOT: Final = Path(__file__).parents[2]
 PUBLISHED: Final = "digitorn.testing"
 LISTED: Final = Path(__file__).with_name("public_names.txt")
-MODULES: Final = ("", "events", "models", "assertions", "builders", "fakes", "telemetry")
+MODULES: Final = ("", "events", "models", "assertions", "builders", "fakes", "legacy", "telemetry")
 """Those whose names are listed; `client` has the names of the package itself."""
 APART: Final = "load"
 """Imports Locust, which is not installed here and patches the standard library."""
@@ -93,7 +93,12 @@ _SERVED: Final = "the model server serves and records other interfaces than Open
 _STATED: Final = "a table that the code kept by hand, now stated by the contract as `x-constants`"
 _ANSWERS: Final = "what a function may answer for a scripted model"
 _TOOLS: Final = "what a tool in Python is told, and how it says that it fails"
+_OLD: Final = "names of the predecessor, as deprecated forms"
 ADDED: Final = {
+    "digitorn.testing.legacy.OldArguments": _OLD,
+    "digitorn.testing.legacy.OldAssertions": _OLD,
+    "digitorn.testing.legacy.OldCalls": _OLD,
+    "digitorn.testing.legacy.OldStream": _OLD,
     "digitorn.testing.Response": "the answer to `client.request`, for routes that the contract lacks",
     "digitorn.testing.ToolContext": _TOOLS,
     "digitorn.testing.ToolDenied": _TOOLS,

@@ -162,7 +162,9 @@ def test_the_end_of_an_answer_that_was_not_streamed_is_its_last_piece() -> None:
 def test_pieces_that_are_missing_before_the_end_are_told(lost: list[str]) -> None:
     streamed = [token(one, seq=seq) for seq, one in enumerate(lost, 3)]
     found = outcome(*streamed, done_with_text(5), result("abc", seq=6), DONE)
-    assert (found.content, found.text, found.deltas_complete) == ("abc", "".join(lost), False)
+    assert (found.content, found.deltas_complete) == ("abc", False)
+    with pytest.warns(DeprecationWarning, match=r"the whole answer is result\.content"):
+        assert found.text == "".join(lost)
 
 
 def test_a_turn_that_was_cut_off_in_its_text_has_not_all_pieces() -> None:

@@ -265,7 +265,14 @@ def stream_approvals(
 
 
 def short_form(auto_approve: bool) -> ApprovalPolicy:
-    """The policy that `auto_approve` means."""
+    """The policy that `auto_approve` means.
+
+    Raises:
+        TypeError: It is neither True nor False.
+    """
+    if not isinstance(cast("object", auto_approve), bool):
+        # `DevClient(url, 60.0)` gave a timeout once.
+        raise TypeError(f"auto_approve is True or False, not {auto_approve!r}; a timeout is timeout=…")
     return ApproveAll() if auto_approve else LeaveOpen()
 
 

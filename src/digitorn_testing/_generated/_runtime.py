@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache, lru_cache, reduce
 from typing import (
+    TYPE_CHECKING,
     Any,
     ClassVar,
     Final,
@@ -113,6 +114,20 @@ _TOO_MANY_REASONS: Final = 10_000
 _SHORTENED_TO: Final = 20
 
 
+class _Pair(tuple[str, Any]):
+    """A member of an instance and its value."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            raise TypeError(
+                "iterating over an instance gives its members as pairs of name and value; "
+                "iterate over the member that is the list"
+            )
+        return super().__getitem__(key)
+
+
 class Model(BaseModel):
     """Base of every generated class: frozen, strict, and unknown members are kept."""
 
@@ -181,6 +196,18 @@ class Model(BaseModel):
     def to_wire(self) -> dict[str, Any]:
         """The members that were set, as JSON values under their wire names."""
         return dumped(self)
+
+    if not TYPE_CHECKING:
+
+        def __getitem__(self, key: object) -> object:
+            members = [*type(self).model_fields, *(self.model_extra or ())]
+            lists = [name for name in members if isinstance(getattr(self, name), list)]
+            fitting = [key] if key in members else members if isinstance(key, str) else lists or members
+            shown = ", ".join(f".{name}" for name in fitting)
+            raise TypeError(f"{type(self).__name__} is neither a dict nor a list; read {shown}")
+
+        def __iter__(self) -> Iterator[tuple[str, Any]]:
+            return map(_Pair, super().__iter__())
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from digitorn_testing._approvals.policies import ApprovalPolicy, StreamApprovals, stream_approvals
 from digitorn_testing._concurrency.deadlines import finite, remaining
@@ -23,6 +23,7 @@ from digitorn_testing._errors import (
 from digitorn_testing._events.event import AnyEvent, LiveEvent
 from digitorn_testing._events.selector import EventSelector, Where
 from digitorn_testing._exchanges import Exchanges
+from digitorn_testing._formerly import once_took
 from digitorn_testing._generated.events import EventPayload, EventType
 from digitorn_testing._generated.models import MessageAccepted
 from digitorn_testing._handles import SessionHandle
@@ -46,6 +47,11 @@ from .machines import Machines
 from .protocol import correlation_id_of
 from .waiting import ConnectionWaiter, EventWaiter, TurnEventWaiter
 
+if TYPE_CHECKING:
+    from digitorn_testing.legacy import AsyncOldStream
+else:
+    from digitorn_testing._formerly import AsyncOldStream
+
 P = TypeVar("P", bound=EventPayload)
 R = TypeVar("R")
 
@@ -54,7 +60,7 @@ _FORGOTTEN_SECONDS = 1.0
 _logger = logging.getLogger("digitorn.testing")
 
 
-class AsyncLiveEventStream(StreamBase):
+class AsyncLiveEventStream(StreamBase, AsyncOldStream):
     """A session's live events: typed, deduplicated and in order.
 
     Args:
@@ -81,6 +87,7 @@ class AsyncLiveEventStream(StreamBase):
         exchanges: The stream's calls over REST, together with those of the client if that made the stream.
     """
 
+    @once_took
     def __init__(
         self,
         *,
@@ -139,6 +146,7 @@ class AsyncLiveEventStream(StreamBase):
 
     # --- life
 
+    @once_took
     async def start(self) -> Self:
         """Connects and joins the session.
 
@@ -335,6 +343,7 @@ class AsyncLiveEventStream(StreamBase):
     async def wait_for(
         self, type: EventType, *, where: Where | None = None, timeout: float | None = None
     ) -> AnyEvent: ...
+    @once_took
     async def wait_for(self, type: Any, *, where: Any = None, timeout: float | None = None) -> Any:
         """Returns the first event of a type, whether it has arrived already or arrives later.
 

@@ -7,7 +7,9 @@ import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+
+from typing_extensions import deprecated
 
 from digitorn_testing._approvals.policies import ApprovalPolicy, StreamApprovals, stream_approvals
 from digitorn_testing._concurrency.background_loop import BACKGROUND, LoopStopped
@@ -17,6 +19,7 @@ from digitorn_testing._errors import CallbackFailed, EventTimeout, StreamClosed
 from digitorn_testing._events.event import AnyEvent, LiveEvent
 from digitorn_testing._events.selector import EventSelector, Where
 from digitorn_testing._exchanges import Exchanges
+from digitorn_testing._formerly import once_took
 from digitorn_testing._generated.events import EventPayload, EventType
 from digitorn_testing._generated.models import MessageAccepted
 from digitorn_testing._secrets.credentials import Credentials
@@ -33,6 +36,11 @@ from .link import RECONNECT, ReconnectPolicy, StreamConnection
 from .protocol import correlation_id_of
 from .waiting import ConnectionWaiter, EventWaiter, TurnEventWaiter
 
+if TYPE_CHECKING:
+    from digitorn_testing.legacy import OldStream
+else:
+    from digitorn_testing._formerly import OldStream
+
 P = TypeVar("P", bound=EventPayload)
 T = TypeVar("T")
 R = TypeVar("R")
@@ -42,13 +50,14 @@ _FORGOTTEN_SECONDS = 1.0
 _logger = logging.getLogger("digitorn.testing")
 
 
-class LiveEventStream(StreamBase):
+class LiveEventStream(StreamBase, OldStream):
     """The blocking face of `AsyncLiveEventStream`, with the same arguments and methods.
 
     The connections of all blocking streams live on one background thread. Predicates run on the calling
     thread, callbacks on a thread of their own for each stream.
     """
 
+    @once_took
     def __init__(
         self,
         *,
@@ -102,6 +111,7 @@ class LiveEventStream(StreamBase):
 
     # --- life
 
+    @once_took
     def start(self) -> Self:
         """Connects and joins the session.
 
@@ -276,7 +286,18 @@ class LiveEventStream(StreamBase):
     def wait_for(
         self, type: EventType, *, where: Where | None = None, timeout: float | None = None
     ) -> AnyEvent: ...
-    def wait_for(self, type: Any, *, where: Any = None, timeout: float | None = None) -> Any:
+    @overload
+    @deprecated(
+        "predicate= is deprecated: use where=, and expect EventTimeout, or poll_for, which returns None"
+    )
+    def wait_for(
+        self, type: EventType, timeout: float = 30.0, *, predicate: Where | None
+    ) -> AnyEvent | None: ...
+    # The decorator takes the arguments of the last form.
+    @once_took  # type: ignore[misc]
+    def wait_for(  # pyright: ignore[reportInconsistentOverload]
+        self, type: Any, *, where: Any = None, timeout: float | None = None
+    ) -> Any:
         """Returns the first event of a type, whether it has arrived already or arrives later.
 
         What happened before the event is here as well when this returns. While the stream reads what was

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from digitorn_testing._events.asking import Asking
 from digitorn_testing._events.event import AnyEvent
 from digitorn_testing._events.meaning import TurnStatus
+from digitorn_testing._formerly import formerly
 from digitorn_testing._generated.events import ToolCall, ToolStart
 from digitorn_testing._generated.models import PendingApproval
 from digitorn_testing._generated.payloads import ResultUsage
@@ -142,6 +143,9 @@ class TurnResult(Asking):
     events: tuple[AnyEvent, ...] = field(repr=False)
     incomplete_because: str | None = None
 
+    if not TYPE_CHECKING:
+        __getattr__ = formerly("OldResult")
+
     @property
     def ok(self) -> bool:
         """Whether the turn completed without an error."""
@@ -154,8 +158,13 @@ class TurnResult(Asking):
 
     @property
     def text(self) -> str:
-        """The pieces of the answer, joined; `content`, unless `deltas_complete` is False."""
-        return joined(delta for one in self.messages if one.kind == "answer" for delta in one.deltas)
+        """The pieces of the answer, joined: `content`, or with a warning only a part of it."""
+        streamed = joined(delta for one in self.messages if one.kind == "answer" for delta in one.deltas)
+        if streamed != self.content:
+            from digitorn_testing.legacy import warn_of_partial_text
+
+            warn_of_partial_text()
+        return streamed
 
     @property
     def commentary(self) -> tuple[str, ...]:

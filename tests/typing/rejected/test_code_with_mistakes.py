@@ -6,6 +6,7 @@ from digitorn.testing import (
     EventCapture,
     LiveEvent,
     LiveEventStream,
+    SessionHandle,
     Turn,
     TurnResult,
     assertions,
@@ -107,3 +108,12 @@ def wrong_answers(model: FakeModel) -> None:
     model.will_answer(lambda request: len(request.messages))  # E: a number is no answer
     model.will_answer(lambda request: request.last_txt)  # E: misspelt member
     model.when(matching="weather")  # E: a text goes to contains=
+
+
+def names_of_the_predecessor(client: DevClient, session: SessionHandle, stream: LiveEventStream) -> None:
+    client.get_persistent_events(session)  # E: deprecated
+    client.deploy("app.yaml", wait=10)  # E: the argument is gone
+    client.mcp_catalog()  # E: gone
+    stream.events_by_type("token")  # E: deprecated
+    stream.wait_for("token", predicate=lambda event: event.seq > 3)  # E: deprecated
+    assertions.report([("ordered", (True, "fine"))])  # E: deprecated

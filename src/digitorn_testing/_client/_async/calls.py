@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from digitorn_testing._apps.builder import AppBuilder
 from digitorn_testing._client.waiting import POLLS, in_time
@@ -16,6 +16,7 @@ from digitorn_testing._concurrency.backoff import Pauses
 from digitorn_testing._concurrency.deadlines import asleep
 from digitorn_testing._concurrency.latest import Latest
 from digitorn_testing._errors import EventTimeout, Forbidden, NotFound, RateLimited
+from digitorn_testing._formerly import once_took
 from digitorn_testing._generated import models
 from digitorn_testing._generated._runtime import NOT_GIVEN
 from digitorn_testing._generated.rest_async import AsyncApi
@@ -24,6 +25,11 @@ from digitorn_testing._stream import AsyncLiveEventStream
 from digitorn_testing._texts import check_sendable, in_seconds
 
 from .shared_streams import AsyncSharedStreams
+
+if TYPE_CHECKING:
+    from digitorn_testing.legacy import AsyncOldCalls
+else:
+    from digitorn_testing._formerly import AsyncOldCalls
 
 _APP_ID: Final = re.compile(rb"""["']?app_id["']?\s*:\s*["']?([A-Za-z0-9][\w.-]*)""")
 """The app's id in a definition; a definition that hides it is deployed as well."""
@@ -43,7 +49,7 @@ class Deployment(NamedTuple):
     failed_at: float | None = None
 
 
-class AsyncCalls:
+class AsyncCalls(AsyncOldCalls):
     """Short names for operations of the contract that tests need often.
 
     Attributes:
@@ -63,6 +69,7 @@ class AsyncCalls:
         """The handle of an app of this daemon."""
         return AppHandle(app_id=app_id, daemon_url=self.daemon_url)
 
+    @once_took
     async def deploy(
         self, path: str | Path, *, force: bool = False, secrets: Mapping[str, str] | None = None
     ) -> models.UploadDeployAccepted:
@@ -390,6 +397,7 @@ class AsyncCalls:
         """
         return await self.api.sessions.search_sessions(app_id, q=text, limit=limit)
 
+    @once_took
     async def get_history(
         self, session: SessionHandle, *, include_system: bool = False
     ) -> models.SessionHistory:
@@ -548,6 +556,7 @@ class AsyncCalls:
 
     # --- queues
 
+    @once_took
     async def get_queue(self, session: SessionHandle, *, include_finished: bool = False) -> models.QueueView:
         """A session's queue of messages.
 

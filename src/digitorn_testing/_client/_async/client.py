@@ -34,6 +34,7 @@ from digitorn_testing._errors import (
     Unauthorized,
 )
 from digitorn_testing._exchanges import KEPT, Exchanges
+from digitorn_testing._formerly import once_took
 from digitorn_testing._generated import models
 from digitorn_testing._generated._runtime import NOT_GIVEN
 from digitorn_testing._generated.rest_async import AsyncApi
@@ -477,6 +478,7 @@ class AsyncDevClient(AsyncCalls):
 
     # --- messages and turns
 
+    @once_took
     async def post_message_raw(
         self,
         session: SessionHandle,
@@ -597,6 +599,7 @@ class AsyncDevClient(AsyncCalls):
             await stream.fill_gaps(since=0)
             return stream.turn(turn, timeout=limit)
 
+    @once_took
     async def send(
         self,
         session: SessionHandle,
@@ -633,6 +636,7 @@ class AsyncDevClient(AsyncCalls):
             )
             return await turn.result()
 
+    @once_took
     async def chat(
         self,
         app_id: str,
@@ -666,6 +670,7 @@ class AsyncDevClient(AsyncCalls):
                 session, message, approvals=approvals, auto_approve=auto_approve, timeout=limit
             )
 
+    @once_took
     async def send_live(
         self,
         session: SessionHandle,
@@ -711,6 +716,7 @@ class AsyncDevClient(AsyncCalls):
 
     # --- streams
 
+    @once_took
     async def open_event_stream(
         self,
         session: SessionHandle,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from digitorn_testing._apps.builder import AppBuilder
 from digitorn_testing._client.waiting import POLLS, in_time
@@ -17,6 +17,7 @@ from digitorn_testing._concurrency.backoff import Pauses
 from digitorn_testing._concurrency.deadlines import sleep
 from digitorn_testing._concurrency.latest import Latest
 from digitorn_testing._errors import EventTimeout, Forbidden, NotFound, RateLimited
+from digitorn_testing._formerly import once_took
 from digitorn_testing._generated import models
 from digitorn_testing._generated._runtime import NOT_GIVEN
 from digitorn_testing._generated.rest import Api
@@ -25,6 +26,11 @@ from digitorn_testing._stream import LiveEventStream
 from digitorn_testing._texts import check_sendable, in_seconds
 
 from .shared_streams import SharedStreams
+
+if TYPE_CHECKING:
+    from digitorn_testing.legacy import OldCalls
+else:
+    from digitorn_testing._formerly import OldCalls
 
 _APP_ID: Final = re.compile(rb"""["']?app_id["']?\s*:\s*["']?([A-Za-z0-9][\w.-]*)""")
 """The app's id in a definition; a definition that hides it is deployed as well."""
@@ -44,7 +50,7 @@ class Deployment(NamedTuple):
     failed_at: float | None = None
 
 
-class Calls:
+class Calls(OldCalls):
     """Short names for operations of the contract that tests need often.
 
     Attributes:
@@ -64,6 +70,7 @@ class Calls:
         """The handle of an app of this daemon."""
         return AppHandle(app_id=app_id, daemon_url=self.daemon_url)
 
+    @once_took
     def deploy(
         self, path: str | Path, *, force: bool = False, secrets: Mapping[str, str] | None = None
     ) -> models.UploadDeployAccepted:
@@ -389,6 +396,7 @@ class Calls:
         """
         return self.api.sessions.search_sessions(app_id, q=text, limit=limit)
 
+    @once_took
     def get_history(self, session: SessionHandle, *, include_system: bool = False) -> models.SessionHistory:
         """A session's messages and events.
 
@@ -543,6 +551,7 @@ class Calls:
 
     # --- queues
 
+    @once_took
     def get_queue(self, session: SessionHandle, *, include_finished: bool = False) -> models.QueueView:
         """A session's queue of messages.
 

@@ -35,6 +35,7 @@ from digitorn_testing._errors import (
     Unauthorized,
 )
 from digitorn_testing._exchanges import KEPT, Exchanges
+from digitorn_testing._formerly import once_took
 from digitorn_testing._generated import models
 from digitorn_testing._generated._runtime import NOT_GIVEN
 from digitorn_testing._generated.rest import Api
@@ -478,6 +479,7 @@ class DevClient(Calls):
 
     # --- messages and turns
 
+    @once_took
     def post_message_raw(
         self,
         session: SessionHandle,
@@ -598,6 +600,7 @@ class DevClient(Calls):
             stream.fill_gaps(since=0)
             return stream.turn(turn, timeout=limit)
 
+    @once_took
     def send(
         self,
         session: SessionHandle,
@@ -634,6 +637,7 @@ class DevClient(Calls):
             )
             return turn.result()
 
+    @once_took
     def chat(
         self,
         app_id: str,
@@ -665,6 +669,7 @@ class DevClient(Calls):
             session = session or self.new_session(app_id, workspace=workspace)
             return self.send(session, message, approvals=approvals, auto_approve=auto_approve, timeout=limit)
 
+    @once_took
     def send_live(
         self,
         session: SessionHandle,
@@ -710,6 +715,7 @@ class DevClient(Calls):
 
     # --- streams
 
+    @once_took
     def open_event_stream(
         self,
         session: SessionHandle,
