@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from ._handles import AppHandle, SessionHandle
     from ._log.capture import EventCapture
     from ._log.log import EventLog
+    from ._plugin.marks import digitorn_live
     from ._recordings.recorder import Recorder
     from ._recordings.recording import RecordedLog, Recording
     from ._stream import AsyncLiveEventStream, LiveEventStream
@@ -142,6 +143,8 @@ __all__ = [
     "ForbiddenTransition",
     "Operation",
     "Operations",
+    # tests
+    "digitorn_live",
     # assertions
     "Check",
     "assertions",
@@ -238,6 +241,7 @@ if not TYPE_CHECKING:
             "._handles": ("AppHandle", "SessionHandle"),
             "._log.capture": ("EventCapture",),
             "._log.log": ("EventLog",),
+            "._plugin.marks": ("digitorn_live",),
             "._recordings.recorder": ("Recorder",),
             "._recordings.recording": ("RecordedLog", "Recording"),
             "._stream": ("AsyncLiveEventStream", "LiveEventStream"),

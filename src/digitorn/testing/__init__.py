@@ -89,6 +89,7 @@ if TYPE_CHECKING:
         WrongEventLoop,
         __version__,
         assertions,
+        digitorn_live,
         is_for_tool,
         is_question,
     )
@@ -176,6 +177,7 @@ __all__ = [
     "WrongEventLoop",
     "__version__",
     "assertions",
+    "digitorn_live",
     "is_for_tool",
     "is_question",
 ]
