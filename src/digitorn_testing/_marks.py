@@ -1,4 +1,4 @@
-"""The marker of live tests as a decorator."""
+"""Markers of the pytest plugin as decorators."""
 
 from __future__ import annotations
 
