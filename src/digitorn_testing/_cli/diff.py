@@ -8,8 +8,26 @@ import typer
 
 
 def diff(
-    before: Annotated[Path, typer.Argument(help="Recording of the first run.", exists=True, dir_okay=False)],
-    after: Annotated[Path, typer.Argument(help="Recording of the second run.", exists=True, dir_okay=False)],
+    before: Annotated[
+        Path,
+        typer.Argument(
+            metavar="BEFORE",
+            exists=True,
+            dir_okay=False,
+            help="Recording of the first run.",
+            show_default=False,
+        ),
+    ],
+    after: Annotated[
+        Path,
+        typer.Argument(
+            metavar="AFTER",
+            exists=True,
+            dir_okay=False,
+            help="Recording of the second run.",
+            show_default=False,
+        ),
+    ],
     ignore: Annotated[
         list[str] | None,
         typer.Option(metavar="KIND", help="Kind of change that does not count, such as text. Repeatable."),
