@@ -33,6 +33,9 @@ def digitorn_live(
     """
     import pytest
 
-    if test is not None:
-        return pytest.mark.digitorn_live(test)
-    return pytest.mark.digitorn_live(repeats=repeats, at_least=at_least)
+    def mark(marked: _T) -> _T:
+        pytest.mark.digitorn_live(**arguments)(marked)
+        return marked
+
+    arguments = {"repeats": repeats, "at_least": at_least} if test is None else {}
+    return mark if test is None else mark(test)

@@ -167,8 +167,8 @@ class Evidence:
             if logs or calls:
                 found.append((_RECORDING, recording_text(logs, calls)))
         with self._attempt("write the recording of the daemon"):
-            if calls := [("", exchanges) for _, exchanges in self.daemon_exchanges()]:
-                found.append((_DAEMON_RECORDING, recording_text({}, hidden(calls))))
+            if reached := [("", exchanges) for _, exchanges in self.daemon_exchanges()]:
+                found.append((_DAEMON_RECORDING, recording_text({}, hidden(reached))))
         return found
 
 

@@ -399,8 +399,8 @@ class _Comparing:
         sides: list[dict[str, list[str]]] = []
         for result in (before, after):
             by_tool: dict[str, list[str]] = {}
-            for one in result.approvals:
-                by_tool.setdefault(one.request.tool_name, []).append(one.resolution)
+            for approval in result.approvals:
+                by_tool.setdefault(approval.request.tool_name, []).append(approval.resolution)
             sides.append(by_tool)
         first, second = sides
         for tool in dict.fromkeys([*first, *second]):

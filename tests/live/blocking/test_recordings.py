@@ -257,7 +257,7 @@ def two_sessions(client: DevClient) -> list[str]:
         stream.wait_for(MessageDone, timeout=10)
         said += [str(event.session_id == other.session_id) for event in stream.events_of(MessageDone)]
     said.append(client.send(one, "and you?").content)
-    said += [message.content for message in client.get_history(other).messages]
+    said += [str(message.content) for message in client.get_history(other).messages]
     listed = client.list_sessions("my-app").sessions
     assert {one.session_id, other.session_id} == {found.session_id for found in listed}
     assert unused.session_id not in {found.session_id for found in listed}
