@@ -24,6 +24,7 @@ TESTS = """
     @digitorn_live(repeats=5, at_least=4)
     def test_often(number, dev_client, session):
         dev_client.send(session, "hi", timeout=10)
+        assert made == ["wide"]
         assert len(dev_client.get_history(session).messages) == 2
         assert number not in FAILING, f"the agent has failed\\nin run {number}"
 
@@ -53,7 +54,7 @@ def test_enough_repeats_pass(pytester: pytest.Pytester, run: Run, theirs: tuple[
     )
 
 
-@pytest.mark.parametrize("more", [(), ("-x",)], ids=["all", "stops at the first failure"])
+@pytest.mark.parametrize("more", [(), ("-x", "-k", "often")], ids=["all", "stops at the first failure"])
 def test_too_few_repeats_pass(
     pytester: pytest.Pytester, run: Run, theirs: tuple[str, ...], more: tuple[str, ...]
 ) -> None:

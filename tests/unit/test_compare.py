@@ -51,8 +51,13 @@ def costing(tokens: int, cost_usd: float | None, seconds: float, session: str = 
 
 
 def test_a_run_is_like_itself_whatever_its_ids() -> None:
-    other = run(replace(RUN, correlation_id="fp-else"), session_id="0e7c", app_id="my-app-of-today")
-    comparison = compare(run(RUN), other)
+    def within(session_id: str, app_id: str, turn: str, call: str) -> EventLog:
+        path = {"path": f"/apps/{app_id}/{session_id}/a"}
+        told = BASE.tool("Read", path, result=f"{call} of {turn}", call_id=call).text("Two.").usage(9, 9)
+        return run(replace(told, correlation_id=turn), session_id=session_id, app_id=app_id)
+
+    before = within("s-1", "my-app", "fp-1", "call-1")
+    comparison = compare(before, within("0e7c", "my-app-of-today", "fp-else", "call-2"))
     assert not comparison
     assert comparison.summary() == "no changes"
     comparison.raise_for_changes()

@@ -185,8 +185,11 @@ class _RecordedAnswers:
         self._outlet = outlet
         self._user = user
         self._http = http
-        # Nobody has used them yet.
-        self._fresh = [session.session_id for session in recording.sessions]
+        # The first messages of the sessions that nobody has used yet, in the order in which they were sent.
+        self._fresh: dict[str, tuple[str, Exchange]] = {}
+        for one in recording.exchanges:
+            if ids := _ids_of(operations.SEND_MESSAGE, one):
+                self._fresh.setdefault(ids["session_id"], (ids["app_id"], one))
         self._new_ids: dict[str, str] = {}
         self._recorded_ids: dict[str, str] = {}
         self._by_call: dict[tuple[str, str], list[Exchange]] = defaultdict(list)
@@ -227,31 +230,33 @@ class _RecordedAnswers:
 
     def _use(self, app_id: str, session_id: str, sent: JsonValue) -> None:
         """Notes that a session is used. A new one takes the place of the recorded one that began alike."""
-        if session_id not in self._logs:
-            alike = (one for one in self._fresh if sent is not None and self._begins(app_id, one, sent))
+        used = self._recorded_ids.get(session_id, session_id)
+        if used not in self._fresh and used not in self._logs:
+            alike = (
+                name
+                for name, (first_app, first) in self._fresh.items()
+                if first_app == app_id and _fits(first.request, sent)
+            )
             if (recorded := next(alike, None)) is None:
                 return
-            log = self._logs.pop(recorded)
-            if (replaced := self._state.sessions.find(recorded, self._user)) is not None:
-                self._state.sessions.remove(replaced)
-            session = replace(log.session, session_id=session_id)
-            streams = [
-                RecordedStream(
-                    session, one.since, _renamed_in(one.frames, {recorded: session_id}), dict(one.endings)
-                )
-                for one in self._recording.streams(recorded)
-            ]
-            self._logs[session_id] = RecordedLog(streams, exchanges=log.exchanges, damage=log.damage)
-            _put(self._logs[session_id], self._state, self._user)
+            used = recorded
             self._new_ids[recorded], self._recorded_ids[session_id] = session_id, recorded
-        used = self._recorded_ids.get(session_id, session_id)
-        self._fresh = [one for one in self._fresh if one != used]
+            # What was only sent to, and never seen, has no log.
+            if (log := self._logs.pop(recorded, None)) is not None:
+                self._rename(log, session_id)
+        self._fresh.pop(used, None)
 
-    def _begins(self, app_id: str, session_id: str, sent: JsonValue) -> bool:
-        """Whether the first message that was sent to a recorded session is this one."""
-        call = operations.SEND_MESSAGE.call(path={"app_id": app_id, "session_id": session_id})
-        first = next(iter(self._by_call.get((call.operation.method, call.path), ())), None)
-        return first is not None and _fits(first.request, sent)
+    def _rename(self, log: RecordedLog, session_id: str) -> None:
+        recorded = log.session.session_id
+        if (replaced := self._state.sessions.find(recorded, self._user)) is not None:
+            self._state.sessions.remove(replaced)
+        session, names = replace(log.session, session_id=session_id), {recorded: session_id}
+        streams = [
+            RecordedStream(session, one.since, _renamed_in(one.frames, names), dict(one.endings))
+            for one in self._recording.streams(recorded)
+        ]
+        self._logs[session_id] = RecordedLog(streams, exchanges=log.exchanges, damage=log.damage)
+        _put(self._logs[session_id], self._state, self._user)
 
     def _answers(self, operation: RestOperation[Any], scope: Scope) -> bool:
         """Whether a recorded answer may be given; the daemon itself says who may not call at all."""
@@ -328,6 +333,13 @@ def _operation(scope: Scope) -> tuple[RestOperation[Any] | None, dict[str, str]]
         if method == scope["method"] and (found := route.fullmatch(scope["path"])) is not None:
             return operation, found.groupdict()
     return None, {}
+
+
+def _ids_of(operation: RestOperation[Any], exchange: Exchange) -> dict[str, str]:
+    """The ids in the path of a recorded call; none if it is of another operation."""
+    route = next(route for _, route, one in _ROUTES if one is operation)
+    found = route.fullmatch(exchange.path) if exchange.operation == operation.id else None
+    return {} if found is None else found.groupdict()
 
 
 _T = TypeVar("_T")
