@@ -66,6 +66,8 @@ if TYPE_CHECKING:
     from ._handles import AppHandle, SessionHandle
     from ._log.capture import EventCapture
     from ._log.log import EventLog
+    from ._marks import digitorn_live
+    from ._recordings.compare import Change, ChangesFound, Comparison, compare
     from ._recordings.recorder import Recorder
     from ._recordings.recording import RecordedLog, Recording
     from ._stream import AsyncLiveEventStream, LiveEventStream
@@ -77,6 +79,7 @@ if TYPE_CHECKING:
     from ._transport.retry import RetryPolicy
     from ._turns.operations import ForbiddenTransition, Operation, Operations
     from ._turns.results import ApprovalRecord, ToolCallRecord, TurnError, TurnMessage, TurnResult
+    from ._turns.spent import Spent
     from ._version import __version__
     from .assertions import Check
 
@@ -102,6 +105,7 @@ __all__ = [
     # turns
     "ApprovalRecord",
     "AsyncTurn",
+    "Spent",
     "ToolCallRecord",
     "Turn",
     "TurnError",
@@ -135,13 +139,19 @@ __all__ = [
     "StreamConnection",
     "UnknownPayload",
     # recordings
+    "Change",
+    "ChangesFound",
+    "Comparison",
     "RecordedLog",
     "Recorder",
     "Recording",
+    "compare",
     # operations
     "ForbiddenTransition",
     "Operation",
     "Operations",
+    # tests
+    "digitorn_live",
     # assertions
     "Check",
     "assertions",
@@ -238,6 +248,8 @@ if not TYPE_CHECKING:
             "._handles": ("AppHandle", "SessionHandle"),
             "._log.capture": ("EventCapture",),
             "._log.log": ("EventLog",),
+            "._marks": ("digitorn_live",),
+            "._recordings.compare": ("Change", "ChangesFound", "Comparison", "compare"),
             "._recordings.recorder": ("Recorder",),
             "._recordings.recording": ("RecordedLog", "Recording"),
             "._stream": ("AsyncLiveEventStream", "LiveEventStream"),
@@ -249,6 +261,7 @@ if not TYPE_CHECKING:
             "._transport.retry": ("RetryPolicy",),
             "._turns.operations": ("ForbiddenTransition", "Operation", "Operations"),
             "._turns.results": ("ApprovalRecord", "ToolCallRecord", "TurnError", "TurnMessage", "TurnResult"),
+            "._turns.spent": ("Spent",),
             "._version": ("__version__",),
             ".assertions": ("Check", "assertions"),
         },

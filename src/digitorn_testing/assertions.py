@@ -4,8 +4,9 @@ ok, detail = assertions.event_order(events, [UserMessage, ToolCall, MessageDone]
 assert assertions.no_errors(events)
 """
 
+import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
 
@@ -18,6 +19,8 @@ from ._events.timeline import render, summary
 from ._events.tool_names import is_named
 from ._formerly import formerly, once_took
 from ._generated.events import EventPayload, EventType
+from ._turns.results import TurnResult
+from ._turns.spent import Spent
 from ._turns.texts import StreamedTexts
 
 __all__ = [
@@ -31,7 +34,10 @@ __all__ = [
     "report",
     "seq_unique",
     "sort_by_seq",
+    "text_matches",
     "tool_called",
+    "tools_not_called",
+    "within",
 ]
 
 Events = Iterable[Mapping[str, Any]]
@@ -194,14 +200,49 @@ def contains_text(events: Events, text: str, *, correlation_id: str | None = Non
         text: What to look for.
         correlation_id: Only this turn's text.
     """
+    said, answers = _texts(events, correlation_id)
+    ok = text in said or any(text in one for one in answers)
+    return Check(ok, f"expected text with {text!r}, " + ("found it" if ok else f"saw {_cut(said)}"))
+
+
+def text_matches(
+    events: Events, wanted: "re.Pattern[str] | Callable[[str], bool]", *, correlation_id: str | None = None
+) -> Check:
+    """Whether the assistant's answer to a turn is as wanted.
+
+    assert assertions.text_matches(result.events, re.compile(r"\b(42|forty-two)\b"))
+    assert assertions.text_matches(result.events, lambda text: len(text.split()) < 50)
+
+    Args:
+        events: The events, in order.
+        wanted: A regular expression that is to be found in the answer, or a function that takes the answer.
+            Of several turns, one must have such an answer.
+        correlation_id: Only this turn's answer.
+    """
+    said, answers = _texts(events, correlation_id)
+    if isinstance(wanted, re.Pattern):
+        what = f"text that matches {wanted.pattern!r}"
+        ok = any(wanted.search(one) is not None for one in answers)
+    else:
+        name: str = getattr(wanted, "__name__", repr(wanted))
+        what = "text that the predicate takes" if name == "<lambda>" else f"text that {name} takes"
+        ok = any(wanted(one) for one in answers)
+    seen = " and ".join(map(_cut, answers)) or (f"no answer, only {_cut(said)}" if said else "no answer")
+    return Check(ok, f"expected {what}, " + ("found it" if ok else f"saw {seen}"))
+
+
+def _texts(events: Events, correlation_id: str | None) -> tuple[str, list[str]]:
+    """All that was streamed, and the answers of the turns."""
     turns: dict[str | None, StreamedTexts] = {}
     said = ""
     for event in _typed(events):
         if correlation_id in (None, event.correlation_id):
             said += turns.setdefault(event.correlation_id, StreamedTexts()).take(event)
-    ok = text in said or any(text in (one.answer or "") for one in turns.values())
-    shown = said if len(said) <= 500 else f"{said[:250]} … {said[-250:]}"
-    return Check(ok, f"expected text with {text!r}, " + ("found it" if ok else f"saw {shown!r}"))
+    return said, [one.answer for one in turns.values() if one.answer]
+
+
+def _cut(said: str) -> str:
+    return repr(said if len(said) <= 500 else f"{said[:250]} … {said[-250:]}")
 
 
 def tool_called(
@@ -241,6 +282,82 @@ def tool_called(
         return Check(True, f"{often} {wanted}, as expected")
     seen = "; ".join(summary(event) for event, _ in (named or calls)[:_SHOWN]) or "no tool call"
     return Check(False, f"expected {often} {wanted}, saw {len(fitting)}; tool calls: {seen}")
+
+
+def tools_not_called(events: Events, *names: str) -> Check:
+    """Whether none of these tools was called, whether or not a call was approved or succeeded.
+
+    Args:
+        events: The events.
+        names: The names of the tools, as for `tool_called`. Without any, no tool may be called.
+    """
+    found: list[LiveEvent[EventPayload]] = []
+    seen: set[str] = set()
+    for event in _typed(events):
+        call = MEANING.tool_began(event) or MEANING.tool_ended(event)
+        if call is None or (event.op_id or call.call_id) in seen:
+            continue
+        known = MEANING.tool_names(call.name, call.params)
+        if not names or any(is_named(name, known) for name in names):
+            seen.add(event.op_id or call.call_id)
+            found.append(event)
+    wanted = f"no call of {' or '.join(names)}" if names else "no tool call"
+    if not found:
+        return Check(True, f"{wanted}, as expected")
+    shown = "; ".join(f"{_place(event)}: {summary(event)}" for event in found[:_SHOWN])
+    return Check(False, f"expected {wanted}, saw {len(found)}: {shown}")
+
+
+def within(
+    results: TurnResult | Iterable[TurnResult],
+    *,
+    tokens: int | None = None,
+    cost_usd: float | None = None,
+    seconds: float | None = None,
+    tool_calls: int | None = None,
+) -> Check:
+    """Whether a turn stayed within limits, or several turns together.
+
+    assert assertions.within(result, tokens=5_000, cost_usd=0.02, seconds=30, tool_calls=4)
+
+    Args:
+        results: The result of a turn; or of several, in order, whose sums count.
+        tokens: The most tokens in and out of the model.
+        cost_usd: The most that the session may have cost so far, US dollars: a daemon does not tell the cost
+            of a single turn.
+        seconds: The longest duration.
+        tool_calls: The most tool calls.
+
+    Returns:
+        The check. It fails as well if the daemon has not reported what a limit is about.
+
+    Raises:
+        ValueError: No limit is given.
+    """
+    spent = Spent.of([results] if isinstance(results, TurnResult) else results)
+    limits: list[tuple[str, float | None, float | None]] = [
+        ("tokens", tokens, spent.tokens),
+        ("US dollars", cost_usd, spent.cost_usd),
+        ("seconds", seconds, spent.seconds),
+        ("tool calls", tool_calls, spent.tool_calls),
+    ]
+    given = [(name, most, used) for name, most, used in limits if most is not None]
+    if not given:
+        raise ValueError("within needs tokens, cost_usd, seconds or tool_calls")
+    told = [
+        f"{_number(most)} {name}, saw {'none reported' if used is None else _number(used)}"
+        for name, most, used in given
+        if used is None or used > most
+    ]
+    if told:
+        return Check(False, f"expected at most {'; at most '.join(told)}")
+    return Check(
+        True, "; ".join(f"{_number(used or 0)} of {_number(most)} {name}" for name, most, used in given)
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 def no_errors(events: Events) -> Check:

@@ -9,7 +9,7 @@ PYTEST_DONT_REWRITE: it is imported before pytest could rewrite it, and contains
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +18,7 @@ from ._extras import needing
 with needing("pytest", "digitorn_testing.pytest_plugin"):
     import pytest
 
-from ._plugin import fixtures, options, real, scenarios, target
+from ._plugin import fixtures, options, real, recordings, repeats, scenarios, target
 from ._plugin.checks import show_details
 from ._plugin.troubles import Troubles, printable_values
 from ._plugin.watch import Used, Watch
@@ -47,12 +47,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the markers, finds the scenario files, and starts to watch what tests make."""
     for marker in (
-        "digitorn_live: the test needs a daemon that is given, and is skipped without",
+        "digitorn_live(repeats=1, at_least=None): the test needs a daemon that is given, and is skipped "
+        "without; of its repeats so many must pass, otherwise all",
         "live: the same on tests that use fixtures of digitorn, and nothing on others",
+        "digitorn_replay(path=None): the test runs against its recording, or against this one",
         "digitorn_assert_exhausted(wanted=True): the test fails if it leaves answers of `fake_model` unused",
     ):
         config.addinivalue_line("markers", marker)
     options.check(config)
+    config.pluginmanager.register(repeats.Repeating(_watched), repeats.__name__)
     _find_scenarios(config)
     if scenarios.has_asyncio(config):
         _register_asyncio_clients(config)
@@ -88,11 +91,15 @@ def _find_scenarios(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    """Names the daemon, if one is given."""
+    """Names the daemon, if one is given, and where recordings go or come from."""
+    if options.text(config, options.REPLAY):
+        return f"digitorn: replaying the recordings in {options.recordings_folder(config)}"
+    folder = options.record_folder(config)
+    records = f", recorded in {folder}" if folder is not None else ""
     if real.is_wanted(config):
-        return "digitorn: a real daemon, started for this run"
+        return f"digitorn: a real daemon, started for this run{records}"
     daemon = target.given(config)
-    return f"digitorn: daemon at {daemon.url}" if daemon is not None else None
+    return f"digitorn: daemon at {daemon.url}{records}" if daemon is not None else None
 
 
 # --- the run
@@ -103,7 +110,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Starts the real daemon, before pytest-xdist starts its workers, and makes the fixtures."""
     is_worker = hasattr(session.config, "workerinput")
     if not is_worker and not session.config.getoption("collectonly"):
-        options.make_artifacts_folder(session.config)
+        options.make_folders(session.config)
         real.start(session.config)
     fixtures.register(session.config)
 
@@ -140,14 +147,17 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skips tests that need a given daemon if there is none."""
+    """Checks the repeats, and skips tests that need a given daemon if there is none."""
+    for item in items:
+        repeats.of(item)
     if target.given(config) is not None:
         return
     for item in items:
-        if item.get_closest_marker("digitorn_live") is not None or (
-            item.get_closest_marker("live") is not None
-            and (scenarios.is_one(item) or fixtures.uses_ours(item))
-        ):
+        is_live = item.get_closest_marker(repeats.MARKER) is not None
+        if not is_live and item.get_closest_marker(fixtures.LIVE) is None:
+            continue
+        is_ours = scenarios.is_one(item) or fixtures.uses_ours(item)
+        if (is_live or is_ours) and not (is_ours and recordings.replays(item)):
             item.add_marker(pytest.mark.skip(reason=target.NO_DAEMON))
 
 
@@ -157,11 +167,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Collects what a test uses, from the setup of its fixtures to their teardown."""
+    if repeats.of(item) is not None:
+        # Each repeat is watched by itself.
+        return (yield)
+    with _watched(item):
+        return (yield)
+
+
+@contextmanager
+def _watched(item: pytest.Item) -> Generator[None]:
+    """Collects what a test uses during the block."""
     troubles = item.stash[_TROUBLES] = Troubles(item)
+    # A repeat of the test is one of its own.
+    item.stash[options.FAILED] = item.stash[options.PASSED] = False
+    item.stash[scenarios.ARTIFACTS] = None
+    if _FOLDER in item.stash:
+        del item.stash[_FOLDER]
     with item.config.stash[_WATCH].of_test(troubles.attempt) as used:
         item.stash[_USED] = used
         try:
-            return (yield)
+            yield
         finally:
             del item.stash[_USED]
 
@@ -180,7 +205,9 @@ def pytest_runtest_makereport(
             show_details(call.excinfo)
     report = yield
     if report.failed:
-        item.stash[fixtures.FAILED] = True
+        item.stash[options.FAILED] = True
+    elif report.when == "call" and report.passed:
+        item.stash[options.PASSED] = True
     with troubles.attempt("report what the test used"):
         _add(report, item, used, troubles)
     return report
@@ -213,7 +240,8 @@ def _folder(item: pytest.Item, troubles: Troubles) -> ArtifactsFolder | None:
 
         # Set by pytest-xdist in its worker processes.
         worker: dict[str, str] = getattr(item.config, "workerinput", {})
-        item.stash[_FOLDER] = ArtifactsFolder(root, item.nodeid, worker.get("workerid"), troubles.attempt)
+        name = item.nodeid + repeats.label(item)
+        item.stash[_FOLDER] = ArtifactsFolder(root, name, worker.get("workerid"), troubles.attempt)
     return item.stash[_FOLDER]
 
 

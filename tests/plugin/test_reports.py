@@ -1,11 +1,11 @@
 """What the report of a failure shows, and what the artifacts folder holds."""
 
-import json
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from digitorn_testing import EventLog, Exchange, Recording
 from digitorn_testing.fakes import FakeDaemon
 from plugin.conftest import Run
 from support.secrets_scan import scan
@@ -37,9 +37,13 @@ def folders(root: Path) -> dict[str, Path]:
     }
 
 
-def lines(file: Path) -> list[dict[str, object]]:
-    """A file of JSON lines."""
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+def calls(folder: Path, name: str = "recording.jsonl") -> list[Exchange]:
+    """The exchanges in a recording of an artifacts folder; none if there is no recording."""
+    if not (folder / name).exists():
+        return []
+    recording = Recording.load(folder / name, damaged="raise")
+    assert recording.is_complete
+    return list(recording.exchanges)
 
 
 def test_a_failure_shows_what_happened(pytester: pytest.Pytester, run: Run) -> None:
@@ -206,12 +210,10 @@ def test_a_client_that_tests_share_is_reported_by_what_each_did(
     found = folders(pytester.path / "out")
     asked = {
         name: [
-            # The types of JSON leave open that a query is pairs.
-            dict(one["query"])["q"]  # type: ignore[call-overload]
-            for file in folder.glob("exchanges-*.jsonl")
-            for one in lines(file)
+            dict(one.query)["q"]
+            for one in calls(folder)
             # The stream reads the log on its own.
-            if one["operation"] == "search_sessions"
+            if one.operation == "search_sessions"
         ]
         for name, folder in found.items()
     }
@@ -226,20 +228,20 @@ def test_the_artifacts_of_a_failure(pytester: pytest.Pytester, run: Run) -> None
     run("--digitorn-artifacts", "out").assert_outcomes(failed=1)
     (folder,) = folders(pytester.path / "out").values()
     names = sorted(one.name for one in folder.iterdir())
-    (events,) = [name for name in names if name.startswith("events-")]
-    assert names == ["daemon-exchanges-1.jsonl", events, "exchanges-1.jsonl", "report.txt"]
-    types = [one["type"] for one in lines(folder / events)]
-    assert {"user_message", "approval_request"} <= set(types)
+    assert names == ["daemon-recording.jsonl", "recording.jsonl", "report.txt"]
+    log = EventLog.load(folder / "recording.jsonl")
+    assert log.events_of("user_message")
+    assert [one.tool_name for one in log.pending_approvals()] == ["shell.bash"]
     # The turn that is left open reads now and then how things stand; what else there is, the test has done.
-    for file in ("exchanges-1.jsonl", "daemon-exchanges-1.jsonl"):
-        operations = [one["operation"] for one in lines(folder / file)]
+    for file in ("recording.jsonl", "daemon-recording.jsonl"):
+        operations = [one.operation for one in calls(folder, file)]
         reads = ("list_session_events", "get_session_state", "list_session_queue")
         assert [one for one in operations if one not in reads] == ["send_message", "list_sessions"], file
     report = (folder / "report.txt").read_text(encoding="utf-8")
     for said in ("::test_fails (call)", "that is how it is", "digitorn: events", "approval_request", "404"):
         assert said in report
     # A run of its own writes it anew.
-    stale = folder / "events-stale.jsonl"
+    stale = folder / "stale.jsonl"
     stale.write_text("", encoding="utf-8")
     run("--digitorn-artifacts", str(pytester.path / "out")).assert_outcomes(failed=1)
     assert not stale.exists()
@@ -277,7 +279,7 @@ def test_no_secret_gets_out(pytester: pytest.Pytester, run: Run, given: FakeDaem
         for file in (pytester.path / "out").rglob("*.*")
         if file.is_file()
     }
-    assert len(files) == 4
+    assert sorted(files) == ["recording.jsonl", "report.txt"]
     assert "my token is ***" in "".join(files.values())
     shown = added.partition("short test summary")[0]
     for text in (shown, *files.values()):
@@ -415,8 +417,7 @@ def test_under_xdist_no_artifacts_clash(pytester: pytest.Pytester, run: Run, xdi
     assert len(written) == 12
     assert {one.parent.parent.name for one in written} == {"gw0", "gw1"}
     for report in written:
-        (exchanges,) = report.parent.glob("exchanges-*.jsonl")
         # Nothing of another test got in.
-        assert [one["operation"] for one in lines(exchanges)] == ["search_sessions"]
-    asked = [str(lines(one.parent / "exchanges-1.jsonl")[0]["query"]) for one in written]
+        assert [one.operation for one in calls(report.parent)] == ["search_sessions"]
+    asked = [str(calls(one.parent)[0].query) for one in written]
     assert sorted(map(asked.count, set(asked))) == [4] * 3

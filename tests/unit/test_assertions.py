@@ -1,10 +1,14 @@
 """Assertions: what they accept, and what they say when they do not."""
 
+import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from digitorn_testing import EventLog, assertions
+from digitorn_testing import EventLog, TurnResult, assertions
+from digitorn_testing._generated.payloads import ResultUsage
+from digitorn_testing.builders import TurnBuilder
 from digitorn_testing.events import (
     Error,
     MessageDone,
@@ -196,3 +200,89 @@ def test_the_report_is_a_line_an_event() -> None:
     assert lines[0] == "    1    +0.000  user_message     'hi'"
     assert lines[2] == "    3    +0.000  token            'Hel'"
     assert assertions.report([]) == "no events"
+
+
+# --- what is asserted of a model that is not scripted
+
+
+CALLS = (
+    TurnBuilder()
+    .user("tidy up")
+    .tool("Bash", {"command": "ls"}, result="a")
+    .tool("Write", {"path": "a"})
+    .denied("never")
+    .text("There were 42 files.")
+)
+
+
+def costing(tokens: int, cost_usd: float | None = None, *, session: str = "s-1") -> TurnResult:
+    usage = {"input_tokens": tokens, "output_tokens": 1} | (
+        {} if cost_usd is None else {"cost_usd": cost_usd}
+    )
+    one = EventLog.of(CALLS.build()).turn_result()
+    handle = replace(one.session, session_id=session)
+    return replace(one, usage=ResultUsage.from_wire(usage), duration=2.5, session=handle)
+
+
+def test_tools_that_must_not_be_called() -> None:
+    events = CALLS.build()
+    assert assertions.tools_not_called(events, "Read", "WebFetch") == (
+        True,
+        "no call of Read or WebFetch, as expected",
+    )
+    assert assertions.tools_not_called(TurnBuilder().user("a").text("b").build()) == (
+        True,
+        "no tool call, as expected",
+    )
+    ok, detail = assertions.tools_not_called(events, "Read", "shell.bash")
+    assert not ok
+    assert detail == 'expected no call of Read or shell.bash, saw 1: seq 8: Bash {"command": "ls"}'
+    # Neither a denied call nor one that never ended is forgotten.
+    assert not assertions.tools_not_called(events, "Write")
+    assert not assertions.tools_not_called(TurnBuilder().user("a").tool("Bash").unfinished().build(), "Bash")
+    assert assertions.tools_not_called(events)[1].startswith("expected no tool call, saw 2: ")
+
+
+def test_a_text_is_matched_by_a_pattern_or_a_predicate() -> None:
+    events = CALLS.build()
+
+    def is_short(text: str) -> bool:
+        return len(text) < 10
+
+    assert assertions.text_matches(events, re.compile(r"\b\d+ files"))
+    assert assertions.text_matches(events, lambda text: text.endswith("."))
+    assert assertions.text_matches(
+        events, re.compile(r"42 files\.$"), correlation_id=events[0].correlation_id
+    )
+    assert assertions.text_matches(events, is_short) == (
+        False,
+        "expected text that is_short takes, saw 'There were 42 files.'",
+    )
+    assert assertions.text_matches(events, re.compile("none"))[1].startswith(
+        "expected text that matches 'none', saw "
+    )
+    assert assertions.text_matches(events, is_short, correlation_id="else")[1].endswith("saw no answer")
+
+
+def test_limits() -> None:
+    one = costing(4_999, 0.02)
+    assert assertions.within(one, tokens=5_000, cost_usd=0.02, seconds=3, tool_calls=2) == (
+        True,
+        "5,000 of 5,000 tokens; 0.02 of 0.02 US dollars; 2.5 of 3 seconds; 2 of 2 tool calls",
+    )
+    assert assertions.within(one, tokens=4_000, cost_usd=0.001, seconds=2.4, tool_calls=1) == (
+        False,
+        "expected at most 4,000 tokens, saw 5,000; at most 0.001 US dollars, saw 0.02; "
+        "at most 2.4 seconds, saw 2.5; at most 1 tool calls, saw 2",
+    )
+    # Of several turns the sums count; the cost is that of each session so far.
+    several = [one, costing(9, 0.03), costing(9, 0.05, session="s-2")]
+    assert assertions.within(several, tokens=5_020, cost_usd=0.08, seconds=7.5, tool_calls=6)
+    assert not assertions.within(several, cost_usd=0.079)
+    assert assertions.within(costing(1), cost_usd=9) == (
+        False,
+        "expected at most 9 US dollars, saw none reported",
+    )
+    assert not assertions.within(replace(one, usage=None), tokens=9)
+    with pytest.raises(ValueError, match="within needs tokens, cost_usd, seconds or tool_calls"):
+        assertions.within(one)

@@ -92,6 +92,8 @@ REMOVED: Final = {
 _SERVED: Final = "the model server serves and records other interfaces than OpenAI's, and reads images"
 _STATED: Final = "a table that the code kept by hand, now stated by the contract as `x-constants`"
 _ANSWERS: Final = "what a function may answer for a scripted model"
+_COMPARED: Final = "how two runs of an agent differ"
+_LIMITED: Final = "what is asserted of an agent whose model is not scripted"
 _TOOLS: Final = "what a tool in Python is told, and how it says that it fails"
 _OLD: Final = "names of the predecessor, as deprecated forms"
 ADDED: Final = {
@@ -99,6 +101,15 @@ ADDED: Final = {
     "digitorn.testing.legacy.OldAssertions": _OLD,
     "digitorn.testing.legacy.OldCalls": _OLD,
     "digitorn.testing.legacy.OldStream": _OLD,
+    "digitorn.testing.Change": _COMPARED,
+    "digitorn.testing.ChangesFound": _COMPARED,
+    "digitorn.testing.Comparison": _COMPARED,
+    "digitorn.testing.compare": _COMPARED,
+    "digitorn.testing.Spent": _LIMITED,
+    "digitorn.testing.digitorn_live": "the marker of the same name, with its arguments typed",
+    "digitorn.testing.assertions.text_matches": _LIMITED,
+    "digitorn.testing.assertions.tools_not_called": _LIMITED,
+    "digitorn.testing.assertions.within": _LIMITED,
     "digitorn.testing.Response": "the answer to `client.request`, for routes that the contract lacks",
     "digitorn.testing.ToolContext": _TOOLS,
     "digitorn.testing.ToolDenied": _TOOLS,

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
         report,
         seq_unique,
         sort_by_seq,
+        text_matches,
         tool_called,
+        tools_not_called,
+        within,
     )
 
 __all__ = [
@@ -31,7 +34,10 @@ __all__ = [
     "report",
     "seq_unique",
     "sort_by_seq",
+    "text_matches",
     "tool_called",
+    "tools_not_called",
+    "within",
 ]
 
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from . import migrate
+from . import diff, migrate
 
 app = typer.Typer(
     name="digitorn-testing",
@@ -17,4 +17,5 @@ def _root() -> None:
     """Makes typer expect the name of a command even while there is only one."""
 
 
+app.command()(diff.diff)
 app.command()(migrate.migrate)

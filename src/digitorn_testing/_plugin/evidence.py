@@ -13,10 +13,14 @@ from digitorn_testing._events.timeline import render
 from digitorn_testing._exchanges import Exchange, Exchanges
 from digitorn_testing._generated.models import PendingApproval
 from digitorn_testing._log.log import EventLog
+from digitorn_testing._recordings.recorder import Calls, recording_text
 from digitorn_testing._secrets.redaction import Redactor
 from digitorn_testing._stream import AsyncLiveEventStream
 
 from .troubles import Attempt, printable
+
+_RECORDING: Final = "recording.jsonl"
+_DAEMON_RECORDING: Final = "daemon-recording.jsonl"
 
 _EVENTS_SHOWN: Final = 60
 _EXCHANGES_SHOWN: Final = 10
@@ -93,8 +97,17 @@ class Evidence:
         """The REST exchanges of each embedded daemon in this test."""
         return self._exchanges(lambda one: not isinstance(one, _OURS))
 
+    def calls(self) -> list[Told]:
+        """The REST exchanges of `client_exchanges` with the URLs of their daemons in place of names."""
+        found = self._owned(lambda one: isinstance(one, _OURS))
+        return [(one.daemon_url, listed) for one, listed in found]
+
     def _exchanges(self, wanted: Callable[[object], bool]) -> list[Told]:
-        found: list[Told] = []
+        found = self._owned(wanted)
+        return [(_whose(one, number), listed) for number, (one, listed) in enumerate(found, 1)]
+
+    def _owned(self, wanted: Callable[[object], bool]) -> list[tuple[Any, list[Exchange]]]:
+        found: list[tuple[Any, list[Exchange]]] = []
         # A stream that a client made shares its exchanges.
         seen: list[Exchanges] = []
         for one in self._used():
@@ -105,7 +118,7 @@ class Evidence:
             before = next((count for other, count in self._before if other is exchanges), 0)
             new = _count(exchanges) - before
             if listed := list(exchanges)[-new:] if new > 0 else []:
-                found.append((_whose(one, len(found) + 1), listed))
+                found.append((one, listed))
         return found
 
     # --- as text
@@ -138,22 +151,24 @@ class Evidence:
         )
 
     def files(self) -> list[tuple[str, str]]:
-        """The files for the artifacts folder, by name: events and exchanges as JSON lines."""
+        """The files for the artifacts folder, by name: recordings of the clients and of embedded daemons."""
+        # One client may have received another client's secret.
+        redactor = self.redactor()
+
+        def hidden(calls: list[Told]) -> list[Calls]:
+            return [
+                (redactor.text(url), [redactor.json(one.to_wire()) for one in exchanges])
+                for url, exchanges in calls
+            ]
+
         found: list[tuple[str, str]] = []
-        with self._attempt("write the events"):
-            for session_id, log in self.logs().items():
-                lines = [_json(event.raw) for event in log.events()]
-                found.append((f"events-{session_id}.jsonl", _lines(lines)))
-        for name, exchanges_of in (
-            ("exchanges", self.client_exchanges),
-            ("daemon-exchanges", self.daemon_exchanges),
-        ):
-            with self._attempt(f"write the {name}"):
-                # One client may have received another client's secret.
-                hide = self.redactor().json
-                for number, (_, exchanges) in enumerate(exchanges_of(), 1):
-                    lines = [_json(hide(json.loads(one.to_json()))) for one in exchanges]
-                    found.append((f"{name}-{number}.jsonl", _lines(lines)))
+        with self._attempt("write the recording"):
+            logs, calls = self.logs(), hidden(self.calls())
+            if logs or calls:
+                found.append((_RECORDING, recording_text(logs, calls)))
+        with self._attempt("write the recording of the daemon"):
+            if reached := [("", exchanges) for _, exchanges in self.daemon_exchanges()]:
+                found.append((_DAEMON_RECORDING, recording_text({}, hidden(reached))))
         return found
 
 
@@ -179,10 +194,6 @@ def _plain(raw: object) -> JsonValue:
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _lines(lines: Iterable[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)
 
 
 def _timeline(session_id: str, log: EventLog) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -16,7 +18,7 @@ import pytest
 
 from digitorn_testing._extras import MissingExtra
 
-from . import options, real, short_names, target
+from . import options, real, recordings, short_names, target
 from .troubles import Troubles
 
 if TYPE_CHECKING:
@@ -26,16 +28,20 @@ if TYPE_CHECKING:
     from digitorn_testing._client._async.client import AsyncDevClient
     from digitorn_testing._client._sync.client import DevClient
     from digitorn_testing._handles import AppHandle, SessionHandle
+    from digitorn_testing._recordings.recording import Recording
     from digitorn_testing._stream import LiveEventStream
     from digitorn_testing.builders import AppBuilder, SessionBuilder, TurnBuilder
     from digitorn_testing.fakes import FakeDaemon, FakeModel, FakeModelServer
 
-FAILED: Final = pytest.StashKey[bool]()
-"""Whether a test has failed so far."""
-
 LIVE: Final = "live"
 ASYNCIO_CLIENTS: Final = "digitorn_testing._plugin.asyncio_clients"
 """The plugin with the clients of tests that pytest-asyncio runs."""
+
+_REPLAYED: Final = pytest.StashKey[bool]()
+"""Whether a test runs against a recording."""
+
+_LOCUST: Final = "locust"
+"""The plugin of Locust, which comes with the extra `load` and has a fixture `session` of its own."""
 
 _EMBEDDED_APP: Final = "my-app"
 _DAEMONS: Final = frozenset({"fake_daemon", "digitorn_daemon"})
@@ -59,7 +65,10 @@ def digitorn_model(request: pytest.FixtureRequest) -> Iterator[FakeModel]:
 
     with FakeModel() as model:
         yield model
-        if options.must_be_exhausted(request.node) and not request.node.stash.get(FAILED, False):
+        item = request.node
+        # In a replay nobody asks the model.
+        is_asked = not item.stash.get(_REPLAYED, False)
+        if is_asked and options.must_be_exhausted(item) and not item.stash.get(options.FAILED, False):
             model.assert_exhausted()
 
 
@@ -83,23 +92,51 @@ def digitorn_daemon(request: pytest.FixtureRequest, digitorn_model: FakeModel) -
 # --- the daemon under test
 
 
-def target_of_embedded(request: pytest.FixtureRequest, digitorn_daemon: FakeDaemon) -> target.Target:
+def target_of_embedded(
+    request: pytest.FixtureRequest, digitorn_daemon: FakeDaemon
+) -> Iterator[target.Target]:
     """The daemon of a test in a run without a given one. As an argument, an override may have parameters."""
-    return target_of(request)
+    yield from target_of(request)
 
 
-def target_of(request: pytest.FixtureRequest) -> target.Target:
-    """The daemon of a test: the given one, unless there is none or the test uses an embedded one."""
-    daemon = target.given(request.config)
-    if daemon is not None:
-        # A model that is scripted answers on a real daemon as well.
-        embedded_only = _DAEMONS if daemon.is_real else _DAEMONS | _MODELS
-        if embedded_only.isdisjoint(request.node.fixturenames):
-            return daemon
-    elif request.node.get_closest_marker(LIVE) is not None:
-        pytest.skip(target.NO_DAEMON)
-    embedded: FakeDaemon = request.getfixturevalue("digitorn_daemon")
-    return target.Target(embedded.url, embedded.token(), embedded)
+def target_of(request: pytest.FixtureRequest) -> Iterator[target.Target]:
+    """The daemon of a test: a recording that it replays, the given daemon, or an embedded one."""
+    item = request.node
+    if (file := recordings.replayed_file(item, embedded=_DAEMONS, models=_MODELS)) is not None:
+        item.stash[_REPLAYED] = True
+        yield from _replaying(request.config, file)
+    elif (daemon := _given(item)) is not None:
+        with recordings.recorded(item) as file:
+            yield replace(daemon, recording=file)
+    else:
+        embedded: FakeDaemon = request.getfixturevalue("digitorn_daemon")
+        yield target.Target(embedded.url, embedded.token(), embedded)
+
+
+def _given(item: pytest.Item) -> target.Target | None:
+    """The daemon that was given to the run, unless there is none or the test uses an embedded one."""
+    daemon = target.given(item.config)
+    if daemon is None:
+        if item.get_closest_marker(LIVE) is not None:
+            pytest.skip(target.NO_DAEMON)
+        return None
+    # A model that is scripted answers on a real daemon as well.
+    embedded_only = _DAEMONS if daemon.is_real else _DAEMONS | _MODELS
+    used: list[str] = getattr(item, "fixturenames", [])
+    return daemon if embedded_only.isdisjoint(used) else None
+
+
+def _replaying(config: pytest.Config, file: Path) -> Iterator[target.Target]:
+    try:
+        import fastapi  # noqa: F401 # pyright: ignore[reportUnusedImport] - only to see whether it is installed
+    except ImportError:
+        pytest.fail("a replay needs the extra digitorn-testing[daemon]", pytrace=False)
+    from digitorn_testing._recordings.recording import Recording
+    from digitorn_testing.fakes import FakeDaemon
+
+    recording = Recording.load(file, damaged="raise")
+    with FakeDaemon.replay(file, listen=options.kind(config) != options.IN_PROCESS) as daemon:
+        yield target.Target(daemon.url, daemon.token(), replayed=recording)
 
 
 def digitorn_approvals() -> RecordingApprovals:
@@ -160,7 +197,9 @@ def digitorn_app(request: pytest.FixtureRequest, _digitorn_target: target.Target
 
     Override the fixture to deploy your own app.
     """
-    if _digitorn_target.embedded is not None:
+    if _digitorn_target.replayed is not None:
+        yield _recorded_app(_digitorn_target, _digitorn_target.replayed, request.config)
+    elif _digitorn_target.embedded is not None:
         # An override of the daemon need not know the model that the test scripts.
         scripts = not _MODELS.isdisjoint(request.node.fixturenames)
         model: FakeModel | None = request.getfixturevalue("digitorn_model") if scripts else None
@@ -178,6 +217,13 @@ def digitorn_app(request: pytest.FixtureRequest, _digitorn_target: target.Target
             client.api.apps.delete_app(app.app_id, scope="system")
     else:
         yield _given_app(request.config, _digitorn_target)
+
+
+def _recorded_app(daemon: target.Target, recording: Recording, config: pytest.Config) -> AppHandle:
+    from digitorn_testing._handles import AppHandle
+
+    app_id = recordings.app_of(recording) or options.app_id(config) or _EMBEDDED_APP
+    return AppHandle(app_id=app_id, daemon_url=daemon.url)
 
 
 def _given_app(config: pytest.Config, daemon: target.Target) -> AppHandle:
@@ -198,7 +244,7 @@ def digitorn_session(
     """A new session of `digitorn_app`. On a given daemon it is deleted afterwards, unless the test failed."""
     made = digitorn_client.new_session(digitorn_app.app_id)
     yield made
-    if _digitorn_target.embedded is None and not request.node.stash.get(FAILED, False):
+    if _digitorn_target.embedded is None and not request.node.stash.get(options.FAILED, False):
         from digitorn_testing._errors import NotFound
 
         # The test may have deleted it.
@@ -290,7 +336,7 @@ def register(config: pytest.Config) -> None:
         name
         for registered, plugin in config.pluginmanager.list_name_plugin()
         # What a conftest file defines overrides ours, as far as its folder reaches.
-        if plugin is not None and not registered.endswith("conftest.py")
+        if plugin is not None and not registered.endswith("conftest.py") and registered != _LOCUST
         for name in _names_in(plugin)
     }
     for one in _PAIRS:
@@ -304,7 +350,8 @@ def register(config: pytest.Config) -> None:
         else:
             put(long, one.make)
             put(one.short, one.same)
-    put("_digitorn_target", target_of_embedded if target.given(config) is None else target_of)
+    is_embedded = target.given(config) is None and options.text(config, options.REPLAY) is None
+    put("_digitorn_target", target_of_embedded if is_embedded else target_of)
     put("_digitorn_client_under_anyio", client_under_anyio)
     put("digitorn_app", digitorn_app)
     config.pluginmanager.register(made, made.__name__)

@@ -11,6 +11,11 @@ import pytest
 
 from . import scenarios
 
+FAILED: Final = pytest.StashKey[bool]()
+"""Whether a test has failed so far."""
+PASSED: Final = pytest.StashKey[bool]()
+"""Whether the function of a test has passed."""
+
 REAL: Final = "--digitorn-real"
 REAL_FOLDER: Final = "--digitorn-real-dir"
 
@@ -25,6 +30,9 @@ EXHAUSTED: Final = "digitorn_assert_exhausted"
 _KIND: Final = "--digitorn-daemon"
 _URL: Final = "--digitorn-url"
 _ARTIFACTS: Final = "--digitorn-artifacts"
+RECORD: Final = "--digitorn-record"
+REPLAY: Final = "--digitorn-replay"
+_RECORDINGS: Final = "digitorn_recordings"
 
 
 def add(parser: pytest.Parser) -> None:
@@ -64,6 +72,12 @@ def add(parser: pytest.Parser) -> None:
         _ARTIFACTS, metavar="DIR", help="write events, exchanges and report of each failure there"
     )
     group.addoption(
+        RECORD, metavar="DIR", help="record each test that uses a client of the given daemon there"
+    )
+    group.addoption(
+        REPLAY, metavar="DIR", help="run the same tests against these recordings, without a daemon"
+    )
+    group.addoption(
         "--digitorn-assert-exhausted",
         action="store_true",
         help="fail tests that leave answers of `fake_model` unused; else `digitorn_assert_exhausted`",
@@ -76,6 +90,9 @@ def add(parser: pytest.Parser) -> None:
         help="collect functions that return (ok, detail) or (ok, detail, artifacts) from these files",
     )
     parser.addini("digitorn_daemon", f"daemon of the tests, as {_KIND}", default=SOCKETS)
+    parser.addini(
+        _RECORDINGS, "folder with the recordings of tests marked digitorn_replay", default="recordings"
+    )
     parser.addini(SHORT_NAMES, "whether fixtures have their short names too", "bool", default=True)
     parser.addini(
         EXHAUSTED, "whether tests fail that leave answers of `fake_model` unused", "bool", default=False
@@ -105,6 +122,17 @@ def check(config: pytest.Config) -> None:
         raise pytest.UsageError(f"{_KIND}={chosen} and {REAL} name two daemons")
     if kind(config) == RELEASED and text(config, _URL):
         raise pytest.UsageError(f"{_URL} and {REAL} name two daemons")
+    if text(config, REPLAY):
+        if text(config, RECORD):
+            raise pytest.UsageError(f"{RECORD} and {REPLAY} exclude each other")
+        if text(config, _URL) or kind(config) == RELEASED:
+            raise pytest.UsageError(f"{REPLAY} needs no daemon: leave out {_URL} and {REAL}")
+        if not recordings_folder(config).is_dir():
+            raise pytest.UsageError(f"{REPLAY}: there is no folder {recordings_folder(config)}")
+    elif text(config, RECORD) and not url(config) and kind(config) != RELEASED:
+        raise pytest.UsageError(
+            f"{RECORD} needs a daemon: pass {_URL} or {REAL}, or set $DIGITORN_DAEMON_URL"
+        )
 
 
 def kind(config: pytest.Config) -> str:
@@ -155,13 +183,28 @@ def must_be_exhausted(item: pytest.Item) -> bool:
 
 def artifacts_folder(config: pytest.Config) -> Path | None:
     """The folder for artifacts; None if nothing is to be written."""
-    folder = text(config, _ARTIFACTS)
+    return _folder(config, _ARTIFACTS)
+
+
+def record_folder(config: pytest.Config) -> Path | None:
+    """The folder for new recordings; None if nothing is to be recorded."""
+    return _folder(config, RECORD)
+
+
+def recordings_folder(config: pytest.Config) -> Path:
+    """The folder with the recordings that tests replay."""
+    setting: str = config.getini(_RECORDINGS)
+    return _folder(config, REPLAY) or config.rootpath / setting
+
+
+def _folder(config: pytest.Config, name: str) -> Path | None:
+    folder = text(config, name)
     # Worker processes may have another working directory.
     return config.invocation_params.dir / folder if folder else None
 
 
-def make_artifacts_folder(config: pytest.Config) -> None:
-    """Makes the artifacts folder, if the run has one.
+def make_folders(config: pytest.Config) -> None:
+    """Makes the folders that the run writes to.
 
     Args:
         config: The run.
@@ -169,15 +212,16 @@ def make_artifacts_folder(config: pytest.Config) -> None:
     Raises:
         pytest.UsageError: Nothing can be written there.
     """
-    folder = artifacts_folder(config)
-    if folder is None:
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except (OSError, ValueError) as error:
-        raise pytest.UsageError(f"{_ARTIFACTS}: nothing can be written to {folder}: {error}") from error
+    for option in (_ARTIFACTS, RECORD):
+        folder = _folder(config, option)
+        if folder is None:
+            continue
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except (OSError, ValueError) as error:
+            raise pytest.UsageError(f"{option}: nothing can be written to {folder}: {error}") from error
 
 
 def listed(config: pytest.Config, name: str) -> list[str]:

@@ -6,13 +6,15 @@ import logging
 import os
 import threading
 import uuid
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from datetime import UTC, datetime
 from io import FileIO
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 from weakref import WeakSet
+
+from pydantic import JsonValue
 
 from digitorn_testing._concurrency.forks import in_forks, leave_behind
 from digitorn_testing._errors import RecordingError
@@ -64,7 +66,7 @@ class Recorder:
         self.error: RecordingError | None = None
         self._exchanges = exchanges
         self._lock = threading.Lock()
-        self._part = uuid.uuid4().hex[:12]
+        self._part = _new_part()
         # A log holds its tap; a recording does not hold the logs of streams that are gone.
         self._taps: WeakSet[_Tap] = WeakSet()
         self._numbers = itertools.count(1)
@@ -80,16 +82,7 @@ class Recorder:
         exchanges.listen(self._exchanged)
 
     def _begin(self, file: FileIO, daemon_url: str) -> None:
-        header: dict[str, object] = {
-            "record": "header",
-            "format": FORMAT,
-            "version": VERSION,
-            "part": self._part,
-            "at": _now(),
-            "contract": CONTRACT_VERSION,
-            "library": __version__,
-            "daemon_url": self._exchanges.redactor.text(_without_user(daemon_url)),
-        }
+        header = _header(self._part, self._exchanges.redactor.text(daemon_url))
         with _alone(file):
             file.seek(0)
             content = file.readall()
@@ -125,15 +118,7 @@ class Recorder:
         tap = _Tap(self, f"{self._part}.{next(self._numbers)}", stream)
         self._taps.add(tap)
         session = stream.session
-        self._write(
-            {
-                "record": "stream",
-                "stream": tap.name,
-                "app_id": session.app_id,
-                "session_id": session.session_id,
-                "since": stream.log.since,
-            }
-        )
+        self._write(_stream(tap.name, session.app_id, session.session_id, stream.log.since))
         tap.open()
 
     def event(self, stream: str, frame: object) -> None:
@@ -288,6 +273,58 @@ class Recorders:
             except RecordingError as error:
                 failed = failed or error
         return failed
+
+
+Calls: TypeAlias = tuple[str, Iterable[JsonValue]]
+"""The URL of a daemon, and exchanges with it as JSON values."""
+
+
+def recording_text(logs: Mapping[str, EventLog], calls: Iterable[Calls]) -> str:
+    """A recording of what has been seen already. The caller hides what is secret in it.
+
+    Args:
+        logs: Events, by the id of their session.
+        calls: The calls over REST. The first daemon is that of the events.
+    """
+    listed = list(calls)
+    records: list[Mapping[str, object]] = []
+    if logs:
+        part = _new_part()
+        records.append(_header(part, listed[0][0] if listed else ""))
+        for number, (session_id, log) in enumerate(logs.items(), 1):
+            name, app_id = f"{part}.{number}", next((one.app_id for one in log if one.app_id), "")
+            records.append(_stream(name, app_id, session_id, log.since))
+            records += ({"record": "event", "stream": name, "at": _now(), "frame": one.raw} for one in log)
+        records.append({"record": "end", "part": part})
+    for daemon_url, exchanges in listed:
+        part = _new_part()
+        records += [
+            _header(part, daemon_url),
+            *({"record": "exchange", "part": part, "exchange": one} for one in exchanges),
+            {"record": "end", "part": part},
+        ]
+    return b"".join(map(line_of, records)).decode()
+
+
+def _stream(name: str, app_id: str, session_id: str, since: int) -> dict[str, object]:
+    return {"record": "stream", "stream": name, "app_id": app_id, "session_id": session_id, "since": since}
+
+
+def _header(part: str, daemon_url: str) -> dict[str, object]:
+    return {
+        "record": "header",
+        "format": FORMAT,
+        "version": VERSION,
+        "part": part,
+        "at": _now(),
+        "contract": CONTRACT_VERSION,
+        "library": __version__,
+        "daemon_url": _without_user(daemon_url),
+    }
+
+
+def _new_part() -> str:
+    return uuid.uuid4().hex[:12]
 
 
 @contextlib.contextmanager

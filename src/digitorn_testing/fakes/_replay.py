@@ -1,11 +1,13 @@
 """Serves a recording as a daemon would: joins bring its events, calls its answers."""
 
 import asyncio
+import json
 import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import parse_qsl
 
 from pydantic import JsonValue, ValidationError
@@ -19,8 +21,10 @@ from digitorn_testing._generated import models, operations
 from digitorn_testing._generated._runtime import RestOperation
 from digitorn_testing._generated.events import EventEnvelope, Result, UserMessage
 from digitorn_testing._generated.messages import JoinSessionAck
+from digitorn_testing._log.recorded import RecordedStream
 from digitorn_testing._recordings.recording import RecordedLog, Recording
 from digitorn_testing._secrets.redaction import HIDDEN, as_json
+from digitorn_testing._texts import json_text
 
 from ._agent.bus import USER_SEQ, Outlet, session_room
 from ._agent.connections import Connections
@@ -64,7 +68,7 @@ def replaying(recording: Recording, state: DaemonState, outlet: Outlet, user: Us
     for log in logs.values():
         _put(log, state, user)
     state.connections = _RecordedConnections(state, logs, outlet)
-    return _RecordedAnswers(recording, logs, state, outlet, http)
+    return _RecordedAnswers(recording, logs, state, outlet, user, http)
 
 
 def _put(log: RecordedLog, state: DaemonState, user: User) -> None:
@@ -154,27 +158,40 @@ class _RecordedAnswers:
     message is answered once for each time it was sent, and brings the events of its turn. What was not
     recorded is answered by the daemon from its events; what it would make up is refused.
 
+    A client makes up the id of a new session. When its first message was recorded in another session, that
+    session takes the new id.
+
     Args:
         recording: The recording.
-        logs: Its sessions.
+        logs: Its sessions by id, which change when a session takes a new one.
         state: The daemon.
         outlet: Where events go.
+        user: Who owns the sessions.
         http: What answers calls that were not recorded.
     """
 
     def __init__(
         self,
         recording: Recording,
-        logs: Mapping[str, RecordedLog],
+        logs: dict[str, RecordedLog],
         state: DaemonState,
         outlet: Outlet,
+        user: User,
         http: AsgiApp,
     ) -> None:
-        self._path = recording.path
+        self._recording = recording
         self._logs = logs
         self._state = state
         self._outlet = outlet
+        self._user = user
         self._http = http
+        # The first messages of the sessions that nobody has used yet, in the order in which they were sent.
+        self._fresh: dict[str, tuple[str, Exchange]] = {}
+        for one in recording.exchanges:
+            if ids := _ids_of(operations.SEND_MESSAGE, one):
+                self._fresh.setdefault(ids["session_id"], (ids["app_id"], one))
+        self._new_ids: dict[str, str] = {}
+        self._recorded_ids: dict[str, str] = {}
         self._by_call: dict[tuple[str, str], list[Exchange]] = defaultdict(list)
         for one in recording.exchanges:
             # One without an answer, or with a body that was too large, cannot be answered again.
@@ -183,7 +200,7 @@ class _RecordedAnswers:
         self._used: set[int] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        operation = _operation(scope) if scope["type"] == "http" else None
+        operation, ids = _operation(scope) if scope["type"] == "http" else (None, {})
         if operation is None or not self._answers(operation, scope):
             await self._http(scope, receive, send)
             return
@@ -191,16 +208,55 @@ class _RecordedAnswers:
         path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         sent = as_json(body)
-        found = self._find(operation, path, query, sent)
+        if operation.id == operations.SEND_MESSAGE.id:
+            self._use(ids["app_id"], ids["session_id"], sent)
+        recorded = self._recorded_ids
+        found = self._find(
+            operation,
+            _renamed(path, recorded),
+            [(name, _renamed(text, recorded)) for name, text in query],
+            _renamed_in(sent, recorded),
+        )
         if found is not None:
             scope["route"] = SimpleNamespace(operation_id=operation.id)
-            await _response(operation, found, sent)(scope, receive, send)
+            answer = replace(found, response=_renamed_in(found.response, self._new_ids))
+            await _response(operation, answer, sent)(scope, receive, send)
             await self._bring_turn(found)
         elif operation.id in _ASKED_ONCE or operation.id in made_up_in_replays():
             scope["route"] = SimpleNamespace(operation_id=operation.id)
             await self._refusal(operation, path, sent)(scope, receive, send)
         else:
             await self._http(scope, _again(body, receive), send)
+
+    def _use(self, app_id: str, session_id: str, sent: JsonValue) -> None:
+        """Notes that a session is used. A new one takes the place of the recorded one that began alike."""
+        used = self._recorded_ids.get(session_id, session_id)
+        if used not in self._fresh and used not in self._logs:
+            alike = (
+                name
+                for name, (first_app, first) in self._fresh.items()
+                if first_app == app_id and _fits(first.request, sent)
+            )
+            if (recorded := next(alike, None)) is None:
+                return
+            used = recorded
+            self._new_ids[recorded], self._recorded_ids[session_id] = session_id, recorded
+            # What was only sent to, and never seen, has no log.
+            if (log := self._logs.pop(recorded, None)) is not None:
+                self._rename(log, session_id)
+        self._fresh.pop(used, None)
+
+    def _rename(self, log: RecordedLog, session_id: str) -> None:
+        recorded = log.session.session_id
+        if (replaced := self._state.sessions.find(recorded, self._user)) is not None:
+            self._state.sessions.remove(replaced)
+        session, names = replace(log.session, session_id=session_id), {recorded: session_id}
+        streams = [
+            RecordedStream(session, one.since, _renamed_in(one.frames, names), dict(one.endings))
+            for one in self._recording.streams(recorded)
+        ]
+        self._logs[session_id] = RecordedLog(streams, exchanges=log.exchanges, damage=log.damage)
+        _put(self._logs[session_id], self._state, self._user)
 
     def _answers(self, operation: RestOperation[Any], scope: Scope) -> bool:
         """Whether a recorded answer may be given; the daemon itself says who may not call at all."""
@@ -236,38 +292,73 @@ class _RecordedAnswers:
     async def _bring_turn(self, exchange: Exchange) -> None:
         """Sends the events of the turn that a message set off; who has them already drops the copies."""
         turn = exchange.correlation_id
-        for session_id, log in self._logs.items():
+        for session_id, log in list(self._logs.items()):
             for event in log.turn(turn) if turn is not None else ():
                 await self._outlet.push(dict(event.raw), to=session_room(session_id))
 
     def _refusal(self, operation: RestOperation[Any], path: str, sent: JsonValue) -> Response:
         asked = f" of {_message(sent)!r}" if operation.id in _ASKED_ONCE and _message(sent) else ""
-        recorded = [_message(one.request) for one in self._by_call.get((operation.method, path), ())]
+        recorded = [_message(one.request) for one in self._alike(operation, path)]
         has = f"; it has {', '.join(map(repr, recorded))}" if any(recorded) else ""
         sessions = ", ".join(self._logs) or "none"
         detail = (
-            f"the recording {self._path} has no further answer to {operation.method} {path}{asked}{has}; "
-            f"its sessions: {sessions}"
+            f"the recording {self._recording.path} has no further answer to {operation.method} {path}{asked}"
+            f"{has}; its sessions: {sessions}. The test asks for something else than when it was recorded: "
+            "record it again"
         )
         return JSONResponse(models.Problem(detail=detail).to_wire(), status_code=409)
+
+    def _alike(self, operation: RestOperation[Any], path: str) -> list[Exchange]:
+        """The recorded calls that a refusal tells of: the same ones; of an unknown session, all messages."""
+        same = self._by_call.get((operation.method, _renamed(path, self._recorded_ids)), [])
+        if same or operation.id != operations.SEND_MESSAGE.id:
+            return same
+        return [one for one in self._recording.exchanges if one.operation == operation.id]
 
 
 # Each call does something, so that one answer is good for one call.
 _ASKED_ONCE: Final = frozenset({operations.SEND_MESSAGE.id, operations.CREATE_SESSION.id})
 
-_PARAMETER: Final = re.compile(r"\\\{\w+\\\}")
+_PARAMETER: Final = re.compile(r"\\\{(\w+)\\\}")
 _ROUTES: Final = [
-    (one.method, re.compile(_PARAMETER.sub("[^/]+", re.escape(one.path))), one)
+    (one.method, re.compile(_PARAMETER.sub(r"(?P<\1>[^/]+)", re.escape(one.path))), one)
     # The more particular ones first.
     for one in sorted(operations.OPERATIONS, key=lambda one: one.path.count("{"))
 ]
 
 
-def _operation(scope: Scope) -> RestOperation[Any] | None:
-    path = scope["path"]
-    return next(
-        (one for method, route, one in _ROUTES if method == scope["method"] and route.fullmatch(path)), None
-    )
+def _operation(scope: Scope) -> tuple[RestOperation[Any] | None, dict[str, str]]:
+    """The operation that is called, and the ids in its path."""
+    for method, route, operation in _ROUTES:
+        if method == scope["method"] and (found := route.fullmatch(scope["path"])) is not None:
+            return operation, found.groupdict()
+    return None, {}
+
+
+def _ids_of(operation: RestOperation[Any], exchange: Exchange) -> dict[str, str]:
+    """The ids in the path of a recorded call; none if it is of another operation."""
+    route = next(route for _, route, one in _ROUTES if one is operation)
+    found = route.fullmatch(exchange.path) if exchange.operation == operation.id else None
+    return {} if found is None else found.groupdict()
+
+
+_T = TypeVar("_T")
+
+
+def _renamed(text: str, names: Mapping[str, str]) -> str:
+    """A text with ids replaced wherever they stand by themselves."""
+    if not names:
+        return text
+    ids = re.compile(rf"(?<![\w-])({'|'.join(map(re.escape, names))})(?![\w-])")
+    return ids.sub(lambda found: names[found[1]], text)
+
+
+def _renamed_in(value: _T, names: Mapping[str, str]) -> _T:
+    """JSON values with ids replaced in every text."""
+    if not names:
+        return value
+    renamed: _T = json.loads(_renamed(json_text(value), names))
+    return renamed
 
 
 def _fits(recorded: object, sent: object) -> bool:

@@ -248,6 +248,38 @@ async def test_a_test_runs_against_its_recording(
                 await other.list_triggers("my-app")
 
 
+async def two_sessions(client: AsyncDevClient) -> list[str]:
+    """What a test does whose sessions have other ids each time; one of them is never used."""
+    unused, one, other = [await client.new_session("my-app") for _ in range(3)]
+    async with await client.open_event_stream(other) as stream:
+        said = [(await client.send(session, "hi")).content for session in (one, other)]
+        await stream.wait_for(MessageDone, timeout=10)
+        said += [str(event.session_id == other.session_id) for event in stream.events_of(MessageDone)]
+    said.append((await client.send(one, "and you?")).content)
+    said += [str(message.content) for message in (await client.get_history(other)).messages]
+    listed = (await client.list_sessions("my-app")).sessions
+    assert {one.session_id, other.session_id} == {found.session_id for found in listed}
+    assert unused.session_id not in {found.session_id for found in listed}
+    return said
+
+
+async def test_a_replay_takes_the_ids_of_new_sessions(
+    client: AsyncDevClient, model: FakeModel, daemon: FakeDaemon, path: Path
+) -> None:
+    for text in ("Hello, 1.", "Hello, 2.", "I am well."):
+        model.will_respond_with_text(text)
+    with client.record(path):
+        told = await two_sessions(client)
+    with FakeDaemon.replay(path, listen=daemon.url.startswith("http")) as replayed:
+        async with replayed.async_client() as other:
+            assert await two_sessions(other) == told
+            with pytest.raises(
+                Conflict,
+                match=r"of 'hi'; it has 'hi', 'hi', 'and you\?'; its sessions: .* record it again$",
+            ):
+                await other.post_message_raw(await other.new_session("my-app"), "hi")
+
+
 @pytest.mark.both_daemons
 async def test_a_replay_asks_for_a_token(
     client: AsyncDevClient, model: FakeModel, session: SessionHandle, path: Path

@@ -249,6 +249,38 @@ def test_a_test_runs_against_its_recording(
                 other.list_triggers("my-app")
 
 
+def two_sessions(client: DevClient) -> list[str]:
+    """What a test does whose sessions have other ids each time; one of them is never used."""
+    unused, one, other = [client.new_session("my-app") for _ in range(3)]
+    with client.open_event_stream(other) as stream:
+        said = [client.send(session, "hi").content for session in (one, other)]
+        stream.wait_for(MessageDone, timeout=10)
+        said += [str(event.session_id == other.session_id) for event in stream.events_of(MessageDone)]
+    said.append(client.send(one, "and you?").content)
+    said += [str(message.content) for message in client.get_history(other).messages]
+    listed = client.list_sessions("my-app").sessions
+    assert {one.session_id, other.session_id} == {found.session_id for found in listed}
+    assert unused.session_id not in {found.session_id for found in listed}
+    return said
+
+
+def test_a_replay_takes_the_ids_of_new_sessions(
+    client: DevClient, model: FakeModel, daemon: FakeDaemon, path: Path
+) -> None:
+    for text in ("Hello, 1.", "Hello, 2.", "I am well."):
+        model.will_respond_with_text(text)
+    with client.record(path):
+        told = two_sessions(client)
+    with FakeDaemon.replay(path, listen=daemon.url.startswith("http")) as replayed:
+        with replayed.client() as other:
+            assert two_sessions(other) == told
+            with pytest.raises(
+                Conflict,
+                match=r"of 'hi'; it has 'hi', 'hi', 'and you\?'; its sessions: .* record it again$",
+            ):
+                other.post_message_raw(other.new_session("my-app"), "hi")
+
+
 @pytest.mark.both_daemons
 def test_a_replay_asks_for_a_token(
     client: DevClient, model: FakeModel, session: SessionHandle, path: Path

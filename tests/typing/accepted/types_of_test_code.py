@@ -1,5 +1,6 @@
 """What type checkers see in the code of a test author. Checked, never run."""
 
+import re
 from collections.abc import Sequence
 from typing import assert_type
 
@@ -11,7 +12,9 @@ from digitorn.testing import (
     AsyncDevClient,
     AsyncLiveEventStream,
     AsyncTurn,
+    Change,
     Check,
+    Comparison,
     DevClient,
     EventCapture,
     EventLog,
@@ -20,12 +23,15 @@ from digitorn.testing import (
     LiveEventStream,
     Operation,
     Operations,
+    Recording,
     Response,
     SessionHandle,
     Turn,
     TurnResult,
     assertions,
     builders,
+    compare,
+    digitorn_live,
 )
 from digitorn.testing.builders import SessionBuilder, TurnBuilder, payloads
 from digitorn.testing.events import MessageDone, Token, ToolCall
@@ -197,3 +203,31 @@ def operations(stream: LiveEventStream, turn: Turn, other: AsyncTurn, result: Tu
     assert_type(found[0].duration, float | None)
     assert_type(found[0].parent, Operation | None)
     assert_type(Operations.of(stream.log), Operations)
+
+
+def runs(before: Recording, result: TurnResult, log: EventLog) -> None:
+    comparison = compare("a.jsonl", before, same_text=lambda one, other: one in other)
+    assert_type(comparison, Comparison)
+    assert_type(compare(log, [result]).of("tool_lost", "text"), Comparison)
+    assert_type(list(comparison), list[Change])
+    comparison.raise_for_changes(ignore=["text", "time"])
+    assert_type(assertions.within(result, tokens=5, cost_usd=0.1, seconds=3, tool_calls=2), Check)
+    assert_type(assertions.within([result], seconds=2.5), Check)
+    assert_type(assertions.tools_not_called(result.events, "Bash"), Check)
+    assert_type(assertions.text_matches(result.events, re.compile("a")), Check)
+    assert_type(assertions.text_matches(result.events, lambda text: len(text) > 3), Check)
+
+
+@digitorn_live
+def lives(number: int) -> str:
+    return str(number)
+
+
+@digitorn_live(repeats=5, at_least=4)
+async def lives_often(number: int) -> str:
+    return str(number)
+
+
+async def marked_tests_keep_their_types() -> None:
+    assert_type(lives(1), str)
+    assert_type(await lives_often(1), str)

@@ -10,6 +10,8 @@ from digitorn.testing import (
     Turn,
     TurnResult,
     assertions,
+    compare,
+    digitorn_live,
 )
 from digitorn.testing.builders import SessionBuilder, TurnBuilder, event, payloads
 from digitorn.testing.events import EventPayload, Token, ToolCall, ToolStart
@@ -117,3 +119,14 @@ def names_of_the_predecessor(client: DevClient, session: SessionHandle, stream: 
     stream.events_by_type("token")  # E: deprecated
     stream.wait_for("token", predicate=lambda event: event.seq > 3)  # E: deprecated
     assertions.report([("ordered", (True, "fine"))])  # E: deprecated
+
+
+def wrong_runs(result: TurnResult) -> None:
+    compare(result, 3)  # E: not a run
+    compare("a", "b").of("tools")  # E: no such kind of change
+    compare("a", "b").raise_for_changes(ignore=["texts"])  # E: no such kind of change
+    assertions.within(result, tokens="5")  # E: not a number
+    assertions.within(result, calls=5)  # E: no such limit
+    assertions.text_matches(result.events, "a text")  # E: a text goes to contains_text
+    assertions.tools_not_called(result.events, 3)  # E: a tool has a name
+    digitorn_live(repeat=5)  # E: misspelt
