@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from ._handles import AppHandle, SessionHandle
     from ._log.capture import EventCapture
     from ._log.log import EventLog
+    from ._page.page import write_page
     from ._recordings.recorder import Recorder
     from ._recordings.recording import RecordedLog, Recording
     from ._stream import AsyncLiveEventStream, LiveEventStream
@@ -138,6 +139,7 @@ __all__ = [
     "RecordedLog",
     "Recorder",
     "Recording",
+    "write_page",
     # operations
     "ForbiddenTransition",
     "Operation",
@@ -239,6 +241,7 @@ if not TYPE_CHECKING:
             "._log.capture": ("EventCapture",),
             "._log.log": ("EventLog",),
             "._recordings.recorder": ("Recorder",),
+            "._page.page": ("write_page",),
             "._recordings.recording": ("RecordedLog", "Recording"),
             "._stream": ("AsyncLiveEventStream", "LiveEventStream"),
             "._stream._async.turn": ("AsyncTurn",),

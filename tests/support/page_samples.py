@@ -16,11 +16,17 @@ BEGAN: Final = datetime(2026, 11, 28, 9, 30, tzinfo=UTC)
 PENDING: Final = "rm -rf build"
 """The command that waits for approval at the end."""
 
-_WORDS: Final = (
+_TEXT: Final = (
     "The test of the parser fails because the third line of the file has no closing bracket . I looked at the "
     "history : the bracket was removed together with the old option , and nobody noticed until now ."
-).split()
-_LASTS: Final = {"tool_call": (0.05, 1.6), "approval_resolved": (0.8, 3.0), "token": (0.008, 0.05), "result": (0.01, 0.1)}
+)
+_WORDS: Final = _TEXT.split()
+_LASTS: Final = {
+    "tool_call": (0.05, 1.6),
+    "approval_resolved": (0.8, 3.0),
+    "token": (0.008, 0.05),
+    "result": (0.01, 0.1),
+}
 
 
 def sample(path: Path, events: int, *, seed: int = 7) -> Path:
@@ -57,23 +63,25 @@ def sample(path: Path, events: int, *, seed: int = 7) -> Path:
         if turns > 1 and chance.random() < 0.2:
             at += timedelta(seconds=chance.uniform(2, 40))
         sent = at
-        frames = _turn(chance, turn, seq, turns, tokens=min(400, max(20, events // 12)), last=is_last).frames()
+        frames = _turn(
+            chance, turn, seq, turns, tokens=min(400, max(20, events // 12)), last=is_last
+        ).frames()
         for one in frames:
             at += timedelta(seconds=chance.uniform(*_LASTS.get(str(one["type"]), (0.001, 0.02))))
             one["ts"] = at.isoformat().replace("+00:00", "Z")
             lines.append(line_of({"record": "event", "stream": "p.1", "at": at.isoformat(), "frame": one}))
         seq += len(frames)
-        path_of = f"/api/apps/repairs/sessions/s-1/messages"
+        path_of = "/api/apps/repairs/sessions/s-1/messages"
         message: JsonValue = {"message": f"Please mend the parser, part {turns}.", "mode": "act"}
         accepted: JsonValue = {"success": True, "data": {"correlation_id": turn, "status": "accepted"}}
-        lines.append(_call("send_message", "POST", path_of, sent, message, accepted, turn=turn, seconds=0.012))
+        lines.append(
+            _call("send_message", "POST", path_of, sent, message, accepted, turn=turn, seconds=0.012)
+        )
         if turns % 3 == 0:
-            lines.append(
-                _call(
-                    "list_session_events", "GET", "/api/apps/repairs/sessions/s-1/events", at,
-                    status=503, response={"detail": "the store is busy"}, query=(("since", str(seq)), ("limit", "500")),
-                )
-            )
+            busy: JsonValue = {"detail": "the store is busy"}
+            query = (("since", str(seq)), ("limit", "500"))
+            listed = f"{called}/events"
+            lines.append(_call("list_session_events", "GET", listed, at, None, busy, status=503, query=query))
     lines.append(line_of({"record": "end", "part": "p"}))
     path.write_bytes(b"".join(lines))
     return path
@@ -83,17 +91,23 @@ def _turn(chance: random.Random, turn: str, seq: int, number: int, *, tokens: in
     def said(count: int) -> list[str]:
         return [f"{chance.choice(_WORDS)} " for _ in range(count)]
 
-    made = TurnBuilder(app_id="repairs", correlation_id=turn, start_seq=seq).user(f"Please mend the parser, part {number}.")
+    made = TurnBuilder(app_id="repairs", correlation_id=turn, start_seq=seq).user(
+        f"Please mend the parser, part {number}."
+    )
     made = made.thinking("".join(said(30)))
     made = made.commentary(*said(tokens // 4))
     for _ in range(chance.randint(1, 3)):
         file = f"src/parser/{chance.choice(('lexer', 'grammar', 'tree'))}.py"
-        made = made.tool("Read", {"path": file}, result={"content": "def parse(text):\n    return text\n" * 4})
+        made = made.tool(
+            "Read", {"path": file}, result={"content": "def parse(text):\n    return text\n" * 4}
+        )
     made = made.tool("Bash", {"command": "pytest -q tests/parser"}, result={"stdout": "12 passed in 0.31s"})
     if number % 2:
         made = made.approval(risk_level="medium", description="Runs the tests")
     if number % 3 == 0:
-        made = made.tool("Write", {"path": "/etc/hosts", "content": "…"}, error="permission denied: /etc/hosts")
+        made = made.tool(
+            "Write", {"path": "/etc/hosts", "content": "…"}, error="permission denied: /etc/hosts"
+        )
     made = made.text(*said(tokens))
     if last:
         return (
@@ -118,7 +132,6 @@ def _call(
     *,
     status: int = 200,
     turn: str | None = None,
-    seconds: float = 0.004,
     query: tuple[tuple[str, str], ...] = (),
 ) -> bytes:
     exchange = Exchange(
@@ -132,7 +145,7 @@ def _call(
         request_size=len(str(request)) if request is not None else 0,
         response_size=len(str(response)),
         started=started,
-        duration=seconds,
+        duration=0.012,
         correlation_id=turn,
     )
     return line_of({"record": "exchange", "part": "p", "exchange": cast("JsonValue", exchange.to_wire())})

@@ -91,6 +91,7 @@ if TYPE_CHECKING:
         assertions,
         is_for_tool,
         is_question,
+        write_page,
     )
 
 __all__ = [
@@ -178,6 +179,7 @@ __all__ = [
     "assertions",
     "is_for_tool",
     "is_question",
+    "write_page",
 ]
 
 

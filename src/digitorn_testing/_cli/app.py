@@ -2,6 +2,8 @@
 
 import typer
 
+from . import report
+
 app = typer.Typer(
     name="digitorn-testing",
     help="Looks at a Digitorn daemon, talks to its apps, and works with recordings.",
@@ -13,3 +15,6 @@ app = typer.Typer(
 @app.callback()
 def _root() -> None:
     """Makes typer expect the name of a command even while there is only one."""
+
+
+app.command("report")(report.report)

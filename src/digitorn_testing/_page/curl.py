@@ -46,7 +46,9 @@ def _body(exchange: Exchange, operation: RestOperation[Any] | None, parts: list[
     body = exchange.request
     if body is None:
         parts.append("--data-binary @body")
-        return [f"The body of {exchange.request_size} bytes is not in the recording: put it into the file body."]
+        return [
+            f"The body of {exchange.request_size} bytes is not in the recording: put it into the file body."
+        ]
     if operation is not None and operation.body == "multipart" and isinstance(body, Mapping):
         parts.extend(f"-F {shlex.quote(printable(f'{name}={value}'))}" for name, value in body.items())
         return ["Of a file only its name and size are recorded: write name=@file for it."]

@@ -161,7 +161,7 @@ function fold() {
       // Quiet events behind a text are a run of their own, unless more of the text follows.
       if (kind !== QUIET) while (kinds[matched[end - 1]] === QUIET && end - 1 > at) end--;
     }
-    if (end - at < 3 || !folds) {
+    if (end - at < (kind === QUIET ? 3 : 2) || !folds) {
       for (; at < end; at++) items.push({ first: at, last: at, kind: ALONE, child: false });
       continue;
     }

@@ -6,7 +6,6 @@ import html
 import re
 import zlib
 from collections.abc import Iterable
-from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
@@ -24,8 +23,8 @@ _COMPRESSION: Final = 6
 def write_page(recording: Recording | FilePath, path: FilePath, *, title: str = "", error: str = "") -> Path:
     """Writes a page that shows a recording: one HTML file that works without network and from a disk.
 
-    It shows the sessions' events and REST calls on a timeline and in a list, with their payloads, what waits for
-    approval, what broke the contract and what is missing. Secrets are hidden as in the recording.
+    It shows the sessions' events and REST calls on a timeline and in a list, with their payloads, what waits
+    for approval, what broke the contract and what is missing. Secrets are hidden as in the recording.
 
     Args:
         recording: The recording, or its file.
@@ -83,7 +82,9 @@ def page(source: Source) -> bytes:
         "facts": "".join(
             f"<div><dt>{_escaped(name)}</dt><dd>{_escaped(value)}</dd></div>" for name, value in story.facts
         ),
-        "notes": "".join(f'<li class="{one["kind"]}">{_escaped(one["text"])}</li>' for one in story.index["notes"]),
+        "notes": "".join(
+            f'<li class="{one["kind"]}">{_escaped(one["text"])}</li>' for one in story.index["notes"]
+        ),
         "data": "".join(_blocks(story)),
     }
     text = _PLACE.sub(lambda place: parts[place[1]], _part("page.html"))
@@ -111,7 +112,7 @@ def _block(name: str, text: str) -> str:
 
 
 def _part(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

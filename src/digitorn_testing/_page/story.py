@@ -98,7 +98,10 @@ class Source:
 class Note(TypedDict):
     """Something that stands out.
 
-    Members: `kind` is `waits`, `broken`, `lost` or `info`; `text` says it; `row` is where it can be seen, or -1.
+    Members:
+        kind: `waits`, `broken`, `lost` or `info`.
+        text: Says it.
+        row: Where it can be seen; -1 for nowhere.
     """
 
     kind: str
@@ -107,7 +110,16 @@ class Note(TypedDict):
 
 
 class Bar(TypedDict):
-    """Something that lasted: its lane, first and last row, length in µs (-1 if it never ended), state, name."""
+    """Something that lasted.
+
+    Members:
+        lane: Its lane.
+        first: Its first row.
+        last: Its last row.
+        lasted: µs; -1 if it never ended.
+        state: Its last state.
+        name: What it is called.
+    """
 
     lane: int
     first: int
@@ -164,7 +176,7 @@ class Story:
     Attributes:
         facts: What stands in its head: names and values.
         index: The rows without their payloads.
-        payloads: The JSON text of each row, on one line each: an event's envelope, or a call with its command.
+        payloads: Each row as JSON on one line: an event's envelope, or a call with its command.
     """
 
     facts: Sequence[tuple[str, str]]
@@ -370,13 +382,23 @@ class _Teller:
             self._notes.append(_note("waits", _asked(request), place))
         for violation in operations.violations:
             place = self._row_of.get(id(violation.event), -1)
-            self._notes.append(_note("broken", f"A change of state that the contract forbids: {violation}", place))
+            self._notes.append(
+                _note("broken", f"A change of state that the contract forbids: {violation}", place)
+            )
         of = f" of session {session.session_id}" if len(self._source.sessions) > 1 else ""
         for count, kind, text in (
-            (log.dropped, "lost", "older events{of} were dropped, because the log was limited by max_events"),
-            (len(log.foreign), "info", "events of other sessions arrived on this stream{of}; they are left out"),
+            (log.dropped, "lost", "older events{of} were dropped: the log was limited by max_events"),
+            (
+                len(log.foreign),
+                "info",
+                "events of other sessions arrived on this stream{of}; they are left out",
+            ),
             (log.duplicates, "info", "events{of} arrived more than once; the copies are left out"),
-            (len(log.log_only), "info", "rows of the daemon's log{of} repeat what events say, and are left out"),
+            (
+                len(log.log_only),
+                "info",
+                "rows of the daemon's log{of} repeat events, and are left out",
+            ),
         ):
             if count:
                 self._notes.append(_note(kind, f"{count:,} {text.format(of=of)}."))
@@ -419,12 +441,15 @@ class _Teller:
         bars = Counter(Lane(bar["lane"]) for bar in index["bars"])
         problems = sum(1 for flag in index["flag"] if flag & _PROBLEM)
         versions = dict.fromkeys(version for one in exchanges if (version := _version_in(one)))
+        began = _EPOCH + timedelta(microseconds=index["start"])
         found = {
             "App": _listed(dict.fromkeys(one.app_id for one in sessions if one.app_id)),
             "Session" if len(sessions) == 1 else "Sessions": _listed(one.session_id for one in sessions),
             "Daemon": _listed(dict.fromkeys(one.daemon_url for one in calls if one.daemon_url)),
             "Version": f"{_listed(versions)}{', ' if versions else ''}contract {CONTRACT_VERSION}",
-            "Began": f"{_EPOCH + timedelta(microseconds=index['start']):%Y-%m-%d %H:%M:%S} UTC" if index["lane"] else "",
+            "Began": f"{_EPOCH + timedelta(microseconds=index['start']):%Y-%m-%d %H:%M:%S} UTC"
+            if index["lane"]
+            else "",
             "Duration": _length(seconds),
             "Events": f"{events:,}",
             "Turns": f"{bars[Lane.TURNS]:,}",

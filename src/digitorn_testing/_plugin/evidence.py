@@ -93,8 +93,17 @@ class Evidence:
         """The REST exchanges of each embedded daemon in this test."""
         return self._exchanges(lambda one: not isinstance(one, _OURS))
 
+    def calls(self) -> list[Told]:
+        """The REST exchanges of `client_exchanges` with the URLs of their daemons in place of names."""
+        found = self._owned(lambda one: isinstance(one, _OURS))
+        return [(one.daemon_url, listed) for one, listed in found]
+
     def _exchanges(self, wanted: Callable[[object], bool]) -> list[Told]:
-        found: list[Told] = []
+        found = self._owned(wanted)
+        return [(_whose(one, number), listed) for number, (one, listed) in enumerate(found, 1)]
+
+    def _owned(self, wanted: Callable[[object], bool]) -> list[tuple[Any, list[Exchange]]]:
+        found: list[tuple[Any, list[Exchange]]] = []
         # A stream that a client made shares its exchanges.
         seen: list[Exchanges] = []
         for one in self._used():
@@ -105,7 +114,7 @@ class Evidence:
             before = next((count for other, count in self._before if other is exchanges), 0)
             new = _count(exchanges) - before
             if listed := list(exchanges)[-new:] if new > 0 else []:
-                found.append((_whose(one, len(found) + 1), listed))
+                found.append((one, listed))
         return found
 
     # --- as text
