@@ -11,14 +11,15 @@ from digitorn_testing import Exchange
 from digitorn_testing._log.recorded import FORMAT, VERSION, line_of
 from digitorn_testing.builders import TurnBuilder
 
+SESSION: Final = "/api/apps/repairs/sessions/s-1"
 URL: Final = "http://127.0.0.1:8321"
 BEGAN: Final = datetime(2026, 11, 28, 9, 30, tzinfo=UTC)
 PENDING: Final = "rm -rf build"
 """The command that waits for approval at the end."""
 
 _TEXT: Final = (
-    "The test of the parser fails because the third line of the file has no closing bracket . I looked at the "
-    "history : the bracket was removed together with the old option , and nobody noticed until now ."
+    "The test of the parser fails because the third line of the file has no closing bracket . I looked at "
+    "the history : the bracket was removed together with the old option , and nobody noticed until now ."
 )
 _WORDS: Final = _TEXT.split()
 _LASTS: Final = {
@@ -63,24 +64,20 @@ def sample(path: Path, events: int, *, seed: int = 7) -> Path:
         if turns > 1 and chance.random() < 0.2:
             at += timedelta(seconds=chance.uniform(2, 40))
         sent = at
-        frames = _turn(
-            chance, turn, seq, turns, tokens=min(400, max(20, events // 12)), last=is_last
-        ).frames()
+        tokens = min(400, max(20, events // 12))
+        frames = _turn(chance, turn, seq, turns, tokens=tokens, last=is_last).frames()
         for one in frames:
             at += timedelta(seconds=chance.uniform(*_LASTS.get(str(one["type"]), (0.001, 0.02))))
             one["ts"] = at.isoformat().replace("+00:00", "Z")
             lines.append(line_of({"record": "event", "stream": "p.1", "at": at.isoformat(), "frame": one}))
         seq += len(frames)
-        path_of = "/api/apps/repairs/sessions/s-1/messages"
         message: JsonValue = {"message": f"Please mend the parser, part {turns}.", "mode": "act"}
         accepted: JsonValue = {"success": True, "data": {"correlation_id": turn, "status": "accepted"}}
-        lines.append(
-            _call("send_message", "POST", path_of, sent, message, accepted, turn=turn, seconds=0.012)
-        )
+        lines.append(_call("send_message", "POST", f"{SESSION}/messages", sent, message, accepted, turn=turn))
         if turns % 3 == 0:
             busy: JsonValue = {"detail": "the store is busy"}
             query = (("since", str(seq)), ("limit", "500"))
-            listed = f"{called}/events"
+            listed = f"{SESSION}/events"
             lines.append(_call("list_session_events", "GET", listed, at, None, busy, status=503, query=query))
     lines.append(line_of({"record": "end", "part": "p"}))
     path.write_bytes(b"".join(lines))

@@ -447,9 +447,7 @@ class _Teller:
             "Session" if len(sessions) == 1 else "Sessions": _listed(one.session_id for one in sessions),
             "Daemon": _listed(dict.fromkeys(one.daemon_url for one in calls if one.daemon_url)),
             "Version": f"{_listed(versions)}{', ' if versions else ''}contract {CONTRACT_VERSION}",
-            "Began": f"{_EPOCH + timedelta(microseconds=index['start']):%Y-%m-%d %H:%M:%S} UTC"
-            if index["lane"]
-            else "",
+            "Began": f"{began:%Y-%m-%d %H:%M:%S} UTC" if index["lane"] else "",
             "Duration": _length(seconds),
             "Events": f"{events:,}",
             "Turns": f"{bars[Lane.TURNS]:,}",
@@ -489,7 +487,12 @@ def _said(event: AnyEvent, fold: Fold) -> str:
     text = MEANING.said_by_user(event)
     if (answer := MEANING.answer(event)) is not None and not answer.error:
         text = answer.content
-    return summary(event) if text is None else f"“{' '.join(text[:_LONGEST_TEXT].split())}”"
+    if text is not None:
+        return f"“{' '.join(text[:_LONGEST_TEXT].split())}”"
+    try:
+        return summary(event)
+    except (ValueError, RecursionError) as error:
+        return f"not shown: {type(error).__name__}"
 
 
 def _payload(event: AnyEvent) -> str:

@@ -74,7 +74,9 @@ class ArtifactsFolder:
                 with self._attempt(f"write {self.path / name}"):
                     (self.path / names.new(name)).write_bytes(_bytes(content))
             with self._attempt(f"write {self.path / _PAGE}"):
-                (self.path / _PAGE).write_bytes(page(self._source(title, evidence)))
+                source = self._source(title, evidence)
+                if source.sessions or source.calls:
+                    (self.path / _PAGE).write_bytes(page(source))
 
     @property
     def page(self) -> Path | None:
