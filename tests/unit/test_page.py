@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import webbrowser
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -56,9 +57,11 @@ def shown(source: Path | Source, tmp_path: Path) -> ShownPage:
     return read_page(file)
 
 
-def seen(**more: Any) -> Source:
+def seen(
+    *, sessions: Sequence[Session] = (), calls: Sequence[Calls] = (), until: datetime | None = None
+) -> Source:
     """What a test saw."""
-    return Source(**{"title": "test_it", **more})
+    return Source(title="test_it", sessions=sessions, calls=calls, until=until)
 
 
 def saw(log: EventLog, session_id: str = "s-1") -> Session:
@@ -346,7 +349,7 @@ def test_the_shell_takes_an_unknown_address_from_the_environment() -> None:
 
 def test_a_form_names_its_files() -> None:
     sent = call(
-        operation="deploy_app",
+        operation="deploy_app_upload",
         method="POST",
         path="/x",
         request={"yaml": "app.yaml (7 bytes)"},

@@ -406,6 +406,8 @@ class _Teller:
     def _add_bar(self, operation: Operation) -> None:
         lane = _LANE_OF.get(operation.type, Lane.OTHER)
         rows = [place for one in operation.events if (place := self._row_of.get(id(one))) is not None]
+        # Its output may follow its end.
+        ends = [self._row_of.get(id(one)) for one in operation.events if one.emitted_at == operation.ended]
         lasted = operation.duration
         if not rows or (lane is Lane.OTHER and (len(rows) < 2 or lasted is None)):
             return
@@ -415,7 +417,7 @@ class _Teller:
             {
                 "lane": lane,
                 "first": rows[0],
-                "last": rows[-1],
+                "last": next((place for place in ends if place is not None), rows[-1]),
                 "lasted": -1 if lasted is None else max(0, round(lasted * 1_000_000)),
                 "state": operation.state,
                 "name": operation.names[-1] if operation.names else operation.name,
