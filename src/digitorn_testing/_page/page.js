@@ -1252,10 +1252,11 @@ function fromAddress() {
   if (row >= 0 && row < rows && row !== chosen) go(row);
 }
 
-function mostTelling() {
-  // The row to begin with: an approval that nobody gave, or else the first problem.
+function chooseFirst() {
+  // An approval that nobody gave, or else the first problem, or else the first line.
   const waits = index.flag.findIndex((flag) => (flag & WAITS) !== 0);
-  return waits >= 0 ? waits : Math.max(0, index.flag.findIndex((flag) => flag !== 0));
+  const telling = waits >= 0 ? waits : index.flag.findIndex((flag) => flag !== 0);
+  if (telling >= 0) choose(telling); else choosePlace(0);
 }
 
 async function start() {
@@ -1276,7 +1277,7 @@ async function start() {
   listen();
   filter();
   fromAddress();
-  if (chosen < 0 && rows) choose(mostTelling());
+  if (chosen < 0) chooseFirst();
   showDetails();
   document.documentElement.dataset.ready = String(Math.round(performance.now()));
 }
