@@ -274,6 +274,7 @@ def test_hostile_text_is_shown_as_text(tmp_path: Path, show: Open) -> None:
         page.keyboard.press("ArrowDown")
 
 
+@pytest.mark.timeout(300)  # most of it makes the large page
 @pytest.mark.parametrize("events", [1_000, 100_000])
 def test_it_is_there_soon_whatever_its_size(events: int, request: pytest.FixtureRequest, show: Open) -> None:
     file: Path = request.getfixturevalue({1_000: "thousand", 100_000: "many"}[events])
