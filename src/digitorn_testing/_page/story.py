@@ -339,7 +339,7 @@ class _Teller:
         came = str(exchange.status) if exchange.status is not None else f"no answer: {exchange.error}"
         again = f", attempt {exchange.retry + 1}" if exchange.retry else ""
         made_up = ", made up from the contract" if exchange.is_example else ""
-        index["said"].append(f"{exchange.method} {exchange.path} {came}{again}{made_up}")
+        index["said"].append(f"{came} {exchange.method} {exchange.path}{again}{made_up}")
         lasted = round(exchange.duration * 1_000_000)
         state = "failed" if is_refused(exchange) else "completed"
         self._bars.append(
