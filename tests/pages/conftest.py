@@ -93,7 +93,5 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(folder: Path, events: int) -> Path:
     """A page of a recording of so many events."""
     title = "tests/test_parser.py::test_the_parser_is_mended (call)"
-    error = (
-        ">       client.send(session, 'Now clean up.')\nE   EventTimeout: no end within 30 s"
-    )
+    error = ">       client.send(session, 'Now clean up.')\nE   EventTimeout: no end within 30 s"
     return write_page(sample(folder / "run.jsonl", events), folder / "run.html", title=title, error=error)

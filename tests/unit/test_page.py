@@ -79,7 +79,7 @@ def call(**members: Any) -> Exchange:
 
 
 def test_every_event_and_call_is_a_row_in_order_of_time(tmp_path: Path) -> None:
-    file = sample(tmp_path / "r.jsonl", 1000)
+    file = sample(tmp_path / "r.jsonl", 700)
     found = shown(file, tmp_path)
     log, calls = Recording.load(file).log(), Recording.load(file).exchanges
     payloads = [json.loads(line) for line in found.payloads]
@@ -105,7 +105,7 @@ def test_every_event_and_call_is_a_row_in_order_of_time(tmp_path: Path) -> None:
 
 
 def test_what_lasted_is_a_bar(tmp_path: Path) -> None:
-    found = shown(sample(tmp_path / "r.jsonl", 1000), tmp_path)
+    found = shown(sample(tmp_path / "r.jsonl", 300), tmp_path)
     lanes = found.index["lanes"]
     bars = [(lanes[one["lane"]], one["state"], one["name"]) for one in found.index["bars"]]
     assert ("Tools", "completed", "Read") in bars and ("Tools", "failed", "Write") in bars
@@ -120,7 +120,7 @@ def test_what_lasted_is_a_bar(tmp_path: Path) -> None:
 
 
 def test_the_head_says_what_it_is_of(tmp_path: Path) -> None:
-    found = shown(sample(tmp_path / "r.jsonl", 1000), tmp_path)
+    found = shown(sample(tmp_path / "r.jsonl", 300), tmp_path)
     facts = dict(re.findall(r"<dt>([^<]*)</dt><dd>([^<]*)</dd>", found.source))
     assert (facts["App"], facts["Session"], facts["Daemon"]) == ("repairs", "s-1", URL)
     assert facts["Version"] == "1.0.3, contract 1.0.3"
@@ -288,7 +288,14 @@ def test_no_token_is_in_the_page_of_a_recorded_client(tmp_path: Path) -> None:
     scan([own, password], {"the page": lambda: found.everything})
 
 
-# --- calls as commands
+# --- calls
+
+
+def test_a_call_that_the_client_cut_off_is_no_problem(tmp_path: Path) -> None:
+    cut, lost = (call(status=None, error=error) for error in ("CancelledError", "ConnectError: refused"))
+    found = shown(seen(calls=[Calls(daemon_url=URL, exchanges=[cut, lost, call(status=404)])]), tmp_path)
+    assert found.index["flag"] == [0, 1, 1]
+    assert found.index["said"][1] == "no answer: ConnectError: refused GET /health"
 
 
 @pytest.mark.parametrize(

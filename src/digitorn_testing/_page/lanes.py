@@ -1,5 +1,6 @@
 """Where an event stands on the page: its lane, and with which neighbours it is folded into one line."""
 
+from asyncio import CancelledError
 from enum import IntEnum
 from typing import Final
 
@@ -118,9 +119,11 @@ def is_problem(event: AnyEvent, lane: Lane) -> bool:
 
 
 def is_refused(exchange: Exchange) -> bool:
-    """Whether a call failed or was not answered.
+    """Whether a call failed or was not answered. One that the client itself cut off has not failed.
 
     Args:
         exchange: The call.
     """
-    return exchange.status is None or exchange.status >= 400
+    if exchange.status is None:
+        return exchange.error != CancelledError.__name__
+    return exchange.status >= 400

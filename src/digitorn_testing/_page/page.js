@@ -328,13 +328,18 @@ function line(item, place) {
   made.append(type, said);
   if (!run) {
     if (is(row, WAITS)) made.append(element("span", "badge wait", "waits"));
-    else if (is(row, PROBLEM)) made.append(element("span", "badge bad", index.lane[row] === REST ? "refused" : "failed"));
+    else if (is(row, PROBLEM)) made.append(element("span", "badge bad", failure(row)));
     const bar = barOf.get(row);
     if (bar && bar.lasted >= 0 && bar.last === row) made.append(element("span", "lasted", duration(bar.lasted)));
   } else {
     made.append(element("span", "lasted", duration(times[matched[item.last]] - times[row])));
   }
   return made;
+}
+
+function failure(row) {
+  if (index.lane[row] !== REST) return "failed";
+  return index.said[row].startsWith("no answer") ? "no answer" : "refused";
 }
 
 function laneOf(item) {
