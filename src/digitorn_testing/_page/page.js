@@ -239,6 +239,7 @@ async function search() {
   }
   found = hits;
   filter(false);
+  $("count").textContent += ", searching payloads";
   // Payloads take longer, so they are looked through piece by piece.
   const count = Math.ceil(rows / index.per_block);
   let news = false;
@@ -251,7 +252,7 @@ async function search() {
       if (!hits[row] && lines[at].toLowerCase().includes(words)) hits[row] = news = 1;
     }
     if (performance.now() - shown > 400) {
-      if (news) filter();
+      if (news) filter(); else showCount();
       news = false;
       $("count").textContent += `, searching payloads: ${Math.round((100 * block) / count)} %`;
       await new Promise((next) => setTimeout(next));
@@ -1114,9 +1115,14 @@ function storedTheme() {
   }
 }
 
-// --- printing: the lines in sight become ordinary text
+// --- printing, on white: the lines of the list become ordinary text
+
+let themeOnScreen = "";
 
 function print() {
+  if ($("print").hidden) themeOnScreen = document.documentElement.dataset.theme || "auto";
+  document.documentElement.dataset.theme = "light";
+  readPalette();
   const into = $("print");
   const made = items.slice(0, MOST_PRINTED).map((item, place) => {
     const one = line(item, place);
@@ -1127,6 +1133,12 @@ function print() {
   into.replaceChildren(...made);
   into.hidden = false;
   draw();
+}
+
+function printed() {
+  $("print").hidden = true;
+  $("print").replaceChildren();
+  theme(themeOnScreen);
 }
 
 // --- keys
@@ -1248,7 +1260,7 @@ function listen() {
   new ResizeObserver(() => drawList()).observe(list);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readPalette(); draw(); });
   window.addEventListener("beforeprint", print);
-  window.addEventListener("afterprint", () => { $("print").hidden = true; $("print").replaceChildren(); });
+  window.addEventListener("afterprint", printed);
   window.addEventListener("hashchange", fromAddress);
 }
 
