@@ -7,12 +7,13 @@ STAMP := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test real check bench bench-real bench-streams fuzz chaos chaos-real load load-distributed package sizes docs documents fetch-documents generate format types lint clean
+.PHONY: help demo test real pages check bench bench-real bench-streams fuzz chaos chaos-real load load-distributed package sizes docs documents fetch-documents generate format types lint clean
 
 help:
 	@echo "make demo      a live scenario against the embedded daemon, or against \$$DIGITORN_DAEMON_URL"
 	@echo "make test      every check and every test"
 	@echo "make real      the tests against the released daemon, which it installs in .real/; needs a CPython 3.12 or newer"
+	@echo "make pages     the tests of the pages of failures, in Chromium: that of \$$CHROMIUM, or one on PATH"
 	@echo "make check     lint, format, direction of imports, both type checkers, drift of the generated code"
 	@echo "make bench     what the library costs beside its peers, into benchmarks/RESULTS.md; ONLY= and ROUNDS= choose,"
 	@echo "               REAL_TURNS=40 adds turns on the released daemon"
@@ -48,6 +49,16 @@ test: check
 
 real: $(STAMP)
 	$(BIN)/python -m pytest -p digitorn_testing.pytest_plugin --digitorn-real -n 4 --dist loadfile -q tests/real tests/live
+
+$(VENV)/.pages: $(STAMP)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[pages]"
+	@touch $@
+
+pages: $(VENV)/.pages
+	@command -v "$${CHROMIUM:-chromium}" || command -v chromium-browser || command -v google-chrome || command -v chrome \
+		|| { echo "no Chromium: set CHROMIUM to one, or put it on PATH" >&2; exit 2; }
+	$(BIN)/mypy tests/pages/*.py
+	$(BIN)/python -m pytest -q -rP tests/pages
 
 check: lint types
 	$(BIN)/digitorn-codegen check

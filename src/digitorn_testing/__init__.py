@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from ._log.capture import EventCapture
     from ._log.log import EventLog
     from ._marks import digitorn_live
+    from ._page.page import write_page
     from ._recordings.compare import Change, ChangesFound, Comparison, compare
     from ._recordings.recorder import Recorder
     from ._recordings.recording import RecordedLog, Recording
@@ -146,6 +147,7 @@ __all__ = [
     "Recorder",
     "Recording",
     "compare",
+    "write_page",
     # operations
     "ForbiddenTransition",
     "Operation",
@@ -251,6 +253,7 @@ if not TYPE_CHECKING:
             "._marks": ("digitorn_live",),
             "._recordings.compare": ("Change", "ChangesFound", "Comparison", "compare"),
             "._recordings.recorder": ("Recorder",),
+            "._page.page": ("write_page",),
             "._recordings.recording": ("RecordedLog", "Recording"),
             "._stream": ("AsyncLiveEventStream", "LiveEventStream"),
             "._stream._async.turn": ("AsyncTurn",),

@@ -229,6 +229,8 @@ def _add(report: pytest.TestReport, item: pytest.Item, used: Used, troubles: Tro
         if folder is not None:
             title = f"{item.nodeid} ({report.when})"
             folder.write_report(title, report.longreprtext, sections, used.evidence)
+            if folder.page is not None:
+                report.sections.append(("digitorn: page", str(folder.page)))
 
 
 def _folder(item: pytest.Item, troubles: Troubles) -> ArtifactsFolder | None:

@@ -8,6 +8,7 @@ import pytest
 from digitorn_testing import EventLog, Exchange, Recording
 from digitorn_testing.fakes import FakeDaemon
 from plugin.conftest import Run
+from support.pages import read_page
 from support.secrets_scan import scan
 
 EVENTS = "*- digitorn: events -*"
@@ -44,6 +45,11 @@ def calls(folder: Path, name: str = "recording.jsonl") -> list[Exchange]:
     recording = Recording.load(folder / name, damaged="raise")
     assert recording.is_complete
     return list(recording.exchanges)
+
+
+def text_of(file: Path) -> str:
+    """A file's text; of a page also what is compressed in it."""
+    return read_page(file).everything if file.suffix == ".html" else file.read_text(encoding="utf-8")
 
 
 def test_a_failure_shows_what_happened(pytester: pytest.Pytester, run: Run) -> None:
@@ -137,7 +143,7 @@ def test_tokens_that_a_daemon_makes_are_hidden(scope: str, pytester: pytest.Pyte
     result.stdout.no_fnmatch_line(f"*my token is {token[:20]}*")
     written = [file for file in (pytester.path / "out").rglob("*") if file.is_file()]
     assert len(written) > 2
-    assert not [file.name for file in written if token in file.read_text(encoding="utf-8")]
+    assert not [file.name for file in written if token in text_of(file)]
 
 
 def test_failures_of_setup_and_of_teardown(pytester: pytest.Pytester, run: Run) -> None:
@@ -228,7 +234,7 @@ def test_the_artifacts_of_a_failure(pytester: pytest.Pytester, run: Run) -> None
     run("--digitorn-artifacts", "out").assert_outcomes(failed=1)
     (folder,) = folders(pytester.path / "out").values()
     names = sorted(one.name for one in folder.iterdir())
-    assert names == ["daemon-recording.jsonl", "recording.jsonl", "report.txt"]
+    assert names == ["daemon-recording.jsonl", "recording.jsonl", "report.html", "report.txt"]
     log = EventLog.load(folder / "recording.jsonl")
     assert log.events_of("user_message")
     assert [one.tool_name for one in log.pending_approvals()] == ["shell.bash"]
@@ -240,6 +246,10 @@ def test_the_artifacts_of_a_failure(pytester: pytest.Pytester, run: Run) -> None
     report = (folder / "report.txt").read_text(encoding="utf-8")
     for said in ("::test_fails (call)", "that is how it is", "digitorn: events", "approval_request", "404"):
         assert said in report
+    page = read_page(folder / "report.html")
+    assert "AssertionError: that is how it is" in page.source and "::test_fails (call)" in page.source
+    assert [kind for kind, _, _ in page.notes] == ["waits"]
+    assert {"user_message", "approval_request", "send_message", "list_sessions"} <= set(page.column("type"))
     # A run of its own writes it anew.
     stale = folder / "stale.jsonl"
     stale.write_text("", encoding="utf-8")
@@ -274,12 +284,8 @@ def test_no_secret_gets_out(pytester: pytest.Pytester, run: Run, given: FakeDaem
     # The test itself says it; what this package adds does not.
     _, _, added = result.stdout.str().partition("digitorn: events")
     others = (pytester.path / "tokens.txt").read_text(encoding="utf-8")
-    files = {
-        file.name: file.read_text(encoding="utf-8")
-        for file in (pytester.path / "out").rglob("*.*")
-        if file.is_file()
-    }
-    assert sorted(files) == ["recording.jsonl", "report.txt"]
+    files = {file.name: text_of(file) for file in (pytester.path / "out").rglob("*.*") if file.is_file()}
+    assert sorted(files) == ["recording.jsonl", "report.html", "report.txt"]
     assert "my token is ***" in "".join(files.values())
     shown = added.partition("short test summary")[0]
     for text in (shown, *files.values()):
@@ -325,9 +331,9 @@ def test_no_token_gets_out_with_everything_shown(
     result = run(*options, *shown, "-vv", "-o", "junit_logging=all", "--digitorn-token", token)
     result.assert_outcomes(failed=2)
     files = {
-        str(file.relative_to(pytester.path)): file.read_text(encoding="utf-8")
+        str(file.relative_to(pytester.path)): text_of(file)
         for file in pytester.path.rglob("*")
-        if file.suffix in (".log", ".xml", ".txt", ".jsonl")
+        if file.suffix in (".log", ".xml", ".txt", ".jsonl", ".html")
     }
     assert {"all.log", "junit.xml"} < set(files)
     places = {**files, "the output": result.stdout.str() + result.stderr.str()}

@@ -110,6 +110,7 @@ ADDED: Final = {
     "digitorn.testing.assertions.text_matches": _LIMITED,
     "digitorn.testing.assertions.tools_not_called": _LIMITED,
     "digitorn.testing.assertions.within": _LIMITED,
+    "digitorn.testing.write_page": "a recording as a page for the browser",
     "digitorn.testing.Response": "the answer to `client.request`, for routes that the contract lacks",
     "digitorn.testing.ToolContext": _TOOLS,
     "digitorn.testing.ToolDenied": _TOOLS,

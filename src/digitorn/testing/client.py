@@ -97,6 +97,7 @@ if TYPE_CHECKING:
         digitorn_live,
         is_for_tool,
         is_question,
+        write_page,
     )
 
 __all__ = [
@@ -190,6 +191,7 @@ __all__ = [
     "digitorn_live",
     "is_for_tool",
     "is_question",
+    "write_page",
 ]
 
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from . import diff, migrate
+from . import diff, migrate, report
 
 app = typer.Typer(
     name="digitorn-testing",
@@ -19,3 +19,4 @@ def _root() -> None:
 
 app.command()(diff.diff)
 app.command()(migrate.migrate)
+app.command()(report.report)

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final, cast
@@ -11,8 +12,11 @@ from typing import Any, Final, cast
 from pydantic import JsonValue
 
 from digitorn_testing._events.event import LiveEvent
+from digitorn_testing._exchanges import Exchange
 from digitorn_testing._generated._runtime import Model
 from digitorn_testing._log.log import EventLog
+from digitorn_testing._page.page import page
+from digitorn_testing._page.story import Calls, Session, Source
 from digitorn_testing._secrets.redaction import HIDDEN, Redactor
 from digitorn_testing._stream.base import StreamBase
 
@@ -20,6 +24,7 @@ from .evidence import Evidence, Section
 from .troubles import Attempt
 
 _REPORT: Final = "report.txt"
+_PAGE: Final = "report.html"
 _GIVEN: Final = "artifacts"
 
 # Windows has no files of these names, whatever their suffix.
@@ -61,13 +66,39 @@ class ArtifactsFolder:
         self._reports.append("\n\n".join(hide(part).rstrip() for part in parts))
         with self._attempt(f"write artifacts to {self.path}"):
             self.path.mkdir(parents=True, exist_ok=True)
-            for left in (*self.path.glob("*.jsonl"), self.path / _REPORT):
+            for left in (*self.path.glob("*.jsonl"), self.path / _REPORT, self.path / _PAGE):
                 # They are from an earlier run.
                 left.unlink(missing_ok=True)
             names = _Names()
             for name, content in ((_REPORT, "\n\n\n".join(self._reports) + "\n"), *evidence.files()):
                 with self._attempt(f"write {self.path / name}"):
                     (self.path / names.new(name)).write_bytes(_bytes(content))
+            with self._attempt(f"write {self.path / _PAGE}"):
+                source = self._source(title, evidence)
+                if source.sessions or source.calls:
+                    (self.path / _PAGE).write_bytes(page(source))
+
+    @property
+    def page(self) -> Path | None:
+        """The page of the failure; None if it was not written."""
+        path = self.path / _PAGE
+        return path if path.is_file() else None
+
+    def _source(self, title: str, evidence: Evidence) -> Source:
+        hide = evidence.redactor()
+        return Source(
+            title=hide.text(title),
+            error="\n\n\n".join(self._reports),
+            sessions=[
+                Session(session_id=session_id, app_id=_app_of(log), log=log)
+                for session_id, log in evidence.logs().items()
+            ],
+            calls=[
+                Calls(daemon_url=hide.text(url), exchanges=[_hidden(one, hide) for one in exchanges])
+                for url, exchanges in evidence.calls()
+            ],
+            until=datetime.now(UTC),
+        )
 
     def write_given(self, artifacts: object, redactor: Redactor) -> None:
         """Writes the artifacts that a scenario returned.
@@ -88,6 +119,22 @@ class ArtifactsFolder:
                 with self._attempt(f"write {folder / plain}"):
                     file = plain if Path(plain).suffix else plain + _suffix(content)
                     (folder / names.new(file)).write_bytes(_written(content, redactor))
+
+
+def _app_of(log: EventLog) -> str:
+    return next((event.app_id for event in log if event.app_id), "")
+
+
+def _hidden(exchange: Exchange, redactor: Redactor) -> Exchange:
+    """An exchange without the secrets of others: one client may have received what another one sent."""
+    return dataclasses.replace(
+        exchange,
+        path=redactor.text(exchange.path),
+        query=redactor.pairs(exchange.query),
+        request=redactor.json(exchange.request),
+        response=redactor.json(exchange.response),
+        error=redactor.text(exchange.error),
+    )
 
 
 class _Names:
