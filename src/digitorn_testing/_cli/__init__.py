@@ -1,6 +1,7 @@
 """The command line: `digitorn-testing`."""
 
 import sys
+from io import TextIOWrapper
 
 _NEEDS = ("typer", "rich")
 
@@ -13,4 +14,8 @@ def main() -> None:
         if error.name not in _NEEDS:
             raise
         sys.exit('digitorn-testing needs an extra: pip install "digitorn-testing[cli]"')
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A model may say what the terminal's encoding lacks.
+            stream.reconfigure(errors="replace")
     app()

@@ -302,7 +302,7 @@ class ServerThread:
             access_log=False,
             lifespan="off",
             ws="websockets-sansio",
-            date_header=False,
+            date_header=True,
             server_header=False,
             proxy_headers=False,
         )
