@@ -110,7 +110,8 @@ def connected(
     found = access(url)
     if not found.source:
         raise CommandFailed(
-            f"not logged in to {found.url}. Run: digitorn-testing login --url {found.url}; or set $DIGITORN_TOKEN"
+            f"not logged in to {found.url}. Run: digitorn-testing login --url {found.url}; or set "
+            "$DIGITORN_TOKEN"
         )
     with client_of(found, timeout=timeout, approvals=approvals) as client:
         yield client

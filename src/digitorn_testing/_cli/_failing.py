@@ -1,4 +1,4 @@
-"""How a command fails: with one clear line and an exit status, and with a traceback only when asked for one."""
+"""How a command fails: with one clear line and an exit status; with a traceback only when asked for one."""
 
 from __future__ import annotations
 

@@ -7,14 +7,16 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import typer
 
-from digitorn_testing._secrets.credentials import Credentials
 from digitorn_testing._texts import json_text
 
 from ._failing import CommandFailed
+
+if TYPE_CHECKING:
+    from digitorn_testing._secrets.credentials import Credentials
 
 _OWNER_ONLY: Final = 0o600
 _FOLDER: Final = "digitorn-testing"
@@ -34,6 +36,8 @@ def load(url: str) -> Credentials | None:
     Raises:
         CommandFailed: Others can read the file, or it is damaged.
     """
+    from digitorn_testing._secrets.credentials import Credentials
+
     kept = _read().get(url)
     return None if kept is None else Credentials(kept.get("access_token"), kept.get("refresh_token"))
 

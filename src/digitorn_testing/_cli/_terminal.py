@@ -9,8 +9,8 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from digitorn_testing._texts import json_text, printable
@@ -44,15 +44,19 @@ class Terminal:
 
     # --- data
 
-    def data(self, text: str, style: str = "") -> None:
+    def data(self, text: str, style: str = "", *, cut: bool = False) -> None:
         """Writes a line to stdout.
 
         Args:
             text: The line.
             style: Colour on a terminal.
+            cut: Whether to cut it where a terminal's line ends.
         """
         self.end_line()
-        self._out.print(Text(visible(text), style))
+        line = Text(visible(text), style)
+        if cut and self._out.is_terminal:
+            line.truncate(self._out.width, overflow="ellipsis")
+        self._out.print(line)
 
     def columns(self, *cells: tuple[str, str]) -> None:
         """Writes a line of cells to stdout, each in its colour.
@@ -93,19 +97,17 @@ class Terminal:
         sys.stdout.flush()
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Writes a table to stdout. Cells are never cut.
+        """Writes a table to stdout. A terminal that is too narrow cuts the last column.
 
         Args:
             columns: The heads.
             rows: The cells.
         """
-        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-        for place, column in enumerate(columns):
-            # The first column names what the row is about; it can be copied.
-            table.add_column(column, no_wrap=place == 0, overflow="fold")
-        for row in rows:
-            table.add_row(*(Text(visible(cell)) for cell in row))
-        self._out.print(table, soft_wrap=False)
+        lines = [[" ".join(visible(cell).split()) for cell in row] for row in (columns, *rows)]
+        widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+        for number, line in enumerate(lines):
+            padded = [set_cell_size(cell, width) for cell, width in zip(line, widths, strict=True)]
+            self.data("  ".join(padded).rstrip(), "" if number else "bold", cut=True)
 
     # --- for people
 

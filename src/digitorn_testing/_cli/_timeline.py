@@ -89,8 +89,8 @@ class Timeline:
             self._start = moment or self._start
         offset = f"{(moment - self._start).total_seconds():+.3f}" if moment and self._start else ""
         number = f"#{first.seq}" if first.is_numbered else "-"
-        if meaning.is_terminal(first):
-            said = str(meaning.ending(first) or "")
+        if isinstance(first.payload, events.TurnTerminal):
+            said = first.payload.status
         elif len(run) == 1:
             said = summary(first, meaning=meaning)
         elif meaning.text_delta(first) is not None:
@@ -98,7 +98,7 @@ class Timeline:
         else:
             said = f"{len(run)} times, the last: {summary(run[-1], meaning=meaning)}"
         line = f"{number:>6} {offset:>9}  {first.type:<{_TYPE_WIDTH}}  {said}".rstrip()
-        self._terminal.data(line, _style(first, meaning) or "dim")
+        self._terminal.data(line, _style(first, meaning) or "dim", cut=True)
 
 
 def _style(event: AnyEvent, meaning: Meaning) -> str:

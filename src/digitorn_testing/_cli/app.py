@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from . import apps, approvals, chat, doctor, login, record, replay, serve, show, tail
+from . import approvals, apps, chat, doctor, login, record, replay, serve, show, tail
 from ._failing import Commands
 from ._terminal import Terminal
 

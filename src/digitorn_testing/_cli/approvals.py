@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from digitorn_testing._texts import json_text
+from digitorn_testing._texts import in_seconds, json_text
 
 from ._connection import AppOption, Json, Url, apps_of, connected
 from ._failing import CommandFailed
@@ -33,21 +33,12 @@ def pending(url: Url = None, app: AppOption = None, as_json: Json = False) -> No
     elif not found:
         terminal.note("Nothing waits for a decision.", "")
     else:
-        now = time.time()
-        terminal.table(
-            ("ID", "APP", "SESSION", "AGE", "RISK", "WHAT"),
-            [
-                (
-                    one.request_id,
-                    one.app_id,
-                    one.session_id,
-                    f"{max(0.0, now - one.created_at):.0f} s",
-                    one.risk_level,
-                    said(one),
-                )
-                for one in found
-            ],
-        )
+        for one in found:
+            terminal.data(f"{one.request_id}  {said(one)}")
+            waits = in_seconds(max(0, round(time.time() - one.created_at)))
+            terminal.data(
+                f"    {one.app_id}, session {one.session_id}, {one.risk_level} risk, for {waits}", "dim"
+            )
 
 
 def approve(

@@ -323,6 +323,7 @@ class _Shown:
         self._streamed = StreamedTexts(self._meaning)
         self._terminal = terminal
         self._as_json = as_json
+        self._follows_note = True
 
     @property
     def waits(self) -> bool:
@@ -338,17 +339,33 @@ class _Shown:
         if self._as_json:
             self._terminal.json(self._hide(dict(event.raw)))
             return
-        self._terminal.pieces(self._streamed.take(event))
-        meaning, terminal = self._meaning, self._terminal
-        if (began := meaning.tool_began(event)) is not None:
-            terminal.note(f"- {began.name} {_short(began.params)}", "cyan")
-        elif (ended := meaning.tool_ended(event)) is not None:
+        self._say(self._streamed.take(event))
+        if (note := self._note(event)) is not None:
+            self._terminal.note(*note)
+            self._follows_note = True
+
+    def _say(self, text: str) -> None:
+        if self._follows_note:
+            # The line is a new one already.
+            text = text.lstrip("\n")
+        if text:
+            self._terminal.pieces(text)
+            self._follows_note = False
+
+    def _note(self, event: AnyEvent) -> tuple[str, str] | None:
+        """What is said about an event, and its colour; nothing about questions, which are put to the user."""
+        from digitorn_testing._generated.events import QUESTION_TOOLS
+
+        meaning = self._meaning
+        if (began := meaning.tool_began(event)) is not None and began.name not in QUESTION_TOOLS:
+            return f"- {began.name} {_short(began.params)}", "cyan"
+        if (ended := meaning.tool_ended(event)) is not None and ended.name not in QUESTION_TOOLS:
             if ended.success:
-                terminal.note(f"  {ended.name} -> {_short(ended.result)}", "green")
-            else:
-                terminal.note(f"  {ended.name} failed: {ended.error}", "red")
-        elif (resolved := meaning.resolved(event)) is not None and resolved.timed_out:
-            terminal.note("  nobody decided in time; it counts as denied", "yellow")
+                return f"  {ended.name} -> {_short(ended.result)}", "green"
+            return f"  {ended.name} failed: {_one_line(ended.error)}", "red"
+        if (resolved := meaning.resolved(event)) is not None and resolved.timed_out:
+            return "  nobody decided in time; it counts as denied", "yellow"
+        return None
 
     def end(self, result: TurnResult) -> None:
         """Shows how the turn ended.
@@ -364,10 +381,14 @@ class _Shown:
             return
         words = [result.status, in_seconds(result.duration)]
         if result.usage is not None:
-            words.append(f"{result.usage.input_tokens} + {result.usage.output_tokens} tokens")
+            words.append(f"{result.usage.input_tokens} tokens in, {result.usage.output_tokens} out")
         terminal.note(", ".join(words))
 
 
 def _short(value: object) -> str:
-    text = json_text(value, default=str)
+    return _one_line(json_text(value, default=str))
+
+
+def _one_line(text: str) -> str:
+    text = " ".join(text.split())
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

@@ -12,7 +12,6 @@ import typer
 
 from ._connection import Json
 from ._terminal import Terminal
-from ._timeline import Timeline
 from .tail import Everything
 
 RecordingFile: TypeAlias = Annotated[
@@ -31,6 +30,8 @@ def show(
 ) -> None:
     """Show the events of a recording. With --json, every event is a line of JSON."""
     from digitorn_testing._recordings.recording import Recording
+
+    from ._timeline import Timeline
 
     terminal = Terminal()
     with damage_noted(terminal), terminal.busy(f"reading {file}"):

@@ -10,7 +10,6 @@ import typer
 
 from ._connection import AppOption, Json, Url, connected, find_session
 from ._terminal import Terminal
-from ._timeline import Timeline
 
 if TYPE_CHECKING:
     from digitorn_testing import DevClient, LiveEventStream
@@ -109,6 +108,8 @@ class _Following:
         everything: bool,
         as_json: bool,
     ) -> None:
+        from ._timeline import Timeline
+
         self._client = client
         self._stream = stream
         self._terminal = terminal

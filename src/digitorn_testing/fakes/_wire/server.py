@@ -302,7 +302,7 @@ class ServerThread:
             access_log=False,
             lifespan="off",
             ws="websockets-sansio",
-            date_header=True,
+            date_header=False,
             server_header=False,
             proxy_headers=False,
         )
