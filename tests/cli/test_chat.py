@@ -1,14 +1,11 @@
 """`chat`: what is said, what is shown where, who decides approvals, and how it ends."""
 
-import os
-
 import pytest
 
-from cli.conftest import Run
 from digitorn_testing import DevClient
 from digitorn_testing.events import UserMessage
 from digitorn_testing.fakes import FakeDaemon, FakeModel
-from support.commands import OnTerminal
+from support.commands import OnTerminal, Run
 
 pytestmark = pytest.mark.usefixtures("access")
 
@@ -116,8 +113,7 @@ def test_a_terminal_is_asked_and_ctrl_c_aborts_the_turn_first(
 ) -> None:
     model.will_call_tool("Bash", {"command": "rm a"}, result="removed", requires_approval=True)
     model.will_respond_with_text("Tidy.").will_stream_forever(["and so on "])
-    env = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-    with OnTerminal("chat", "my-app", env={**env, **access, "NO_COLOR": ""}) as terminal:
+    with OnTerminal("chat", "my-app", env={**access, "NO_COLOR": ""}) as terminal:
         terminal.expect("> ")
         terminal.type("tidy up\n")
         terminal.expect("Allow this (high risk)? [y]es, [n]o, or why not: ")

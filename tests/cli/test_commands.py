@@ -1,17 +1,24 @@
 """The other commands, and what all commands share: exit status, errors, colours, completion, pipes."""
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
+from _thread import interrupt_main
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cli.conftest import Run
 from digitorn_testing import DevClient
+from digitorn_testing._cli.replay import replay
+from digitorn_testing._cli.serve import serve
 from digitorn_testing.builders import SessionBuilder, TurnBuilder
 from digitorn_testing.fakes import FakeDaemon, FakeModel
-from support.commands import interrupted, piped
+from support.commands import Run, interrupted, piped
 
 ASKED = TurnBuilder().user("Tidy up.").tool("Bash", {"command": "rm a"}, result="removed").pending_approval()
 
@@ -61,9 +68,12 @@ class TestOnADaemon:
         assert run("tail", "--until-idle").out == ran.out
         every = run("tail", session, "--until-idle", "--all").out
         assert "message_done" in every
-        seqs = [one["seq"] for one in run("tail", session, "--until-idle", "--json").documents if one["seq"]]
-        later = run("tail", session, "--until-idle", "--json", "--since", str(seqs[-2])).documents
-        assert [one["seq"] for one in later if one["type"] == "turn_terminal"] == [seqs[-1]]
+        events = run("tail", session, "--until-idle", "--json").documents
+        (result,) = [one["seq"] for one in events if one["type"] == "result"]
+        later = run("tail", session, "--until-idle", "--json", "--since", str(result)).documents
+        kinds = {one["type"] for one in later}
+        assert "turn_terminal" in kinds
+        assert not {"user_message", "result"} & kinds
 
     def test_an_unknown_session(self, run: Run) -> None:
         ran = run("tail", "nothing", "--until-idle")
@@ -71,7 +81,7 @@ class TestOnADaemon:
         assert "no session 'nothing' in these apps: my-app" in ran.err
 
     def test_a_conversation_is_recorded_shown_and_replayed(
-        self, run: Run, model: FakeModel, tmp_path: Path, settings: Path
+        self, run: Run, model: FakeModel, tmp_path: Path
     ) -> None:
         file = tmp_path / "chat.jsonl"
         model.will_call_tool("Bash", {"command": "ls"}, result="a.txt").will_respond_with_text("One file.")
@@ -82,19 +92,13 @@ class TestOnADaemon:
         assert [shown.out.split()[place] for place in (2, -2)] == ["user_message", "turn_terminal"]
         lines = run("show", str(file), "--json").documents
         assert {"tool_start", "tool_call", "result"} <= {one["type"] for one in lines}
-        with piped("replay", str(file), "--port", "0", "--json", env={}) as process:
-            assert process.stdout is not None
-            served = json.loads(process.stdout.readline())
-            (session,) = served["sessions"]
-            url = served["url"]
-            login = run("login", "--url", url, "--email", served["email"], stdin=served["password"] + "\n")
-            assert login.status == 0
-            again = run(
-                *("chat", "my-app", "--url", url, "--session", session, "-m", "list the files"),
-                env={"DIGITORN_TOKEN": ""},
-            )
-            assert (again.status, again.out) == (0, "One file.\n")
-            assert interrupted(process) == 0
+
+        def use(served: Any) -> None:
+            with DevClient.with_user(served["email"], served["password"], daemon_url=served["url"]) as client:
+                session = client.open_session("my-app", served["sessions"][0])
+                assert client.send(session, "list the files").content == "One file."
+
+        _served(lambda: replay(file, port=0, as_json=True), use)
 
     def test_a_session_is_recorded_later(
         self, run: Run, daemon: FakeDaemon, model: FakeModel, tmp_path: Path
@@ -143,16 +147,38 @@ def _made(daemon: FakeDaemon, model: FakeModel) -> str:
     return session.session_id
 
 
-def test_a_scripted_daemon_is_served_until_ctrl_c(tmp_path: Path, settings: Path) -> None:
+def test_a_scripted_daemon_is_served_until_ctrl_c(tmp_path: Path) -> None:
     script = tmp_path / "script.yaml"
     script.write_text("app: greeter\nanswers:\n- will_respond_with_text: Hello.\n", encoding="utf-8")
-    with piped("serve", str(script), "--port", "0", "--json", env={}) as process:
-        assert process.stdout is not None
-        served = json.loads(process.stdout.readline())
+
+    def use(served: Any) -> None:
         assert served["apps"] == ["greeter"]
         with DevClient.with_user(served["email"], served["password"], daemon_url=served["url"]) as client:
             assert client.chat("greeter", "hi").content == "Hello."
-        assert interrupted(process) == 0
+
+    _served(lambda: serve(str(script), port=0, as_json=True), use)
+
+
+def _served(serve: Callable[[], None], use: Callable[[Any], None]) -> None:
+    """Serves in this thread, which Ctrl-C interrupts, and uses what is served in another one."""
+    pool = ThreadPoolExecutor(1)
+    used: list[Future[None]] = []
+
+    def use_and_interrupt(said: str) -> None:
+        try:
+            use(json.loads(said))
+        finally:
+            interrupt_main()
+
+    class Announced(io.StringIO):
+        def write(self, text: str, /) -> int:
+            used.append(pool.submit(use_and_interrupt, text))
+            return len(text)
+
+    with pool, contextlib.redirect_stdout(Announced()):
+        serve()
+    (done,) = used
+    done.result(0)
 
 
 def test_a_port_that_is_taken(run: Run, daemon: FakeDaemon) -> None:
@@ -167,6 +193,7 @@ def test_errors_are_one_line_and_a_traceback_is_shown_on_request(run: Run) -> No
     ran = run(*words, env=token)
     assert (ran.status, ran.out) == (1, "")
     assert ran.err.startswith("error: no daemon answered at http://127.0.0.1:9")
+    assert "pass --url" in ran.err
     assert ran.err.count("\n") == 1
     for asked in (run("--debug", *words, env=token), run(*words, "--debug", env=token)):
         assert "Traceback (most recent call last)" in asked.err

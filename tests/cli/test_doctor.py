@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.conftest import Run
 from digitorn_testing._cli.doctor import clock_finding, import_finding
 from digitorn_testing.fakes import FakeDaemon
+from support.commands import Run
 from support.gateway import gateway
 from support.servers import Answer, serving
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.conftest import Run
 from digitorn_testing import DevClient, Unauthorized
 from digitorn_testing.fakes import FakeDaemon
+from support.commands import Run
 from support.secrets_scan import scan
 
 EMAIL, PASSWORD = "ada@example.com", "correct horse battery"

@@ -1,22 +1,81 @@
-"""Runs commands of `digitorn-testing` as processes: with pipes, or on a terminal of their own."""
+"""Runs commands of `digitorn-testing`: in this process, as processes with pipes, or on a terminal."""
 
+import json
 import os
-import pty
 import re
 import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import pytest
+from typer.testing import CliRunner
+
+from digitorn_testing._cli.app import app
 
 _MAIN: Final = "from digitorn_testing._cli import main; main()"
 # A terminal interrupts what it belongs to.
 _ON_TERMINAL: Final = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); {_MAIN}"
 _SECONDS: Final = 45.0
 _ESCAPE: Final = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a command did.
+
+    Attributes:
+        status: Its exit status.
+        out: What it wrote to stdout.
+        err: What it wrote to stderr.
+    """
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """stdout as one JSON document."""
+        return json.loads(self.out)
+
+    @property
+    def documents(self) -> list[Any]:
+        """stdout as JSON lines."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Run: TypeAlias = Callable[..., Ran]
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the user's settings, empty, with no variable that names a daemon or a token."""
+    for name in ("DEV_DAEMON_URL", "DAEMON_URL", "TOKEN", "APP"):
+        monkeypatch.delenv(f"DIGITORN_{name}", raising=False)
+    folder = tmp_path / "settings"
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
+    monkeypatch.setenv("NO_COLOR", "1")
+    return folder
+
+
+@pytest.fixture
+def run(settings: Path) -> Run:
+    """Runs a command in this process."""
+
+    def run(*words: str, stdin: str = "", env: dict[str, str] | None = None) -> Ran:
+        result = CliRunner().invoke(app, words, input=stdin, env=env, prog_name="digitorn-testing")
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Ran(result.exit_code, result.stdout, result.stderr)
+
+    return run
 
 
 @contextmanager
@@ -64,6 +123,9 @@ class OnTerminal:
     """
 
     def __init__(self, *words: str, env: Mapping[str, str]) -> None:
+        # Windows has no such terminals.
+        import pty
+
         self.seen = b""
         self._end, terminal = pty.openpty()
         self._process = subprocess.Popen(

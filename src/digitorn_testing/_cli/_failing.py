@@ -72,7 +72,12 @@ class Commands(TyperGroup):
 
 
 def _told(error: Exception) -> str:
-    from digitorn_testing._errors import Unauthorized
+    """The error in one line, with advice for a command line where the library's is for Python code."""
+    from digitorn_testing._errors import DaemonUnreachable, Unauthorized
 
     said = str(error) or type(error).__name__
-    return f"{said}. To log in: digitorn-testing login" if isinstance(error, Unauthorized) else said
+    if isinstance(error, Unauthorized):
+        return f"{said}. To log in: digitorn-testing login"
+    if isinstance(error, DaemonUnreachable):
+        return said.replace("pass daemon_url=", "pass --url")
+    return said

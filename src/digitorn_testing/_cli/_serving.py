@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
@@ -59,20 +61,27 @@ def serve_until_interrupted(
         daemon.start()
     except OSError as error:
         raise CommandFailed(f"nothing can listen there: {error}. --port 0 takes a free port") from error
-    try:
-        said = prepare(daemon)
-        if as_json:
-            terminal.json({"url": daemon.url, "email": EMAIL, "password": PASSWORD, **said})
-        else:
-            terminal.data(daemon.url, "bold")
-            for name, values in said.items():
-                terminal.note(f"{name}: {', '.join(values) or 'none'}", "")
-            terminal.note(f"log in: digitorn-testing login --url {daemon.url} --email {EMAIL}", "")
-            terminal.note(f"password: {PASSWORD}", "")
-            terminal.note("Ctrl-C stops it.")
-        _wait_for_interrupt()
-    finally:
-        daemon.stop()
+    with warnings.catch_warnings():
+        # They come from the daemon's thread, such as that an answer is made up.
+        warnings.showwarning = partial(_note_warning, terminal)
+        try:
+            said = prepare(daemon)
+            if as_json:
+                terminal.json({"url": daemon.url, "email": EMAIL, "password": PASSWORD, **said})
+            else:
+                terminal.data(daemon.url, "bold")
+                for name, values in said.items():
+                    terminal.note(f"{name}: {', '.join(values) or 'none'}", "")
+                terminal.note(f"log in: digitorn-testing login --url {daemon.url} --email {EMAIL}", "")
+                terminal.note(f"password: {PASSWORD}", "")
+                terminal.note("Ctrl-C stops it.")
+            _wait_for_interrupt()
+        finally:
+            daemon.stop()
+
+
+def _note_warning(terminal: Terminal, message: Warning | str, *_: object) -> None:
+    terminal.note(f"warning: {message}", "yellow")
 
 
 def _wait_for_interrupt() -> None:

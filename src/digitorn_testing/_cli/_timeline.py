@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -44,9 +45,18 @@ class Timeline:
         terminal: Where to write.
         everything: Write each event on a line of its own, and leave out none.
         meaning: What the events mean.
+        hide: Hides secrets in a line.
     """
 
-    def __init__(self, terminal: Terminal, *, everything: bool = False, meaning: Meaning = MEANING) -> None:
+    def __init__(
+        self,
+        terminal: Terminal,
+        *,
+        everything: bool = False,
+        meaning: Meaning = MEANING,
+        hide: Callable[[str], str] = str,
+    ) -> None:
+        self._hide = hide
         self._terminal = terminal
         self._everything = everything
         self._meaning = meaning
@@ -90,7 +100,7 @@ class Timeline:
         offset = f"{(moment - self._start).total_seconds():+.3f}" if moment and self._start else ""
         number = f"#{first.seq}" if first.is_numbered else "-"
         if isinstance(first.payload, events.TurnTerminal):
-            said = first.payload.status
+            said = str(first.payload.status)
         elif len(run) == 1:
             said = summary(first, meaning=meaning)
         elif meaning.text_delta(first) is not None:
@@ -98,7 +108,7 @@ class Timeline:
         else:
             said = f"{len(run)} times, the last: {summary(run[-1], meaning=meaning)}"
         line = f"{number:>6} {offset:>9}  {first.type:<{_TYPE_WIDTH}}  {said}".rstrip()
-        self._terminal.data(line, _style(first, meaning) or "dim", cut=True)
+        self._terminal.data(self._hide(line), _style(first, meaning) or "dim", cut=True)
 
 
 def _style(event: AnyEvent, meaning: Meaning) -> str:

@@ -358,10 +358,13 @@ class _Shown:
 
         meaning = self._meaning
         if (began := meaning.tool_began(event)) is not None and began.name not in QUESTION_TOOLS:
-            return f"- {began.name} {_short(began.params)}", "cyan"
+            return f"- {began.name} {_short(self._hide(dict(began.params)))}", "cyan"
         if (ended := meaning.tool_ended(event)) is not None and ended.name not in QUESTION_TOOLS:
             if ended.success:
-                return f"  {ended.name} -> {_short(ended.result)}", "green"
+                return (
+                    f"  {ended.name} -> {_short(self._hide(dict(ended.result) if ended.result is not None else None))}",
+                    "green",
+                )
             return f"  {ended.name} failed: {_one_line(ended.error)}", "red"
         if (resolved := meaning.resolved(event)) is not None and resolved.timed_out:
             return "  nobody decided in time; it counts as denied", "yellow"

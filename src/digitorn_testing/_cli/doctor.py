@@ -124,7 +124,8 @@ def _reached(client: DevClient) -> Iterator[Finding]:
         took = time.perf_counter() - clock
         health = models.Health.from_wire(answer.json())
     except DaemonUnreachable as error:
-        yield Finding("reach", "fail", str(error), "Start the daemon, or name another one with --url.")
+        said = str(error).partition(f". {error.hint}")[0]
+        yield Finding("reach", "fail", said, "Start the daemon, or name another one with --url.")
         return
     except (ApiError, ValueError) as error:
         what = f"HTTP {error.status}" if isinstance(error, ApiError) else "something else"

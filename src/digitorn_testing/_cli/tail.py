@@ -114,7 +114,12 @@ class _Following:
         self._stream = stream
         self._terminal = terminal
         self._as_json = as_json
-        self._lines = Timeline(terminal, everything=everything, meaning=stream.log.meaning)
+        self._lines = Timeline(
+            terminal,
+            everything=everything,
+            meaning=stream.log.meaning,
+            hide=stream.exchanges.redactor.text,
+        )
         self._connection = stream.connection
 
     def run(self, *, until_idle: bool) -> None:
