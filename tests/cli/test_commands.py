@@ -235,7 +235,7 @@ def test_a_reader_that_leaves_early_is_no_error(
     run: Run, daemon: FakeDaemon, model: FakeModel, access: dict[str, str], tmp_path: Path
 ) -> None:
     file = tmp_path / "long.jsonl"
-    model.will_stream_text(["word "] * 3000)
+    model.will_stream_text(["word "] * 400)
     run("record", "chat", "my-app", "--to", str(file), "-m", "much")
     with piped("show", str(file), "--json", env={}) as process:
         assert process.stdout is not None

@@ -361,10 +361,8 @@ class _Shown:
             return f"- {began.name} {_short(self._hide(dict(began.params)))}", "cyan"
         if (ended := meaning.tool_ended(event)) is not None and ended.name not in QUESTION_TOOLS:
             if ended.success:
-                return (
-                    f"  {ended.name} -> {_short(self._hide(dict(ended.result) if ended.result is not None else None))}",
-                    "green",
-                )
+                result = None if ended.result is None else self._hide(dict(ended.result))
+                return f"  {ended.name} -> {_short(result)}", "green"
             return f"  {ended.name} failed: {_one_line(ended.error)}", "red"
         if (resolved := meaning.resolved(event)) is not None and resolved.timed_out:
             return "  nobody decided in time; it counts as denied", "yellow"
