@@ -75,6 +75,18 @@ class TestOnADaemon:
         assert "turn_terminal" in kinds
         assert not {"user_message", "result"} & kinds
 
+    def test_a_running_turn_is_followed_to_its_end(
+        self, run: Run, daemon: FakeDaemon, model: FakeModel
+    ) -> None:
+        # Longer than the command waits for another event before it looks whether a turn runs.
+        model.will_call_tool("Bash", {"command": "make"}, result="made", delay=0.8)
+        model.will_respond_with_text("Made.")
+        with daemon.client() as client:
+            turn = client.start_turn(client.new_session("my-app"), "make it")
+            out = run("tail", turn.session.session_id, "--until-idle").out
+            assert turn.result().ok
+        assert out.splitlines()[-1].endswith("turn_terminal       completed")
+
     def test_an_unknown_session(self, run: Run) -> None:
         ran = run("tail", "nothing", "--until-idle")
         assert ran.status == 1

@@ -153,11 +153,11 @@ class _Following:
         """Tells when the connection was lost and when it is back."""
         before, now = self._connection, self._stream.connection
         self._connection = now
-        if now.state == "reconnecting" and before.state != "reconnecting":
-            self._terminal.note(
-                f"connection lost: {now.last_loss or 'unknown reason'}; reconnecting", "yellow"
-            )
-        if now.reconnects > before.reconnects:
+        is_back = now.reconnects > before.reconnects
+        # It may be back before anybody looked.
+        if before.state != "reconnecting" and (now.state == "reconnecting" or is_back):
+            self._terminal.note(f"connection lost: {now.last_loss or 'unknown reason'}", "yellow")
+        if is_back:
             again = ", to another process of the daemon" if now.restarts > before.restarts else ""
             self._terminal.note(f"connected again{again}", "yellow")
 
