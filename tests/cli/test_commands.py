@@ -46,9 +46,15 @@ class TestOnADaemon:
         daemon.drain()
         assert "removed" in str(model.requests[-1].messages)
 
-    def test_a_denial_says_why(self, run: Run, daemon: FakeDaemon) -> None:
-        daemon.add_session(SessionBuilder(app_id="my-app").turn(ASKED))
+    def test_a_denial_says_why(self, run: Run, daemon: FakeDaemon, access: dict[str, str]) -> None:
+        session = daemon.add_session(SessionBuilder(app_id="my-app").turn(ASKED))
         (request,) = run("pending", "--json").document
+        with piped("tail", session.session_id, env=access) as process:
+            assert process.stderr is not None
+            assert session.session_id in process.stderr.readline()
+            short = request["request_id"][:8]
+            told = process.stderr.readline()
+        assert told == f"to decide: digitorn-testing approve {short}; or deny {short}\n"
         assert run("deny", request["request_id"], "-m", "not now", "--json").document["approved"] is False
         (again,) = run("pending", "--json").document
         assert again["description"] == "User denied: not now"

@@ -73,12 +73,7 @@ class Timeline:
         if self._everything:
             self._put([event])
             return
-        if (
-            isinstance(event.payload, _BOOKKEEPING)
-            or meaning.is_heartbeat(event)
-            or meaning.is_snapshot(event)
-            or meaning.is_log_only(event)
-        ):
+        if _is_bookkeeping(event, meaning):
             return
         if self._run and (self._run[-1].type != event.type or _style(event, meaning)):
             self.flush()
@@ -109,6 +104,15 @@ class Timeline:
             said = f"{len(run)} times, the last: {summary(run[-1], meaning=meaning)}"
         line = f"{number:>6} {offset:>9}  {first.type:<{_TYPE_WIDTH}}  {said}".rstrip()
         self._terminal.data(self._hide(line), _style(first, meaning) or "dim", cut=True)
+
+
+def _is_bookkeeping(event: AnyEvent, meaning: Meaning) -> bool:
+    return (
+        isinstance(event.payload, _BOOKKEEPING)
+        or meaning.is_heartbeat(event)
+        or meaning.is_snapshot(event)
+        or meaning.is_log_only(event)
+    )
 
 
 def _style(event: AnyEvent, meaning: Meaning) -> str:

@@ -13,10 +13,12 @@ from ._terminal import Terminal
 
 if TYPE_CHECKING:
     from digitorn_testing import DevClient, LiveEventStream
+    from digitorn_testing._events.event import AnyEvent
 
 _CALL_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 0.5
 """How often to look at the connection while no event comes."""
+_SHORT_ID: Final = 8
 
 SessionArgument: TypeAlias = Annotated[
     str | None,
@@ -148,6 +150,15 @@ class _Following:
                 self._terminal.json(hide(dict(event.raw)))
             else:
                 self._lines.take(event)
+                self._tell_pending(event)
+
+    def _tell_pending(self, event: AnyEvent) -> None:
+        """Tells how to decide an approval that waits."""
+        log = self._stream.log
+        asked = log.meaning.asked(event)
+        if asked is not None and any(one.request_id == asked.request_id for one in log.pending_approvals()):
+            short = asked.request_id[:_SHORT_ID]
+            self._terminal.note(f"to decide: digitorn-testing approve {short}; or deny {short}", "yellow")
 
     def _tell_connection(self) -> None:
         """Tells when the connection was lost and when it is back."""
