@@ -54,7 +54,7 @@ class TestOnADaemon:
             assert session.session_id in process.stderr.readline()
             short = request["request_id"][:8]
             told = process.stderr.readline()
-        assert told == f"to decide: digitorn-testing approve {short}; or deny {short}\n"
+        assert told.strip() == f"to decide: digitorn-testing approve {short}; or deny {short}"
         assert run("deny", request["request_id"], "-m", "not now", "--json").document["approved"] is False
         (again,) = run("pending", "--json").document
         assert again["description"] == "User denied: not now"

@@ -41,7 +41,7 @@ def test_the_findings_are_a_document(run: Run, access: dict[str, str]) -> None:
 def test_a_daemon_that_is_not_there(run: Run) -> None:
     ran = run("doctor", "--url", "http://127.0.0.1:9")
     assert ran.status == 1
-    assert "fail  reach     no daemon answered at http://127.0.0.1:9" in ran.out
+    assert "fail  network   no daemon answered at http://127.0.0.1:9" in ran.out
     assert "Start the daemon, or name another one with --url." in ran.out
 
 

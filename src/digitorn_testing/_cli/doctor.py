@@ -83,7 +83,7 @@ def _show(terminal: Terminal, finding: Finding) -> None:
         (finding.found, ""),
     )
     if finding.advice:
-        terminal.data(f"{'':<15}{finding.advice}", "dim")
+        terminal.data(f"{'':<16}{finding.advice}", "dim")
 
 
 def _findings(terminal: Terminal, url: str | None, app: str | None) -> Iterator[Finding]:
@@ -125,12 +125,12 @@ def _reached(client: DevClient) -> Iterator[Finding]:
         health = models.Health.from_wire(answer.json())
     except DaemonUnreachable as error:
         said = str(error).partition(f". {error.hint}")[0]
-        yield Finding("reach", "fail", said, "Start the daemon, or name another one with --url.")
+        yield Finding("network", "fail", said, "Start the daemon, or name another one with --url.")
         return
     except (ApiError, ValueError) as error:
         what = f"HTTP {error.status}" if isinstance(error, ApiError) else "something else"
         yield Finding(
-            "reach",
+            "network",
             "fail",
             f"something listens there, but GET {client.daemon_url}/health is answered with {what}",
             "Check the port and the base path: a daemon behind a proxy may be below a path, such as "
@@ -138,9 +138,9 @@ def _reached(client: DevClient) -> Iterator[Finding]:
         )
         return
     except DigitornError as error:
-        yield Finding("reach", "fail", str(error))
+        yield Finding("network", "fail", str(error))
         return
-    yield Finding("reach", "ok", f"answered in {took * 1000:.0f} ms")
+    yield Finding("network", "ok", f"answered in {took * 1000:.0f} ms")
     if health.version == CONTRACT_VERSION:
         yield Finding("version", "ok", f"{health.version}, the one of the contract")
     else:

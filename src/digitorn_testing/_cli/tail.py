@@ -154,11 +154,14 @@ class _Following:
 
     def _tell_pending(self, event: AnyEvent) -> None:
         """Tells how to decide an approval that waits."""
+        from digitorn_testing._approvals.policies import is_question
+
         log = self._stream.log
         asked = log.meaning.asked(event)
         if asked is not None and any(one.request_id == asked.request_id for one in log.pending_approvals()):
             short = asked.request_id[:_SHORT_ID]
-            self._terminal.note(f"to decide: digitorn-testing approve {short}; or deny {short}", "yellow")
+            how = f"approve {short} -m TEXT" if is_question(asked) else f"approve {short}"
+            self._terminal.note(f"{'':<18}to decide: digitorn-testing {how}; or deny {short}", "yellow")
 
     def _tell_connection(self) -> None:
         """Tells when the connection was lost and when it is back."""
