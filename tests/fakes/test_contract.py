@@ -153,8 +153,8 @@ def test_the_core_is_served_really(contract: Document, embedded: Document) -> No
     real = {operation["operationId"] for operation, _ in served(embedded).values()}
     tags = {"messages", "approvals", "queue"}
     core = {one["operationId"] for one, _ in operations_of(contract).values() if tags & set(one["tags"])}
-    assert {*core, "get_liveness", "get_readiness"} <= real
-    assert len(real) == 88
+    assert {*core, "get_health", "get_liveness", "get_readiness"} <= real
+    assert len(real) == 89
 
 
 def test_parameters(contract: Document, embedded: Document) -> None:

@@ -1,6 +1,7 @@
 """The command line: `digitorn-testing`."""
 
 import sys
+from io import TextIOWrapper
 
 from digitorn_testing._extras import MissingExtra, needing
 
@@ -10,6 +11,10 @@ def main() -> None:
     try:
         with needing("cli", "digitorn-testing"):
             from .app import app
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                # A model may say what the terminal's encoding lacks.
+                stream.reconfigure(errors="replace")
         app()
     except MissingExtra as error:
         sys.exit(str(error))

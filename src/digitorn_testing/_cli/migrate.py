@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from digitorn_testing._extras import needing
 
 
 def migrate(
@@ -23,12 +24,8 @@ def migrate(
     Writes what can be rewritten with certainty, and lists what you must do yourself. Running it again changes
     nothing. Needs the extra `digitorn-testing[migrate]`.
     """
-    try:
+    with needing("migrate", "digitorn-testing migrate"):
         from digitorn_testing._migrate.files import changes
-    except ModuleNotFoundError as error:
-        if error.name != "libcst":
-            raise
-        sys.exit('digitorn-testing migrate needs an extra: pip install "digitorn-testing[migrate]"')
     found = list(changes(paths))
     changed = [one for one in found if one.is_changed]
     for one in changed:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Final, cast
 
 import pytest
+
+from digitorn_testing import _environment
 
 from . import scenarios
 
@@ -152,21 +153,17 @@ def kind(config: pytest.Config) -> str:
 
 def url(config: pytest.Config) -> str | None:
     """The URL of a running daemon, from the options or the environment."""
-    return (
-        text(config, _URL)
-        or os.environ.get("DIGITORN_DEV_DAEMON_URL")
-        or os.environ.get("DIGITORN_DAEMON_URL")
-    )
+    return text(config, _URL) or _environment.daemon_url()
 
 
 def token(config: pytest.Config) -> str | None:
     """The access token from the options or the environment."""
-    return text(config, "--digitorn-token") or os.environ.get("DIGITORN_TOKEN") or None
+    return text(config, "--digitorn-token") or _environment.token()
 
 
 def app_id(config: pytest.Config) -> str | None:
     """The app that tests may use on the daemon, from the options or the environment."""
-    return text(config, "--digitorn-app") or os.environ.get("DIGITORN_APP") or None
+    return text(config, "--digitorn-app") or _environment.app_id()
 
 
 def must_be_exhausted(item: pytest.Item) -> bool:

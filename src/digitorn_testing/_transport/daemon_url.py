@@ -1,10 +1,10 @@
 """Which daemon to talk to."""
 
-import os
 import re
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from digitorn_testing import _environment
 from digitorn_testing._texts import check_sendable
 
 from .endpoints import SCHEME
@@ -29,12 +29,7 @@ def resolve_daemon_url(daemon_url: str | None) -> str:
         ValueError: The URL is not an http or https URL of a host, or has further parts such as a user or a
             query. The message omits those, because they may be secret.
     """
-    found = (
-        daemon_url
-        or os.environ.get("DIGITORN_DEV_DAEMON_URL")
-        or os.environ.get("DIGITORN_DAEMON_URL")
-        or DEFAULT_DAEMON_URL
-    )
+    found = daemon_url or _environment.daemon_url() or DEFAULT_DAEMON_URL
     check_sendable(found, "the daemon URL")
     if found.startswith(SCHEME):
         return found.rstrip("/")

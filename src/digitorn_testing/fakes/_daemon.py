@@ -81,6 +81,8 @@ class FakeDaemon:
     Args:
         model: Who answers for apps that are deployed over REST, or added without a model of their own.
         host: Address to listen on.
+        port: Port to listen on; a free one if left out.
+        password: Password of the default user `dev@example.com`; a random one if left out.
         approval_timeout: Seconds until an approval counts as denied.
         turn_heartbeat: Seconds between two `turn:heartbeat` events of a turn.
         approval_heartbeat: Seconds between two `approval_progress` events of an open approval.
@@ -111,6 +113,8 @@ class FakeDaemon:
         *,
         model: FakeModel | None = None,
         host: str = "127.0.0.1",
+        port: int = 0,
+        password: str | None = None,
         approval_timeout: float = 300.0,
         turn_heartbeat: float = 3.0,
         approval_heartbeat: float = 15.0,
@@ -127,6 +131,8 @@ class FakeDaemon:
     ) -> None:
         self.model = model if model is not None else FakeModel()
         self._host = host
+        self._port = port
+        self._password = password or secrets.token_urlsafe(16)
         self._listen = listen
         self._settings = Settings(
             heartbeat=heartbeat,
@@ -161,6 +167,8 @@ class FakeDaemon:
         path: FilePath,
         *,
         host: str = "127.0.0.1",
+        port: int = 0,
+        password: str | None = None,
         listen: bool = True,
         keep_exchanges: int = 200,
         damaged: OnDamage = "warn",
@@ -175,6 +183,8 @@ class FakeDaemon:
         Args:
             path: The recording.
             host: As for the constructor.
+            port: As for the constructor.
+            password: As for the constructor.
             listen: As for the constructor.
             keep_exchanges: As for the constructor.
             damaged: As for `RecordedLog.load`.
@@ -188,7 +198,7 @@ class FakeDaemon:
             OSError: It cannot be read.
         """
         recording = Recording.load(path, damaged=damaged)
-        daemon = cls(host=host, listen=listen, keep_exchanges=keep_exchanges)
+        daemon = cls(host=host, port=port, password=password, listen=listen, keep_exchanges=keep_exchanges)
         daemon._recording = recording
         return daemon
 
@@ -200,11 +210,12 @@ class FakeDaemon:
         Raises:
             DaemonNotStarted: It did not come up.
             RuntimeError: It runs already.
+            OSError: It cannot listen on `port`, for example because another program does.
         """
         if self._thread is not None:
             raise RuntimeError("the embedded daemon runs already")
         self.exchanges.clear()
-        self._run(None, None, 0)
+        self._run(None, None, self._port)
         self._seeing.enter_context(tracking(partial(_keep_stream, self._streams)))
         return self
 
@@ -227,7 +238,7 @@ class FakeDaemon:
         else:
             state.users.add(
                 DEFAULT_USER,
-                secrets.token_urlsafe(16),
+                self._password,
                 email="dev@example.com",
                 roles=("admin",),
                 permissions=(ADMIN,),

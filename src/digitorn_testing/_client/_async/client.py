@@ -96,21 +96,21 @@ class AsyncDevClient(AsyncCalls):
         daemon_url: str | None = None,
         auto_approve: bool = True,
         timeout: float = 3600.0,
-        token: str | None = None,
+        token: str | Credentials | None = None,
         *,
         approvals: ApprovalPolicy | None = None,
         keep_exchanges: int = KEPT,
         retries: RetryPolicy | None = _RETRIES,
         connection_options: ConnectionOptions | None = None,
     ) -> None:
-        token = hidden(token)
+        token = token if isinstance(token, Credentials) else Credentials(hidden(token))
         self.daemon_url = resolve_daemon_url(daemon_url)
         self.timeout = timeout
         self._connection = connection_options
         self._approvals = ClientApprovals(approvals or short_form(auto_approve))
         self._shared = AsyncSharedStreams[AsyncLiveEventStream]()
         self._replaced: Latest[str, Deployment] = Latest(_MOST_REPLACED)
-        self._credentials = Credentials(token)
+        self._credentials = token
         self._exchanges = Exchanges(keep_exchanges)
         self._transport = AsyncTransport(
             self.daemon_url,

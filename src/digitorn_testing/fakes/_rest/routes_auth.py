@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body
 
-from digitorn_testing._generated import models, operations
+from digitorn_testing._generated import CONTRACT_VERSION, models, operations
 from digitorn_testing.fakes._assembly import DaemonState
 from digitorn_testing.fakes._store.users import NameTaken, TokenRefused, User
 from digitorn_testing.fakes._wire.envelopes import iso
@@ -18,6 +18,13 @@ router = APIRouter()
 @serve(router, operations.GET_LIVENESS)
 async def get_liveness() -> models.HealthStatus:
     return models.HealthStatus(status="alive")
+
+
+@serve(router, operations.GET_HEALTH)
+async def get_health(daemon: Daemon) -> models.Health:
+    return models.Health(
+        status="ok", version=CONTRACT_VERSION, socketio=True, warming_up=daemon.is_warming_up
+    )
 
 
 @serve(router, operations.GET_READINESS)
