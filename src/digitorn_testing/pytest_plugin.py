@@ -23,6 +23,7 @@ from ._plugin.watch import Used, Watch
 if TYPE_CHECKING:
     # Loaded where it is used: most runs in an environment with this plugin use none of it.
     from ._plugin.artifacts import ArtifactsFolder
+    from ._plugin.evidence import Section
 
 _FINE: Final = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
@@ -172,15 +173,40 @@ def pytest_runtest_makereport(
     if used is None or troubles is None:
         # Another plugin makes a report of its own, outside of the test's run.
         return (yield)
-    if call.excinfo is not None:
-        with troubles.attempt("show the detail of a check"):
-            show_details(call.excinfo)
+    caught = call.excinfo
+    if caught is not None and not caught.errisinstance((pytest.skip.Exception, SystemExit)):
+        with troubles.attempt("show why the test failed"):
+            _explain(caught, item, used)
     report = yield
     if report.failed:
         item.stash[fixtures.FAILED] = True
+        if caught is not None and used:
+            from ._plugin.tracebacks import shorten
+
+            with troubles.attempt("shorten the report"):
+                shorten(report, item, caught.value)
     with troubles.attempt("report what the test used"):
         _add(report, item, used, troubles)
     return report
+
+
+def _explain(caught: pytest.ExceptionInfo[BaseException], item: pytest.Item, used: Used) -> None:
+    """Makes an exception say what the test saw, and hides where in the library it was raised."""
+    show_details(caught, is_short=_is_short(item))
+    if not used:
+        return
+    from ._plugin.tracebacks import hide_frames
+
+    hide_frames(caught.value)
+    if type(caught.value) is AssertionError:
+        said = str(caught.value)
+        if new := [one for one in used.evidence.causes() if one not in said]:
+            caught.value.args = ("\n".join([*new, said]),)
+
+
+def _is_short(item: pytest.Item) -> bool:
+    """Whether reports leave out details, as those of pytest do unless `-vv` is given."""
+    return item.config.get_verbosity() < 2
 
 
 def _add(report: pytest.TestReport, item: pytest.Item, used: Used, troubles: Troubles) -> None:
@@ -194,11 +220,18 @@ def _add(report: pytest.TestReport, item: pytest.Item, used: Used, troubles: Tro
         if folder is not None:
             folder.write_given(given, redactor)
     if report.failed:
-        sections = used.evidence.sections() if used else []
+        sections: list[Section] = []
+        if used:
+            model = item.stash.get(fixtures.MODEL, None)
+            script = "" if model is None or report.when != "call" else model.script_mismatch()
+            sections = used.evidence.sections(
+                report.longreprtext, script=script or "", is_short=_is_short(item)
+            )
         report.sections.extend(sections)
         if folder is not None:
             title = f"{item.nodeid} ({report.when})"
             folder.write_report(title, report.longreprtext, sections, used.evidence)
+            report.sections.append(("digitorn: artifacts", str(folder.path)))
 
 
 def _folder(item: pytest.Item, troubles: Troubles) -> ArtifactsFolder | None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from digitorn_testing.fakes import FakeDaemon, FakeModel, FakeModelServer
 
 FAILED: Final = pytest.StashKey[bool]()
+MODEL: Final[pytest.StashKey[FakeModel]] = pytest.StashKey()
 """Whether a test has failed so far."""
 
 LIVE: Final = "live"
@@ -59,10 +60,15 @@ def digitorn_model(request: pytest.FixtureRequest) -> Iterator[FakeModel]:
         pytest.fail(_DAEMON_EXTRA, pytrace=False)
     from digitorn_testing.fakes import FakeModel
 
-    with FakeModel() as model:
-        yield model
-        if options.must_be_exhausted(request.node) and not request.node.stash.get(FAILED, False):
-            model.assert_exhausted()
+    model = request.node.stash[MODEL] = FakeModel()
+    yield model
+    if request.node.stash.get(FAILED, False):
+        # The report of that failure says what the script does not answer.
+        return
+    if options.must_be_exhausted(request.node):
+        model.assert_exhausted()
+    else:
+        model.__exit__(None, None, None)
 
 
 def digitorn_model_server(digitorn_model: FakeModel) -> Iterator[FakeModelServer]:
