@@ -175,8 +175,11 @@ def pytest_runtest_makereport(
         return (yield)
     caught = call.excinfo
     if caught is not None and not caught.errisinstance((pytest.skip.Exception, SystemExit)):
-        with troubles.attempt("show why the test failed"):
-            _explain(caught, item, used)
+        with troubles.attempt("show the detail of a check"):
+            show_details(caught, is_short=_is_short(item))
+        if used:
+            with troubles.attempt("show why the test failed"):
+                _explain(caught, used)
     report = yield
     if report.failed:
         item.stash[fixtures.FAILED] = True
@@ -190,11 +193,8 @@ def pytest_runtest_makereport(
     return report
 
 
-def _explain(caught: pytest.ExceptionInfo[BaseException], item: pytest.Item, used: Used) -> None:
-    """Makes an exception say what the test saw, and hides where in the library it was raised."""
-    show_details(caught, is_short=_is_short(item))
-    if not used:
-        return
+def _explain(caught: pytest.ExceptionInfo[BaseException], used: Used) -> None:
+    """Makes an exception say what went wrong in the test's turn, and hides the frames of the library."""
     from ._plugin.tracebacks import hide_frames
 
     hide_frames(caught.value)
@@ -231,7 +231,8 @@ def _add(report: pytest.TestReport, item: pytest.Item, used: Used, troubles: Tro
         if folder is not None:
             title = f"{item.nodeid} ({report.when})"
             folder.write_report(title, report.longreprtext, sections, used.evidence)
-            report.sections.append(("digitorn: artifacts", str(folder.path)))
+            if any(folder.path.glob("*.jsonl")):
+                report.sections.append(("digitorn: artifacts", str(folder.path)))
 
 
 def _folder(item: pytest.Item, troubles: Troubles) -> ArtifactsFolder | None:

@@ -92,6 +92,7 @@ _STATED: Final = "a table that the code kept by hand, now stated by the contract
 _ANSWERS: Final = "what a function may answer for a scripted model"
 _TOOLS: Final = "what a tool in Python is told, and how it says that it fails"
 ADDED: Final = {
+    "digitorn.testing.TurnFailed": "what `TurnResult.raise_for_error` raises",
     "digitorn.testing.Response": "the answer to `client.request`, for routes that the contract lacks",
     "digitorn.testing.ToolContext": _TOOLS,
     "digitorn.testing.ToolDenied": _TOOLS,

@@ -698,7 +698,7 @@ class EventLog:
         # What the agent did says more than the snapshots and counters behind it.
         telling = [event for event in events if not self.meaning.is_bookkeeping(event)] or events
         shown = ", ".join(f"{number(event)} {event.type}" for event in telling[-_EVENTS_SHOWN:])
-        parts.append(f"{len(events)} events arrived, the last: {shown}" if events else "no event arrived")
+        parts.append(f"{_counted(events)} arrived, the last: {shown}" if events else "no event arrived")
         if self.session_id:
             parts.append(f"session {self.session_id!r}")
         return EventTimeout("; ".join(parts), events, pending)
@@ -706,6 +706,10 @@ class EventLog:
     def _existing(self, selector: Selector) -> list[AnyEvent]:
         with self._lock:
             return self._kept.of(selector)
+
+
+def _counted(events: Sequence[AnyEvent]) -> str:
+    return "1 event" if len(events) == 1 else f"{len(events)} events"
 
 
 def waits_for_approval(pending: Sequence[PendingApproval]) -> str:

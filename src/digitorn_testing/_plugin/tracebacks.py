@@ -8,7 +8,7 @@ modules covers generated code, other packages below a call of ours, and callback
 from __future__ import annotations
 
 import sys
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Final
 
 import pytest
@@ -38,6 +38,9 @@ _UNDERNEATH: Final = sys.stdlib_module_names | {
 }
 """What the library calls, and what calls it back on its threads and loops."""
 
+_LOOPS: Final = frozenset({"asyncio", "anyio"})
+"""What stands between two functions of an asynchronous test."""
+
 _ALL_HIDDEN: Final = "All traceback entries are hidden"
 """How pytest begins what it prints in place of a traceback without frames."""
 
@@ -62,15 +65,19 @@ def hide_frames(error: BaseException) -> None:
 
 
 def _mark(traceback: TracebackType | None) -> None:
-    is_inside = False
+    frames: list[tuple[FrameType, str]] = []
     while traceback is not None:
         frame = traceback.tb_frame
-        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        frames.append((frame, str(frame.f_globals.get("__name__", "")).partition(".")[0]))
+        traceback = traceback.tb_next
+    if all(package != _OURS for _, package in frames):
+        return
+    is_inside = False
+    for frame, package in frames:
         # Whatever is called from here is part of the library, up to a function of the test.
         is_inside = package == _OURS or (is_inside and package in _UNDERNEATH)
-        if is_inside:
+        if is_inside or package in _LOOPS:
             frame.f_locals["__tracebackhide__"] = True
-        traceback = traceback.tb_next
 
 
 def shorten(report: pytest.TestReport, item: pytest.Item, error: BaseException) -> None:
