@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ._base_error import PUBLISHED, DigitornError
+from ._base_error import PUBLISHED
+from ._base_error import DigitornError as DigitornError
 
 if TYPE_CHECKING:
     from ._events.event import LiveEvent

@@ -1,5 +1,6 @@
 """Timelines as people read them: folded in reports, with times from the start of the turn."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +12,7 @@ from digitorn_testing.builders import SessionBuilder, TurnBuilder, payloads
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def log_of(*frames: tuple[str, dict[str, object]], turn: str = "fp-1") -> EventLog:
+def log_of(*frames: tuple[str, Mapping[str, object]], turn: str = "fp-1") -> EventLog:
     """A log of these events, a second apart."""
     log = EventLog(session_id="s-1")
     for seq, (type, payload) in enumerate(frames, 1):

@@ -123,7 +123,7 @@ class Evidence:
                     found += [printable(hide(_short(one.partition("\n")[0]))) for one in problems]
         return found
 
-    def sections(self, told: str, *, script: str, is_short: bool) -> list[Section]:
+    def sections(self, told: str = "", *, script: str = "", is_short: bool = False) -> list[Section]:
         """The sections of the report, without empty ones.
 
         Args:
@@ -133,12 +133,13 @@ class Evidence:
         """
         hide = self.redactor().text
         found: list[Section] = []
-        for name, shown in (
+        parts: tuple[tuple[str, Callable[[], str]], ...] = (
             ("script", lambda: script),
             ("events", lambda: self._timelines(is_short=is_short)),
             ("pending approvals", lambda: self._pending(told)),
             ("last exchanges", lambda: self._tables(told, is_short=is_short)),
-        ):
+        )
+        for name, shown in parts:
             with self._attempt(f"show the {name}"):
                 if text := shown():
                     found.append((f"digitorn: {name}", printable(hide(text))))

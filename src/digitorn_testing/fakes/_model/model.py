@@ -11,8 +11,9 @@ from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
+from digitorn_testing._base_error import PUBLISHED
 from digitorn_testing._concurrency.threads import on_thread
-from digitorn_testing._errors import PUBLISHED, DigitornError
+from digitorn_testing._errors import DigitornError
 from digitorn_testing._events.failures import INTERNAL_ERROR
 
 from .failures import TurnFailed
