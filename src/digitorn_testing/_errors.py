@@ -107,6 +107,9 @@ class ApiError(DigitornError):
     ) -> None:
         advice = self.hint if hint is None else hint
         said = f"{reason}: {exchange}" if reason else f"{exchange} and gave no reason"
+        if reason.startswith("<"):
+            # A page, which does not come from a daemon.
+            said = f"{exchange}: {reason}"
         super().__init__(said + (f". {advice}" if advice else ""))
         self.exchange = exchange
         self.reason = reason

@@ -696,7 +696,8 @@ class EventLog:
         if pending:
             parts.append(waits_for_approval(pending))
         # What the agent did says more than the snapshots and counters behind it.
-        telling = [event for event in events if not self.meaning.is_bookkeeping(event)] or events
+        bookkeeping, ends = self.meaning.is_bookkeeping, self.meaning.ends_turn
+        telling = [event for event in events if not bookkeeping(event) or ends(event)] or events
         shown = ", ".join(f"{number(event)} {event.type}" for event in telling[-_EVENTS_SHOWN:])
         parts.append(f"{_counted(events)} arrived, the last: {shown}" if events else "no event arrived")
         if self.session_id:

@@ -133,7 +133,7 @@ def refused_upgrade(
             )
     exchange = Exchange(operation="", method="GET", path=path, status=status)
     if status in (_FORBIDDEN, _NOT_FOUND) and urlsplit(daemon_url).path:
-        advice = _address_hint(daemon_url)
+        advice += f"; or {_address_hint(daemon_url)}"
     hint = f"The event socket was not opened: {advice}"
     return _refusal(exchange, status, headers, content, daemon_url, credentials, hint)
 

@@ -92,7 +92,7 @@ async def test_failures_are_those_of_other_calls() -> None:
             assert [one.retry for one in client.exchanges] == [0, 1, 0]
     with server(b'{"success": false, "error": "not now", "data": {"why": 1}}') as url:
         async with AsyncDevClient(url, timeout=3) as client:
-            with pytest.raises(ApiError, match="answered 200: not now") as caught:
+            with pytest.raises(ApiError, match="not now: GET /api/new answered 200") as caught:
                 await client.request("GET", "/api/new")
             assert caught.value.data == {"why": 1}
     with hanging() as url:
