@@ -79,7 +79,14 @@ if TYPE_CHECKING:
     from ._transport.options import ConnectionOptions
     from ._transport.retry import RetryPolicy
     from ._turns.operations import ForbiddenTransition, Operation, Operations
-    from ._turns.results import ApprovalRecord, ToolCallRecord, TurnError, TurnMessage, TurnResult
+    from ._turns.results import (
+        ApprovalRecord,
+        ToolCallRecord,
+        TurnError,
+        TurnFailed,
+        TurnMessage,
+        TurnResult,
+    )
     from ._turns.spent import Spent
     from ._version import __version__
     from .assertions import Check
@@ -110,6 +117,7 @@ __all__ = [
     "ToolCallRecord",
     "Turn",
     "TurnError",
+    "TurnFailed",
     "TurnMessage",
     "TurnResult",
     # approvals
@@ -263,7 +271,14 @@ if not TYPE_CHECKING:
             "._transport.options": ("ConnectionOptions",),
             "._transport.retry": ("RetryPolicy",),
             "._turns.operations": ("ForbiddenTransition", "Operation", "Operations"),
-            "._turns.results": ("ApprovalRecord", "ToolCallRecord", "TurnError", "TurnMessage", "TurnResult"),
+            "._turns.results": (
+                "ApprovalRecord",
+                "ToolCallRecord",
+                "TurnError",
+                "TurnFailed",
+                "TurnMessage",
+                "TurnResult",
+            ),
             "._turns.spent": ("Spent",),
             "._version": ("__version__",),
             ".assertions": ("Check", "assertions"),

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ._texts import printable
+from ._base_error import PUBLISHED
+from ._base_error import DigitornError as DigitornError
 
 if TYPE_CHECKING:
     from ._events.event import LiveEvent
@@ -11,26 +12,6 @@ if TYPE_CHECKING:
     from ._generated.events import EventPayload
     from ._generated.models import PendingApproval
     from ._turns.results import TurnResult
-
-
-class DigitornError(Exception):
-    """Base of every error of this library. Errors can be pickled and copied with all their attributes."""
-
-    def __init__(self, *args: object) -> None:
-        # A daemon's words may hold half of a surrogate pair, which breaks whoever prints or sends them on.
-        super().__init__(*(printable(one) if isinstance(one, str) else one for one in args))
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # By default an error is rebuilt from its message, but most constructors here take other arguments.
-        return _restored, (type(self), self.args, self.__dict__.copy())
-
-
-def _restored(kind: type[DigitornError], args: tuple[object, ...], state: dict[str, object]) -> DigitornError:
-    error = kind.__new__(kind, *args)
-    # `OSError`, a base of `TimeoutError`, leaves this to the constructor.
-    error.args = args
-    error.__dict__.update(state)
-    return error
 
 
 class DaemonUnreachable(DigitornError):
@@ -45,9 +26,10 @@ class DaemonUnreachable(DigitornError):
     hint = "Start one, or pass daemon_url= or set $DIGITORN_DAEMON_URL"
     may_be_done = False
 
-    def __init__(self, url: str, what: str, attempts: int = 1) -> None:
+    def __init__(self, url: str, what: str, attempts: int = 1, *, hint: str | None = None) -> None:
         tried = f" ({attempts} attempts)" if attempts > 1 else ""
-        super().__init__(f"no daemon answered at {url}: {what}{tried}. {self.hint}")
+        said = f"no daemon answered at {url}: {what}" if hint is None else f"no answer from {url} to {what}"
+        super().__init__(f"{said}{tried}. {hint or self.hint}")
         self.url = url
         self.attempts = attempts
 
@@ -82,7 +64,7 @@ class UnconfirmedMessage(DaemonUnreachable):
         place = f"the log of session {session_id!r}" if session_id else "a new session"
         DigitornError.__init__(
             self,
-            f"nobody knows whether the daemon took message {client_message_id!r}: {failure}. It was not "
+            f"{failure}. Nobody knows whether the daemon took message {client_message_id!r}: it was not "
             f"found in {place}, and was not sent again because it could run twice",
         )
         self.url = url
@@ -123,9 +105,12 @@ class ApiError(DigitornError):
     def __init__(
         self, exchange: "Exchange", reason: str, data: object = None, hint: str | None = None
     ) -> None:
-        said = f": {reason}" if reason else " and gave no reason"
         advice = self.hint if hint is None else hint
-        super().__init__(f"{exchange}{said}" + (f". {advice}" if advice else ""))
+        said = f"{reason}: {exchange}" if reason else f"{exchange} and gave no reason"
+        if reason.startswith("<"):
+            # A page, which does not come from a daemon.
+            said = f"{exchange}: {reason}"
+        super().__init__(said + (f". {advice}" if advice else ""))
         self.exchange = exchange
         self.reason = reason
         self.data = data
@@ -336,3 +321,13 @@ class AppNotPortable(DigitornError):
         )
         self.app_id = app_id
         self.tools = tuple(reasons)
+
+
+def _publish() -> None:
+    """Gives every error of this module the name under which tests import it."""
+    for kind in globals().values():
+        if isinstance(kind, type) and issubclass(kind, DigitornError):
+            kind.__module__ = PUBLISHED
+
+
+_publish()

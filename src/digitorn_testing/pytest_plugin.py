@@ -26,6 +26,7 @@ from ._plugin.watch import Used, Watch
 if TYPE_CHECKING:
     # Loaded where it is used: most runs in an environment with this plugin use none of it.
     from ._plugin.artifacts import ArtifactsFolder
+    from ._plugin.evidence import Section
 
 _FINE: Final = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
@@ -200,17 +201,42 @@ def pytest_runtest_makereport(
     if used is None or troubles is None:
         # Another plugin makes a report of its own, outside of the test's run.
         return (yield)
-    if call.excinfo is not None:
+    caught = call.excinfo
+    if caught is not None and not caught.errisinstance((pytest.skip.Exception, SystemExit)):
         with troubles.attempt("show the detail of a check"):
-            show_details(call.excinfo)
+            show_details(caught, is_short=_is_short(item))
+        if used:
+            with troubles.attempt("show why the test failed"):
+                _explain(caught, used)
     report = yield
     if report.failed:
         item.stash[options.FAILED] = True
+        if caught is not None and used:
+            from ._plugin.tracebacks import shorten
+
+            with troubles.attempt("shorten the report"):
+                shorten(report, item, caught.value)
     elif report.when == "call" and report.passed:
         item.stash[options.PASSED] = True
     with troubles.attempt("report what the test used"):
         _add(report, item, used, troubles)
     return report
+
+
+def _explain(caught: pytest.ExceptionInfo[BaseException], used: Used) -> None:
+    """Makes an exception say what went wrong in the test's turn, and hides the frames of the library."""
+    from ._plugin.tracebacks import hide_frames
+
+    hide_frames(caught.value)
+    if type(caught.value) is AssertionError:
+        said = str(caught.value)
+        if new := [one for one in used.evidence.causes() if one not in said]:
+            caught.value.args = ("\n".join([*new, said]),)
+
+
+def _is_short(item: pytest.Item) -> bool:
+    """Whether reports leave out details, as those of pytest do unless `-vv` is given."""
+    return item.config.get_verbosity() < 2
 
 
 def _add(report: pytest.TestReport, item: pytest.Item, used: Used, troubles: Troubles) -> None:
@@ -224,11 +250,19 @@ def _add(report: pytest.TestReport, item: pytest.Item, used: Used, troubles: Tro
         if folder is not None:
             folder.write_given(given, redactor)
     if report.failed:
-        sections = used.evidence.sections() if used else []
+        sections: list[Section] = []
+        if used:
+            model = item.stash.get(fixtures.MODEL, None)
+            script = "" if model is None or report.when != "call" else model.script_mismatch()
+            sections = used.evidence.sections(
+                report.longreprtext, script=script or "", is_short=_is_short(item)
+            )
         report.sections.extend(sections)
         if folder is not None:
             title = f"{item.nodeid} ({report.when})"
             folder.write_report(title, report.longreprtext, sections, used.evidence)
+            if any(folder.path.glob("*.jsonl")):
+                report.sections.append(("digitorn: artifacts", str(folder.path)))
             if folder.page is not None:
                 report.sections.append(("digitorn: page", str(folder.page)))
 

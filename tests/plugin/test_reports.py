@@ -66,7 +66,7 @@ def test_a_failure_shows_what_happened(pytester: pytest.Pytester, run: Run) -> N
             APPROVALS,
             '*: * shell.bash {"command": "rm x"}*',
             EXCHANGES,
-            "* POST */messages (send_message) 200 in * ms",
+            "DevClient 1, *: * exchanges, 1 of them shown",
             "* GET /api/apps/nope/sessions[?]* (list_sessions) 404 in * ms",
             "*<- {*nope*",
         ]
@@ -103,7 +103,7 @@ def test_the_exchanges_of_each_client_say_whose_they_are(pytester: pytest.Pytest
             assert False
         """
     )
-    run().stdout.fnmatch_lines(
+    run("-vv").stdout.fnmatch_lines(
         [
             "DevClient 1, http://127.0.0.1:*: 1 exchange",
             "AsyncDevClient 2, http://127.0.0.1:*: 1 exchange",
@@ -341,6 +341,149 @@ def test_no_token_gets_out_with_everything_shown(
     scan([token], {name: partial(str, text) for name, text in places.items()})
 
 
+def shown(result: pytest.RunResult, test: str) -> list[str]:
+    """The report of one test."""
+    _, _, rest = result.stdout.str().partition(f" {test} ___")
+    return rest.partition("\n____")[0].partition("\n====")[0].splitlines()
+
+
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for more than the names of tests in the summary."""
+    monkeypatch.setenv("COLUMNS", "250")
+
+
+@pytest.mark.usefixtures("wide")
+def test_only_frames_of_the_test_are_shown(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(
+        """
+        import asyncio, json
+        import pytest
+        from digitorn.testing import DevClient
+        from digitorn.testing.events import ToolCall
+
+        def test_blocking(dev_client, session):
+            dev_client.get_app("nope")
+
+        def test_threads(dev_client, fake_model, session):
+            fake_model.will_never_answer()
+            dev_client.send(session, "hi", timeout=0.3)
+
+        async def asked(daemon):
+            async with daemon.async_client() as client:
+                await client.get_app("nope")
+
+        def test_async(fake_daemon):
+            asyncio.run(asked(fake_daemon))
+
+        def broken(event):
+            return json.loads("{")
+
+        def test_callback(dev_client, session, live_stream):
+            dev_client.send(session, "hi", timeout=10)
+            live_stream.wait_for("result", where=broken, timeout=5)
+
+        def test_hangs(fake_daemon, dev_client, session):
+            fake_daemon.faults.calls(path="*/messages").hang()
+            dev_client.send(session, "hi", timeout=0.3)
+        """
+    )
+    result = run()
+    result.assert_outcomes(failed=5)
+    text = result.stdout.str()
+    for hidden in (
+        "digitorn_testing/",
+        "digitorn_testing._",
+        "asyncio/",
+        "httpx",
+        "direct cause",
+        "are hidden",
+    ):
+        assert hidden not in text.partition("short test summary")[0], hidden
+    # What the test itself does below a call of the library stays, and so does what it calls.
+    assert any("in broken" in line or "def broken" in line for line in shown(result, "test_callback"))
+    assert any("json" in line and "JSONDecodeError" in line for line in shown(result, "test_callback"))
+    assert any('get_app("nope")' in line for line in shown(result, "test_async"))
+    result.stdout.fnmatch_lines(
+        [
+            "FAILED *::test_blocking - NotFound: App 'nope' *",
+            "FAILED *::test_threads - EventTimeout: *",
+            "FAILED *::test_hangs - EventTimeout: *",
+        ]
+    )
+    assert any(
+        "digitorn.testing.EventTimeout: the turn did not end within 0.3 s: no answer from http" in line
+        for line in shown(result, "test_hangs")
+    )
+    everything = run("--full-trace", "-k", "test_blocking").stdout.str()
+    assert "digitorn_testing/_transport/" in everything
+
+
+@pytest.mark.usefixtures("wide")
+def test_an_assertion_says_first_what_went_wrong_in_the_turn(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(
+        """
+        from digitorn.testing import DenyAll
+
+        def test_provider(dev_client, fake_model, session):
+            fake_model.will_fail("rate_limited", "slow down")
+            assert dev_client.send(session, "go", timeout=10).content == "Hello."
+
+        def test_denied(dev_client, fake_model, session):
+            fake_model.will_call_tool("Bash", {"command": "ls"}, requires_approval=True)
+            fake_model.will_respond_with_text("Then not.")
+            result = dev_client.send(session, "go", timeout=10, approvals=DenyAll("not today"))
+            assert result.tool_calls[0].success
+
+        def test_script(dev_client, fake_model, session):
+            fake_model.when(contains="weather").will_respond_with_text("Sunny.")
+            assert dev_client.send(session, "time?", timeout=10).content == "Noon."
+
+        def test_fine(dev_client, fake_model, session):
+            fake_model.will_fail("rate_limited", "slow down").will_respond_with_text("Hi.")
+            dev_client.send(session, "go", timeout=10)
+            assert dev_client.send(session, "again", timeout=10).content == "Hello."
+
+        def test_unnoticed(dev_client, fake_model, session):
+            dev_client.send(session, "time?", timeout=10)
+        """
+    )
+    result = run()
+    # The script is not complained about a second time where the test has failed.
+    result.assert_outcomes(passed=1, failed=4, errors=1)
+    first = {
+        test: next(line for line in shown(result, test) if line.startswith("E "))
+        for test in ("test_provider", "test_denied", "test_script", "test_fine")
+    }
+    assert first["test_provider"].endswith("(rate_limited: slow down)")
+    assert first["test_denied"].endswith(": shell.bash was denied: not today")
+    assert (
+        "the turn failed: the model's script is used up: no answer to user: 'time?'" in first["test_script"]
+    )
+    # It failed in an earlier turn, which this assertion is not about.
+    assert first["test_fine"].endswith("assert 'Hi.' == 'Hello.'")
+    assert any("tried when(contains='weather')" in line for line in shown(result, "test_script"))
+    result.stdout.fnmatch_lines(
+        ["ERROR *::test_unnoticed - ScriptMismatch: the model's script is used up: *"]
+    )
+
+
+def test_a_broken_event_is_said_in_the_error(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(
+        """
+        from digitorn.testing.events import ToolCall
+
+        def test_it(fake_daemon, session, live_stream):
+            fake_daemon.publish(session, ToolCall.model_construct(id="c-1", name=5))
+            live_stream.wait_for(ToolCall, timeout=0.5)
+        """
+    )
+    result = run("-W", "ignore")
+    result.stdout.fnmatch_lines(
+        ["E *EventTimeout: no ToolCall within 0.5 s: 1 tool_call * breaks the contract (#1): name: *"]
+    )
+
+
 LONG = "word " * 200
 
 
@@ -417,7 +560,7 @@ def test_under_xdist_no_artifacts_clash(pytester: pytest.Pytester, run: Run, xdi
     # Each process runs every test. Processes that share them are in the tests of scenarios.
     result = run(*xdist, "--tx", "2*popen", "--dist", "each", "--digitorn-artifacts", "out")
     result.assert_outcomes(failed=12)
-    result.stdout.fnmatch_lines([EXCHANGES])
+    result.stdout.fnmatch_lines(["*- digitorn: artifacts -*", "*test_*-????????"])
     out = pytester.path / "out"
     written = list(out.rglob("report.txt"))
     assert len(written) == 12

@@ -16,9 +16,12 @@ HALF = "half \ud83d"
 
 FOLDER_GOES_AWAY = """
     import pathlib, shutil
+    from contextlib import suppress
+    from digitorn.testing import NotFound
 
     def test_first(dev_client, session):
-        dev_client.search("my-app", "x")
+        with suppress(NotFound):
+            dev_client.get_app("nope")
         shutil.rmtree("out")
         pathlib.Path("out").write_text("no folder any more")
         assert False
@@ -68,7 +71,8 @@ def test_a_folder_that_goes_away(pytester: pytest.Pytester, run: Run) -> None:
         assert f"test_one.py::{name}\n" in summary(result)
     assert "digitorn could not write artifacts to " in summary(result)
     # The report has its sections all the same.
-    result.stdout.fnmatch_lines(["*- digitorn: last exchanges -*"])
+    result.stdout.fnmatch_lines(["*- digitorn: last exchanges -*", "* GET /api/apps/nope *404*"])
+    result.stdout.no_fnmatch_line("*- digitorn: artifacts -*")
 
 
 @pytest.mark.timeout(300)  # processes take their time on a busy machine

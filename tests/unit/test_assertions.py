@@ -197,8 +197,8 @@ def test_the_published_example() -> None:
 def test_the_report_is_a_line_an_event() -> None:
     lines = assertions.report(turn()).splitlines()
     assert len(lines) == 7
-    assert lines[0] == "    1    +0.000  user_message     'hi'"
-    assert lines[2] == "    3    +0.000  token            'Hel'"
+    assert lines[0] == "#1    +0.000  user_message     'hi'"
+    assert lines[2] == "#3    +0.000  token            'Hel'"
     assert assertions.report([]) == "no events"
 
 

@@ -1,6 +1,7 @@
 """Errors travel: between the processes of a parallel test run, and as copies."""
 
 import copy
+import importlib
 import inspect
 import pickle
 from collections.abc import Callable, Mapping
@@ -12,8 +13,9 @@ import pytest
 import digitorn_testing
 from digitorn_codegen._errors import ContractError
 from digitorn_codegen._parse import Malformed
-from digitorn_testing import SessionHandle, ToolDenied, ToolFailed, builders, fakes
+from digitorn_testing import EventLog, SessionHandle, ToolDenied, ToolFailed, builders, fakes
 from digitorn_testing import _errors as errors
+from digitorn_testing._base_error import PUBLISHED
 from digitorn_testing._errors import DigitornError
 from digitorn_testing._exchanges import Exchange
 from digitorn_testing._generated._runtime import Refused, Undecodable
@@ -21,7 +23,7 @@ from digitorn_testing._real.errors import RealDaemonNotRunning, RealDaemonUnavai
 from digitorn_testing._turns.collect import collect
 from digitorn_testing.builders import SessionBuilder, TurnBuilder
 from digitorn_testing.fakes import ModelRequest
-from digitorn_testing.fakes._model.failures import TurnFailed
+from digitorn_testing.fakes._model import failures
 from digitorn_testing.fakes._store.apps import DefinitionInvalid
 
 HANDLE: Final = SessionHandle(session_id="s-1", app_id="app", daemon_url="http://x")
@@ -44,6 +46,12 @@ def event_timeout() -> errors.EventTimeout:
     error = errors.EventTimeout("nothing came", events, session.pending_approvals())
     error.result = collect(events, session=HANDLE, correlation_id=turn.correlation_id)
     return error
+
+
+def turn_failed() -> digitorn_testing.TurnFailed:
+    turn = TurnBuilder().user("hi").error("rate_limited", "slow down")
+    log = EventLog.of(SessionBuilder().turn(turn).events())
+    return digitorn_testing.TurnFailed(log.turn_result())
 
 
 def rate_limited() -> errors.RateLimited:
@@ -126,7 +134,8 @@ OTHERS: Final[dict[type[Exception], Callable[[], Exception]]] = {
     Malformed: lambda: Malformed("/a", "no JSON"),
     DefinitionInvalid: lambda: DefinitionInvalid(["app_id: missing", "agents: missing"]),
     Refused: lambda: Refused("no", {"a": 1}),
-    TurnFailed: lambda: TurnFailed("rate_limited", "slow down"),
+    digitorn_testing.TurnFailed: turn_failed,
+    failures.TurnFailed: lambda: failures.TurnFailed("rate_limited", "slow down"),
     Undecodable: lambda: Undecodable(("a: missing", "b: null")),
 }
 
@@ -135,7 +144,7 @@ ALL: Final[Mapping[type[Exception], Callable[[], Exception]]] = dict([*SAMPLES.i
 CLASSES: Final = [
     one
     for _, one in inspect.getmembers(errors, inspect.isclass)
-    if issubclass(one, DigitornError) and one.__module__ == errors.__name__
+    if issubclass(one, DigitornError) and one.__module__ == PUBLISHED and hasattr(errors, one.__name__)
 ]
 
 WAYS: Final[list[Callable[[Exception], Exception]]] = [
@@ -161,6 +170,15 @@ def test_an_error_comes_out_as_it_went_in(
     assert type(same) is kind
     assert same is not error
     assert (str(same), same.args, told(same)) == (str(error), error.args, told(error))
+
+
+@pytest.mark.parametrize("kind", [*CLASSES, digitorn_testing.TurnFailed, fakes.ScriptMismatch])
+def test_an_error_names_the_module_that_tests_import(kind: type[DigitornError]) -> None:
+    module = importlib.import_module(kind.__module__)
+    assert kind.__module__ in (PUBLISHED, f"{PUBLISHED}.fakes")
+    assert getattr(module, kind.__name__) is kind
+    # That module may be the daemon's own library, so that pickles do not need it.
+    assert PUBLISHED.encode() not in pickle.dumps(ALL[kind]())
 
 
 def test_every_published_error_is_among_them() -> None:

@@ -81,7 +81,7 @@ def test_an_answer_may_be_given_for_ever_and_nothing_after_it() -> None:
 
 
 def test_a_used_up_script_says_what_was_asked() -> None:
-    with pytest.raises(TurnFailed, match=r"used up.*'s-1'.*'app'.*'what now") as caught:
+    with pytest.raises(TurnFailed, match=r"used up: no answer to user: 'what now.*'s-1'.*'app'") as caught:
         take(FakeModel(), request("what now" + "?" * 100))
     assert caught.value.code == "internal_error"
     assert len(caught.value.message) < 300
@@ -336,8 +336,8 @@ def test_leaving_the_context_tells_of_unscripted_requests() -> None:
     assert isinstance(error, DigitornError)
     assert (error.unscripted, error.leftover) == ((asked,), ())
     assert str(error).splitlines() == [
-        "1 request has no answer:",
-        "  request 2, by session 's-1' of app 'my-app', (the model's script is used up)",
+        "the model's script is used up: no answer to tool: 'rain'",
+        "  request 2, by session 's-1' of app 'my-app'",
         "    user: 'weather in Rome?'",
         "    assistant: call of look({})",
         "    tool: 'rain'",
@@ -414,7 +414,7 @@ def test_reset_forgets_everything() -> None:
 
 
 def test_a_request_over_http_has_no_session() -> None:
-    with pytest.raises(TurnFailed, match="request 1, over HTTP for model None, has no answer"):
+    with pytest.raises(TurnFailed, match=r"no answer to nobody: '' \(request 1, over HTTP for model None\)"):
         take(FakeModel(), ModelRequest("", (), (), "", ""))
 
 

@@ -111,6 +111,7 @@ ADDED: Final = {
     "digitorn.testing.assertions.tools_not_called": _LIMITED,
     "digitorn.testing.assertions.within": _LIMITED,
     "digitorn.testing.write_page": "a recording as a page for the browser",
+    "digitorn.testing.TurnFailed": "what `TurnResult.raise_for_error` raises",
     "digitorn.testing.Response": "the answer to `client.request`, for routes that the contract lacks",
     "digitorn.testing.ToolContext": _TOOLS,
     "digitorn.testing.ToolDenied": _TOOLS,

@@ -35,4 +35,4 @@ def in_time(limit: float, missed: Callable[[], str] = lambda: "the turn did not 
     except DaemonUnreachable as error:
         if time.monotonic() < deadline:
             raise
-        raise EventTimeout(f"{missed()} within {in_seconds(limit)}; refused last: {error}") from error
+        raise EventTimeout(f"{missed()} within {in_seconds(limit)}: {error}") from error

@@ -30,6 +30,7 @@ from digitorn_testing._generated.events import (
     EventPayload,
     Heartbeat,
     Hook,
+    InToken,
     LoggedCompactDone,
     LoggedToolCall,
     MemoryUpdate,
@@ -41,14 +42,20 @@ from digitorn_testing._generated.events import (
     MessageStarted,
     ModuleError,
     Notification,
+    OutToken,
     QueueCleared,
     QueueSnapshot,
     Result,
+    StreamCatchup,
     StreamDone,
+    ThinkingDelta,
+    ThinkingStarted,
     Token,
     ToolCall,
+    ToolCallStreaming,
     ToolResult,
     ToolStart,
+    TurnHeartbeat,
     TurnTerminal,
     UserMessage,
 )
@@ -90,6 +97,23 @@ _LOG_ONLY: Final = (
 
 _ROWS: Final[frozenset[EventKind]] = frozenset(("event", "message"))
 """Kinds of rows that were never sent; their types may be those of events (contract: events, section 4.3)."""
+
+_BOOKKEEPING: Final = (
+    Connected,
+    Heartbeat,
+    Hook,
+    InToken,
+    MessageDone,
+    MessageStarted,
+    OutToken,
+    StreamCatchup,
+    StreamDone,
+    ThinkingStarted,
+    ToolCallStreaming,
+    TurnHeartbeat,
+    TurnTerminal,
+)
+"""What says nothing about what the agent did."""
 
 _OUTCOMES: Final = (CredentialAuthRequired, CredentialRequired, Error, MessageCancelled, Result, TurnTerminal)
 """What says how a turn ended."""
@@ -134,6 +158,11 @@ class DaemonMeaning(Meaning):
         return event.type in _LOG_ONLY_WIRES and isinstance(event.payload, _LOG_ONLY)
 
     # --- the connection
+
+    def is_bookkeeping(self, event: AnyEvent) -> bool:
+        return event.op_state != "failed" and (
+            self.is_snapshot(event) or isinstance(event.payload, _BOOKKEEPING)
+        )
 
     def is_heartbeat(self, event: AnyEvent) -> bool:
         return event.type in _HEARTBEAT_WIRES and isinstance(event.payload, Heartbeat)
@@ -238,6 +267,9 @@ class DaemonMeaning(Meaning):
 
     def text_delta(self, event: AnyEvent) -> str | None:
         return event.payload.delta if isinstance(event.payload, Token) else None
+
+    def thought(self, event: AnyEvent) -> str | None:
+        return event.payload.delta if isinstance(event.payload, ThinkingDelta) else None
 
     def ends_text(self, event: AnyEvent) -> bool:
         return isinstance(event.payload, StreamDone)

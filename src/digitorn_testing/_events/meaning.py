@@ -145,6 +145,10 @@ class Meaning(Protocol):
 
     # --- the connection
 
+    def is_bookkeeping(self, event: AnyEvent) -> bool:
+        """Whether the event says nothing about what the agent did: snapshots, counters, marks of progress."""
+        ...
+
     def is_heartbeat(self, event: AnyEvent) -> bool:
         """Whether the event says that the daemon is alive, and that another one follows in a few seconds."""
         ...
@@ -233,6 +237,10 @@ class Meaning(Protocol):
 
     def text_delta(self, event: AnyEvent) -> str | None:
         """The piece of streamed text in the event; None where there is none."""
+        ...
+
+    def thought(self, event: AnyEvent) -> str | None:
+        """The piece of streamed reasoning in the event; None where there is none."""
         ...
 
     def ends_text(self, event: AnyEvent) -> bool:

@@ -1,9 +1,11 @@
 """Events as text that people read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import groupby
 
 from digitorn_testing._generated.events import LIFTED, EventPayload
-from digitorn_testing._texts import json_text, printable
+from digitorn_testing._texts import joined, json_text, printable
 
 from .daemon import MEANING
 from .event import InvalidPayload, LiveEvent
@@ -13,32 +15,157 @@ _WIDTH = 100
 _REPEATED = frozenset(inner for inner, _ in LIFTED)
 
 
-def render(events: Iterable[LiveEvent[EventPayload]], *, meaning: Meaning = MEANING) -> str:
-    """One line for each event: `seq`, seconds since the first event, type, and what it says.
+def render(
+    events: Iterable[LiveEvent[EventPayload]], *, folded: bool = False, meaning: Meaning = MEANING
+) -> str:
+    """One line for each event: its number, seconds since its turn began, its type, and what it says.
 
     Args:
         events: The events, in the order to show them in.
+        folded: Show runs of streamed text, and runs of events that say nothing about what the agent did, on
+            one line each. Messages, tools, approvals and errors keep a line of their own.
         meaning: What the events mean.
     """
     listed = list(events)
     if not listed:
         return "no events"
-    first = next((moment for event in listed if (moment := event.emitted_at) is not None), None)
-    width = max(len(event.type) for event in listed)
-    lines: list[str] = []
-    for event in listed:
-        moment = event.emitted_at
-        offset = f"{(moment - first).total_seconds():+9.3f}" if moment and first else " " * 9
-        seq = str(event.seq) if event.is_numbered else "-"
-        lines.append(f"{seq:>5} {offset}  {event.type:<{width}}  {summary(event, meaning=meaning)}".rstrip())
+    rows = _folded(listed, meaning) if folded else [_Row.of(event, meaning) for event in listed]
+    begins = _Beginnings(listed, meaning)
+    numbers = max(len(row.number) for row in rows)
+    width = max((len(row.type) for row in rows if not row.is_quiet), default=0)
+    lines = [
+        f"{row.number:>{numbers}} {begins.offset(row.event):>9}  {row.type:<{width}}  {row.said}".rstrip()
+        for row in rows
+    ]
     # A daemon may send anything, even as the name of a type.
     return printable("\n".join(lines))
 
 
+def number(event: LiveEvent[EventPayload]) -> str:
+    """The number of an event as people read it; `-` if it has none."""
+    return f"#{event.seq}" if event.is_numbered else "-"
+
+
+def listed_types(events: Iterable[LiveEvent[EventPayload]]) -> str:
+    """The types of events in order; equal ones that follow each other are counted."""
+    runs = ((type, len(list(run))) for type, run in groupby(event.type for event in events))
+    return ", ".join(type if count == 1 else f"{type} ×{count}" for type, count in runs)
+
+
+class _Row:
+    """One line of a timeline.
+
+    Args:
+        event: The event that it shows, or the first of them.
+        number: The numbers of its events.
+        type: Their type.
+        said: What they say.
+        is_quiet: Whether it lists events that say nothing about what the agent did.
+    """
+
+    def __init__(
+        self, event: LiveEvent[EventPayload], number: str, type: str, said: str, *, is_quiet: bool = False
+    ) -> None:
+        self.event, self.number, self.type, self.said, self.is_quiet = event, number, type, said, is_quiet
+
+    @classmethod
+    def of(cls, event: LiveEvent[EventPayload], meaning: Meaning) -> "_Row":
+        return cls(event, number(event), event.type, summary(event, meaning=meaning))
+
+    @classmethod
+    def of_text(cls, run: Sequence[LiveEvent[EventPayload]], text: str) -> "_Row":
+        said = printable(_cut(repr(" ".join(text.split())), _WIDTH))
+        return cls(run[0], _numbers(run), run[0].type, f"{said} ({len(run)} pieces)")
+
+    @classmethod
+    def of_quiet(cls, run: Sequence[LiveEvent[EventPayload]]) -> "_Row":
+        return cls(run[0], _numbers(run), _cut(listed_types(run), _WIDTH), "", is_quiet=True)
+
+
+def _folded(listed: Sequence[LiveEvent[EventPayload]], meaning: Meaning) -> list[_Row]:
+    rows: list[_Row] = []
+    text: list[LiveEvent[EventPayload]] = []
+    quiet: list[LiveEvent[EventPayload]] = []
+
+    def end_text() -> None:
+        if len(text) > 1:
+            rows.append(_Row.of_text(text, joined(_piece(one, meaning) or "" for one in text)))
+        else:
+            rows.extend(_Row.of(one, meaning) for one in text)
+        text.clear()
+
+    def end_quiet() -> None:
+        end_text()
+        if quiet:
+            rows.append(_Row.of_quiet(quiet))
+        quiet.clear()
+
+    for event in listed:
+        if meaning.is_bookkeeping(event):
+            quiet.append(event)
+        elif _piece(event, meaning) is not None:
+            if not text or (text[0].type, text[0].correlation_id) != (event.type, event.correlation_id):
+                end_quiet()
+            # Counters between the pieces of one text are left out with them.
+            quiet.clear()
+            text.append(event)
+        else:
+            end_quiet()
+            rows.append(_Row.of(event, meaning))
+    end_quiet()
+    return rows
+
+
+def _piece(event: LiveEvent[EventPayload], meaning: Meaning) -> str | None:
+    delta = meaning.text_delta(event)
+    return meaning.thought(event) if delta is None else delta
+
+
+def _numbers(run: Sequence[LiveEvent[EventPayload]]) -> str:
+    numbered = [event.seq for event in run if event.is_numbered]
+    if not numbered:
+        return "-"
+    first, last = min(numbered), max(numbered)
+    return f"#{first}" if first == last else f"#{first}-{last}"
+
+
+class _Beginnings:
+    """When turns began.
+
+    Args:
+        listed: The events of a timeline.
+        meaning: What they mean.
+    """
+
+    def __init__(self, listed: Iterable[LiveEvent[EventPayload]], meaning: Meaning) -> None:
+        self._turns: dict[str | None, datetime] = {}
+        self._current: datetime | None = None
+        self._meaning = meaning
+        for event in listed:
+            moment = event.emitted_at
+            if moment is None:
+                continue
+            if self._current is None:
+                # What comes before the first turn, such as the handshake.
+                self._current = moment
+            if event.correlation_id is not None and meaning.begins_turn(event):
+                self._turns.setdefault(event.correlation_id, moment)
+
+    def offset(self, event: LiveEvent[EventPayload]) -> str:
+        """Seconds from the beginning of an event's turn; asked in the order of the timeline."""
+        moment = event.emitted_at
+        began = self._turns.get(event.correlation_id)
+        if began is not None:
+            # What belongs to no turn is told from the turn before it.
+            self._current = began
+        if moment is None or self._current is None:
+            return ""
+        return f"{(moment - (began or self._current)).total_seconds():+.3f}"
+
+
 def summary(event: LiveEvent[EventPayload], *, meaning: Meaning = MEANING) -> str:
     """What an event says, on one line."""
-    text = printable(" ".join(_said(event, meaning).split()))
-    return text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."
+    return _cut(printable(" ".join(_said(event, meaning).split())), _WIDTH)
 
 
 def _said(event: LiveEvent[EventPayload], meaning: Meaning) -> str:
@@ -66,6 +193,10 @@ def _said(event: LiveEvent[EventPayload], meaning: Meaning) -> str:
     # Copies from the daemon's log repeat the envelope inside the payload.
     members = {name: value for name, value in event.payload.to_wire().items() if name not in _REPEATED}
     return _json(members) if members else ""
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."
 
 
 def _json(value: object) -> str:

@@ -12,13 +12,14 @@ from digitorn_testing._events.daemon import MEANING
 from digitorn_testing._events.event import AnyEvent, InvalidPayload, LiveEvent, UnknownPayload
 from digitorn_testing._events.meaning import Meaning, TurnEnding
 from digitorn_testing._events.selector import Selector
+from digitorn_testing._events.timeline import number
 from digitorn_testing._generated.events import (
     EventPayload,
     EventType,
 )
 from digitorn_testing._generated.models import PendingApproval
 from digitorn_testing._handles import SessionHandle
-from digitorn_testing._texts import in_seconds
+from digitorn_testing._texts import in_seconds, json_text
 from digitorn_testing._turns.collect import collect
 from digitorn_testing._turns.operations import Operations
 from digitorn_testing._turns.results import TurnResult
@@ -682,37 +683,53 @@ class EventLog:
                     return oldest
         return oldest
 
-    def timeout(self, what: str, seconds: float) -> EventTimeout:
+    def timeout(self, what: str, seconds: float, because: str = "") -> EventTimeout:
         """The error for something that did not arrive in time. It lists what did arrive.
 
         Args:
             what: What was waited for.
             seconds: How long.
+            because: Why it did not arrive, if that is known.
         """
         events, pending = self.events(), self.pending_approvals()
-        lines = [
-            f"{what} within {in_seconds(seconds)}"
-            + (f" on session {self.session_id!r}" if self.session_id else "")
-        ]
+        parts = [f"{what} within {in_seconds(seconds)}" + (f": {because}" if because else "")]
         if pending:
-            asked = ", ".join(f"{one.tool_name} (request {one.request_id})" for one in pending)
-            lines.append(f"waiting for approval: {asked}")
-        shown = ", ".join(f"{event.seq} {event.type}" for event in events[-_EVENTS_SHOWN:])
-        lines.append(f"{len(events)} events arrived, the last: {shown}" if events else "no event arrived")
-        return EventTimeout("; ".join(lines), events, pending)
+            parts.append(waits_for_approval(pending))
+        # What the agent did says more than the snapshots and counters behind it.
+        bookkeeping, ends = self.meaning.is_bookkeeping, self.meaning.ends_turn
+        telling = [event for event in events if not bookkeeping(event) or ends(event)] or events
+        shown = ", ".join(f"{number(event)} {event.type}" for event in telling[-_EVENTS_SHOWN:])
+        parts.append(f"{_counted(events)} arrived, the last: {shown}" if events else "no event arrived")
+        if self.session_id:
+            parts.append(f"session {self.session_id!r}")
+        return EventTimeout("; ".join(parts), events, pending)
 
     def _existing(self, selector: Selector) -> list[AnyEvent]:
         with self._lock:
             return self._kept.of(selector)
 
 
+def _counted(events: Sequence[AnyEvent]) -> str:
+    return "1 event" if len(events) == 1 else f"{len(events)} events"
+
+
+def waits_for_approval(pending: Sequence[PendingApproval]) -> str:
+    """What somebody has to decide before the agent goes on.
+
+    Args:
+        pending: The requests; at least one.
+    """
+    asked = ", ".join(
+        f"{one.tool_name} {json_text(dict(one.tool_params))} (request {one.request_id})" for one in pending
+    )
+    return f"the agent waits for approval: {asked}"
+
+
 def _refuse(event: AnyEvent) -> None:
     match event.payload:
         case InvalidPayload(errors=errors):
-            raise ContractViolation(f"event {event.type!r} (seq {event.seq})", errors)
+            raise ContractViolation(f"event {number(event)} {event.type}", errors)
         case UnknownPayload():
-            raise ContractViolation(
-                f"event {event.type!r} (seq {event.seq})", ("the contract has no such type",)
-            )
+            raise ContractViolation(f"event {number(event)} {event.type}", ("the contract has no such type",))
         case _:
             pass

@@ -16,13 +16,14 @@ _SHOWN = 60
 _ASSERTION = "assert "
 
 
-def show_details(caught: pytest.ExceptionInfo[BaseException]) -> None:
+def show_details(caught: pytest.ExceptionInfo[BaseException], *, is_short: bool) -> None:
     """Puts the detail of the failed check before the assertion's own message.
 
     Pytest itself prints `assert Check(ok=False, detail='expected …')`, but truncates the detail.
 
     Args:
         caught: The exception of a test.
+        is_short: Leave out the message of pytest if it only shows the check and where it came from.
     """
     error = caught.value
     if type(error) is not AssertionError or not caught.traceback:
@@ -32,7 +33,10 @@ def show_details(caught: pytest.ExceptionInfo[BaseException]) -> None:
         if repr(check)[:_SHOWN] in message:
             said, assertion, explained = _split(message)
             if check.detail not in said:
-                error.args = (f"{said}{check.detail}\n{assertion}{explained}",)
+                said += f"{check.detail}\n"
+            if is_short and explained.startswith(repr(check)[:_SHOWN]):
+                assertion = explained = ""
+            error.args = (f"{said}{assertion}{explained}".rstrip(),)
             return
 
 

@@ -2,6 +2,7 @@
 
 import json
 import weakref
+from asyncio import CancelledError
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, TypeAlias
 
@@ -9,6 +10,7 @@ from pydantic import JsonValue
 
 from digitorn_testing._client._async.client import AsyncDevClient
 from digitorn_testing._client._sync.client import DevClient
+from digitorn_testing._events.daemon import MEANING
 from digitorn_testing._events.timeline import render
 from digitorn_testing._exchanges import Exchange, Exchanges
 from digitorn_testing._generated.models import PendingApproval
@@ -21,9 +23,8 @@ from .troubles import Attempt, printable
 
 _RECORDING: Final = "recording.jsonl"
 _DAEMON_RECORDING: Final = "daemon-recording.jsonl"
-
-_EVENTS_SHOWN: Final = 60
 _EXCHANGES_SHOWN: Final = 10
+_REFUSED: Final = 400
 _BODY_SHOWN: Final = 400
 
 _OURS: Final = (AsyncDevClient, DevClient, AsyncLiveEventStream)
@@ -123,31 +124,63 @@ class Evidence:
 
     # --- as text
 
-    def sections(self) -> list[Section]:
-        """The sections of the report, without empty ones."""
+    def causes(self) -> list[str]:
+        """What went wrong in the last turn of each session, one line each; see `TurnResult.problems`."""
+        hide = self.redactor().text
+        found: list[str] = []
+        for log in self.logs().values():
+            with self._attempt("say how the last turn ended"):
+                if turns := log.turns:
+                    problems = log.turn_result(turns[-1]).problems()
+                    found += [printable(hide(_short(one.partition("\n")[0]))) for one in problems]
+        return found
+
+    def sections(self, told: str = "", *, script: str = "", is_short: bool = False) -> list[Section]:
+        """The sections of the report, without empty ones.
+
+        Args:
+            told: The report so far; nothing is said twice.
+            script: What the script of the model does not answer.
+            is_short: Fold the timeline, and show only exchanges that failed.
+        """
         hide = self.redactor().text
         found: list[Section] = []
-        for name, shown in (
-            ("events", self._timelines),
-            ("pending approvals", self._pending),
-            ("last exchanges", self._tables),
-        ):
+        parts: tuple[tuple[str, Callable[[], str]], ...] = (
+            ("script", lambda: script),
+            ("events", lambda: self._timelines(is_short=is_short)),
+            ("pending approvals", lambda: self._pending(told)),
+            ("last exchanges", lambda: self._tables(told, is_short=is_short)),
+        )
+        for name, shown in parts:
             with self._attempt(f"show the {name}"):
                 if text := shown():
                     found.append((f"digitorn: {name}", printable(hide(text))))
         return found
 
-    def _timelines(self) -> str:
-        return "\n\n".join(_timeline(*one) for one in self.logs().items())
+    def _timelines(self, *, is_short: bool) -> str:
+        return "\n\n".join(
+            _timeline(*one, is_short=is_short)
+            for one in self.logs().items()
+            if not is_short or not all(map(MEANING.is_bookkeeping, one[1]))
+        )
 
-    def _tables(self) -> str:
-        return "\n\n".join(_table(*one) for one in self.client_exchanges())
+    def _tables(self, told: str, *, is_short: bool) -> str:
+        tables: list[str] = []
+        for whose, exchanges in self.client_exchanges():
+            shown = exchanges[-_EXCHANGES_SHOWN:]
+            if is_short:
+                shown = [one for one in exchanges if _failed(one) and not _is_in(told, one)]
+                shown = shown[-_EXCHANGES_SHOWN:]
+            if shown:
+                tables.append(_table(whose, len(exchanges), shown))
+        return "\n\n".join(tables)
 
-    def _pending(self) -> str:
+    def _pending(self, told: str) -> str:
         return "\n".join(
             f"{session_id}: {_asked(one)}"
             for session_id, log in self.logs().items()
             for one in log.pending_approvals()
+            if one.request_id not in told
         )
 
     def files(self) -> list[tuple[str, str]]:
@@ -196,10 +229,13 @@ def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _timeline(session_id: str, log: EventLog) -> str:
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _timeline(session_id: str, log: EventLog, *, is_short: bool) -> str:
     events = log.events()
-    cut = f", the last {_EVENTS_SHOWN}" if len(events) > _EVENTS_SHOWN else ""
-    return f"{session_id}: {len(events)} events{cut}\n{render(events[-_EVENTS_SHOWN:])}"
+    return f"{session_id}: {len(events)} events\n{render(events, folded=is_short)}"
 
 
 def _asked(request: PendingApproval) -> str:
@@ -219,10 +255,22 @@ def _whose(one: object, number: int) -> str:
             return f"{type(one).__name__} {number}"
 
 
-def _table(whose: str, exchanges: list[Exchange]) -> str:
-    shown = exchanges[-_EXCHANGES_SHOWN:]
-    cut = f", the last {len(shown)}" if len(shown) < len(exchanges) else ""
-    lines = [f"{whose}: {len(exchanges)} exchange{'s' if len(exchanges) != 1 else ''}{cut}"]
+def _failed(one: Exchange) -> bool:
+    if one.status is None:
+        # Reads that the library itself cuts off, for example when a stream is stopped, say nothing.
+        return one.error != CancelledError.__name__
+    return one.status >= _REFUSED
+
+
+def _is_in(told: str, one: Exchange) -> bool:
+    """Whether an error has told of an exchange."""
+    came = f"{one.status}" if one.status is not None else ""
+    return f"{one.method} {one.path}" in told and came in told
+
+
+def _table(whose: str, count: int, shown: list[Exchange]) -> str:
+    cut = f", {len(shown)} of them shown" if len(shown) < count else ""
+    lines = [f"{whose}: {count} exchange{'s' if count != 1 else ''}{cut}"]
     for one in shown:
         query = "?" + "&".join(f"{name}={text}" for name, text in one.query) if one.query else ""
         operation = f" ({one.operation})" if one.operation else ""
@@ -232,7 +280,7 @@ def _table(whose: str, exchanges: list[Exchange]) -> str:
             f"{one.started:%H:%M:%S.%f} {one.method} {one.path}{query}{operation} "
             f"{came} in {one.duration * 1000:.1f} ms{again}"
         )
-        if one.status is None or one.status >= 400:
+        if _failed(one):
             for arrow, body in (("->", one.request), ("<-", one.response)):
                 if body is not None:
                     lines.append(f"    {arrow} {_short(_json(body))}")

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from digitorn_testing.builders import AppBuilder, SessionBuilder, TurnBuilder
     from digitorn_testing.fakes import FakeDaemon, FakeModel, FakeModelServer
 
+MODEL: Final[pytest.StashKey[FakeModel]] = pytest.StashKey()
+"""The scripted model of a test."""
+
 LIVE: Final = "live"
 ASYNCIO_CLIENTS: Final = "digitorn_testing._plugin.asyncio_clients"
 """The plugin with the clients of tests that pytest-asyncio runs."""
@@ -63,13 +66,17 @@ def digitorn_model(request: pytest.FixtureRequest) -> Iterator[FakeModel]:
         other = "to use another daemon, pass --digitorn-url or set $DIGITORN_DAEMON_URL"
         pytest.fail(f"{error}; {other}", pytrace=False)
 
-    with FakeModel() as model:
-        yield model
-        item = request.node
-        # In a replay nobody asks the model.
-        is_asked = not item.stash.get(_REPLAYED, False)
-        if is_asked and options.must_be_exhausted(item) and not item.stash.get(options.FAILED, False):
-            model.assert_exhausted()
+    item = request.node
+    model = item.stash[MODEL] = FakeModel()
+    yield model
+    if item.stash.get(options.FAILED, False):
+        # The report of that failure says what the script does not answer.
+        return
+    # In a replay nobody asks the model.
+    if options.must_be_exhausted(item) and not item.stash.get(_REPLAYED, False):
+        model.assert_exhausted()
+    else:
+        model.__exit__(None, None, None)
 
 
 def digitorn_model_server(digitorn_model: FakeModel) -> Iterator[FakeModelServer]:

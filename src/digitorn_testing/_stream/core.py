@@ -1,13 +1,14 @@
 """The state that both faces of a stream and its machines share, and the errors that are made from it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeAlias
 
 from digitorn_testing._errors import CallbackFailed, ContractViolation, EventTimeout, StreamClosed
-from digitorn_testing._events.event import AnyEvent
+from digitorn_testing._events.event import AnyEvent, InvalidPayload
 from digitorn_testing._events.selector import Selector
+from digitorn_testing._events.timeline import listed_types, number
 from digitorn_testing._handles import SessionHandle
 from digitorn_testing._log.log import EventLog
 from digitorn_testing._recordings.recorder import Recorders
@@ -173,17 +174,23 @@ class StreamCore:
         error.__cause__ = reason
         return error
 
-    def timed_out(self, what: str, seconds: float) -> EventTimeout:
+    def timed_out(self, what: str, seconds: float, because: str = "") -> EventTimeout:
         """The error for a wait that timed out. It lists what did arrive and describes the connection.
 
         Args:
             what: What was waited for.
             seconds: How long.
+            because: Why it did not come, if that is known.
         """
-        error = self.log.timeout(what, seconds)
+        connection = self.connection
+        is_lost = connection.state != "joined"
+        if is_lost and not because:
+            # Nothing can arrive.
+            because = f"the connection is {connection}"
+        error = self.log.timeout(what, seconds, because)
         said = str(error)
-        if self.connection.state != "joined" or self.connection.was_lost:
-            said += f"; the connection: {self.connection}"
+        if connection.was_lost and not is_lost:
+            said += f"; the connection: {connection}"
         if refused := str(self.refusals):
             said += f"; {refused}"
         # A daemon may send anything as the type of an event.
@@ -198,12 +205,27 @@ class StreamCore:
             of_turn: The turn that it was to be of, if any.
         """
         if of_turn is not None:
-            return self.timed_out(f"no {selector.label} in turn {of_turn}", seconds)
-        refused = [str(one.seq) for one in self.log.events() if selector.wires and selector.matches(one)]
-        unfit = (
-            f" that satisfies `where` ({len(refused)} came, seq {', '.join(refused[-3:])})" if refused else ""
-        )
-        return self.timed_out(f"no {selector.label}{unfit}", seconds)
+            broken = _broken(selector, self.log.turn(of_turn))
+            return self.timed_out(f"no {selector.label} in turn {of_turn}", seconds, broken)
+        events = self.log.events()
+        refused = [number(one) for one in events if selector.wires and selector.matches(one)]
+        unfit = f" that satisfies `where` ({len(refused)} came: {', '.join(refused[-3:])})" if refused else ""
+        return self.timed_out(f"no {selector.label}{unfit}", seconds, _broken(selector, events))
+
+    def not_in_turn(self, selector: Selector, correlation_id: str) -> EventTimeout:
+        """The error for an event that a turn ended without.
+
+        Args:
+            selector: Which types were waited for.
+            correlation_id: The turn.
+        """
+        events = self.log.turn(correlation_id)
+        said = f"no {selector.label} in turn {correlation_id}, which has ended"
+        if broken := _broken(selector, events):
+            said += f": {broken}"
+        elif telling := [one for one in events if not self.log.meaning.is_bookkeeping(one)]:
+            said += f"; it had {listed_types(telling)}"
+        return EventTimeout(self.redact(said), events)
 
     def turn_timeout(self, correlation_id: str, seconds: float) -> EventTimeout:
         """The error for a turn that did not end in time; it has the turn's result so far.
@@ -230,3 +252,17 @@ class StreamCore:
             again.__cause__ = failure.__cause__
             return again
         return self.closed_error() if failure is None or isinstance(failure, StreamClosed) else failure
+
+
+def _broken(selector: Selector, events: Iterable[AnyEvent]) -> str:
+    """Which events of the types that are waited for cannot be read, and why; empty if there are none."""
+    found = [one for one in events if selector.wires and one.type in selector.wires]
+    broken = [(one, one.payload) for one in found if isinstance(one.payload, InvalidPayload)]
+    if not broken:
+        return ""
+    first, payload = broken[0]
+    if len(broken) == 1:
+        count = f"1 {first.type} arrived but breaks the contract"
+    else:
+        count = f"{len(broken)} {first.type} arrived but break the contract, the first"
+    return f"{count} ({number(first)}): {'; '.join(payload.errors)}"

@@ -170,10 +170,8 @@ class TurnEventWaiter(EventWaiter):
     def take(self, item: AnyEvent | None) -> AnyEvent | None:
         if item is not None:
             return super().take(item)
-        log = self._core.log
-        if log.turn_ended(self._turn):
-            said = f"no {self._selector.label} in turn {self._turn}, which has ended"
-            raise EventTimeout(said, log.turn(self._turn))
+        if self._core.log.turn_ended(self._turn):
+            raise self._core.not_in_turn(self._selector, self._turn)
         raise self._core.turn_failure(self._turn)
 
     def _held_back(self) -> list[AnyEvent]:

@@ -22,6 +22,7 @@ from digitorn_testing._errors import (
 from digitorn_testing._exchanges import Exchange
 from digitorn_testing._generated._runtime import Call, Refused, Undecodable
 from digitorn_testing._generated._surrogates import parsed
+from digitorn_testing._generated.operations import LOGIN
 from digitorn_testing._secrets.credentials import Credentials
 from digitorn_testing._secrets.raising import raise_detached
 
@@ -46,6 +47,11 @@ _LONGEST_REASON = 500
 _LONGEST_SHOWN = 120
 _LEADS_ON: Final = frozenset({301, 302, 303, 307, 308})
 _NOT_MODIFIED: Final = 304
+_UNAUTHORIZED: Final = 401
+_FORBIDDEN: Final = 403
+_NOT_FOUND: Final = 404
+_NO_ROUTE: Final = "Not Found"
+"""What a daemon says of a path that it does not serve; of a thing that is missing it names the thing."""
 _UPGRADE_HINTS: Final[Mapping[int, str]] = {
     401: "something in front of the daemon wants a login of its own before that",
     403: "something in front of the daemon does not allow it",
@@ -126,6 +132,8 @@ def refused_upgrade(
                 "A proxy in front of it must pass on WebSocket upgrades of this path"
             )
     exchange = Exchange(operation="", method="GET", path=path, status=status)
+    if status in (_FORBIDDEN, _NOT_FOUND) and urlsplit(daemon_url).path:
+        advice += f"; or {_address_hint(daemon_url)}"
     hint = f"The event socket was not opened: {advice}"
     return _refusal(exchange, status, headers, content, daemon_url, credentials, hint)
 
@@ -168,12 +176,34 @@ def _refusal(
         hint = (
             "Nobody asked whether anything has changed; a cache in front of the daemon must not answer for it"
         )
+    elif status == _UNAUTHORIZED:
+        hint = _login_hint(exchange, credentials)
+    elif status == _NOT_FOUND and reason == _NO_ROUTE:
+        hint = f"No such path is served there: {_address_hint(daemon_url)}"
     error = kind(exchange, reason, data, advice or hint)
     if isinstance(error, RateLimited | ServerError):
         error.retry_after = _seconds(headers.get("retry-after"))
         if error.retry_after is None:
             error.retry_after = _said_seconds(data)
     return error
+
+
+def _login_hint(exchange: Exchange, credentials: Credentials) -> str | None:
+    """What to do about a 401; None for the usual advice."""
+    if exchange.operation == LOGIN.id:
+        return "Check the email address and the password"
+    if credentials.access_token is None:
+        return "The client has no token: make it with with_user() or with_token(), or call login()"
+    return None
+
+
+def _address_hint(daemon_url: str) -> str:
+    """What may be wrong with a daemon's URL whose paths nobody serves."""
+    path = urlsplit(daemon_url).path
+    if not path:
+        return f"is {daemon_url} the address of a Digitorn daemon?"
+    host = daemon_url.removesuffix(path)
+    return f"the daemon URL {daemon_url} ends with the path {path}; a daemon itself answers at {host}"
 
 
 def _reason(document: object) -> str:

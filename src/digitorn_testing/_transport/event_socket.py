@@ -4,6 +4,7 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ from .socket_io import Connections, SocketClient, websocket_options
 
 _PATH: Final = "socket.io"
 _LONGEST_WORDS: Final = 200
+_TLS: Final = re.compile(r" ssl:(<[^>]*>|\w+)")
 
 
 class EventSocket:
@@ -240,7 +242,9 @@ def _said(error: Exception) -> str:
     inner = error.__context__
     while inner is not None and not isinstance(inner, aiohttp.ClientError | OSError):
         inner = inner.__context__
-    return " ".join(str(one) for one in (error, inner) if one is not None and str(one))
+    said = (str(one) for one in (error, inner) if one is not None)
+    # aiohttp puts the repr of its TLS context between the host and what went wrong.
+    return " ".join(_TLS.sub("", one) for one in said if one)
 
 
 def _in_words(said: list[object]) -> str:

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
+from digitorn_testing._base_error import PUBLISHED, DigitornError
 from digitorn_testing._events.asking import Asking
 from digitorn_testing._events.event import AnyEvent
 from digitorn_testing._events.meaning import TurnStatus
@@ -151,6 +152,37 @@ class TurnResult(Asking):
         """Whether the turn completed without an error."""
         return self.status == "completed"
 
+    def raise_for_error(self) -> Self:
+        """Returns the result itself, unless the turn failed, was cancelled or timed out.
+
+        result = client.send(session, "list the files").raise_for_error()
+
+        Raises:
+            TurnFailed: It did not complete; the error says why, and has the result.
+        """
+        if self.ok:
+            return self
+        raise TurnFailed(self)
+
+    def problems(self) -> list[str]:
+        """What went wrong, one text each: how the turn ended unless it completed, then denials and tools."""
+        found: list[str] = []
+        if not self.ok:
+            word = {"failed": "failed", "cancelled": "was cancelled", "timed_out": "did not end in time"}
+            said = f"the turn {word.get(self.status, self.status)}"
+            if self.errors:
+                said += f": {_described(self.errors[-1])}"
+            found.append(said)
+        denied = {one.message: one.request.tool_name for one in self.approvals if one.resolution == "denied"}
+        found += [f"{tool} was denied" + (f": {why}" if why else "") for why, tool in denied.items()]
+        found += [
+            f"a call of {one.name} failed: {one.error}"
+            for one in self.tool_calls
+            # The error of a call that was denied quotes the reason.
+            if one.success is False and not any(why in one.error for why in denied)
+        ]
+        return found
+
     @property
     def error(self) -> str | None:
         """The message of the last error; None if nothing went wrong."""
@@ -170,3 +202,26 @@ class TurnResult(Asking):
     def commentary(self) -> tuple[str, ...]:
         """What the assistant said before tool calls."""
         return tuple(one.text for one in self.messages if one.kind == "commentary")
+
+
+class TurnFailed(DigitornError):
+    """A turn did not complete: it failed, was cancelled or timed out. `TurnResult.raise_for_error` raises it.
+
+    Attributes:
+        result: The result of the turn.
+        code: How the daemon classifies the failure; None if it does not say.
+    """
+
+    __module__ = PUBLISHED
+
+    def __init__(self, result: TurnResult) -> None:
+        super().__init__("; ".join(result.problems()))
+        self.result = result
+        self.code = result.errors[-1].code if result.errors else None
+
+
+def _described(error: TurnError) -> str:
+    # Where the daemon has no text of its own for people, the detail repeats the message.
+    detail = "" if error.message in error.detail else error.detail
+    facts = ": ".join(one for one in (error.code, detail) if one)
+    return error.message + (f" ({facts})" if facts else "")

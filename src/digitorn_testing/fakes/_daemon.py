@@ -303,6 +303,15 @@ class FakeDaemon:
                 raise
             error.add_note(str(failed))
 
+    def __repr__(self) -> str:
+        state, endpoint = self._state, self._endpoint
+        if state is None or endpoint is None:
+            return f"<{type(self).__name__}, not running>"
+        apps = ", ".join(app.app_id for app in state.apps.all()) or "none"
+        sessions = len(state.sessions.all())
+        url = self.url if self._listen else endpoint.url
+        return f"<{type(self).__name__} at {url}, apps: {apps}, sessions: {sessions}>"
+
     # --- where it is
 
     @property

@@ -77,7 +77,7 @@ async def test_a_wrong_password(daemon: FakeDaemon) -> None:
 
 async def test_no_token(daemon: FakeDaemon, session: SessionHandle) -> None:
     async with AsyncDevClient(daemon_url=daemon.url) as client:
-        with pytest.raises(Unauthorized, match="pass a fresh token"):
+        with pytest.raises(Unauthorized, match="has no token"):
             await client.api.apps.list_apps()
         with pytest.raises(Unauthorized):
             await client.send_live(session, "hi", total_timeout=5)
@@ -197,10 +197,10 @@ async def test_waits_keep_their_deadlines_though_the_daemon_hangs(
 @pytest.mark.both_daemons
 async def test_a_chat_that_does_not_end(client: AsyncDevClient, model: FakeModel, place: Place) -> None:
     model.will_ask_user("Which?")
-    with pytest.raises(EventTimeout, match=r"did not end within 2 s on session") as caught:
+    with pytest.raises(EventTimeout, match=r"did not end within 2 s.*; session") as caught:
         await client.chat(place.app_id, "hi", timeout=2)
     assert isinstance(caught.value, TimeoutError)
-    assert "waiting for approval: ask_user" in str(caught.value)
+    assert "waits for approval: ask_user" in str(caught.value)
     assert [one.tool_name for one in caught.value.pending_approvals] == ["ask_user"]
     assert "approval_request" in {event.type for event in caught.value.events}
 

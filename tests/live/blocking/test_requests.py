@@ -86,14 +86,14 @@ def test_failures_are_those_of_other_calls() -> None:
     retries = RetryPolicy(attempts=2, first_pause=0.0)
     with server(b'{"detail": "busy"}', status=500) as url:
         with DevClient(url, timeout=3, retries=retries) as client:
-            with pytest.raises(ServerError, match=r"GET /api/new answered 500 on attempt 2: busy"):
+            with pytest.raises(ServerError, match=r"busy: GET /api/new answered 500 on attempt 2"):
                 client.request("GET", "/api/new")
-            with pytest.raises(ServerError, match=r"POST /api/new answered 500: busy"):
+            with pytest.raises(ServerError, match=r"busy: POST /api/new answered 500"):
                 client.request("POST", "/api/new", json={})
             assert [one.retry for one in client.exchanges] == [0, 1, 0]
     with server(b'{"success": false, "error": "not now", "data": {"why": 1}}') as url:
         with DevClient(url, timeout=3) as client:
-            with pytest.raises(ApiError, match="answered 200: not now") as caught:
+            with pytest.raises(ApiError, match="not now: GET /api/new answered 200") as caught:
                 client.request("GET", "/api/new")
             assert caught.value.data == {"why": 1}
     with hanging() as url:

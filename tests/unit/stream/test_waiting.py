@@ -100,8 +100,8 @@ def test_a_timeout_says_what_came_and_how_the_connection_is() -> None:
     with pytest.raises(EventTimeout) as caught:
         tokens(core).at_last()
     said = str(caught.value)
-    assert "no Token that satisfies `where` (1 came, seq 3) within 5 s" in said
-    assert "the connection: reconnecting" in said
+    assert "no Token that satisfies `where` (1 came: #3) within 5 s" in said
+    assert "within 5 s: the connection is reconnecting" in said
     assert "s-1" not in said
 
 

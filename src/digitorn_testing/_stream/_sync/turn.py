@@ -9,6 +9,7 @@ from digitorn_testing._concurrency.deadlines import checked, until
 from digitorn_testing._events.asking import Asking
 from digitorn_testing._events.event import AnyEvent, LiveEvent
 from digitorn_testing._events.selector import Where
+from digitorn_testing._events.timeline import number
 from digitorn_testing._generated.events import EventPayload, EventType
 from digitorn_testing._handles import SessionHandle
 from digitorn_testing._stream.view import StreamView
@@ -131,5 +132,15 @@ class Turn(Asking):
         self.stream.abort_turn(self.correlation_id)
 
     def __repr__(self) -> str:
-        state = "done" if self.done else "running"
-        return f"<{type(self).__name__} {self.correlation_id}, {state}, {len(self.events)} events>"
+        events, log = self.events, self.stream.log
+        told = "running"
+        if self.done:
+            told = self.stream.turn_result(self.correlation_id).status if events else "done"
+        elif log.pending_approvals():
+            told = "running, an approval is pending"
+        shown = [event for event in events if not log.meaning.is_bookkeeping(event)]
+        last = f", the last: {number(shown[-1])} {shown[-1].type}" if shown else ""
+        session = f"{self.session.app_id}/{self.session.session_id}"
+        return (
+            f"<{type(self).__name__} {self.correlation_id} of {session}, {told}, {len(events)} events{last}>"
+        )

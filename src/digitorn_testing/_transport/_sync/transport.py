@@ -60,6 +60,9 @@ _MOVED: Final = (307, 308)
 _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.InvalidURL)
 """Failures before a connection existed."""
 
+_HUNG: Final = (
+    "It took the request and sent no answer: the daemon is busy or hangs; see its log, or allow more time"
+)
 
 _MANY_VALUES: Final = re.compile(rb"\s*[\[{]")
 
@@ -353,7 +356,10 @@ class Transport:
     def _unreachable(self, call: Call[T], error: Exception, attempts: int) -> DaemonUnreachable:
         said = self.credentials.redact(_said(error))
         kind = UntrustedCertificate if is_distrust(error) else DaemonUnreachable
-        unreachable = kind(self.daemon_url, f"{call.operation.method} {call.path}: {said}", attempts)
+        hint = _HUNG if isinstance(error, httpx.ReadTimeout) else None
+        unreachable = kind(
+            self.daemon_url, f"{call.operation.method} {call.path}: {said}", attempts, hint=hint
+        )
         unreachable.may_be_done = not isinstance(error, _NEVER_SENT)
         return unreachable
 

@@ -11,6 +11,7 @@ from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
+from digitorn_testing._base_error import PUBLISHED
 from digitorn_testing._concurrency.threads import on_thread
 from digitorn_testing._errors import DigitornError
 from digitorn_testing._events.failures import INTERNAL_ERROR
@@ -42,6 +43,8 @@ class ScriptMismatch(DigitornError, AssertionError):
         leftover: Answers that nobody asked for, in words.
     """
 
+    __module__ = f"{PUBLISHED}.fakes"
+
     def __init__(
         self, message: str, unscripted: tuple[ModelRequest, ...] = (), leftover: tuple[str, ...] = ()
     ) -> None:
@@ -56,6 +59,8 @@ class ModelRequestTimeout(DigitornError, TimeoutError):
     Attributes:
         requests: The requests that did arrive, oldest first.
     """
+
+    __module__ = f"{PUBLISHED}.fakes"
 
     def __init__(self, message: str, requests: tuple[ModelRequest, ...] = ()) -> None:
         super().__init__(message)
@@ -269,6 +274,23 @@ class FakeModel(Script):
         """
         self._check(with_leftover=True)
 
+    def script_mismatch(self) -> str:
+        """Which requests have no answer, and what was scripted; empty if each has one."""
+        with self._lock:
+            unscripted = tuple(self._unscripted)
+            return _mismatch(unscripted, (), self._all_shown()) if unscripted else ""
+
+    def __repr__(self) -> str:
+        with self._lock:
+            asked, unanswered = len(self._requests), len(self._unscripted)
+            left = len(self._all_leftover())
+        said = [f"asked {asked} times" if asked != 1 else "asked once"]
+        if unanswered:
+            said.append(f"{unanswered} of them without an answer")
+        if left:
+            said.append(f"{left} answers not given yet" if left != 1 else "1 answer not given yet")
+        return f"<{type(self).__name__}: {', '.join(said)}>"
+
     def __enter__(self) -> Self:
         return self
 
@@ -370,17 +392,20 @@ class FakeModel(Script):
     def _note(self, found: _Unscripted) -> TurnFailed:
         self._unscripted.append(found)
         end = shown(_end_of(found.request), 80)
-        told = f"{found.reason}: {_asker(found)} has no answer; it ends with {end}"
+        told = f"{found.reason}: no answer to {end} ({_asker(found)})"
         return TurnFailed(INTERNAL_ERROR, "\n".join([told, *(f"  {one}" for one in found.tried)]))
 
     def _check(self, *, with_leftover: bool) -> None:
         with self._lock:
             unscripted = tuple(self._unscripted)
             leftover = self._all_leftover() if with_leftover else ()
-            scripted = [line for one in (*self._rules, self) for line in one._shown()]
+            scripted = self._all_shown()
         if unscripted or leftover:
             message = _mismatch(unscripted, leftover, scripted)
             raise ScriptMismatch(message, tuple(one.request for one in unscripted), leftover)
+
+    def _all_shown(self) -> list[str]:
+        return [line for one in (*self._rules, self) for line in one._shown()]
 
     def _all_leftover(self) -> tuple[str, ...]:
         return tuple(line for one in (*self._rules, self) for line in one._leftover())
@@ -408,8 +433,9 @@ def _compiled(pattern: str | re.Pattern[str] | None) -> re.Pattern[str] | None:
 def _mismatch(unscripted: tuple[_Unscripted, ...], leftover: tuple[str, ...], scripted: list[str]) -> str:
     parts: list[str] = []
     if unscripted:
-        count = len(unscripted)
-        parts.append("1 request has no answer:" if count == 1 else f"{count} requests have no answer:")
+        first, count = unscripted[0], len(unscripted)
+        many = f"{count} requests have no answer; the first: " if count > 1 else ""
+        parts.append(f"{many}{first.reason}: no answer to {_end_of(first.request)}")
         parts += [line for one in unscripted for line in _request_lines(one)]
     if leftover:
         parts += ["never asked for:", *(f"  {one}" for one in leftover)]
@@ -419,7 +445,7 @@ def _mismatch(unscripted: tuple[_Unscripted, ...], leftover: tuple[str, ...], sc
 
 def _request_lines(found: _Unscripted) -> list[str]:
     request = found.request
-    lines = [f"  {_asker(found)} ({found.reason})"]
+    lines = [f"  {_asker(found)}"]
     left_out = len(request.messages) - _MOST_MESSAGES
     if left_out > 0:
         lines.append(f"    ... {left_out} earlier messages")
@@ -444,5 +470,5 @@ def _end_of(request: ModelRequest) -> str:
 def _asker(found: _Unscripted) -> str:
     request = found.request
     if not request.session_id:
-        return f"request {found.number}, over HTTP for model {request.model_settings.model!r},"
-    return f"request {found.number}, by session {request.session_id!r} of app {request.app_id!r},"
+        return f"request {found.number}, over HTTP for model {request.model_settings.model!r}"
+    return f"request {found.number}, by session {request.session_id!r} of app {request.app_id!r}"
