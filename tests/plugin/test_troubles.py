@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from digitorn_testing._plugin import artifacts
 from digitorn_testing._plugin.artifacts import ArtifactsFolder
 from digitorn_testing._plugin.troubles import Troubles
 from digitorn_testing._secrets.redaction import Redactor
@@ -61,6 +62,22 @@ HALF_AN_EMOJI = r"""
 def summary(result: pytest.RunResult) -> str:
     """The summary of the warnings."""
     return result.stdout.str().partition("warnings summary")[2]
+
+
+def test_a_page_that_cannot_be_written(
+    pytester: pytest.Pytester, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: object) -> bytes:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(artifacts, "page", full)
+    pytester.makepyfile("def test_it(dev_client): dev_client.get_app('nope')")
+    result = run("--digitorn-artifacts", "out")
+    result.assert_outcomes(failed=1, warnings=1)
+    assert "report.html: OSError: no space left" in summary(result)
+    result.stdout.no_fnmatch_line("*digitorn: page*")
+    (folder,) = (pytester.path / "out").iterdir()
+    assert any(folder.glob("*.jsonl")) and (folder / "report.txt").is_file()
 
 
 def test_a_folder_that_goes_away(pytester: pytest.Pytester, run: Run) -> None:
