@@ -86,6 +86,7 @@ $(VENV)/.docs: $(STAMP)
 	@touch $@
 
 docs: $(VENV)/.docs
+	@$(BIN)/mypy docs/hooks.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 	@echo "the site is in build/site; to read it: $(BIN)/python -m http.server --directory build/site"
 
