@@ -441,7 +441,7 @@ class _Teller:
         lanes = Counter(index["lane"])
         events = len(index["lane"]) - lanes[Lane.REST]
         bars = Counter(Lane(bar["lane"]) for bar in index["bars"])
-        problems = sum(1 for flag in index["flag"] if flag & _PROBLEM)
+        problems = sum(1 for flag in index["flag"] if flag)
         versions = dict.fromkeys(version for one in exchanges if (version := _version_in(one)))
         began = _EPOCH + timedelta(microseconds=index["start"])
         found = {
