@@ -74,8 +74,7 @@ def test_each_missing_extra_is_named_in_one_line() -> None:
 
 @pytest.mark.parametrize("extra", [*MODULES, "codegen"])
 def test_an_extra_is_known_by_the_modules_that_it_installs(extra: str) -> None:
-    by_extra: dict[str, tuple[str, ...]] = {"codegen": CODEGEN, **MODULES}
-    known = by_extra[extra]
+    known = dict[str, tuple[str, ...]]([*MODULES.items(), ("codegen", CODEGEN)])[extra]
     wanted = {_name(one) for one in _requirements(extra)}
     installed = packages_distributions()
     brought = {_name(one) for module in known for one in installed.get(module.partition(".")[0], [module])}
