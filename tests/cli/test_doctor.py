@@ -19,7 +19,8 @@ def test_everything_is_right(run: Run, access: dict[str, str], daemon: FakeDaemo
     assert ran.status == 0, ran.out
     verdicts = {line.split()[1]: line.split()[0] for line in ran.out.splitlines()}
     assert verdicts == dict.fromkeys(
-        ["python", "import", "extras", "daemon", "reach", "version", "clock", "login", "events", "apps"], "ok"
+        ["python", "import", "extras", "daemon", "network", "version", "clock", "login", "events", "apps"],
+        "ok",
     )
     assert daemon.url in ran.out
     assert "1 deployed: my-app" in ran.out

@@ -61,32 +61,32 @@ def serve_until_interrupted(
         daemon.start()
     except OSError as error:
         raise CommandFailed(f"nothing can listen there: {error}. --port 0 takes a free port") from error
-    with warnings.catch_warnings():
-        # They come from the daemon's thread, such as that an answer is made up.
-        warnings.showwarning = partial(_note_warning, terminal)
-        try:
-            said = prepare(daemon)
-            if as_json:
-                terminal.json({"url": daemon.url, "email": EMAIL, "password": PASSWORD, **said})
-            else:
-                terminal.data(daemon.url, "bold")
-                for name, values in said.items():
-                    terminal.note(f"{name}: {', '.join(values) or 'none'}", "")
-                terminal.note(f"log in: digitorn-testing login --url {daemon.url} --email {EMAIL}", "")
-                terminal.note(f"password: {PASSWORD}", "")
-                terminal.note("Ctrl-C stops it.")
-            _wait_for_interrupt()
-        finally:
-            daemon.stop()
+    try:
+        with warnings.catch_warnings(), suppress(KeyboardInterrupt):
+            # They come from the daemon's thread, such as that an answer is made up.
+            warnings.showwarning = partial(_note_warning, terminal)
+            _announce(daemon, terminal, prepare(daemon), as_json=as_json)
+            never = threading.Event()
+            # Windows notices Ctrl-C only between two waits.
+            while not never.wait(_LOOK_SECONDS):
+                pass
+    finally:
+        daemon.stop()
+
+
+def _announce(
+    daemon: FakeDaemon, terminal: Terminal, said: Mapping[str, Sequence[str]], *, as_json: bool
+) -> None:
+    if as_json:
+        terminal.json({"url": daemon.url, "email": EMAIL, "password": PASSWORD, **said})
+        return
+    terminal.data(daemon.url, "bold")
+    for name, values in said.items():
+        terminal.note(f"{name}: {', '.join(values) or 'none'}", "")
+    terminal.note(f"log in: digitorn-testing login --url {daemon.url} --email {EMAIL}", "")
+    terminal.note(f"password: {PASSWORD}", "")
+    terminal.note("Ctrl-C stops it.")
 
 
 def _note_warning(terminal: Terminal, message: Warning | str, *_: object) -> None:
     terminal.note(f"warning: {message}", "yellow")
-
-
-def _wait_for_interrupt() -> None:
-    never = threading.Event()
-    with suppress(KeyboardInterrupt):
-        # Windows notices Ctrl-C only between two waits.
-        while not never.wait(_LOOK_SECONDS):
-            pass
