@@ -12,7 +12,9 @@ import pytest
 import digitorn_testing.pytest_plugin as plugin
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 
-OPTIONS = ("-p", plugin.__name__, "-p", "no:randomly", "-p", "no:schemathesis", "-p", "no:cacheprovider")
+WITH_LOCUST = ("-p", plugin.__name__, "-p", "no:randomly", "-p", "no:schemathesis", "-p", "no:cacheprovider")
+# The `session` of Locust's plugin replaces threads and sockets of the whole process by those of gevent.
+OPTIONS = (*WITH_LOCUST, "-p", "no:locust")
 
 
 class Run(Protocol):
