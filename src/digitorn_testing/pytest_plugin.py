@@ -187,7 +187,7 @@ def pytest_runtest_makereport(
             from ._plugin.tracebacks import shorten
 
             with troubles.attempt("shorten the report"):
-                shorten(report, item, caught.value)
+                shorten(report, item, caught)
     with troubles.attempt("report what the test used"):
         _add(report, item, used, troubles)
     return report
