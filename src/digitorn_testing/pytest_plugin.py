@@ -215,7 +215,7 @@ def pytest_runtest_makereport(
             from ._plugin.tracebacks import shorten
 
             with troubles.attempt("shorten the report"):
-                shorten(report, item, caught.value)
+                shorten(report, item, caught)
     elif report.when == "call" and report.passed:
         item.stash[options.PASSED] = True
     with troubles.attempt("report what the test used"):

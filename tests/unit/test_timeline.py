@@ -92,7 +92,7 @@ def test_what_nobody_expected_is_kept() -> None:
 def test_times_are_those_since_the_turn_began() -> None:
     first = log_of(user("one"), ("stream_done", {}), turn="fp-1").events()
     _, _, *second = log_of(
-        *[("stream_done", {})] * 2, user("two", "fp-2"), ("stream_done", {}), turn="fp-2"
+        ("stream_done", {}), ("stream_done", {}), user("two", "fp-2"), ("stream_done", {}), turn="fp-2"
     ).events()
     assert [line.split()[1] for line in render([*first, *second]).splitlines()] == ["+0.000", "+1.000"] * 2
 

@@ -229,10 +229,6 @@ def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _lines(lines: Iterable[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)
-
-
 def _timeline(session_id: str, log: EventLog, *, is_short: bool) -> str:
     events = log.events()
     return f"{session_id}: {len(events)} events\n{render(events, folded=is_short)}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from types import FrameType, TracebackType
-from typing import Final
+from typing import Final, cast
 
 import pytest
 from _pytest._code.code import ExceptionChainRepr, ReprFileLocation
@@ -61,7 +61,7 @@ def hide_frames(error: BaseException) -> None:
         _mark(one.__traceback__)
         left += [one.__cause__, one.__context__]
         if isinstance(one, BaseExceptionGroup):
-            left += one.exceptions
+            left += cast("BaseExceptionGroup[BaseException]", one).exceptions
 
 
 def _mark(traceback: TracebackType | None) -> None:
@@ -80,14 +80,17 @@ def _mark(traceback: TracebackType | None) -> None:
             frame.f_locals["__tracebackhide__"] = True
 
 
-def shorten(report: pytest.TestReport, item: pytest.Item, error: BaseException) -> None:
+def shorten(
+    report: pytest.TestReport, item: pytest.Item, caught: pytest.ExceptionInfo[BaseException]
+) -> None:
     """Leaves out of a report what says nothing new, and gives it a line for the summary.
 
     Args:
         report: The report of a failure.
         item: The test.
-        error: Its exception.
+        caught: Its exception.
     """
+    error = caught.value
     shown = report.longrepr
     if not isinstance(shown, ExceptionChainRepr):
         # Another style of tracebacks, or a text.
@@ -104,7 +107,7 @@ def shorten(report: pytest.TestReport, item: pytest.Item, error: BaseException) 
     if (shown.reprtraceback.extraline or "").startswith(_ALL_HIDDEN):
         # As when a fixture of ours fails: the test is the place then.
         path, line, _ = item.reportinfo()
-        message = pytest.ExceptionInfo.from_exception(error).exconly(tryshort=True)
+        message = caught.exconly(tryshort=True)
         shown.reprcrash = ReprFileLocation(str(path), 1 if line is None else line + 1, message)
         shown.reprtraceback.extraline = None
     if isinstance(error, DigitornError) and (crash := shown.reprcrash) is not None:
