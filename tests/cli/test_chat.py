@@ -57,7 +57,9 @@ def test_a_failed_turn_is_an_error(run: Run, model: FakeModel) -> None:
 def test_an_unknown_app_is_one_clear_line(run: Run) -> None:
     ran = run("chat", "nobody", "-m", "hi")
     assert ran.status == 1
-    assert ran.err.startswith("error: GET /api/apps/nobody (get_app) answered 404")
+    assert ran.err.startswith(
+        "error: App 'nobody' is not installed: GET /api/apps/nobody (get_app) answered 404"
+    )
     assert ran.err.count("\n") == 1
 
 

@@ -64,7 +64,7 @@ def test_success_false_is_an_error_even_under_200() -> None:
     assert type(caught.value) is ApiError
     assert caught.value.reason == "already resolved"
     assert caught.value.data == {"retry": True}
-    assert str(caught.value) == ("POST /api/apps/a/approve (resolve_approval) answered 200: already resolved")
+    assert str(caught.value) == "already resolved: POST /api/apps/a/approve (resolve_approval) answered 200"
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,9 @@ def test_each_status_has_its_error(status: int, kind: type[ApiError]) -> None:
         read(LIST, status, {"detail": "app not deployed"})
     assert type(caught.value) is kind
     message = str(caught.value)
-    assert f"GET /api/apps/a/approvals (list_app_approvals) answered {status}: app not deployed" in message
+    assert message.startswith(
+        f"app not deployed: GET /api/apps/a/approvals (list_app_approvals) answered {status}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -279,7 +281,9 @@ def test_the_released_daemons_words_reach_the_message(
         with pytest.raises(kind) as caught:
             client.api.approvals.list_app_approvals("a")
     assert type(caught.value) is kind
-    assert f"answered {status}: {said}" in str(caught.value)
+    assert str(caught.value).startswith(
+        f"{said}: GET /api/apps/a/approvals (list_app_approvals) answered {status}"
+    )
     if isinstance(caught.value, RateLimited):
         assert caught.value.retry_after == 1.5
 

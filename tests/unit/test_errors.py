@@ -54,6 +54,14 @@ def turn_failed() -> digitorn_testing.TurnFailed:
     return digitorn_testing.TurnFailed(log.turn_result())
 
 
+def changes_found() -> digitorn_testing.ChangesFound:
+    before, after = (
+        EventLog.of(SessionBuilder().turn(TurnBuilder().user("hi").text(text)).events())
+        for text in ("a", "b")
+    )
+    return digitorn_testing.ChangesFound(digitorn_testing.compare(before, after))
+
+
 def rate_limited() -> errors.RateLimited:
     error = errors.RateLimited(EXCHANGE, "slow down")
     error.retry_after = 1.5
@@ -134,6 +142,7 @@ OTHERS: Final[dict[type[Exception], Callable[[], Exception]]] = {
     Malformed: lambda: Malformed("/a", "no JSON"),
     DefinitionInvalid: lambda: DefinitionInvalid(["app_id: missing", "agents: missing"]),
     Refused: lambda: Refused("no", {"a": 1}),
+    digitorn_testing.ChangesFound: changes_found,
     digitorn_testing.TurnFailed: turn_failed,
     failures.TurnFailed: lambda: failures.TurnFailed("rate_limited", "slow down"),
     Undecodable: lambda: Undecodable(("a: missing", "b: null")),

@@ -82,7 +82,7 @@ async def test_an_error_is_about_the_exchange_that_is_kept(
         await client.get_session(session)
     assert caught.value.exchange is client.exchanges[-1]
     assert caught.value.exchange.response is not None
-    assert str(caught.value).startswith(f"{caught.value.exchange}: ")
+    assert str(caught.value).startswith(f"{caught.value.reason}: {caught.value.exchange}. ")
 
 
 async def test_calls_that_stay_without_an_answer() -> None:

@@ -275,7 +275,7 @@ async def test_a_replay_takes_the_ids_of_new_sessions(
             assert await two_sessions(other) == told
             with pytest.raises(
                 Conflict,
-                match=r"of 'hi'; it has 'hi', 'hi', 'and you\?'; its sessions: .* record it again$",
+                match=r"of 'hi'; it has 'hi', 'hi', 'and you\?'; its sessions: .* record it again: POST",
             ):
                 await other.post_message_raw(await other.new_session("my-app"), "hi")
 

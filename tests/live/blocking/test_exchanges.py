@@ -79,7 +79,7 @@ def test_an_error_is_about_the_exchange_that_is_kept(client: DevClient, session:
         client.get_session(session)
     assert caught.value.exchange is client.exchanges[-1]
     assert caught.value.exchange.response is not None
-    assert str(caught.value).startswith(f"{caught.value.exchange}: ")
+    assert str(caught.value).startswith(f"{caught.value.reason}: {caught.value.exchange}. ")
 
 
 def test_calls_that_stay_without_an_answer() -> None:

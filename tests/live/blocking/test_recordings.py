@@ -276,7 +276,7 @@ def test_a_replay_takes_the_ids_of_new_sessions(
             assert two_sessions(other) == told
             with pytest.raises(
                 Conflict,
-                match=r"of 'hi'; it has 'hi', 'hi', 'and you\?'; its sessions: .* record it again$",
+                match=r"of 'hi'; it has 'hi', 'hi', 'and you\?'; its sessions: .* record it again: POST",
             ):
                 other.post_message_raw(other.new_session("my-app"), "hi")
 
