@@ -49,6 +49,7 @@ def without_call(recording: Path, command: str, edited: Path) -> None:
     edited.write_bytes(b"".join(map(line_of, kept)))
 
 
+@pytest.mark.timeout(300)  # It starts a daemon of its own.
 def test_a_recording_of_the_real_daemon_replays_and_compares(
     pytester: pytest.Pytester, pytestconfig: pytest.Config
 ) -> None:
