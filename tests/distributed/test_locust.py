@@ -134,7 +134,8 @@ def test_statistics_of_approvals_and_failures(load: Load, model: FakeModel) -> N
         self.turn("wait", name="waiting")
         raise AssertionError("the task goes on after an error")
     """.strip()
-    load.run(body, "--users", "2", turns=6)
+    # Statistics are reset when the second user has started; until then the first has up to six turns.
+    load.run(body, "--users", "2", turns=15)
     approval = load.row("approval", APP)
     assert int(approval["Request Count"]) == int(load.row("turn", APP)["Request Count"]) > 0
     assert int(approval["Failure Count"]) == 0
