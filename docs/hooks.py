@@ -37,7 +37,7 @@ REFERENCE: Final = {
     "client": ("Client", ("the client", "connections", "traffic", "the rest")),
     "turns": ("Turns and approvals", ("turns", "approvals")),
     "streams": ("Streams and event logs", ("events",)),
-    "recordings": ("Recordings and operations", ("recordings", "operations")),
+    "recordings": ("Recordings, live tests and operations", ("recordings", "tests", "operations")),
     "errors": ("Errors", ("errors",)),
 }
 """Page of the reference → title, and the groups of `digitorn_testing.__all__` that it shows."""
