@@ -41,7 +41,7 @@ def column(text: str, number: int) -> list[str]:
 def test_runs_of_text_and_of_bookkeeping_are_a_line_each() -> None:
     log = log_of(
         user("count"),
-        ("message_started", payloads.message_started().to_wire()),
+        ("message_started", payloads.message_started(correlation_id="fp-1").to_wire()),
         ("in_token", {"count": 3}),
         ("thinking_delta", {"delta": "one "}),
         ("thinking_delta", {"delta": "by one"}),
@@ -57,7 +57,8 @@ def test_runs_of_text_and_of_bookkeeping_are_a_line_each() -> None:
     assert [line.split(maxsplit=2)[0] for line in lines] == ["#1", "#2-3", "#4-5", "#6-1006", "#1007-1010"]
     assert "thinking_delta  'one by one' (2 pieces)" in lines[2]
     assert "token " in lines[3]
-    assert lines[3].endswith("... (1000 pieces)")
+    assert "'0 1 2 " in lines[3]
+    assert lines[3].endswith(" 497 498 499' (3,780 characters in 1,000 pieces)")
     assert lines[4].endswith("stream_done, out_token ×2, queue:snapshot")
     # The whole timeline is still there for those who ask for it.
     assert len(render(log.events()).splitlines()) == len(log)
@@ -84,7 +85,7 @@ def test_what_nobody_expected_is_kept() -> None:
     assert column(render(log.events(), folded=True), 2) == [
         "user_message  'hi'",
         'made:up       {"a": 1}',
-        "token         INVALID: delta: Input should be a valid string",
+        "token         INVALID: delta is 5, must be a string",
         "hook",
     ]
 
