@@ -98,6 +98,30 @@ def test_times_are_those_since_the_turn_began() -> None:
     assert [line.split()[1] for line in render([*first, *second]).splitlines()] == ["+0.000", "+1.000"] * 2
 
 
+def test_a_report_marks_where_the_clock_starts_anew() -> None:
+    first = log_of(user("one"), ("stream_done", {}), turn="fp-1").events()
+    _, _, *second = log_of(
+        ("stream_done", {}), ("stream_done", {}), user("two", "fp-2"), ("stream_done", {}), turn="fp-2"
+    ).events()
+    lines = render([*first, *second], folded=True).splitlines()
+    assert [line.split()[0] for line in lines] == ["#1", "#2", "--", "#3", "#4"]
+    assert lines[2] == "-- turn 2"
+
+
+def test_a_run_of_two_names_both_if_others_came_between() -> None:
+    log = log_of(user("hi"), ("token", {"delta": "a"}), ("in_token", {"count": 3}), ("token", {"delta": "b"}))
+    assert render(log.events(), folded=True).splitlines()[-1].startswith("#2, #4 ")
+
+
+def test_a_failure_is_told_once() -> None:
+    turn = TurnBuilder().user("go").error("internal_error", "gone")
+    events = SessionBuilder().turn(turn).events()
+    number = next(one.seq for one in events if one.type == "error")
+    text = render(events, folded=True)
+    assert text.count("gone") == 1
+    assert f"error: as #{number}" in text
+
+
 def test_equal_types_that_follow_each_other_are_counted() -> None:
     log = log_of(("stream_done", {}), ("stream_done", {}), ("made:up", {}), ("stream_done", {}))
     assert listed_types(log.events()) == "stream_done ×2, made:up, stream_done"
