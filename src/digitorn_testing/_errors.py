@@ -20,6 +20,7 @@ class DaemonUnreachable(DigitornError):
     Attributes:
         url: The daemon's URL.
         attempts: How many attempts were made.
+        reason: What happened, without advice.
         may_be_done: Whether the last attempt reached a daemon, which may have executed it.
     """
 
@@ -28,10 +29,15 @@ class DaemonUnreachable(DigitornError):
 
     def __init__(self, url: str, what: str, attempts: int = 1, *, hint: str | None = None) -> None:
         tried = f" ({attempts} attempts)" if attempts > 1 else ""
-        said = f"no daemon answered at {url}: {what}" if hint is None else f"no answer from {url} to {what}"
+        said = (
+            f"no daemon answered at {url}: {what}"
+            if hint is None
+            else f"no answer to {what} from {url}: timed out"
+        )
         super().__init__(f"{said}{tried}. {hint or self.hint}")
         self.url = url
         self.attempts = attempts
+        self.reason = what
 
 
 class UntrustedCertificate(DaemonUnreachable):
@@ -43,7 +49,8 @@ class UntrustedCertificate(DaemonUnreachable):
 class UnconfirmedMessage(DaemonUnreachable):
     """A message was sent, and the daemon did not tell whether it took it.
 
-    It is not in the session's log, and was not sent again, since it could run twice. It may still arrive.
+    It was not found in the session's log, or the log could not be read. It was not sent again, since it could
+    run twice. It may still arrive.
 
     Attributes:
         client_message_id: The message's id, as in its `user_message` event.
@@ -60,15 +67,18 @@ class UnconfirmedMessage(DaemonUnreachable):
         client_message_id: str,
         session_id: str | None,
         attempts: int,
+        was_read: bool = True,
     ) -> None:
-        place = f"the log of session {session_id!r}" if session_id else "a new session"
-        DigitornError.__init__(
-            self,
-            f"{failure}. Nobody knows whether the daemon took message {client_message_id!r}: it was not "
-            f"found in {place}, and was not sent again because it could run twice",
-        )
+        place = "its session's log" if session_id else "a new session"
+        if was_read:
+            why = f"it was not found in {place}, and was not sent again because it could run twice"
+        else:
+            why = f"{place if session_id else 'the list of sessions'} could not be read either"
+        said = f"It is unknown whether the daemon took message {client_message_id!r}: {why}"
+        DigitornError.__init__(self, f"{failure}. {said}")
         self.url = url
         self.attempts = attempts
+        self.reason = said
         self.client_message_id = client_message_id
         self.session_id = session_id
 

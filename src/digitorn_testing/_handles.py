@@ -1,6 +1,6 @@
 """Values that name an app or a session; made locally, without asking the daemon."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, TypeAlias
 
 from ._formerly import formerly
@@ -52,6 +52,12 @@ class SessionHandle:
 
     if not TYPE_CHECKING:
         __getattr__ = formerly("OldSession")
+
+    def __repr__(self) -> str:
+        # Most handles are made without the rest, which would only hide what identifies the session.
+        given = ((one.name, getattr(self, one.name), one.default) for one in fields(self))
+        said = ", ".join(f"{name}={value!r}" for name, value, default in given if value != default)
+        return f"{type(self).__name__}({said})"
 
     def __post_init__(self) -> None:
         for name in ("session_id", "app_id", "workspace"):

@@ -375,12 +375,12 @@ async def test_a_missing_credential_pauses_the_turn(code: FailureCode) -> None:
         assert talk.recorder.turn(sent["correlation_id"]) == ["user_message", "message_started", code]
 
 
-async def test_a_script_that_is_used_up_says_what_was_asked() -> None:
+async def test_a_script_without_an_answer_says_what_was_asked() -> None:
     async with talking(FakeModel()) as talk:
         await talk.run("what now?")
         payload = talk.recorder.of("error")[0]["payload"]
         assert payload["code"] == "internal_error"
-        assert "used up" in payload["detail"]
+        assert "nothing is queued" in payload["detail"]
         assert "what now?" in payload["detail"]
 
 

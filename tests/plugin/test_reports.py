@@ -62,7 +62,7 @@ def test_a_failure_shows_what_happened(pytester: pytest.Pytester, run: Run) -> N
             EVENTS,
             "*: * events",
             "*user_message *'tidy up'",
-            '*approval_request *shell.bash {"command": "rm x"}[?]',
+            '*approval_request *shell.bash {"command": "rm x"}',
             APPROVALS,
             '*: * shell.bash {"command": "rm x"}*',
             EXCHANGES,
@@ -412,9 +412,14 @@ def test_only_frames_of_the_test_are_shown(pytester: pytest.Pytester, run: Run) 
         ]
     )
     assert any(
-        "digitorn.testing.EventTimeout: the turn did not end within 0.3 s: no answer from http" in line
+        "digitorn.testing.EventTimeout: the turn did not end within 0.3 s: no answer to POST " in line
         for line in shown(result, "test_hangs")
     )
+    hung = "\n".join(shown(result, "test_hangs"))
+    assert "session's log could not be read either" in hung
+    # The call that hung is in the table beside the one that had no time left.
+    assert hung.index("(send_message) no answer in ") < hung.index("(list_session_events) no answer in ")
+    assert hung.rstrip().endswith("the time was used up before") or "the time was used up before\n" in hung
     everything = run("--full-trace", "-k", "test_blocking").stdout.str()
     assert "digitorn_testing/_transport/" in everything
 
@@ -458,13 +463,14 @@ def test_an_assertion_says_first_what_went_wrong_in_the_turn(pytester: pytest.Py
     assert first["test_provider"].endswith("(rate_limited: slow down)")
     assert first["test_denied"].endswith(": shell.bash was denied: not today")
     assert (
-        "the turn failed: the model's script is used up: no answer to user: 'time?'" in first["test_script"]
+        "the turn failed: no scripted answer matches user 'time?': when(contains='weather') did not match, "
+        "and nothing is queued" in first["test_script"]
     )
     # It failed in an earlier turn, which this assertion is not about.
     assert first["test_fine"].endswith("assert 'Hi.' == 'Hello.'")
     assert any("tried when(contains='weather')" in line for line in shown(result, "test_script"))
     result.stdout.fnmatch_lines(
-        ["ERROR *::test_unnoticed - ScriptMismatch: the model's script is used up: *"]
+        ["ERROR *::test_unnoticed - ScriptMismatch: no scripted answer matches user *"]
     )
 
 
@@ -480,7 +486,7 @@ def test_a_broken_event_is_said_in_the_error(pytester: pytest.Pytester, run: Run
     )
     result = run("-W", "ignore")
     result.stdout.fnmatch_lines(
-        ["E *EventTimeout: no ToolCall within 0.5 s: 1 tool_call * breaks the contract (#1): name: *"]
+        ["E *EventTimeout: no ToolCall within 0.5 s: 1 tool_call * (#1): name is 5, must be a string; *"]
     )
 
 

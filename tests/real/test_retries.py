@@ -108,7 +108,7 @@ def test_a_session_whose_creation_was_not_answered(
     token = dev_client._get_auth_token()
     with DevClient(proxy.url, token=token, retries=POLICY) as client:
         if fault == "never sent":
-            with pytest.raises(UnconfirmedMessage, match="Nobody knows whether"):
+            with pytest.raises(UnconfirmedMessage, match="It is unknown whether"):
                 client.new_session(digitorn_app.app_id, message="Begin.")
             assert dev_client.list_sessions(digitorn_app.app_id).total == 0
             return

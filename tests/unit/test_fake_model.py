@@ -81,7 +81,9 @@ def test_an_answer_may_be_given_for_ever_and_nothing_after_it() -> None:
 
 
 def test_a_used_up_script_says_what_was_asked() -> None:
-    with pytest.raises(TurnFailed, match=r"used up: no answer to user: 'what now.*'s-1'.*'app'") as caught:
+    with pytest.raises(
+        TurnFailed, match=r"no scripted answer matches user 'what now.*: nothing is queued.*'s-1'.*'app'"
+    ) as caught:
         take(FakeModel(), request("what now" + "?" * 100))
     assert caught.value.code == "internal_error"
     assert len(caught.value.message) < 300
@@ -414,7 +416,9 @@ def test_reset_forgets_everything() -> None:
 
 
 def test_a_request_over_http_has_no_session() -> None:
-    with pytest.raises(TurnFailed, match=r"no answer to nobody: '' \(request 1, over HTTP for model None\)"):
+    with pytest.raises(
+        TurnFailed, match=r"matches nobody '': nothing is queued \(request 1, over HTTP for model None\)"
+    ):
         take(FakeModel(), ModelRequest("", (), (), "", ""))
 
 
@@ -671,7 +675,7 @@ def test_a_mismatch_says_why_each_rule_did_not_fit() -> None:
         "the function says no",
         "when(contains='sun'): it is used up (given 1)",
         "when(contains='sun'): it has no answer",
-        "the queue: used up (given 0)",
+        "the queue: nothing was queued",
     ]
     assert str(caught.value).splitlines()[1:] == [f"  {one}" for one in tried]
     with pytest.raises(ScriptMismatch) as mismatch:

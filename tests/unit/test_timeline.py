@@ -41,7 +41,7 @@ def column(text: str, number: int) -> list[str]:
 def test_runs_of_text_and_of_bookkeeping_are_a_line_each() -> None:
     log = log_of(
         user("count"),
-        ("message_started", payloads.message_started().to_wire()),
+        ("message_started", payloads.message_started(correlation_id="fp-1").to_wire()),
         ("in_token", {"count": 3}),
         ("thinking_delta", {"delta": "one "}),
         ("thinking_delta", {"delta": "by one"}),
@@ -57,7 +57,8 @@ def test_runs_of_text_and_of_bookkeeping_are_a_line_each() -> None:
     assert [line.split(maxsplit=2)[0] for line in lines] == ["#1", "#2-3", "#4-5", "#6-1006", "#1007-1010"]
     assert "thinking_delta  'one by one' (2 pieces)" in lines[2]
     assert "token " in lines[3]
-    assert lines[3].endswith("... (1000 pieces)")
+    assert "'0 1 2 " in lines[3]
+    assert lines[3].endswith(" 497 498 499' (3,780 characters in 1,000 pieces)")
     assert lines[4].endswith("stream_done, out_token ×2, queue:snapshot")
     # The whole timeline is still there for those who ask for it.
     assert len(render(log.events()).splitlines()) == len(log)
@@ -84,7 +85,7 @@ def test_what_nobody_expected_is_kept() -> None:
     assert column(render(log.events(), folded=True), 2) == [
         "user_message  'hi'",
         'made:up       {"a": 1}',
-        "token         INVALID: delta: Input should be a valid string",
+        "token         INVALID: delta is 5, must be a string",
         "hook",
     ]
 
@@ -95,6 +96,30 @@ def test_times_are_those_since_the_turn_began() -> None:
         ("stream_done", {}), ("stream_done", {}), user("two", "fp-2"), ("stream_done", {}), turn="fp-2"
     ).events()
     assert [line.split()[1] for line in render([*first, *second]).splitlines()] == ["+0.000", "+1.000"] * 2
+
+
+def test_a_report_marks_where_the_clock_starts_anew() -> None:
+    first = log_of(user("one"), ("stream_done", {}), turn="fp-1").events()
+    _, _, *second = log_of(
+        ("stream_done", {}), ("stream_done", {}), user("two", "fp-2"), ("stream_done", {}), turn="fp-2"
+    ).events()
+    lines = render([*first, *second], folded=True).splitlines()
+    assert [line.split()[0] for line in lines] == ["#1", "#2", "--", "#3", "#4"]
+    assert lines[2] == "-- turn 2"
+
+
+def test_a_run_of_two_names_both_if_others_came_between() -> None:
+    log = log_of(user("hi"), ("token", {"delta": "a"}), ("in_token", {"count": 3}), ("token", {"delta": "b"}))
+    assert render(log.events(), folded=True).splitlines()[-1].startswith("#2, #4 ")
+
+
+def test_a_failure_is_told_once() -> None:
+    turn = TurnBuilder().user("go").error("internal_error", "gone")
+    events = SessionBuilder().turn(turn).events()
+    number = next(one.seq for one in events if one.type == "error")
+    text = render(events, folded=True)
+    assert text.count("gone") == 1
+    assert f"error: as #{number}" in text
 
 
 def test_equal_types_that_follow_each_other_are_counted() -> None:

@@ -1,5 +1,6 @@
 """What a turn's events add up to, for each way in which a turn ends."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -247,3 +248,8 @@ def test_one_failure_that_comes_twice_is_one_error() -> None:
     (error,) = found.errors
     assert (error.code, error.category, error.retry) == ("rate_limited", "rate_limit", True)
     assert str(error) == found.error == "slow down"
+
+
+def test_a_handle_shows_what_identifies_its_session() -> None:
+    assert repr(SESSION) == "SessionHandle(session_id='s-1', app_id='app', daemon_url='http://x')"
+    assert repr(replace(SESSION, workspace="/w", is_new=True)).endswith("workspace='/w', is_new=True)")

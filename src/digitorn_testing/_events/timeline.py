@@ -1,8 +1,9 @@
 """Events as text that people read."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
+from typing import Final, cast
 
 from digitorn_testing._generated.events import LIFTED, EventPayload
 from digitorn_testing._texts import joined, json_text, printable
@@ -12,6 +13,8 @@ from .event import InvalidPayload, LiveEvent
 from .meaning import Meaning
 
 _WIDTH = 100
+_END_SHOWN: Final = 30
+_VALUE_SHOWN: Final = 40
 _REPEATED = frozenset(inner for inner, _ in LIFTED)
 
 
@@ -31,12 +34,16 @@ def render(
         return "no events"
     rows = _folded(listed, meaning) if folded else [_Row.of(event, meaning) for event in listed]
     begins = _Beginnings(listed, meaning)
+    turns = _Turns(meaning)
     numbers = max(len(row.number) for row in rows)
     width = max((len(row.type) for row in rows if not row.is_quiet), default=0)
-    lines = [
-        f"{row.number:>{numbers}} {begins.offset(row.event):>9}  {row.type:<{width}}  {row.said}".rstrip()
-        for row in rows
-    ]
+    lines: list[str] = []
+    for row in rows:
+        if folded and (turn := turns.begun_by(row.event)) > 1:
+            # Times are told from here on.
+            lines.append(f"-- turn {turn}")
+        shown = f"{row.number:>{numbers}} {begins.offset(row.event):>9}  {row.type:<{width}}  {row.said}"
+        lines.append(shown.rstrip())
     # A daemon may send anything, even as the name of a type.
     return printable("\n".join(lines))
 
@@ -74,18 +81,24 @@ class _Row:
 
     @classmethod
     def of_text(cls, run: Sequence[LiveEvent[EventPayload]], text: str) -> "_Row":
-        said = printable(_cut(repr(" ".join(text.split())), _WIDTH))
-        return cls(run[0], _numbers(run), run[0].type, f"{said} ({len(run)} pieces)")
+        said = printable(repr(" ".join(text.split())))
+        if len(said) <= _WIDTH:
+            return cls(run[0], _numbers(run), run[0].type, f"{said} ({len(run)} pieces)")
+        # The end tells whether the text is whole.
+        said = f"{said[: _WIDTH - _END_SHOWN]}...{said[-_END_SHOWN:]}"
+        counted = f"{len(text):,} characters in {len(run):,} pieces"
+        return cls(run[0], _numbers(run), run[0].type, f"{said} ({counted})")
 
     @classmethod
     def of_quiet(cls, run: Sequence[LiveEvent[EventPayload]]) -> "_Row":
-        return cls(run[0], _numbers(run), _cut(listed_types(run), _WIDTH), "", is_quiet=True)
+        return cls(run[0], _numbers(run), cut(listed_types(run), _WIDTH), "", is_quiet=True)
 
 
 def _folded(listed: Sequence[LiveEvent[EventPayload]], meaning: Meaning) -> list[_Row]:
     rows: list[_Row] = []
     text: list[LiveEvent[EventPayload]] = []
     quiet: list[LiveEvent[EventPayload]] = []
+    failures: dict[str, str] = {}
 
     def end_text() -> None:
         if len(text) > 1:
@@ -111,9 +124,21 @@ def _folded(listed: Sequence[LiveEvent[EventPayload]], meaning: Meaning) -> list
             text.append(event)
         else:
             end_quiet()
-            rows.append(_Row.of(event, meaning))
+            row = _Row.of(event, meaning)
+            why = _failure(event, meaning)
+            if why and (first := failures.setdefault(why, row.number)) != row.number:
+                row.said = f"error: as {first}"
+            rows.append(row)
     end_quiet()
     return rows
+
+
+def _failure(event: LiveEvent[EventPayload], meaning: Meaning) -> str:
+    """Why something failed, where an event says so; else empty."""
+    if (answer := meaning.answer(event)) is not None:
+        return answer.error or ""
+    failed = meaning.failed(event)
+    return failed.message if failed is not None else ""
 
 
 def _piece(event: LiveEvent[EventPayload], meaning: Meaning) -> str | None:
@@ -126,7 +151,28 @@ def _numbers(run: Sequence[LiveEvent[EventPayload]]) -> str:
     if not numbered:
         return "-"
     first, last = min(numbered), max(numbered)
-    return f"#{first}" if first == last else f"#{first}-{last}"
+    if first == last:
+        return f"#{first}"
+    if len(numbered) == 2 and last - first > 1:
+        # What is between them is not in the run.
+        return f"#{first}, #{last}"
+    return f"#{first}-{last}"
+
+
+class _Turns:
+    """Counts the turns of a timeline."""
+
+    def __init__(self, meaning: Meaning) -> None:
+        self._begun: set[str] = set()
+        self._meaning = meaning
+
+    def begun_by(self, event: LiveEvent[EventPayload]) -> int:
+        """Which turn begins with an event, counted from 1; 0 if none does. Asked in order."""
+        turn = event.correlation_id
+        if turn is None or turn in self._begun or not self._meaning.begins_turn(event):
+            return 0
+        self._begun.add(turn)
+        return len(self._begun)
 
 
 class _Beginnings:
@@ -165,12 +211,12 @@ class _Beginnings:
 
 def summary(event: LiveEvent[EventPayload], *, meaning: Meaning = MEANING) -> str:
     """What an event says, on one line."""
-    return _cut(printable(" ".join(_said(event, meaning).split())), _WIDTH)
+    return cut(printable(" ".join(_said(event, meaning).split())), _WIDTH)
 
 
 def _said(event: LiveEvent[EventPayload], meaning: Meaning) -> str:
     if isinstance(event.payload, InvalidPayload):
-        return "INVALID: " + "; ".join(event.payload.errors)
+        return "INVALID: " + "; ".join(faults(event.payload))
     for spoken in (meaning.said_by_user(event), meaning.text_delta(event)):
         if spoken is not None:
             return repr(spoken)
@@ -180,7 +226,7 @@ def _said(event: LiveEvent[EventPayload], meaning: Meaning) -> str:
         came = f"-> {_json(ended.result)}" if ended.success else f"failed: {ended.error}"
         return f"{ended.name} {came}"
     if (asked := meaning.asked(event)) is not None:
-        return f"{asked.tool_name} {_json(asked.tool_params)}?"
+        return f"{asked.tool_name} {_json(asked.tool_params)}"
     if (resolved := meaning.resolved(event)) is not None:
         verdict = "approved" if resolved.approved else "denied"
         return f"{verdict}: {resolved.reason}" if resolved.reason else verdict
@@ -195,7 +241,34 @@ def _said(event: LiveEvent[EventPayload], meaning: Meaning) -> str:
     return _json(members) if members else ""
 
 
-def _cut(text: str, width: int) -> str:
+def faults(payload: InvalidPayload) -> list[str]:
+    """What breaks the contract, in few words and with the values that came.
+
+    Args:
+        payload: The payload of a broken event.
+    """
+    return [_fault(one, payload.raw) for one in payload.errors]
+
+
+def _fault(error: str, raw: object) -> str:
+    place, _, said = error.partition(": ")
+    if said == "Field required":
+        return f"{place}: missing"
+    wanted = said.removeprefix("Input should be ")
+    if wanted == said:
+        return error
+    must = f"must be {wanted.replace('a valid ', 'a ', 1)}"
+    found: object = raw
+    for step in place.split("."):
+        if isinstance(found, Mapping) and step in found:
+            found = cast("Mapping[str, object]", found)[step]
+        else:
+            return f"{place} {must}"
+    return f"{place} is {cut(_json(found), _VALUE_SHOWN)}, {must}"
+
+
+def cut(text: str, width: int) -> str:
+    """A text of at most so many characters."""
     return text if len(text) <= width else text[: width - 3] + "..."
 
 

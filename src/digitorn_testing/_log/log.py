@@ -13,6 +13,7 @@ from digitorn_testing._events.event import AnyEvent, InvalidPayload, LiveEvent, 
 from digitorn_testing._events.meaning import Meaning, TurnEnding
 from digitorn_testing._events.selector import Selector
 from digitorn_testing._events.timeline import number
+from digitorn_testing._events.tool_names import is_named
 from digitorn_testing._generated.events import (
     EventPayload,
     EventType,
@@ -683,26 +684,54 @@ class EventLog:
                     return oldest
         return oldest
 
-    def timeout(self, what: str, seconds: float, because: str = "") -> EventTimeout:
-        """The error for something that did not arrive in time. It lists what did arrive.
+    def timeout(
+        self,
+        what: str,
+        seconds: float,
+        because: str = "",
+        *,
+        known: Iterable[str] = (),
+        turn: str | None = None,
+    ) -> EventTimeout:
+        """The error for something that did not arrive in time. It says why, then what did arrive.
 
         Args:
             what: What was waited for.
             seconds: How long.
             because: Why it did not arrive, if that is known.
+            known: What else is to be said.
+            turn: The turn that it was to be of, if any.
         """
         events, pending = self.events(), self.pending_approvals()
-        parts = [f"{what} within {in_seconds(seconds)}" + (f": {because}" if because else "")]
+        causes = [because] if because else []
         if pending:
-            parts.append(waits_for_approval(pending))
+            causes.append(self._waits_for_approval(pending))
+        said = f"{what} within {in_seconds(seconds)}"
+        parts = [": ".join([said, "; ".join(causes)]) if causes else said, *known]
         # What the agent did says more than the snapshots and counters behind it.
         bookkeeping, ends = self.meaning.is_bookkeeping, self.meaning.ends_turn
-        telling = [event for event in events if not bookkeeping(event) or ends(event)] or events
-        shown = ", ".join(f"{number(event)} {event.type}" for event in telling[-_EVENTS_SHOWN:])
-        parts.append(f"{_counted(events)} arrived, the last: {shown}" if events else "no event arrived")
+        telling = [event for event in events if not bookkeeping(event) or ends(event)]
+        arrived = f"{_counted(events)} arrived" if events else "no event arrived"
+        if telling:
+            shown = (f"{number(event)} {event.type}" for event in telling[-_EVENTS_SHOWN:])
+            arrived += f", of note: {', '.join(shown)}"
+        parts.append(arrived)
+        # The summary of a run has room for the beginning, where names help nobody.
+        ids = [f"request {one.request_id}" for one in pending]
+        if turn is not None:
+            ids.append(f"turn {turn}")
         if self.session_id:
-            parts.append(f"session {self.session_id!r}")
-        return EventTimeout("; ".join(parts), events, pending)
+            ids.append(f"session {self.session_id!r}")
+        return EventTimeout("; ".join([*parts, *([", ".join(ids)] if ids else [])]), events, pending)
+
+    def _waits_for_approval(self, pending: Sequence[PendingApproval]) -> str:
+        """What somebody has to decide before the agent goes on, with the names that the model called."""
+        begun = [call for call in map(self.meaning.tool_began, self.events()) if call is not None]
+        asked: list[str] = []
+        for one in pending:
+            called = (call.name for call in reversed(begun) if is_named(one.tool_name, (call.name,)))
+            asked.append(f"{next(called, one.tool_name)} {json_text(dict(one.tool_params))}")
+        return f"the agent waits for approval of {', '.join(asked)}: answer it, or pass approvals="
 
     def _existing(self, selector: Selector) -> list[AnyEvent]:
         with self._lock:
@@ -711,18 +740,6 @@ class EventLog:
 
 def _counted(events: Sequence[AnyEvent]) -> str:
     return "1 event" if len(events) == 1 else f"{len(events)} events"
-
-
-def waits_for_approval(pending: Sequence[PendingApproval]) -> str:
-    """What somebody has to decide before the agent goes on.
-
-    Args:
-        pending: The requests; at least one.
-    """
-    asked = ", ".join(
-        f"{one.tool_name} {json_text(dict(one.tool_params))} (request {one.request_id})" for one in pending
-    )
-    return f"the agent waits for approval: {asked}"
 
 
 def _refuse(event: AnyEvent) -> None:

@@ -141,7 +141,7 @@ class Evidence:
         Args:
             told: The report so far; nothing is said twice.
             script: What the script of the model does not answer.
-            is_short: Fold the timeline, and show only exchanges that failed.
+            is_short: Fold the timeline, and show only exchanges that failed, if any is not told of yet.
         """
         hide = self.redactor().text
         found: list[Section] = []
@@ -169,8 +169,9 @@ class Evidence:
         for whose, exchanges in self.client_exchanges():
             shown = exchanges[-_EXCHANGES_SHOWN:]
             if is_short:
-                shown = [one for one in exchanges if _failed(one) and not _is_in(told, one)]
-                shown = shown[-_EXCHANGES_SHOWN:]
+                shown = [one for one in exchanges if _failed(one)][-_EXCHANGES_SHOWN:]
+                if all(_is_in(told, one) for one in shown):
+                    shown = []
             if shown:
                 tables.append(_table(whose, len(exchanges), shown))
         return "\n\n".join(tables)
@@ -270,12 +271,10 @@ def _table(whose: str, count: int, shown: list[Exchange]) -> str:
     for one in shown:
         query = "?" + "&".join(f"{name}={text}" for name, text in one.query) if one.query else ""
         operation = f" ({one.operation})" if one.operation else ""
-        came = str(one.status) if one.status is not None else f"no answer: {one.error}"
+        took = f"{one.duration * 1000:.1f} ms"
+        came = f"{one.status} in {took}" if one.status is not None else f"no answer in {took}: {one.error}"
         again = f", sent again ({one.retry})" if one.retry else ""
-        lines.append(
-            f"{one.started:%H:%M:%S.%f} {one.method} {one.path}{query}{operation} "
-            f"{came} in {one.duration * 1000:.1f} ms{again}"
-        )
+        lines.append(f"{one.started:%H:%M:%S.%f} {one.method} {one.path}{query}{operation} {came}{again}")
         if _failed(one):
             for arrow, body in (("->", one.request), ("<-", one.response)):
                 if body is not None:

@@ -310,7 +310,8 @@ class Connecting:
         except (Unauthorized, Forbidden):
             raise
         except (ApiError, DaemonUnreachable, ContractViolation, HandshakeRefused) as error:
-            failed = str(error)
+            # A daemon that has answered before needs no advice on its address.
+            failed = error.reason if isinstance(error, DaemonUnreachable) else str(error)
             if isinstance(error, RateLimited | ServerError):
                 asked = error.retry_after or 0.0
         except TimeoutError:

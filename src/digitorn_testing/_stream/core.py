@@ -1,14 +1,15 @@
 """The state that both faces of a stream and its machines share, and the errors that are made from it."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from digitorn_testing._errors import CallbackFailed, ContractViolation, EventTimeout, StreamClosed
 from digitorn_testing._events.event import AnyEvent, InvalidPayload
 from digitorn_testing._events.selector import Selector
-from digitorn_testing._events.timeline import listed_types, number
+from digitorn_testing._events.timeline import cut, faults, listed_types, number
+from digitorn_testing._generated.events import ToolCall, ToolStart
 from digitorn_testing._handles import SessionHandle
 from digitorn_testing._log.log import EventLog
 from digitorn_testing._recordings.recorder import Recorders
@@ -30,6 +31,8 @@ class Restart:
 Sign: TypeAlias = AnyEvent | CallbackFailed | Restart | None
 """What may mean the end of a turn: an event, a policy that raised, or the end of the stream (None)."""
 
+_OF_TOOLS: Final = Selector((ToolStart, ToolCall)).wires or frozenset[str]()
+_TEXT_SHOWN: Final = 80
 _MOST_TURNS = 1024
 """How many followed turns a stream remembers."""
 
@@ -174,27 +177,43 @@ class StreamCore:
         error.__cause__ = reason
         return error
 
-    def timed_out(self, what: str, seconds: float, because: str = "") -> EventTimeout:
+    def timed_out(
+        self, what: str, seconds: float, because: str = "", *, turn: str | None = None
+    ) -> EventTimeout:
         """The error for a wait that timed out. It lists what did arrive and describes the connection.
 
         Args:
             what: What was waited for.
             seconds: How long.
             because: Why it did not come, if that is known.
+            turn: The turn that was waited for, if any.
         """
         connection = self.connection
-        is_lost = connection.state != "joined"
-        if is_lost and not because:
+        known: list[str] = []
+        if connection.state == "joined":
+            if connection.was_lost:
+                known.append(f"the connection: {connection}")
+        elif not because:
             # Nothing can arrive.
-            because = f"the connection is {connection}"
-        error = self.log.timeout(what, seconds, because)
-        said = str(error)
-        if connection.was_lost and not is_lost:
-            said += f"; the connection: {connection}"
+            because = self._lost(connection)
         if refused := str(self.refusals):
-            said += f"; {refused}"
+            known.append(refused)
+        error = self.log.timeout(what, seconds, because, known=known, turn=turn)
         # A daemon may send anything as the type of an event.
-        return EventTimeout(self.redact(said), error.events, error.pending_approvals)
+        return EventTimeout(self.redact(str(error)), error.events, error.pending_approvals)
+
+    def _lost(self, connection: StreamConnection) -> str:
+        if connection.state != "reconnecting":
+            return f"the connection is {connection}"
+        lasts = f"{connection.lost_for:.1f} s"
+        if not connection.attempts:
+            return f"the connection was lost {lasts} ago: {connection.last_loss}"
+        tried = f"{connection.attempts} attempts" if connection.attempts > 1 else "1 attempt"
+        why = connection.last_error or connection.last_loss
+        return (
+            f"the connection was lost ({tried} to reconnect to {self.session.daemon_url} in {lasts} "
+            f"failed: {why})"
+        )
 
     def no_event(self, selector: Selector, seconds: float, *, of_turn: str | None = None) -> EventTimeout:
         """The error for an event that did not arrive in time.
@@ -206,7 +225,7 @@ class StreamCore:
         """
         if of_turn is not None:
             broken = _broken(selector, self.log.turn(of_turn))
-            return self.timed_out(f"no {selector.label} in turn {of_turn}", seconds, broken)
+            return self.timed_out(f"no {selector.label} in the turn", seconds, broken, turn=of_turn)
         events = self.log.events()
         refused = [number(one) for one in events if selector.wires and selector.matches(one)]
         unfit = f" that satisfies `where` ({len(refused)} came: {', '.join(refused[-3:])})" if refused else ""
@@ -220,12 +239,22 @@ class StreamCore:
             correlation_id: The turn.
         """
         events = self.log.turn(correlation_id)
-        said = f"no {selector.label} in turn {correlation_id}, which has ended"
+        said = f"no {selector.label} in the turn, which has ended"
         if broken := _broken(selector, events):
             said += f": {broken}"
+        elif text := self._only_text(selector, correlation_id, events):
+            said = f"no {selector.label} in the turn, which ended with text only: {text}"
         elif telling := [one for one in events if not self.log.meaning.is_bookkeeping(one)]:
             said += f"; it had {listed_types(telling)}"
+        said += f"; turn {correlation_id}, session {self.session.session_id!r}"
         return EventTimeout(self.redact(said), events)
+
+    def _only_text(self, selector: Selector, correlation_id: str, events: Sequence[AnyEvent]) -> str:
+        """The answer of a turn without tools, where a tool was waited for; else empty."""
+        if not _OF_TOOLS.intersection(selector.wires or ()) or any(map(self.log.meaning.tool_began, events)):
+            return ""
+        content = self.turn_result(correlation_id).content
+        return cut(repr(content), _TEXT_SHOWN) if content else ""
 
     def turn_timeout(self, correlation_id: str, seconds: float) -> EventTimeout:
         """The error for a turn that did not end in time; it has the turn's result so far.
@@ -235,7 +264,7 @@ class StreamCore:
             seconds: How long it was waited for.
         """
         what = "could not be read to its end" if self.has_end(correlation_id) else "did not end"
-        error = self.timed_out(f"turn {correlation_id} {what}", seconds)
+        error = self.timed_out(f"the turn {what}", seconds, turn=correlation_id)
         if self.log.turn(correlation_id):
             error.result = replace(self.turn_result(correlation_id), status="timed_out")
         return error
@@ -265,4 +294,4 @@ def _broken(selector: Selector, events: Iterable[AnyEvent]) -> str:
         count = f"1 {first.type} arrived but breaks the contract"
     else:
         count = f"{len(broken)} {first.type} arrived but break the contract, the first"
-    return f"{count} ({number(first)}): {'; '.join(payload.errors)}"
+    return f"{count} ({number(first)}): {'; '.join(faults(payload))}"

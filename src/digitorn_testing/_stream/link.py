@@ -79,8 +79,7 @@ class StreamConnection:
     def __str__(self) -> str:
         words: list[str] = [self.state]
         if self.state == "reconnecting":
-            lasts = 0.0 if self.lost_at is None else time.monotonic() - self.lost_at
-            words = [f"reconnecting for {lasts:.1f} s", _counted(self.attempts, "attempt")]
+            words = [f"reconnecting for {self.lost_for:.1f} s", _counted(self.attempts, "attempt")]
         if self.reconnects:
             words.append(_counted(self.reconnects, "reconnect"))
         if self.restarts:
@@ -95,6 +94,11 @@ class StreamConnection:
     def was_lost(self) -> bool:
         """Whether it was ever lost."""
         return self.lost_at is not None
+
+    @property
+    def lost_for(self) -> float:
+        """Seconds since it was last lost; 0 if it never was."""
+        return 0.0 if self.lost_at is None else time.monotonic() - self.lost_at
 
 
 class Link:

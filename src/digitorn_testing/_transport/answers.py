@@ -52,6 +52,8 @@ _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
 _NO_ROUTE: Final = "Not Found"
 """What a daemon says of a path that it does not serve; of a thing that is missing it names the thing."""
+_NOT_DEPLOYED: Final = "is not deployed"
+"""What a daemon says of an app that it does not have."""
 _UPGRADE_HINTS: Final[Mapping[int, str]] = {
     401: "something in front of the daemon wants a login of its own before that",
     403: "something in front of the daemon does not allow it",
@@ -132,10 +134,21 @@ def refused_upgrade(
                 "A proxy in front of it must pass on WebSocket upgrades of this path"
             )
     exchange = Exchange(operation="", method="GET", path=path, status=status)
-    if status in (_FORBIDDEN, _NOT_FOUND) and urlsplit(daemon_url).path:
-        advice += f"; or {_address_hint(daemon_url)}"
+    below = urlsplit(daemon_url).path
     hint = f"The event socket was not opened: {advice}"
-    return _refusal(exchange, status, headers, content, daemon_url, credentials, hint)
+    if below and status in (_FORBIDDEN, _NOT_FOUND):
+        hint += f"; or {_address_hint(daemon_url)}"
+    error = _refusal(exchange, status, headers, content, daemon_url, credentials, hint)
+    if below and status in (_FORBIDDEN, _NOT_FOUND) and error.reason in ("", _NO_ROUTE):
+        guess = (
+            f"the daemon's URL {daemon_url} has the path {below}, and nothing answers the event socket there"
+        )
+        explained = _BY_STATUS[status](
+            error.exchange, guess, error.data, f"Check the path of the URL; or {advice}"
+        )
+        explained.reason = error.reason
+        return explained
+    return error
 
 
 def violation(what: str, error: Undecodable, credentials: Credentials) -> ContractViolation:
@@ -180,6 +193,8 @@ def _refusal(
         hint = _login_hint(exchange, credentials)
     elif status == _NOT_FOUND and reason == _NO_ROUTE:
         hint = f"No such path is served there: {_address_hint(daemon_url)}"
+    elif status == _NOT_FOUND and _NOT_DEPLOYED in reason:
+        hint = "client.list_apps() says which apps are"
     error = kind(exchange, reason, data, advice or hint)
     if isinstance(error, RateLimited | ServerError):
         error.retry_after = _seconds(headers.get("retry-after"))

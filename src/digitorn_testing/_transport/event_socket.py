@@ -4,6 +4,7 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import asyncio
+import errno
 import re
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, cast
@@ -242,6 +243,8 @@ def _said(error: Exception) -> str:
     inner = error.__context__
     while inner is not None and not isinstance(inner, aiohttp.ClientError | OSError):
         inner = inner.__context__
+    if isinstance(inner, OSError) and inner.errno == errno.ECONNREFUSED:
+        return "connection refused"
     said = (str(one) for one in (error, inner) if one is not None)
     # aiohttp puts the repr of its TLS context between the host and what went wrong.
     return " ".join(_TLS.sub("", one) for one in said if one)

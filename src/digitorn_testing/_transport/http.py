@@ -75,7 +75,7 @@ def _within(timeout: float | None, late: type[Exception]) -> float | None:
     """
     left = remaining(math.inf if timeout is None else timeout)
     if left <= 0:
-        raise late("timed out")
+        raise late("the time was used up before")
     return None if left == math.inf else left
 
 

@@ -131,7 +131,7 @@ def refusal(status: int, body: bytes, *headers: str) -> bytes:
             Forbidden,
             "forbidden .*does not allow it; or the daemon URL .* ends with the path /below",
         ),
-        (404, b"", NotFound, "must pass on WebSocket upgrades"),
+        (404, b"", NotFound, "^the daemon's URL .* has the path /below, .*must pass on WebSocket upgrades"),
         (426, b'{"error":"upgrade"}', ApiError, "upgrade: .*must pass on WebSocket upgrades"),
         (429, b'{"detail":"slow down"}', RateLimited, "slow down: .*wait"),
         (500, TOKEN.encode(), ServerError, r"\(hidden\)|\*"),

@@ -155,9 +155,7 @@ def test_the_state_of_a_connection_is_told(
         assert connection.last_error is not None
         assert not stream.is_joined
         assert "open, reconnecting" in repr(stream)
-        with pytest.raises(
-            EventTimeout, match=r"no ToolCall within 0\.05 s: the connection is reconnecting for"
-        ):
+        with pytest.raises(EventTimeout, match=r"no ToolCall within 0\.05 s: the connection was lost"):
             stream.wait_for(ToolCall, timeout=0.05)
         with pytest.raises(EventTimeout, match=r"not as wanted within 0\.01 s"):
             stream.wait_for_connection(has_reconnected, timeout=0.01)
@@ -273,7 +271,7 @@ def test_an_outage_that_lasts_too_long_ends_the_stream(daemon: FakeDaemon, known
     with stream_of(daemon, known, reconnect=impatient) as stream, Background() as background:
         waiting = background.start(stream.wait_for, ToolCall, timeout=20)
         with daemon.outage():
-            with pytest.raises(StreamClosed, match=r"given up: reconnecting for .* last error: .*no daemon"):
+            with pytest.raises(StreamClosed, match=r"given up: reconnecting for .* last error: \S"):
                 waiting.result(timeout=10)
             assert_closes(stream, background, "given up", StreamClosed)
         assert stream.connection.attempts >= 3

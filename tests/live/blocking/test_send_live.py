@@ -148,7 +148,7 @@ def test_a_question_is_never_answered_by_auto_approve(
     with pytest.raises(EventTimeout) as caught:
         client.send_live(session, "go", total_timeout=2)
     (pending,) = caught.value.pending_approvals
-    assert "waits for approval: ask_user" in str(caught.value)
+    assert "waits for approval of ask_user" in str(caught.value)
     assert assertions.event_order(caught.value.events, [UserMessage, ToolStart, ApprovalRequest])
 
     with client.open_event_stream(session) as stream:

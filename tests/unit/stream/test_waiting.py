@@ -1,5 +1,6 @@
 """What a wait looks for, until when, and what it raises, without any IO."""
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -101,8 +102,23 @@ def test_a_timeout_says_what_came_and_how_the_connection_is() -> None:
         tokens(core).at_last()
     said = str(caught.value)
     assert "no Token that satisfies `where` (1 came: #3) within 5 s" in said
-    assert "within 5 s: the connection is reconnecting" in said
+    assert "within 5 s: the connection was lost 0.0 s ago: cut; 1 event arrived, of note: #3 token; " in said
     assert "s-1" not in said
+
+
+def test_a_lost_connection_is_told_with_the_last_attempt() -> None:
+    core = stream_core()
+    core.link.joined()
+    core.link.lost("cut")
+    for _ in range(2):
+        core.link.failed("connection refused")
+    with pytest.raises(EventTimeout) as caught:
+        tokens(core).at_last()
+    url = re.escape(core.session.daemon_url)
+    because = (
+        rf"the connection was lost \(2 attempts to reconnect to {url} in 0.0 s failed: connection refused\); "
+    )
+    assert re.search(because, str(caught.value))
 
 
 def test_a_type_that_the_contract_does_not_name_is_refused_at_once() -> None:
@@ -194,7 +210,9 @@ def test_a_turn_that_ended_without_the_event_is_a_timeout_at_once() -> None:
     for one in text_turn("a"):
         core.log.feed(one)
     core.log.end_turn(TURN)
-    with pytest.raises(EventTimeout, match=r"no approval_request in turn .*, which has ended") as caught:
+    with pytest.raises(
+        EventTimeout, match=r"no approval_request in the turn, which has ended; .*; turn .*, session"
+    ) as caught:
         wait_by_hand(in_turn(core, "approval_request"), nothing)
     assert len(caught.value.events) == 6
 
@@ -207,7 +225,7 @@ def test_a_turn_that_cannot_be_read_raises_why() -> None:
 
 
 def test_a_late_event_of_a_turn_names_the_turn() -> None:
-    with pytest.raises(EventTimeout, match=f"no Token in turn {TURN} within 5 s"):
+    with pytest.raises(EventTimeout, match=f"no Token in the turn within 5 s: .*; turn {TURN}, session"):
         in_turn(stream_core()).at_last()
 
 

@@ -10,6 +10,7 @@ import json
 import math
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import unquote
@@ -45,16 +46,26 @@ class Send(Protocol):
     async def __call__(self, call: Call[T], /) -> T: ...
 
 
-async def find_message(send: Send, call: Call[Any], seconds: float) -> bytes | None:
-    """The answer to a call that brought a message, as the daemon would have given it.
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What came of looking for a message.
+
+    Attributes:
+        answer: The body of the answer that the daemon would have given; None if the message was not found.
+        was_read: Whether the daemon let itself be asked.
+    """
+
+    answer: bytes | None
+    was_read: bool
+
+
+async def find_message(send: Send, call: Call[Any], seconds: float) -> Search:
+    """Looks for the message that a call brought.
 
     Args:
         send: Sends the calls of the search.
         call: `SEND_MESSAGE` or `CREATE_SESSION`, with a `client_message_id`.
         seconds: How long a daemon that answers is asked.
-
-    Returns:
-        The body of the answer; None if the message was not found.
     """
     began = time.monotonic()
     until = math.inf
@@ -68,17 +79,18 @@ async def find_message(send: Send, call: Call[Any], seconds: float) -> bytes | N
         except DaemonUnreachable:
             # Only what a daemon says counts.
             if time.monotonic() - began > _LONGEST_OUTAGE:
-                return None
+                break
         except (ApiError, ContractViolation):
-            return None
+            break
         else:
             if found is not None:
-                return found
+                return Search(found, was_read=True)
             until = min(until, time.monotonic() + seconds)
         pause = pauses.next()
         if time.monotonic() + pause > min(until, began + _LONGEST_OUTAGE) or pause >= remaining(math.inf):
-            return None
+            break
         await asleep(pause)
+    return Search(None, was_read=until < math.inf)
 
 
 class _Search:

@@ -59,9 +59,7 @@ _MOVED: Final = (307, 308)
 _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.InvalidURL)
 """Failures before a connection existed."""
 
-_HUNG: Final = (
-    "It took the request and sent no answer: the daemon is busy or hangs; see its log, or allow more time"
-)
+_HUNG: Final = "It took the request and is busy or hangs: see its log, or allow more time"
 
 _MANY_VALUES: Final = re.compile(rb"\s*[\[{]")
 
@@ -156,16 +154,17 @@ class AsyncTransport:
         """The answer of a call whose message the daemon has, although its own answer was lost."""
         assert self.retries is not None and call.body is not None
         found = await find_message(self.send, call, self.retries.longest_search)
-        if found is None:
+        if found.answer is None:
             message = UnconfirmedMessage(
                 self.daemon_url,
                 failure,
                 client_message_id=str(call.body["client_message_id"]),
                 session_id=session_of(call),
                 attempts=attempts,
+                was_read=found.was_read,
             )
             raise_detached(message)
-        return call.operation.read(found)
+        return call.operation.read(found.answer)
 
     async def _attempt(self, call: Call[T], attempts: Attempts) -> T:
         with until(time.monotonic() + remaining(attempts.timeout)):
@@ -353,12 +352,13 @@ class AsyncTransport:
         )
 
     def _unreachable(self, call: Call[T], error: Exception, attempts: int) -> DaemonUnreachable:
-        said = self.credentials.redact(_said(error))
-        kind = UntrustedCertificate if is_distrust(error) else DaemonUnreachable
-        hint = _HUNG if isinstance(error, httpx.ReadTimeout) else None
-        unreachable = kind(
-            self.daemon_url, f"{call.operation.method} {call.path}: {said}", attempts, hint=hint
-        )
+        what = f"{call.operation.method} {call.path}"
+        if isinstance(error, httpx.ReadTimeout):
+            unreachable = DaemonUnreachable(self.daemon_url, what, attempts, hint=_HUNG)
+        else:
+            kind = UntrustedCertificate if is_distrust(error) else DaemonUnreachable
+            said = self.credentials.redact(_said(error))
+            unreachable = kind(self.daemon_url, f"{what}: {said}", attempts)
         unreachable.may_be_done = not isinstance(error, _NEVER_SENT)
         return unreachable
 

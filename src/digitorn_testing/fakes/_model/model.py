@@ -32,6 +32,7 @@ from .script import (
 )
 
 _MOST_MESSAGES: Final = 6
+_MOST_RULES: Final = 3
 _LONGEST_MESSAGE: Final = 200
 
 
@@ -285,7 +286,9 @@ class FakeModel(Script):
             asked, unanswered = len(self._requests), len(self._unscripted)
             left = len(self._all_leftover())
         said = [f"asked {asked} times" if asked != 1 else "asked once"]
-        if unanswered:
+        if unanswered == asked == 1:
+            said.append("not answered")
+        elif unanswered:
             said.append(f"{unanswered} of them without an answer")
         if left:
             said.append(f"{left} answers not given yet" if left != 1 else "1 answer not given yet")
@@ -367,11 +370,28 @@ class FakeModel(Script):
         try:
             line = self._script_for(request, tried)._next()
         except _RuleFailed as failure:
-            raise self._note(_Unscripted(number, request, str(failure), tuple(tried))) from failure.__cause__
+            reason = f"{failure}: no answer to {_asked(request, ': ')}"
+            raise self._note(_Unscripted(number, request, reason, tuple(tried))) from failure.__cause__
         if line is not None:
             return line
-        tried.append(f"the queue: used up (given {sum(one.given for one in self._lines)})")
-        raise self._note(_Unscripted(number, request, "the model's script is used up", tuple(tried)))
+        if given := sum(one.given for one in self._lines):
+            tried.append(f"the queue: used up (given {given})")
+            reason = f"the model's script is used up: no answer to {_asked(request, ': ')}"
+        else:
+            tried.append("the queue: nothing was queued")
+            reason = (
+                f"no scripted answer matches {_asked(request, ' ')}: {self._unmatched()}nothing is queued"
+            )
+        raise self._note(_Unscripted(number, request, reason, tuple(tried)))
+
+    def _unmatched(self) -> str:
+        """That no rule answers, and which there are; the lock is held."""
+        if len(self._rules) > _MOST_RULES:
+            return f"none of {len(self._rules)} rules matched, and "
+        said = [
+            f"{rule!r} {'did not match' if rule.can_answer else 'has no answer left'}" for rule in self._rules
+        ]
+        return f"{', '.join(said)}, and " if said else ""
 
     async def _computed(self, number: int, request: ModelRequest, computed: Computed) -> ModelAnswer:
         function = computed.function
@@ -385,14 +405,13 @@ class FakeModel(Script):
             raise
         except BaseException as error:
             # Even pytest.fail() fails the request, not the daemon.
-            reason = f"the {computed} failed: {_told(error)}"
+            reason = f"the {computed} failed: {_told(error)}: no answer to {_asked(request, ': ')}"
             with self._lock:
                 raise self._note(_Unscripted(number, request, reason)) from error
 
     def _note(self, found: _Unscripted) -> TurnFailed:
         self._unscripted.append(found)
-        end = shown(_end_of(found.request), 80)
-        told = f"{found.reason}: no answer to {end} ({_asker(found)})"
+        told = f"{found.reason} ({_asker(found)})"
         return TurnFailed(INTERNAL_ERROR, "\n".join([told, *(f"  {one}" for one in found.tried)]))
 
     def _check(self, *, with_leftover: bool) -> None:
@@ -435,7 +454,7 @@ def _mismatch(unscripted: tuple[_Unscripted, ...], leftover: tuple[str, ...], sc
     if unscripted:
         first, count = unscripted[0], len(unscripted)
         many = f"{count} requests have no answer; the first: " if count > 1 else ""
-        parts.append(f"{many}{first.reason}: no answer to {_end_of(first.request)}")
+        parts.append(f"{many}{first.reason}")
         parts += [line for one in unscripted for line in _request_lines(one)]
     if leftover:
         parts += ["never asked for:", *(f"  {one}" for one in leftover)]
@@ -465,6 +484,11 @@ def _request_line(request: ModelRequest) -> str:
 def _end_of(request: ModelRequest) -> str:
     role = request.messages[-1].role if request.messages else "nobody"
     return f"{role}: {shown(repr(request.last_text), _LONGEST_MESSAGE)}"
+
+
+def _asked(request: ModelRequest, between: str) -> str:
+    role, _, text = shown(_end_of(request), 80).partition(": ")
+    return f"{role}{between}{text}"
 
 
 def _asker(found: _Unscripted) -> str:

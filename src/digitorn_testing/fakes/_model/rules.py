@@ -101,9 +101,14 @@ class ModelRule(Script):
         """
         if not self._lines:
             return "it has no answer"
-        if self._is_over:
+        if not self.can_answer:
             return f"it is used up (given {self._given})"
         return self._condition.misfit(request)
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether it has an answer for a further request that fits."""
+        return bool(self._lines) and not self._is_over
 
     @property
     def _is_over(self) -> bool:
