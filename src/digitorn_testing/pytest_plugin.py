@@ -205,13 +205,13 @@ def pytest_runtest_makereport(
     if caught is not None and not caught.errisinstance((pytest.skip.Exception, SystemExit)):
         with troubles.attempt("show the detail of a check"):
             show_details(caught, is_short=_is_short(item))
-        if used:
+        if used or _is_ours(caught):
             with troubles.attempt("show why the test failed"):
                 _explain(caught, used)
     report = yield
     if report.failed:
         item.stash[options.FAILED] = True
-        if caught is not None and used:
+        if caught is not None and (used or _is_ours(caught)):
             from ._plugin.tracebacks import shorten
 
             with troubles.attempt("shorten the report"):
@@ -221,6 +221,12 @@ def pytest_runtest_makereport(
     with troubles.attempt("report what the test used"):
         _add(report, item, used, troubles)
     return report
+
+
+def _is_ours(caught: pytest.ExceptionInfo[BaseException]) -> bool:
+    """Whether an exception came out of this library, even if it had made nothing yet."""
+    names = (str(entry.frame.f_globals.get("__name__")) for entry in caught.traceback)
+    return any(name.startswith("digitorn_testing.") and "plugin" not in name for name in names)
 
 
 def _explain(caught: pytest.ExceptionInfo[BaseException], used: Used) -> None:

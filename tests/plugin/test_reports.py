@@ -386,10 +386,13 @@ def test_only_frames_of_the_test_are_shown(pytester: pytest.Pytester, run: Run) 
         def test_hangs(fake_daemon, dev_client, session):
             fake_daemon.faults.calls(path="*/messages").hang()
             dev_client.send(session, "hi", timeout=0.3)
+
+        def test_nothing_was_made():
+            DevClient("127.0.0.1:8000")
         """
     )
     result = run()
-    result.assert_outcomes(failed=5)
+    result.assert_outcomes(failed=6)
     text = result.stdout.str()
     for hidden in (
         "digitorn_testing/",
