@@ -205,6 +205,11 @@ def pytest_runtest_makereport(
     if caught is not None and not caught.errisinstance((pytest.skip.Exception, SystemExit)):
         with troubles.attempt("show the detail of a check"):
             show_details(caught, is_short=_is_short(item))
+        with troubles.attempt("hide the frames of the library"):
+            from ._plugin.tracebacks import hide_frames
+
+            # Also where nothing was made, as by a constructor that refuses its arguments.
+            hide_frames(caught.value)
         if used:
             with troubles.attempt("show why the test failed"):
                 _explain(caught, used)
@@ -224,10 +229,7 @@ def pytest_runtest_makereport(
 
 
 def _explain(caught: pytest.ExceptionInfo[BaseException], used: Used) -> None:
-    """Makes an exception say what went wrong in the test's turn, and hides the frames of the library."""
-    from ._plugin.tracebacks import hide_frames
-
-    hide_frames(caught.value)
+    """Makes an exception say what went wrong in the test's turn."""
     if type(caught.value) is AssertionError:
         said = str(caught.value)
         if new := [one for one in used.evidence.causes() if one not in said]:
