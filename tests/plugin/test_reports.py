@@ -477,6 +477,20 @@ def test_an_assertion_says_first_what_went_wrong_in_the_turn(pytester: pytest.Py
     )
 
 
+def test_a_refused_argument_shows_only_the_call(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(
+        """
+        from digitorn.testing import DevClient
+
+        def test_it():
+            DevClient.with_token("t", daemon_url="127.0.0.1:8000")
+        """
+    )
+    result = run()
+    result.stdout.fnmatch_lines(["E *must start with http:// or https://"])
+    result.stdout.no_fnmatch_line("*resolve_daemon_url*")
+
+
 def test_a_broken_event_is_said_in_the_error(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makepyfile(
         """
