@@ -41,6 +41,9 @@ class TestOnADaemon:
         unknown = run("approve", "unknown")
         assert (unknown.status, unknown.out) == (1, "")
         assert "no pending approval begins with 'unknown'" in unknown.err
+        assert unknown.err.endswith("To see them: digitorn-testing pending\n")
+        unknown = run("approve", "unknown", "--url", daemon.url)
+        assert unknown.err.endswith(f"To see them: digitorn-testing pending --url {daemon.url}\n")
         ran = run("approve", request["request_id"][:8])
         assert (ran.status, ran.err) == (0, 'Approved: shell.bash {"command": "rm a"}\n')
         daemon.drain()
@@ -49,12 +52,15 @@ class TestOnADaemon:
     def test_a_denial_says_why(self, run: Run, daemon: FakeDaemon, access: dict[str, str]) -> None:
         session = daemon.add_session(SessionBuilder(app_id="my-app").turn(ASKED))
         (request,) = run("pending", "--json").document
-        with piped("tail", session.session_id, env=access) as process:
+        with piped("tail", session.session_id, "--url", daemon.url, env=access) as process:
             assert process.stderr is not None
             assert session.session_id in process.stderr.readline()
             short = request["request_id"][:8]
             told = process.stderr.readline()
-        assert told.strip() == f"to decide: digitorn-testing approve {short}; or deny {short}"
+        url = f"--url {daemon.url}"
+        assert told.strip() == (
+            f"to decide: digitorn-testing approve {short} {url}; or digitorn-testing deny {short} {url}"
+        )
         assert run("deny", request["request_id"], "-m", "not now", "--json").document["approved"] is False
         (again,) = run("pending", "--json").document
         assert again["description"] == "User denied: not now"

@@ -73,11 +73,9 @@ class Commands(TyperGroup):
 
 def _told(error: Exception) -> str:
     """The error in one line, with advice for a command line where the library's is for Python code."""
-    from digitorn_testing._errors import DaemonUnreachable, Unauthorized
+    from digitorn_testing._errors import DaemonUnreachable
 
     said = str(error) or type(error).__name__
-    if isinstance(error, Unauthorized):
-        return f"{said}. To log in: digitorn-testing login"
     if isinstance(error, DaemonUnreachable):
         return said.replace("pass daemon_url=", "pass --url")
     return said
