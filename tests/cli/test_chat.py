@@ -33,6 +33,12 @@ def test_every_line_of_stdin_is_a_message_of_one_session(
     assert session.session_id in ran.err
 
 
+def test_no_message_is_wrong_usage(run: Run) -> None:
+    ran = run("chat", "my-app")
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err.endswith("error: no message on stdin\n")
+
+
 def test_a_session_is_continued(run: Run, model: FakeModel, daemon: FakeDaemon) -> None:
     model.will_respond_with_text("Hello.").will_respond_with_text("Again.")
     with daemon.client() as client:

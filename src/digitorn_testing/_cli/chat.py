@@ -14,7 +14,7 @@ import typer
 from digitorn_testing._texts import in_seconds, json_text
 
 from ._connection import Json, Url, complete_app, connected
-from ._failing import FAILED, INTERRUPTED
+from ._failing import FAILED, INTERRUPTED, USAGE, CommandFailed
 from ._terminal import NotNeeded, Terminal
 from .approvals import said
 
@@ -118,6 +118,7 @@ def converse(
 
     Raises:
         typer.Exit: A turn failed, or was interrupted.
+        CommandFailed: There is no message.
     """
     terminal = Terminal()
     decides = approvals or (Approvals.ASK if sys.stdin.isatty() else Approvals.DENY)
@@ -138,10 +139,10 @@ def converse(
             terminal.note("Ctrl-C aborts a turn, Ctrl-D ends the conversation.")
             if detail.greeting and session_id is None:
                 terminal.data(detail.greeting)
-        failed = 0
-        for one in _messages(terminal, messages):
-            failed += not conversation.say(one)
-    if failed and not typed:
+        completed = [conversation.say(one) for one in _messages(terminal, messages)]
+        if not completed and not typed:
+            raise CommandFailed("no message on stdin", USAGE)
+    if not all(completed) and not typed:
         raise typer.Exit(FAILED)
 
 
