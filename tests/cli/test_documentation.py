@@ -1,4 +1,4 @@
-"""The page about the command line: its commands, options and links exist, and its script gives its conversation."""
+"""The page about the command line: commands, options and links exist; the script gives the conversation."""
 
 import re
 import shlex

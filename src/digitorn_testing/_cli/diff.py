@@ -51,7 +51,7 @@ def diff(
         raise typer.BadParameter(
             f"there is no kind {', '.join(unknown)}; the kinds are {', '.join(KINDS)}", param_hint="--ignore"
         )
-    ignored = [kind for kind in KINDS if kind in unwanted]
+    ignored: list[ChangeKind] = [kind for kind in KINDS if kind in unwanted]
     if before.is_dir() != after.is_dir():
         raise CommandFailed("a folder is compared with a folder, and a file with a file", USAGE)
     if before.is_dir():
