@@ -1,11 +1,15 @@
 """`chat`: what is said, what is shown where, who decides approvals, and how it ends."""
 
+from collections.abc import Callable
+
 import pytest
 
 from digitorn_testing import DevClient
+from digitorn_testing._cli._terminal import Terminal
 from digitorn_testing.events import UserMessage
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 from support.commands import OnTerminal, Run
+from support.faces import eventually
 
 pytestmark = pytest.mark.usefixtures("access")
 
@@ -27,6 +31,12 @@ def test_every_line_of_stdin_is_a_message_of_one_session(
     with daemon.client() as client:
         (session,) = client.list_sessions("my-app").sessions
     assert session.session_id in ran.err
+
+
+def test_no_message_is_wrong_usage(run: Run) -> None:
+    ran = run("chat", "my-app")
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err.endswith("error: no message on stdin\n")
 
 
 def test_a_session_is_continued(run: Run, model: FakeModel, daemon: FakeDaemon) -> None:
@@ -116,7 +126,9 @@ def test_a_terminal_is_asked_and_ctrl_c_aborts_the_turn_first(
     access: dict[str, str], model: FakeModel, daemon: FakeDaemon
 ) -> None:
     model.will_call_tool("Bash", {"command": "rm a"}, result="removed", requires_approval=True)
-    model.will_respond_with_text("Tidy.").will_stream_forever(["and so on "])
+    model.will_respond_with_text("Tidy.")
+    model.will_call_tool("Bash", {"command": "mv a b"}, result="moved", requires_approval=True)
+    model.will_respond_with_text("Moved.").will_stream_forever(["and so on "])
     with OnTerminal("chat", "my-app", env={**access, "NO_COLOR": ""}) as terminal:
         terminal.expect("> ")
         terminal.type("tidy up\n")
@@ -124,6 +136,14 @@ def test_a_terminal_is_asked_and_ctrl_c_aborts_the_turn_first(
         assert b"\x1b[36m- Bash" in terminal.seen
         terminal.type("y\n")
         terminal.expect("Tidy.\ncompleted")
+        terminal.expect("> ")
+        terminal.type("once more\n")
+        terminal.expect("or why not: ")
+        with daemon.client() as client:
+            (request,) = client.list_pending_approvals("my-app")
+            client.resolve_approval("my-app", request.request_id, True)
+        terminal.expect("  decided elsewhere: approved")
+        terminal.expect("Moved.\ncompleted")
         terminal.expect("> ")
         terminal.type("go on\n")
         terminal.expect("and so on and so on")
@@ -134,7 +154,28 @@ def test_a_terminal_is_asked_and_ctrl_c_aborts_the_turn_first(
         terminal.type("\x04")
         assert terminal.status() == 0
     with daemon.client() as client:
-        assert _statuses(client) == ["completed", "cancelled"]
+        assert _statuses(client) == ["completed", "completed", "cancelled"]
+
+
+def test_what_is_typed_after_a_decision_elsewhere_is_not_sent(
+    run: Run, model: FakeModel, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decide_first(_: Terminal, prompt: str, *, unless: Callable[[], bool]) -> str:
+        assert "why not" in prompt
+        assert not unless()
+        with daemon.client() as client:
+            (request,) = client.list_pending_approvals("my-app")
+            client.resolve_approval("my-app", request.request_id, True)
+        eventually(unless, bool)
+        return "the next message"
+
+    monkeypatch.setattr(Terminal, "ask", decide_first)
+    model.will_call_tool("Bash", {"command": "rm a"}, result="removed", requires_approval=True)
+    model.will_respond_with_text("Well.")
+    ran = run("chat", "my-app", "-m", "tidy up", "--approvals", "ask")
+    assert (ran.status, ran.out) == (0, "Well.\n")
+    assert "  already decided elsewhere: approved\n" in ran.err
+    assert "the next message" not in str(model.requests[-1].messages)
 
 
 def _statuses(client: DevClient) -> list[str]:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import signal
 import subprocess
 import sys
 from _thread import interrupt_main
@@ -41,6 +42,9 @@ class TestOnADaemon:
         unknown = run("approve", "unknown")
         assert (unknown.status, unknown.out) == (1, "")
         assert "no pending approval begins with 'unknown'" in unknown.err
+        assert unknown.err.endswith("To see them: digitorn-testing pending\n")
+        unknown = run("approve", "unknown", "--url", daemon.url)
+        assert unknown.err.endswith(f"To see them: digitorn-testing pending --url {daemon.url}\n")
         ran = run("approve", request["request_id"][:8])
         assert (ran.status, ran.err) == (0, 'Approved: shell.bash {"command": "rm a"}\n')
         daemon.drain()
@@ -49,12 +53,15 @@ class TestOnADaemon:
     def test_a_denial_says_why(self, run: Run, daemon: FakeDaemon, access: dict[str, str]) -> None:
         session = daemon.add_session(SessionBuilder(app_id="my-app").turn(ASKED))
         (request,) = run("pending", "--json").document
-        with piped("tail", session.session_id, env=access) as process:
+        with piped("tail", session.session_id, "--url", daemon.url, env=access) as process:
             assert process.stderr is not None
             assert session.session_id in process.stderr.readline()
             short = request["request_id"][:8]
             told = process.stderr.readline()
-        assert told.strip() == f"to decide: digitorn-testing approve {short}; or deny {short}"
+        url = f"--url {daemon.url}"
+        assert told.strip() == (
+            f"to decide: digitorn-testing approve {short} {url}; or digitorn-testing deny {short} {url}"
+        )
         assert run("deny", request["request_id"], "-m", "not now", "--json").document["approved"] is False
         (again,) = run("pending", "--json").document
         assert again["description"] == "User denied: not now"
@@ -126,6 +133,36 @@ class TestOnADaemon:
         ran = run("record", "tail", session, "--to", str(file), "--until-idle")
         assert ran.status == 0
         assert run("show", str(file), "--session", session).out == ran.out
+        assert f"recorded to {file}\n" in ran.err
+        again = run("record", "tail", session, "--to", str(file), "--until-idle")
+        assert f"added to {file} (1 session)\n" in again.err
+        other = _made(daemon, model)
+        again = run("record", "tail", other, "--to", str(file), "--until-idle")
+        assert f"added to {file} (2 sessions)\n" in again.err
+
+    def test_a_recording_that_fails_leaves_no_new_file(
+        self, run: Run, daemon: FakeDaemon, model: FakeModel, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "session.jsonl"
+        assert run("record", "tail", "nothing", "--to", str(file), "--until-idle").status == 1
+        assert run("record", "chat", "nobody", "--to", str(file), "-m", "hi").status == 1
+        assert not file.exists()
+        run("record", "tail", _made(daemon, model), "--to", str(file), "--until-idle")
+        assert run("record", "chat", "nobody", "--to", str(file), "-m", "hi").status == 1
+        assert file.exists()
+        model.will_fail("rate_limited", "slow down")
+        failed = tmp_path / "failed.jsonl"
+        assert run("record", "chat", "my-app", "--to", str(failed), "-m", "hi").status == 1
+        assert failed.exists()
+
+    def test_a_page_that_cannot_be_written(
+        self, run: Run, daemon: FakeDaemon, model: FakeModel, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "session.jsonl"
+        run("record", "tail", _made(daemon, model), "--to", str(file), "--until-idle")
+        page = tmp_path / "nowhere" / "page.html"
+        ran = run("report", str(file), "-o", str(page))
+        assert (ran.status, ran.err) == (1, f"error: {page}: No such file or directory\n")
 
     def test_a_lost_connection_is_made_again(
         self, access: dict[str, str], daemon: FakeDaemon, model: FakeModel
@@ -177,7 +214,17 @@ def test_a_scripted_daemon_is_served_until_ctrl_c(tmp_path: Path) -> None:
     _served(lambda: serve(str(script), port=0, as_json=True), use)
 
 
-def _served(serve: Callable[[], None], use: Callable[[Any], None]) -> None:
+def test_a_served_daemon_ends_with_sigterm() -> None:
+    def use(served: Any) -> None:
+        with DevClient.with_user(served["email"], served["password"], daemon_url=served["url"]) as client:
+            assert [one.app_id for one in client.list_apps()] == ["my-app"]
+
+    _served(lambda: serve(port=0, as_json=True), use, signal.SIGTERM)
+
+
+def _served(
+    serve: Callable[[], None], use: Callable[[Any], None], ends: signal.Signals = signal.SIGINT
+) -> None:
     """Serves in this thread, which Ctrl-C interrupts, and uses what is served in another one."""
     pool = ThreadPoolExecutor(1)
     used: list[Future[None]] = []
@@ -186,7 +233,7 @@ def _served(serve: Callable[[], None], use: Callable[[Any], None]) -> None:
         try:
             use(json.loads(said))
         finally:
-            interrupt_main()
+            interrupt_main(ends)
 
     class Announced(io.StringIO):
         def write(self, text: str, /) -> int:
@@ -225,7 +272,11 @@ def test_errors_are_one_line_and_a_traceback_is_shown_on_request(run: Run) -> No
         (("apps", "--unknown"), "No such option"),
         (("apps", "--url", "ftp://daemon"), "must start with http://"),
         (("show", "nowhere.jsonl"), "does not exist"),
-        (("serve", "nowhere.yaml"), "nowhere.yaml"),
+        (("serve", "nowhere.yaml"), "error: nowhere.yaml does not exist\n"),
+        (("serve", "nowhere.py:make"), "error: nowhere.py does not exist\n"),
+        (("login",), "no email on stdin; pass --email"),
+        (("diff", __file__, "."), "a folder is compared with a folder"),
+        (("diff", ".", __file__), "a folder is compared with a folder"),
     ],
 )
 def test_wrong_usage_has_a_status_of_its_own(run: Run, words: tuple[str, ...], said: str) -> None:
@@ -237,8 +288,9 @@ def test_wrong_usage_has_a_status_of_its_own(run: Run, words: tuple[str, ...], s
 def test_a_file_that_is_no_recording_and_one_that_is_damaged(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "file.jsonl"
     file.write_text("{}\n", encoding="utf-8")
-    ran = run("show", str(file))
-    assert (ran.status, ran.err) == (1, f"error: {file}: this is no recording\n")
+    for words in (("show",), ("report",), ("replay",), ("diff", str(file))):
+        ran = run(*words, str(file))
+        assert (ran.status, ran.err) == (2, f"error: {file}: this is no recording\n")
     with FakeDaemon(listen=False) as daemon, daemon.client() as client:
         file.unlink()
         client.record(file).stop()

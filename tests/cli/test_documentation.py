@@ -1,4 +1,4 @@
-"""The page about the command line names commands and options that exist, and a script that can be served."""
+"""The page about the command line: commands, options and links exist; the script gives the conversation."""
 
 import re
 import shlex
@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from digitorn_testing._cli._scripts import load
+from digitorn_testing.fakes import FakeDaemon
 from support.commands import Run
 
-PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "command-line.md").read_text(encoding="utf-8")
 COMMANDS = sorted({found[1] for found in re.finditer(r"^\$ digitorn-testing (.+)$", PAGE, re.MULTILINE)})
 
 
@@ -30,7 +32,24 @@ def test_every_command_is_described(run: Run) -> None:
     assert [name for name in names if f"`{name}" not in PAGE] == []
 
 
-def test_the_shown_script_can_be_served(tmp_path: Path) -> None:
+def test_the_shown_conversation_is_that_of_the_shown_script(
+    run: Run, access: dict[str, str], daemon: FakeDaemon, tmp_path: Path
+) -> None:
     script = tmp_path / "script.yaml"
     script.write_text(PAGE.partition("```yaml\n")[2].partition("```")[0], encoding="utf-8")
-    assert load(str(script), None).app.app_id == "files"
+    scripted = load(str(script), None)
+    daemon.deploy(scripted.app, model=scripted.model)
+    shown = PAGE.partition("$ digitorn-testing chat files\n")[2].partition("```")[0]
+    ran = run("chat", "files", "-m", "list the files", "-m", "remove it", "--approvals", "ask", stdin="y\n")
+    assert ran.status == 0
+    said = [line for line in shown.splitlines() if line.startswith(("- ", "? ", "  Bash"))]
+    assert said == [line for line in ran.err.splitlines() if line.startswith(("- ", "? ", "  Bash"))]
+    assert set(ran.out.splitlines()) <= set(shown.splitlines())
+    assert "\nWhat can I do for you?\n" in shown
+
+
+def test_links_lead_to_headings() -> None:
+    for name, anchor in re.findall(r"\]\(([\w-]*(?:\.md)?)#([\w-]+)\)", PAGE):
+        text = (DOCS / name).read_text(encoding="utf-8") if name else PAGE
+        headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        assert anchor in {re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings}, name

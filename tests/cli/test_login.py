@@ -43,6 +43,7 @@ def test_a_refused_login_keeps_nothing(run: Run, kept: Path) -> None:
     ran = run("login", "--email", EMAIL, stdin="wrong password\n")
     assert ran.status == 1
     assert "Invalid credentials" in ran.err
+    assert "digitorn-testing login" not in ran.err
     assert "wrong password" not in ran.out + ran.err
     assert not kept.exists()
     assert run("login", "--email", EMAIL).status == 2
@@ -71,7 +72,21 @@ def test_a_renewed_token_is_kept(run: Run, kept: Path, daemon: FakeDaemon) -> No
 
 def test_the_variable_goes_before_what_is_kept(run: Run, kept: Path, daemon: FakeDaemon) -> None:
     run("login", "--email", EMAIL, stdin=f"{PASSWORD}\n")
-    assert run("apps", env={"DIGITORN_TOKEN": daemon.token(expires_in=0)}).status == 1
+    expired = daemon.token(expires_in=0)
+    for words in (("apps",), ("doctor",)):
+        ran = run(*words, env={"DIGITORN_TOKEN": expired})
+        assert ran.status == 1
+        said = " ".join((ran.out + ran.err).split())
+        assert "Unset $DIGITORN_TOKEN to use the login, or set it to a fresh token" in said
+
+
+def test_who_is_refused_is_told_how_to_log_in(run: Run, kept: Path, daemon: FakeDaemon) -> None:
+    token = daemon.token(EMAIL)
+    assert run("login", "--with-token", stdin=f"{token}\n").status == 0
+    kept.write_text(json.dumps({daemon.url: {"access_token": daemon.token(expires_in=0)}}), "utf-8")
+    assert "Run: digitorn-testing login; or set $DIGITORN_TOKEN\n" in run("apps").err
+    ran = run("apps", "--url", daemon.url)
+    assert f"Run: digitorn-testing login --url {daemon.url}; or set $DIGITORN_TOKEN\n" in ran.err
 
 
 def test_a_login_ends(run: Run, kept: Path, daemon: FakeDaemon) -> None:

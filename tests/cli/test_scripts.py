@@ -45,12 +45,21 @@ def test_a_document(tmp_path: Path) -> None:
     ("content", "said"),
     [
         ("- a list", "must be a mapping"),
-        ("a: [", "while parsing a flow"),
+        ("a: [\nb", "line 2: expected ',' or ']', but got '<stream end>'"),
+        ("a: \x07", "unacceptable character"),
         ("apps: x", "unknown member 'apps'"),
         ("answers: {}", "answers must be a list"),
         ("answers: [will_wait]", "answer 1 must be a mapping"),
         ("answers: [{will_sing: x}]", "answer 1 must have one member, which is one of: will_answer"),
-        ("answers: [{will_wait: 1}, {will_wait: {minutes: 1}}]", "answer 2: "),
+        (
+            "answers: [{will_wait: 1}, {will_wait: {minutes: 1}}]",
+            "answer 2: unknown argument 'minutes'; known: seconds",
+        ),
+        (
+            "answers: [{will_respond_with_text: {text: x, usage: {input: 1}}}]",
+            "answer 1: unknown argument 'input'; known: input_tokens, output_tokens",
+        ),
+        ("answers: [{will_call_tool: }]", "answer 1: missing a required argument: 'name'"),
         ("answers: [{will_fail: {code: bored}}]", "unknown error code 'bored'"),
         ("rules: [{when: {contains: x}}]", "rule 1 must have the members 'when' and 'answers'"),
         ("rules: [{when: {}, answers: []}]", "rule 1: "),
@@ -63,6 +72,7 @@ def test_what_no_script_can_say(tmp_path: Path, content: str, said: str) -> None
         load(str(file), None)
     assert said in str(refused.value)
     assert str(file) in str(refused.value)
+    assert "\n" not in str(refused.value)
     assert refused.value.status == 2
 
 

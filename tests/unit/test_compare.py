@@ -1,6 +1,7 @@
 """What counts as a change between two runs of an agent."""
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -261,7 +262,8 @@ def test_the_command(record: Callable[[str, Sequence[EventLog]], Path], tmp_path
     code, printed = call(before, after, "--ignore", "tokens")
     assert code == 1
     assert printed.startswith("4 changes: 1 tool_result, 2 tool_lost, 1 text\n")
-    assert "│ tool_lost" in printed and '{"command": "wc -l"}' in printed and "tool_calls" in printed
+    # Nobody watches, so nothing is cut.
+    assert printed == f"{compare(before, after).without('tokens')}\n"
     code, printed = call(before, after, "--json", "--ignore", "tokens", "--ignore", "text")
     found = json.loads(printed)
     assert code == 1
@@ -288,6 +290,35 @@ def test_the_command(record: Callable[[str, Sequence[EventLog]], Path], tmp_path
     other.write_text("else")
     code, printed = call(before, str(other))
     assert code == 2 and "this is no recording" in printed
+
+
+def test_folders_are_compared_by_the_names_of_their_recordings(
+    record: Callable[[str, Sequence[EventLog]], Path], tmp_path: Path
+) -> None:
+    first, second = record("first", [run(RUN)]), record("second", [run(BASE.text("2."))])
+    before, after = tmp_path / "before", tmp_path / "after"
+    for folder in (before, after):
+        (folder / "deep").mkdir(parents=True)
+        shutil.copy(first, folder / "deep" / "same.jsonl")
+    shutil.copy(first, before / "other.jsonl")
+    shutil.copy(second, after / "other.jsonl")
+
+    def call(*args: str) -> tuple[int, list[str]]:
+        done = CliRunner().invoke(app, ["diff", str(before), str(after), *args])
+        return done.exit_code, done.output.splitlines()
+
+    code, lines = call()
+    assert (code, lines[0]) == (1, f"{Path('deep', 'same.jsonl')}: no changes")
+    assert lines[1:] == [f"other.jsonl: {compare(first, second).summary()}"]
+    (after / "other.jsonl").unlink()
+    assert call() == (1, [lines[0], f"other.jsonl: only in {before}"])
+    code, lines = call("--json")
+    assert json.loads(lines[1]) == {"file": "other.jsonl", "only_in": "before"}
+    (before / "other.jsonl").unlink()
+    assert call()[0] == 0
+    shutil.rmtree(before / "deep")
+    shutil.rmtree(after / "deep")
+    assert call()[0] == 2
 
 
 def test_a_change_is_a_value() -> None:

@@ -227,7 +227,19 @@ def test_the_command_says_which_file_it_cannot_read(folder: Path) -> None:
     assert [Path(one["path"]).name for one in files] == ["broken.py", "latin.py", "old.py"]
     assert "error at 2:0" in files[0]["problem"]
     assert files[1]["problem"] == "it is not UTF-8"
+    broken = run(str(folder / "broken.py"), str(folder / "new.py"), "--check")
+    assert (broken[0], broken[1].splitlines()[-1]) == (
+        1,
+        "1 file read, 1 not read, 0 would change, 0 left to you",
+    )
     assert files[2] == {"path": str(folder / "old.py"), "changed": True, "problem": None, "notes": []}
+
+
+def test_the_command_refuses_what_is_no_python_file(folder: Path) -> None:
+    (folder / "notes.txt").write_text("client.delete_session(session)", encoding="utf-8")
+    code, said = run(str(folder / "notes.txt"))
+    assert (code, said) == (2, f"error: {folder / 'notes.txt'} is no Python file\n")
+    assert run(str(folder))[0] == 0
 
 
 def test_a_missing_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

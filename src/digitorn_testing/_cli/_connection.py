@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from digitorn_testing import ApprovalPolicy, DevClient, SessionHandle
     from digitorn_testing._secrets.credentials import Credentials
 
+TOKEN_VARIABLE: Final = "$DIGITORN_TOKEN"
+
 _COMPLETION_SECONDS: Final = 2.0
 
 _URL_HELP: Final = (
@@ -85,7 +87,7 @@ def access(url: str | None) -> Access:
     try:
         daemon_url = resolve_daemon_url(url)
         if (token := _environment.token()) is not None:
-            return Access(daemon_url, Credentials(token), "$DIGITORN_TOKEN")
+            return Access(daemon_url, Credentials(token), TOKEN_VARIABLE)
     except ValueError as error:
         raise CommandFailed(str(error), USAGE) from error
     if (kept := _logins.load(daemon_url)) is not None:
@@ -105,16 +107,21 @@ def connected(
         approvals: Decides the approvals; without it they stay open.
 
     Raises:
-        CommandFailed: There is no token for the daemon, or what `access` raises.
+        CommandFailed: There is no token for the daemon, or it refuses it, or what `access` raises.
     """
+    from digitorn_testing import Unauthorized
+
     found = access(url)
     if not found.source:
+        raise CommandFailed(f"not logged in to {found.url}. {new_token(found, found.url)}")
+    try:
+        with client_of(found, timeout=timeout, approvals=approvals) as client:
+            yield client
+    except Unauthorized as error:
+        said = str(error).partition(f". {error.hint}")[0]
         raise CommandFailed(
-            f"not logged in to {found.url}. Run: digitorn-testing login --url {found.url}; or set "
-            "$DIGITORN_TOKEN"
-        )
-    with client_of(found, timeout=timeout, approvals=approvals) as client:
-        yield client
+            f"the token of {found.source} is refused: {said}. {new_token(found, url)}"
+        ) from error
 
 
 @contextmanager
@@ -144,6 +151,28 @@ def client_of(
         finally:
             if found.is_kept and found.tokens.access_token not in (None, before):
                 _logins.save(found.url, found.tokens)
+
+
+def shown(words: str, url: str | None) -> str:
+    """A command for people to run, for the same daemon.
+
+    Args:
+        words: The command and its arguments.
+        url: The URL from the command line.
+    """
+    return f"digitorn-testing {words}" + (f" --url {url}" if url else "")
+
+
+def new_token(found: Access, url: str | None) -> str:
+    """What to do about a token that is missing or refused.
+
+    Args:
+        found: The daemon and the tokens.
+        url: The URL from the command line.
+    """
+    if found.source == TOKEN_VARIABLE:
+        return f"Unset {TOKEN_VARIABLE} to use the login, or set it to a fresh token"
+    return f"Run: {shown('login', url)}; or set {TOKEN_VARIABLE}"
 
 
 def apps_of(client: DevClient, app_id: str | None) -> list[str]:

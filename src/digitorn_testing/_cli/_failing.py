@@ -55,7 +55,7 @@ class Commands(TyperGroup):
         Raises:
             typer.Exit: It failed in a way that people are to read about.
         """
-        from digitorn_testing._errors import DigitornError
+        from digitorn_testing._errors import DigitornError, RecordingError
 
         try:
             return super().invoke(ctx)
@@ -68,16 +68,18 @@ class Commands(TyperGroup):
             if ctx.params.get("debug"):
                 Terminal().note(traceback.format_exc().rstrip())
             Terminal().error(_told(error))
-            raise typer.Exit(error.status if isinstance(error, CommandFailed) else FAILED) from None
+            if isinstance(error, CommandFailed):
+                raise typer.Exit(error.status) from None
+            raise typer.Exit(USAGE if isinstance(error, RecordingError) else FAILED) from None
 
 
 def _told(error: Exception) -> str:
     """The error in one line, with advice for a command line where the library's is for Python code."""
-    from digitorn_testing._errors import DaemonUnreachable, Unauthorized
+    from digitorn_testing._errors import DaemonUnreachable
 
     said = str(error) or type(error).__name__
-    if isinstance(error, Unauthorized):
-        return f"{said}. To log in: digitorn-testing login"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
     if isinstance(error, DaemonUnreachable):
         return said.replace("pass daemon_url=", "pass --url")
     return said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import runpy
 import sys
 from collections.abc import Callable, Mapping
@@ -15,6 +16,8 @@ from digitorn_testing._apps.builder import AppBuilder
 from ._failing import USAGE, CommandFailed
 
 if TYPE_CHECKING:
+    import yaml
+
     from digitorn_testing.fakes import FakeModel, ModelRequest
     from digitorn_testing.fakes._model.script import Script
 
@@ -52,6 +55,8 @@ def load(script: str | None, app_id: str | None) -> Scripted:
         return Scripted(AppBuilder(app_id or _APP), _echo())
     try:
         if Path(script).suffix in _DOCUMENTS:
+            if not Path(script).is_file():
+                raise CommandFailed(f"{script} does not exist", USAGE)
             return _of_document(Path(script), app_id)
         return _of_module(script, app_id)
     except CommandFailed:
@@ -82,7 +87,7 @@ def _of_document(file: Path, app_id: str | None) -> Scripted:
         # JSON is YAML too.
         document: object = yaml.safe_load(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise CommandFailed(f"{file}: {error}", USAGE) from error
+        raise CommandFailed(f"{file}: {_mistake(error)}", USAGE) from error
     script = _mapping(document, str(file))
     if unknown := sorted(script.keys() - _MEMBERS):
         raise CommandFailed(
@@ -100,6 +105,15 @@ def _of_document(file: Path, app_id: str | None) -> Scripted:
     app = AppBuilder(app_id or str(script.get("app") or _APP))
     app = app.with_system_prompt(str(script.get("system_prompt") or ""))
     return Scripted(app.with_greeting(str(script.get("greeting") or "")), model)
+
+
+def _mistake(error: yaml.YAMLError) -> str:
+    """What is wrong in a YAML document, and where, on one line."""
+    from yaml import MarkedYAMLError
+
+    if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
+        return " ".join(str(error).split())
+    return f"line {error.problem_mark.line + 1}: {error.problem}"
 
 
 def _answer(script: Script, answers: object, place: str) -> None:
@@ -120,17 +134,30 @@ def _called(method: Callable[..., Any], given: object, place: str) -> Any:
 
     try:
         if given is None:
-            return method()
+            return _with(method)
         if not isinstance(given, dict):
-            return method(given)
+            return _with(method, given)
         named = dict(cast("Mapping[str, Any]", given))
         if "usage" in named:
-            named["usage"] = Usage(**named["usage"])
+            named["usage"] = _with(Usage, **named["usage"])
         if "calls" in named:
-            named["calls"] = [ScriptedToolCall(**one) for one in named["calls"]]
-        return method(**named)
+            named["calls"] = [_with(ScriptedToolCall, **one) for one in named["calls"]]
+        return _with(method, **named)
     except (TypeError, ValueError) as error:
         raise CommandFailed(f"{place}: {error}", USAGE) from error
+
+
+def _with(call: Callable[..., Any], *first: object, **named: Any) -> Any:
+    """Calls something, and tells which arguments it knows if it does not know one."""
+    signature = inspect.signature(call)
+    known = signature.parameters
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in known.values())
+    unknown = [name for name in named if name not in known and not takes_any]
+    if unknown:
+        raise TypeError(f"unknown argument {unknown[0]!r}; known: {', '.join(known)}")
+    # It says what is missing without the name of a Python method.
+    signature.bind(*first, **named)
+    return call(*first, **named)
 
 
 def _mapping(value: object, place: str) -> Mapping[str, object]:
@@ -173,6 +200,8 @@ def _of_module(script: str, app_id: str | None) -> Scripted:
 
 def _members_of(module: str) -> Mapping[str, object]:
     if Path(module).suffix == ".py":
+        if not Path(module).is_file():
+            raise CommandFailed(f"{module} does not exist", USAGE)
         return runpy.run_path(module)
     # As `python -m` finds it.
     sys.path.insert(0, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +47,7 @@ def needs_daemon() -> None:
 def serve_until_interrupted(
     daemon: FakeDaemon, terminal: Terminal, prepare: Prepare, *, as_json: bool
 ) -> None:
-    """Starts a daemon, says how to reach it, and stops it on Ctrl-C.
+    """Starts a daemon, says how to reach it, and stops it on Ctrl-C or SIGTERM.
 
     Args:
         daemon: The daemon.
@@ -61,6 +62,8 @@ def serve_until_interrupted(
         daemon.start()
     except OSError as error:
         raise CommandFailed(f"nothing can listen there: {error}. --port 0 takes a free port") from error
+    # Whatever manages processes ends them with it.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with warnings.catch_warnings(), suppress(KeyboardInterrupt):
             # They come from the daemon's thread, such as that an answer is made up.
@@ -71,6 +74,7 @@ def serve_until_interrupted(
             while not never.wait(_LOOK_SECONDS):
                 pass
     finally:
+        signal.signal(signal.SIGTERM, before)
         daemon.stop()
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import re
+import signal
 import sys
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -17,6 +18,11 @@ from digitorn_testing._texts import json_text, printable
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Characters that a terminal acts on; line feed and tab are harmless."""
+_LOOK_SECONDS: Final = 0.2
+
+
+class NotNeeded(Exception):
+    """The answer to a question is not needed any more."""
 
 
 def visible(text: str) -> str:
@@ -130,24 +136,27 @@ class Terminal:
         self.end_line()
         self._err.print(Text("error: ", "bold red") + Text(visible(text)))
 
-    def ask(self, prompt: str) -> str:
+    def ask(self, prompt: str, *, unless: Callable[[], bool] | None = None) -> str:
         """Asks whoever is at the terminal, or reads the next line of stdin.
 
         Args:
             prompt: What to ask.
+            unless: Whether the answer is not needed any more. It is looked at while somebody types.
 
         Returns:
             The line, without its end.
 
         Raises:
             EOFError: There is none.
+            NotNeeded: `unless` came true.
         """
         self.end_line()
         if sys.stdin.isatty() and sys.stdout.isatty():
             with suppress(ImportError):
                 # Once it is imported, `input` edits lines and remembers them. Windows does so by itself.
                 importlib.import_module("readline")
-            return input(visible(prompt))
+            with _looking(unless):
+                return input(visible(prompt))
         self._err.print(Text(visible(prompt)), end="")
         line = sys.stdin.readline()
         if not line:
@@ -169,3 +178,31 @@ class Terminal:
             return
         with self._err.status(Text(visible(what), "dim")):
             yield
+
+
+@contextmanager
+def _looking(unless: Callable[[], bool] | None) -> Generator[None]:
+    """Interrupts what this thread waits for once a condition is true; where there are no such timers, never.
+
+    Args:
+        unless: The condition, if there is one.
+
+    Raises:
+        NotNeeded: It is true.
+    """
+    if unless is None or sys.platform == "win32":
+        yield
+        return
+
+    def look(*_: object) -> None:
+        if unless():
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise NotNeeded
+
+    before = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, _LOOK_SECONDS, _LOOK_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

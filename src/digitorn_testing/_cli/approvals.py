@@ -9,7 +9,7 @@ import typer
 
 from digitorn_testing._texts import in_seconds, json_text
 
-from ._connection import AppOption, Json, Url, apps_of, connected
+from ._connection import AppOption, Json, Url, apps_of, connected, shown
 from ._failing import CommandFailed
 from ._terminal import Terminal
 
@@ -75,7 +75,7 @@ def _resolve(
         fitting = [one for one in _pending(client, app) if one.request_id.startswith(request_id)]
         if len(fitting) != 1:
             what = "several pending approvals begin" if fitting else "no pending approval begins"
-            raise CommandFailed(f"{what} with {request_id!r}. To see them: digitorn-testing pending")
+            raise CommandFailed(f"{what} with {request_id!r}. To see them: {shown('pending', url)}")
         done = client.resolve_approval(fitting[0].app_id, fitting[0].request_id, approved, message)
     if as_json:
         terminal.json(done.to_wire(), indent=2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
@@ -14,14 +14,16 @@ import typer
 from digitorn_testing._texts import in_seconds, json_text
 
 from ._connection import Json, Url, complete_app, connected
-from ._failing import FAILED, INTERRUPTED
-from ._terminal import Terminal
+from ._failing import FAILED, INTERRUPTED, USAGE, CommandFailed
+from ._terminal import NotNeeded, Terminal
 from .approvals import said
 
 if TYPE_CHECKING:
     from digitorn_testing import Decision, DevClient, SessionHandle, Turn, TurnResult
     from digitorn_testing._events.event import AnyEvent
+    from digitorn_testing._events.meaning import Resolved
     from digitorn_testing._generated.models import PendingApproval
+    from digitorn_testing._log.log import EventLog
 
 _CALL_SECONDS: Final = 60.0
 _LONGEST: Final = 100
@@ -116,6 +118,7 @@ def converse(
 
     Raises:
         typer.Exit: A turn failed, or was interrupted.
+        CommandFailed: There is no message.
     """
     terminal = Terminal()
     decides = approvals or (Approvals.ASK if sys.stdin.isatty() else Approvals.DENY)
@@ -136,10 +139,10 @@ def converse(
             terminal.note("Ctrl-C aborts a turn, Ctrl-D ends the conversation.")
             if detail.greeting and session_id is None:
                 terminal.data(detail.greeting)
-        failed = 0
-        for one in _messages(terminal, messages):
-            failed += not conversation.say(one)
-    if failed and not typed:
+        completed = [conversation.say(one) for one in _messages(terminal, messages)]
+        if not completed and not typed:
+            raise CommandFailed("no message on stdin", USAGE)
+    if not all(completed) and not typed:
         raise typer.Exit(FAILED)
 
 
@@ -244,16 +247,32 @@ class Conversation:
             return
         if not any(one.request_id == request.request_id for one in log.pending_approvals()):
             return
-        decision = self._decision(request)
-        try:
-            self._client.resolve_approval(
-                request.app_id, request.request_id, decision.approved, decision.message
-            )
-        except ApiError as error:
-            # Somebody else may have been faster, or nobody decided in time.
-            self._terminal.note(str(error), "yellow")
 
-    def _decision(self, request: PendingApproval) -> Decision:
+        def is_decided() -> bool:
+            return _resolution(log, request) is not None
+
+        decision = None
+        try:
+            decision = self._decision(request, is_decided)
+        except NotNeeded:
+            # The line of the question was not ended.
+            self._terminal.note("")
+        if (resolved := _resolution(log, request)) is not None:
+            # That nobody decided in time is said with its event.
+            if not resolved.timed_out:
+                already = "already " if decision is not None else ""
+                verdict = "approved" if resolved.approved else "denied"
+                self._terminal.note(f"  {already}decided elsewhere: {verdict}", "yellow")
+        elif decision is not None:
+            try:
+                self._client.resolve_approval(
+                    request.app_id, request.request_id, decision.approved, decision.message
+                )
+            except ApiError as error:
+                # Somebody else may have been faster, or nobody decided in time.
+                self._terminal.note(str(error), "yellow")
+
+    def _decision(self, request: PendingApproval, is_decided: Callable[[], bool]) -> Decision:
         from digitorn_testing import Decision
         from digitorn_testing._approvals.policies import is_question
 
@@ -261,21 +280,21 @@ class Conversation:
             if self._approvals is not Approvals.ASK:
                 self._terminal.note(f"declined, since nobody is asked: {said(request)}", "yellow")
                 return Decision(False, "nobody is there to answer")
-            return self._answer(request)
+            return self._answer(request, is_decided)
         if self._approvals is not Approvals.ASK:
             approved = self._approvals is Approvals.APPROVE
             self._terminal.note(f"{'approved' if approved else 'denied'}: {said(request)}", "yellow")
             return Decision(approved, "" if approved else "nobody is there to approve it")
-        return self._verdict(request)
+        return self._verdict(request, is_decided)
 
-    def _verdict(self, request: PendingApproval) -> Decision:
+    def _verdict(self, request: PendingApproval, is_decided: Callable[[], bool]) -> Decision:
         from digitorn_testing import Decision
 
         terminal = self._terminal
         terminal.note(f"? {said(request)}", "bold yellow")
         try:
             line = terminal.ask(
-                f"  Allow this ({request.risk_level} risk)? [y]es, [n]o, or why not: "
+                f"  Allow this ({request.risk_level} risk)? [y]es, [n]o, or why not: ", unless=is_decided
             ).strip()
         except EOFError:
             line = ""
@@ -283,7 +302,7 @@ class Conversation:
             return Decision(True)
         return Decision(False, "" if line.lower() in ("", "n", "no") else line)
 
-    def _answer(self, request: PendingApproval) -> Decision:
+    def _answer(self, request: PendingApproval, is_decided: Callable[[], bool]) -> Decision:
         from digitorn_testing import Decision
 
         terminal = self._terminal
@@ -292,12 +311,18 @@ class Conversation:
         for number, one in enumerate(choices, 1):
             terminal.note(f"  {number}. {one}", "yellow")
         try:
-            line = terminal.ask("  Your answer (empty to decline): ").strip()
+            line = terminal.ask("  Your answer (empty to decline): ", unless=is_decided).strip()
         except EOFError:
             line = ""
         if line.isdecimal() and 1 <= int(line) <= len(choices):
             line = choices[int(line) - 1]
         return Decision(bool(line), line)
+
+
+def _resolution(log: EventLog, request: PendingApproval) -> Resolved | None:
+    """How a request was resolved; None if it still waits."""
+    found = (log.meaning.resolved(event) for event in reversed(log.events()))
+    return next((one for one in found if one is not None and one.request_id == request.request_id), None)
 
 
 def _choices(request: PendingApproval) -> list[str]:

@@ -39,7 +39,7 @@ def login(
         raise CommandFailed(str(error), USAGE) from error
     with client_of(found, timeout=_SECONDS) as client:
         if not with_token:
-            name = email or terminal.ask("Email or user name: ")
+            name = email or _name(terminal)
             password = _secret("Password")
             with terminal.busy(f"logging in to {found.url}"):
                 client.login(name, password)
@@ -67,6 +67,13 @@ def logout(url: Url = None) -> None:
         terminal.note(f"The daemon did not revoke the tokens: {error}", "yellow")
     _logins.forget(daemon_url)
     terminal.note(f"Logged out of {daemon_url}.", "")
+
+
+def _name(terminal: Terminal) -> str:
+    try:
+        return terminal.ask("Email or user name: ")
+    except EOFError:
+        raise CommandFailed("no email on stdin; pass --email", USAGE) from None
 
 
 def _secret(what: str) -> str:

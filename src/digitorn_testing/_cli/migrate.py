@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from digitorn_testing._extras import needing
+
+from ._failing import FAILED, USAGE, CommandFailed
+
+_PYTHON: Final = (".py", ".pyi")
 
 
 def migrate(
@@ -24,6 +28,8 @@ def migrate(
     Writes what can be rewritten with certainty, and lists what you must do yourself. Running it again changes
     nothing. Needs the extra `digitorn-testing[migrate]`.
     """
+    if wrong := [one for one in paths if one.is_file() and one.suffix not in _PYTHON]:
+        raise CommandFailed(f"{wrong[0]} is no Python file", USAGE)
     with needing("migrate", "digitorn-testing migrate"):
         from digitorn_testing._migrate.files import changes
     found = list(changes(paths))
@@ -56,6 +62,15 @@ def migrate(
                 typer.echo(f"{one.path}:{note.line}: {note.reason}")
         count = sum(len(one.notes) for one in found)
         verb = "would change" if diff or check else "changed"
-        typer.echo(f"{len(found)} files read, {len(changed)} {verb}, {count} left to you", err=diff)
+        unread = sum(bool(one.problem) for one in found)
+        read = len(found) - unread
+        said = [
+            f"{read} file{'' if read == 1 else 's'} read",
+            f"{len(changed)} {verb}",
+            f"{count} left to you",
+        ]
+        if unread:
+            said.insert(1, f"{unread} not read")
+        typer.echo(", ".join(said), err=diff)
     if any(one.problem for one in found) or (check and changed):
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -37,18 +39,18 @@ def chat(
     as_json: Json = False,
 ) -> None:
     """Talk to an app, as `digitorn-testing chat` does, and record events and REST calls."""
-    converse(
-        app,
-        url=url,
-        messages=message,
-        session_id=session,
-        workspace=workspace,
-        approvals=approvals,
-        timeout=timeout,
-        as_json=as_json,
-        recording=to,
-    )
-    Terminal().note(f"recorded to {to}")
+    with _told(to):
+        converse(
+            app,
+            url=url,
+            messages=message,
+            session_id=session,
+            workspace=workspace,
+            approvals=approvals,
+            timeout=timeout,
+            as_json=as_json,
+            recording=to,
+        )
 
 
 @app.command()
@@ -61,14 +63,37 @@ def tail(
     as_json: Json = False,
 ) -> None:
     """Show and record the events of a session, from its first to when you press Ctrl-C."""
-    follow(
-        session,
-        url=url,
-        app=app,
-        since=0,
-        until_idle=until_idle,
-        everything=False,
-        as_json=as_json,
-        recording=to,
-    )
-    Terminal().note(f"recorded to {to}")
+    with _told(to):
+        follow(
+            session,
+            url=url,
+            app=app,
+            since=0,
+            until_idle=until_idle,
+            everything=False,
+            as_json=as_json,
+            recording=to,
+        )
+
+
+@contextmanager
+def _told(file: Path) -> Generator[None]:
+    """Says what became of a recording, and removes a new one that has no events because the command failed.
+
+    Args:
+        file: The recording.
+    """
+    from digitorn_testing._recordings.recording import Recording
+
+    is_new = not file.exists()
+    try:
+        yield
+    except Exception:
+        if is_new and file.exists() and not Recording.load(file).sessions:
+            file.unlink()
+        raise
+    if is_new:
+        Terminal().note(f"recorded to {file}")
+    else:
+        count = len(Recording.load(file).sessions)
+        Terminal().note(f"added to {file} ({count} session{'' if count == 1 else 's'})")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
 
-from ._connection import AppOption, Json, Url, connected, find_session
+from ._connection import AppOption, Json, Url, connected, find_session, shown
 from ._terminal import Terminal
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def follow(
         stream.timeout = _LOOK_SECONDS
         terminal.note(f"session {session.session_id} of {session.app_id} on {client.daemon_url}")
         try:
-            _Following(client, stream, terminal, everything=everything, as_json=as_json).run(
+            _Following(client, stream, terminal, url=url, everything=everything, as_json=as_json).run(
                 until_idle=until_idle
             )
         except KeyboardInterrupt:
@@ -107,6 +107,7 @@ class _Following:
         stream: LiveEventStream,
         terminal: Terminal,
         *,
+        url: str | None,
         everything: bool,
         as_json: bool,
     ) -> None:
@@ -115,6 +116,7 @@ class _Following:
         self._client = client
         self._stream = stream
         self._terminal = terminal
+        self._url = url
         self._as_json = as_json
         self._lines = Timeline(
             terminal,
@@ -160,8 +162,9 @@ class _Following:
         asked = log.meaning.asked(event)
         if asked is not None and any(one.request_id == asked.request_id for one in log.pending_approvals()):
             short = asked.request_id[:_SHORT_ID]
-            how = f"approve {short} -m TEXT" if is_question(asked) else f"approve {short}"
-            self._terminal.note(f"{'':<18}to decide: digitorn-testing {how}; or deny {short}", "yellow")
+            answer = " -m TEXT" if is_question(asked) else ""
+            approve, deny = (shown(f"{how} {short}", self._url) for how in ("approve", "deny"))
+            self._terminal.note(f"{'':<18}to decide: {approve}{answer}; or {deny}", "yellow")
 
     def _tell_connection(self) -> None:
         """Tells when the connection was lost and when it is back."""

@@ -59,6 +59,8 @@ def changes(paths: Iterable[Path]) -> Iterator[FileChange]:
             yield FileChange(path, problem="it is not UTF-8")
         except cst.ParserSyntaxError as error:
             yield FileChange(path, problem=error.message)
+        except OSError as error:
+            yield FileChange(path, problem=error.strerror or str(error))
         else:
             yield FileChange(path, source, found.text, found.notes)
 
