@@ -172,3 +172,19 @@ def test_stopping_ends_turns_and_closes_clients(load: Load, model: FakeModel, st
     assert "open connections: 0" in said
     load.daemon.drain(timeout=10)
     assert [one for one in load.daemon.sessions if one.turn is not None] == []
+
+
+def test_the_fixture_session_is_ours_beside_that_of_locust(tmp_path: Path) -> None:
+    test = tmp_path / "test_it.py"
+    test.write_text(
+        "def test_it(session): assert type(session).__name__ == 'SessionHandle'", encoding="utf-8"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert "1 passed" in ran.stdout, ran.stdout + ran.stderr

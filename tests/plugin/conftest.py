@@ -12,9 +12,11 @@ import pytest
 import digitorn_testing.pytest_plugin as plugin
 from digitorn_testing.fakes import FakeDaemon, FakeModel
 
-WITH_LOCUST = ("-p", plugin.__name__, "-p", "no:randomly", "-p", "no:schemathesis", "-p", "no:cacheprovider")
-# The `session` of Locust's plugin replaces threads and sockets of the whole process by those of gevent.
-OPTIONS = (*WITH_LOCUST, "-p", "no:locust")
+# Locust's plugin, where it is installed, replaces threads and sockets of the process by those of gevent.
+OPTIONS = (
+    *("-p", plugin.__name__),
+    *("-p", "no:randomly", "-p", "no:schemathesis", "-p", "no:cacheprovider", "-p", "no:locust"),
+)
 
 
 class Run(Protocol):

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from digitorn_testing.fakes import FakeDaemon
-from plugin.conftest import OPTIONS, WITH_LOCUST, Run
+from plugin.conftest import OPTIONS, Run
 
 THEIR_PLUGIN = """
     import pytest
@@ -80,12 +80,6 @@ def test_short_names_that_are_taken(
     result.stdout.fnmatch_lines(
         ["SKIPPED *: needs a daemon: pass --digitorn-url or --digitorn-real, or set *"]
     )
-
-
-def test_the_session_is_ours_beside_locust(pytester: pytest.Pytester, run: Run) -> None:
-    pytest.importorskip("pytest_locust")
-    pytester.makepyfile("def test_it(session): assert type(session).__name__ == 'SessionHandle'")
-    pytester.runpytest(*WITH_LOCUST).assert_outcomes(passed=1)
 
 
 def test_without_short_names(pytester: pytest.Pytester, run: Run) -> None:
