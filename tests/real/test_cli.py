@@ -82,4 +82,4 @@ def test_approvals_are_listed_and_a_login_is_refused(run: Run, app: str) -> None
     assert app in [one["app_id"] for one in run("apps", "--json").document]
     refused = run("apps", env={"DIGITORN_TOKEN": "not.a.token"})
     assert refused.status == 1
-    assert "digitorn-testing login" in refused.err
+    assert "Unset $DIGITORN_TOKEN" in refused.err

@@ -48,7 +48,10 @@ def test_a_turn_that_has_just_begun_is_aborted(dev_client: DevClient, session: S
     send(dev_client, session, "Hello.")
     turn = dev_client.start_turn(session, "Take your time.", timeout=TURN_SECONDS)
     turn.abort()
-    assert turn.result().status == "cancelled"
+    result = turn.result()
+    # If the abort meets the start of the tool, the daemon may end the turn as completed at once.
+    assert result.status in ("cancelled", "completed")
+    assert (result.content, result.error) == ("", None)
 
 
 @pytest.mark.usefixtures("script")
