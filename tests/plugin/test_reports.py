@@ -1,5 +1,6 @@
 """What the report of a failure shows, and what the artifacts folder holds."""
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -234,7 +235,10 @@ def test_the_artifacts_of_a_failure(pytester: pytest.Pytester, run: Run) -> None
     run("--digitorn-artifacts", "out").assert_outcomes(failed=1)
     (folder,) = folders(pytester.path / "out").values()
     names = sorted(one.name for one in folder.iterdir())
-    assert names == ["daemon-recording.jsonl", "recording.jsonl", "report.html", "report.txt"]
+    (events,) = [name for name in names if name.startswith("events-")]
+    assert names == ["daemon-recording.jsonl", events, "recording.jsonl", "report.html", "report.txt"]
+    lines = [json.loads(line) for line in (folder / events).read_text(encoding="utf-8").splitlines()]
+    assert {"user_message", "approval_request"} <= {line["type"] for line in lines}
     log = EventLog.load(folder / "recording.jsonl")
     assert log.events_of("user_message")
     assert [one.tool_name for one in log.pending_approvals()] == ["shell.bash"]
@@ -285,7 +289,8 @@ def test_no_secret_gets_out(pytester: pytest.Pytester, run: Run, given: FakeDaem
     _, _, added = result.stdout.str().partition("digitorn: events")
     others = (pytester.path / "tokens.txt").read_text(encoding="utf-8")
     files = {file.name: text_of(file) for file in (pytester.path / "out").rglob("*.*") if file.is_file()}
-    assert sorted(files) == ["recording.jsonl", "report.html", "report.txt"]
+    (events,) = [name for name in files if name.startswith("events-")]
+    assert sorted(files) == [events, "recording.jsonl", "report.html", "report.txt"]
     assert "my token is ***" in "".join(files.values())
     shown = added.partition("short test summary")[0]
     for text in (shown, *files.values()):

@@ -185,7 +185,7 @@ class Evidence:
         )
 
     def files(self) -> list[tuple[str, str]]:
-        """The files for the artifacts folder, by name: recordings of the clients and of embedded daemons."""
+        """The files for the artifacts folder, by name: recordings and events, a line each."""
         # One client may have received another client's secret.
         redactor = self.redactor()
 
@@ -200,6 +200,10 @@ class Evidence:
             logs, calls = self.logs(), hidden(self.calls())
             if logs or calls:
                 found.append((_RECORDING, recording_text(logs, calls)))
+        with self._attempt("write the events"):
+            for session_id, log in self.logs().items():
+                lines = (f"{_json(event.raw)}\n" for event in log.events())
+                found.append((f"events-{session_id}.jsonl", "".join(lines)))
         with self._attempt("write the recording of the daemon"):
             if reached := [("", exchanges) for _, exchanges in self.daemon_exchanges()]:
                 found.append((_DAEMON_RECORDING, recording_text({}, hidden(reached))))
