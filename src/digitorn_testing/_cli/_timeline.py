@@ -18,22 +18,6 @@ if TYPE_CHECKING:
 
 _TYPE_WIDTH: Final = 18
 
-_BOOKKEEPING: Final = (
-    events.ApprovalProgress,
-    events.Connected,
-    events.Hook,
-    events.InToken,
-    events.MessageDone,
-    events.MessageStarted,
-    events.OutToken,
-    events.StreamCatchup,
-    events.StreamDone,
-    events.ThinkingStarted,
-    events.ToolCallStreaming,
-    events.TurnHeartbeat,
-)
-"""Events that tell a reader nothing that another line does not."""
-
 
 class Timeline:
     """Writes events as lines: number, seconds since the turn began, type, and what the event says.
@@ -107,12 +91,11 @@ class Timeline:
 
 
 def _is_bookkeeping(event: AnyEvent, meaning: Meaning) -> bool:
-    return (
-        isinstance(event.payload, _BOOKKEEPING)
-        or meaning.is_heartbeat(event)
-        or meaning.is_snapshot(event)
-        or meaning.is_log_only(event)
-    )
+    """Whether another line tells what an event does. The end of a turn has a line of its own."""
+    if isinstance(event.payload, events.TurnTerminal):
+        return False
+    progress = isinstance(event.payload, events.ApprovalProgress)
+    return progress or meaning.is_bookkeeping(event) or meaning.is_log_only(event)
 
 
 def _style(event: AnyEvent, meaning: Meaning) -> str:
